@@ -1,0 +1,1 @@
+"""NOA's application. Empty on purpose: the runner imports this package without Django."""

@@ -1,0 +1,1 @@
+"""The management API under /api/v1 (Django REST framework, sync)."""

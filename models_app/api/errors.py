@@ -1,0 +1,119 @@
+"""The one place where an error becomes an answer of the management API."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from models_app.domain import errors
+
+logger = logging.getLogger(__name__)
+
+_BY_STATUS: dict[int, tuple[type[errors.NoaError], str]] = {
+    400: (errors.InvalidRequest, "invalid_request"),
+    401: (errors.Unauthenticated, "invalid_api_key"),
+    403: (errors.PermissionDenied, "permission_denied"),
+    404: (errors.NotFound, "not_found"),
+    405: (errors.InvalidRequest, "method_not_allowed"),
+    406: (errors.InvalidRequest, "not_acceptable"),
+    413: (errors.RequestTooLarge, "request_too_large"),
+    415: (errors.InvalidRequest, "unsupported_media_type"),
+    429: (errors.RateLimited, "rate_limited"),
+}
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """Any exception of a view, as the JSON error object."""
+    request_id = getattr(context["request"], "noa_request_id", None)
+    if isinstance(error, errors.NoaError):
+        return _respond(error, error.http_status, request_id)
+    if isinstance(error, exceptions.ValidationError):
+        return _respond(_from_validation(error), 400, request_id)
+    if isinstance(error, exceptions.APIException):
+        kind, code = _BY_STATUS.get(error.status_code, (errors.NoaError, "internal_error"))
+        response = _respond(kind(str(error.detail), code=code), error.status_code, request_id)
+        if isinstance(error, exceptions.MethodNotAllowed):
+            response["Allow"] = ", ".join(context["view"].allowed_methods)
+        return response
+    if isinstance(error, Http404):
+        return _respond(errors.NotFound("There is nothing at this address."), 404, request_id)
+    if isinstance(error, RequestDataTooBig):
+        return _respond(errors.RequestTooLarge("The body is too large."), 413, request_id)
+    logger.error("unhandled error in the API, request %s", request_id, exc_info=error)
+    message = "NOA failed in a way it does not know. The server's log tells more under this request id."
+    return _respond(errors.NoaError(message), 500, request_id)
+
+
+def _respond(error: errors.NoaError, status: int, request_id: str | None) -> Response:
+    response = Response(error.body(request_id), status=status)
+    if status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _from_validation(error: exceptions.ValidationError) -> errors.InvalidRequest:
+    """The first problem as the sentence, all of them as details."""
+    details = error.get_full_details()
+    problems = _flatten(details)
+    param, message = problems[0]
+    sentence = f"{param}: {message}" if param else message
+    return errors.InvalidRequest(
+        sentence, param=param or None, details={"problems": [list(problem) for problem in problems]}
+    )
+
+
+def _flatten(details: Any, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(details, dict) and set(details) == {"message", "code"}:
+        return [(path, str(details["message"]))]
+    if isinstance(details, dict):
+        return [
+            problem
+            for name, value in details.items()
+            for problem in _flatten(value, path if name == "non_field_errors" else f"{path}.{name}".lstrip("."))
+        ]
+    return [problem for item in details for problem in _flatten(item, path)]
+
+
+def _plain(request: HttpRequest, error: errors.NoaError) -> JsonResponse:
+    body = error.body(getattr(request, "noa_request_id", None))
+    return JsonResponse(body, status=error.http_status)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404."""
+    if _is_api(request):
+        return _plain(request, errors.NotFound("There is nothing at this address. See /api/docs."))
+    return defaults.page_not_found(request, exception)
+
+
+def bad_request(request: HttpRequest, exception: SuspiciousOperation) -> HttpResponse:
+    """Django's handler400."""
+    if _is_api(request):
+        return _plain(request, errors.InvalidRequest("The request is malformed."))
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler403."""
+    if _is_api(request):
+        return _plain(request, errors.PermissionDenied("This is not allowed."))
+    return defaults.permission_denied(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500."""
+    if _is_api(request):
+        return _plain(request, errors.NoaError("NOA failed in a way it does not know."))
+    return defaults.server_error(request)

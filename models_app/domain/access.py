@@ -1,0 +1,31 @@
+"""One row per request through the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class AccessRecord:
+    """What the gateway knows of one request. Durations are milliseconds; None means unknown, not 0."""
+
+    request_id: str
+    started_at: float  # Unix seconds
+    endpoint: str
+    key_id: str = ""
+    requested_model: str = ""
+    route: str = ""
+    model_key: str = ""
+    instance_id: str = ""
+    stream: bool = False
+    status: int = 0
+    error_code: str = ""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    ttft_ms: float | None = None
+    duration_ms: float = 0.0
+    attempts: int = 0
+    client: str = ""
+    # True when the client left, or the upstream broke, before the answer was whole.
+    aborted: bool = False

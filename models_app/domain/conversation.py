@@ -1,0 +1,174 @@
+"""The messages and tools of a chat request, checked and brought into the form that chat templates read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from models_app.domain.errors import InvalidRequest, UnsupportedParameter
+from models_app.domain.json_body import Fields, shown
+
+MAX_MESSAGES = 10_000
+MAX_TOOLS = 128  # OpenAI's own limit
+_MAX_CONTENT = 16 * 1024 * 1024
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# A message as a chat template sees it: role, content (a string), and where given name, tool_calls, tool_call_id.
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call. `raw` is what the client sent, for the template."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`kind` is none, auto, required or named; `name` is set for named only."""
+
+    kind: str
+    name: str | None = None
+
+
+def parse_messages(fields: Fields) -> tuple[Message, ...]:
+    """Raises InvalidRequest that names the message, e.g. `messages[3].content`."""
+    return tuple(_message(item) for item in fields.each("messages", 1, MAX_MESSAGES))
+
+
+def parse_tools(fields: Fields) -> tuple[Tool, ...]:
+    if fields.data.get("tools") is None:
+        return ()
+    tools = tuple(_tool(item) for item in fields.each("tools", 1, MAX_TOOLS))
+    names = [tool.name for tool in tools]
+    if len(set(names)) != len(names):
+        raise InvalidRequest("Two tools have the same name.", param="tools")
+    return tools
+
+
+def parse_tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
+    """The choice, by default auto with tools and none without."""
+    value = fields.data.get("tool_choice")
+    if value is None:
+        return ToolChoice("auto" if tools else "none")
+    choice = _named_choice(fields) if isinstance(value, dict) else _word_choice(fields)
+    if not tools and choice.kind in ("required", "named"):
+        raise InvalidRequest(
+            "'tool_choice' asks for a call, but 'tools' is empty.", param="tool_choice"
+        )
+    if choice.name is not None and choice.name not in {tool.name for tool in tools}:
+        raise InvalidRequest(
+            f"'tool_choice' names '{shown(choice.name)}', which is not in 'tools'.",
+            param="tool_choice",
+        )
+    return choice if tools else ToolChoice("none")
+
+
+def checked_name(fields: Fields, name: str) -> str:
+    """The field as a name: 1 to 64 letters, digits, `_` and `-`."""
+    value = fields.data.get(name)
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise fields.refusal(name, "1 to 64 letters, digits, '_' and '-'")
+    return value
+
+
+def _word_choice(fields: Fields) -> ToolChoice:
+    word = fields.choice("tool_choice", ("none", "auto", "required"))
+    return ToolChoice(word or "auto")
+
+
+def _named_choice(fields: Fields) -> ToolChoice:
+    choice = fields.inner("tool_choice")
+    choice.choice("type", ("function",))
+    return ToolChoice("named", checked_name(choice.inner("function"), "name"))
+
+
+def _tool(fields: Fields) -> Tool:
+    if fields.data.get("type") != "function":
+        raise fields.refusal("type", "'function'")
+    function = fields.inner("function")
+    name = checked_name(function, "name")
+    function.text("description", 65_536)
+    function.boolean("strict")
+    return Tool(name, function.object("parameters") or {}, fields.data)
+
+
+def _message(fields: Fields) -> Message:
+    role = fields.choice("role", _ROLES)
+    if role is None:
+        raise fields.refusal("role", "one of " + ", ".join(_ROLES))
+    message: Message = {"role": role, "content": _content(fields, role)}
+    if (name := fields.text("name", 256)) is not None:
+        message["name"] = name
+    if role == "assistant" and fields.data.get("tool_calls"):
+        message["tool_calls"] = [_call(call) for call in fields.each("tool_calls", 1, MAX_TOOLS)]
+    if role == "tool":
+        message["tool_call_id"] = fields.text("tool_call_id", 256)
+        if not message["tool_call_id"]:
+            raise fields.refusal("tool_call_id", "the id of the call that this message answers")
+    return message
+
+
+def _content(fields: Fields, role: str) -> str:
+    value = fields.data.get("content")
+    if isinstance(value, list):
+        parts = fields.each("content", 1, MAX_MESSAGES)
+        return "\n".join(_part(part, role) for part in parts)
+    if value is None and role == "assistant" and _may_be_empty(fields):
+        return ""
+    if not isinstance(value, str):
+        raise fields.refusal("content", "a string or a list of content parts")
+    return value
+
+
+def _may_be_empty(fields: Fields) -> bool:
+    return bool(fields.data.get("tool_calls")) or isinstance(fields.data.get("refusal"), str)
+
+
+def _part(fields: Fields, role: str) -> str:
+    kind = fields.data.get("type")
+    if kind in ("image_url", "input_audio", "file", "image", "audio", "video_url"):
+        raise UnsupportedParameter(
+            f"This model reads text only: '{kind}' parts cannot be sent to it.",
+            code="unsupported_content",
+            param=fields.path("type"),
+        )
+    if kind == "refusal" and role == "assistant":
+        return fields.text("refusal", _MAX_CONTENT) or ""
+    if kind != "text":
+        raise fields.refusal("type", "'text'")
+    text = fields.text("text", _MAX_CONTENT)
+    if text is None:
+        raise fields.refusal("text", "a string")
+    return text
+
+
+def _call(fields: Fields) -> dict[str, Any]:
+    fields.choice("type", ("function",))
+    function = fields.inner("function")
+    name = checked_name(function, "name")
+    arguments = function.text("arguments", _MAX_CONTENT)
+    if arguments is None:
+        raise function.refusal("arguments", "a string that holds JSON")
+    return {
+        "id": fields.text("id", 256) or "",
+        "type": "function",
+        "function": {"name": name, "arguments": _as_object(arguments)},
+    }
+
+
+def _as_object(arguments: str) -> Any:  # noqa: ANN401
+    """Templates print arguments with `tojson`, so they need the object, not its text."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    return value if isinstance(value, dict) else arguments

@@ -1,0 +1,82 @@
+"""Names: model keys, provider slugs and route names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from models_app.domain.errors import InvalidRequest
+
+MAX_KEY_LENGTH = 255
+
+# Literal words of /api/v1/models/<word>: a provider with such a slug could never be addressed.
+RESERVED_SLUGS = frozenset(
+    {
+        "load", "unload", "switch", "loaded", "current", "statistics", "discover", "save-state",
+        "state", "export", "import", "models", "profile", "capabilities",
+    }
+)  # fmt: skip
+
+SLUG_ALIASES = {"claude": "anthropic"}
+
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+_MODEL_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/@+ -]{0,188}[A-Za-z0-9])?")
+_ROUTE = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """`<provider>:<model id>`. The id may hold `/`, `:` and `.`; the provider slug never holds `:`."""
+
+    provider: str
+    model_id: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> ModelKey:
+        """Raises InvalidRequest when the text is not a well-formed key."""
+        provider, colon, model_id = text.partition(":")
+        if not colon:
+            raise InvalidRequest(
+                f"'{text[:80]}' is not a model key. A key is '<provider>:<model id>', "
+                "for example 'llama.cpp:qwen2.5-0.5b-q4_k_m'.",
+                code="invalid_key",
+                param="key",
+            )
+        return cls(canonical_slug(provider), checked_model_id(model_id))
+
+
+def canonical_slug(slug: str) -> str:
+    """The provider slug that `slug` means; raises InvalidRequest when it cannot be one."""
+    slug = SLUG_ALIASES.get(slug, slug)
+    if not _SLUG.fullmatch(slug) or slug in RESERVED_SLUGS:
+        raise InvalidRequest(
+            f"'{slug[:80]}' cannot be a provider: use lower-case letters, digits, '.', '_' and '-', "
+            "and none of the words that the API uses itself.",
+            code="invalid_provider",
+            param="provider",
+        )
+    return slug
+
+
+def checked_model_id(model_id: str) -> str:
+    if not _MODEL_ID.fullmatch(model_id) or ".." in model_id or "//" in model_id:
+        raise InvalidRequest(
+            f"'{model_id[:80]}' cannot be a model id: use letters, digits and . _ : / @ + - "
+            "(up to 190 characters), starting and ending with a letter or digit.",
+            code="invalid_model_id",
+            param="model",
+        )
+    return model_id
+
+
+def checked_route_name(name: str) -> str:
+    if not _ROUTE.fullmatch(name):
+        raise InvalidRequest(
+            f"'{name[:80]}' cannot be a route name: use lower-case letters, digits, '.', '_' and '-'.",
+            code="invalid_route",
+            param="route",
+        )
+    return name

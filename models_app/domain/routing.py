@@ -1,0 +1,78 @@
+"""The immutable picture of routes, models and keys that the gateway serves from.
+
+A web process holds one `Snapshot` and replaces it by pointer; nothing in it ever changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CURRENT_ROUTE = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one model is served. `socket` is the path of a runner's unix socket."""
+
+    key: str
+    instance_id: str
+    socket: str
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A registered model as the gateway lists it; `target` is None while it is not loaded."""
+
+    key: str
+    model_id: str
+    provider: str
+    created: int  # Unix seconds
+    target: Target | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """One API key: who may ask, and until when (`expires_at` in Unix seconds, None for ever)."""
+
+    key_id: str
+    scopes: frozenset[str]
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a `model` field means: the route by which it was asked for, if any, and the model."""
+
+    route: str | None
+    model: ModelEntry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Routes by name (to a model key or None), models by key, keys by SHA-256 of the whole key."""
+
+    revision: int
+    routes: Mapping[str, str | None] = field(default_factory=dict)
+    models: Mapping[str, ModelEntry] = field(default_factory=dict)
+    keys: Mapping[str, KeyEntry] = field(default_factory=dict)
+    # Model ids that exactly one provider has, to their key.
+    unique_ids: Mapping[str, str] = field(default_factory=dict)
+
+    def resolve(self, name: str) -> Resolution | None:
+        """Route, key or unambiguous model id, in this order; None when nothing has that name."""
+        if name in self.routes:
+            key = self.routes[name]
+            return Resolution(name, self.models.get(key) if key else None)
+        model = self.models.get(name) or self.models.get(self.unique_ids.get(name, ""))
+        return Resolution(None, model) if model else None
+
+
+EMPTY_SNAPSHOT = Snapshot(revision=-1)
+
+
+def hash_api_key(key: str) -> str:
+    """The form in which an API key is stored. Keys carry 256 random bits, so a plain SHA-256 suffices."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,1 @@
+"""Local inference as child processes; no Django."""

@@ -1,0 +1,50 @@
+"""Asks a runner on its unix socket: health and drain. Blocking, for the worker; the gateway has its own client."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+from models_app.domain.errors import RunnerDied
+
+# A healthy runner answers /health from its event loop in milliseconds, even while it decodes.
+HEALTH_TIMEOUT = 5.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _ask(path: str, method: str, target: str, timeout: float) -> dict[str, Any]:
+    connection = _UnixConnection(path, timeout)
+    try:
+        connection.request(method, target)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise RunnerDied(f"The runner answered {response.status} to {method} {target}.")
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise RunnerDied(f"The runner does not answer {method} {target}: {error}.") from error
+    finally:
+        connection.close()
+
+
+def health(path: str) -> dict[str, Any]:
+    """The runner's /health; raises RunnerDied when it does not answer."""
+    return _ask(path, "GET", "/health", HEALTH_TIMEOUT)
+
+
+def drain(path: str, *, wait: float) -> int:
+    """Stop the runner from taking requests and wait up to `wait` seconds; returns the requests still in flight."""
+    return int(_ask(path, "POST", f"/drain?wait={wait:g}", wait + HEALTH_TIMEOUT)["in_flight"])

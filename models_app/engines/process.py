@@ -1,0 +1,188 @@
+"""One runner process as its supervisor sees it: start, readiness, exit. No Django, no database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+import psutil
+
+from models_app.domain.errors import LoadFailed
+from models_app.engines.spec import RunnerSpec
+
+# How often a waiting load looks whether it was told to stop.
+_LOOK_EVERY = 0.1
+# What of a runner's log explains a failure to a person.
+_TAIL_LINES = 20
+_TAIL_BYTES = 16_384
+
+StageReport = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a runner says of itself when it can serve. Memory figures are bytes."""
+
+    pid: int
+    n_ctx: int
+    slots: int
+    memory: dict[str, int]
+
+
+@dataclass(eq=False)
+class RunnerProcess:
+    """A spawned runner. Made by `spawn`, on the supervisor's thread only."""
+
+    spec: RunnerSpec
+    popen: subprocess.Popen[bytes]
+    started_at: float  # Unix seconds, as the kernel counts it
+    ready_pipe: int
+    log_path: Path
+    # The supervisor was told to end it: its exit is no failure.
+    stopping: bool = False
+    exited: threading.Event = field(default_factory=threading.Event)
+    # Kept at the exit, when the log file goes.
+    last_words: str | None = None
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def log_tail(self) -> str:
+        if self.last_words is not None:
+            return self.last_words
+        with self.log_path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
+
+    def wait_ready(
+        self, *, timeout: float, on_stage: StageReport, stop: Callable[[], str | None]
+    ) -> Ready:
+        """Wait until the runner can serve. `stop` returns a reason to give up, or None.
+
+        Raises LoadFailed with the stage and the reason; the process may still be alive then.
+        """
+        deadline = monotonic() + timeout
+        stage, buffer = "start", b""
+        try:
+            while True:
+                if reason := stop():
+                    raise LoadFailed(reason, stage=stage, code="load_cancelled")
+                if monotonic() > deadline:
+                    raise LoadFailed(
+                        f"The runner was not ready after {timeout:g} s (NOA_LOAD_TIMEOUT); "
+                        f"it was still in stage '{stage}'.",
+                        stage=stage,
+                        code="load_timeout",
+                    )
+                if not select.select([self.ready_pipe], [], [], _LOOK_EVERY)[0]:
+                    continue
+                data = os.read(self.ready_pipe, 65_536)
+                if not data:
+                    raise self._died(stage)
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    message = json.loads(line)
+                    if ready := _ready(message):
+                        return ready
+                    stage = str(message["stage"])
+                    if message["event"] == "failed":
+                        raise LoadFailed(str(message["message"]), stage=stage)
+                    on_stage(stage, float(message.get("progress", 0.0)))
+        finally:
+            os.close(self.ready_pipe)
+
+    def _died(self, stage: str) -> LoadFailed:
+        code = self.popen.poll() if self.exited.wait(2.0) else None
+        how = describe_exit(code)
+        return LoadFailed(
+            f"The runner {how} in stage '{stage}'. Its last lines:\n{self.log_tail()}", stage=stage
+        )
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.exited.is_set():
+            return
+        # The group is led by the runner, so this reaches its children too.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+def _ready(message: dict[str, Any]) -> Ready | None:
+    if message["event"] != "ready":
+        return None
+    return Ready(message["pid"], message["n_ctx"], message["slots"], message["memory"])
+
+
+def describe_exit(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is None:
+        return "stopped answering"
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
+
+
+def spawn(command: Sequence[str], spec: RunnerSpec, log_path: Path) -> RunnerProcess:
+    """Start a runner. Call on one long-lived thread: the kernel ends a runner together with the
+    *thread* that spawned it (PR_SET_PDEATHSIG, which the runner sets itself)."""
+    read_end, write_end = os.pipe()
+    log: IO[bytes]
+    try:
+        with log_path.open("wb") as log:
+            popen = subprocess.Popen(
+                [*command, "--spec", spec.to_json(), "--ready-fd", str(write_end)],
+                stdin=subprocess.PIPE,  # the lifeline: held open for as long as this process lives
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[write_end],
+                start_new_session=True,
+                env=_environment(),
+            )
+    except OSError as error:
+        os.close(read_end)
+        raise LoadFailed(f"The runner could not be started: {error}.", stage="start") from error
+    finally:
+        os.close(write_end)
+    return RunnerProcess(spec, popen, start_time(popen.pid) or 0.0, read_end, log_path)
+
+
+def _environment() -> dict[str, str]:
+    """A runner reads files from strangers: it is given no secret of ours."""
+    keep = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES")
+    return {name: os.environ[name] for name in keep if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
+
+
+def start_time(pid: int) -> float | None:
+    """When the process with this number started, or None when there is none."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def kill_stranger(pid: int, started_at: float) -> bool:
+    """Kill a runner that an earlier server left behind; a process of another start time is somebody else's."""
+    now = start_time(pid)
+    if now is None or abs(now - started_at) > 0.02:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    return True

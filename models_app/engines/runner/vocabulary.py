@@ -1,0 +1,119 @@
+"""The vocabulary of a loaded model: text to tokens and back."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import llama_cpp
+
+from models_app.domain.errors import ContextLengthExceeded, InvalidRequest, LoadFailed
+from models_app.engines.runner import native
+
+_NO_TOKEN = -1  # LLAMA_TOKEN_NULL
+_PIECE_BYTES = 256  # room for one token; longer ones are asked for again with the room they need
+
+
+class Vocabulary:
+    """Tokens of one model. All methods may be called from any thread.
+
+    `ends` are the tokens that end a generation. `piece(token)` is what a token adds to an answer: nothing for control
+    tokens. Raises LoadFailed where the file names special tokens that its vocabulary does not have: llama.cpp would
+    abort the process at their first use.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.pointer = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self.pointer)
+        if self.size <= 0:
+            raise LoadFailed("The model has no vocabulary, so it cannot read text.", stage="load")
+        self.bos = self._special(llama_cpp.llama_vocab_bos, "beginning-of-text")
+        self.eos = self._special(llama_cpp.llama_vocab_eos, "end-of-text")
+        self._special(llama_cpp.llama_vocab_eot, "end-of-turn")
+        self.ends = frozenset(t for t in range(self.size) if native.is_end(self.pointer, t))
+        self._pieces: list[bytes | None] = [None] * self.size
+        self._longest_piece = self._longest()
+
+    def _special(self, ask: Any, name: str) -> int | None:
+        token: int = ask(self.pointer)
+        if token == _NO_TOKEN:
+            return None
+        if not 0 <= token < self.size:
+            raise LoadFailed(
+                f"The file names token {token} as its {name} token, but its vocabulary has {self.size}"
+                " tokens. Convert the model again.",
+                stage="load",
+            )
+        return token
+
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
+    ) -> list[int]:
+        """The tokens of `text`. `add_special` adds the model's own begin and end tokens, `parse_special` reads
+        control tokens that are written out in the text.
+
+        Raises ContextLengthExceeded, without the minutes that tokenizing would take, for a text that cannot fit
+        into `limit` tokens, and InvalidRequest for text that UTF-8 cannot express.
+        """
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                "The text holds half of a surrogate pair. Send valid Unicode."
+            ) from error
+        if limit is not None and len(data) > limit * self._longest_piece:
+            raise ContextLengthExceeded(
+                f"The text of {len(data):,} bytes cannot fit into this model's context of {limit:,} tokens."
+                " Shorten it."
+            )
+        room = len(data) // 2 + 16
+        tokens = (ctypes.c_int32 * room)()
+        count = self._tokenize(data, tokens, add_special, parse_special)
+        if count < 0:
+            tokens = (ctypes.c_int32 * -count)()
+            count = self._tokenize(data, tokens, add_special, parse_special)
+        return tokens[: max(count, 0)]
+
+    def _tokenize(self, data: bytes, tokens: Any, add_special: bool, parse_special: bool) -> int:
+        count: int = llama_cpp.llama_tokenize(
+            self.pointer, data, len(data), tokens, len(tokens), add_special, parse_special
+        )
+        return count
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """The text of `tokens`, control tokens written out."""
+        return b"".join(self._render(self._checked(token), special=True) for token in tokens)
+
+    def piece(self, token: int) -> bytes:
+        known = self._pieces[self._checked(token)]
+        if known is None:
+            known = self._pieces[token] = self._render(token, special=False)
+        return known
+
+    def text(self, token: int | None) -> str:
+        """A special token as a chat template writes it; empty for None."""
+        if token is None:
+            return ""
+        return self._render(token, special=True).decode("utf-8", "replace")
+
+    def _checked(self, token: int) -> int:
+        if not 0 <= token < self.size:
+            raise InvalidRequest(
+                f"Token {token} is not in this model's vocabulary, which has tokens 0 to {self.size - 1}."
+            )
+        return token
+
+    def _longest(self) -> int:
+        """Bytes of the longest token."""
+        buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        render, pointer = native.token_to_piece, self.pointer
+        return max(abs(render(pointer, t, buffer, _PIECE_BYTES, 0, True)) for t in range(self.size))
+
+    def _render(self, token: int, *, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        length: int = native.token_to_piece(self.pointer, token, buffer, _PIECE_BYTES, 0, special)
+        if length < 0:
+            buffer = ctypes.create_string_buffer(-length)
+            length = native.token_to_piece(self.pointer, token, buffer, -length, 0, special)
+        return buffer.raw[:length]

@@ -1,0 +1,145 @@
+"""The owner of a node's runners: one long-lived thread that spawns them and learns of every exit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import selectors
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from models_app.domain.errors import LoadFailed, Unavailable
+from models_app.engines import process
+from models_app.engines.process import RunnerProcess
+from models_app.engines.spec import RunnerSpec
+
+logger = logging.getLogger(__name__)
+
+# Called on a thread of its own when a runner ended that nobody told to end: instance id, how, last log lines.
+OnDeath = Callable[[str, str, str], None]
+
+
+@dataclass(slots=True)
+class _Request:
+    spec: RunnerSpec
+    answer: Future[RunnerProcess]
+
+
+class Supervisor:
+    """Thread-safe. `folder` is private and holds the sockets and logs of the runners."""
+
+    def __init__(self, *, command: Sequence[str], folder: Path, on_death: OnDeath) -> None:
+        self._command = command
+        self.folder = folder
+        self._on_death = on_death
+        self._runners: dict[str, RunnerProcess] = {}
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe()
+        self._closing = threading.Event()
+        self._deaths = ThreadPoolExecutor(1, thread_name_prefix="noa-deaths")
+        self._thread = threading.Thread(target=self._run, name="noa-supervisor", daemon=True)
+
+    def start(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in self.folder.iterdir():
+            leftover.unlink()
+        self._thread.start()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
+
+    def socket_path(self, instance_id: str) -> Path:
+        return self.folder / f"{instance_id.replace('-', '')[:16]}.sock"
+
+    def launch(self, spec: RunnerSpec) -> RunnerProcess:
+        """Spawn a runner; raises LoadFailed when the operating system refuses, Unavailable while stopping."""
+        if self._closing.is_set():
+            raise Unavailable("This node is stopping; nothing is loaded any more.")
+        request = _Request(spec, Future())
+        self._requests.put(request)
+        self._wake()
+        return request.answer.result()
+
+    def get(self, instance_id: str) -> RunnerProcess | None:
+        return self._runners.get(instance_id)
+
+    def stop(self, instance_id: str, *, grace: float) -> None:
+        """SIGTERM, after `grace` seconds SIGKILL; returns when the process is gone. Unknown ids are ignored."""
+        runner = self._runners.get(instance_id)
+        if runner:
+            self._end([runner], grace)
+
+    def close(self, *, grace: float) -> None:
+        """End every runner within one shared grace, then the thread; the folder is removed."""
+        self._closing.set()
+        self._end(list(self._runners.values()), grace)
+        self._wake()
+        self._thread.join()
+        self._deaths.shutdown()
+        for leftover in self.folder.iterdir():
+            leftover.unlink()
+        self.folder.rmdir()
+
+    def _end(self, runners: list[RunnerProcess], grace: float) -> None:
+        deadline = monotonic() + grace
+        for runner in runners:
+            runner.stopping = True
+            runner.terminate()
+        for runner in runners:
+            if not runner.exited.wait(max(0.0, deadline - monotonic())):
+                logger.warning("runner %s ignores SIGTERM, killing it", runner.pid)
+                runner.kill()
+                runner.exited.wait()
+
+    def _wake(self) -> None:
+        os.write(self._wake_write, b"x")
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while not self._closing.is_set() or self._runners:
+                for key, _ in selector.select():
+                    if key.fd == self._wake_read:
+                        os.read(self._wake_read, 4096)
+                        self._spawn_requested(selector)
+                    else:
+                        selector.unregister(key.fd)
+                        os.close(key.fd)
+                        self._reap(key.data)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _spawn_requested(self, selector: selectors.BaseSelector) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                request = self._requests.get_nowait()
+                try:
+                    log_path = self.socket_path(request.spec.instance_id).with_suffix(".log")
+                    runner = process.spawn(self._command, request.spec, log_path)
+                except LoadFailed as error:
+                    request.answer.set_exception(error)
+                    continue
+                self._runners[request.spec.instance_id] = runner
+                # A file descriptor that becomes readable at the exit: no polling, no signal handler.
+                selector.register(os.pidfd_open(runner.pid), selectors.EVENT_READ, runner)
+                request.answer.set_result(runner)
+
+    def _reap(self, runner: RunnerProcess) -> None:
+        code = runner.popen.wait()
+        assert runner.popen.stdin is not None
+        runner.popen.stdin.close()
+        del self._runners[runner.spec.instance_id]
+        runner.last_words = runner.log_tail()
+        for leftover in (Path(runner.spec.socket), runner.log_path):
+            leftover.unlink(missing_ok=True)
+        runner.exited.set()
+        if not runner.stopping:
+            how = process.describe_exit(code)
+            self._deaths.submit(self._on_death, runner.spec.instance_id, how, runner.last_words)

@@ -1,0 +1,54 @@
+"""Who is asking: an API key, looked up by its hash in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models_app.domain.errors import PermissionDenied, Unauthenticated
+from models_app.domain.routing import KeyEntry, hash_api_key
+
+# NOA's keys have about 60 characters. Longer ones are refused before they are hashed.
+_MAX_KEY_LENGTH = 512
+
+INFER = "infer"
+
+
+def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now: float) -> KeyEntry:
+    """The key of an `Authorization` header. `now` is Unix seconds.
+
+    Raises Unauthenticated when there is no key, when it is malformed, unknown or has expired.
+    """
+    entry = keys.get(hash_api_key(_bearer(authorization)))
+    if entry is None:
+        raise Unauthenticated(
+            "This API key is not known. Check that it was copied whole, or ask an administrator for a new one."
+        )
+    if entry.expires_at is not None and entry.expires_at <= now:
+        raise Unauthenticated(
+            "This API key has expired. Ask an administrator for a new one.", code="expired_api_key"
+        )
+    return entry
+
+
+def require(entry: KeyEntry, scope: str) -> None:
+    """Raises PermissionDenied when the key does not carry `scope`."""
+    if scope not in entry.scopes:
+        raise PermissionDenied(
+            f"This API key may not do this: it lacks the scope '{scope}'. "
+            "Ask an administrator for a key that has it."
+        )
+
+
+def _bearer(authorization: bytes | None) -> str:
+    if authorization is None:
+        raise Unauthenticated(
+            "No API key was sent. Send it in the header 'Authorization: Bearer <key>'.",
+            code="missing_api_key",
+        )
+    scheme, _, key = authorization.partition(b" ")
+    key = key.strip()
+    if scheme.lower() != b"bearer" or not 0 < len(key) <= _MAX_KEY_LENGTH or b" " in key or b"," in key:
+        raise Unauthenticated(
+            "The Authorization header is malformed. Send exactly one, in the form 'Authorization: Bearer <key>'."
+        )
+    return key.decode("latin-1")

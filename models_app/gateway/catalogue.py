@@ -1,0 +1,58 @@
+"""`GET /v1/models`, built once per snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from models_app.domain.routing import EMPTY_SNAPSHOT, ModelEntry, Snapshot
+
+
+class Catalogue:
+    """The list of routes and models in OpenAI's shape. `noa` adds what a name is and whether it answers now."""
+
+    def __init__(self) -> None:
+        self._snapshot = EMPTY_SNAPSHOT
+        self._listing = b""
+        self._entries: dict[str, bytes] = {}
+
+    def listing(self, snapshot: Snapshot) -> bytes:
+        self._build(snapshot)
+        return self._listing
+
+    def entry(self, snapshot: Snapshot, name: str) -> bytes | None:
+        """One name's entry; None when the snapshot knows no such route, key or id."""
+        self._build(snapshot)
+        return self._entries.get(name) or self._entries.get(snapshot.unique_ids.get(name, ""))
+
+    def _build(self, snapshot: Snapshot) -> None:
+        if self._snapshot is snapshot and self._listing:
+            return
+        values = [_route(name, snapshot) for name in sorted(snapshot.routes)]
+        values += [_model(snapshot.models[key]) for key in sorted(snapshot.models) if key not in snapshot.routes]
+        self._entries = {value["id"]: orjson.dumps(value) for value in values}
+        self._listing = b'{"object":"list","data":[' + b",".join(self._entries.values()) + b"]}"
+        self._snapshot = snapshot
+
+
+def _route(name: str, snapshot: Snapshot) -> dict[str, Any]:
+    key = snapshot.routes[name]
+    model = snapshot.models.get(key) if key else None
+    return {
+        "id": name,
+        "object": "model",
+        "created": model.created if model else 0,
+        "owned_by": "noa",
+        "noa": {"kind": "route", "target": key, "loaded": bool(model and model.target)},
+    }
+
+
+def _model(model: ModelEntry) -> dict[str, Any]:
+    return {
+        "id": model.key,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.provider,
+        "noa": {"kind": "model", "model_id": model.model_id, "loaded": model.target is not None},
+    }

@@ -1,0 +1,52 @@
+"""The one place where a NoaError becomes an HTTP answer of the gateway."""
+
+from __future__ import annotations
+
+import orjson
+
+from models_app.domain.errors import NoaError, Unauthenticated
+from models_app.gateway.types import Header
+
+JSON: Header = (b"content-type", b"application/json")
+
+
+class NotAllowed(NoaError):
+    """405: the path exists, the method does not. `allow` names those that do."""
+
+    http_status = 405
+    default_code = "method_not_allowed"
+    error_type = "invalid_request_error"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class UpstreamTimeout(NoaError):
+    """504: a runner took longer than the gateway waits."""
+
+    http_status = 504
+    default_code = "upstream_timeout"
+    retryable = True
+
+
+def body(error: NoaError, request_id: str) -> bytes:
+    """The JSON error object, in the shape that OpenAI's clients read."""
+    return orjson.dumps(error.body(request_id))
+
+
+def event(error: NoaError, request_id: str) -> bytes:
+    """The last event of a stream that cannot go on. No `[DONE]` follows it."""
+    return b"data: " + body(error, request_id) + b"\n\n"
+
+
+def headers(error: NoaError) -> list[Header]:
+    """The headers that belong to this error, without length and request id."""
+    found = [JSON]
+    if isinstance(error, Unauthenticated):
+        found.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, NotAllowed):
+        found.append((b"allow", error.allow.encode("ascii")))
+    if error.retry_after is not None:
+        found.append((b"retry-after", b"%d" % error.retry_after))
+    return found

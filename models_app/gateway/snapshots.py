@@ -1,0 +1,74 @@
+"""Keeps the gateway's snapshot of routes, models and keys new. The only module of the gateway that knows the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+from django.db import DatabaseError, connection
+
+from models_app.domain.routing import EMPTY_SNAPSHOT, Snapshot
+from models_app.services import routing, signals
+
+logger = logging.getLogger(__name__)
+
+# The net for changes made by other processes: a change in this one is seen at once, by signal.
+POLL_SECONDS = 1.0
+
+
+class LiveSnapshots:
+    """`current` is replaced by pointer; readers need no lock."""
+
+    def __init__(self) -> None:
+        self.current: Snapshot = EMPTY_SNAPSHOT
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="routing-snapshots", daemon=True)
+
+    def start(self) -> None:
+        """Read the first snapshot, then follow every change."""
+        self.reload()
+        signals.routing_changed.connect(self._on_change)
+        self._thread.start()
+
+    def stop(self) -> None:
+        signals.routing_changed.disconnect(self._on_change)
+        self._stopping.set()
+        self._thread.join()
+
+    async def refresh(self, reason: str) -> Snapshot:
+        """A snapshot that is newer than this call."""
+        logger.debug("reading a new routing snapshot: %s", reason)
+        await asyncio.to_thread(self._reload_here)
+        return self.current
+
+    def reload(self) -> None:
+        """Read a new snapshot on the caller's connection; two at once never put an older one last."""
+        with self._lock:
+            self.current = routing.snapshot()
+
+    def _reload_here(self) -> None:
+        try:
+            self.reload()
+        except DatabaseError:
+            # The gateway goes on with what it knows: serving must not need the database.
+            logger.warning("the routing snapshot could not be read", exc_info=True)
+        finally:
+            connection.close()
+
+    def _on_change(self, **_: Any) -> None:
+        self.reload()
+
+    def _poll(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            try:
+                moved = routing.revision() != self.current.revision
+            except DatabaseError:
+                logger.warning("the routing revision could not be read", exc_info=True)
+            else:
+                if moved:
+                    self._reload_here()
+            finally:
+                connection.close()

@@ -1,0 +1,36 @@
+"""One row per request through the gateway; see `models_app.domain.access.AccessRecord` for the units."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class AccessLog(models.Model):
+    # Unique: a batch that is delivered twice stores its rows once.
+    request_id = models.CharField(max_length=64, unique=True)
+    started_at = models.DateTimeField(db_index=True)
+    endpoint = models.CharField(max_length=64)
+    key_id = models.CharField(max_length=32, blank=True)
+    requested_model = models.CharField(max_length=255, blank=True)
+    route = models.CharField(max_length=64, blank=True)
+    model_key = models.CharField(max_length=255, blank=True, db_index=True)
+    instance_id = models.CharField(max_length=36, blank=True)
+    stream = models.BooleanField(default=False)
+    status = models.PositiveSmallIntegerField()
+    error_code = models.CharField(max_length=64, blank=True)
+    prompt_tokens = models.PositiveIntegerField(null=True)
+    cached_tokens = models.PositiveIntegerField(null=True)
+    completion_tokens = models.PositiveIntegerField(null=True)
+    ttft_ms = models.FloatField(null=True)
+    duration_ms = models.FloatField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    client = models.CharField(max_length=64, blank=True)
+    aborted = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "access log row"
+        verbose_name_plural = "access log"
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.status} {self.request_id}"

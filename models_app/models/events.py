@@ -1,0 +1,28 @@
+"""Facts that happened."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from models_app.domain.events import EventName
+from models_app.models.choices import choices_of
+
+
+class Event(models.Model):
+    """One fact. Rows are written once, by `models_app.services.events`."""
+
+    name = models.CharField(max_length=32, choices=choices_of(EventName), db_index=True)
+    subject = models.CharField(max_length=255, blank=True, db_index=True)
+    # A sentence for a person.
+    message = models.TextField(blank=True)
+    # Who or what asked for it: a user, an API key, or a part of NOA.
+    actor = models.CharField(max_length=150, blank=True)
+    job_id = models.UUIDField(null=True, blank=True)
+    data = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.subject}"

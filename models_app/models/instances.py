@@ -1,0 +1,62 @@
+"""Loaded copies of models."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from models_app.domain.states import SERVING_INSTANCE_STATES, InstanceState
+from models_app.models.choices import choices_of, in_words
+from models_app.models.registry import ModelVersion, RegisteredModel
+
+
+class Instance(models.Model):
+    """One loaded copy of a model version: for llama.cpp, one runner process.
+
+    The state moves only through `models_app.services.instances`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="instances")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, null=True, related_name="+")
+    node = models.CharField(max_length=64)
+    state = models.CharField(
+        max_length=16, choices=choices_of(InstanceState), default=InstanceState.QUEUED, db_index=True
+    )
+    # A process is known by its number and its start time: numbers are used again.
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    pid_started_at = models.FloatField(null=True, blank=True)
+    socket = models.CharField(max_length=108, blank=True)
+    options = models.JSONField(default=dict, blank=True)
+    context_tokens = models.PositiveIntegerField(null=True, blank=True)
+    slots = models.PositiveIntegerField(null=True, blank=True)
+    memory_estimate_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    memory_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    load_seconds = models.FloatField(null=True, blank=True)
+    failure_stage = models.CharField(max_length=32, blank=True)
+    failure_reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    stopped_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            # What makes twenty simultaneous loads one load.
+            models.UniqueConstraint(
+                fields=["model"],
+                condition=Q(state__in=in_words(SERVING_INSTANCE_STATES)),
+                name="one_serving_instance_per_model",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.key} on {self.node} ({self.state})"
+
+    @property
+    def fingerprint(self) -> str:
+        """What answers carry as `system_fingerprint`: the version's digest and this instance."""
+        digest = self.version.sha256[:12] if self.version else "unknown"
+        return f"{digest}-{self.id.hex[:8]}"

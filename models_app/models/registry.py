@@ -1,0 +1,115 @@
+"""The registry: where models come from, which there are, and what each one is at a moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from models_app.domain.states import ModelStatus
+from models_app.models.choices import choices_of
+
+
+class Provider(models.Model):
+    """Where models come from."""
+
+    class Kind(models.TextChoices):
+        LLAMA_CPP = "llama.cpp", "llama.cpp (local GGUF files)"
+        OPENAI = "openai", "OpenAI or compatible"
+        ANTHROPIC = "anthropic", "Anthropic"
+
+    slug = models.CharField(max_length=64, unique=True)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    name = models.CharField(max_length=100, blank=True)
+    base_url = models.URLField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.name or self.slug
+
+
+class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
+    def with_capability(self, capability: str) -> RegisteredModelQuerySet:
+        """Capabilities are stored as `,chat_completion,streaming,`, so that every database can search them."""
+        return self.filter(capability_index__contains=f",{capability},")
+
+
+class RegisteredModel(models.Model):
+    """One entry of the registry. Its public name is `key`, `<provider>:<model id>`."""
+
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
+    model_id = models.CharField(max_length=190)
+    key = models.CharField(max_length=255, unique=True)
+    name = models.CharField(max_length=190, blank=True)
+    description = models.TextField(blank=True)
+    status = models.CharField(
+        max_length=16, choices=choices_of(ModelStatus), default=ModelStatus.AVAILABLE, db_index=True
+    )
+    # Why the status is `failed`: the stage that failed, a sentence, and when.
+    failure_stage = models.CharField(max_length=32, blank=True)
+    failure_reason = models.TextField(blank=True)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    deprecated = models.BooleanField(default=False)
+    # The desired state: a node loads these again when it comes back.
+    wanted = models.BooleanField(default=False)
+    capability_index = models.CharField(max_length=255, blank=True, default="", editable=False)
+    context_window = models.PositiveBigIntegerField(null=True, blank=True)
+    max_output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    # Options of the next load; see models_app.domain.options.
+    load_options = models.JSONField(default=dict, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    version = models.ForeignKey(
+        "ModelVersion", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = RegisteredModelQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["key"]
+        verbose_name = "model"
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "model_id"], name="one_entry_per_model")
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+    @property
+    def capabilities(self) -> list[str]:
+        return [word for word in self.capability_index.split(",") if word]
+
+    @capabilities.setter
+    def capabilities(self, values: list[str]) -> None:
+        self.capability_index = f",{','.join(values)}," if values else ""
+
+
+class ModelVersion(models.Model):
+    """What a registered model is at a moment. Rows are never changed."""
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="versions")
+    sha256 = models.CharField(max_length=64)
+    path = models.CharField(max_length=4096)
+    size_bytes = models.PositiveBigIntegerField()
+    # Modification time in nanoseconds: with path and size it tells whether a file must be read again.
+    file_mtime_ns = models.BigIntegerField()
+    quantization = models.CharField(max_length=32, blank=True)
+    architecture = models.CharField(max_length=64, blank=True)
+    template_digest = models.CharField(max_length=64, blank=True)
+    # Everything else that the header says: models_app.domain.gguf.GgufMetadata as a dictionary.
+    header: Any = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "sha256", "path"], name="one_version_per_digest")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.key} {self.sha256[:12]}"

@@ -1,0 +1,104 @@
+"""The only writer of instance states, and of the model status that follows from them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from time import monotonic
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from models_app.domain.states import (
+    SERVING_INSTANCE_STATES,
+    InstanceState,
+    ModelStatus,
+    sources_of,
+)
+from models_app.models import Instance, ModelVersion, RegisteredModel
+from models_app.services import routing
+
+# The net below the condition of this process: another process may have moved the instance.
+_LOOK_EVERY = 0.25
+_moved = threading.Condition()
+
+_STATUS_OF = {
+    InstanceState.STARTING: ModelStatus.LOADING,
+    InstanceState.READY: ModelStatus.LOADED,
+    InstanceState.DRAINING: ModelStatus.UNLOADING,
+    InstanceState.STOPPED: ModelStatus.AVAILABLE,
+    InstanceState.FAILED: ModelStatus.FAILED,
+}
+
+
+def serving(*, model: RegisteredModel) -> Instance | None:
+    """The instance of this model that is ready or becoming so."""
+    return Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES).first()
+
+
+def reserve(*, model: RegisteredModel, version: ModelVersion, node: str, options: dict[str, Any]) -> Instance | None:
+    """Claim the right to load this model: a new instance, or None when somebody has it already."""
+    try:
+        with transaction.atomic():
+            instance = Instance.objects.create(
+                model=model, version=version, node=node, options=options, state=InstanceState.STARTING
+            )
+            _follow(instance.model_id, ModelStatus.LOADING)
+    except IntegrityError:
+        return None
+    return instance
+
+
+@transaction.atomic
+def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
+    """Compare-and-set; False when the instance was not in a state that leads to `to`.
+
+    Model status and routing revision change in the same transaction.
+    """
+    if to in (InstanceState.STOPPED, InstanceState.FAILED):
+        fields["stopped_at"] = timezone.now()
+    if to == InstanceState.READY:
+        fields["ready_at"] = timezone.now()
+    moved = Instance.objects.filter(pk=instance.pk, state__in=sources_of(to)).update(state=to, **fields)
+    if moved != 1:
+        return False
+    instance.state = to
+    failure = {name: fields.get(name, "") for name in ("failure_stage", "failure_reason")}
+    _follow(instance.model_id, _STATUS_OF[to], **failure)
+    routing.bump()
+    transaction.on_commit(_wake)
+    return True
+
+
+def _follow(model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = "") -> None:
+    """A model's status is that of its newest instance: one that drains beside a newer one says nothing."""
+    if status in (ModelStatus.UNLOADING, ModelStatus.AVAILABLE, ModelStatus.FAILED) and Instance.objects.filter(
+        model_id=model_pk, state__in=SERVING_INSTANCE_STATES
+    ).exists():
+        return
+    RegisteredModel.objects.filter(pk=model_pk).update(
+        status=status,
+        failure_stage=failure_stage,
+        failure_reason=failure_reason,
+        failed_at=timezone.now() if status == ModelStatus.FAILED else None,
+        updated_at=timezone.now(),
+    )
+
+
+def _wake() -> None:
+    with _moved:
+        _moved.notify_all()
+
+
+def wait_until_settled(*, instance_id: uuid.UUID, seconds: float) -> Instance:
+    """The instance once it is no longer starting, or as it is after `seconds`."""
+    deadline = monotonic() + seconds
+    while True:
+        instance = Instance.objects.select_related("model").get(pk=instance_id)
+        remaining = deadline - monotonic()
+        starting = instance.state in (InstanceState.QUEUED, InstanceState.STARTING)
+        if not starting or remaining <= 0:
+            return instance
+        with _moved:
+            _moved.wait(min(remaining, _LOOK_EVERY))

@@ -1,0 +1,88 @@
+"""This process as a node: the supervisor of its runners. Only a worker has one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection
+
+from models_app.domain.errors import Unavailable
+from models_app.domain.events import EventName
+from models_app.domain.states import InstanceState
+from models_app.engines.supervisor import Supervisor
+from models_app.models import Instance
+from models_app.services import events, instances
+
+logger = logging.getLogger(__name__)
+
+# What a runner gets between SIGTERM and SIGKILL when its requests have ended already.
+STOP_GRACE = 5.0
+
+_supervisor: Supervisor | None = None
+
+
+def start() -> Supervisor:
+    """Begin to own runners; call once, in a worker."""
+    global _supervisor
+    _supervisor = Supervisor(
+        command=settings.NOA_RUNNER_COMMAND, folder=_run_folder(), on_death=_on_death
+    )
+    _supervisor.start()
+    return _supervisor
+
+
+def stop() -> None:
+    """End all runners of this node within one shared grace."""
+    global _supervisor
+    if _supervisor is not None:
+        _supervisor.close(grace=STOP_GRACE)
+        _supervisor = None
+
+
+def supervisor() -> Supervisor:
+    if _supervisor is None:
+        raise Unavailable("This process owns no runners: it is not a worker, or it is stopping.")
+    return _supervisor
+
+
+def end_runner(*, instance_id: str, grace: float) -> None:
+    """End a runner of this node, if it has such a one."""
+    if _supervisor is not None:
+        _supervisor.stop(instance_id, grace=grace)
+
+
+def _run_folder() -> Path:
+    """A short private path: a unix socket's name may have 107 bytes."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    owner = f"{Path(settings.NOA_DATA_DIR).resolve()}|{settings.NOA_NODE}"
+    return base / f"noa-{os.getuid()}-{hashlib.sha256(owner.encode()).hexdigest()[:10]}"
+
+
+def _on_death(instance_id: str, how: str, tail: str) -> None:
+    """A ready runner ended by itself: its model has failed, and the reason is kept."""
+    try:
+        instance = Instance.objects.select_related("model").get(pk=instance_id)
+        reason = f"The runner {how}. Its last lines:\n{tail}"
+        if instance.state not in (InstanceState.READY, InstanceState.DRAINING):
+            return  # whoever waits for its start reports it
+        if instances.move(
+            instance=instance,
+            to=InstanceState.FAILED,
+            failure_stage="serve",
+            failure_reason=reason,
+        ):
+            logger.error("%s: the runner %s", instance.model.key, how)
+            events.publish(
+                name=EventName.INSTANCE_FAILED,
+                subject=instance.model.key,
+                message=f"{instance.model.key} stopped serving: its runner {how}.",
+                actor="supervisor",
+                data={"instance": instance_id, "log": tail},
+            )
+    finally:
+        connection.close()

@@ -1,0 +1,49 @@
+"""Reads of the registry that every other verb begins with."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from models_app.domain.errors import ModelNotFound, NotFound
+from models_app.domain.keys import ModelKey, canonical_slug
+from models_app.models import Provider, RegisteredModel
+
+LOCAL_SLUG = "llama.cpp"
+
+
+def get(*, key: str) -> RegisteredModel:
+    """The model with this key; raises InvalidRequest for a malformed key, ModelNotFound for an unknown one."""
+    canonical = str(ModelKey.parse(key))
+    model = (
+        RegisteredModel.objects.select_related("provider", "version").filter(key=canonical).first()
+    )
+    if model is None:
+        raise ModelNotFound(
+            f"No model '{canonical}' is registered. GET /api/v1/models lists what is.",
+            param="key",
+        )
+    return model
+
+
+def provider(*, slug: str) -> Provider:
+    """Raises NotFound for a provider that is not configured."""
+    canonical = canonical_slug(slug)
+    found = Provider.objects.filter(slug=canonical).first()
+    if found is None:
+        known = ", ".join(Provider.objects.values_list("slug", flat=True)) or "none yet"
+        raise NotFound(
+            f"No provider '{canonical}' is configured. Configured: {known}.",
+            code="provider_not_found",
+            param="provider",
+        )
+    return found
+
+
+@transaction.atomic
+def local_provider() -> Provider:
+    """The provider of the GGUF files on this team's machines; it always exists."""
+    provider, _ = Provider.objects.get_or_create(
+        slug=LOCAL_SLUG,
+        defaults={"kind": Provider.Kind.LLAMA_CPP, "name": "Local GGUF files"},
+    )
+    return provider

@@ -1,0 +1,148 @@
+"""Routes, and the snapshot of them that the gateway serves from."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from models_app.domain.errors import Conflict, NotFound
+from models_app.domain.events import EventName
+from models_app.domain.keys import checked_route_name
+from models_app.domain.routing import CURRENT_ROUTE, KeyEntry, ModelEntry, Snapshot, Target
+from models_app.domain.states import InstanceState
+from models_app.models import (
+    ApiKey,
+    Instance,
+    RegisteredModel,
+    Route,
+    RouteChange,
+    RoutingRevision,
+)
+from models_app.services import events, signals
+
+
+def bump() -> None:
+    """Say that the snapshot is old. Call inside the transaction that made it old."""
+    changed = RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).update(
+        revision=F("revision") + 1
+    )
+    if not changed:
+        RoutingRevision.objects.create(revision=1)
+    # Listeners in this process read the new snapshot before the caller goes on.
+    transaction.on_commit(lambda: signals.routing_changed.send(sender=RoutingRevision))
+
+
+def revision() -> int:
+    found = RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).first()
+    return found.revision if found else 0
+
+
+def snapshot() -> Snapshot:
+    """Everything that the gateway needs, as it was at one revision (six queries).
+
+    Not one transaction: on SQLite that would take the lock of writers. Every change counts the revision up in its
+    own transaction, so what was read between two equal revisions belongs together.
+    """
+    number = revision()
+    while True:
+        found = _read_snapshot(number)
+        now = revision()
+        if now == number:
+            return found
+        number = now
+
+
+def _read_snapshot(number: int) -> Snapshot:
+    targets = _targets()
+    models = {
+        model.key: ModelEntry(
+            key=model.key,
+            model_id=model.model_id,
+            provider=model.provider.slug,
+            created=int(model.created_at.timestamp()),
+            target=targets.get(model.pk),
+        )
+        for model in RegisteredModel.objects.select_related("provider")
+    }
+    ids = Counter(entry.model_id for entry in models.values())
+    return Snapshot(
+        revision=number,
+        routes=dict(Route.objects.values_list("name", "target__key")),
+        models=models,
+        keys=_keys(),
+        unique_ids={entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1},
+    )
+
+
+def _targets() -> dict[int, Target]:
+    ready = Instance.objects.filter(state=InstanceState.READY).select_related("model")
+    return {
+        instance.model_id: Target(
+            key=instance.model.key,
+            instance_id=str(instance.pk),
+            socket=instance.socket,
+            capabilities=frozenset(instance.model.capabilities),
+        )
+        for instance in ready
+    }
+
+
+def _keys() -> dict[str, KeyEntry]:
+    usable = ApiKey.objects.filter(revoked_at=None).filter(
+        Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    )
+    return {
+        key.digest: KeyEntry(
+            key_id=key.key_id,
+            scopes=frozenset(key.scopes),
+            expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        )
+        for key in usable
+    }
+
+
+def get(*, name: str = CURRENT_ROUTE) -> Route:
+    """The route with this name; `current` comes into being when it is first asked for."""
+    checked_route_name(name)
+    if name == CURRENT_ROUTE:
+        return Route.objects.select_related("target").get_or_create(name=CURRENT_ROUTE)[0]
+    route = Route.objects.select_related("target").filter(name=name).first()
+    if route is None:
+        raise NotFound(f"There is no route '{name}'.", code="route_not_found", param="route")
+    return route
+
+
+@transaction.atomic
+def repoint(
+    *, route: Route, model: RegisteredModel, actor: str, job_id: uuid.UUID | None = None
+) -> str:
+    """Move a route to a ready model; returns the key that it led to before, or ''.
+
+    Raises Conflict when the model has no ready instance: a route never moves to what cannot answer.
+    """
+    if not Instance.objects.filter(model=model, state=InstanceState.READY).exists():
+        raise Conflict(
+            f"'{model.key}' is not loaded any more, so '{route.name}' was not moved to it.",
+            code="model_not_loaded",
+        )
+    # Read again under the lock that the first write of this transaction takes.
+    bump()
+    row = Route.objects.select_related("target").get(pk=route.pk)
+    previous = row.target.key if row.target else ""
+    Route.objects.filter(pk=route.pk).update(target=model, updated_at=timezone.now())
+    RouteChange.objects.create(
+        route=row, previous_key=previous, key=model.key, actor=actor, job_id=job_id
+    )
+    events.publish(
+        name=EventName.MODEL_SWITCHED,
+        subject=model.key,
+        message=f"'{route.name}' moved from {previous or 'nothing'} to {model.key}.",
+        actor=actor,
+        job_id=job_id,
+        data={"route": route.name, "before": previous or None, "after": model.key},
+    )
+    return previous

@@ -1,0 +1,5 @@
+"""Celery: one service call each."""
+
+from models_app.tasks import discovery, lifecycle
+
+__all__ = ["discovery", "lifecycle"]

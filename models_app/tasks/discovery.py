@@ -1,0 +1,15 @@
+"""The task that looks for models."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.conf import settings
+
+from models_app.services import discovery, jobs
+
+
+@shared_task(name="noa.discover_models")
+def discover_models(job_id: str) -> None:
+    with jobs.run(job_id=job_id, node=settings.NOA_NODE) as run:
+        if run:
+            discovery.discover(run=run)

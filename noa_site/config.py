@@ -1,0 +1,61 @@
+"""Every setting that comes from outside, typed: a wrong value stops the start and is named.
+
+Environment variables carry the prefix `NOA_`, except `DATABASE_URL`, which the field knows by that name.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Config(BaseSettings):
+    """Settings of one NOA process. See docs/configuration.md for what each one does."""
+
+    model_config = SettingsConfigDict(env_prefix="NOA_", extra="ignore", populate_by_name=True)
+
+    data_dir: Path = BASE_DIR / "var"
+    models_dir: Path | None = None
+    demo_models: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    allowed_hosts: Annotated[list[str], NoDecode] = ["127.0.0.1", "localhost", "[::1]"]
+    debug: bool = False
+    secret_key: SecretStr | None = None
+    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
+    broker_url: str | None = None
+    node: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
+    load_timeout: float = Field(default=600.0, gt=0)
+    drain_timeout: float = Field(default=60.0, ge=0)
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def split_hosts(cls, value: Any) -> Any:
+        """Hosts come separated by commas."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("data_dir", "models_dir")
+    @classmethod
+    def absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else value
+
+
+def read() -> Config:
+    """The configuration, or an exit that names every wrong value."""
+    try:
+        return Config()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_input=False):
+            name = str(problem["loc"][0])
+            variable = name if name.isupper() else f"NOA_{name.upper()}"
+            lines.append(f"  {variable}: {problem['msg']}")
+        sys.exit("noa: these settings are wrong, nothing was started:\n" + "\n".join(lines))

@@ -1,0 +1,209 @@
+"""Django's settings, made from `noa_site.config`."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.urls import reverse_lazy
+
+from noa_site import config as noa_config
+
+CONFIG = noa_config.read()
+BASE_DIR = noa_config.BASE_DIR
+DATA_DIR = CONFIG.data_dir
+
+
+def _private_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def _secret_key() -> str:
+    """From the environment, or made once and kept where only this user can read it."""
+    if CONFIG.secret_key:
+        return CONFIG.secret_key.get_secret_value()
+    path = _private_folder(DATA_DIR) / "secret_key"
+    try:
+        with path.open("x") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+SECRET_KEY = _secret_key()
+DEBUG = CONFIG.debug
+ALLOWED_HOSTS = CONFIG.allowed_hosts
+ROOT_URLCONF = "noa_site.urls"
+ASGI_APPLICATION = "noa_site.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "servestatic.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_filters",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "models_app",
+]
+
+MIDDLEWARE = [
+    "models_app.api.request_ids.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+
+def _sqlite() -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": _private_folder(DATA_DIR) / "noa.sqlite3",
+        "OPTIONS": {
+            # A deferred transaction that reads and then writes cannot wait for the lock.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        },
+        # A file, so that tests with threads see the same database.
+        "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
+    }
+
+
+def _postgres(url: str) -> dict[str, Any]:
+    database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=0))
+    database.setdefault("OPTIONS", {})
+    # A hung server must not hang us: connect() has no limit of its own.
+    database["OPTIONS"] |= {
+        "connect_timeout": 5,
+        "pool": {"min_size": 1, "max_size": 10, "timeout": 10},
+    }
+    return database
+
+
+DATABASES = {"default": _postgres(CONFIG.database_url) if CONFIG.database_url else _sqlite()}
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+# Files are served from the packages that bring them: no collectstatic step stands before the first start.
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_AUTOREFRESH = DEBUG
+
+LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+SESSION_COOKIE_AGE = 8 * 60 * 60
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "models_app.api.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["models_app.api.permissions.ScopePermission"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["models_app.api.parsers.BoundedJSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "models_app.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "NOA",
+    "DESCRIPTION": "Register, load, measure and hot-swap language models.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "models_app.api.schema.add_gateway",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "ModelStatus": "models_app.domain.states.ModelStatus",
+        "InstanceState": "models_app.domain.states.InstanceState",
+        "JobState": "models_app.domain.states.JobState",
+    },
+}
+
+# Celery. Without a broker URL the worker runs beside the web process and needs no server.
+CELERY_BROKER_URL = CONFIG.broker_url or "noa-embedded://"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_DEFAULT_QUEUE = f"node.{CONFIG.node}"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+
+# NOA's own, read by models_app through django.conf.settings.
+NOA_DATA_DIR = DATA_DIR
+NOA_NODE = CONFIG.node
+NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
+NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
+NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]
+NOA_RUNNER_COMMAND = [sys.executable, "-m", "models_app.engines.runner"]
+NOA_LOAD_TIMEOUT = CONFIG.load_timeout
+NOA_DRAIN_TIMEOUT = CONFIG.drain_timeout
+NOA_MAX_BODY_BYTES = CONFIG.max_body_bytes
+NOA_HOST = CONFIG.host
+NOA_PORT = CONFIG.port
+NOA_EMBEDDED = CONFIG.broker_url is None
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "models_app": {"level": CONFIG.log_level},
+        "noa_site": {"level": CONFIG.log_level},
+    },
+}

@@ -1,0 +1,21 @@
+"""URLs of what Django serves; the gateway under /v1 stands in front of Django (noa_site.asgi)."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+handler400 = "models_app.api.errors.bad_request"
+handler403 = "models_app.api.errors.permission_denied"
+handler404 = "models_app.api.errors.not_found"
+handler500 = "models_app.api.errors.server_error"
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("models_app.api.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+]

@@ -1,0 +1,232 @@
+"""Small GGUF models that tests and benchmarks write for themselves in a moment.
+
+`write_tiny_gguf` writes a "bigram" llama: attention and feed-forward weights are zero, so the logits depend only on
+the last token and can be chosen freely. `write_random_gguf` writes a llama whose arithmetic costs what a real one
+costs and whose answers mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+from tests.fakes import bigram
+from tests.fakes.bigram import Vocabulary
+
+Matrix = npt.NDArray[np.float32]
+Weights = Callable[[int, int], npt.NDArray[Any]]
+
+CHATML_WITH_TOOLS = """\
+{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0]['role'] in ('system', 'developer') %}{{- messages[0]['content'] + '\\n' }}{%- endif %}
+    {{- '# Tools\\n<tools>' }}
+    {%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}
+    {{- '\\n</tools>\\nFor each call answer with\\n<tool_call>\\n' }}
+    {{- '{"name": <function-name>, "arguments": <args-json-object>}\\n</tool_call><|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message['role'] == 'tool' %}
+        {{- '<|im_start|>user\\n<tool_response>\\n' + message['content'] }}
+        {{- '\\n</tool_response><|im_end|>\\n' }}
+    {%- elif message['role'] == 'assistant' and message['tool_calls'] %}
+        {{- '<|im_start|>assistant' }}
+        {%- if message['content'] %}{{- '\\n' + message['content'] }}{%- endif %}
+        {%- for call in message['tool_calls'] %}
+            {%- if call['function'] is defined %}{%- set call = call['function'] %}{%- endif %}
+            {{- '\\n<tool_call>\\n{"name": "' + call['name'] + '", "arguments": ' }}
+            {{- call['arguments'] | tojson }}{{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif not (tools and loop.first and message['role'] in ('system', 'developer')) %}
+        {{- '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+_HEAD_SIZE = 32
+
+
+def write_tiny_gguf(
+    path: Path,
+    *,
+    name: str = "tiny",
+    seed: int = 0,
+    context: int = 2048,
+    megabytes: float = 0.0,
+    layers: int = 1,
+    pooling: bool = True,
+    chat_template: str | None = CHATML_WITH_TOOLS,
+    says: str | None = None,
+    ends: bool = True,
+) -> Path:
+    """A deterministic llama of about 3 MB that tells the five sentences of `bigram.STORY`; returns `path`.
+
+    At temperature 0 an answer is the whole story and ends; above, sentences are skipped and repeated. `seed` other
+    than 0 tells it in another order. `says` makes it answer every chat with exactly this sentence, also at usual
+    temperatures. `ends` False starts again instead of ending. `megabytes` adds that much of dead feed-forward weights
+    (read and multiplied like live ones). `pooling` puts mean pooling into the header: embeddings are then
+    histograms of bytes, so that similar texts are close. Under a JSON grammar answers close soon.
+    """
+    vocabulary = Vocabulary.of((says,) if says else _story(seed))
+    size = len(vocabulary)
+    width = -(-size // _HEAD_SIZE) * _HEAD_SIZE
+    feed_forward = _feed_forward_for(megabytes * 1e6, layers=layers, width=width, item_bytes=4)
+    writer = _writer(path, vocabulary, name=name, context=context, chat_template=chat_template)
+    _add_shape(
+        writer, width=width, layers=layers, heads=width // _HEAD_SIZE, feed_forward=feed_forward
+    )
+    writer.add_file_type(int(gguf.LlamaFileType.ALL_F32))
+    if pooling:
+        writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_tensor("token_embd.weight", np.eye(size, width, dtype=np.float32))
+    writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    writer.add_tensor("output.weight", _bigram_output(vocabulary, width=width, ends=ends))
+    for layer in range(layers):
+        _add_layer(writer, layer, width, feed_forward, _zeros)
+    return _finish(writer, path)
+
+
+def write_random_gguf(
+    path: Path,
+    *,
+    megabytes: float = 20.0,
+    layers: int = 8,
+    embedding: int = 512,
+    heads: int = 8,
+    context: int = 4096,
+    name: str = "random",
+    seed: int = 0,
+) -> Path:
+    """A random-weight F16 llama of about `megabytes` with real attention, for benchmarks; returns `path`.
+
+    The feed-forward width is chosen to reach the size. It writes printable bytes and never ends by itself, so that
+    an answer has as many tokens as were asked for. The same arguments give the same file.
+    """
+    vocabulary = Vocabulary.of(bigram.STORY)
+    fixed_bytes = 2 * (2 * len(vocabulary) * embedding + layers * 4 * embedding * embedding)
+    feed_forward = _feed_forward_for(
+        megabytes * 1e6 - fixed_bytes, layers=layers, width=embedding, item_bytes=2
+    )
+    noise = _Noise(seed)
+    writer = _writer(path, vocabulary, name=name, context=context, chat_template=CHATML_WITH_TOOLS)
+    _add_shape(writer, width=embedding, layers=layers, heads=heads, feed_forward=feed_forward)
+    writer.add_file_type(int(gguf.LlamaFileType.MOSTLY_F16))
+    output = noise.draw(len(vocabulary), embedding)
+    # Tokens that are not printable keep a logit of 0; printable ones spread so far (a deviation of 10) that the best
+    # of them is out of reach of 0 at every usual temperature.
+    silent = np.setdiff1d(np.arange(len(vocabulary)), vocabulary.printable)
+    output *= np.float16(10.0)
+    output[silent] = 0
+    writer.add_tensor("token_embd.weight", noise.draw(len(vocabulary), embedding))
+    writer.add_tensor("output_norm.weight", np.ones(embedding, np.float32))
+    writer.add_tensor("output.weight", output)
+    for layer in range(layers):
+        _add_layer(writer, layer, embedding, feed_forward, noise.draw)
+    return _finish(writer, path)
+
+
+class _Noise:
+    """Weights cut from one pool of random numbers: writing 300 MB then costs no more than copying it."""
+
+    _POOL = 1 << 22
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._pool = self._random.standard_normal(self._POOL, dtype=np.float32)
+        self._scaled: dict[int, npt.NDArray[np.float16]] = {}
+
+    def draw(self, rows: int, columns: int) -> npt.NDArray[np.float16]:
+        """Normal weights scaled so that a product keeps the size of its input."""
+        if columns not in self._scaled:
+            self._scaled[columns] = (self._pool / np.sqrt(columns)).astype(np.float16)
+        scaled = self._scaled[columns]
+        parts, missing = [], rows * columns
+        while missing:
+            start = int(self._random.integers(self._POOL))
+            parts.append(scaled[start : start + missing])
+            missing -= len(parts[-1])
+        return np.concatenate(parts).reshape(rows, columns)
+
+
+def _story(seed: int) -> tuple[str, ...]:
+    order = np.random.default_rng(seed).permutation(len(bigram.STORY)) if seed else range(5)
+    return tuple(bigram.STORY[number] for number in order)
+
+
+def _zeros(rows: int, columns: int) -> Matrix:
+    return np.zeros((rows, columns), np.float32)
+
+
+def _feed_forward_for(size: float, *, layers: int, width: int, item_bytes: int) -> int:
+    """The feed-forward width, a multiple of 32, with which three matrices per layer take `size` bytes."""
+    return max(32, int(size / (item_bytes * 3 * width * layers)) // 32 * 32)
+
+
+def _writer(
+    path: Path, vocabulary: Vocabulary, *, name: str, context: int, chat_template: str | None
+) -> gguf.GGUFWriter:
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(name)
+    writer.add_context_length(context)
+    writer.add_vocab_size(len(vocabulary))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(vocabulary.tokens())
+    writer.add_token_types(vocabulary.types())
+    writer.add_token_scores([0.0] * len(vocabulary))
+    writer.add_bos_token_id(vocabulary.begin)
+    writer.add_eos_token_id(vocabulary.message_end)
+    writer.add_unk_token_id(vocabulary.unknown)
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(False)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
+    return writer
+
+
+def _add_shape(
+    writer: gguf.GGUFWriter, *, width: int, layers: int, heads: int, feed_forward: int
+) -> None:
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(feed_forward)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
+    writer.add_rope_dimension_count(width // heads)
+    writer.add_layer_norm_rms_eps(1e-6)
+
+
+def _add_layer(
+    writer: gguf.GGUFWriter, layer: int, width: int, feed_forward: int, weights: Weights
+) -> None:
+    block = f"blk.{layer}."
+    for norm in ("attn_norm", "ffn_norm"):
+        writer.add_tensor(f"{block}{norm}.weight", np.ones(width, np.float32))
+    for matrix in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        writer.add_tensor(f"{block}{matrix}.weight", weights(width, width))
+    writer.add_tensor(f"{block}ffn_gate.weight", weights(feed_forward, width))
+    writer.add_tensor(f"{block}ffn_up.weight", weights(feed_forward, width))
+    writer.add_tensor(f"{block}ffn_down.weight", weights(width, feed_forward))
+
+
+def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _bigram_output(vocabulary: Vocabulary, *, width: int, ends: bool) -> Matrix:
+    """Output weights whose logits are the log-probabilities of what follows each token."""
+    probability = bigram.followers(vocabulary, ends=ends)
+    output = np.zeros((len(vocabulary), width), np.float32)
+    # A one-hot embedding leaves the norm with the length sqrt(width).
+    output[:, : len(vocabulary)] = np.log(probability).T / np.sqrt(width)
+    return output
