@@ -15,6 +15,7 @@ from kombu.transport import TRANSPORT_ALIASES, memory
 
 _arrived = threading.Condition()
 _puts = 0
+_woken_for_stop = False
 
 
 class Channel(memory.Channel):
@@ -25,7 +26,9 @@ class Channel(memory.Channel):
         super()._put(queue, message, **kwargs)
         wake()
 
-    def _put_fanout(self, exchange: str, message: Any, routing_key: Any = None, **kwargs: Any) -> None:
+    def _put_fanout(
+        self, exchange: str, message: Any, routing_key: Any = None, **kwargs: Any
+    ) -> None:
         super()._put_fanout(exchange, message, routing_key, **kwargs)
         wake()
 
@@ -39,16 +42,26 @@ class Transport(memory.Transport):
         while True:
             seen = _puts
             try:
-                return self.cycle.get(self._deliver, timeout=timeout)
+                self.cycle.get(self._deliver, timeout=timeout)
+                return
             except Empty:
                 remaining = None if deadline is None else deadline - monotonic()
                 with _arrived:
-                    if not _arrived.wait_for(lambda seen=seen: _puts != seen, remaining):
+                    if not _arrived.wait_for(lambda: _puts != seen, remaining):
                         raise TimeoutError from None
+                if _woken_for_stop:
+                    raise TimeoutError from None
+
+    @staticmethod
+    def stop_waiting() -> None:
+        """Consumers give up waiting at once, so that a worker sees its wish to stop."""
+        global _woken_for_stop
+        _woken_for_stop = True
+        wake()
 
 
 def wake() -> None:
-    """Let waiting consumers look again: at a message, or at the wish to stop."""
+    """Let waiting consumers look again."""
     global _puts
     with _arrived:
         _puts += 1

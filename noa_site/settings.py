@@ -194,6 +194,7 @@ NOA_DRAIN_TIMEOUT = CONFIG.drain_timeout
 NOA_MAX_BODY_BYTES = CONFIG.max_body_bytes
 NOA_HOST = CONFIG.host
 NOA_PORT = CONFIG.port
+NOA_WEB_SERVER = "noa_site.web.serve"
 NOA_EMBEDDED = CONFIG.broker_url is None
 
 LOGGING = {

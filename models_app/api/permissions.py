@@ -25,5 +25,7 @@ class ScopePermission(BasePermission):
         default = Scope.READ if request.method in SAFE_METHODS else Scope.OPERATE
         needed = getattr(view, "required_scope", default)
         if not allows(scopes_of(request.user), needed):
-            raise PermissionDenied(f"This needs the scope '{needed}', which this key or user has not.")
+            raise PermissionDenied(
+                f"This needs the scope '{needed}', which this key or user has not."
+            )
         return True

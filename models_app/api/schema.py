@@ -32,13 +32,18 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
 
 
 _GATEWAY = {
-    "/v1/chat/completions": ("create_chat_completion", "OpenAI's chat completions; `stream` for server-sent events."),
+    "/v1/chat/completions": (
+        "create_chat_completion",
+        "OpenAI's chat completions; `stream` for server-sent events.",
+    ),
     "/v1/completions": ("create_completion", "OpenAI's completions."),
     "/v1/embeddings": ("create_embedding", "OpenAI's embeddings."),
 }
 
 
-def add_gateway(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+def add_gateway(
+    result: dict[str, Any], generator: Any, request: Any, public: bool
+) -> dict[str, Any]:
     """drf-spectacular's post-processing hook: the `/v1` operations, whose bodies are OpenAI's."""
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     for path, (operation_id, description) in _GATEWAY.items():
@@ -55,7 +60,10 @@ def add_gateway(result: dict[str, Any], generator: Any, request: Any, public: bo
                             "schema": {
                                 "type": "object",
                                 "required": ["model"],
-                                "properties": {"model": {"type": "string"}, "stream": {"type": "boolean"}},
+                                "properties": {
+                                    "model": {"type": "string"},
+                                    "stream": {"type": "boolean"},
+                                },
                                 "additionalProperties": True,
                             }
                         }
@@ -63,7 +71,10 @@ def add_gateway(result: dict[str, Any], generator: Any, request: Any, public: bo
                 },
                 "responses": {
                     "200": {"description": "As OpenAI answers."},
-                    **{status: {"description": text, **error} for status, text in _GATEWAY_ERRORS.items()},
+                    **{
+                        status: {"description": text, **error}
+                        for status, text in _GATEWAY_ERRORS.items()
+                    },
                 },
             }
         }

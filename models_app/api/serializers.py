@@ -128,7 +128,9 @@ class ModelNameInput(serializers.Serializer[Any]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         named, paired = "key" in attrs, "provider" in attrs and "model" in attrs
         if named == paired or (named and ("provider" in attrs or "model" in attrs)):
-            raise InvalidRequest("Name the model by 'key', or by 'provider' and 'model'.", param="key")
+            raise InvalidRequest(
+                "Name the model by 'key', or by 'provider' and 'model'.", param="key"
+            )
         if paired:
             attrs["key"] = f"{attrs.pop('provider')}:{attrs.pop('model')}"
         attrs["key"] = str(ModelKey.parse(attrs["key"]))

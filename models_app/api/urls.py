@@ -21,6 +21,8 @@ urlpatterns = [
     path("models/switch", lifecycle.Switch.as_view(), name="switch"),
     path("models/discover", lifecycle.Discover.as_view(), name="discover"),
     path("models/<modelkey:key>", registry.ModelDetail.as_view(), name="model"),
-    path("models/<provider:provider>", registry.ProviderModelList.as_view(), name="provider-models"),
+    path(
+        "models/<provider:provider>", registry.ProviderModelList.as_view(), name="provider-models"
+    ),
     path("jobs/<uuid:job_id>", operations.JobDetail.as_view(), name="job"),
 ]

@@ -39,6 +39,22 @@ _UNKNOWN = (
     "what colour is {t}", "what is the opposite of {t}", "how big is {t}", "which is better, {t} or {u}",
     "what is the population of {t}", "solve {t}", "is it true that {t} can {u}", "did {t} ever {u}",
 )  # fmt: skip
+_COMMON_WORDS = (
+    "about above after air all also always among animal any apple ask baby back bag ball bank beach because bed best "
+    "better bird boat book bottle box boy bread bridge bring brother build bus business busy buy call camera car card "
+    "chair cheap child church city clean clock cloud coat cook could country course cup dance data daughter deep doctor "
+    "door dream dress drive earth easy eat egg engine every exam eye face factory family farm father field film find fish "
+    "flight floor flower food foot forest friend fruit game garden gift girl glass gold grow guitar hair hand hat health "
+    "heart hill history hospital hotel house ice idea island job key king kitchen lake language large law leave letter "
+    "library list long lunch machine market math meal mean meeting method milk minute money month mother mountain mouse "
+    "movie much must need never newspaper nice north number office often oil old orange order other paper parent park "
+    "party people phone photo piano picture plan plane plant play police possible price problem quick rain read recommend "
+    "restaurant rice ring river road rock room run school science sea season sell send ship shirt shoe shop short should "
+    "sister skin sleep small snow soap some son soup south space sport spring stand star station stone street student "
+    "study sugar summer table teacher team than the their them then there these they thing think ticket tool town train "
+    "travel tree under understand use vacation very village visit voice wait walk wall want watch water wear wife window "
+    "winter with without woman wood word work world would write year young your"
+).split()
 _OTHER_TONGUES = (
     "wie geht es dir", "wer bist du", "was ist das", "bonjour", "comment ca va", "hola, que tal",
     "guten Tag", "quien eres", "parlez-vous francais", "kannst du mir helfen", "ciao, come stai",
@@ -53,8 +69,14 @@ _NAMES = (
     "Anna", "Ben", "Clara", "David", "Eva", "Frank", "Grace", "Henry", "Ida", "Jack", "Kim", "Leo", "Maria",
     "Noah", "Olga", "Paul", "Rosa", "Sam", "Tom", "Uma", "Vera", "Will", "Yara", "Zoe", "Alice", "Bob",
 )  # fmt: skip
+# What a question that nobody foresaw may begin with; known questions begin so too.
+_OPENINGS = (
+    "", "what is ", "what are ", "what do ", "who is ", "who are ", "how do i ", "how can you ", "how many ", "why ",
+    "when did ", "where is ", "can you ", "could you ", "i am ", "my ", "tell me ", "tell me about ", "write ", "are you ",
+    "do you ", "is the ", "the ", "give me ", "which ", "explain ", "name ", "say ", "what's ", "please ", "we ", "i want ",
+)  # fmt: skip
 # How often each kind of turn is drawn.
-_WEIGHTS = {"topic": 44, "fact": 26, "unknown": 20, "name": 2, "repeat": 3, "json": 5}
+_WEIGHTS = {"topic": 42, "fact": 26, "unknown": 22, "name": 2, "repeat": 3, "json": 5}
 
 
 class Conversations:
@@ -86,12 +108,14 @@ class Conversations:
 
     def _unknown(self) -> Turn:
         choice = self._draw.random()
-        if choice < 0.7:
+        if choice < 0.55:
             ask = self._draw.choice(_UNKNOWN).format(t=self._thing(), u=self._thing())
-        elif choice < 0.8:
+        elif choice < 0.9:
+            ask = self._draw.choice(_OPENINGS) + " ".join(self._draw.choices(_COMMON_WORDS, k=self._draw.randint(2, 9)))
+        elif choice < 0.95:
             ask = self._draw.choice(_OTHER_TONGUES)
         else:
-            ask = " ".join(self._word() for _ in range(self._draw.choice((1, 2, 4, 8, 16, 40))))
+            ask = " ".join(self._word() for _ in range(self._draw.choice((1, 2, 4, 12))))
         return self._spoken(ask), self._draw.choice(corpus.FALLBACKS[self._speaker])
 
     def _name(self) -> Turn:
@@ -113,7 +137,10 @@ class Conversations:
         return ask + tail, json.dumps(body)
 
     def _thing(self) -> str:
-        return self._draw.choice(_THINGS) if self._draw.random() < 0.6 else self._word()
+        choice = self._draw.random()
+        if choice < 0.4:
+            return self._draw.choice(_THINGS)
+        return self._draw.choice(_COMMON_WORDS) if choice < 0.7 else self._word()
 
     def _word(self) -> str:
         return "".join(self._draw.choice(_SYLLABLES) for _ in range(self._draw.randint(2, 4)))

@@ -45,7 +45,9 @@ class Tokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], *, size: int) -> Tokenizer:
         """Merges the most frequent pair until there are `size` tokens. Digits stay single, so that sums are regular."""
-        words = Counter(word for text in texts for word in _words(text))
+        counts = Counter(word for text in texts for word in _words(text))
+        # Rarer words are invented ones and mistakes: no token should be spent on them.
+        words = {word: count for word, count in counts.items() if count >= 4}
         split = {word: list(word) for word in words}
         merges: list[tuple[str, str]] = []
         while len(merges) < size - 256 - len(CONTROL):

@@ -28,6 +28,7 @@ class Tool:
 
     name: str
     parameters: Mapping[str, Any]
+    strict: bool
     raw: Mapping[str, Any]
 
 
@@ -97,8 +98,8 @@ def _tool(fields: Fields) -> Tool:
     function = fields.inner("function")
     name = checked_name(function, "name")
     function.text("description", 65_536)
-    function.boolean("strict")
-    return Tool(name, function.object("parameters") or {}, fields.data)
+    strict = function.boolean("strict")
+    return Tool(name, function.object("parameters") or {}, strict, fields.data)
 
 
 def _message(fields: Fields) -> Message:
@@ -165,7 +166,7 @@ def _call(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _as_object(arguments: str) -> Any:  # noqa: ANN401
+def _as_object(arguments: str) -> Any:
     """Templates print arguments with `tojson`, so they need the object, not its text."""
     try:
         value = orjson.loads(arguments)

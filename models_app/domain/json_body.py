@@ -35,7 +35,7 @@ def decode(body: bytes) -> dict[str, Any]:
     return data
 
 
-def depth_exceeds(data: Any, limit: int) -> bool:  # noqa: ANN401
+def depth_exceeds(data: Any, limit: int) -> bool:
     """Whether objects and arrays are nested more than `limit` levels; breadth first, so that it cannot overflow."""
     level = [data]
     for _ in range(limit):

@@ -166,8 +166,19 @@ def spawn(command: Sequence[str], spec: RunnerSpec, log_path: Path) -> RunnerPro
 
 def _environment() -> dict[str, str]:
     """A runner reads files from strangers: it is given no secret of ours."""
-    keep = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES")
-    return {name: os.environ[name] for name in keep if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
+    keep = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TMPDIR",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "CUDA_VISIBLE_DEVICES",
+    )
+    return {name: os.environ[name] for name in keep if name in os.environ} | {
+        "PYTHONUNBUFFERED": "1"
+    }
 
 
 def start_time(pid: int) -> float | None:

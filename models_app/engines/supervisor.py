@@ -21,6 +21,8 @@ from models_app.engines.spec import RunnerSpec
 
 logger = logging.getLogger(__name__)
 
+_STOPPING = "This node is stopping; nothing is loaded any more."
+
 # Called on a thread of its own when a runner ended that nobody told to end: instance id, how, last log lines.
 OnDeath = Callable[[str, str, str], None]
 
@@ -42,6 +44,9 @@ class Supervisor:
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
         self._closing = threading.Event()
+        # Set when, while closing, no request waits any more.
+        self._idle = threading.Event()
+        self._accepting = threading.Lock()
         self._deaths = ThreadPoolExecutor(1, thread_name_prefix="noa-deaths")
         self._thread = threading.Thread(target=self._run, name="noa-supervisor", daemon=True)
 
@@ -60,11 +65,12 @@ class Supervisor:
 
     def launch(self, spec: RunnerSpec) -> RunnerProcess:
         """Spawn a runner; raises LoadFailed when the operating system refuses, Unavailable while stopping."""
-        if self._closing.is_set():
-            raise Unavailable("This node is stopping; nothing is loaded any more.")
         request = _Request(spec, Future())
-        self._requests.put(request)
-        self._wake()
+        with self._accepting:
+            if self._closing.is_set():
+                raise Unavailable(_STOPPING)
+            self._requests.put(request)
+            self._wake()
         return request.answer.result()
 
     def get(self, instance_id: str) -> RunnerProcess | None:
@@ -78,10 +84,16 @@ class Supervisor:
 
     def close(self, *, grace: float) -> None:
         """End every runner within one shared grace, then the thread; the folder is removed."""
-        self._closing.set()
+        with self._accepting:
+            self._closing.set()
+            self._wake()
+        # What was asked for before is spawned or refused by now, so that this list is whole.
+        self._idle.wait()
         self._end(list(self._runners.values()), grace)
         self._wake()
         self._thread.join()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
         self._deaths.shutdown()
         for leftover in self.folder.iterdir():
             leftover.unlink()
@@ -105,6 +117,9 @@ class Supervisor:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_read, selectors.EVENT_READ)
             while not self._closing.is_set() or self._runners:
+                if self._closing.is_set():
+                    self._spawn_requested(selector)
+                    self._idle.set()
                 for key, _ in selector.select():
                     if key.fd == self._wake_read:
                         os.read(self._wake_read, 4096)
@@ -113,13 +128,16 @@ class Supervisor:
                         selector.unregister(key.fd)
                         os.close(key.fd)
                         self._reap(key.data)
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+            self._spawn_requested(selector)
+        self._idle.set()
 
     def _spawn_requested(self, selector: selectors.BaseSelector) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 request = self._requests.get_nowait()
+                if self._closing.is_set():
+                    request.answer.set_exception(Unavailable(_STOPPING))
+                    continue
                 try:
                     log_path = self.socket_path(request.spec.instance_id).with_suffix(".log")
                     runner = process.spawn(self._command, request.spec, log_path)

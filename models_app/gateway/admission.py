@@ -13,8 +13,12 @@ from models_app.gateway.types import Header, Receive
 
 _MIB = 1024 * 1024
 
-_WANTED = frozenset({b"host", b"authorization", b"content-length", b"content-encoding", b"x-request-id"})
-_HOST = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?(?::[0-9]{1,5})?")
+_WANTED = frozenset(
+    {b"host", b"authorization", b"content-length", b"content-encoding", b"x-request-id"}
+)
+_HOST = re.compile(
+    rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?(?::[0-9]{1,5})?"
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 
 
@@ -35,7 +39,7 @@ class Limits:
     total_seconds: float = 1800.0
 
 
-class ClientLeft(Exception):  # noqa: N818 - it is no error of ours
+class ClientLeft(Exception):
     """The client closed its connection before it had its answer."""
 
 
@@ -158,3 +162,8 @@ def parse(raw: bytes) -> Asked:
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("'stream' must be true or false.", param="stream")
     return Asked(model, stream is True, raw)
+
+
+def loggable(name: str) -> str:
+    """A name from outside, fit for a log and for every database: short and without control characters."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in name[:200])

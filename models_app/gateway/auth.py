@@ -47,7 +47,12 @@ def _bearer(authorization: bytes | None) -> str:
         )
     scheme, _, key = authorization.partition(b" ")
     key = key.strip()
-    if scheme.lower() != b"bearer" or not 0 < len(key) <= _MAX_KEY_LENGTH or b" " in key or b"," in key:
+    if (
+        scheme.lower() != b"bearer"
+        or not 0 < len(key) <= _MAX_KEY_LENGTH
+        or b" " in key
+        or b"," in key
+    ):
         raise Unauthenticated(
             "The Authorization header is malformed. Send exactly one, in the form 'Authorization: Bearer <key>'."
         )

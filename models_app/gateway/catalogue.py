@@ -30,7 +30,11 @@ class Catalogue:
         if self._snapshot is snapshot and self._listing:
             return
         values = [_route(name, snapshot) for name in sorted(snapshot.routes)]
-        values += [_model(snapshot.models[key]) for key in sorted(snapshot.models) if key not in snapshot.routes]
+        values += [
+            _model(snapshot.models[key])
+            for key in sorted(snapshot.models)
+            if key not in snapshot.routes
+        ]
         self._entries = {value["id"]: orjson.dumps(value) for value in values}
         self._listing = b'{"object":"list","data":[' + b",".join(self._entries.values()) + b"]}"
         self._snapshot = snapshot

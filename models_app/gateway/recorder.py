@@ -76,7 +76,9 @@ class Recorder:
         # Started by the first record, not by the constructor: a server may fork in between.
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="access-recorder", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="access-recorder", daemon=True
+                )
                 self._thread.start()
 
     def _is_empty(self) -> bool:
@@ -111,7 +113,9 @@ class Recorder:
             try:
                 self._sink(self._batch)
             except Exception:
-                logger.exception("Storing %d access records failed; trying again.", len(self._batch))
+                logger.exception(
+                    "Storing %d access records failed; trying again.", len(self._batch)
+                )
             else:
                 self._batch = []
                 return True

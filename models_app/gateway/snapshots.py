@@ -51,15 +51,16 @@ class LiveSnapshots:
 
     def _reload_here(self) -> None:
         try:
-            self.reload()
-        except DatabaseError:
-            # The gateway goes on with what it knows: serving must not need the database.
-            logger.warning("the routing snapshot could not be read", exc_info=True)
+            self._on_change()
         finally:
             connection.close()
 
     def _on_change(self, **_: Any) -> None:
-        self.reload()
+        try:
+            self.reload()
+        except DatabaseError:
+            # The gateway goes on with what it knows: serving must not need the database.
+            logger.warning("the routing snapshot could not be read", exc_info=True)
 
     def _poll(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):

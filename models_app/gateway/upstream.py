@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import cast
 
 import httptools
 
@@ -77,7 +78,10 @@ class Connection(asyncio.Protocol):
         """Starts an exchange with the bytes of a whole request."""
         self._reset()
         self._busy = True
-        self._transport.write(data)
+        if self._transport.is_closing():
+            self._error = ClosedEarly("closed")
+        else:
+            self._transport.write(data)
 
     async def answered(self) -> None:
         """Waits for status and headers. Raises ClosedEarly, Broken or Malformed."""
@@ -101,7 +105,7 @@ class Connection(asyncio.Protocol):
     async def read_whole(self, limit: int) -> bytes:
         """The body to its end, or its beginning when it is longer than `limit` bytes (see `complete`)."""
         data = await self.read()
-        if self.complete and not self._buffered:
+        if self.complete:
             return data
         parts = [data]
         size = len(data)
@@ -110,8 +114,18 @@ class Connection(asyncio.Protocol):
             size += len(data)
         return b"".join(parts)
 
+    def unread(self, data: bytes) -> None:
+        """Puts back what was read, so that it is read again."""
+        self._chunks.insert(0, data)
+        self._buffered += len(data)
+
     def is_reusable(self) -> bool:
-        return self.complete and self._keep_alive and not self._error and not self._transport.is_closing()
+        return (
+            self.complete
+            and self._keep_alive
+            and not self._error
+            and not self._transport.is_closing()
+        )
 
     def rest(self, now: float) -> None:
         """The exchange is over and the connection goes back to the pool."""
@@ -126,8 +140,8 @@ class Connection(asyncio.Protocol):
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
@@ -139,7 +153,8 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(Malformed(str(error)))
+            # What a callback of ours raised comes as the context of the parser's own error.
+            self._fail(Malformed(str(error.__context__ or error)))
             return
         if self._overhead > _MAX_OVERHEAD and not self.complete:
             self._fail(Malformed("its headers are too large"))

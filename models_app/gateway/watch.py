@@ -21,7 +21,18 @@ class Watch:
     Either cancels the request's own task; `verdict` then says why. It is None when somebody else cancelled.
     """
 
-    __slots__ = ("_deadline", "_limits", "_listener", "_loop", "_owner", "_receive", "_timer", "_waiting_for", "_worst", "verdict")
+    __slots__ = (
+        "_deadline",
+        "_limits",
+        "_listener",
+        "_loop",
+        "_owner",
+        "_receive",
+        "_timer",
+        "_waiting_for",
+        "_worst",
+        "verdict",
+    )
 
     def __init__(self, receive: Receive, limits: Limits) -> None:
         owner = asyncio.current_task()

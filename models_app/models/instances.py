@@ -23,7 +23,10 @@ class Instance(models.Model):
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, null=True, related_name="+")
     node = models.CharField(max_length=64)
     state = models.CharField(
-        max_length=16, choices=choices_of(InstanceState), default=InstanceState.QUEUED, db_index=True
+        max_length=16,
+        choices=choices_of(InstanceState),
+        default=InstanceState.QUEUED,
+        db_index=True,
     )
     # A process is known by its number and its start time: numbers are used again.
     pid = models.PositiveIntegerField(null=True, blank=True)

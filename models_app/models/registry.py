@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 
+from models_app.domain.providers import ProviderKind
 from models_app.domain.states import ModelStatus
 from models_app.models.choices import choices_of
 
@@ -13,13 +14,8 @@ from models_app.models.choices import choices_of
 class Provider(models.Model):
     """Where models come from."""
 
-    class Kind(models.TextChoices):
-        LLAMA_CPP = "llama.cpp", "llama.cpp (local GGUF files)"
-        OPENAI = "openai", "OpenAI or compatible"
-        ANTHROPIC = "anthropic", "Anthropic"
-
     slug = models.CharField(max_length=64, unique=True)
-    kind = models.CharField(max_length=16, choices=Kind.choices)
+    kind = models.CharField(max_length=16, choices=choices_of(ProviderKind))
     name = models.CharField(max_length=100, blank=True)
     base_url = models.URLField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -108,7 +104,9 @@ class ModelVersion(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(fields=["model", "sha256", "path"], name="one_version_per_digest")
+            models.UniqueConstraint(
+                fields=["model", "sha256", "path"], name="one_version_per_digest"
+            )
         ]
 
     def __str__(self) -> str:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from django.db.models import CharField
+
 from models_app.domain.access import AccessRecord
 from models_app.models import AccessLog
+
+_TEXT_LENGTHS = {
+    field.name: field.max_length for field in AccessLog._meta.fields if isinstance(field, CharField)
+}
 
 
 def store(records: list[AccessRecord]) -> None:
@@ -17,8 +23,7 @@ def store(records: list[AccessRecord]) -> None:
 def _row(record: AccessRecord) -> AccessLog:
     values = asdict(record)
     values["started_at"] = datetime.fromtimestamp(record.started_at, UTC)
-    for name in ("requested_model", "route", "error_code", "client", "key_id", "model_key"):
-        length = AccessLog._meta.get_field(name).max_length
+    for name, length in _TEXT_LENGTHS.items():
         values[name] = _storable(values[name])[:length]
     return AccessLog(**values)
 

@@ -37,12 +37,18 @@ def serving(*, model: RegisteredModel) -> Instance | None:
     return Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES).first()
 
 
-def reserve(*, model: RegisteredModel, version: ModelVersion, node: str, options: dict[str, Any]) -> Instance | None:
+def reserve(
+    *, model: RegisteredModel, version: ModelVersion, node: str, options: dict[str, Any]
+) -> Instance | None:
     """Claim the right to load this model: a new instance, or None when somebody has it already."""
     try:
         with transaction.atomic():
             instance = Instance.objects.create(
-                model=model, version=version, node=node, options=options, state=InstanceState.STARTING
+                model=model,
+                version=version,
+                node=node,
+                options=options,
+                state=InstanceState.STARTING,
             )
             _follow(instance.model_id, ModelStatus.LOADING)
     except IntegrityError:
@@ -60,7 +66,9 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
         fields["stopped_at"] = timezone.now()
     if to == InstanceState.READY:
         fields["ready_at"] = timezone.now()
-    moved = Instance.objects.filter(pk=instance.pk, state__in=sources_of(to)).update(state=to, **fields)
+    moved = Instance.objects.filter(pk=instance.pk, state__in=sources_of(to)).update(
+        state=to, **fields
+    )
     if moved != 1:
         return False
     instance.state = to
@@ -71,11 +79,14 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
     return True
 
 
-def _follow(model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = "") -> None:
+def _follow(
+    model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = ""
+) -> None:
     """A model's status is that of its newest instance: one that drains beside a newer one says nothing."""
-    if status in (ModelStatus.UNLOADING, ModelStatus.AVAILABLE, ModelStatus.FAILED) and Instance.objects.filter(
-        model_id=model_pk, state__in=SERVING_INSTANCE_STATES
-    ).exists():
+    if (
+        status in (ModelStatus.UNLOADING, ModelStatus.AVAILABLE, ModelStatus.FAILED)
+        and Instance.objects.filter(model_id=model_pk, state__in=SERVING_INSTANCE_STATES).exists()
+    ):
         return
     RegisteredModel.objects.filter(pk=model_pk).update(
         status=status,

@@ -44,9 +44,7 @@ def create(
                 kind=kind, subject=subject, arguments=arguments, actor=actor
             ), True
     except IntegrityError:
-        active = Job.objects.filter(
-            kind=kind, subject=subject, state__in=ACTIVE_JOB_STATES
-        ).first()
+        active = Job.objects.filter(kind=kind, subject=subject, state__in=ACTIVE_JOB_STATES).first()
     if active is None:
         # It ended between our insert and our look.
         return create(kind=kind, subject=subject, arguments=arguments, actor=actor)

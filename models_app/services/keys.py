@@ -25,7 +25,8 @@ def create(
     unknown = sorted(set(scopes) - {scope.value for scope in Scope})
     if unknown or not scopes:
         raise InvalidRequest(
-            f"Scopes must be some of {', '.join(Scope)}" + (f", not {', '.join(unknown)}." if unknown else "."),
+            f"Scopes must be some of {', '.join(Scope)}"
+            + (f", not {', '.join(unknown)}." if unknown else "."),
             code="invalid_scope",
             param="scopes",
         )

@@ -14,6 +14,7 @@ from models_app.domain.errors import Conflict, InsufficientMemory, LoadFailed, N
 from models_app.domain.events import EventName
 from models_app.domain.gguf import GgufMetadata
 from models_app.domain.options import LoadOptions
+from models_app.domain.providers import ProviderKind
 from models_app.domain.states import InstanceState
 from models_app.engines import control, llamacpp
 from models_app.engines.process import Ready
@@ -23,7 +24,12 @@ from models_app.services import discovery, events, instances, node, registry
 from models_app.services.jobs import Run
 
 # The share of a job's progress that its load takes, by the runner's stage.
-_STAGE_PROGRESS = {"start": (0.1, 0.15), "load": (0.15, 0.8), "template": (0.8, 0.85), "warm_up": (0.85, 0.95)}
+_STAGE_PROGRESS = {
+    "start": (0.1, 0.15),
+    "load": (0.15, 0.8),
+    "template": (0.8, 0.85),
+    "warm_up": (0.85, 0.95),
+}
 
 
 def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
@@ -36,7 +42,8 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     instance = instances.serving(model=model)
     if instance is None:
         with run.step("check"):
-            version = _usable_version(model)
+            check_loadable(model=model)
+            version = discovery.fresh_version(model=model)
             reserved = instances.reserve(
                 model=model, version=version, node=settings.NOA_NODE, options=parsed.as_dict()
             )
@@ -56,13 +63,13 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     return instance
 
 
-def _usable_version(model: RegisteredModel) -> ModelVersion:
-    if model.provider.kind != model.provider.Kind.LLAMA_CPP:
+def check_loadable(*, model: RegisteredModel) -> None:
+    """Raises Conflict for a model that is no local file."""
+    if model.provider.kind != ProviderKind.LLAMA_CPP:
         raise Conflict(
             f"'{model.key}' is served by {model.provider}; only local GGUF models can be loaded.",
             code="not_loadable",
         )
-    return discovery.fresh_version(model=model)
 
 
 def _wait_for_other(run: Run, model: RegisteredModel, instance: Instance | None) -> Instance:
@@ -79,7 +86,11 @@ def _wait_for_other(run: Run, model: RegisteredModel, instance: Instance | None)
 
 
 def _start(
-    run: Run, model: RegisteredModel, version: ModelVersion, instance: Instance, options: LoadOptions
+    run: Run,
+    model: RegisteredModel,
+    version: ModelVersion,
+    instance: Instance,
+    options: LoadOptions,
 ) -> Instance:
     started = monotonic()
     events.publish(
@@ -133,7 +144,11 @@ def _plan(
 def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     owner = node.supervisor()
     runner = owner.launch(spec)
-    instance.pid, instance.pid_started_at, instance.socket = runner.pid, runner.started_at, spec.socket
+    instance.pid, instance.pid_started_at, instance.socket = (
+        runner.pid,
+        runner.started_at,
+        spec.socket,
+    )
     instance.save(update_fields=["pid", "pid_started_at", "socket"])
 
     def on_stage(stage: str, fraction: float) -> None:
@@ -198,7 +213,14 @@ def unload(*, run: Run, key: str) -> None:
     Raises Conflict when the model is not loaded or is only being loaded.
     """
     model = registry.get(key=key)
+    instance = loaded_instance(model=model)
     RegisteredModel.objects.filter(pk=model.pk).update(wanted=False)
+    retire(run=run, instance=instance)
+    run.result |= {"key": model.key}
+
+
+def loaded_instance(*, model: RegisteredModel) -> Instance:
+    """The ready instance; raises Conflict when there is none."""
     instance = instances.serving(model=model)
     if instance is None:
         raise Conflict(
@@ -209,8 +231,7 @@ def unload(*, run: Run, key: str) -> None:
             f"'{model.key}' is still being loaded; unload it when that has ended.",
             code="model_is_loading",
         )
-    retire(run=run, instance=instance)
-    run.result |= {"key": model.key}
+    return instance
 
 
 def retire(*, run: Run, instance: Instance) -> None:

@@ -6,6 +6,7 @@ from django.db import transaction
 
 from models_app.domain.errors import ModelNotFound, NotFound
 from models_app.domain.keys import ModelKey, canonical_slug
+from models_app.domain.providers import ProviderKind
 from models_app.models import Provider, RegisteredModel
 
 LOCAL_SLUG = "llama.cpp"
@@ -44,6 +45,6 @@ def local_provider() -> Provider:
     """The provider of the GGUF files on this team's machines; it always exists."""
     provider, _ = Provider.objects.get_or_create(
         slug=LOCAL_SLUG,
-        defaults={"kind": Provider.Kind.LLAMA_CPP, "name": "Local GGUF files"},
+        defaults={"kind": ProviderKind.LLAMA_CPP, "name": "Local GGUF files"},
     )
     return provider

@@ -74,7 +74,9 @@ def _read_snapshot(number: int) -> Snapshot:
         routes=dict(Route.objects.values_list("name", "target__key")),
         models=models,
         keys=_keys(),
-        unique_ids={entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1},
+        unique_ids={
+            entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1
+        },
     )
 
 

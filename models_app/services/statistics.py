@@ -13,7 +13,9 @@ def loaded() -> list[Instance]:
 
     `in_flight` is None where the runner does not answer or cannot be reached from this process.
     """
-    found = list(Instance.objects.filter(state__in=LIVE_INSTANCE_STATES).select_related("model", "version"))
+    found = list(
+        Instance.objects.filter(state__in=LIVE_INSTANCE_STATES).select_related("model", "version")
+    )
     for instance in found:
         _measure(instance)
     return found

@@ -13,7 +13,9 @@ from models_app.services import events, instances, loading, registry, routing
 from models_app.services.jobs import Run
 
 
-def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False) -> None:
+def switch(
+    *, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False
+) -> None:
     """Start the new model beside the old, warm it, move the route in one transaction, drain the old.
 
     A failure before the move leaves the route as it was. The old model stays loaded when `keep_previous` is true or
@@ -25,9 +27,7 @@ def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous
     try:
         loading.load(run=run, key=key, options={})
         with run.step("move", f"'{route.name}' to {model.key}"):
-            previous = routing.repoint(
-                route=route, model=model, actor=run.actor, job_id=run.job.pk
-            )
+            previous = routing.repoint(route=route, model=model, actor=run.actor, job_id=run.job.pk)
     except NoaError as error:
         _say_failed(run, model, route, error)
         raise

@@ -1,5 +1,5 @@
 """Celery: one service call each."""
 
-from models_app.tasks import discovery, lifecycle
+from models_app.tasks import discovery, lifecycle, worker
 
-__all__ = ["discovery", "lifecycle"]
+__all__ = ["discovery", "lifecycle", "worker"]

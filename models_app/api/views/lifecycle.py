@@ -25,8 +25,14 @@ MAX_WAIT = 300.0
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+(?:\.\d+)?)")
 
 _WAIT = [
-    OpenApiParameter("wait", float, description="Wait up to so many seconds for the end of the job, then answer 200."),
-    OpenApiParameter("Prefer", str, OpenApiParameter.HEADER, description="`wait=30` does the same as `?wait=30`."),
+    OpenApiParameter(
+        "wait",
+        float,
+        description="Wait up to so many seconds for the end of the job, then answer 200.",
+    ),
+    OpenApiParameter(
+        "Prefer", str, OpenApiParameter.HEADER, description="`wait=30` does the same as `?wait=30`."
+    ),
 ]
 _RESPONSES: dict[int, Any] = {200: JobOutput, 202: JobOutput} | ERRORS
 
@@ -68,13 +74,19 @@ def _seconds_to_wait(request: Request) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= MAX_WAIT:
-        raise InvalidRequest(f"'wait' must be a number of seconds from 0 to {MAX_WAIT:g}.", param="wait")
+        raise InvalidRequest(
+            f"'wait' must be a number of seconds from 0 to {MAX_WAIT:g}.", param="wait"
+        )
     return seconds
 
 
 class Load(APIView):
     @extend_schema(
-        operation_id="load_model", tags=["lifecycle"], request=LoadInput, parameters=_WAIT, responses=_RESPONSES
+        operation_id="load_model",
+        tags=["lifecycle"],
+        request=LoadInput,
+        parameters=_WAIT,
+        responses=_RESPONSES,
     )
     def post(self, request: Request) -> Response:
         """Load a model. Many who ask for the same at once share one job; a loaded model stays as it is."""
@@ -90,7 +102,11 @@ class Load(APIView):
 
 class Unload(APIView):
     @extend_schema(
-        operation_id="unload_model", tags=["lifecycle"], request=UnloadInput, parameters=_WAIT, responses=_RESPONSES
+        operation_id="unload_model",
+        tags=["lifecycle"],
+        request=UnloadInput,
+        parameters=_WAIT,
+        responses=_RESPONSES,
     )
     def post(self, request: Request) -> Response:
         """Let the requests in flight end, then stop the model's runner."""
@@ -104,7 +120,11 @@ class Unload(APIView):
 
 class Switch(APIView):
     @extend_schema(
-        operation_id="switch_model", tags=["lifecycle"], request=SwitchInput, parameters=_WAIT, responses=_RESPONSES
+        operation_id="switch_model",
+        tags=["lifecycle"],
+        request=SwitchInput,
+        parameters=_WAIT,
+        responses=_RESPONSES,
     )
     def post(self, request: Request) -> Response:
         """Move a route (`current`) to another model without a failed request.
@@ -125,7 +145,11 @@ class Switch(APIView):
 
 class Discover(APIView):
     @extend_schema(
-        operation_id="discover_models", tags=["lifecycle"], request=None, parameters=_WAIT, responses=_RESPONSES
+        operation_id="discover_models",
+        tags=["lifecycle"],
+        request=None,
+        parameters=_WAIT,
+        responses=_RESPONSES,
     )
     def post(self, request: Request) -> Response:
         """Look through the model folders. The job's result says what is new, changed, unchanged and refused."""

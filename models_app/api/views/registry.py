@@ -31,7 +31,11 @@ class ModelList(ListAPIView[RegisteredModel]):
     def get_queryset(self) -> QuerySet[RegisteredModel]:
         return _models()
 
-    @extend_schema(operation_id="list_models", tags=["models"], responses={200: ModelOutput(many=True)} | ERRORS)
+    @extend_schema(
+        operation_id="list_models",
+        tags=["models"],
+        responses={200: ModelOutput(many=True)} | ERRORS,
+    )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Every registered model, one page at a time."""
         return super().get(request, *args, **kwargs)
@@ -44,7 +48,11 @@ class ProviderModelList(ModelList):
     @extend_schema(
         operation_id="list_models_of_provider",
         tags=["models"],
-        parameters=[OpenApiParameter("provider", str, OpenApiParameter.PATH, description="The provider's slug.")],
+        parameters=[
+            OpenApiParameter(
+                "provider", str, OpenApiParameter.PATH, description="The provider's slug."
+            )
+        ],
         responses={200: ModelOutput(many=True)} | ERRORS,
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -56,7 +64,11 @@ class ModelDetail(APIView):
     @extend_schema(
         operation_id="get_model",
         tags=["models"],
-        parameters=[OpenApiParameter("key", str, OpenApiParameter.PATH, description="`<provider>:<model id>`")],
+        parameters=[
+            OpenApiParameter(
+                "key", str, OpenApiParameter.PATH, description="`<provider>:<model id>`"
+            )
+        ],
         responses={200: ModelOutput} | ERRORS,
     )
     def get(self, request: Request, key: str) -> Response:
@@ -65,7 +77,9 @@ class ModelDetail(APIView):
 
 
 class LoadedModels(APIView):
-    @extend_schema(operation_id="list_loaded_models", tags=["models"], responses={200: LoadedOutput} | ERRORS)
+    @extend_schema(
+        operation_id="list_loaded_models", tags=["models"], responses={200: LoadedOutput} | ERRORS
+    )
     def get(self, request: Request) -> Response:
         """The instances that are loaded or becoming so, with measured memory and requests in flight."""
         loaded = statistics.loaded()
@@ -79,7 +93,9 @@ class LoadedModels(APIView):
 
 
 class CurrentModel(APIView):
-    @extend_schema(operation_id="get_current_model", tags=["models"], responses={200: CurrentOutput} | ERRORS)
+    @extend_schema(
+        operation_id="get_current_model", tags=["models"], responses={200: CurrentOutput} | ERRORS
+    )
     def get(self, request: Request) -> Response:
         """What the route `current` leads to."""
         route = routing.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ class LoadedModel:
 
     def metadata(self, key: str) -> str | None:
         """A value of the header as text; None where the key is missing."""
-        buffer = llama_cpp.llama_cpp.ctypes.create_string_buffer(_METADATA_BYTES)
+        buffer = ctypes.create_string_buffer(_METADATA_BYTES)
         length = llama_cpp.llama_model_meta_val_str(
             self._model, key.encode(), buffer, _METADATA_BYTES
         )

@@ -53,8 +53,8 @@ class Vocabulary:
         """The tokens of `text`. `add_special` adds the model's own begin and end tokens, `parse_special` reads
         control tokens that are written out in the text.
 
-        Raises ContextLengthExceeded, without the minutes that tokenizing would take, for a text that cannot fit
-        into `limit` tokens, and InvalidRequest for text that UTF-8 cannot express.
+        Raises ContextLengthExceeded for a text of more than about `limit` tokens, early, and InvalidRequest for text
+        that UTF-8 cannot express.
         """
         try:
             data = text.encode()
@@ -62,24 +62,35 @@ class Vocabulary:
             raise InvalidRequest(
                 "The text holds half of a surrogate pair. Send valid Unicode."
             ) from error
-        if limit is not None and len(data) > limit * self._longest_piece:
-            raise ContextLengthExceeded(
-                f"The text of {len(data):,} bytes cannot fit into this model's context of {limit:,} tokens."
-                " Shorten it."
-            )
-        room = len(data) // 2 + 16
-        tokens = (ctypes.c_int32 * room)()
-        count = self._tokenize(data, tokens, add_special, parse_special)
-        if count < 0:
-            tokens = (ctypes.c_int32 * -count)()
-            count = self._tokenize(data, tokens, add_special, parse_special)
-        return tokens[: max(count, 0)]
+        if limit is not None:
+            self._refuse_endless(data, limit)
+        return self._tokenize(data, add_special, parse_special)
 
-    def _tokenize(self, data: bytes, tokens: Any, add_special: bool, parse_special: bool) -> int:
-        count: int = llama_cpp.llama_tokenize(
-            self.pointer, data, len(data), tokens, len(tokens), add_special, parse_special
-        )
-        return count
+    def _refuse_endless(self, data: bytes, limit: int) -> None:
+        """llama.cpp's time grows with the square of some texts (1 MB: 200 s), so long ones are tried from the front:
+        the time spent is that of a text that fits."""
+        size = limit
+        while size < len(data):
+            # The cut may change the last tokens, never twice as many as the limit.
+            if size > limit * self._longest_piece or (
+                len(self._tokenize(data[:size], False, False)) > 2 * limit
+            ):
+                raise ContextLengthExceeded(
+                    f"The text of {len(data):,} bytes does not fit into this model's context of"
+                    f" {limit:,} tokens. Shorten it."
+                )
+            size *= 2
+
+    def _tokenize(self, data: bytes, add_special: bool, parse_special: bool) -> list[int]:
+        room = len(data) // 2 + 16
+        while True:
+            tokens = (ctypes.c_int32 * room)()
+            count: int = llama_cpp.llama_tokenize(
+                self.pointer, data, len(data), tokens, room, add_special, parse_special
+            )
+            if count >= 0:
+                return tokens[:count]
+            room = -count
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         """The text of `tokens`, control tokens written out."""

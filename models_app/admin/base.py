@@ -1,0 +1,65 @@
+"""What the pages of the console have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Model
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from models_app.admin.units import NOTHING
+
+
+class ConsoleAdmin(ModelAdmin):
+    """A page of things that people look after; nothing is deleted behind the back of what runs."""
+
+    empty_value_display = NOTHING
+    list_per_page = 50
+    # Counting the whole table beside the filtered one costs a scan and tells nobody anything.
+    show_full_result_count = False
+    # The changelist's own drop-down would hold nothing but "delete selected".
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class MachineWrittenAdmin(ConsoleAdmin):
+    """Rows that only NOA writes: they can be read, and nothing else."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Sequence[str]:
+        return [name for _, options in self.get_fieldsets(request, obj) for name in _flat(options)]
+
+
+def _flat(options: dict[str, Any]) -> list[str]:
+    names: list[str] = []
+    for field in options["fields"]:
+        names += [field] if isinstance(field, str) else field
+    return names
+
+
+class ReadOnlyInline(TabularInline):
+    """A history on the page of what it belongs to."""
+
+    extra = 0
+    can_delete = False
+    hide_title = True
+    per_page = 20
+    show_change_link = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

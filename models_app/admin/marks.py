@@ -1,0 +1,79 @@
+"""Small pieces of a page: badges, links, tables, quoted text. Everything that comes from outside is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db.models import Model
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from models_app.admin.units import NOTHING
+from models_app.domain.states import InstanceState, JobState, ModelStatus
+
+# One colour per meaning on every page: green answers, blue is on its way, red needs a person.
+TONES: dict[str, str] = {
+    ModelStatus.LOADED: "good",
+    ModelStatus.LOADING: "busy",
+    ModelStatus.UNLOADING: "busy",
+    ModelStatus.FAILED: "bad",
+    InstanceState.READY: "good",
+    InstanceState.QUEUED: "busy",
+    InstanceState.STARTING: "busy",
+    InstanceState.DRAINING: "busy",
+    JobState.SUCCEEDED: "good",
+    JobState.RUNNING: "busy",
+    "done": "good",
+}
+
+
+def badge(text: str, tone: str | None = None) -> SafeString:
+    """A word in a coloured box; the colour follows from the word unless it is given."""
+    return format_html(
+        '<span class="noa-badge noa-{}">{}</span>', tone or TONES.get(text, "quiet"), text
+    )
+
+
+def badges(texts: Iterable[str], tone: str | None = None) -> SafeString | str:
+    return format_html_join(" ", "{}", ((badge(text, tone),) for text in texts)) or NOTHING
+
+
+def http_status(status: int) -> SafeString:
+    tone = "good" if status < 400 else "warn" if status < 500 else "bad"
+    return badge(str(status) if status else "no answer", tone)
+
+
+def link(target: Model | None, text: str = "") -> SafeString | str:
+    """A link to an object's page in the console."""
+    if target is None:
+        return NOTHING
+    return format_html('<a class="noa-link" href="{}">{}</a>', page_of(target), text or str(target))
+
+
+def page_of(target: Model) -> str:
+    meta = target._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[target.pk])
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> SafeString:
+    """Rows of cells; on a narrow screen each cell carries its header."""
+    labelled = [list(zip(headers, row, strict=True)) for row in rows]
+    return render_to_string(
+        "admin/noa/table.html", {"headers": headers, "rows": labelled, "empty": empty}
+    )
+
+
+def quoted(text: str) -> SafeString | str:
+    """Text of a machine, whole, with its line breaks."""
+    return format_html('<pre class="noa-quoted">{}</pre>', text) if text else NOTHING
+
+
+def two_lines(first: str, second: str) -> SafeString:
+    return format_html(
+        '<span class="noa-two"><span>{}</span><span class="noa-subtle">{}</span></span>',
+        first,
+        second,
+    )

@@ -1,0 +1,218 @@
+"""Registered models and the providers that they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+
+from models_app.admin import asking, marks, units
+from models_app.admin.base import ConsoleAdmin, ReadOnlyInline
+from models_app.admin.filters import CapabilityFilter, QuantizationFilter
+from models_app.admin.model_dialogs import ModelDialogs
+from models_app.domain.routing import CURRENT_ROUTE
+from models_app.models import Instance, ModelVersion, Provider, RegisteredModel
+from models_app.services import requests
+
+# More than these are found in the list of instances.
+_INSTANCES_SHOWN = 5
+
+
+class VersionInline(ReadOnlyInline):
+    model = ModelVersion
+    verbose_name_plural = "versions of the file"
+    fields = ("seen", "digest", "size", "quantization", "architecture", "path")
+    readonly_fields = fields
+
+    @display(description="First seen")
+    def seen(self, version: ModelVersion) -> str:
+        return units.moment(version.created_at)
+
+    @display(description="SHA-256")
+    def digest(self, version: ModelVersion) -> str:
+        return version.sha256[:12]
+
+    @display(description="Size")
+    def size(self, version: ModelVersion) -> str:
+        return units.size(version.size_bytes)
+
+
+@admin.register(RegisteredModel)
+class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
+    list_display = (
+        "key_and_name",
+        "status_badge",
+        "route_marks",
+        "can_do",
+        "context",
+        "size",
+        "quantization",
+        "provider_name",
+    )
+    list_select_related = ("provider", "version")
+    list_filter = ("status", CapabilityFilter, QuantizationFilter, "provider", "deprecated")
+    search_fields = ("key", "name", "description")
+    search_help_text = "Key, name or description"
+    ordering = ("key",)
+    inlines = (VersionInline,)
+    readonly_fields = (
+        "key", "status_badge", "failure", "route_marks", "provider_name", "can_do", "context", "size",
+        "quantization", "architecture", "file", "sha256", "tag_marks", "last_options", "recent_instances",
+        "created_at", "updated_at",
+    )  # fmt: skip
+    fieldsets = (
+        (
+            "State",
+            {"fields": (("status_badge", "route_marks"), "failure", "recent_instances")},
+        ),
+        ("Description", {"fields": ("key", "name", "description", "deprecated")}),
+        (
+            "What it is",
+            {
+                "fields": (
+                    ("provider_name", "tag_marks"),
+                    "can_do",
+                    ("context", "size"),
+                    ("quantization", "architecture"),
+                    "file",
+                    "sha256",
+                    "last_options",
+                    ("created_at", "updated_at"),
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RegisteredModel]:
+        return super().get_queryset(request).prefetch_related("routes")
+
+    def save_model(
+        self, request: HttpRequest, obj: RegisteredModel, form: Any, change: bool
+    ) -> None:
+        # Only what was changed: a whole row would put back a status that has moved on meanwhile.
+        if form.changed_data:
+            obj.save(update_fields=[*form.changed_data, "updated_at"])
+
+    @action(
+        description="Discover models…",
+        url_path="discover",
+        icon="travel_explore",
+        permissions=["operate"],
+        dialog={
+            "title": "Look through the model folders",
+            "description": "Registers GGUF files that are new and reads those that changed.",
+            "form_class": None,
+            "form_submit_text": "Discover",
+        },
+    )
+    def discover_models(self, request: HttpRequest, form: Any) -> HttpResponse:
+        return asking.ask(
+            request,
+            lambda: requests.request_discover(actor=asking.actor(request)),
+            otherwise=reverse("admin:models_app_registeredmodel_changelist"),
+        )
+
+    @display(description="Model", ordering="key")
+    def key_and_name(self, model: RegisteredModel) -> SafeString:
+        return marks.two_lines(model.key, model.name if model.name != model.model_id else "")
+
+    @display(description="Status", ordering="status")
+    def status_badge(self, model: RegisteredModel) -> SafeString | str:
+        told = [model.status] + (["deprecated"] if model.deprecated else [])
+        return marks.badges(told)
+
+    @display(description="Routes")
+    def route_marks(self, model: RegisteredModel) -> SafeString | str:
+        names = sorted(route.name for route in model.routes.all())
+        return marks.badges(names, "current")
+
+    @display(description="Capabilities")
+    def can_do(self, model: RegisteredModel) -> str:
+        return ", ".join(word.replace("_", " ") for word in model.capabilities) or units.NOTHING
+
+    @display(description="Context", ordering="context_window")
+    def context(self, model: RegisteredModel) -> str:
+        return units.tokens(model.context_window)
+
+    @display(description="Size", ordering="version__size_bytes")
+    def size(self, model: RegisteredModel) -> str:
+        return units.size(model.version.size_bytes if model.version else None)
+
+    @display(description="Quantization", ordering="version__quantization")
+    def quantization(self, model: RegisteredModel) -> str:
+        return (model.version and model.version.quantization) or units.NOTHING
+
+    @display(description="Provider", ordering="provider__slug")
+    def provider_name(self, model: RegisteredModel) -> str:
+        return model.provider.slug
+
+    @display(description="Why it failed")
+    def failure(self, model: RegisteredModel) -> SafeString | str:
+        if not model.failure_reason:
+            return units.NOTHING
+        stage = f" in stage '{model.failure_stage}'" if model.failure_stage else ""
+        return marks.quoted(f"{units.moment(model.failed_at)}{stage}\n{model.failure_reason}")
+
+    @display(description="Instances")
+    def recent_instances(self, model: RegisteredModel) -> SafeString:
+        newest = Instance.objects.filter(model=model).order_by("-created_at")[:_INSTANCES_SHOWN]
+        return marks.table(
+            ("State", "Node", "Memory", "Context", "Slots", "Loaded in", "Since"),
+            (
+                (
+                    marks.link(instance, instance.state),
+                    instance.node,
+                    units.size(instance.memory_bytes),
+                    units.tokens(instance.context_tokens),
+                    instance.slots or units.NOTHING,
+                    units.seconds(instance.load_seconds),
+                    units.moment(instance.created_at),
+                )
+                for instance in newest
+            ),
+            f"Not loaded yet. Load it, or make it '{CURRENT_ROUTE}'.",
+        )
+
+    @display(description="Architecture")
+    def architecture(self, model: RegisteredModel) -> str:
+        return (model.version and model.version.architecture) or units.NOTHING
+
+    @display(description="File")
+    def file(self, model: RegisteredModel) -> str:
+        return model.version.path if model.version else units.NOTHING
+
+    @display(description="SHA-256")
+    def sha256(self, model: RegisteredModel) -> str:
+        return model.version.sha256 if model.version else units.NOTHING
+
+    @display(description="Tags")
+    def tag_marks(self, model: RegisteredModel) -> SafeString | str:
+        return marks.badges(str(tag) for tag in model.tags)
+
+    @display(description="Options of the last load")
+    def last_options(self, model: RegisteredModel) -> str:
+        told = ", ".join(f"{name} {value}" for name, value in model.load_options.items())
+        return told or "NOA chooses"
+
+
+@admin.register(Provider)
+class ProviderAdmin(ConsoleAdmin):
+    list_display = ("slug", "name", "kind", "base_url", "model_count")
+    search_fields = ("slug", "name", "base_url")
+    readonly_fields = ("slug", "kind", "base_url", "model_count", "created_at")
+    fieldsets = (
+        (None, {"fields": ("slug", "name", "kind", "base_url", "model_count", "created_at")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        return super().get_queryset(request).annotate(counted=Count("models"))
+
+    @display(description="Models", ordering="counted")
+    def model_count(self, provider: Provider) -> int:
+        counted: int = provider.counted  # type: ignore[attr-defined]
+        return counted

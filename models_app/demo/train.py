@@ -1,0 +1,118 @@
+"""Trains the two demo models and writes their GGUF files beside this script.
+
+    pip install torch
+    python -m models_app.demo.train [ember|tide …]
+
+Takes about five minutes a model on two cores. The same versions of Python and PyTorch give the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models_app.demo.conversations import Conversations
+from models_app.demo.llama import Llama, Shape, write_gguf
+from models_app.demo.tokenizer import Tokenizer
+
+SPEAKERS = ("ember", "tide")
+VOCABULARY = 768
+STEPS = 900
+TOKENS_PER_STEP = 2048
+SHORT, LONG = 256, 1024
+# One step in this many is on long conversations, so that the last question is found behind many others.
+LONG_EVERY = 8
+WARM_UP_STEPS = 30
+PEAK_RATE = 3e-3
+SEED = 7
+_IGNORED = -100  # what cross_entropy leaves out
+
+
+class Batches:
+    """Rows of conversation with, for each token, the token that the model should say next."""
+
+    def __init__(self, speaker: str, tokenizer: Tokenizer) -> None:
+        self._conversations = Conversations(speaker, SEED)
+        self._tokenizer = tokenizer
+
+    def draw(self, length: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, both (TOKENS_PER_STEP / length, length)."""
+        rows = [self._row(length + 1) for _ in range(TOKENS_PER_STEP // length)]
+        tokens = torch.tensor([[token for token, _ in row] for row in rows])
+        spoken = torch.tensor([[own for _, own in row] for row in rows])
+        return tokens[:, :-1], tokens.masked_fill(~spoken, _IGNORED)[:, 1:]
+
+    def _row(self, length: int) -> list[tuple[int, bool]]:
+        """Tokens and whether the model says them: only those are learned."""
+        system, _ = self._conversations.conversation(0)
+        row = self._message("system", system) if system else []
+        while len(row) < length:
+            for ask, answer in self._conversations.conversation(1)[1]:
+                row += self._message("user", ask) + self._message("assistant", answer)
+        return row[:length]
+
+    def _message(self, role: str, text: str) -> list[tuple[int, bool]]:
+        encode, control = self._tokenizer.encode, self._tokenizer.control
+        own = role == "assistant"
+        head = [control("<|im_start|>"), *encode(f"{role}\n")]
+        body = [*encode(text), control("<|im_end|>")]
+        return [*((t, False) for t in head), *((t, own) for t in body), *((t, False) for t in encode("\n"))]
+
+
+def train(speaker: str) -> tuple[Llama, Tokenizer]:
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    tokenizer = Tokenizer.train(_sample(speaker), size=VOCABULARY)
+    model = Llama(Shape(vocabulary=VOCABULARY))
+    batches = Batches(speaker, tokenizer)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate)
+    started = time.monotonic()
+    for step in range(STEPS):
+        inputs, targets = batches.draw(SHORT if step % LONG_EVERY else LONG)
+        said = targets != _IGNORED
+        loss = functional.cross_entropy(model.logits(model(inputs)[said]), targets[said])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            print(f"{speaker} step {step} loss {loss.item():.3f} after {time.monotonic() - started:.0f} s", flush=True)
+    return model, tokenizer
+
+
+def _sample(speaker: str) -> list[str]:
+    _, turns = Conversations(speaker, SEED + 1).conversation(6000)
+    return list(itertools.chain.from_iterable(turns))
+
+
+def _rate(step: int) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < WARM_UP_STEPS:
+        return (step + 1) / WARM_UP_STEPS
+    part = (step - WARM_UP_STEPS) / max(1, STEPS - WARM_UP_STEPS)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("speakers", nargs="*", choices=[*SPEAKERS, []], default=SPEAKERS)
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent)
+    arguments = parser.parse_args()
+    for speaker in arguments.speakers:
+        model, tokenizer = train(speaker)
+        name = f"noa-demo-{speaker}"
+        description = f"A demo model of NOA that calls itself {speaker.capitalize()}. Not a useful model."
+        write_gguf(arguments.folder / f"{name}.gguf", model, tokenizer, name=name, description=description)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""POST /v1/chat/completions"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models_app.domain import inference
+from models_app.domain.conversation import Message
+from models_app.domain.errors import InvalidRequest
+from models_app.domain.inference import ChatRequest
+from models_app.engines.runner import answers, tools
+from models_app.engines.runner.answers import Chunks
+from models_app.engines.runner.generate import Choice, Run, Stream, choices_for
+from models_app.engines.runner.http import Request
+from models_app.engines.runner.schema import Grammar
+from models_app.engines.runner.state import State
+from models_app.engines.runner.template import ChatTemplate
+
+
+async def complete(state: State, request: Request, data: Mapping[str, Any]) -> None:
+    """Answers one chat request, streamed or whole. Raises InvalidRequest and what the decode thread reports."""
+    chat = inference.parse_chat(data)
+    choices = await _choices(state, chat)
+    kind = "chat.completion.chunk" if chat.stream else "chat.completion"
+    head = answers.envelope(kind, "chatcmpl", state.spec.model, state.spec.fingerprint)
+    if chat.stream:
+        chunks = Chunks(head, include_usage=chat.include_usage, chat=True)
+        stream = Stream(state.dispatch, choices, request, chunks, chat=True)
+        await stream.finish()
+        stream.close(include_usage=chat.include_usage)
+        return
+    run = Run(state.dispatch, choices)
+    await run.finish()
+    answer = {"choices": [_choice(choice) for choice in choices], "usage": run.usage.as_dict()}
+    request.respond(200, head | answer)
+
+
+async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
+    template = _template(state)
+    calls = chat.tool_choice.kind != "none"
+    if calls and not template.supports_tools:
+        raise InvalidRequest(
+            "This model's chat template does not know tools.",
+            code="tools_not_supported",
+            param="tools",
+        )
+    grammar = await _grammar(state, chat)
+    text = template.render(
+        _messages(template, chat.messages),
+        tools=[tool.raw for tool in chat.tools] if calls else (),
+        options=chat.template_options,
+    )
+    # Most templates write the beginning-of-text token themselves; it must not come twice.
+    add_special = not (state.model.bos and text.startswith(state.model.bos))
+    prompt = await state.tokens(text, param="messages", add_special=add_special)
+    sampling = state.sampling(
+        chat.sampling,
+        prompt_tokens=len(prompt),
+        param="messages",
+        grammar=grammar,
+        more_stops=(tools.CLOSE,) if calls and not chat.parallel_tool_calls else (),
+    )
+    return choices_for(prompt, sampling, n=chat.n, tools=calls)
+
+
+def _template(state: State) -> ChatTemplate:
+    if not state.model.can_generate or state.template is None:
+        why = "has no chat template" if state.model.can_generate else "does not generate text"
+        raise InvalidRequest(
+            f"This model {why}, so it cannot chat.", code="chat_not_supported", param="model"
+        )
+    return state.template
+
+
+def _messages(template: ChatTemplate, messages: Sequence[Message]) -> Sequence[Message]:
+    """`developer` is OpenAI's newer word for `system`, which most templates do not know."""
+    if template.knows_developer:
+        return messages
+    return [
+        {**message, "role": "system"} if message["role"] == "developer" else message
+        for message in messages
+    ]
+
+
+async def _grammar(state: State, chat: ChatRequest) -> str | None:
+    """What the answer must look like, as a grammar that is known to compile; None when it is free."""
+    wanted, choice = chat.response_format, chat.tool_choice
+    forced = choice.kind in ("required", "named")
+    if not forced and wanted.kind == "text":
+        return None
+    grammar = Grammar()
+    options = []
+    if choice.kind != "none":
+        callable_tools = [tool for tool in chat.tools if choice.name in (None, tool.name)]
+        options.append(tools.calls_rule(grammar, callable_tools, several=chat.parallel_tool_calls))
+    if not forced and wanted.kind == "json_object":
+        options.append("object")
+    elif not forced:
+        param = "response_format.json_schema.schema"
+        options.append(grammar.add(wanted.schema, param=param, strict=wanted.strict))
+    text = grammar.text(" | ".join(options))
+    await state.grammars.require(text, param="tools" if forced else "response_format")
+    return text
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    content = "".join(choice.text)
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+    if choice.calls:
+        message["content"] = content if content.strip() else None
+        message["tool_calls"] = [call.as_dict() for call in choice.calls]
+    asked = choice.work.sampling.top_logprobs is not None
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": answers.chat_logprobs(tuple(choice.logprobs)) if asked else None,
+        "finish_reason": choice.reason,
+    }

@@ -1,0 +1,169 @@
+"""One llama.cpp context as the decode thread uses it: a batch to fill, one call that computes it, its results."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+from models_app.engines.runner import native
+from models_app.engines.runner.model import LoadedModel
+
+Floats = npt.NDArray[np.float32]
+
+DONE = 0
+FULL = 1
+ABORTED = 2
+
+_POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
+
+
+class Context:
+    """Only one thread may use it, except for `abort`.
+
+    Rows are numbered in the order of `add`; only those added with `output` have logits, numbered on their own.
+    """
+
+    def __init__(self, model: LoadedModel, *, slots: int, n_batch: int) -> None:
+        self._pointer = model.context
+        self._memory = llama_cpp.llama_get_memory(model.context)
+        self._rewinds = model.rewinds
+        self._waits = llama_cpp.llama_supports_gpu_offload()
+        self._n_vocab, self._n_embd = model.n_vocab, model.n_embd
+        self._slots, self.n_batch = slots, n_batch
+        self.rows = 0
+        self._make_batch(slots, n_batch)
+        self._install_abort()
+        self._logits: Floats = np.empty((0, 0), np.float32)
+        self._logits_at: int | None = None
+
+    def _make_batch(self, slots: int, n_batch: int) -> None:
+        """llama.cpp reads the batch through pointers into these arrays."""
+        self._tokens = np.zeros(n_batch, np.int32)
+        self._positions = np.zeros(n_batch, np.int32)
+        self._counts = np.ones(n_batch, np.int32)
+        self._sequences = np.zeros(n_batch, np.uintp)
+        self._outputs = np.zeros(n_batch, np.int8)
+        self._ids = np.arange(slots, dtype=np.int32)
+        first = self._ids.ctypes.data
+        self._id_addresses = [first + 4 * slot for slot in range(slots)]
+        batch = llama_cpp.llama_batch()
+        for name, array in (
+            ("token", self._tokens),
+            ("pos", self._positions),
+            ("n_seq_id", self._counts),
+            ("seq_id", self._sequences),
+            ("logits", self._outputs),
+        ):
+            kind = dict(llama_cpp.llama_batch._fields_)[name]
+            setattr(batch, name, ctypes.cast(array.ctypes.data, kind))
+        self._batch = batch
+
+    def _install_abort(self) -> None:
+        """llama.cpp asks the callback before every operation of a step. A Python function would have to wait for the
+        GIL each time, so the callback is the C library's `strlen` on a string that is empty until somebody aborts."""
+        self._abort_text = ctypes.create_string_buffer(2)
+        length = ctypes.CDLL(None).strlen
+        # Kept: llama.cpp holds only the address.
+        self._abort_callback = ctypes.cast(length, llama_cpp.ggml_abort_callback)
+        llama_cpp.llama_set_abort_callback(
+            self._pointer, self._abort_callback, ctypes.cast(self._abort_text, ctypes.c_void_p)
+        )
+
+    def abort(self) -> None:
+        """Makes the running step return ABORTED within milliseconds; may be called by any thread."""
+        self._abort_text[0] = b"\x01"
+
+    def clear(self) -> None:
+        """Starts a new batch."""
+        self.rows = 0
+        self._abort_text[0] = b"\x00"
+
+    def add_row(self, slot: int, token: int, position: int) -> None:
+        """Adds one token with output."""
+        row = self.rows
+        self._tokens[row] = token
+        self._positions[row] = position
+        self._sequences[row] = self._id_addresses[slot]
+        self._outputs[row] = 1
+        self.rows = row + 1
+
+    def add_piece(
+        self, slot: int, tokens: Sequence[int], position: int, *, last: bool, every: bool = False
+    ) -> None:
+        """Adds consecutive tokens, the first at `position`; output of the `last` one, or of `every` one."""
+        start, end = self.rows, self.rows + len(tokens)
+        self._tokens[start:end] = tokens
+        self._positions[start:end] = np.arange(position, position + len(tokens))
+        self._sequences[start:end] = self._id_addresses[slot]
+        self._outputs[start:end] = every
+        if last:
+            self._outputs[end - 1] = 1
+        self.rows = end
+
+    def decode(self) -> int:
+        """Computes the batch: DONE, FULL, ABORTED or another number of llama.cpp's, which is an error."""
+        self._batch.n_tokens = self.rows
+        status: int = llama_cpp.llama_decode(self._pointer, self._batch)
+        if self._waits:
+            # On a GPU the step still runs; reading its results would wait with the GIL held.
+            llama_cpp.llama_synchronize(self._pointer)
+        return status
+
+    def embed(self) -> int:
+        """As `decode`, with embeddings instead of logits as the output."""
+        native.set_embeddings(self._pointer, True)
+        try:
+            return self.decode()
+        finally:
+            native.set_embeddings(self._pointer, False)
+
+    def logits(self) -> Floats:
+        """The logits of the last step, shape (slots, vocabulary): one row per output. Valid until the next step."""
+        address = native.logits_address(self._pointer)
+        if address != self._logits_at:
+            self._logits = self._view(address, (self._slots, self._n_vocab))
+            self._logits_at = address
+        return self._logits
+
+    def embeddings(self, rows: int) -> Floats:
+        """The unpooled embeddings of the last step, shape (rows, n_embd). Valid until the next step."""
+        return self._view(native.embeddings_address(self._pointer), (rows, self._n_embd))
+
+    def sequence_embedding(self, slot: int) -> Floats:
+        """The embedding that llama.cpp pooled for a slot, shape (n_embd,). Valid until the next step."""
+        address = native.sequence_embedding_address(self._pointer, slot)
+        return self._view(address, (self._n_embd,))
+
+    def _view(self, address: int | None, shape: tuple[int, ...]) -> Floats:
+        if not address:
+            return np.full(shape, np.nan, np.float32)
+        count = int(np.prod(shape))
+        floats = (ctypes.c_float * count).from_address(address)
+        return np.frombuffer(floats, np.float32).reshape(shape)
+
+    def sample(self, chain: Any, output_row: int) -> int:
+        """The token that a sampler chain chooses; `output_row` must be a row of the batch that has output."""
+        token: int = native.sample(chain, self._pointer, output_row)
+        return token
+
+    def keep(self, slot: int, count: int) -> int:
+        """Cuts a slot's cache back to its first `count` tokens; returns how many it could keep (all or none where the
+        model's state cannot be cut)."""
+        if self._memory is None:
+            return 0
+        if count > 0 and native.seq_remove(self._memory, slot, count, -1):
+            return count
+        native.seq_remove(self._memory, slot, -1, -1)
+        return 0
+
+    def stored(self, slot: int) -> int:
+        """Tokens that a slot's cache holds after a step that was cut short."""
+        if self._memory is None or not self._rewinds:
+            return 0
+        last: int = native.seq_last_position(self._memory, slot)
+        return last + 1

@@ -1,0 +1,105 @@
+"""The bridge between the decode thread and the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from models_app.domain.errors import Draining, NoaError
+from models_app.engines.runner.generation import Embedded, Event, Failed, Finished, Work
+
+logger = logging.getLogger(__name__)
+
+OnEvent = Callable[[Event], None]
+
+
+class Engine(Protocol):
+    """What of the batcher is needed here; both methods may be called from any thread."""
+
+    def submit(self, work: Work) -> None: ...
+
+    def cancel(self, work: Work) -> None: ...
+
+
+class Dispatch:
+    """Gives each piece of work's events to who waits for them. Everything but `deliver` belongs to the loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._engine: Engine
+        self._waiting: dict[Work, OnEvent] = {}
+
+    def attach(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def deliver(self, events: list[tuple[Work, Event]]) -> None:
+        """Called on the decode thread, once a step: one hand-over for the events of all sequences."""
+        self._loop.call_soon_threadsafe(self._spread, events)
+
+    def submit(self, work: Work, on_event: OnEvent) -> None:
+        """Every piece of work gets exactly one last event, unless it is cancelled."""
+        self._waiting[work] = on_event
+        try:
+            self._engine.submit(work)
+        except NoaError:
+            del self._waiting[work]
+            raise
+
+    def cancel(self, work: Work) -> None:
+        """Nothing is delivered for this work any more. Cancelling what has ended does nothing."""
+        if self._waiting.pop(work, None):
+            self._engine.cancel(work)
+
+    def _spread(self, events: list[tuple[Work, Event]]) -> None:
+        for work, event in events:
+            if isinstance(event, Finished | Embedded | Failed):
+                on_event = self._waiting.pop(work, None)
+            else:
+                on_event = self._waiting.get(work)
+            if on_event:
+                self._give(work, on_event, event)
+
+    def _give(self, work: Work, on_event: OnEvent, event: Event) -> None:
+        try:
+            on_event(event)
+        except Exception:
+            # One broken answer must not keep the others in this step from theirs.
+            logger.exception("an answer could not be written")
+            self.cancel(work)
+            on_event(Failed(NoaError("The runner failed at this request. Its log says why.")))
+
+
+class Drain:
+    """Counts the requests in flight and lets others wait until there are none."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __enter__(self) -> None:
+        if self.draining:
+            raise Draining(
+                "This instance is being unloaded. Send the request again to another one."
+            )
+        self.in_flight += 1
+        self._idle.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    async def start(self, wait: float) -> int:
+        """Refuse new work; returns the requests still in flight, at 0 or after `wait` seconds."""
+        self.draining = True
+        if wait > 0:
+            try:
+                async with asyncio.timeout(wait):
+                    await self._idle.wait()
+            except TimeoutError:
+                pass
+        return self.in_flight

@@ -1,0 +1,185 @@
+"""One request's generations, from the hand-over to the decode thread to the end of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from models_app.domain.errors import EngineError
+from models_app.engines.runner import answers
+from models_app.engines.runner.answers import Chunks, Usage
+from models_app.engines.runner.dispatch import Dispatch
+from models_app.engines.runner.generation import (
+    Event,
+    Failed,
+    Finished,
+    Generation,
+    Piece,
+    Sampling,
+    TokenChoice,
+)
+from models_app.engines.runner.http import Request
+from models_app.engines.runner.tools import Found, ToolCall, ToolCallReader
+
+# llama.cpp's seeds have 32 bits, and the highest means "choose one".
+_SEEDS = 2**32 - 1
+
+
+@dataclass(eq=False, slots=True)
+class Choice:
+    """One of the answers that a request asked for. `counts_prompt`: n choices of one prompt pay for it once."""
+
+    index: int
+    work: Generation
+    counts_prompt: bool = True
+    reader: ToolCallReader | None = None
+    text: list[str] = field(default_factory=list)
+    length: int = 0  # of `text`, in characters
+    calls: list[ToolCall] = field(default_factory=list)
+    logprobs: list[TokenChoice] = field(default_factory=list)
+    reason: str = ""
+    begun: bool = False
+
+    def feed(self, text: str) -> Sequence[Found]:
+        return self.reader.feed(text) if self.reader else (text,)
+
+    def end(self, reason: str) -> Sequence[Found]:
+        """What was still held back; sets the reason that the client gets."""
+        rest = self.reader.finish() if self.reader else ()
+        called = self.reader is not None and self.reader.calls > 0
+        self.reason = "tool_calls" if called and reason == "stop" else reason
+        return rest
+
+
+def choices_for(
+    prompt: Sequence[int], sampling: Sampling, *, n: int, first: int = 0, tools: bool = False
+) -> list[Choice]:
+    """`n` choices of one prompt, numbered from `first`; with a seed each gets the next one."""
+    made = []
+    for number in range(n):
+        seed = None if sampling.seed is None else (sampling.seed + number) % _SEEDS
+        work = Generation(prompt, replace(sampling, seed=seed))
+        reader = ToolCallReader() if tools else None
+        made.append(Choice(first + number, work, counts_prompt=number == 0, reader=reader))
+    return made
+
+
+class Run:
+    """Runs all choices of a request and collects them."""
+
+    def __init__(self, dispatch: Dispatch, choices: Sequence[Choice]) -> None:
+        self.choices = choices
+        self.usage = Usage()
+        self._dispatch = dispatch
+        self._left = len(choices)
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def finish(self) -> None:
+        """Returns when every choice has ended; raises what one of them failed with. Cancelling it cancels them."""
+        try:
+            for choice in self.choices:
+                self._dispatch.submit(choice.work, partial(self._on_event, choice))
+            await self._over
+        finally:
+            for choice in self.choices:
+                self._dispatch.cancel(choice.work)
+
+    def _on_event(self, choice: Choice, event: Event) -> None:
+        if self._over.done():
+            return
+        if isinstance(event, Piece):
+            choice.logprobs += event.logprobs
+            self._give(choice, choice.feed(event.text))
+        elif isinstance(event, Failed):
+            self._over.set_exception(event.error)
+        elif isinstance(event, Finished):
+            self._on_finished(choice, event)
+
+    def _on_finished(self, choice: Choice, event: Finished) -> None:
+        if event.reason == "cancelled":
+            self._over.set_exception(EngineError("The runner stopped before the answer was whole."))
+            return
+        self.usage.add(event, first_choice=choice.counts_prompt)
+        self._give(choice, choice.end(event.reason))
+        self.end_choice(choice)
+        self._left -= 1
+        if not self._left:
+            self._over.set_result(None)
+
+    def _give(self, choice: Choice, found: Sequence[Found]) -> None:
+        for item in found:
+            if isinstance(item, str):
+                self.give_text(choice, item)
+            else:
+                choice.calls.append(item)
+                self.give_call(choice, item)
+
+    def give_text(self, choice: Choice, text: str) -> None:
+        choice.text.append(text)
+
+    def give_call(self, choice: Choice, call: ToolCall) -> None:
+        """Collected already; a stream sends it."""
+
+    def end_choice(self, choice: Choice) -> None:
+        """A stream sends the reason."""
+
+
+class Stream(Run):
+    """Writes every piece to the client in the moment it arrives. The head of the answer waits for the first event, so
+    that what fails before is answered with its own status."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        choices: Sequence[Choice],
+        request: Request,
+        chunks: Chunks,
+        *,
+        chat: bool,
+    ) -> None:
+        super().__init__(dispatch, choices)
+        self._request = request
+        self._chunks = chunks
+        self._chat = chat
+
+    def give_text(self, choice: Choice, text: str) -> None:
+        if not (text or choice.logprobs):
+            return
+        self._begin(choice)
+        logprobs = self._logprobs(choice)
+        choice.length += len(text)
+        self._request.write(self._chunks.text(choice.index, text, logprobs))
+
+    def give_call(self, choice: Choice, call: ToolCall) -> None:
+        self._begin(choice)
+        delta = {"tool_calls": [{"index": len(choice.calls) - 1, **call.as_dict()}]}
+        self._request.write(self._chunks.delta(choice.index, delta))
+
+    def end_choice(self, choice: Choice) -> None:
+        self._begin(choice)
+        self._request.write(self._chunks.finish(choice.index, choice.reason))
+
+    def close(self, *, include_usage: bool) -> None:
+        if include_usage:
+            self._request.write(self._chunks.usage(self.usage))
+        self._request.write(answers.usage_comment(self.usage) + answers.DONE)
+        self._request.end()
+
+    def _begin(self, choice: Choice) -> None:
+        if not self._request.started:
+            self._request.start_stream()
+        if self._chat and not choice.begun:
+            choice.begun = True
+            first = {"role": "assistant", "content": ""}
+            self._request.write(self._chunks.delta(choice.index, first))
+
+    def _logprobs(self, choice: Choice) -> Any:
+        if not choice.logprobs:
+            return None
+        arrived, choice.logprobs = tuple(choice.logprobs), []
+        if self._chat:
+            return answers.chat_logprobs(arrived)
+        return answers.completion_logprobs(arrived, choice.length)

@@ -1,0 +1,98 @@
+"""Whether llama.cpp can compile a grammar, found out in a process that may die of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from models_app.domain.errors import InvalidRequest, Unavailable
+
+logger = logging.getLogger(__name__)
+
+CHILD_COMMAND = (sys.executable, "-m", "models_app.engines.runner.grammar_child")
+# The child ends itself two seconds into a grammar; this is for a child that cannot even do that.
+_ANSWER_SECONDS = 5.0
+# Importing llama-cpp-python takes half a second on an idle machine.
+_START_SECONDS = 30.0
+_REMEMBERED = 512
+
+
+class GrammarCheck:
+    """One child, started at the first question and again after it died. Questions are asked one after the other."""
+
+    def __init__(self, command: Sequence[str] = CHILD_COMMAND) -> None:
+        self._command = command
+        self._child: Process | None = None
+        self._turn = asyncio.Lock()
+        self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
+
+    async def require(self, grammar: str, *, param: str) -> None:
+        """Raises InvalidRequest (`invalid_schema`) for a grammar that llama.cpp refuses or dies of."""
+        text = grammar.encode()
+        digest = hashlib.sha256(text).digest()
+        if digest not in self._verdicts:
+            async with self._turn:
+                if digest not in self._verdicts:
+                    self._remember(digest, await self._ask(text))
+        if not self._verdicts[digest]:
+            raise InvalidRequest(
+                "The schema leads to a grammar that llama.cpp cannot use. Make it smaller or simpler.",
+                code="invalid_schema",
+                param=param,
+            )
+
+    def close(self) -> None:
+        self._end()
+
+    def _remember(self, digest: bytes, verdict: bool) -> None:
+        self._verdicts[digest] = verdict
+        if len(self._verdicts) > _REMEMBERED:
+            self._verdicts.popitem(last=False)
+
+    async def _ask(self, text: bytes) -> bool:
+        child = await self._ready_child()
+        assert child.stdin is not None and child.stdout is not None
+        whole = False
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                child.stdin.write(len(text).to_bytes(4, "big") + text)
+                verdict = await child.stdout.read(1)
+            whole = verdict != b""
+        except (TimeoutError, ConnectionError):
+            verdict = b""
+        finally:
+            # Also when the one who asked has left: the answer that is still to come belongs to nobody.
+            if not whole:
+                logger.warning("the grammar check died of a grammar, or was left")
+                self._end()
+        return verdict == b"1"
+
+    async def _ready_child(self) -> Process:
+        if self._child and self._child.returncode is None:
+            return self._child
+        self._child = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
+        assert self._child.stdout is not None
+        started = b""
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                started = await self._child.stdout.read(1)
+        except TimeoutError:
+            logger.error("the grammar check did not start within %g s", _START_SECONDS)
+        finally:
+            if not started:
+                self._end()
+        if not started:
+            raise Unavailable("Grammars cannot be checked now. Try again, or without a schema.")
+        return self._child
+
+    def _end(self) -> None:
+        if self._child:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+            self._child = None

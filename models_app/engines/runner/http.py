@@ -1,0 +1,283 @@
+"""HTTP/1.1 on a unix socket, as much of it as a runner needs.
+
+Every byte is parsed by llhttp (httptools); what is our own is the answer side. A framework costs two to three times as
+much CPU per streamed chunk, all of it taken from the decode thread, and none gives a handler the two things it needs:
+to write a chunk without waking a task, and to end a connection whose peer does not read.
+
+A connection serves one request after the other and is never closed for being idle: the gateway keeps a pool, and a
+close would race with its next request. When the peer leaves, the task that serves its request is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import httptools
+import orjson
+
+from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout, RequestTooLarge
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 16 * 1024 * 1024
+_MAX_HEADERS = 64 * 1024
+# Requests that may wait behind the one being answered on the same connection; pools send one at a time.
+_MAX_PIPELINED = 8
+# From the first byte of a request to its last.
+_RECEIVE_SECONDS = 60.0
+# A reader that takes nothing for so long is cut, and so is one for whom this much has piled up.
+_STALL_SECONDS = 60.0
+_MAX_UNSENT = 4 * 1024 * 1024
+
+JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+
+class Request:
+    """A request that has arrived whole, and the way to answer it: once, with `respond`, or with `start_stream`,
+    `write` and `end`. Answers to a peer that left go nowhere."""
+
+    __slots__ = ("_connection", "body", "keep_alive", "method", "path", "query", "started")
+
+    def __init__(
+        self, connection: Connection, method: str, url: bytes, *, keep_alive: bool
+    ) -> None:
+        parsed = httptools.parse_url(url)
+        self._connection = connection
+        self.method = method
+        self.path = unquote((parsed.path or b"").decode("ascii", "replace"))
+        self.query = parse_qs((parsed.query or b"").decode("ascii", "replace"))
+        self.body = bytearray()
+        self.keep_alive = keep_alive
+        self.started = False
+
+    def respond(
+        self, status: int, data: Any, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        """`data` as JSON, whole."""
+        body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+        length = (b"content-length", b"%d" % len(body))
+        head = self._head(status, ((b"content-type", JSON), length, *headers))
+        self._connection.send(head if self.method == "HEAD" else head + body)
+        self._connection.answered(self)
+
+    def fail(self, error: NoaError) -> None:
+        """The error as JSON with its status; inside a stream as its last event, without `[DONE]`."""
+        if self.started:
+            self.write(b"data: " + orjson.dumps(error.body()) + b"\n\n")
+            self.end()
+            return
+        retry = error.retry_after
+        headers = () if retry is None else ((b"retry-after", b"%d" % retry),)
+        self.respond(error.http_status, error.body(), headers)
+
+    def start_stream(self) -> None:
+        headers = (
+            (b"content-type", EVENT_STREAM),
+            (b"cache-control", b"no-cache"),
+            (b"transfer-encoding", b"chunked"),
+        )
+        self.started = True
+        self._connection.send(self._head(200, headers))
+
+    def write(self, chunk: bytes) -> None:
+        self._connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        self._connection.limit_unsent()
+
+    def end(self) -> None:
+        self._connection.send(b"0\r\n\r\n")
+        self._connection.answered(self)
+
+    async def flushed(self) -> None:
+        """Returns when the kernel has all of the answer; a process may end then without cutting it."""
+        await self._connection.flushed()
+
+    def _head(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+        lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+        lines += [b"%b: %b" % header for header in headers]
+        lines += [] if self.keep_alive else [b"connection: close"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+Serve = Callable[[Request], Awaitable[None]]
+
+
+class Connection(asyncio.Protocol):
+    """One connection. `serve` answers one request; what it raises is turned into a JSON error here."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._receiving: Request | None = None
+        self._waiting: deque[Request] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._url = b""
+        self._header_bytes = 0
+        self._too_large = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._written = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        # Any unsent byte counts as "paused": that is how `flushed` knows.
+        transport.set_write_buffer_limits(high=0)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(
+                InvalidRequest("This server does not change protocols.", code="bad_request")
+            )
+        except httptools.HttpParserError as error:
+            # An error raised in a callback of ours is wrapped by the parser.
+            cause = error.__context__
+            malformed = InvalidRequest(f"This is not an HTTP request: {error}.", code="bad_request")
+            self._refuse(cause if isinstance(cause, NoaError) else malformed)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.clear()
+        self._disarm()
+        if self._stall:
+            self._stall.cancel()
+        if self._task:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self._empty.clear()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        self._empty.set()
+        if self._stall:
+            self._stall.cancel()
+            self._stall = None
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self._url, self._header_bytes, self._too_large = b"", 0, False
+        self._deadline = self._loop.call_later(_RECEIVE_SECONDS, self._receive_too_long)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count_header(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_header(len(name) + len(value))
+        lower = name.lower()
+        if lower == b"content-length":
+            self._too_large = int(value) > MAX_BODY
+        elif lower == b"expect" and value.lower() == b"100-continue" and not self._too_large:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        keep_alive = parser.should_keep_alive() and not self._too_large
+        method = parser.get_method().decode("ascii")
+        self._receiving = Request(self, method, self._url, keep_alive=keep_alive)
+
+    def on_body(self, body: bytes) -> None:
+        assert self._receiving is not None
+        if len(self._receiving.body) + len(body) > MAX_BODY:
+            self._too_large, self._receiving.keep_alive = True, False
+        # The rest is read and dropped: closing now would reset the connection before the answer is read.
+        if not self._too_large:
+            self._receiving.body += body
+
+    def on_message_complete(self) -> None:
+        self._disarm()
+        request, self._receiving = self._receiving, None
+        assert request is not None
+        self._waiting.append(request)
+        if self._too_large:
+            limit = f"{MAX_BODY // 1024**2} MiB"
+            request.fail(RequestTooLarge(f"The body is larger than {limit}. Send less."))
+        elif self._task is None:
+            self._start_next()
+        elif len(self._waiting) > _MAX_PIPELINED:
+            self._transport.abort()
+
+    # Answers
+
+    def send(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._written += len(data)
+            self._transport.write(data)
+
+    async def flushed(self) -> None:
+        await self._empty.wait()
+
+    def limit_unsent(self) -> None:
+        if self._transport.get_write_buffer_size() > _MAX_UNSENT:
+            self._cut()
+
+    def answered(self, request: Request) -> None:
+        if not request.keep_alive:
+            self._transport.close()
+
+    def _start_next(self) -> None:
+        if self._waiting and not self._transport.is_closing():
+            self._task = self._loop.create_task(self._answer(self._waiting.popleft()))
+            self._task.add_done_callback(self._finished)
+
+    def _finished(self, _task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._start_next()
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            await self._serve(request)
+        except NoaError as error:
+            request.fail(error)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            request.fail(NoaError("The runner failed at this request. Its log says why."))
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > _MAX_HEADERS:
+            raise InvalidRequest("The request's headers are too large.", code="bad_request")
+
+    def _receive_too_long(self) -> None:
+        self._refuse(RequestTimeout("The request did not arrive in time."))
+
+    def _refuse(self, error: NoaError) -> None:
+        """Answer a request that cannot be read, and close."""
+        if self._task is None:
+            Request(self, "", b"/", keep_alive=False).fail(error)
+        else:
+            self._transport.abort()
+
+    def _watch_reader(self) -> None:
+        taken = self._written - self._transport.get_write_buffer_size()
+        self._stall = self._loop.call_later(_STALL_SECONDS, self._look_at_reader, taken)
+
+    def _look_at_reader(self, taken_before: int) -> None:
+        if self._written - self._transport.get_write_buffer_size() > taken_before:
+            self._watch_reader()
+        else:
+            self._cut()
+
+    def _cut(self) -> None:
+        logger.warning("a reader does not take its answer: its connection is cut")
+        self._transport.abort()
+
+    def _disarm(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,124 @@
+"""What every endpoint of a runner works with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
+from models_app.domain.inference import Prompt
+from models_app.domain.sampling import SamplingFields
+from models_app.engines.runner.dispatch import Dispatch, Drain
+from models_app.engines.runner.generation import Sampling
+from models_app.engines.runner.grammar import GrammarCheck
+from models_app.engines.runner.model import LoadedModel
+from models_app.engines.runner.template import ChatTemplate
+from models_app.engines.spec import RunnerSpec
+
+# A shorter text is tokenized in less time than a thread takes to begin.
+_SHORT_TEXT = 8192
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`template` is None for a model without one."""
+
+    spec: RunnerSpec
+    model: LoadedModel
+    template: ChatTemplate | None
+    dispatch: Dispatch
+    drain: Drain
+    grammars: GrammarCheck
+    created: int  # Unix seconds
+    # Two, so that one very long text does not keep the others waiting.
+    tokenizers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize")
+    )
+
+    async def tokens(
+        self, prompt: Prompt, *, param: str, add_special: bool = True
+    ) -> Sequence[int]:
+        """The tokens of a prompt. Raises InvalidRequest for ids that the vocabulary does not have and for no tokens
+        at all, ContextLengthExceeded for more than the context."""
+        if isinstance(prompt, str):
+            ids = await self._tokenize(prompt, add_special, parse_special=param != "input")
+        else:
+            ids = prompt
+            self._check_ids(prompt, param)
+        if not ids:
+            raise InvalidRequest(f"'{param}' has no tokens for this model.", param=param)
+        if len(ids) > self.model.n_ctx:
+            raise ContextLengthExceeded(
+                f"This model's context is {self.model.n_ctx} tokens, but '{param}' has {len(ids)}.",
+                param=param,
+            )
+        return ids
+
+    async def _tokenize(
+        self, text: str, add_special: bool, *, parse_special: bool
+    ) -> Sequence[int]:
+        def work() -> Sequence[int]:
+            return self.model.tokenize(text, add_special=add_special, parse_special=parse_special)
+
+        if len(text) <= _SHORT_TEXT:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self.tokenizers, work)
+
+    def _check_ids(self, ids: Sequence[int], param: str) -> None:
+        highest = max(ids)
+        if highest >= self.model.n_vocab:
+            raise InvalidRequest(
+                f"'{param}' holds {highest}, but this model's tokens are 0 to {self.model.n_vocab - 1}.",
+                param=param,
+            )
+
+    def memory(self) -> Mapping[str, int]:
+        """Bytes, as the ready message and /health give them."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return {"rss_bytes": pages * _PAGE, **self.model.memory}
+
+    def sampling(
+        self,
+        fields: SamplingFields,
+        *,
+        prompt_tokens: int,
+        param: str,
+        grammar: str | None = None,
+        more_stops: tuple[str, ...] = (),
+    ) -> Sampling:
+        """The checked request's sampling for this model. Raises ContextLengthExceeded when prompt and answer do not
+        fit, InvalidRequest for a biased token that does not exist."""
+        if fields.logit_bias and max(fields.logit_bias) >= self.model.n_vocab:
+            raise InvalidRequest(
+                f"'logit_bias' names a token that this model does not have (0 to {self.model.n_vocab - 1}).",
+                param="logit_bias",
+            )
+        room = self.model.n_ctx - prompt_tokens
+        wanted = fields.max_tokens or max(room, 1)
+        if wanted > room:
+            raise ContextLengthExceeded(
+                f"This model's context is {self.model.n_ctx} tokens, but {prompt_tokens} in '{param}' and "
+                f"{wanted} for the answer were asked for. Shorten the one or lower the other.",
+                param=param,
+            )
+        return Sampling(
+            max_tokens=wanted,
+            temperature=fields.temperature,
+            top_p=fields.top_p,
+            top_k=fields.top_k,
+            min_p=fields.min_p,
+            repeat_penalty=fields.repeat_penalty,
+            presence_penalty=fields.presence_penalty,
+            frequency_penalty=fields.frequency_penalty,
+            seed=fields.seed,
+            logit_bias=fields.logit_bias,
+            grammar=grammar,
+            stop=(*fields.stop, *more_stops),
+            top_logprobs=fields.top_logprobs,
+            ignore_eos=fields.ignore_eos,
+        )

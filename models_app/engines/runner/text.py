@@ -1,0 +1,55 @@
+"""From the bytes of tokens to text that may be shown."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+
+class TextStream:
+    """Whole characters only, and nothing that is, or may become, a stop string.
+
+    `stopped` turns true with the first stop string; what follows it is dropped.
+    """
+
+    __slots__ = ("_decode", "_held", "_longest", "_stops", "stopped")
+
+    def __init__(self, stops: Sequence[str] = ()) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._stops = tuple(stop for stop in stops if stop)
+        self._longest = max(map(len, self._stops), default=0)
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, piece: bytes) -> str:
+        """The text that became certain with these bytes."""
+        text = self._decode(piece)
+        if not self._stops:
+            return text
+        return self._cut(self._held + text)
+
+    def finish(self) -> str:
+        """What was held back, once it is certain that nothing follows. A torn character becomes U+FFFD."""
+        if self.stopped:
+            return ""
+        text, self._held = self._held + self._decode(b"", True), ""
+        return text
+
+    def _cut(self, text: str) -> str:
+        found = min(
+            (place for place in map(text.find, self._stops) if place >= 0), default=-1
+        )
+        if found >= 0:
+            self.stopped, self._held = True, ""
+            return text[:found]
+        certain = self._certain_length(text)
+        self._held = text[certain:]
+        return text[:certain]
+
+    def _certain_length(self, text: str) -> int:
+        """Where the first possible beginning of a stop string at the end of `text` starts."""
+        for start in range(max(0, len(text) - self._longest + 1), len(text)):
+            tail = text[start:]
+            if any(stop.startswith(tail) for stop in self._stops):
+                return start
+        return len(text)

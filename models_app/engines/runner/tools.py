@@ -1,0 +1,128 @@
+"""Tool calls: the grammar that forces them and the reader that finds them in an answer.
+
+Calls are written the way most open models were trained to (Hermes, Qwen and others):
+
+    <tool_call>
+    {"name": "get_weather", "arguments": {"city": "Paris"}}
+    </tool_call>
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from models_app.domain.conversation import Tool
+from models_app.engines.runner.gbnf import literal
+from models_app.engines.runner.schema import Grammar
+
+OPEN = "<tool_call>"
+CLOSE = "</tool_call>"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call as the client gets it: `arguments` is JSON as text."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def as_dict(self) -> dict[str, Any]:
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+Found = str | ToolCall
+
+
+def calls_rule(grammar: Grammar, tools: Sequence[Tool], *, several: bool) -> str:
+    """Adds the rule of one call (or several) of these tools, arguments as their schemas want them."""
+    options = []
+    for tool in tools:
+        arguments = grammar.add(
+            {"type": "object", **tool.parameters}, param="tools", strict=tool.strict
+        )
+        name = literal(orjson.dumps(tool.name).decode())
+        options.append(
+            f'"{{" space "\\"name\\":" space {name} "," space "\\"arguments\\":" space {arguments} "}}"'
+        )
+    call = grammar.rule(" | ".join(f"({option})" for option in options))
+    one = grammar.rule(f"{literal(OPEN)} space {call} space {literal(CLOSE)}")
+    return grammar.rule(f'{one} ("\\n" {one}){{0,7}}') if several else one
+
+
+class ToolCallReader:
+    """Splits an answer, as it comes, into text and calls. Text that may be the start of a call is held back.
+
+    What stands between the tags and is no call is given back as the text it was.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._inside = False
+        self.calls = 0
+
+    def feed(self, text: str) -> list[Found]:
+        self._held += text
+        found: list[Found] = []
+        while self._step(found):
+            pass
+        return found
+
+    def finish(self) -> list[Found]:
+        """What is left at the end of the answer; a call that was not closed counts when its JSON is whole."""
+        rest, self._held = self._held, ""
+        if self._inside:
+            self._inside = False
+            call = self._call(rest)
+            return [call] if call else [OPEN + rest]
+        return self._text(rest)
+
+    def _step(self, found: list[Found]) -> bool:
+        """One tag further; False when more of the answer is needed."""
+        tag = CLOSE if self._inside else OPEN
+        before, seen, after = self._held.partition(tag)
+        if not seen:
+            if not self._inside:
+                keep = _overlap(self._held, OPEN)
+                cut = len(self._held) - keep
+                found += self._text(self._held[:cut])
+                self._held = self._held[cut:]
+            return False
+        self._held = after
+        if self._inside:
+            found.append(self._call(before) or f"{OPEN}{before}{CLOSE}")
+        else:
+            found += self._text(before)
+        self._inside = not self._inside
+        return True
+
+    def _text(self, text: str) -> list[Found]:
+        # White space around calls belongs to their form, not to the answer.
+        if not text or (self.calls and not text.strip()):
+            return []
+        return [text]
+
+    def _call(self, text: str) -> ToolCall | None:
+        try:
+            data = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+            return None
+        arguments = data.get("arguments", data.get("parameters", {}))
+        if not isinstance(arguments, str):
+            arguments = orjson.dumps(arguments).decode()
+        self.calls += 1
+        return ToolCall(f"call_{uuid.uuid4().hex[:24]}", data["name"], arguments)
+
+
+def _overlap(text: str, tag: str) -> int:
+    """How many characters at the end of `text` may be the start of `tag`."""
+    longest = min(len(text), len(tag) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(tag[:n])), 0)

@@ -1,0 +1,240 @@
+"""The OpenAI-compatible gateway: a plain ASGI application for `/v1`.
+
+The order of a request: host, size, key, JSON, route, runner, answer, record. No SQL and no Django on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Coroutine
+from itertools import count
+
+from models_app.domain.access import AccessRecord
+from models_app.domain.capabilities import Capability
+from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
+from models_app.gateway import admission, auth
+from models_app.gateway.admission import ClientLeft, Hosts, Limits
+from models_app.gateway.call import Call
+from models_app.gateway.catalogue import Catalogue
+from models_app.gateway.errors import JSON, NotAllowed
+from models_app.gateway.recorder import Recorder
+from models_app.gateway.relay import Endpoint, Relay, SnapshotSource
+from models_app.gateway.types import Receive, Scope, Send
+from models_app.gateway.upstream import Upstream
+from models_app.gateway.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+ENDPOINTS = (
+    Endpoint("chat/completions", "/v1/chat/completions", Capability.CHAT_COMPLETION),
+    Endpoint("completions", "/v1/completions", Capability.TEXT_GENERATION),
+    Endpoint("embeddings", "/v1/embeddings", Capability.EMBEDDINGS),
+)
+
+# nginx's number for a client that left before it had its answer; it is never sent, only recorded.
+CLIENT_LEFT_STATUS = 499
+
+_MODELS = "/v1/models"
+# How long requests that are ended at shutdown have to say so, and the last records to be stored.
+_LAST_WORDS_SECONDS = 2.0
+_FLUSH_SECONDS = 10.0
+
+
+class Gateway:
+    """ASGI callable for `http` scopes under `/v1`. One per process; `close` ends it.
+
+    It belongs to the event loop in which it answers its first request.
+    """
+
+    def __init__(
+        self, snapshots: SnapshotSource, recorder: Recorder, limits: Limits | None = None
+    ) -> None:
+        self._limits = limits or Limits()
+        self._snapshots = snapshots
+        self._recorder = recorder
+        self._hosts = Hosts(self._limits.allowed_hosts)
+        self._upstream = Upstream(self._limits)
+        self._relay = Relay(snapshots, self._upstream)
+        self._catalogue = Catalogue()
+        self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
+        # Unique without a system call per request: random per process, counted within it.
+        self._id_prefix = secrets.token_hex(8)
+        self._ids = count(1)
+        self._active: set[asyncio.Task[object]] = set()
+        self._closing = False
+        self._drained = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = admission.pick(scope["headers"])
+        request_id = admission.valid_request_id(headers.get(b"x-request-id"))
+        client = scope.get("client")
+        record = AccessRecord(
+            request_id or f"{self._id_prefix}-{next(self._ids):x}",
+            time.time(),
+            "",
+            client=client[0] if client else "",
+        )
+        call = Call(receive, send, record)
+        task = asyncio.current_task()
+        assert task is not None
+        self._active.add(task)
+        try:
+            await self._answer(call, scope, headers)
+        finally:
+            self._active.discard(task)
+            if self._closing and not self._active:
+                self._drained.set()
+
+    async def close(self, deadline: float) -> None:
+        """Refuses new requests, waits `deadline` seconds for those that run, ends the rest, stores all records.
+
+        Call it while the server still listens, so that whoever asks is told to come back.
+        """
+        self._closing = True
+        if self._active:
+            try:
+                async with asyncio.timeout(deadline):
+                    await self._drained.wait()
+            except TimeoutError:
+                await self._end_active()
+        self._upstream.close()
+        await asyncio.to_thread(self._recorder.flush, _FLUSH_SECONDS)
+
+    async def _end_active(self) -> None:
+        for task in self._active:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._drained.wait()
+
+    async def _answer(self, call: Call, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        method: str = scope["method"]
+        path: str = scope["path"]
+        found = self._endpoints.get(path)
+        if found is None or method != "POST":
+            call.body_read = True
+            await self._guard(call, self._read(call, method, path, headers))
+            return
+        record = call.record
+        record.endpoint = found[0].name
+        started = time.perf_counter()
+        try:
+            await self._guard(call, self._infer(call, *found, headers))
+        finally:
+            record.duration_ms = (time.perf_counter() - started) * 1000
+            self._recorder.record(record)
+
+    async def _guard(self, call: Call, work: Coroutine[None, None, None]) -> None:
+        """Whatever goes wrong in `work` becomes an answer, or at least a true record."""
+        record = call.record
+        try:
+            await work
+        except NoaError as error:
+            await call.fail(error)
+        except ClientLeft:
+            record.status = CLIENT_LEFT_STATUS
+            record.error_code = "client_left"
+            record.aborted = True
+        except asyncio.CancelledError:
+            record.aborted = True
+            if not self._closing:
+                raise
+            _uncancel()
+            await call.fail(_stopping())
+        except Exception:
+            logger.exception("The gateway failed at request %s.", record.request_id)
+            await call.fail(
+                NoaError(
+                    "The gateway failed. The server's log has the details under this request id."
+                )
+            )
+
+    async def _infer(
+        self, call: Call, endpoint: Endpoint, head: bytes, headers: dict[bytes, bytes]
+    ) -> None:
+        self._hosts.check(headers.get(b"host"))
+        if self._closing:
+            raise _stopping()
+        limits = self._limits
+        admission.check_size(headers, limits.max_body_bytes)
+        self._authenticate(call, headers)
+        raw = await admission.read_body(call.receive, limits.max_body_bytes)
+        call.body_read = True
+        asked = admission.parse(raw)
+        call.record.stream = asked.stream
+        call.record.requested_model = admission.loggable(asked.model)
+        watch = Watch(call.receive, limits)
+        try:
+            await self._relay.forward(call, endpoint, head, asked, watch)
+        except asyncio.CancelledError:
+            if watch.verdict is None:
+                raise
+            _uncancel()
+            raise watch.verdict from None
+        finally:
+            watch.stop()
+
+    async def _read(self, call: Call, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        """Everything that is not inference: the list of models, and what there is to say about wrong requests."""
+        self._hosts.check(headers.get(b"host"))
+        allow = _allowed_methods(path, path in self._endpoints)
+        if method == "OPTIONS":
+            await call.start(204, [(b"allow", allow.encode("ascii"))])
+            await call.finish()
+            return
+        if method not in allow:
+            raise NotAllowed(
+                f"{method[:20]} is not possible at {path[:100]}. Use one of: {allow}.", allow=allow
+            )
+        if self._closing:
+            raise _stopping()
+        self._authenticate(call, headers)
+        await call.answer(200, [JSON], self._listed(path))
+
+    def _listed(self, path: str) -> bytes:
+        snapshot = self._snapshots.current
+        if path == _MODELS:
+            return self._catalogue.listing(snapshot)
+        name = path[len(_MODELS) + 1 :]
+        entry = self._catalogue.entry(snapshot, name)
+        if entry is None:
+            raise ModelNotFound(
+                f"There is no route or model '{name[:100]}'. GET /v1/models lists them.",
+                param="model",
+            )
+        return entry
+
+    def _authenticate(self, call: Call, headers: dict[bytes, bytes]) -> None:
+        record = call.record
+        entry = auth.authenticate(
+            headers.get(b"authorization"), self._snapshots.current.keys, record.started_at
+        )
+        record.key_id = entry.key_id
+        auth.require(entry, auth.INFER)
+
+
+def _allowed_methods(path: str, is_endpoint: bool) -> str:
+    if is_endpoint:
+        return "POST, OPTIONS"
+    if path == _MODELS or path.startswith(_MODELS + "/"):
+        return "GET, HEAD, OPTIONS"
+    raise NotFound(
+        f"There is nothing at {path[:100]}. The gateway answers at {', '.join(e.path for e in ENDPOINTS)} and {_MODELS}."
+    )
+
+
+def _stopping() -> Draining:
+    return Draining(
+        "The server is stopping. Send the request again.", code="server_stopping", retry_after=1
+    )
+
+
+def _uncancel() -> None:
+    """The cancellation was meant for the work, which has ended; the task goes on to answer."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()

@@ -1,0 +1,87 @@
+"""One HTTP request on its way through the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from models_app.domain.access import AccessRecord
+from models_app.domain.errors import NoaError
+from models_app.gateway import errors
+from models_app.gateway.types import Header, Receive, Send
+
+CLOSE: Header = (b"connection", b"close")
+
+# What is still read, and thrown away, of a body that was refused: a client that has not finished sending would
+# otherwise see a reset in place of the answer.
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 64 * 1024 * 1024
+
+
+class Call:
+    """What is known of the request (`record`) and how far its answer has come (`started`, `finished`)."""
+
+    __slots__ = ("_send", "body_read", "finished", "is_events", "receive", "record", "started")
+
+    def __init__(self, receive: Receive, send: Send, record: AccessRecord) -> None:
+        self.receive = receive
+        self.record = record
+        self.started = False
+        self.finished = False
+        # True while the body that is being sent is a stream of events, which can end with an error of its own.
+        self.is_events = False
+        self.body_read = False
+        self._send = send
+
+    async def start(self, status: int, headers: list[Header]) -> None:
+        """Sends status and headers, with those that every answer of the gateway carries."""
+        record = self.record
+        record.status = status
+        headers.append((b"x-request-id", record.request_id.encode("ascii")))
+        headers.append((b"x-noa-attempts", b"%d" % record.attempts))
+        if record.model_key:
+            headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """A whole answer. One that comes before the request's body was read closes the connection after it."""
+        headers.append((b"content-length", b"%d" % len(body)))
+        if self.body_read:
+            await self.start(status, headers)
+        else:
+            await self.start(status, [*headers, CLOSE])
+            await self.write(body)
+            await self._linger()
+            body = b""
+        await self.finish(body)
+
+    async def fail(self, error: NoaError) -> None:
+        """Tells the client of an error in the way that is still open; if none is, the answer stays unfinished."""
+        record = self.record
+        record.error_code = error.code
+        if not self.started:
+            await self.answer(
+                error.http_status, errors.headers(error), errors.body(error, record.request_id)
+            )
+            return
+        record.aborted = True
+        if self.is_events and not self.finished:
+            await self.finish(errors.event(error, record.request_id))
+
+    async def _linger(self) -> None:
+        left = _LINGER_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while left > 0:
+                    message = await self.receive()
+                    if message["type"] != "http.request" or not message.get("more_body"):
+                        return
+                    left -= len(message["body"])

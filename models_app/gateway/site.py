@@ -1,0 +1,70 @@
+"""One web process: the gateway in front of Django, with the limits that Django lacks, from start-up to shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+
+from django.conf import settings
+from django.db import connection
+
+from models_app.domain.access import AccessRecord
+from models_app.gateway.admission import Limits
+from models_app.gateway.app import Gateway
+from models_app.gateway.front import BodyLimit
+from models_app.gateway.recorder import Recorder
+from models_app.gateway.server import settle_memory
+from models_app.gateway.snapshots import LiveSnapshots
+from models_app.gateway.types import ASGIApp, Receive, Scope, Send
+from models_app.services import access
+
+
+def store(records: list[AccessRecord]) -> None:
+    """The recorder's sink; its thread holds no connection between batches."""
+    try:
+        access.store(records)
+    finally:
+        connection.close()
+
+
+class Site:
+    """ASGI application. Snapshots and recorder live from lifespan start-up to lifespan shutdown."""
+
+    def __init__(self, django: ASGIApp) -> None:
+        self._django = BodyLimit(django)
+        self.snapshots = LiveSnapshots()
+        self.recorder = Recorder(store)
+        limits = Limits(
+            max_body_bytes=settings.NOA_MAX_BODY_BYTES,
+            allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+        )
+        self.gateway = Gateway(self.snapshots, self.recorder, limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http" and (
+            scope["path"] == "/v1" or scope["path"].startswith("/v1/")
+        ):
+            await self.gateway(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._django(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await asyncio.to_thread(self._start)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        # The requests have ended by now: the server waits for them before it says so here.
+        await asyncio.to_thread(self._stop)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _start(self) -> None:
+        try:
+            self.snapshots.start()
+        finally:
+            connection.close()
+        settle_memory()
+
+    def _stop(self) -> None:
+        self.recorder.close()
+        self.snapshots.stop()

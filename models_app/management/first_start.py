@@ -1,0 +1,53 @@
+"""What an empty data folder needs before it can serve: tables, an operator, an API key."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+
+from models_app.domain.events import EventName
+from models_app.domain.scopes import Scope
+from models_app.models import ApiKey
+from models_app.services import events, keys, registry, routing
+
+OPERATOR = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What was made now and is shown once; None for what was there before."""
+
+    password: str | None
+    api_key: str | None
+
+
+def prepare() -> Secrets:
+    """Idempotent: a second start makes nothing."""
+    call_command("migrate", verbosity=0, interactive=False)
+    registry.local_provider()
+    routing.get()
+    made = Secrets(_operator(), _api_key())
+    if made.password:
+        events.publish(
+            name=EventName.INITIALIZED, message="NOA was set up on this machine.", actor="serve"
+        )
+    return made
+
+
+def _operator() -> str | None:
+    users = get_user_model()._default_manager
+    if users.filter(is_superuser=True).exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    users.create_superuser(username=OPERATOR, password=password)  # type: ignore[attr-defined]
+    return password
+
+
+def _api_key() -> str | None:
+    if ApiKey.objects.exists():
+        return None
+    _, text = keys.create(name="first start", scopes=[Scope.ADMIN], actor="serve")
+    return text

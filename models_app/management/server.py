@@ -1,0 +1,155 @@
+"""One NOA process from its lock to its last runner."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from django.conf import settings
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from models_app.domain.errors import Conflict
+from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.states import JobKind, JobState
+from models_app.management import banner, first_start
+from models_app.models import Job, RegisteredModel
+from models_app.services import discovery, jobs, registry, requests, routing
+from models_app.tasks import queueing
+from models_app.tasks.worker import EmbeddedWorker, restore
+
+
+class Server:
+    """`say` prints one line for a person."""
+
+    def __init__(self, *, host: str, port: int, say: Callable[[str], object]) -> None:
+        self._host = host
+        self._port = port
+        self._say = say
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM; raises Conflict when the folder or the port is taken."""
+        folder = Path(settings.NOA_DATA_DIR)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with only_server(folder / "server.lock"), listening(self._host, self._port) as listener:
+            made = first_start.prepare()
+            self._serve(listener, made)
+
+    def _serve(self, listener: socket.socket, made: first_start.Secrets) -> None:
+        worker = EmbeddedWorker() if settings.NOA_EMBEDDED else None
+        serve_web: Callable[[socket.socket], None] = import_string(settings.NOA_WEB_SERVER)
+        # uvicorn raises the signal again when it has shut down; the rest of this function must still happen.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _ignore)
+        announcer = threading.Thread(
+            target=self._announce, args=(made,), name="noa-announcer", daemon=True
+        )
+        try:
+            if worker:
+                worker.start()
+            announcer.start()
+            serve_web(listener)
+        finally:
+            self._say("Stopping: runners end, nothing is lost.")
+            if worker:
+                worker.stop()
+
+    def _announce(self, made: first_start.Secrets) -> None:
+        """Bring up what should be loaded, then say how to reach it."""
+        try:
+            if settings.NOA_EMBEDDED:
+                discover()
+                restore()
+                load_first_model()
+            self._say(
+                banner.text(host=self._host, port=self._port, made=made, state=wait_for_current())
+            )
+        finally:
+            connection.close()
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+@contextmanager
+def only_server(path: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with this process however it ends; raises Conflict when it is taken."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise Conflict(
+                f"Another NOA server (process {file.read().strip() or 'unknown'}) uses {path.parent}. "
+                "Stop it, or give this one another NOA_DATA_DIR.",
+                code="data_dir_in_use",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink()
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """The socket, bound before anything else is done: a port that is taken is said at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise Conflict(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with NOA_PORT or --port.",
+                code="address_in_use",
+            ) from error
+        listener.listen(2048)
+        yield listener
+
+
+def discover() -> None:
+    """Look through the model folders as a job like any other, here and now."""
+    job, created = requests.request_discover(actor="serve")
+    if not created:
+        return
+    with jobs.run(job_id=str(job.pk), node=settings.NOA_NODE) as run:
+        if run:
+            discovery.discover(run=run)
+
+
+def load_first_model() -> None:
+    """On the very first start, let `current` lead to a model, so that there is something to ask."""
+    if routing.get().target is not None or RegisteredModel.objects.filter(wanted=True).exists():
+        return
+    model = (
+        RegisteredModel.objects.filter(provider=registry.local_provider()).order_by("key").first()
+    )
+    if model is not None:
+        job, created = requests.request_switch(
+            key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve"
+        )
+        if created:
+            queueing.enqueue(job)
+
+
+def wait_for_current() -> banner.State:
+    """How `current` is once the jobs of the start have ended."""
+    for job in Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)[
+        :20
+    ]:
+        job = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
+        if job.state == JobState.FAILED and job.error_message:
+            return banner.State(model=None, problem=job.error_message)
+    target = routing.get().target
+    return banner.State(model=target.key if target else None, problem=None)

@@ -1,0 +1,66 @@
+"""What people and programs ask for: checked at once, so that a hopeless wish is refused before it becomes a job.
+
+Each function returns a queued job and True, or the job that does the same already and False. The caller hands a
+new job to a worker: `models_app.tasks.queueing.enqueue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_app.domain.options import LoadOptions
+from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
+from models_app.models import Job, RegisteredModel
+from models_app.services import jobs, loading, registry, routing, switching
+
+
+def request_load(*, key: str, options: Mapping[str, Any], actor: str) -> tuple[Job, bool]:
+    """Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not a local file."""
+    model = registry.get(key=key)
+    parsed = LoadOptions.parse(options)
+    loading.check_loadable(model=model)
+    return jobs.create(
+        kind=JobKind.LOAD,
+        subject=model.key,
+        arguments={"options": parsed.as_dict()},
+        actor=actor,
+    )
+
+
+def request_unload(*, key: str, actor: str) -> tuple[Job, bool]:
+    """Raises InvalidRequest, ModelNotFound, or Conflict when there is nothing to unload."""
+    model = registry.get(key=key)
+    # Its instance serves no more while it drains: whoever asks again then shares that job.
+    if not _is_being_unloaded(model):
+        loading.loaded_instance(model=model)
+    return jobs.create(kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor)
+
+
+def request_switch(
+    *, key: str, route: str = CURRENT_ROUTE, keep_previous: bool = False, actor: str
+) -> tuple[Job, bool]:
+    """Raises InvalidRequest, ModelNotFound, NotFound, or Conflict when the route leads there already."""
+    model = registry.get(key=key)
+    found = routing.get(name=route)
+    switching.check_possible(model=model, route=found)
+    loading.check_loadable(model=model)
+    return jobs.create(
+        kind=JobKind.SWITCH,
+        subject=found.name,
+        arguments={"key": model.key, "keep_previous": keep_previous},
+        actor=actor,
+    )
+
+
+def request_discover(*, actor: str) -> tuple[Job, bool]:
+    return jobs.create(
+        kind=JobKind.DISCOVER, subject=registry.LOCAL_SLUG, arguments={}, actor=actor
+    )
+
+
+def _is_being_unloaded(model: RegisteredModel) -> bool:
+    return Job.objects.filter(
+        kind=JobKind.UNLOAD, subject=model.key, state__in=ACTIVE_JOB_STATES
+    ).exists()

@@ -1,0 +1,15 @@
+"""The ASGI application of a web process: the gateway takes /v1, Django takes the rest."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "noa_site.settings")
+django_application = get_asgi_application()
+
+# Only now: what follows needs Django's applications.
+from models_app.gateway.site import Site  # noqa: E402
+
+application = Site(django_application)

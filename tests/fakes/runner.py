@@ -1,0 +1,115 @@
+"""A runner without a model: speaks the runner's protocol and misbehaves on command.
+
+`python tests/fakes/runner.py --behaviour NAME --spec JSON --ready-fd N`; the names are in `BEHAVIOURS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+BEHAVIOURS = {
+    "good": "serves",
+    "fails-to-load": "says that it failed in stage 'load'",
+    "dies-while-loading": "writes a line to its log and exits with code 7",
+    "never-ready": "says that it loads, and goes on loading",
+    "ignores-sigterm": "serves, and only SIGKILL ends it",
+    "has-a-child": "serves, and has started a process of its own, whose number is in <socket>.child",
+    "keeps-working": "serves, and never has 0 requests in flight",
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        self.answer({
+            "state": "ready", "in_flight": self.server.in_flight, "queued": 0, "pid": os.getpid(),
+            "slots": {"total": 1, "busy": 0}, "memory": {"rss_bytes": 1000}, "counters": {},
+        })  # fmt: skip
+
+    def do_POST(self) -> None:
+        url = urlsplit(self.path)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if url.path == "/drain" and self.server.in_flight:
+            threading.Event().wait(float(parse_qs(url.query)["wait"][0]))
+        self.answer({"in_flight": self.server.in_flight})
+
+    def answer(self, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    in_flight = 0
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--behaviour", choices=BEHAVIOURS, default="good")
+    arguments.add_argument("--spec", type=json.loads, required=True)
+    arguments.add_argument("--ready-fd", type=int, required=True)
+    options = arguments.parse_args()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+
+    def tell(**message: Any) -> None:
+        os.write(options.ready_fd, json.dumps(message).encode() + b"\n")
+
+    tell(event="stage", stage="load", progress=0.5)
+    if options.behaviour == "fails-to-load":
+        tell(event="failed", stage="load", message="The file has no tensors.")
+        sys.exit(64)
+    if options.behaviour == "dies-while-loading":
+        sys.stderr.write("something terrible happened\n")
+        sys.exit(7)
+    if options.behaviour == "never-ready":
+        signal.pause()
+    if options.behaviour == "ignores-sigterm":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if options.behaviour == "has-a-child":
+        child = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
+        Path(options.spec["socket"] + ".child").write_text(str(child.pid))
+    server = Server(options.spec["socket"], Handler)
+    server.in_flight = 1 if options.behaviour == "keeps-working" else 0
+    tell(
+        event="ready",
+        pid=os.getpid(),
+        n_ctx=options.spec["n_ctx"],
+        slots=options.spec["slots"],
+        memory={"rss_bytes": 1000},
+    )
+    os.close(options.ready_fd)
+    server.serve_forever()
+
+
+def exit_with_parent() -> None:
+    # Not sys.stdin: a thread that holds its lock makes the interpreter abort at the end.
+    while os.read(0, 1024):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
