@@ -11,6 +11,7 @@ import dj_database_url
 from django.urls import reverse_lazy
 
 from noa_site import config as noa_config
+from noa_site import console
 
 CONFIG = noa_config.read()
 BASE_DIR = noa_config.BASE_DIR
@@ -208,3 +209,5 @@ LOGGING = {
         "noa_site": {"level": CONFIG.log_level},
     },
 }
+
+UNFOLD = console.UNFOLD

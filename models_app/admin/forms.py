@@ -82,7 +82,8 @@ class LoadDialog(ModelDialog):
                 LoadOptions.parse({name: value})
             except InvalidRequest as error:
                 self.add_error(name, error.message)
-        return self.cleaned_data
+        cleaned: dict[str, Any] = self.cleaned_data
+        return cleaned
 
     def options(self) -> dict[str, int]:
         """The load options that were filled in."""

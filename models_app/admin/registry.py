@@ -89,7 +89,8 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RegisteredModel]:
-        return super().get_queryset(request).prefetch_related("routes")
+        rows: QuerySet[RegisteredModel] = super().get_queryset(request)
+        return rows.prefetch_related("routes")
 
     def save_model(
         self, request: HttpRequest, obj: RegisteredModel, form: Any, change: bool
@@ -210,7 +211,8 @@ class ProviderAdmin(ConsoleAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
-        return super().get_queryset(request).annotate(counted=Count("models"))
+        rows: QuerySet[Provider] = super().get_queryset(request)
+        return rows.annotate(counted=Count("models"))
 
     @display(description="Models", ordering="counted")
     def model_count(self, provider: Provider) -> int:

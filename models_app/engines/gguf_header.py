@@ -7,10 +7,9 @@ and refuses what llama.cpp would refuse, overflow on or abort on.
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -64,12 +63,10 @@ def _refuse(reason: str) -> NoReturn:
 class Header:
     """What a header says, unjudged. Arrays appear by length only, short number lists also by value."""
 
-    version: int = 0
     fields: dict[str, Any] = field(default_factory=dict)
     array_lengths: dict[str, int] = field(default_factory=dict)
     template: str | None = None
     fill_in_middle_token: bool = False
-    tensor_count: int = 0
     parameter_count: int = 0
     tensor_bytes: dict[str, int] = field(default_factory=dict)  # by type name
     embedding_shape: list[int] | None = None  # of token_embd.weight: width, vocabulary
@@ -85,7 +82,7 @@ _FILL_IN_MIDDLE_TOKENS = frozenset(
 class _Source:
     """Reads little-endian values and knows how much of the file and of the budget is left."""
 
-    def __init__(self, file: io.BufferedReader, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self.size = size
         self.position = 0
@@ -107,38 +104,40 @@ class _Source:
     def string(self, what: str, limit: int) -> bytes:
         length = self.number("<Q", what)
         if length > limit:
-            _refuse(f"{what} claims a length of {length} bytes; at most {limit} are allowed.")
+            _refuse(f"{what[0].upper()}{what[1:]} claims a length of {length} bytes; at most {limit} are allowed.")
         return self.take(length, what)
 
 
-def read_header(file: io.BufferedReader, size: int) -> Header:
+def read_header(file: BinaryIO, size: int) -> Header:
     """Reads the header of a file of `size` bytes from its start; raises HeaderError."""
     source = _Source(file, size)
-    header = Header(version=_read_version(source))
+    header = Header()
+    _check_version(source)
     tensors = source.number("<Q", "the tensor count")
     fields = source.number("<Q", "the field count")
     if tensors > MAX_TENSORS:
         _refuse(f"The header claims {tensors} tensors; at most {MAX_TENSORS} are allowed.")
     if fields > MAX_FIELDS:
         _refuse(f"The header claims {fields} metadata fields; at most {MAX_FIELDS} are allowed.")
-    header.tensor_count = tensors
     seen: set[str] = set()
     for _ in range(fields):
         _read_field(source, header, seen)
-    _read_tensors(source, header, _alignment(header))
+    _read_tensors(source, header, tensors)
     return header
 
 
-def _read_version(source: _Source) -> int:
-    if source.size < len(MAGIC) or (magic := source.take(4, "the magic number")) != MAGIC:
+def _check_version(source: _Source) -> None:
+    if source.size < len(MAGIC) or source.take(4, "the magic number") != MAGIC:
         _refuse("This is not a GGUF file: it does not begin with the letters GGUF.")
     version: int = source.number("<I", "the version")
     if version in VERSIONS:
-        return version
+        return
     if int.from_bytes(version.to_bytes(4, "little"), "big") in (*VERSIONS, 1):
         _refuse("This GGUF file is big-endian; convert it with gguf-convert-endian.")
     if version == 1:
-        _refuse("This GGUF file has version 1, which llama.cpp no longer reads; convert the model again.")
+        _refuse(
+            "This GGUF file has version 1, which llama.cpp no longer reads; convert the model again."
+        )
     _refuse(f"This GGUF file has version {version}; NOA reads versions 2 and 3.")
 
 
@@ -147,7 +146,11 @@ def _read_field(source: _Source, header: Header, seen: set[str]) -> None:
     key = raw.decode("utf-8", "backslashreplace")
     shown = key[:80]
     if not key or key in seen:
-        _refuse(f"The metadata field '{shown}' occurs twice." if key else "A metadata field has no name.")
+        _refuse(
+            f"The metadata field '{shown}' occurs twice."
+            if key
+            else "A metadata field has no name."
+        )
     seen.add(key)
     kind = source.number("<I", f"the type of '{shown}'")
     if kind == _ARRAY:
@@ -197,9 +200,13 @@ def _read_array(source: _Source, header: Header, key: str) -> None:
     kind = source.number("<I", f"the element type of '{shown}'")
     length = source.number("<Q", f"the length of '{shown}'")
     if length > MAX_ELEMENTS:
-        _refuse(f"The metadata field '{shown}' claims {length} elements; at most {MAX_ELEMENTS} are allowed.")
+        _refuse(
+            f"The metadata field '{shown}' claims {length} elements; at most {MAX_ELEMENTS} are allowed."
+        )
     if kind == _ARRAY:
-        _refuse(f"The metadata field '{shown}' is an array of arrays, which llama.cpp does not read.")
+        _refuse(
+            f"The metadata field '{shown}' is an array of arrays, which llama.cpp does not read."
+        )
     if kind != _STRING and kind not in _SCALARS:
         _refuse(f"The metadata field '{shown}' has elements of the unknown type {kind}.")
     header.array_lengths[key] = length
@@ -223,7 +230,9 @@ def _read_tokens(source: _Source, header: Header, length: int) -> None:
         token = source.string("a token of the vocabulary", MAX_KEY_BYTES)
         # llama.cpp renames empty tokens, but two of the same text abort the process that loads them.
         if token and token in tokens:
-            _refuse(f"The vocabulary holds the token '{token.decode('utf-8', 'backslashreplace')[:40]}' twice.")
+            _refuse(
+                f"The vocabulary holds the token '{token.decode('utf-8', 'backslashreplace')[:40]}' twice."
+            )
         tokens.add(token)
     header.fill_in_middle_token = not tokens.isdisjoint(_FILL_IN_MIDDLE_TOKENS)
 
@@ -235,11 +244,12 @@ def _alignment(header: Header) -> int:
     return value
 
 
-def _read_tensors(source: _Source, header: Header, alignment: int) -> None:
+def _read_tensors(source: _Source, header: Header, count: int) -> None:
+    alignment = _alignment(header)
     names: set[bytes] = set()
     ends: list[tuple[str, int]] = []
     expected = 0
-    for _ in range(header.tensor_count):
+    for _ in range(count):
         raw = source.string("the name of a tensor", MAX_TENSOR_NAME_BYTES)
         name = raw.decode("utf-8", "backslashreplace")
         if raw in names:
@@ -248,7 +258,9 @@ def _read_tensors(source: _Source, header: Header, alignment: int) -> None:
         size = _read_tensor(source, header, name)
         offset = source.number("<Q", f"the offset of tensor '{name}'")
         if offset != expected:
-            _refuse(f"The tensor '{name}' begins at byte {offset} of the data where {expected} was expected.")
+            _refuse(
+                f"The tensor '{name}' begins at byte {offset} of the data where {expected} was expected."
+            )
         ends.append((name, offset + size))
         expected = _aligned(offset + size, alignment)
     available = max(0, source.size - _aligned(source.position, alignment))
@@ -265,7 +277,9 @@ def _read_tensor(source: _Source, header: Header, name: str) -> int:
     what = f"the description of tensor '{name}'"
     dimensions = source.number("<I", what)
     if dimensions > MAX_DIMENSIONS:
-        _refuse(f"The tensor '{name}' has {dimensions} dimensions; at most {MAX_DIMENSIONS} are allowed.")
+        _refuse(
+            f"The tensor '{name}' has {dimensions} dimensions; at most {MAX_DIMENSIONS} are allowed."
+        )
     shape = [source.number("<Q", what) for _ in range(dimensions)]
     elements = 1
     for length in shape:
@@ -274,10 +288,14 @@ def _read_tensor(source: _Source, header: Header, name: str) -> int:
             _refuse(f"The tensor '{name}' has an impossible shape: {shape}.")
     kind = source.number("<I", what)
     if kind not in TENSOR_TYPES:
-        _refuse(f"The tensor '{name}' has the type {kind}, which this version of NOA does not know.")
+        _refuse(
+            f"The tensor '{name}' has the type {kind}, which this version of NOA does not know."
+        )
     type_name, block, block_bytes = TENSOR_TYPES[kind]
     if (shape[0] if shape else 1) % block:
-        _refuse(f"The rows of tensor '{name}' do not divide into blocks of {block} as {type_name} needs.")
+        _refuse(
+            f"The rows of tensor '{name}' do not divide into blocks of {block} as {type_name} needs."
+        )
     size = elements // block * block_bytes
     if size > _INT64_MAX:
         _refuse(f"The tensor '{name}' has an impossible shape: {shape}.")

@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self.complete:
-            self._error = Malformed("it sent more than one answer")
+            raise Malformed("it sent more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._has_head:

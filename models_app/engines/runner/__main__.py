@@ -107,7 +107,7 @@ async def _serve(
         await stop.wait()
         listening.close()
     finally:
-        state.grammars.close()
+        await state.grammars.close()
         batcher.close()
 
 

@@ -19,8 +19,6 @@ DONE = 0
 FULL = 1
 ABORTED = 2
 
-_POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
-
 
 class Context:
     """Only one thread may use it, except for `abort`.
@@ -28,15 +26,16 @@ class Context:
     Rows are numbered in the order of `add`; only those added with `output` have logits, numbered on their own.
     """
 
-    def __init__(self, model: LoadedModel, *, slots: int, n_batch: int) -> None:
+    def __init__(self, model: LoadedModel, *, slots: int) -> None:
         self._pointer = model.context
         self._memory = llama_cpp.llama_get_memory(model.context)
         self._rewinds = model.rewinds
         self._waits = llama_cpp.llama_supports_gpu_offload()
         self._n_vocab, self._n_embd = model.n_vocab, model.n_embd
-        self._slots, self.n_batch = slots, n_batch
+        self._slots = slots
+        self.n_batch: int = llama_cpp.llama_n_batch(model.context)
         self.rows = 0
-        self._make_batch(slots, n_batch)
+        self._make_batch(slots, self.n_batch)
         self._install_abort()
         self._logits: Floats = np.empty((0, 0), np.float32)
         self._logits_at: int | None = None
@@ -78,10 +77,12 @@ class Context:
         """Makes the running step return ABORTED within milliseconds; may be called by any thread."""
         self._abort_text[0] = b"\x01"
 
+    def clear_abort(self) -> None:
+        self._abort_text[0] = b"\x00"
+
     def clear(self) -> None:
         """Starts a new batch."""
         self.rows = 0
-        self._abort_text[0] = b"\x00"
 
     def add_row(self, slot: int, token: int, position: int) -> None:
         """Adds one token with output."""
@@ -161,9 +162,6 @@ class Context:
         native.seq_remove(self._memory, slot, -1, -1)
         return 0
 
-    def stored(self, slot: int) -> int:
-        """Tokens that a slot's cache holds after a step that was cut short."""
-        if self._memory is None or not self._rewinds:
-            return 0
-        last: int = native.seq_last_position(self._memory, slot)
-        return last + 1
+    def restore(self, slot: int, count: int) -> int:
+        """As `keep`, after a step that did not succeed: a state that cannot be cut may be half written."""
+        return self.keep(slot, count if self._rewinds else 0)

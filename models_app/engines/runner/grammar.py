@@ -47,8 +47,8 @@ class GrammarCheck:
                 param=param,
             )
 
-    def close(self) -> None:
-        self._end()
+    async def close(self) -> None:
+        await self._end()
 
     def _remember(self, digest: bytes, verdict: bool) -> None:
         self._verdicts[digest] = verdict
@@ -70,7 +70,7 @@ class GrammarCheck:
             # Also when the one who asked has left: the answer that is still to come belongs to nobody.
             if not whole:
                 logger.warning("the grammar check died of a grammar, or was left")
-                self._end()
+                await self._end()
         return verdict == b"1"
 
     async def _ready_child(self) -> Process:
@@ -86,13 +86,14 @@ class GrammarCheck:
             logger.error("the grammar check did not start within %g s", _START_SECONDS)
         finally:
             if not started:
-                self._end()
+                await self._end()
         if not started:
             raise Unavailable("Grammars cannot be checked now. Try again, or without a schema.")
         return self._child
 
-    def _end(self) -> None:
-        if self._child:
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        if child:
             with contextlib.suppress(ProcessLookupError):
-                self._child.kill()
-            self._child = None
+                child.kill()
+            await child.wait()

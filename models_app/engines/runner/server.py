@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from models_app.domain import json_body
-from models_app.domain.errors import InvalidRequest, NotFound
+from models_app.domain.errors import EngineError, InvalidRequest, NotFound
 from models_app.engines.runner import chat, completions, embeddings
 from models_app.engines.runner.batcher import Batcher
 from models_app.engines.runner.http import Request
@@ -59,6 +59,8 @@ class Server:
 
     async def _health(self, request: Request) -> None:
         drain, batcher = self._state.drain, self._batcher
+        if not batcher.alive:
+            raise EngineError("The decode thread has ended. Load the model again.")
         request.respond(
             200,
             {
@@ -66,7 +68,7 @@ class Server:
                 "in_flight": drain.in_flight,
                 "queued": batcher.queued,
                 "pid": os.getpid(),
-                "slots": {"total": self._state.spec.slots, "busy": batcher.busy},
+                "slots": {"total": self._state.spec.slots, "busy": batcher.slots_busy},
                 "memory": self._state.memory(),
                 "counters": batcher.counters,
             },

@@ -1,0 +1,105 @@
+"""Loaded copies of models."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from unfold.decorators import display
+
+from models_app.admin import marks, units
+from models_app.admin.base import MachineWrittenAdmin
+from models_app.admin.filters import CreatedFilter
+from models_app.models import Instance
+
+_REASON_IN_LIST = 60
+
+
+@admin.register(Instance)
+class InstanceAdmin(MachineWrittenAdmin):
+    list_display = (
+        "model_key", "state_badge", "node", "pid", "memory", "context", "slots", "loaded_in", "created",
+        "failure_start",
+    )  # fmt: skip
+    list_select_related = ("model",)
+    list_filter = ("state", "node", CreatedFilter)
+    search_fields = ("model__key", "node", "failure_reason")
+    search_help_text = "Model, node or reason of a failure"
+    ordering = ("-created_at",)
+    fieldsets = (
+        ("State", {"fields": (("state_badge", "model_link"), "failure")}),
+        (
+            "Process",
+            {
+                "fields": (
+                    ("node", "process_id"),
+                    ("memory", "estimate"),
+                    ("context", "slots"),
+                    ("loaded_in", "given_options"),
+                    "version",
+                    "socket",
+                )
+            },
+        ),
+        ("Times", {"fields": (("created", "ready", "stopped"),)}),
+    )
+
+    @display(description="Model", ordering="model__key")
+    def model_key(self, instance: Instance) -> str:
+        return instance.model.key
+
+    @display(description="Model")
+    def model_link(self, instance: Instance) -> SafeString | str:
+        return marks.link(instance.model)
+
+    @display(description="State", ordering="state")
+    def state_badge(self, instance: Instance) -> SafeString:
+        return marks.badge(instance.state)
+
+    @display(description="Process id")
+    def process_id(self, instance: Instance) -> str:
+        # A pid is a name, not a quantity: no thousands separators.
+        return str(instance.pid) if instance.pid else units.NOTHING
+
+    @display(description="Memory", ordering="memory_bytes")
+    def memory(self, instance: Instance) -> str:
+        return units.size(instance.memory_bytes)
+
+    @display(description="Memory as estimated before the load")
+    def estimate(self, instance: Instance) -> str:
+        return units.size(instance.memory_estimate_bytes)
+
+    @display(description="Context", ordering="context_tokens")
+    def context(self, instance: Instance) -> str:
+        return units.tokens(instance.context_tokens)
+
+    @display(description="Loaded in", ordering="load_seconds")
+    def loaded_in(self, instance: Instance) -> str:
+        return units.seconds(instance.load_seconds)
+
+    @display(description="Options")
+    def given_options(self, instance: Instance) -> str:
+        told = ", ".join(f"{name} {value}" for name, value in instance.options.items())
+        return told or "NOA chose"
+
+    @display(description="Created", ordering="created_at")
+    def created(self, instance: Instance) -> str:
+        return units.moment(instance.created_at)
+
+    @display(description="Ready")
+    def ready(self, instance: Instance) -> str:
+        return units.moment(instance.ready_at)
+
+    @display(description="Stopped")
+    def stopped(self, instance: Instance) -> str:
+        return units.moment(instance.stopped_at)
+
+    @display(description="Failure")
+    def failure_start(self, instance: Instance) -> str:
+        return Truncator(instance.failure_reason).chars(_REASON_IN_LIST) or units.NOTHING
+
+    @display(description="Why it failed")
+    def failure(self, instance: Instance) -> SafeString | str:
+        if not instance.failure_reason:
+            return units.NOTHING
+        return marks.quoted(f"Stage '{instance.failure_stage}'\n{instance.failure_reason}")

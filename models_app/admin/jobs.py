@@ -1,0 +1,158 @@
+"""Background work, and the page that follows it while it runs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from models_app.admin import marks, units
+from models_app.admin.base import MachineWrittenAdmin
+from models_app.admin.filters import CreatedFilter
+from models_app.domain.states import ACTIVE_JOB_STATES, JobState
+from models_app.models import Job, RegisteredModel
+
+_FOLLOWING = "admin/noa/job_progress.html"
+
+
+@admin.register(Job)
+class JobAdmin(MachineWrittenAdmin):
+    list_display = ("kind", "subject", "state_badge", "done", "took", "actor", "created", "error")
+    list_filter = ("state", "kind", CreatedFilter)
+    search_fields = ("subject", "actor", "error_message")
+    search_help_text = "Subject, actor or error"
+    ordering = ("-created_at",)
+    fieldsets = (
+        ("What was asked for", {"fields": (("kind", "subject"), ("actor", "node"), "asked_with")}),
+        ("Times", {"fields": (("created", "started", "finished"),)}),
+    )
+    change_form_outer_before_template = "admin/noa/job.html"
+
+    def get_custom_urls(self) -> tuple[tuple[str, str, Any], ...]:
+        return (("<uuid:job_id>/progress", "models_app_job_progress", self.progress_view),)
+
+    def progress_view(self, request: HttpRequest, job_id: uuid.UUID, **_: object) -> HttpResponse:
+        """The part of the page that changes; it asks for itself again until the job has ended."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        job = get_object_or_404(Job, pk=job_id)
+        response = render(request, _FOLLOWING, {"following": following(job)})
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        job = self.get_object(request, object_id)
+        context = {"following": following(job)} if job else {}
+        page: HttpResponse = super().change_view(
+            request, object_id, form_url, {**context, **(extra_context or {})}
+        )
+        return page
+
+    @display(description="State", ordering="state")
+    def state_badge(self, job: Job) -> SafeString:
+        return marks.badge(job.state)
+
+    @display(description="Progress", ordering="progress")
+    def done(self, job: Job) -> str:
+        return units.percent(job.progress)
+
+    @display(description="Took")
+    def took(self, job: Job) -> str:
+        return _duration(job)
+
+    @display(description="Asked", ordering="created_at")
+    def created(self, job: Job) -> str:
+        return units.moment(job.created_at)
+
+    @display(description="Started")
+    def started(self, job: Job) -> str:
+        return units.moment(job.started_at)
+
+    @display(description="Finished")
+    def finished(self, job: Job) -> str:
+        return units.moment(job.finished_at)
+
+    @display(description="Error")
+    def error(self, job: Job) -> str:
+        return job.error_code or units.NOTHING
+
+    @display(description="With")
+    def asked_with(self, job: Job) -> str:
+        return (
+            "\n".join(f"{name}: {value}" for name, value in _told(job.arguments))
+            or "nothing special"
+        )
+
+
+def following(job: Job) -> dict[str, Any]:
+    """What the page shows of a job while it runs and when it has ended."""
+    about = job.arguments.get("key") or job.subject
+    return {
+        "job": job,
+        "active": job.state in ACTIVE_JOB_STATES,
+        "failed": job.state == JobState.FAILED,
+        "state": marks.badge(job.state),
+        "percent": round(job.progress * 100),
+        "took": _duration(job),
+        "steps": marks.table(
+            ("Step", "State", "Took", "About"),
+            [_step(step) for step in job.steps],
+            "No step has begun yet." if job.state in ACTIVE_JOB_STATES else "There were no steps.",
+        ),
+        "result": list(_told(job.result or {})),
+        "model": RegisteredModel.objects.filter(key=about).first(),
+    }
+
+
+def _step(step: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        step["name"].replace("_", " ").capitalize(),
+        marks.badge(step["state"]),
+        units.seconds(step["seconds"]),
+        step["detail"] or units.NOTHING,
+    )
+
+
+def _duration(job: Job) -> str:
+    if job.started_at is None or job.finished_at is None:
+        return units.NOTHING
+    return units.seconds((job.finished_at - job.started_at).total_seconds())
+
+
+def _told(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values for a person: sizes and times with their units, lists one below the other."""
+    for name, value in values.items():
+        if name.endswith("_bytes"):
+            yield _label(name.removesuffix("_bytes")), units.size(value)
+        elif name.endswith("_seconds"):
+            yield _label(name.removesuffix("_seconds")), units.seconds(value)
+        elif isinstance(value, bool):
+            yield _label(name), "yes" if value else "no"
+        elif isinstance(value, list):
+            yield f"{_label(name)} ({len(value)})", "\n".join(_item(item) for item in value)
+        elif isinstance(value, dict):
+            told = ", ".join(f"{part} {number}" for part, number in value.items())
+            yield _label(name), told or units.NOTHING
+        else:
+            yield _label(name), units.NOTHING if value is None else str(value)
+
+
+def _item(item: Any) -> str:
+    return ": ".join(str(part) for part in item.values()) if isinstance(item, dict) else str(item)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()

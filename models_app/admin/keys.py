@@ -1,0 +1,163 @@
+"""API keys: made, shown once, revoked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from models_app.admin import asking, marks, units
+from models_app.admin.base import ConsoleAdmin
+from models_app.admin.forms import RevokeDialog
+from models_app.domain.scopes import Scope
+from models_app.models import ApiKey
+from models_app.services import keys
+
+_SCOPES = {
+    Scope.INFER: "infer: ask models through /v1",
+    Scope.READ: "read: read the management API",
+    Scope.OPERATE: "operate: load, unload and switch models",
+    Scope.ADMIN: "admin: everything",
+}
+
+
+class NewKeyForm(forms.ModelForm):
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope.value, words) for scope, words in _SCOPES.items()],
+        initial=[Scope.INFER.value],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+        help_text="What whoever has the key may do.",
+    )
+    expires_at = forms.SplitDateTimeField(
+        required=False,
+        label="Expires",
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Empty: it is good until it is revoked.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "scopes", "expires_at")
+        widgets = {"name": UnfoldAdminTextInputWidget()}
+        help_texts = {"name": "Which application or person uses it."}
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at and expires_at <= timezone.now():
+            raise forms.ValidationError("This moment has passed: the key would never work.")
+        return expires_at
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ConsoleAdmin):
+    list_display = ("name", "key_id", "state", "scope_marks", "expires", "created", "created_by")
+    search_fields = ("name", "key_id", "created_by")
+    search_help_text = "Name, key id or who made it"
+    ordering = ("-created_at",)
+    form = NewKeyForm
+    add_fieldsets = ((None, {"fields": ("name", "scopes", "expires_at")}),)
+    fieldsets = (
+        (None, {"fields": (("name", "state"), ("key_id", "scope_marks"))}),
+        ("Times", {"fields": (("created", "expires", "revoked"), "created_by")}),
+    )
+    readonly_fields = ("state", "scope_marks", "created", "expires", "revoked")
+    actions_row = ("revoke_key",)
+    actions_detail = ("revoke_key",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("models_app.add_apikey"))
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return bool(request.user.has_perm("models_app.change_apikey"))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return self.readonly_fields if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        made, text = keys.create(
+            name=form.cleaned_data["name"],
+            scopes=form.cleaned_data["scopes"],
+            expires_at=form.cleaned_data["expires_at"],
+            actor=asking.actor(request),
+        )
+        obj.pk, obj.key_id = made.pk, made.key_id
+        form.text = text
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        # Handed on to the answer, and kept nowhere: not in the session, not in a message.
+        request.new_api_key = form.text  # type: ignore[attr-defined]
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "The key was made",
+            "key": obj,
+            "text": request.new_api_key,  # type: ignore[attr-defined]
+        }
+        response = TemplateResponse(request, "admin/noa/key_created.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @action(
+        description="Revoke…",
+        url_path="revoke",
+        icon="block",
+        variant=ActionVariant.DANGER,
+        permissions=["revoke"],
+        dialog={
+            "title": "Revoke this key",
+            "description": "Whoever uses it is refused from now on. This cannot be undone.",
+            "form_class": RevokeDialog,
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke_key(self, request: HttpRequest, form: RevokeDialog, object_id: str) -> HttpResponse:
+        keys.revoke(key=form.key)
+        messages.success(request, f"The key '{form.key.name}' was revoked.")
+        return asking.go_to(request, marks.page_of(form.key))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        rows: QuerySet[ApiKey] = super().get_queryset(request)
+        return rows.defer("digest")
+
+    @display(description="State")
+    def state(self, key: ApiKey) -> SafeString:
+        if key.revoked_at:
+            return marks.badge("revoked", "bad")
+        if key.expires_at and key.expires_at <= timezone.now():
+            return marks.badge("expired", "warn")
+        return marks.badge("active", "good")
+
+    @display(description="Scopes")
+    def scope_marks(self, key: ApiKey) -> SafeString | str:
+        return marks.badges(key.scopes)
+
+    @display(description="Expires", ordering="expires_at")
+    def expires(self, key: ApiKey) -> str:
+        return units.moment(key.expires_at) if key.expires_at else "never"
+
+    @display(description="Created", ordering="created_at")
+    def created(self, key: ApiKey) -> str:
+        return units.moment(key.created_at)
+
+    @display(description="Revoked")
+    def revoked(self, key: ApiKey) -> str:
+        return units.moment(key.revoked_at)

@@ -1,0 +1,97 @@
+"""Public names and where they lead."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from models_app.admin import asking, marks, units
+from models_app.admin.base import MachineWrittenAdmin, ReadOnlyInline
+from models_app.admin.forms import RouteSwitchDialog
+from models_app.models import Route, RouteChange
+from models_app.services import requests
+
+
+class ChangeInline(ReadOnlyInline):
+    model = RouteChange
+    verbose_name_plural = "history"
+    fields = ("when", "previous", "now", "by")
+    readonly_fields = fields
+
+    @display(description="When")
+    def when(self, change: RouteChange) -> str:
+        return units.moment(change.created_at)
+
+    @display(description="From")
+    def previous(self, change: RouteChange) -> str:
+        return change.previous_key or "nothing"
+
+    @display(description="To")
+    def now(self, change: RouteChange) -> str:
+        return change.key or "nothing"
+
+    @display(description="By")
+    def by(self, change: RouteChange) -> str:
+        return change.actor or units.NOTHING
+
+
+@admin.register(Route)
+class RouteAdmin(MachineWrittenAdmin):
+    list_display = ("name", "target_key", "target_status", "changed")
+    list_select_related = ("target",)
+    search_fields = ("name", "target__key")
+    search_help_text = "Route or model key"
+    ordering = ("name",)
+    inlines = (ChangeInline,)
+    fieldsets = ((None, {"fields": (("name", "target_status"), "target_link", "changed")}),)
+    actions_row = ("switch_route",)
+    actions_detail = ("switch_route",)
+
+    def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return bool(request.user.has_perm("models_app.change_route"))
+
+    @action(
+        description="Switch…",
+        url_path="switch",
+        icon="swap_horiz",
+        variant=ActionVariant.PRIMARY,
+        permissions=["operate"],
+        dialog={
+            "title": "Switch this route",
+            "description": "Applications that ask for it are answered by the other model, without a failed request.",
+            "form_class": RouteSwitchDialog,
+            "form_submit_text": "Switch",
+        },
+    )
+    def switch_route(
+        self, request: HttpRequest, form: RouteSwitchDialog, object_id: str
+    ) -> HttpResponse:
+        return asking.ask(
+            request,
+            lambda: requests.request_switch(
+                key=form.cleaned_data["model"].key,
+                route=form.route.name,
+                keep_previous=form.cleaned_data["keep_previous"],
+                actor=asking.actor(request),
+            ),
+            otherwise=marks.page_of(form.route),
+        )
+
+    @display(description="Leads to", ordering="target__key")
+    def target_key(self, route: Route) -> str:
+        return route.target.key if route.target else "nothing"
+
+    @display(description="Leads to")
+    def target_link(self, route: Route) -> SafeString | str:
+        return marks.link(route.target) if route.target else "nothing"
+
+    @display(description="Status of its model")
+    def target_status(self, route: Route) -> SafeString | str:
+        return marks.badge(route.target.status) if route.target else units.NOTHING
+
+    @display(description="Last changed", ordering="updated_at")
+    def changed(self, route: Route) -> str:
+        return units.moment(route.updated_at)

@@ -1,0 +1,240 @@
+"""What the header of a GGUF file says about its model, judged and completed with llama.cpp's defaults."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from models_app.domain.errors import ModelFileError
+from models_app.domain.memory import ModelShape
+
+# llama.cpp's bound on layers. A count of 0 or 1,000,000 aborts the process that loads the file.
+MAX_BLOCKS = 512
+# More than any model has; what lies above is a damaged header, and llama.cpp would try to allocate it.
+_MAX_CONTEXT = 1 << 28
+_MAX_WIDTH = 1 << 20
+_MAX_HEADS = 1 << 16
+_MAX_NAME = 200
+_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+# Files of these architectures hold no text model.
+PROJECTORS = frozenset({"clip", "mmproj"})
+# Encoders: every token sees every other. llama.cpp takes them as such when the header does not say.
+_ENCODERS = frozenset(
+    {
+        "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert",
+        "nomic-bert", "nomic-bert-moe", "t5encoder",
+    }
+)  # fmt: skip
+
+# general.file_type as llama.cpp numbers it; 1024 is added where it was guessed.
+_FILE_TYPE_GUESSED = 1024
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
+    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
+    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16",
+    36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4", 40: "Q1_0",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class GgufMetadata:
+    """One model file. Sizes are bytes, lengths tokens; None means that the header does not say.
+
+    A model in several parts is described by its first file: `size_bytes` and `sha256` are that file's, while
+    `total_bytes` and `parameter_count` are those of all `parts`.
+    """
+
+    architecture: str
+    name: str
+    size_bytes: int
+    total_bytes: int
+    parts: int
+    sha256: str
+    quantization: str
+    parameter_count: int
+    context_length: int
+    embedding_length: int
+    block_count: int
+    head_count: int
+    head_count_kv: int
+    key_length: int
+    value_length: int
+    vocab_size: int
+    pooling_type: int | None
+    causal: bool
+    chat_template: str | None
+    template_digest: str | None
+    has_fill_in_middle: bool
+    tokenizer: str
+    license: str | None
+    author: str | None
+
+    @property
+    def is_projector(self) -> bool:
+        return self.architecture in PROJECTORS
+
+    def shape(self) -> ModelShape:
+        return ModelShape(
+            file_bytes=self.total_bytes,
+            block_count=self.block_count,
+            embedding_length=self.embedding_length,
+            head_count=self.head_count,
+            head_count_kv=self.head_count_kv,
+            key_length=self.key_length,
+            value_length=self.value_length,
+            vocab_size=self.vocab_size,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> GgufMetadata:
+        """Unknown names are ignored, so that a newer version's data can be read."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class RawHeader:
+    """A header as the scan child hands it over: values as they are in the file, arrays by their lengths."""
+
+    fields: Mapping[str, Any]
+    array_lengths: Mapping[str, int]
+    template: str | None
+    fill_in_middle_token: bool
+    parameter_count: int
+    tensor_bytes: Mapping[str, int]
+    embedding_shape: tuple[int, ...] | None
+
+
+def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
+    """The metadata of a file with this header. Raises ModelFileError for what would end or fool llama.cpp."""
+    architecture = header.fields.get("general.architecture")
+    if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
+        raise ModelFileError(
+            "The header does not name the model's architecture (general.architecture)."
+        )
+    values = _Values(header.fields, architecture)
+    projector = architecture in PROJECTORS
+    width = values.number("embedding_length", _MAX_WIDTH, required=not projector)
+    heads = values.number("attention.head_count", _MAX_HEADS)
+    head_size = width // heads if heads else 0
+    vocabulary = _vocabulary_size(header)
+    _check_embedding(header, width, vocabulary)
+    template = header.template or None
+    return GgufMetadata(
+        architecture=architecture,
+        name=values.text("general.name") or "",
+        size_bytes=size_bytes,
+        total_bytes=size_bytes,
+        parts=values.parts(),
+        sha256=sha256,
+        quantization=_quantization(header),
+        parameter_count=header.parameter_count,
+        context_length=values.number("context_length", _MAX_CONTEXT, required=not projector),
+        embedding_length=width,
+        block_count=values.number("block_count", MAX_BLOCKS, required=not projector),
+        head_count=heads,
+        head_count_kv=values.number("attention.head_count_kv", _MAX_HEADS, default=heads),
+        key_length=values.number("attention.key_length", _MAX_WIDTH, default=head_size),
+        value_length=values.number("attention.value_length", _MAX_WIDTH, default=head_size),
+        vocab_size=vocabulary,
+        pooling_type=values.pooling_type(),
+        causal=values.causal(),
+        chat_template=template,
+        template_digest=hashlib.sha256(template.encode()).hexdigest() if template else None,
+        has_fill_in_middle=header.fill_in_middle_token or values.names_fill_in_middle(),
+        tokenizer=values.text("tokenizer.ggml.model") or "",
+        license=values.text("general.license"),
+        author=values.text("general.author"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Typed access to the fields of one architecture."""
+
+    fields: Mapping[str, Any]
+    architecture: str
+
+    def number(self, name: str, limit: int, *, default: int = 0, required: bool = False) -> int:
+        """A count from 0 (1 where required) to `limit`; of per-layer lists the largest."""
+        key = f"{self.architecture}.{name}"
+        value = self.fields.get(key)
+        if value is None:
+            if required:
+                raise ModelFileError(
+                    f"The header lacks '{key}', without which a model cannot be loaded."
+                )
+            return default
+        if isinstance(value, list) and value and all(type(item) is int for item in value):
+            value = max(value)
+        if type(value) is not int or not required <= value <= limit:
+            raise ModelFileError(
+                f"The header's '{key}' must be a whole number from {int(required)} to {limit}."
+            )
+        return value
+
+    def text(self, key: str) -> str | None:
+        """One line of at most 200 characters that every database can store."""
+        value = self.fields.get(key)
+        if not isinstance(value, str):
+            return None
+        return _CONTROL_CHARACTERS.sub(" ", value).strip()[:_MAX_NAME] or None
+
+    def pooling_type(self) -> int | None:
+        value = self.fields.get(f"{self.architecture}.pooling_type")
+        return value if type(value) is int and 0 <= value <= 4 else None
+
+    def causal(self) -> bool:
+        value = self.fields.get(f"{self.architecture}.attention.causal")
+        return value if isinstance(value, bool) else self.architecture not in _ENCODERS
+
+    def parts(self) -> int:
+        count = self.fields.get("split.count", 1)
+        if type(count) is not int or count > 99_999:
+            raise ModelFileError("The header's 'split.count' is not a number of parts.")
+        return max(1, count)
+
+    def names_fill_in_middle(self) -> bool:
+        prefix = ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id")
+        return any(type(self.fields.get(key)) is int for key in prefix)
+
+
+def _vocabulary_size(header: RawHeader) -> int:
+    tokens = header.array_lengths.get("tokenizer.ggml.tokens", 0)
+    for name in ("scores", "token_type"):
+        length = header.array_lengths.get(f"tokenizer.ggml.{name}", tokens)
+        if length != tokens:
+            raise ModelFileError(
+                f"The header's 'tokenizer.ggml.{name}' has {length} entries for a vocabulary of {tokens} tokens."
+            )
+    return tokens
+
+
+def _check_embedding(header: RawHeader, width: int, vocabulary: int) -> None:
+    shape = header.embedding_shape
+    if shape is None:
+        return
+    if len(shape) != 2 or (width and shape[0] != width) or (vocabulary and shape[1] != vocabulary):
+        raise ModelFileError(
+            f"The tensor 'token_embd.weight' has the shape {list(shape)}, but the header tells of "
+            f"{vocabulary} tokens of width {width}."
+        )
+
+
+def _quantization(header: RawHeader) -> str:
+    """The name of the file type, or else the type that most of the weights have."""
+    value = header.fields.get("general.file_type")
+    if type(value) is int and (value & ~_FILE_TYPE_GUESSED) in FILE_TYPES:
+        return FILE_TYPES[value & ~_FILE_TYPE_GUESSED]
+    sizes = header.tensor_bytes
+    return max(sizes, key=lambda name: sizes[name]) if sizes else ""

@@ -1,0 +1,93 @@
+"""The work of the decode thread while it runs: tokens that the cache holds, tokens still to compute, what came out."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+import numpy.typing as npt
+
+from models_app.engines.runner.context import Context
+from models_app.engines.runner.generation import Embedding, Finished, Generation, TokenChoice
+from models_app.engines.runner.sampling import Sampler
+from models_app.engines.runner.text import TextStream
+
+
+class _Tokens:
+    """`tokens` are all tokens known so far; the first `stored` of them are in the cache of the slot.
+
+    `number` counts arrivals. A sequence that loses its slot keeps everything else and can go on in another one.
+    """
+
+    __slots__ = ("cached_tokens", "number", "prompt_tokens", "slot_number", "stored", "tokens")
+
+    def __init__(self, tokens: array[int], number: int) -> None:
+        self.tokens = tokens
+        self.number = number
+        self.prompt_tokens = len(tokens)
+        self.cached_tokens = 0
+        self.stored = 0
+        self.slot_number = -1  # never had one
+
+    @property
+    def left(self) -> int:
+        """Tokens that have to be computed before something comes out."""
+        return len(self.tokens) - self.stored
+
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.tokens) - self.prompt_tokens
+
+    def finished(self, reason: str) -> Finished:
+        return Finished(reason, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
+
+    def restore(self, context: Context) -> None:
+        """Makes the cache again what it was before a step that did not succeed."""
+        self.stored = context.restore(self.slot_number, self.stored)
+
+
+class GenerationSequence(_Tokens):
+    """A `Generation` with its sampler and its text; `choices` wait for the text that they belong to."""
+
+    __slots__ = ("choices", "sampler", "text", "work")
+
+    def __init__(
+        self, work: Generation, tokens: array[int], number: int, *, sampler: Sampler
+    ) -> None:
+        super().__init__(tokens, number)
+        self.work = work
+        self.sampler = sampler
+        self.text = TextStream(work.sampling.stop)
+        self.choices: list[TokenChoice] = []
+
+    @property
+    def may_grow(self) -> int:
+        """Tokens that may still be generated."""
+        return max(0, self.work.sampling.max_tokens - self.completion_tokens)
+
+    def close(self) -> None:
+        self.sampler.close()
+
+
+class EmbeddingSequence(_Tokens):
+    """An `Embedding` with what its tokens' vectors add up to so far."""
+
+    __slots__ = ("pooled", "work")
+
+    may_grow = 0
+
+    def __init__(self, work: Embedding, tokens: array[int], number: int) -> None:
+        super().__init__(tokens, number)
+        self.work = work
+        self.pooled: npt.NDArray[np.float32] | None = None
+
+    def restore(self, context: Context) -> None:
+        super().restore(context)
+        if not self.stored:
+            self.pooled = None
+
+    def close(self) -> None:
+        self.pooled = None
+
+
+Sequence = GenerationSequence | EmbeddingSequence

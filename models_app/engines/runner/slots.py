@@ -1,0 +1,50 @@
+"""The places of the context in which sequences run, and what their caches still hold of earlier ones."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+import numpy as np
+
+from models_app.engines.runner.sequences import Sequence
+
+
+class Slot:
+    """`cached` are the tokens that the cache of an idle slot holds; `used` orders slots by their last use."""
+
+    __slots__ = ("cached", "number", "sequence", "used")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.sequence: Sequence | None = None
+        self.cached: array[int] = array("i")
+        self.used = 0
+
+
+def common_prefix(left: array[int], right: array[int]) -> int:
+    """How many tokens both begin with."""
+    length = min(len(left), len(right))
+    if not length or left[0] != right[0]:
+        return 0
+    differ = np.frombuffer(left, np.int32)[:length] != np.frombuffer(right, np.int32)[:length]
+    first = int(differ.argmax())
+    return first if differ[first] else length
+
+
+def choose(slots: Iterable[Slot], tokens: array[int]) -> tuple[Slot, int] | None:
+    """The idle slot whose cache shares the longest prefix with `tokens`, and its length; the one idle for longest
+    among equals. None while all are busy."""
+    best: tuple[int, int, Slot] | None = None
+    for slot in slots:
+        if slot.sequence is None:
+            shared = common_prefix(slot.cached, tokens)
+            if best is None or (shared, -slot.used) > best[:2]:
+                best = (shared, -slot.used, slot)
+    return None if best is None else (best[2], best[0])
+
+
+def oldest_cache(slots: Iterable[Slot]) -> Slot | None:
+    """The idle slot whose cache was used longest ago; None where no idle slot holds anything."""
+    idle = [slot for slot in slots if slot.sequence is None and slot.cached]
+    return min(idle, key=lambda slot: slot.used, default=None)

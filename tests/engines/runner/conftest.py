@@ -1,0 +1,52 @@
+"""Fixtures for the tests of the runner: tiny models, a judge of grammars, and real runner programs."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.bigram import Vocabulary
+from tests.fakes.gguf_files import write_tiny_gguf
+
+Accepts = Callable[[str, str], bool]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_gguf(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def accepts(tiny_model: Path) -> Iterator[Accepts]:
+    """Whether a grammar lets a model write exactly this text, as llama.cpp itself judges it."""
+    import llama_cpp
+
+    parameters = llama_cpp.llama_model_default_params()
+    parameters.vocab_only = True
+    model = llama_cpp.llama_model_load_from_file(str(tiny_model).encode(), parameters)
+    vocabulary = llama_cpp.llama_model_get_vocab(model)
+
+    def allows(sampler: object, token: int) -> bool:
+        candidates = (llama_cpp.llama_token_data * 1)(llama_cpp.llama_token_data(token, 1.0, 0.0))
+        array = llama_cpp.llama_token_data_array(candidates, 1, -1, False)
+        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+        return candidates[0].logit > -1e30
+
+    def judge(grammar: str, text: str) -> bool:
+        sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, grammar.encode(), b"root")
+        assert sampler, f"llama.cpp refuses the grammar:\n{grammar}"
+        try:
+            for byte in text.encode():
+                token = Vocabulary.first_byte + byte
+                if not allows(sampler, token):
+                    return False
+                llama_cpp.llama_sampler_accept(sampler, token)
+            return allows(sampler, llama_cpp.llama_vocab_eos(vocabulary))
+        finally:
+            llama_cpp.llama_sampler_free(sampler)
+
+    yield judge
+    llama_cpp.llama_model_free(model)

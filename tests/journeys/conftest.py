@@ -1,0 +1,32 @@
+"""A server that the journeys share, and a way to start one of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.server import NoaServer
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
+    """Running, with both demo models registered and one of them loaded."""
+    running = NoaServer(tmp_path_factory.mktemp("server") / "data").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., NoaServer]]:
+    """Makes servers for one test; what still runs at its end is killed."""
+    made: list[NoaServer] = []
+
+    def make(**fields: object) -> NoaServer:
+        made.append(NoaServer(**{"data_dir": tmp_path / "data"} | fields))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.kill()

@@ -1,0 +1,125 @@
+"""The whole server as a process, as `make serve` starts it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import orjson
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# A load of a demo model takes about a second; a loaded CI machine may need much longer.
+START_SECONDS = 90.0
+STOP_SECONDS = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class NoaServer:
+    """A running server. `api_key` and `password` are what its first start printed."""
+
+    data_dir: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    api_key: str = ""
+    password: str = ""
+    output: list[str] = field(default_factory=list)
+    process: subprocess.Popen[str] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> NoaServer:
+        """Returns when the server says that it is ready; fails with its output when it ends before."""
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve", "--port", str(self.port)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"NOA_DATA_DIR": str(self.data_dir)} | self.environment,
+            start_new_session=True,
+        )
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(lines,), daemon=True).start()
+        deadline = monotonic() + START_SECONDS
+        while True:
+            try:
+                line = lines.get(timeout=max(0.0, deadline - monotonic()))
+            except queue.Empty:
+                self.kill()
+                raise AssertionError(f"Not ready after {START_SECONDS} s:\n{self.text}") from None
+            if line is None:
+                raise AssertionError(f"The server ended at its start:\n{self.text}")
+            if "Stop with Ctrl-C" in line:
+                self._learn()
+                return self
+
+    def _read(self, lines: queue.SimpleQueue[str | None]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line)
+            lines.put(line)
+        lines.put(None)
+
+    def _learn(self) -> None:
+        if found := re.search(r"API key   (noa_\S+)", self.text):
+            self.api_key = found[1]
+        if found := re.search(r"password (\S+)", self.text):
+            self.password = found[1]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.output)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """As Ctrl-C does; returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def api(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None
+    ) -> tuple[int, Any]:
+        """Status and JSON of a request to the API or the gateway."""
+        request = Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else orjson.dumps(body),
+            headers={
+                "Authorization": f"Bearer {self.api_key if key is None else key}",
+                "Content-Type": "application/json",
+            },
+        )
+        try:
+            with urlopen(request, timeout=120) as answer:
+                return answer.status, orjson.loads(answer.read())
+        except HTTPError as error:
+            return error.code, orjson.loads(error.read())
+
+    def runner_pids(self) -> list[int]:
+        """The processes of the loaded models."""
+        _, answer = self.api("GET", "/api/v1/models/loaded")
+        return [instance["pid"] for instance in answer["instances"] if instance["pid"]]

@@ -1,0 +1,70 @@
+"""A node with a fake runner, and model folders with real tiny GGUF files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models_app.domain.states import JobKind, JobState
+from models_app.models import Job
+from models_app.services import discovery, jobs, node
+from tests.conftest import fake_runner
+from tests.fakes.gguf_files import write_tiny_gguf
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path, settings: Any) -> Path:
+    """An empty folder, the only one in which models are looked for."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    settings.NOA_MODEL_ROOTS = [folder]
+    return folder
+
+
+@pytest.fixture
+def start_node(
+    transactional_db: None, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """Makes this process a node whose runners behave as named."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    settings.NOA_DRAIN_TIMEOUT = 0.2
+
+    def start(behaviour: str = "good") -> None:
+        settings.NOA_RUNNER_COMMAND = fake_runner(behaviour)
+        node.start()
+
+    yield start
+    node.stop()
+
+
+Work = Callable[..., Job]
+
+
+@pytest.fixture
+def do() -> Work:
+    """Runs a service as a job and returns the job at its end."""
+
+    def run(verb: Callable[..., Any], *, kind: JobKind = JobKind.LOAD, **arguments: Any) -> Job:
+        job, _ = jobs.create(
+            kind=kind, subject=str(arguments.get("key", "")), arguments={}, actor="test"
+        )
+        with jobs.run(job_id=str(job.pk), node="local") as current:
+            assert current is not None
+            verb(run=current, **arguments)
+        job.refresh_from_db()
+        return job
+
+    return run
+
+
+@pytest.fixture
+def two_models(models_dir: Path, start_node: Callable[[str], None], do: Work) -> Path:
+    """`llama.cpp:a` and `llama.cpp:b` are registered."""
+    write_tiny_gguf(models_dir / "a.gguf", name="a")
+    write_tiny_gguf(models_dir / "b.gguf", name="b", seed=1)
+    job = do(discovery.discover, kind=JobKind.DISCOVER)
+    assert job.state == JobState.SUCCEEDED, job.error_message
+    return models_dir
