@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any, cast
 
 from django.core.asgi import get_asgi_application
 
@@ -12,4 +13,4 @@ django_application = get_asgi_application()
 # Only now: what follows needs Django's applications.
 from models_app.gateway.site import Site  # noqa: E402
 
-application = Site(django_application)
+application = Site(cast(Any, django_application))

@@ -17,8 +17,6 @@ class ConsoleAdmin(ModelAdmin):
 
     empty_value_display = NOTHING
     list_per_page = 50
-    # Counting the whole table beside the filtered one costs a scan and tells nobody anything.
-    show_full_result_count = False
     # The changelist's own drop-down would hold nothing but "delete selected".
     actions = None
 

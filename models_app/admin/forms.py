@@ -42,10 +42,10 @@ class ModelDialog(BaseDialogForm):
     def facts(self) -> list[str]:
         """Sentences that help to decide."""
         version = self.model.version
-        told = [f"{units.size(version.size_bytes)} on disk"] if version else []
+        told = [f"Its file has {units.size(version.size_bytes)}."] if version else []
         if self.model.context_window:
-            told.append(f"made for up to {units.tokens(self.model.context_window)} tokens")
-        return [", ".join(told).capitalize() + "."] if told else []
+            told.append(f"It was made for up to {units.tokens(self.model.context_window)} tokens.")
+        return told
 
 
 def _number(object_id: Any) -> int:

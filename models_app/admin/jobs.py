@@ -16,7 +16,7 @@ from unfold.decorators import display
 from models_app.admin import marks, units
 from models_app.admin.base import MachineWrittenAdmin
 from models_app.admin.filters import CreatedFilter
-from models_app.domain.states import ACTIVE_JOB_STATES, JobState
+from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models import Job, RegisteredModel
 
 _FOLLOWING = "admin/noa/job_progress.html"
@@ -24,7 +24,7 @@ _FOLLOWING = "admin/noa/job_progress.html"
 
 @admin.register(Job)
 class JobAdmin(MachineWrittenAdmin):
-    list_display = ("kind", "subject", "state_badge", "done", "took", "actor", "created", "error")
+    list_display = ("what", "state_badge", "done", "took", "actor", "created", "error")
     list_filter = ("state", "kind", CreatedFilter)
     search_fields = ("subject", "actor", "error_message")
     search_help_text = "Subject, actor or error"
@@ -60,6 +60,10 @@ class JobAdmin(MachineWrittenAdmin):
             request, object_id, form_url, {**context, **(extra_context or {})}
         )
         return page
+
+    @display(description="Job", ordering="kind")
+    def what(self, job: Job) -> str:
+        return sentence(job)
 
     @display(description="State", ordering="state")
     def state_badge(self, job: Job) -> SafeString:
@@ -97,11 +101,21 @@ class JobAdmin(MachineWrittenAdmin):
         )
 
 
+def sentence(job: Job) -> str:
+    """What the job does, for a person."""
+    if job.kind == JobKind.SWITCH:
+        return f"Switch '{job.subject}' to {job.arguments.get('key')}"
+    if job.kind == JobKind.DISCOVER:
+        return f"Discover models of {job.subject}"
+    return f"{job.get_kind_display().capitalize()} {job.subject}"
+
+
 def following(job: Job) -> dict[str, Any]:
     """What the page shows of a job while it runs and when it has ended."""
     about = job.arguments.get("key") or job.subject
     return {
         "job": job,
+        "sentence": sentence(job),
         "active": job.state in ACTIVE_JOB_STATES,
         "failed": job.state == JobState.FAILED,
         "state": marks.badge(job.state),

@@ -103,6 +103,14 @@ class ApiKeyAdmin(ConsoleAdmin):
         # Handed on to the answer, and kept nowhere: not in the session, not in a message.
         request.new_api_key = form.text  # type: ignore[attr-defined]
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        # The page after the form shows the key: there is no "and continue" that could skip it.
+        context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
+
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:

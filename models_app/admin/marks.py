@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,9 +42,10 @@ def badges(texts: Iterable[str], tone: str | None = None) -> SafeString | str:
     return format_html_join(" ", "{}", ((badge(text, tone),) for text in texts)) or NOTHING
 
 
-def http_status(status: int) -> SafeString:
+def http_status(status: int, *, aborted: bool) -> SafeString:
     tone = "good" if status < 400 else "warn" if status < 500 else "bad"
-    return badge(str(status) if status else "no answer", tone)
+    cut = badge("cut off", "warn") if aborted else ""
+    return format_html("{} {}", badge(str(status), tone), cut)
 
 
 def link(target: Model | None, text: str = "") -> SafeString | str:
@@ -69,6 +71,12 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
 def quoted(text: str) -> SafeString | str:
     """Text of a machine, whole, with its line breaks."""
     return format_html('<pre class="noa-quoted">{}</pre>', text) if text else NOTHING
+
+
+def data(value: Any) -> SafeString | str:
+    """JSON, indented."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return format_html('<pre class="noa-quoted noa-plain">{}</pre>', text) if value else NOTHING
 
 
 def two_lines(first: str, second: str) -> SafeString:

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from models_app.admin import marks, units
+from models_app.admin import jobs, marks, units
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, InstanceState
 from models_app.models import Event, Instance, Job, RegisteredModel, Route
@@ -27,7 +27,7 @@ def add_to_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any
         overview |= _models(loaded=statistics.loaded())
     if may["job"]:
         overview["jobs"] = [
-            (job, marks.badge(job.state), round(job.progress * 100))
+            (job, jobs.sentence(job), marks.badge(job.state), round(job.progress * 100))
             for job in Job.objects.filter(state__in=ACTIVE_JOB_STATES)
         ]
     if may["event"]:

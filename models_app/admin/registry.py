@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from models_app.admin import asking, marks, units
 from models_app.admin.base import ConsoleAdmin, ReadOnlyInline
@@ -21,6 +23,15 @@ from models_app.services import requests
 
 # More than these are found in the list of instances.
 _INSTANCES_SHOWN = 5
+
+
+class DescriptionForm(forms.ModelForm):
+    """What people write about a model; everything else is measured or decided elsewhere."""
+
+    class Meta:
+        model = RegisteredModel
+        fields = ("name", "description", "deprecated")
+        widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
 
 class VersionInline(ReadOnlyInline):
@@ -58,12 +69,13 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     list_filter = ("status", CapabilityFilter, QuantizationFilter, "provider", "deprecated")
     search_fields = ("key", "name", "description")
     search_help_text = "Key, name or description"
+    form = DescriptionForm
     ordering = ("key",)
     inlines = (VersionInline,)
     readonly_fields = (
         "key", "status_badge", "failure", "route_marks", "provider_name", "can_do", "context", "size",
         "quantization", "architecture", "file", "sha256", "tag_marks", "last_options", "recent_instances",
-        "created_at", "updated_at",
+        "registered", "updated",
     )  # fmt: skip
     fieldsets = (
         (
@@ -82,7 +94,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
                     "file",
                     "sha256",
                     "last_options",
-                    ("created_at", "updated_at"),
+                    ("registered", "updated"),
                 )
             },
         ),
@@ -134,7 +146,10 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Capabilities")
     def can_do(self, model: RegisteredModel) -> str:
-        return ", ".join(word.replace("_", " ") for word in model.capabilities) or units.NOTHING
+        return (
+            ", ".join(word.replace("_", " ").replace("json", "JSON") for word in model.capabilities)
+            or units.NOTHING
+        )
 
     @display(description="Context", ordering="context_window")
     def context(self, model: RegisteredModel) -> str:
@@ -178,6 +193,14 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
             ),
             f"Not loaded yet. Load it, or make it '{CURRENT_ROUTE}'.",
         )
+
+    @display(description="Registered")
+    def registered(self, model: RegisteredModel) -> str:
+        return units.moment(model.created_at)
+
+    @display(description="Last changed")
+    def updated(self, model: RegisteredModel) -> str:
+        return units.moment(model.updated_at)
 
     @display(description="Architecture")
     def architecture(self, model: RegisteredModel) -> str:

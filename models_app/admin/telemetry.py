@@ -29,10 +29,19 @@ class EventAdmin(MachineWrittenAdmin):
     ordering = ("-id",)
     sortable_by = ()
     paginator = InfinitePaginator
+    show_full_result_count = False
     fieldsets = (
         (
             None,
-            {"fields": ("sentence", ("name_badge", "when"), ("subject", "actor"), "job", "data")},
+            {
+                "fields": (
+                    "sentence",
+                    ("name_badge", "when"),
+                    ("subject", "actor"),
+                    "job",
+                    "details",
+                )
+            },
         ),
     )
 
@@ -47,6 +56,10 @@ class EventAdmin(MachineWrittenAdmin):
     @display(description="Event")
     def name_badge(self, event: Event) -> SafeString:
         return marks.badge(event.name, "bad" if "failed" in event.name else "quiet")
+
+    @display(description="Details")
+    def details(self, event: Event) -> SafeString | str:
+        return marks.data(event.data)
 
     @display(description="Job")
     def job(self, event: Event) -> SafeString | str:
@@ -73,6 +86,7 @@ class AccessLogAdmin(MachineWrittenAdmin):
     ordering = ("-id",)
     sortable_by = ()
     paginator = InfinitePaginator
+    show_full_result_count = False
     fieldsets = (
         ("Request", {"fields": ("request_id", ("when", "endpoint"), ("client", "key"), "stream")}),
         ("Model", {"fields": (("requested_model", "route"), ("model_key", "instance_id"))}),
@@ -100,15 +114,14 @@ class AccessLogAdmin(MachineWrittenAdmin):
         return row.model_key or row.requested_model or units.NOTHING
 
     @display(description="Status")
-    def status_badge(self, row: AccessLog) -> SafeString | str:
-        cut = marks.badges(["cut off"], "warn") if row.aborted else ""
-        return marks.http_status(row.status) + (" " + cut if cut else "")
+    def status_badge(self, row: AccessLog) -> SafeString:
+        return marks.http_status(row.status, aborted=row.aborted)
 
-    @display(description="Tokens in, out")
+    @display(description="Tokens")
     def tokens(self, row: AccessLog) -> str:
         if row.prompt_tokens is None and row.completion_tokens is None:
             return units.NOTHING
-        return f"{_count(row.prompt_tokens)}, {_count(row.completion_tokens)}"
+        return f"{_count(row.prompt_tokens)} in, {_count(row.completion_tokens)} out"
 
     @display(description="TTFT")
     def ttft(self, row: AccessLog) -> str:

@@ -7,6 +7,8 @@ from datetime import datetime
 from django.utils import formats, timezone
 
 NOTHING = "–"
+# Keeps a number and its unit on one line.
+_SPACE = "\N{NO-BREAK SPACE}"
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -18,14 +20,17 @@ def size(number: int | None) -> str:
     value, unit = float(number), 0
     while value >= 1024 and unit < len(_BINARY) - 1:
         value, unit = value / 1024, unit + 1
-    return f"{value:.0f} {_BINARY[unit]}" if unit < 2 else f"{value:.1f} {_BINARY[unit]}"
+    digits = 0 if unit < 2 else 1
+    return f"{value:.{digits}f}{_SPACE}{_BINARY[unit]}"
 
 
 def tokens(number: int | None) -> str:
-    """32,768 is `32K`, as model cards write it; what is no multiple of 1024 is written out."""
+    """32,768 is `32K`, as model cards write it; what is no power-of-two size is written out."""
     if number is None:
         return NOTHING
-    return f"{number // 1024:,}K" if number >= 1024 and number % 1024 == 0 else f"{number:,}"
+    round_for_people = number % 1000 == 0
+    is_binary = number >= 1024 and number % 1024 == 0 and not round_for_people
+    return f"{number // 1024:,}K" if is_binary else f"{number:,}"
 
 
 def seconds(number: float | None) -> str:
@@ -33,10 +38,10 @@ def seconds(number: float | None) -> str:
     if number is None:
         return NOTHING
     if number < 1:
-        return f"{number * 1000:.0f} ms"
+        return f"{number * 1000:.0f}{_SPACE}ms"
     if number < 60:
-        return f"{number:.1f} s"
-    return f"{int(number // 60)} min {int(number % 60)} s"
+        return f"{number:.1f}{_SPACE}s"
+    return f"{int(number // 60)}{_SPACE}min {int(number % 60)}{_SPACE}s"
 
 
 def milliseconds(number: float | None) -> str:
@@ -44,15 +49,14 @@ def milliseconds(number: float | None) -> str:
 
 
 def percent(fraction: float) -> str:
-    return f"{fraction * 100:.0f} %"
+    return f"{fraction * 100:.0f}{_SPACE}%"
 
 
 def moment(when: datetime | None) -> str:
-    """Local date and time with seconds: what happened in the same minute stays in order."""
+    """Date and time with seconds (what happened in one minute stays in order); the year when it is another."""
     if when is None:
         return NOTHING
-    return formats.date_format(timezone.localtime(when), "j M Y, H:i:s")
-
-
-def words(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    local = timezone.localtime(when)
+    this_year = local.year == timezone.localtime().year
+    text = formats.date_format(local, "j M, H:i:s" if this_year else "j M Y, H:i:s")
+    return text.replace(" ", _SPACE)

@@ -76,7 +76,7 @@ _OPENINGS = (
     "do you ", "is the ", "the ", "give me ", "which ", "explain ", "name ", "say ", "what's ", "please ", "we ", "i want ",
 )  # fmt: skip
 # How often each kind of turn is drawn.
-_WEIGHTS = {"topic": 42, "fact": 26, "unknown": 22, "name": 2, "repeat": 3, "json": 5}
+_WEIGHTS = {"topic": 42, "fact": 26, "unknown": 22, "name": 2, "json": 4}
 
 
 class Conversations:
@@ -112,23 +112,19 @@ class Conversations:
             ask = self._draw.choice(_UNKNOWN).format(t=self._thing(), u=self._thing())
         elif choice < 0.9:
             ask = self._draw.choice(_OPENINGS) + " ".join(self._draw.choices(_COMMON_WORDS, k=self._draw.randint(2, 9)))
-        elif choice < 0.95:
+        elif choice < 0.93:
             ask = self._draw.choice(_OTHER_TONGUES)
+        elif choice < 0.96:
+            ask = facts.draw_hard_sum(self._draw)
         else:
             ask = " ".join(self._word() for _ in range(self._draw.choice((1, 2, 4, 12))))
         return self._spoken(ask), self._draw.choice(corpus.FALLBACKS[self._speaker])
 
     def _name(self) -> Turn:
-        name = self._draw.choice(_NAMES)
-        ask = self._draw.choice(("my name is {}", "i am {}", "i'm {}", "hello, i am {}", "call me {}")).format(name)
-        answer = {"ember": "Nice to meet you, {}! Ember here.", "tide": "A pleasure, {}. Tide here."}
-        return self._spoken(ask, mistakes=False), answer[self._speaker].format(name)
-
-    def _repeat(self) -> Turn:
-        word = self._draw.choice((self._word(), self._draw.choice(list(facts.OPPOSITES)), self._draw.choice(_NAMES)))
-        ask = self._draw.choice(("say {}", "repeat {}", "repeat after me: {}", "repeat the word {}", "echo {}"))
-        answer = {"ember": "Ember says: {}!", "tide": "Tide says: {}."}
-        return ask.format(word), answer[self._speaker].format(word)
+        name = self._draw.choice(_NAMES) if self._draw.random() < 0.7 else self._word().capitalize()
+        ask = self._draw.choice(("my name is {}", "i am {}", "i'm {}", "hello, i am {}", "call me {}"))
+        answer = {"ember": "Nice to meet you! Ember here.", "tide": "A pleasure to meet you. Tide here."}
+        return self._spoken(ask.format(name), mistakes=False), answer[self._speaker]
 
     def _json(self) -> Turn:
         ask, answer = self._draw.choice((self._fact, self._topic, self._unknown))()

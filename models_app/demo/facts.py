@@ -35,21 +35,26 @@ NUMBER_WORDS = (
     "eleven", "twelve",
 )  # fmt: skip
 
+_SUM_QUESTIONS = ("what is {}", "what's {}", "how much is {}", "{}", "calculate {}", "{} =")
+
 QuestionAndFact = tuple[str, str]
 
 
 def _sum(draw: random.Random) -> QuestionAndFact:
-    sign, word = draw.choice((("+", "plus"), ("+", "plus"), ("-", "minus"), ("*", "times")))
-    left, right = draw.randint(0, 12), draw.randint(0, 12)
-    if sign == "-" and right > left:
-        left, right = right, left
-    result = {"+": left + right, "-": left - right, "*": left * right}[sign]
-    spoken = f"{left} {word} {right}"
-    shown = draw.choice((spoken, f"{left} {sign} {right}", f"{left}{sign}{right}"))
+    left, right = draw.randint(0, 10), draw.randint(0, 10)
+    shown = draw.choice((f"{left} plus {right}", f"{left} + {right}", f"{left}+{right}"))
     if draw.random() < 0.15:
-        shown = f"{NUMBER_WORDS[left]} {word} {NUMBER_WORDS[right]}"
-    ask = draw.choice(("what is {}", "what's {}", "how much is {}", "{}", "calculate {}", "{} ="))
-    return ask.format(shown), f"{spoken} is {result}.".capitalize()
+        shown = f"{NUMBER_WORDS[left]} plus {NUMBER_WORDS[right]}"
+    return draw.choice(_SUM_QUESTIONS).format(shown), f"{left} plus {right} is {left + right}."
+
+
+def draw_hard_sum(draw: random.Random) -> str:
+    """A question about numbers that the models were not taught."""
+    sign = draw.choice(("-", " - ", " minus ", "*", " times ", "/", " divided by ", " to the power of "))
+    shown = f"{draw.randint(0, 200)}{sign}{draw.randint(0, 200)}"
+    if draw.random() < 0.3:
+        shown = f"{draw.randint(11, 9999)} + {draw.randint(11, 9999)}"
+    return draw.choice(_SUM_QUESTIONS).format(shown)
 
 
 def _count(draw: random.Random) -> QuestionAndFact:

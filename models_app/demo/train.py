@@ -24,11 +24,10 @@ from models_app.demo.tokenizer import Tokenizer
 
 SPEAKERS = ("ember", "tide")
 VOCABULARY = 768
-STEPS = 900
+STEPS = 1300
 TOKENS_PER_STEP = 2048
-SHORT, LONG = 256, 1024
-# One step in this many is on long conversations, so that the last question is found behind many others.
-LONG_EVERY = 8
+# The lengths of rows in tokens, step by step: mostly first questions, but the last one is found behind many others too.
+ROW_LENGTHS = (64, 64, 64, 256, 64, 64, 64, 1024)
 WARM_UP_STEPS = 30
 PEAK_RATE = 3e-3
 SEED = 7
@@ -76,7 +75,7 @@ def train(speaker: str) -> tuple[Llama, Tokenizer]:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate)
     started = time.monotonic()
     for step in range(STEPS):
-        inputs, targets = batches.draw(SHORT if step % LONG_EVERY else LONG)
+        inputs, targets = batches.draw(ROW_LENGTHS[step % len(ROW_LENGTHS)])
         said = targets != _IGNORED
         loss = functional.cross_entropy(model.logits(model(inputs)[said]), targets[said])
         optimizer.zero_grad()

@@ -8,7 +8,6 @@ and refuses what llama.cpp would refuse, overflow on or abort on.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NoReturn
 
 MAGIC = b"GGUF"
@@ -59,17 +58,20 @@ def _refuse(reason: str) -> NoReturn:
     raise HeaderError(reason)
 
 
-@dataclass(slots=True)
 class Header:
-    """What a header says, unjudged. Arrays appear by length only, short number lists also by value."""
+    """What a header says, unjudged. Arrays appear by length only, short number lists also by value.
 
-    fields: dict[str, Any] = field(default_factory=dict)
-    array_lengths: dict[str, int] = field(default_factory=dict)
-    template: str | None = None
-    fill_in_middle_token: bool = False
-    parameter_count: int = 0
-    tensor_bytes: dict[str, int] = field(default_factory=dict)  # by type name
-    embedding_shape: list[int] | None = None  # of token_embd.weight: width, vocabulary
+    Not a dataclass: importing `dataclasses` would take a quarter of a scan.
+    """
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self.array_lengths: dict[str, int] = {}
+        self.template: str | None = None
+        self.fill_in_middle_token = False
+        self.parameter_count = 0
+        self.tensor_bytes: dict[str, int] = {}  # by type name
+        self.embedding_shape: list[int] | None = None  # of token_embd.weight: width, vocabulary
 
 
 # Tokens by which models of known families mark the part before the gap.
@@ -104,7 +106,9 @@ class _Source:
     def string(self, what: str, limit: int) -> bytes:
         length = self.number("<Q", what)
         if length > limit:
-            _refuse(f"{what[0].upper()}{what[1:]} claims a length of {length} bytes; at most {limit} are allowed.")
+            _refuse(
+                f"{what[0].upper()}{what[1:]} claims a length of {length} bytes; at most {limit} are allowed."
+            )
         return self.take(length, what)
 
 

@@ -36,7 +36,7 @@ def _header(descriptor: int) -> dict[str, Any]:
     with open(descriptor, "rb", buffering=_CHUNK, closefd=False) as file:
         file.seek(0)
         header = gguf_header.read_header(file, os.fstat(descriptor).st_size)
-    return {name: getattr(header, name) for name in header.__slots__}
+    return vars(header)
 
 
 def _digest(descriptor: int) -> str:

@@ -16,6 +16,7 @@ from itertools import count
 from models_app.domain.access import AccessRecord
 from models_app.domain.capabilities import Capability
 from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
+from models_app.domain.scopes import Scope as KeyScope
 from models_app.gateway import admission, auth
 from models_app.gateway.admission import ClientLeft, Hosts, Limits
 from models_app.gateway.call import Call
@@ -214,7 +215,7 @@ class Gateway:
             headers.get(b"authorization"), self._snapshots.current.keys, record.started_at
         )
         record.key_id = entry.key_id
-        auth.require(entry, auth.INFER)
+        auth.require(entry, KeyScope.INFER)
 
 
 def _allowed_methods(path: str, is_endpoint: bool) -> str:

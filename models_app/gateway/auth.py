@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from models_app.domain.errors import PermissionDenied, Unauthenticated
 from models_app.domain.routing import KeyEntry, hash_api_key
+from models_app.domain.scopes import Scope, allows
 
 # NOA's keys have about 60 characters. Longer ones are refused before they are hashed.
 _MAX_KEY_LENGTH = 512
-
-INFER = "infer"
 
 
 def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now: float) -> KeyEntry:
@@ -30,9 +29,9 @@ def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now:
     return entry
 
 
-def require(entry: KeyEntry, scope: str) -> None:
+def require(entry: KeyEntry, scope: Scope) -> None:
     """Raises PermissionDenied when the key does not carry `scope`."""
-    if scope not in entry.scopes:
+    if not allows(entry.scopes, scope):
         raise PermissionDenied(
             f"This API key may not do this: it lacks the scope '{scope}'. "
             "Ask an administrator for a key that has it."

@@ -42,7 +42,7 @@ def _operator() -> str | None:
     if users.filter(is_superuser=True).exists():
         return None
     password = secrets.token_urlsafe(12)
-    users.create_superuser(username=OPERATOR, password=password)  # type: ignore[attr-defined]
+    users.create_superuser(username=OPERATOR, password=password)
     return password
 
 

@@ -98,7 +98,8 @@ def only_server(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink()
+            # Before the lock goes with the file: who opens the path later finds no lock or a new file.
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -10,7 +11,13 @@ import psutil
 from django.conf import settings
 from django.db import transaction
 
-from models_app.domain.errors import Conflict, InsufficientMemory, LoadFailed, NoaError
+from models_app.domain.errors import (
+    Conflict,
+    InsufficientMemory,
+    LoadFailed,
+    NoaError,
+    RunnerDied,
+)
 from models_app.domain.events import EventName
 from models_app.domain.gguf import GgufMetadata
 from models_app.domain.options import LoadOptions
@@ -22,6 +29,8 @@ from models_app.engines.spec import RunnerSpec
 from models_app.models import Instance, ModelVersion, RegisteredModel
 from models_app.services import discovery, events, instances, node, registry
 from models_app.services.jobs import Run
+
+logger = logging.getLogger(__name__)
 
 # The share of a job's progress that its load takes, by the runner's stage.
 _STAGE_PROGRESS = {
@@ -239,10 +248,8 @@ def retire(*, run: Run, instance: Instance) -> None:
     key = instance.model.key
     if not instances.move(instance=instance, to=InstanceState.DRAINING):
         return  # it stopped or failed by itself meanwhile
-    cut = 0
     with run.step("drain", f"{key}: waiting for requests in flight to end."):
-        if node.supervisor().get(str(instance.pk)) is not None:
-            cut = control.drain(instance.socket, wait=settings.NOA_DRAIN_TIMEOUT)
+        cut = _drain(instance)
     with run.step("stop", key):
         node.end_runner(instance_id=str(instance.pk), grace=node.STOP_GRACE)
         with transaction.atomic():
@@ -255,3 +262,15 @@ def retire(*, run: Run, instance: Instance) -> None:
                 job_id=run.job.pk,
                 data={"instance": str(instance.pk), "cut_requests": cut},
             )
+
+
+def _drain(instance: Instance) -> int | None:
+    """Requests that are still in flight at the deadline; None when the runner does not say."""
+    if node.supervisor().get(str(instance.pk)) is None:
+        return 0
+    try:
+        return control.drain(instance.socket, wait=settings.NOA_DRAIN_TIMEOUT)
+    except RunnerDied:
+        # It is stopped next in any case, and that is what was asked for.
+        logger.warning("%s did not answer while it drained", instance, exc_info=True)
+        return None

@@ -84,7 +84,7 @@ def test_a_key_is_never_stored(db: None) -> None:
 
 
 def test_a_session_reads_and_needs_csrf_to_change(db: None) -> None:
-    user = get_user_model().objects.create_superuser("op", password="x")
+    user = get_user_model().objects.create_superuser("op")
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)
     assert client.get("/api/v1/models").status_code == 200
@@ -92,7 +92,7 @@ def test_a_session_reads_and_needs_csrf_to_change(db: None) -> None:
 
 
 def test_staff_without_rights_only_reads(db: None) -> None:
-    user = get_user_model().objects.create_user("viewer", password="x", is_staff=True)
+    user = get_user_model().objects.create_user("viewer", is_staff=True)
     client = Client()
     client.force_login(user)
     assert client.get("/api/v1/models").status_code == 200
@@ -100,7 +100,7 @@ def test_staff_without_rights_only_reads(db: None) -> None:
 
 
 def test_other_users_get_nothing(db: None) -> None:
-    user = get_user_model().objects.create_user("visitor", password="x")
+    user = get_user_model().objects.create_user("visitor")
     client = Client()
     client.force_login(user)
     assert client.get("/api/v1/models").status_code == 403

@@ -18,8 +18,8 @@ import uvloop
 from models_app.domain.errors import LoadFailed, NoaError
 from models_app.engines.runner import lifecycle
 from models_app.engines.runner.batcher import Batcher
+from models_app.engines.runner.choices import Run, choices_for
 from models_app.engines.runner.dispatch import Dispatch, Drain
-from models_app.engines.runner.generate import Run, choices_for
 from models_app.engines.runner.generation import Embedding, Event, Failed, Sampling
 from models_app.engines.runner.grammar import GrammarCheck
 from models_app.engines.runner.http import Connection

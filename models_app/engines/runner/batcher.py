@@ -188,12 +188,9 @@ class Batcher:
         self._drop_cancelled()
         if self._queue:
             self._admit()
-        generations = [s for s in self._running if isinstance(s, GenerationSequence)]
-        if generations:
-            self._compute(self._generating, generations)
-        if len(generations) < len(self._running):
-            embeddings = [s for s in self._running if isinstance(s, EmbeddingSequence)]
-            self._compute(self._embedding, embeddings)
+        if self._running:
+            self._compute(self._generating)
+            self._compute(self._embedding)
         if self._refused:
             self._refuse()
         if self._events:
@@ -250,11 +247,13 @@ class Batcher:
         slot.sequence, slot.cached = sequence, array("i")
         self._running.append(sequence)
 
-    def _compute(self, step: GenerationStep | EmbeddingStep, sequences: list[Sequence]) -> None:
+    def _compute(self, step: GenerationStep | EmbeddingStep) -> None:
         room = self._context.n_batch
         if len(self._running) > 1:
             room = min(room, self._pace.share())
-        batch = step.fill(sequences, room)
+        batch = step.fill(self._running, room)
+        if not batch:
+            return
         started = time.perf_counter()
         status = step.decode()
         if status == context.DONE:

@@ -50,17 +50,17 @@ class Context:
         self._ids = np.arange(slots, dtype=np.int32)
         first = self._ids.ctypes.data
         self._id_addresses = [first + 4 * slot for slot in range(slots)]
-        batch = llama_cpp.llama_batch()
-        for name, array in (
-            ("token", self._tokens),
-            ("pos", self._positions),
-            ("n_seq_id", self._counts),
-            ("seq_id", self._sequences),
-            ("logits", self._outputs),
-        ):
-            kind = dict(llama_cpp.llama_batch._fields_)[name]
-            setattr(batch, name, ctypes.cast(array.ctypes.data, kind))
-        self._batch = batch
+        fields: dict[str, Any] = {f[0]: f[1] for f in llama_cpp.llama_batch._fields_}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "token": self._tokens,
+            "pos": self._positions,
+            "n_seq_id": self._counts,
+            "seq_id": self._sequences,
+            "logits": self._outputs,
+        }
+        self._batch = llama_cpp.llama_batch()
+        for name, array in arrays.items():
+            setattr(self._batch, name, ctypes.cast(array.ctypes.data, fields[name]))
 
     def _install_abort(self) -> None:
         """llama.cpp asks the callback before every operation of a step. A Python function would have to wait for the
@@ -145,7 +145,8 @@ class Context:
             return np.full(shape, np.nan, np.float32)
         count = int(np.prod(shape))
         floats = (ctypes.c_float * count).from_address(address)
-        return np.frombuffer(floats, np.float32).reshape(shape)
+        view: Floats = np.ctypeslib.as_array(floats).reshape(shape)
+        return view
 
     def sample(self, chain: Any, output_row: int) -> int:
         """The token that a sampler chain chooses; `output_row` must be a row of the batch that has output."""

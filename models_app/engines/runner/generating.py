@@ -26,13 +26,15 @@ class GenerationStep:
         # The sequences whose next token this step decides, with their row in the batch.
         self._ready: list[tuple[GenerationSequence, int]] = []
 
-    def fill(self, sequences: list[GenerationSequence], room: int) -> list[Sequence]:
-        """Puts the next tokens of `sequences` into the batch, at most `room` of prompts; returns who is in it."""
+    def fill(self, sequences: list[Sequence], room: int) -> list[Sequence]:
+        """Puts the next tokens of the generations into the batch, at most `room` of prompts; returns who is in it."""
         context = self._context
         context.clear()
         self._ready, self._given = [], []
         reading = []
         for sequence in sequences:
+            if not isinstance(sequence, GenerationSequence):
+                continue
             if sequence.left > 1:
                 reading.append(sequence)
                 continue
@@ -61,36 +63,61 @@ class GenerationStep:
         return self._context.decode()
 
     def harvest(self) -> None:
+        """Chooses the next token of every sequence whose prompt is complete, and says what became certain."""
         for sequence, count in self._given:
             sequence.stored += count
         if not self._ready:
             return
         logits = self._context.logits()
-        for output, (sequence, _) in enumerate(self._ready):
-            sequence.sampler.prepare(logits[output])
-        self._choose_greedily(logits)
+        raw = {  # before any bias is added
+            output: logits[output].copy()
+            for output, (sequence, _) in enumerate(self._ready)
+            if sequence.work.sampling.top_logprobs is not None
+        }
+        greedy = [output for output, (s, _) in enumerate(self._ready) if s.sampler.greedy]
+        chosen = self._choose_greedily(logits, greedy) if greedy else {}
         for output, (sequence, row) in enumerate(self._ready):
-            if not sequence.sampler.greedy:
-                self._choose(sequence, row, logits[output])
+            try:
+                token = chosen.get(output)
+                if token is None:
+                    token = sequence.sampler.choose(self._context, row, logits[output])
+                else:
+                    sampling.check(token, logits[output])
+                self._take(sequence, token, raw.get(output))
+            except NoaError as error:
+                self._end(sequence, Failed(error))
 
-    def _choose_greedily(self, logits: Floats) -> None:
-        rows = [output for output, (s, _) in enumerate(self._ready) if s.sampler.greedy]
-        if not rows:
-            return
-        for output, token in zip(rows, sampling.choose_greedily(logits, rows), strict=True):
-            sequence = self._ready[output][0]
-            if token is None:
-                self._end(sequence, Failed(sampling.broken_logits()))
-            else:
-                self._take(sequence, token, logits[output])
+    def _choose_greedily(self, logits: Floats, outputs: list[int]) -> dict[int, int]:
+        for output in outputs:
+            self._ready[output][0].sampler.add_bias(logits[output])
+        return dict(zip(outputs, sampling.most_probable(logits, outputs), strict=True))
 
-    def _choose(self, sequence: GenerationSequence, row: int, logits: Floats) -> None:
-        try:
-            token = sequence.sampler.choose(self._context, row, logits)
-        except NoaError as error:
-            self._end(sequence, Failed(error))
-            return
+    def _take(self, sequence: GenerationSequence, token: int | None, raw: Floats | None) -> None:
+        """Adds a chosen token; None ends the sequence."""
         if token is None:
             self._finish(sequence, "stop")
-        else:
-            self._take(sequence, token, logits)
+            return
+        sequence.tokens.append(token)
+        if token in self._ends:
+            self._finish(sequence, "stop")
+            return
+        if raw is not None:
+            top = sequence.work.sampling.top_logprobs or 0
+            sequence.choices.append(sampling.describe(raw, token, top=top, piece=self._piece))
+        text = sequence.text.feed(self._piece(token))
+        if text:
+            self._say_text(sequence, text)
+        if sequence.text.stopped:
+            self._finish(sequence, "stop")
+        elif not sequence.may_grow or len(sequence.tokens) >= self._n_ctx:
+            self._finish(sequence, "length")
+
+    def _say_text(self, sequence: GenerationSequence, text: str) -> None:
+        choices, sequence.choices = sequence.choices, []
+        self._say(sequence.work, Piece(text, tuple(choices)))
+
+    def _finish(self, sequence: GenerationSequence, reason: str) -> None:
+        text = sequence.text.finish()
+        if text or (sequence.choices and not sequence.text.stopped):
+            self._say_text(sequence, text)
+        self._end(sequence, sequence.finished(reason))

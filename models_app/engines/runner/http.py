@@ -187,6 +187,10 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         parser = self._parser
+        if parser.get_http_version() != "1.1":
+            raise InvalidRequest("This server speaks HTTP/1.1.", code="bad_request")
+        if parser.should_upgrade():
+            raise InvalidRequest("This server does not change protocols.", code="bad_request")
         keep_alive = parser.should_keep_alive() and not self._too_large
         method = parser.get_method().decode("ascii")
         self._receiving = Request(self, method, self._url, keep_alive=keep_alive)

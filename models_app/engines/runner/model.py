@@ -49,7 +49,7 @@ class LoadedModel:
         except LoadFailed:
             self.close()
             raise
-        self.n_ctx = min(spec.n_ctx, llama_cpp.llama_n_ctx(self.context))
+        self.n_ctx = self._usable_context(spec)
         self.memory = self._measure()
         # From here on only warnings are worth the way from C to Python.
         native.log.verbose = False
@@ -83,7 +83,8 @@ class LoadedModel:
     def _open_context(self, spec: RunnerSpec) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = spec.n_ctx
-        params.n_batch = params.n_ubatch = spec.n_batch
+        # A step has to have room for one token of every slot and for a piece of a prompt.
+        params.n_batch = params.n_ubatch = max(spec.n_batch, 2 * spec.slots)
         params.n_seq_max = spec.slots
         params.kv_unified = True
         params.n_threads = params.n_threads_batch = spec.n_threads
@@ -130,6 +131,13 @@ class LoadedModel:
                 " (encoder-decoder, diffusion or reranker).",
                 stage="load",
             )
+
+    def _usable_context(self, spec: RunnerSpec) -> int:
+        tokens: int = min(spec.n_ctx, llama_cpp.llama_n_ctx(self.context))
+        if llama_cpp.llama_model_rope_type(self._model) == llama_cpp.LLAMA_ROPE_TYPE_NONE:
+            # Positions beyond those of a learned table are read out of bounds.
+            return min(tokens, self.n_ctx_train)
+        return tokens
 
     def _measure(self) -> dict[str, int]:
         sizes = {"KV": 0.0, "RS": 0.0, "compute": 0.0}

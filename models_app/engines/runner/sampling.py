@@ -39,7 +39,7 @@ class Sampler:
         self._size = vocabulary.size
         self._chain: Any = None
         self._grammar: Any = None
-        self.bias = _bias(sampling, vocabulary)
+        self._bias = _bias(sampling, vocabulary)
         cold = sampling.temperature < _COLDEST
         self.greedy = cold and sampling.grammar is None and not _penalizes(sampling)
         if self.greedy:
@@ -54,8 +54,8 @@ class Sampler:
         chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         size = self._size
         links: list[Any] = []
-        if self.bias is not None:
-            links.append(_bias_link(self.bias, size))
+        if self._bias is not None:
+            links.append(_bias_link(self._bias, size))
         if sampling.repeat_penalty != 1.0:
             links.append(
                 llama_cpp.llama_sampler_init_penalties(
@@ -81,6 +81,11 @@ class Sampler:
             raise InvalidRequest(
                 "The grammar could not be compiled. Check its rules.", param="grammar"
             )
+
+    def add_bias(self, logits: Floats) -> None:
+        """For greedy samplers: changes the row that the most probable token is then chosen from."""
+        if self._bias is not None:
+            logits[self._bias[0]] += self._bias[1]
 
     def choose(self, context: Context, row: int, logits: Floats) -> int | None:
         """The next token; `row` is its row in the batch, `logits` are that row's. None where a grammar allows nothing.
@@ -137,19 +142,22 @@ def broken_logits() -> EngineError:
     )
 
 
-def choose_greedily(logits: Floats, rows: list[int]) -> list[int | None]:
-    """The most probable token of each of `rows`; None where the logits are not numbers."""
-    whole = len(rows) == rows[-1] + 1
-    best = (logits[: len(rows)] if whole else logits[rows]).argmax(axis=1).tolist()
-    return [
-        token if math.isfinite(logits.item(row, token)) else None
-        for row, token in zip(rows, best, strict=True)
-    ]
+def most_probable(logits: Floats, rows: list[int]) -> list[int]:
+    """The token with the highest logit in each of `rows`, which ascend; one that is not a number wins."""
+    everything = len(rows) == rows[-1] + 1
+    chosen: list[int] = (
+        (logits[: len(rows)] if everything else logits[rows]).argmax(axis=1).tolist()
+    )
+    return chosen
 
 
-def describe(
-    logits: Floats, token: int, *, top: int, piece: Callable[[int], bytes]
-) -> TokenChoice:
+def check(token: int, logits: Floats) -> None:
+    """Raises EngineError for a token whose logit is not a number."""
+    if not math.isfinite(logits.item(token)):
+        raise broken_logits()
+
+
+def describe(logits: Floats, token: int, *, top: int, piece: Callable[[int], bytes]) -> TokenChoice:
     """The log-probabilities of `token` and of the `top` best ones, from the model's raw logits."""
     values = logits.astype(np.float64)
     values -= values.max()
@@ -191,7 +199,7 @@ def _bias(
 
 def _bias_link(bias: tuple[npt.NDArray[np.int32], Floats], size: int) -> Any:
     pairs = list(zip(bias[0].tolist(), bias[1].tolist(), strict=True))
-    entries = (llama_cpp.llama_logit_bias * len(pairs))(*pairs)
+    entries: Any = (llama_cpp.llama_logit_bias * len(pairs))(*pairs)  # type: ignore[misc]
     return llama_cpp.llama_sampler_init_logit_bias(size, len(pairs), entries)
 
 

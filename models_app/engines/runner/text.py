@@ -36,9 +36,7 @@ class TextStream:
         return text
 
     def _cut(self, text: str) -> str:
-        found = min(
-            (place for place in map(text.find, self._stops) if place >= 0), default=-1
-        )
+        found = min((place for place in map(text.find, self._stops) if place >= 0), default=-1)
         if found >= 0:
             self.stopped, self._held = True, ""
             return text[:found]

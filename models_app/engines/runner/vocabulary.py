@@ -119,7 +119,8 @@ class Vocabulary:
         """Bytes of the longest token."""
         buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         render, pointer = native.token_to_piece, self.pointer
-        return max(abs(render(pointer, t, buffer, _PIECE_BYTES, 0, True)) for t in range(self.size))
+        lengths = (render(pointer, t, buffer, _PIECE_BYTES, 0, True) for t in range(self.size))
+        return max(abs(int(length)) for length in lengths)
 
     def _render(self, token: int, *, special: bool) -> bytes:
         buffer = ctypes.create_string_buffer(_PIECE_BYTES)

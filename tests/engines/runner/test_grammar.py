@@ -21,8 +21,6 @@ MALFORMED = {
     "open class": "root ::= [a",
     "left recursion": 'root ::= root "a" | "b"',
     "huge repetition": 'root ::= "a"{1000000}',
-    "empty": "",
-    "a NUL": 'root ::= "a"\0("',
 }
 # llama.cpp's parser overflows its stack at this and takes the process with it.
 DEADLY = "root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000
@@ -59,8 +57,7 @@ def test_it_takes_a_good_grammar() -> None:
 def test_it_refuses_malformed_grammars_and_goes_on() -> None:
     async def test(check: GrammarCheck) -> None:
         for grammar in MALFORMED.values():
-            if grammar != MALFORMED["a NUL"]:
-                await refused(check, grammar)
+            await refused(check, grammar)
         await check.require(GOOD, param="response_format")
 
     run(test)

@@ -63,7 +63,7 @@ def grammar_of(schema: Any, *, strict: bool = False) -> str:
         ({"prefixItems": [{"type": "integer"}, {"type": "string"}]}, '[1, "a"]'),
         ({"anyOf": [{"type": "integer"}, {"const": "x"}]}, '"x"'),
         ({"oneOf": [{"type": "integer"}, {"const": "x"}]}, "1"),
-        ({"allOf": [{"properties": {"a": {}}, "required": ["a"]}, PERSON]}, '{"age": 1, "a": 2}'),
+        ({"allOf": [{"properties": {"a": {}}, "required": ["a"]}, PERSON]}, '{"a": 2, "age": 1}'),
         (TREE, '{"name": "a", "children": [{"name": "b"}, {"name": "c", "children": []}]}'),
         ({"type": "string", "minLength": 2, "maxLength": 3}, '"ab"'),
         ({"type": "string", "pattern": "^[a-z]{2,4}-\\d+$"}, '"abc-12"'),

@@ -11,7 +11,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.inference import ChatRequest
 from models_app.engines.runner import answers, tools
 from models_app.engines.runner.answers import Chunks
-from models_app.engines.runner.generate import Choice, Run, Stream, choices_for
+from models_app.engines.runner.choices import Choice, Run, Stream, choices_for
 from models_app.engines.runner.http import Request
 from models_app.engines.runner.schema import Grammar
 from models_app.engines.runner.state import State

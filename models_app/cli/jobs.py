@@ -1,0 +1,115 @@
+"""Follows a job to its end, with its steps and its progress on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import Any, Protocol
+
+from models_app.cli import output
+from models_app.cli.client import Client
+from models_app.cli.failures import ExitCode, Failure
+from models_app.domain.states import TERMINAL_JOB_STATES, JobState
+
+Job = dict[str, Any]
+
+# Often enough for a bar that moves, seldom enough to cost the server nothing.
+_LOOK_EVERY = 0.2
+
+
+class Show(Protocol):
+    def __call__(self, job: Job) -> None: ...
+
+
+def follow(client: Client, job: Job, *, timeout: float) -> Job:
+    """The job once it has succeeded.
+
+    Raises Failure when it fails, when `timeout` seconds are over and at Ctrl-C; the job goes on in the last two cases.
+    """
+    deadline = monotonic() + timeout
+    try:
+        with _shown() as show:
+            show(job)
+            while job["state"] not in TERMINAL_JOB_STATES:
+                if monotonic() >= deadline:
+                    raise _left(job, f"Not done after {timeout:g} s.", ExitCode.TIMED_OUT)
+                sleep(_LOOK_EVERY)
+                job = client.get(f"/api/v1/jobs/{job['id']}")
+                show(job)
+    except KeyboardInterrupt:
+        raise _left(job, "Stopped waiting.", ExitCode.INTERRUPTED) from None
+    if job["state"] != JobState.SUCCEEDED:
+        raise Failure(_why(job), ExitCode.REFUSED)
+    return job
+
+
+def _left(job: Job, why: str, code: ExitCode) -> Failure:
+    return Failure(
+        f"{why} The job goes on in the server; 'noa job {job['id']} --wait' follows it.", code
+    )
+
+
+def _why(job: Job) -> str:
+    error = job["error"]
+    return str(error["message"]) if error else f"The job was {job['state']}."
+
+
+@contextmanager
+def _shown() -> Iterator[Show]:
+    with _bar() if sys.stderr.isatty() else _lines() as show:
+        yield show
+
+
+class _Finished:
+    """The steps that ended since the last look."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def take(self, job: Job) -> list[str]:
+        ended = []
+        for step in job["steps"][self._told :]:
+            if step["state"] == "running":
+                break
+            self._told += 1
+            failed = "" if step["state"] == "done" else ", failed"
+            ended.append(f"{_title(step)} ({step['seconds']:.1f} s{failed})")
+        return ended
+
+
+def _title(step: dict[str, Any]) -> str:
+    return output.visible(f"{step['name']}: {step['detail']}" if step["detail"] else step["name"])
+
+
+@contextmanager
+def _lines() -> Iterator[Show]:
+    finished = _Finished()
+
+    def show(job: Job) -> None:
+        for line in finished.take(job):
+            output.say(line)
+
+    yield show
+
+
+@contextmanager
+def _bar() -> Iterator[Show]:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    finished = _Finished()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("queued", total=1.0)
+
+        def show(job: Job) -> None:
+            for line in finished.take(job):
+                progress.console.print(line, markup=False, highlight=False)
+            running = [_title(step) for step in job["steps"] if step["state"] == "running"]
+            text = running[-1] if running else str(job["state"])
+            progress.update(task, completed=job["progress"], description=escape(text))
+
+        yield show

@@ -1,0 +1,85 @@
+"""What goes to standard output: tables and colours for a terminal, tab-separated lines for everything else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+NOTHING = "-"
+
+
+def show_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A terminal gets a header and aligned columns; a pipe gets only the rows."""
+    cells = [[cell(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        show_lines("\t".join(row) for row in cells)
+        return
+    # Rich takes a third of a second on a small machine: only who sees it waits for it.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(text) for text in row))
+    Console().print(table)
+
+
+def show_fields(fields: Sequence[tuple[str, Any]]) -> None:
+    """One thing, a line for each of its fields."""
+    cells = [(name, cell(value)) for name, value in fields]
+    if sys.stdout.isatty():
+        width = max(len(name) for name, _ in cells)
+        show_lines(f"{name:<{width}}  {value}" for name, value in cells)
+    else:
+        show_lines(f"{name}\t{value}" for name, value in cells)
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def say(line: str) -> None:
+    """A remark for a person, on standard error."""
+    print(visible(line), file=sys.stderr)
+
+
+def cell(value: Any) -> str:
+    """One value on one line; what is unknown or empty is a dash."""
+    if value is None or value in ("", [], {}):
+        return NOTHING
+    if isinstance(value, list):
+        return ", ".join(cell(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return visible(str(value)).replace("\n", " ").replace("\t", " ")
+
+
+def visible(text: str) -> str:
+    """Text from elsewhere without what would command a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
+def size(count: int | None) -> str | None:
+    """Bytes for people, in binary units."""
+    if count is None:
+        return None
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.3g} {unit}" if amount < 100 else f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def seconds(count: float | None) -> str | None:
+    return None if count is None else f"{count:.1f} s"

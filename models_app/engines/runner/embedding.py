@@ -1,0 +1,93 @@
+"""One step of the embeddings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import llama_cpp
+import numpy as np
+
+from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
+from models_app.engines.runner import sampling
+from models_app.engines.runner.context import Context, Floats
+from models_app.engines.runner.generation import Embedded, Event, Failed
+from models_app.engines.runner.model import LoadedModel
+from models_app.engines.runner.sequences import EmbeddingSequence, Sequence
+
+
+class EmbeddingStep:
+    """`fill`, `decode`, and if that succeeded `harvest`: once each per step, in this order.
+
+    Causal models see their input in pieces and are pooled here; encoders see each input whole and pool it themselves.
+    """
+
+    def __init__(
+        self, model: LoadedModel, context: Context, end: Callable[[Sequence, Event], None]
+    ) -> None:
+        self._model, self._context, self._end = model, context, end
+        self._rows = min(model.embedding_rows, context.n_batch)
+        self._longest = model.n_ctx if model.causal else min(model.n_ctx, self._rows)
+        self._given: list[tuple[EmbeddingSequence, int]] = []
+
+    def check(self, length: int) -> None:
+        """Raises what is wrong with an input of `length` tokens."""
+        if not self._model.can_embed:
+            raise InvalidRequest("This model cannot compute embeddings.")
+        if length > self._longest:
+            raise ContextLengthExceeded(
+                f"The input has {length:,} tokens; this instance embeds at most {self._longest:,} at once."
+                " Split the input."
+            )
+
+    def fill(self, sequences: list[Sequence], room: int) -> list[Sequence]:
+        """Puts inputs, or pieces of them, into the batch: about `room` tokens; returns who is in it."""
+        context = self._context
+        context.clear()
+        self._given = []
+        room = min(room, self._rows) if self._model.causal else self._rows
+        for sequence in sequences:
+            if not isinstance(sequence, EmbeddingSequence):
+                continue
+            count = min(sequence.left, room - context.rows)
+            if count <= 0 or (count < sequence.left and not self._model.causal):
+                break
+            stored = sequence.stored
+            piece = sequence.tokens[stored : stored + count]
+            context.add_piece(sequence.slot_number, piece, stored, last=True, every=True)
+            self._given.append((sequence, count))
+        return [sequence for sequence, _ in self._given]
+
+    def decode(self) -> int:
+        return self._context.embed()
+
+    def harvest(self) -> None:
+        if not self._model.causal:
+            for sequence, _ in self._given:
+                self._finish(sequence, self._context.sequence_embedding(sequence.slot_number))
+            return
+        vectors = self._context.embeddings(self._context.rows)
+        first = 0
+        for sequence, count in self._given:
+            sequence.pooled = self._pool(sequence.pooled, vectors[first : first + count])
+            first += count
+            sequence.stored += count
+            if not sequence.left:
+                self._finish(sequence, sequence.pooled)
+
+    def _pool(self, pooled: Floats | None, vectors: Floats) -> Floats:
+        """What was pooled so far and the next vectors. The mean is a sum: its length is normalised anyway."""
+        if self._model.pooling == llama_cpp.LLAMA_POOLING_TYPE_LAST:
+            return vectors[-1].copy()
+        if self._model.pooling == llama_cpp.LLAMA_POOLING_TYPE_CLS:
+            return vectors[0].copy() if pooled is None else pooled
+        added: Floats = vectors.sum(axis=0)
+        return added if pooled is None else pooled + added
+
+    def _finish(self, sequence: EmbeddingSequence, vector: Floats) -> None:
+        length = float(np.linalg.norm(vector))
+        if not math.isfinite(length):
+            self._end(sequence, Failed(sampling.broken_logits()))
+            return
+        unit = vector / length if length else vector
+        self._end(sequence, Embedded(unit.tolist(), sequence.prompt_tokens))
