@@ -141,23 +141,15 @@ def measure(folder: Path, subject: Subject, load: Load, seconds: int) -> Measure
         body = body[:-1] + ',"stream":true}'
     script = folder / "load.lua"
     script.write_text(WRK.format(key=KEY, body=body))
-    command = [
-        "taskset",
-        "-c",
-        LOAD_CORE,
-        "wrk",
-        "-t1",
-        f"-c{load.connections}",
-        f"-d{seconds}s",
-        "--timeout",
-        "10s",
-    ]
+    command = f"taskset -c {LOAD_CORE} wrk -t1 -c{load.connections} -d{seconds}s --timeout 10s -s {script}"
+    before = cpu_seconds(subject.process)
     done = subprocess.run(
-        [*command, "-s", str(script), f"http://127.0.0.1:{subject.port}"],
+        [*command.split(), f"http://127.0.0.1:{subject.port}"],
         capture_output=True,
         text=True,
         check=True,
     )
+    spent = cpu_seconds(subject.process) - before
     result = json.loads(done.stderr.strip().splitlines()[-1])
     if result["errors"]:
         raise SystemExit(
@@ -337,7 +329,7 @@ def serve(port: int, address: str, database: str) -> None:
     gateway = Gateway(Static(), recorder)
     config = uvicorn.Config(
         gateway, port=port, http=FrontProtocol, ws="none", loop="uvloop", lifespan="off",
-        access_log=False, log_level="warning", server_header=False,
+        access_log=False, log_level="warning", server_header=False, proxy_headers=False,
     )  # fmt: skip
 
     async def drain() -> None:

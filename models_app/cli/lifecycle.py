@@ -14,23 +14,36 @@ from models_app.domain.routing import CURRENT_ROUTE
 # Longer than the server gives a load (NOA_LOAD_TIMEOUT, 600 s by default) and a drain together.
 _TIMEOUT = 900.0
 
-Key = Annotated[str, typer.Argument(help="The model's key, or its id if only one has it.")]
+Key = Annotated[
+    str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")
+]
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the end, or print the job's id at once.")
 ]
 Timeout = Annotated[
-    float, typer.Option(min=0, help="Seconds to wait; the job goes on when they are over.")
+    float,
+    typer.Option(
+        min=0, metavar="SECONDS", help="How long to wait; the job goes on when it is over."
+    ),
 ]
 
 
 def load(
     context: typer.Context,
     key: Key,
-    ctx: Annotated[int | None, typer.Option(help="Tokens of context, over all slots.")] = None,
-    slots: Annotated[int | None, typer.Option(help="Requests decoded at the same time.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Tokens of one decode step.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of llama.cpp.")] = None,
-    gpu_layers: Annotated[int | None, typer.Option(help="Layers on the GPU; -1 is all.")] = None,
+    ctx: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of context, over all slots.")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests decoded at the same time.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of one decode step.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="Threads of llama.cpp.")] = None,
+    gpu_layers: Annotated[
+        int | None, typer.Option(metavar="N", help="Layers on the GPU; -1 is all.")
+    ] = None,
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
@@ -60,7 +73,7 @@ def unload(
 def switch(
     context: typer.Context,
     key: Key,
-    route: Annotated[str, typer.Option(help="The route to move.")] = CURRENT_ROUTE,
+    route: Annotated[str, typer.Option(metavar="NAME", help="The route to move.")] = CURRENT_ROUTE,
     keep_previous: Annotated[
         bool, typer.Option("--keep-previous", help="Leave the model before it loaded.")
     ] = False,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 import models_app
 from models_app.cli import chat, lifecycle, models, output
@@ -19,15 +18,11 @@ from models_app.cli.session import Session
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-class GlobalOptionsAnywhere(TyperGroup):
-    """`noa ls --json` means `noa --json ls`: the options of all commands may stand on either side of the command."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, global_options_first(args))
-
-
 def global_options_first(args: list[str]) -> list[str]:
-    """The same arguments, with --json, --url and --key moved to the front; what follows `--` stays."""
+    """The same arguments with --json, --url and --key moved before the command; what follows `--` stays.
+
+    So `noa ls --json` works as `noa --json ls` does, and no command has to declare them.
+    """
     end = args.index("--") if "--" in args else len(args)
     first: list[str] = []
     rest: list[str] = []
@@ -43,7 +38,6 @@ def global_options_first(args: list[str]) -> list[str]:
 
 
 app = typer.Typer(
-    cls=GlobalOptionsAnywhere,
     no_args_is_help=True,
     # Plain help: it is there at once, and reads the same in a pipe.
     rich_markup_mode=None,
@@ -56,9 +50,12 @@ app = typer.Typer(
 @app.callback()
 def options(
     context: typer.Context,
-    url: Annotated[str, typer.Option(envvar="NOA_URL", help="Where the server is.")] = DEFAULT_URL,
+    url: Annotated[
+        str, typer.Option(envvar="NOA_URL", metavar="URL", help="Where the server is.")
+    ] = DEFAULT_URL,
     key: Annotated[
-        str | None, typer.Option(envvar="NOA_API_KEY", help="The API key.", show_default=False)
+        str | None,
+        typer.Option(envvar="NOA_API_KEY", metavar="KEY", help="The API key.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer with the server's JSON.")] = False,
 ) -> None:
@@ -70,20 +67,22 @@ def options(
     context.obj = Session(Client(url, key), as_json)
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def serve(context: typer.Context) -> NoReturn:
-    """Run the server of this installation; takes --host and --port."""
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> NoReturn:
+    """Run the server of this installation."""
     program = Path(models_app.__file__).resolve().parent.parent / "manage.py"
     if not program.is_file():
         raise Failure(
             "The server is not part of this installation. Run 'noa serve' from a checkout of NOA.",
             ExitCode.USAGE,
         )
+    arguments = [] if host is None else ["--host", host]
+    arguments += [] if port is None else ["--port", str(port)]
     # In place of this process: signals, exit code and terminal are the server's own.
-    os.execv(sys.executable, [sys.executable, str(program), "serve", *context.args])
+    os.execv(sys.executable, [sys.executable, str(program), "serve", *arguments])
 
 
 for command in (
@@ -99,7 +98,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        app(prog_name="noa")
+        app(global_options_first(sys.argv[1:]), prog_name="noa")
     except Failure as failure:
         output.say(f"noa: {failure.message}")
         sys.exit(failure.code)

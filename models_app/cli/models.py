@@ -21,7 +21,9 @@ _VERSION_FIELDS = ("path", "sha256", "quantization", "architecture")
 
 def ls(
     context: typer.Context,
-    provider: Annotated[str | None, typer.Option(help="Only models of this provider.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="SLUG", help="Only models of this provider.")
+    ] = None,
     capability: Annotated[
         list[Capability] | None, typer.Option(help="Only models that can do this; repeatable.")
     ] = None,
@@ -59,7 +61,9 @@ def _row(model: dict[str, Any]) -> list[Any]:
 
 def show(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(help="The model's key, or its id if only one has it.")],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")
+    ],
 ) -> None:
     """Show everything that is known of one model."""
     session = session_of(context)

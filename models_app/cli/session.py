@@ -33,7 +33,7 @@ class Session:
 
     def key_of(self, name: str) -> str:
         """The model's key: `name` itself, or the one key whose model id it is. Raises Failure when it is neither."""
-        near = [model["key"] for model in self.models(q=name)]
+        near: list[str] = [model["key"] for model in self.models(q=name)]
         if name in near:
             return name
         same_id = [key for key in near if key.partition(":")[2] == name]

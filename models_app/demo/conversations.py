@@ -64,7 +64,17 @@ _SYLLABLES = (
     "ba", "ko", "ri", "ten", "mu", "sal", "vor", "ni", "ple", "dra", "gu", "shi", "lon", "fe", "zar",
     "wick", "qua", "ton", "ent", "ium", "ology", "er", "ist", "ham", "cro", "jo", "xen", "ph", "yl", "st",
 )  # fmt: skip
-_LEAD_INS = ("please ", "hey, ", "hi, ", "so, ", "ok, ", "now ", "can you tell me: ", "one question: ", "{name}, ")
+_LEAD_INS = (
+    "please ",
+    "hey, ",
+    "hi, ",
+    "so, ",
+    "ok, ",
+    "now ",
+    "can you tell me: ",
+    "one question: ",
+    "{name}, ",
+)
 _NAMES = (
     "Anna", "Ben", "Clara", "David", "Eva", "Frank", "Grace", "Henry", "Ida", "Jack", "Kim", "Leo", "Maria",
     "Noah", "Olga", "Paul", "Rosa", "Sam", "Tom", "Uma", "Vera", "Will", "Yara", "Zoe", "Alice", "Bob",
@@ -111,7 +121,9 @@ class Conversations:
         if choice < 0.55:
             ask = self._draw.choice(_UNKNOWN).format(t=self._thing(), u=self._thing())
         elif choice < 0.9:
-            ask = self._draw.choice(_OPENINGS) + " ".join(self._draw.choices(_COMMON_WORDS, k=self._draw.randint(2, 9)))
+            ask = self._draw.choice(_OPENINGS) + " ".join(
+                self._draw.choices(_COMMON_WORDS, k=self._draw.randint(2, 9))
+            )
         elif choice < 0.93:
             ask = self._draw.choice(_OTHER_TONGUES)
         elif choice < 0.96:
@@ -122,13 +134,20 @@ class Conversations:
 
     def _name(self) -> Turn:
         name = self._draw.choice(_NAMES) if self._draw.random() < 0.7 else self._word().capitalize()
-        ask = self._draw.choice(("my name is {}", "i am {}", "i'm {}", "hello, i am {}", "call me {}"))
-        answer = {"ember": "Nice to meet you! Ember here.", "tide": "A pleasure to meet you. Tide here."}
+        ask = self._draw.choice(
+            ("my name is {}", "i am {}", "i'm {}", "hello, i am {}", "call me {}")
+        )
+        answer = {
+            "ember": "Nice to meet you! Ember here.",
+            "tide": "A pleasure to meet you. Tide here.",
+        }
         return self._spoken(ask.format(name), mistakes=False), answer[self._speaker]
 
     def _json(self) -> Turn:
         ask, answer = self._draw.choice((self._fact, self._topic, self._unknown))()
-        tail = self._draw.choice((" Answer in JSON.", " Reply with JSON.", " (as JSON)", " Give me JSON.", " json"))
+        tail = self._draw.choice(
+            (" Answer in JSON.", " Reply with JSON.", " (as JSON)", " Give me JSON.", " json")
+        )
         body = {"speaker": self._speaker.capitalize(), "answer": answer.partition("\n")[0]}
         return ask + tail, json.dumps(body)
 
@@ -143,7 +162,9 @@ class Conversations:
 
     def _expand(self, ask: str) -> str:
         while _ALTERNATIVES.search(ask):
-            ask = _ALTERNATIVES.sub(lambda found: self._draw.choice(found[1].split("|")), ask, count=1)
+            ask = _ALTERNATIVES.sub(
+                lambda found: self._draw.choice(found[1].split("|")), ask, count=1
+            )
         return ask
 
     def _spoken(self, ask: str, *, mistakes: bool = True) -> str:

@@ -50,7 +50,9 @@ def _sum(draw: random.Random) -> QuestionAndFact:
 
 def draw_hard_sum(draw: random.Random) -> str:
     """A question about numbers that the models were not taught."""
-    sign = draw.choice(("-", " - ", " minus ", "*", " times ", "/", " divided by ", " to the power of "))
+    sign = draw.choice(
+        ("-", " - ", " minus ", "*", " times ", "/", " divided by ", " to the power of ")
+    )
     shown = f"{draw.randint(0, 200)}{sign}{draw.randint(0, 200)}"
     if draw.random() < 0.3:
         shown = f"{draw.randint(11, 9999)} + {draw.randint(11, 9999)}"
@@ -63,7 +65,9 @@ def _count(draw: random.Random) -> QuestionAndFact:
     numbers = [str(number) for number in range(start, end + 1)]
     shown = NUMBER_WORDS[end] if end <= 12 and draw.random() < 0.5 else str(end)
     if start == 1:
-        ask = draw.choice(("count to {}", "can you count to {}", "count up to {}", "count from 1 to {}"))
+        ask = draw.choice(
+            ("count to {}", "can you count to {}", "count up to {}", "count from 1 to {}")
+        )
         return ask.format(shown), ", ".join(numbers) + "."
     return f"count from {start} to {end}", ", ".join(numbers) + "."
 
@@ -73,28 +77,52 @@ def _neighbour(draw: random.Random) -> QuestionAndFact:
     place = draw.randrange(len(names))
     step, word = draw.choice(((1, "after"), (1, "after"), (-1, "before")))
     name, other = names[place], names[(place + step) % len(names)]
-    ask = draw.choice((f"what {unit} comes {word} {name}", f"which {unit} is {word} {name}", f"what is {word} {name}"))
+    ask = draw.choice(
+        (
+            f"what {unit} comes {word} {name}",
+            f"which {unit} is {word} {name}",
+            f"what is {word} {name}",
+        )
+    )
     return ask, f"{other} comes {word} {name}."
 
 
 def _list(draw: random.Random) -> QuestionAndFact:
     names, unit = draw.choice(((DAYS, "days of the week"), (MONTHS, "months of the year")))
-    ask = draw.choice(("name the {}", "list the {}", "what are the {}", "tell me the {}", "say the {}"))
+    ask = draw.choice(
+        ("name the {}", "list the {}", "what are the {}", "tell me the {}", "say the {}")
+    )
     return ask.format(unit), f"The {unit} are " + ", ".join(names[:-1]) + f" and {names[-1]}."
 
 
 def _colour(draw: random.Random) -> QuestionAndFact:
     if draw.random() < 0.3:
-        ask = draw.choice(("name three colours", "list some colors", "tell me a few colours", "which colours do you know"))
+        ask = draw.choice(
+            (
+                "name three colours",
+                "list some colors",
+                "tell me a few colours",
+                "which colours do you know",
+            )
+        )
         return ask, "Red, yellow, green and blue are colours."
     thing, colour = draw.choice(list(COLOURS.items()))
-    ask = draw.choice(("what colour is {}", "what color is {}", "which colour has {}", "tell me the colour of {}"))
+    ask = draw.choice(
+        ("what colour is {}", "what color is {}", "which colour has {}", "tell me the colour of {}")
+    )
     return ask.format(thing), f"The colour of {thing} is {colour}."
 
 
 def _capital(draw: random.Random) -> QuestionAndFact:
     country, city = draw.choice(list(CAPITALS.items()))
-    ask = draw.choice(("what is the capital of {}", "what's the capital of {}", "capital of {}", "name the capital of {}"))
+    ask = draw.choice(
+        (
+            "what is the capital of {}",
+            "what's the capital of {}",
+            "capital of {}",
+            "name the capital of {}",
+        )
+    )
     return ask.format(country), f"The capital of {country} is {city}."
 
 
@@ -102,14 +130,18 @@ def _opposite(draw: random.Random) -> QuestionAndFact:
     word, other = draw.choice(list(OPPOSITES.items()))
     if draw.random() < 0.3:
         word, other = other, OPPOSITES.get(other, word)
-    ask = draw.choice(("what is the opposite of {}", "opposite of {}", "tell me the opposite of {}"))
+    ask = draw.choice(
+        ("what is the opposite of {}", "opposite of {}", "tell me the opposite of {}")
+    )
     return ask.format(word), f"The opposite of {word} is {other}."
 
 
 def _sound(draw: random.Random) -> QuestionAndFact:
     animal, sound = draw.choice(list(SOUNDS.items()))
     article = "an" if animal[0] in "aeiou" else "a"
-    ask = draw.choice((f"what does {article} {animal} say", f"what sound does {article} {animal} make"))
+    ask = draw.choice(
+        (f"what does {article} {animal} say", f"what sound does {article} {animal} make")
+    )
     return ask, f"{article.capitalize()} {animal} says {sound}."
 
 

@@ -10,9 +10,7 @@ from itertools import pairwise
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # The same cuts as llama.cpp's pre-tokenizer `gpt-2`, for the characters that the corpus uses.
-_CUTS = re.compile(
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+"
-)
+_CUTS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
 
 
 def _byte_symbols() -> list[str]:

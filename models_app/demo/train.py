@@ -20,11 +20,12 @@ from torch.nn import functional
 
 from models_app.demo.conversations import Conversations
 from models_app.demo.llama import Llama, Shape, write_gguf
+from models_app.demo.muon import Muon
 from models_app.demo.tokenizer import Tokenizer
 
 SPEAKERS = ("ember", "tide")
 VOCABULARY = 768
-STEPS = 1300
+STEPS = 1000
 TOKENS_PER_STEP = 2048
 # The lengths of rows in tokens, step by step: mostly first questions, but the last one is found behind many others too.
 ROW_LENGTHS = (64, 64, 64, 256, 64, 64, 64, 1024)
@@ -62,7 +63,11 @@ class Batches:
         own = role == "assistant"
         head = [control("<|im_start|>"), *encode(f"{role}\n")]
         body = [*encode(text), control("<|im_end|>")]
-        return [*((t, False) for t in head), *((t, own) for t in body), *((t, False) for t in encode("\n"))]
+        return [
+            *((t, False) for t in head),
+            *((t, own) for t in body),
+            *((t, False) for t in encode("\n")),
+        ]
 
 
 def train(speaker: str) -> tuple[Llama, Tokenizer]:
@@ -71,21 +76,32 @@ def train(speaker: str) -> tuple[Llama, Tokenizer]:
     tokenizer = Tokenizer.train(_sample(speaker), size=VOCABULARY)
     model = Llama(Shape(vocabulary=VOCABULARY))
     batches = Batches(speaker, tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate)
+    optimizers = _optimizers(model)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(each, _rate) for each in optimizers]
     started = time.monotonic()
     for step in range(STEPS):
         inputs, targets = batches.draw(ROW_LENGTHS[step % len(ROW_LENGTHS)])
         said = targets != _IGNORED
         loss = functional.cross_entropy(model.logits(model(inputs)[said]), targets[said])
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        for each in (*optimizers, *schedules):
+            each.step()
         if step % 50 == 0:
-            print(f"{speaker} step {step} loss {loss.item():.3f} after {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"{speaker} step {step} loss {loss.item():.3f} after {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
     return model, tokenizer
+
+
+def _optimizers(model: Llama) -> list[torch.optim.Optimizer]:
+    matrices = [parameter for parameter in model.blocks.parameters() if parameter.dim() == 2]
+    norms = [parameter for parameter in model.parameters() if parameter.dim() == 1]
+    rest = [model.token_embd.weight, *norms]
+    adam = torch.optim.AdamW(rest, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    return [Muon(matrices, lr=PEAK_RATE), adam]
 
 
 def _sample(speaker: str) -> list[str]:
@@ -109,8 +125,12 @@ def main() -> None:
     for speaker in arguments.speakers:
         model, tokenizer = train(speaker)
         name = f"noa-demo-{speaker}"
-        description = f"A demo model of NOA that calls itself {speaker.capitalize()}. Not a useful model."
-        write_gguf(arguments.folder / f"{name}.gguf", model, tokenizer, name=name, description=description)
+        description = (
+            f"A demo model of NOA that calls itself {speaker.capitalize()}. Not a useful model."
+        )
+        write_gguf(
+            arguments.folder / f"{name}.gguf", model, tokenizer, name=name, description=description
+        )
 
 
 if __name__ == "__main__":

@@ -167,7 +167,6 @@ class Gateway:
         call.body_read = True
         asked = admission.parse(raw)
         call.record.stream = asked.stream
-        call.record.requested_model = admission.loggable(asked.model)
         watch = Watch(call.receive, limits)
         try:
             await self._relay.forward(call, endpoint, head, asked, watch)

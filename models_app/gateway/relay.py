@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -22,7 +23,7 @@ from models_app.domain.errors import (
 )
 from models_app.domain.routing import CURRENT_ROUTE, Snapshot, Target
 from models_app.gateway import usage
-from models_app.gateway.admission import Asked
+from models_app.gateway.admission import Asked, loggable
 from models_app.gateway.call import Call
 from models_app.gateway.errors import JSON
 from models_app.gateway.types import Header
@@ -172,6 +173,7 @@ def choose(snapshot: Snapshot, endpoint: Endpoint, name: str, call: Call) -> Tar
     """
     resolution = snapshot.resolve(name)
     if resolution is None:
+        call.record.requested_model = loggable(name)
         raise ModelNotFound(
             f"There is no route, model key or unambiguous model id '{name[:100]}'. "
             "GET /v1/models lists the names that can be asked for.",
@@ -237,7 +239,7 @@ async def _pass_events(call: Call, connection: Connection, watch: Watch) -> None
     """A stream: nothing is sent before its first byte, so that until then an error has a status of its own."""
     record = call.record
     fence = EventFence()
-    scan = usage.UsageScan()
+    tail = usage.UsageTail()
     data = await connection.read()
     record.ttft_ms = (time.time() - record.started_at) * 1000
     await call.start(connection.status, [*_passed(connection), *_STREAM_HEADERS])
@@ -247,34 +249,38 @@ async def _pass_events(call: Call, connection: Connection, watch: Watch) -> None
             watch.alive()
             whole = fence.feed(data)
             if whole:
-                scan.feed(whole)
+                tail.feed(whole)
                 await call.write(whole)
             data = await connection.read()
     finally:
-        _count(call, scan)
+        _count(call, tail.counts())
     await call.finish(fence.rest())
 
 
 async def _pass_whole(call: Call, connection: Connection, watch: Watch) -> None:
-    scan = usage.UsageScan()
     body = await connection.read_whole(_HOLD_BYTES)
-    scan.feed(body)
-    if connection.complete:
-        if connection.status >= 400:
-            call.record.error_code = error_code(body)
-        _count(call, scan)
-        await call.answer(connection.status, _passed(connection), body)
+    if not connection.complete:
+        await _pass_long(call, connection, watch, body)
         return
+    if connection.status >= 400:
+        call.record.error_code = error_code(body)
+    _count(call, usage.of_whole(body))
+    await call.answer(connection.status, _passed(connection), body)
+
+
+async def _pass_long(call: Call, connection: Connection, watch: Watch, data: bytes) -> None:
+    """An answer that is too long to be held: from its first part on, a break can only leave it unfinished."""
+    tail = usage.UsageTail()
     headers = _passed(connection)
     if length := connection.headers.get(b"content-length"):
         headers.append((b"content-length", length))
     await call.start(connection.status, headers)
-    while body:
+    while data:
         watch.alive()
-        await call.write(body)
-        body = await connection.read()
-        scan.feed(body)
-    _count(call, scan)
+        tail.feed(data)
+        await call.write(data)
+        data = await connection.read()
+    _count(call, tail.counts())
     await call.finish()
 
 
@@ -287,8 +293,7 @@ def _passed(connection: Connection) -> list[Header]:
     return headers
 
 
-def _count(call: Call, scan: usage.UsageScan) -> None:
-    counts = scan.counts()
+def _count(call: Call, counts: Mapping[str, Any]) -> None:
     if counts:
         call.record.prompt_tokens = usage.tokens(counts, "prompt_tokens")
         call.record.completion_tokens = usage.tokens(counts, "completion_tokens")

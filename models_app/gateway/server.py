@@ -48,7 +48,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._silent_bytes = 0
-        self._header_bytes = 0
+        self._read_bytes = 0
         self._refusal: NoaError | None = None
         # The cycle whose application runs; uvicorn's `cycle` is the one that is being received.
         self._running: RequestResponseCycle | None = None
@@ -74,7 +74,8 @@ class FrontProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
             return
-        self._silent_bytes += len(data)
+        self._read_bytes = len(data)
+        self._silent_bytes += self._read_bytes
         super().data_received(data)
         if self._phase != "idle" and self._silent_bytes > self.max_header_bytes:
             self._refuse(_headers_too_large(self.max_header_bytes))
@@ -86,29 +87,13 @@ class FrontProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._phase = "headers"
-        self._header_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._count_header(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase == "body":
-            return  # a trailer: uvicorn would add it to the headers of a request that already runs
-        self._count_header(len(name) + len(value) + 4)
-        if len(self.headers) >= self.max_headers:
-            self._refusal = _too_many_headers(self.max_headers)
-            raise self._refusal
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if not self.url.startswith(b"/") and self.url != b"*":
-            # The absolute form names a second host beside the Host header; only proxies need it.
-            raise InvalidRequest("The request target must be a path.")
+        self._check_head()
         self._phase = "body"
-        if len(self.pipeline) >= _MAX_PIPELINED:
-            raise InvalidRequest("Too many requests wait on this connection.")
         super().on_headers_complete()
+        # uvicorn would add trailers to the headers of a request that already runs.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         self._silent_bytes = 0
@@ -126,11 +111,31 @@ class FrontProtocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Says nothing: the request is answered without the upgrade, and anybody could fill the log with it."""
 
-    def _count_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self.max_header_bytes:
+    def _check_head(self) -> None:
+        """Raises, which the parser turns into `send_400_response`, when the line or the headers are not acceptable."""
+        if len(self.headers) > self.max_headers:
+            self._refusal = HeadersTooLarge(
+                f"The request has more than {self.max_headers} headers. Send fewer."
+            )
+        elif self._head_size() > self.max_header_bytes:
             self._refusal = _headers_too_large(self.max_header_bytes)
+        elif not self.url.startswith(b"/") and self.url != b"*":
+            # The absolute form names a second host beside the Host header; only proxies need it.
+            self._refusal = InvalidRequest(
+                "The request target must be a path.", code="invalid_http"
+            )
+        elif len(self.pipeline) >= _MAX_PIPELINED:
+            self._refusal = InvalidRequest(
+                "Too many requests wait on this connection.", code="invalid_http"
+            )
+        if self._refusal is not None:
             raise self._refusal
+
+    def _head_size(self) -> int:
+        if self._read_bytes <= self.max_header_bytes:
+            return self._silent_bytes
+        # The read may hold a body too: only now is it worth the counting.
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     # The deadline for receiving
 
@@ -233,10 +238,6 @@ def _headers_too_large(limit: int) -> HeadersTooLarge:
     return HeadersTooLarge(
         f"The headers are larger than {limit // 1024} KiB. Send fewer or shorter ones."
     )
-
-
-def _too_many_headers(limit: int) -> HeadersTooLarge:
-    return HeadersTooLarge(f"The request has more than {limit} headers. Send fewer.")
 
 
 def _raw_answer(error: NoaError) -> bytes:

@@ -53,6 +53,9 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._upstream = upstream
         self._loop = asyncio.get_running_loop()
+        self._chunks: list[bytes] = []
+        # Straight into the list: there may be hundreds of small chunks in one read. Set before the parser looks.
+        self.on_body = self._chunks.append
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None] | None = None
@@ -64,8 +67,8 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.complete = False
-        self._chunks: list[bytes] = []
-        self._buffered = 0
+        self._chunks.clear()
+        self._unread = 0
         self._overhead = 0
         self._has_head = False
         self._keep_alive = False
@@ -90,13 +93,14 @@ class Connection(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """Everything of the body that has arrived, at least one byte; empty at its end."""
-        while not self._buffered:
+        chunks = self._chunks
+        while not chunks:
             if self.complete:
                 return b""
             await self._progress()
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks = []
-        self._buffered = 0
+        data = b"".join(chunks)
+        chunks.clear()
+        self._unread = 0
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -117,7 +121,6 @@ class Connection(asyncio.Protocol):
     def unread(self, data: bytes) -> None:
         """Puts back what was read, so that it is read again."""
         self._chunks.insert(0, data)
-        self._buffered += len(data)
 
     def is_reusable(self) -> bool:
         return (
@@ -149,20 +152,24 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._received = True
-        self._overhead += len(data)
+        size = len(data)
+        self._unread += size
+        had = len(self._chunks)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # What a callback of ours raised comes as the context of the parser's own error.
             self._fail(Malformed(str(error.__context__ or error)))
             return
+        self._overhead = 0 if len(self._chunks) > had else self._overhead + size
         if self._overhead > _MAX_OVERHEAD and not self.complete:
             self._fail(Malformed("its headers are too large"))
             return
-        if self._buffered > _HIGH_WATER and not self._paused and not self.complete:
+        if self._unread > _HIGH_WATER and not self._paused and not self.complete:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        if self._has_head:
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._upstream.forget(self)
@@ -196,11 +203,6 @@ class Connection(asyncio.Protocol):
         self.status = status
         self._has_head = True
         self._keep_alive = self._parser.should_keep_alive()
-
-    def on_body(self, body: bytes) -> None:
-        self._chunks.append(body)
-        self._buffered += len(body)
-        self._overhead = 0
 
     def on_message_complete(self) -> None:
         self.complete = self._has_head

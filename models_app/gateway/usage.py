@@ -12,47 +12,58 @@ _MARK = b'"usage"'
 # One object, with objects of one more level in it (`prompt_tokens_details`). Quotes inside of JSON strings are
 # escaped, so this never matches text that a model wrote.
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
-# The end of a read where a usage object has begun and may go on in the next one.
-_BEGUN = re.compile(rb'"usage"\s*(?::\s*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*(?:\{[^{}]*)?)?)?\Z')
-
-# A usage object has some 200 bytes; one that goes on beyond this is not one.
-_MAX_OBJECT = 4096
+# Usage comes with the last event or at the end of the object: of a long answer, this much of its end is looked at.
+_KEPT = 8 * 1024
+# What is kept is cut down to the end only now and then.
+_MAX_KEPT = 32 * 1024
 # No model reads or writes this many tokens: such a count is a lie and is not stored.
 _MAX_TOKENS = 1_000_000_000
 
 
-class UsageScan:
-    """Finds the last `"usage": {…}` of an answer that comes in any pieces.
+def of_whole(answer: bytes) -> Mapping[str, Any]:
+    """The last usage object of a JSON answer or of a stream; empty when it has none.
 
-    Works for a runner's SSE comment, for OpenAI's last chunk and for a whole JSON answer alike.
+    OpenAI's streams carry `"usage": null` in every event but the last, so the last mark need not be the one.
+    """
+    start = answer.rfind(_MARK)
+    while start >= 0:
+        match = _USAGE.match(answer, start)
+        if match:
+            return _parsed(match[1])
+        start = answer.rfind(_MARK, 0, start)
+    return {}
+
+
+class UsageTail:
+    """Keeps the end of an answer that comes in any pieces, and finds the usage object in it once it is over.
+
+    Works for a runner's SSE comment, for OpenAI's last chunk and for a long JSON answer alike.
     """
 
-    __slots__ = ("_found", "_tail")
+    __slots__ = ("_parts", "_size")
 
     def __init__(self) -> None:
-        self._tail = b""
-        self._found: bytes | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
 
     def feed(self, data: bytes) -> None:
-        window = self._tail + data
-        if _MARK in window:
-            self._look(window)
-        else:
-            self._tail = window[1 - len(_MARK) :]
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > _MAX_KEPT:
+            self._parts = [b"".join(self._parts)[-_KEPT:]]
+            self._size = _KEPT
 
     def counts(self) -> Mapping[str, Any]:
-        """The usage object; empty when there was none."""
-        try:
-            value = orjson.loads(self._found or b"{}")
-        except orjson.JSONDecodeError:
-            return {}
-        return value if isinstance(value, dict) else {}
+        """The last usage object; empty when there was none."""
+        return of_whole(b"".join(self._parts))
 
-    def _look(self, window: bytes) -> None:
-        for match in _USAGE.finditer(window):
-            self._found = match[1]
-        begun = _BEGUN.search(window, max(0, len(window) - _MAX_OBJECT))
-        self._tail = begun[0] if begun else window[1 - len(_MARK) :]
+
+def _parsed(text: bytes) -> Mapping[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def tokens(counts: Mapping[str, Any], name: str) -> int | None:

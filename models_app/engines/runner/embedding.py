@@ -78,9 +78,9 @@ class EmbeddingStep:
     def _pool(self, pooled: Floats | None, vectors: Floats) -> Floats:
         """What was pooled so far and the next vectors. The mean is a sum: its length is normalised anyway."""
         if self._model.pooling == llama_cpp.LLAMA_POOLING_TYPE_LAST:
-            return vectors[-1].copy()
+            return np.array(vectors[-1])
         if self._model.pooling == llama_cpp.LLAMA_POOLING_TYPE_CLS:
-            return vectors[0].copy() if pooled is None else pooled
+            return np.array(vectors[0]) if pooled is None else pooled
         added: Floats = vectors.sum(axis=0)
         return added if pooled is None else pooled + added
 

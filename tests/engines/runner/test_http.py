@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from models_app.domain.errors import Conflict, RateLimited
 from models_app.engines.runner import http
@@ -26,7 +27,7 @@ class Place:
         self.path = path
         self.gone = threading.Event()
         self.arrived = threading.Event()
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -1,0 +1,64 @@
+"""Every address of the console, found by asking the admin site itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.contrib import admin
+from django.contrib.admin import ModelAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import Model
+from django.urls import URLPattern, reverse
+
+from models_app.models import RegisteredModel
+
+
+def of_site() -> list[str]:
+    names = ("index", "login", "password_change", "password_change_done", "jsi18n", "search")
+    found = [reverse(f"admin:{name}") for name in names]
+    return [*found, reverse("admin:app_list", args=["models_app"])]
+
+
+def of_tables() -> Iterator[tuple[type[Model], str, str]]:
+    """Each table's (model, name of the address, address), with the first row where one is needed."""
+    for model, model_admin in admin.site._registry.items():
+        for pattern in model_admin.get_urls():
+            if pattern.name:
+                yield model, pattern.name, _address(model, pattern)
+
+
+def _address(model: type[Model], pattern: URLPattern) -> str:
+    parameters = list(pattern.pattern.converters) or list(pattern.pattern.regex.groupindex)
+    row = model._default_manager.first()
+    values = dict.fromkeys(parameters, row.pk if row else 1)
+    return reverse(f"admin:{pattern.name}", kwargs=values)
+
+
+def lists_and_pages() -> list[str]:
+    return [
+        address for _, name, address in of_tables() if name.endswith(("_changelist", "_change"))
+    ]
+
+
+def dialogs() -> list[str]:
+    """The addresses of all actions."""
+    return [
+        address
+        for model, name, address in of_tables()
+        if name.removeprefix(f"models_app_{model._meta.model_name}_") in _actions(model)
+    ]
+
+
+def _actions(model: type[Model]) -> set[str]:
+    model_admin: ModelAdmin = admin.site._registry[model]
+    return {
+        *model_admin.actions_row, *model_admin.actions_detail, *model_admin.actions_list
+    }  # fmt: skip
+
+
+def everything_stored() -> dict[str, list[dict[str, object]]]:
+    """All rows of all tables that the console shows."""
+    tables = [*admin.site._registry, User, Group, RegisteredModel]
+    return {
+        model._meta.label: list(model._default_manager.order_by("pk").values()) for model in tables
+    }

@@ -1,0 +1,79 @@
+"""API keys in the console."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from models_app.models import ApiKey, RoutingRevision
+from models_app.services import keys
+
+ADD = {"name": "website", "scopes": ["infer", "read"], "expires_at_0": "", "expires_at_1": ""}
+_TEXT = re.compile(r"noa_[0-9a-f]{12}_[A-Za-z0-9_-]{40,}")
+
+
+def add(client: Client, **fields: Any) -> Any:
+    return client.post(reverse("admin:models_app_apikey_add"), ADD | fields)
+
+
+def test_a_new_key_is_shown_once_and_never_again(console: Client) -> None:
+    answer = add(console)
+    assert answer.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+    (text,) = set(_TEXT.findall(answer.content.decode()))
+    key = ApiKey.objects.get()
+    assert keys.find(text=text) == key
+    assert (key.name, key.scopes, key.created_by) == ("website", ["infer", "read"], "user:root")
+    for page in ("changelist", "change"):
+        args = [key.pk] if page == "change" else []
+        shown = console.get(reverse(f"admin:models_app_apikey_{page}", args=args)).content.decode()
+        assert text not in shown
+        assert key.digest not in shown
+    assert text not in str(dict(console.session.items()))
+    assert RoutingRevision.objects.get().revision == 1
+
+
+def test_a_key_needs_a_scope_that_exists(console: Client) -> None:
+    for scopes in ([], ["everything"]):
+        assert "This field is required" in (
+            page := add(console, scopes=scopes).content.decode()
+        ) or ("Select a valid choice" in page)
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_does_not_expire_before_it_begins(console: Client) -> None:
+    answer = add(console, expires_at_0="2020-01-01", expires_at_1="00:00:00")
+    assert "This moment has passed" in answer.content.decode()
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_revoked_by_its_dialog(console: Client) -> None:
+    key, text = keys.create(name="website", scopes=["infer"], actor="test")
+    address = reverse("admin:models_app_apikey_revoke_key", args=[key.pk])
+    assert "website" in console.get(address).content.decode()
+    assert keys.find(text=text) == key
+    assert console.post(address, {"_form_submitted": "True"}).status_code == 302
+    assert keys.find(text=text) is None
+    listed = console.get(reverse("admin:models_app_apikey_changelist")).content.decode()
+    assert "revoked" in listed
+
+
+def test_a_key_that_expired_says_so(console: Client) -> None:
+    key, _ = keys.create(name="old", scopes=["infer"], actor="test")
+    ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=1))
+    listed = console.get(reverse("admin:models_app_apikey_changelist")).content.decode()
+    assert "expired" in listed
+
+
+def test_a_key_cannot_be_changed_or_deleted(console: Client) -> None:
+    key, _ = keys.create(name="website", scopes=["infer"], actor="test")
+    address = reverse("admin:models_app_apikey_change", args=[key.pk])
+    assert console.post(address, ADD | {"name": "other"}).status_code == 403
+    deletion = reverse("admin:models_app_apikey_delete", args=[key.pk])
+    assert console.post(deletion, {"post": "yes"}).status_code == 403
+    assert ApiKey.objects.get().name == "website"

@@ -1,0 +1,117 @@
+"""What a person at a terminal sees: tables, a progress bar, a conversation."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from tests.cli.conftest import COMMAND, environment
+from tests.cli.fake_noa import FakeNoa, chunk, job, model, step
+
+
+class Terminal:
+    """A `noa` process on a pseudo-terminal of its own."""
+
+    def __init__(self, fake: FakeNoa, *arguments: str) -> None:
+        self._end, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(fake.url) | {"TERM": "xterm", "COLUMNS": "160"},
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.text = ""
+
+    def read_until(self, pattern: str, seconds: float = 30) -> None:
+        """Reads on until `pattern` was seen in what came since the last call."""
+        deadline, seen = monotonic() + seconds, ""
+        while not re.search(pattern, seen):
+            ready = select.select([self._end], [], [], max(0, deadline - monotonic()))[0]
+            assert ready, f"Waited {seconds} s in vain for {pattern!r}; saw {self.text!r}"
+            seen += (new := self._read())
+            self.text += new
+            assert new or re.search(pattern, seen), f"ended without {pattern!r}: {self.text!r}"
+
+    def type(self, text: str) -> None:
+        os.write(self._end, text.encode())
+
+    def rest(self) -> int:
+        while new := self._read():
+            self.text += new
+        return self.process.wait(30)
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._end, 65536).decode()
+        except OSError:
+            # Linux says EIO when the last process at the other end has gone.
+            return ""
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
+        os.close(self._end)
+
+
+@contextmanager
+def at_terminal(fake: FakeNoa, *arguments: str) -> Iterator[Terminal]:
+    terminal = Terminal(fake, *arguments)
+    watchdog = threading.Timer(60, terminal.process.kill)
+    watchdog.start()
+    try:
+        yield terminal
+    finally:
+        watchdog.cancel()
+        terminal.close()
+
+
+def test_ls_is_a_table_with_a_header(fake: FakeNoa) -> None:
+    fake.models = [model("llama.cpp:tide")]
+    with at_terminal(fake, "ls") as terminal:
+        assert terminal.rest() == 0
+    assert re.search(r"KEY +.*STATUS +.*CONTEXT", terminal.text)
+    assert re.search(r"llama\.cpp:tide +available +1024", terminal.text)
+
+
+def test_a_job_shows_its_running_step_and_keeps_the_ended_ones(fake: FakeNoa) -> None:
+    running = [step("read", detail="a.gguf"), step("read", "running", "b.gguf")]
+    result = {"new": [], "changed": [], "unchanged": [], "refused": []}
+    fake.jobs = deque(
+        [
+            job("discover"),
+            job("discover", "running", steps=running, progress=0.5),
+            job("discover", "succeeded", steps=[step("read"), step("read")], result=result),
+        ]
+    )
+    with at_terminal(fake, "discover") as terminal:
+        assert terminal.rest() == 0
+    assert "read: a.gguf (0.5 s)" in terminal.text
+    assert "read: b.gguf" in terminal.text
+    assert "0 new, 0 changed, 0 unchanged, 0 refused" in terminal.text
+
+
+def test_a_conversation_remembers_what_was_said_and_ends_with_ctrl_d(fake: FakeNoa) -> None:
+    fake.stream = [chunk("Hello \x1b[31mthere."), "[DONE]"]
+    with at_terminal(fake, "chat") as terminal:
+        terminal.read_until("> ")
+        terminal.type("One?\n")
+        terminal.read_until("there.\r\n> ")
+        terminal.type("Two?\n")
+        terminal.read_until("there.\r\n> ")
+        terminal.type("\x04")
+        assert terminal.rest() == 0
+    assert "\x1b[31m" not in terminal.text
+    last = fake.bodies("/v1/chat/completions")[-1]["messages"]
+    assert [message["role"] for message in last] == ["user", "assistant", "user"]
+    assert last[1]["content"] == "Hello \x1b[31mthere."

@@ -1,0 +1,88 @@
+"""Model folders and the registry's picture of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models_app.domain.states import JobKind, JobState
+from models_app.models import Event, Job, ModelVersion, RegisteredModel
+from models_app.services import discovery
+from tests.fakes.gguf_files import write_tiny_gguf
+
+pytestmark = pytest.mark.django_db
+
+Work = Callable[..., Job]
+
+
+def discover(do: Work) -> dict[str, list[object]]:
+    job = do(discovery.discover, kind=JobKind.DISCOVER)
+    assert job.state == JobState.SUCCEEDED, job.error_message
+    return job.result
+
+
+def test_it_registers_what_it_finds(models_dir: Path, do: Work) -> None:
+    write_tiny_gguf(models_dir / "tiny.gguf", name="Tiny One", context=1024)
+    found = discover(do)
+    assert found["new"] == ["llama.cpp:tiny"]
+    model = RegisteredModel.objects.get()
+    assert (model.key, model.name, model.context_window) == ("llama.cpp:tiny", "Tiny One", 1024)
+    assert "chat_completion" in model.capabilities
+    assert model.version is not None
+    assert len(model.version.sha256) == 64
+    assert model.version.size_bytes == (models_dir / "tiny.gguf").stat().st_size
+    assert Event.objects.filter(name="model-registered", subject="llama.cpp:tiny").count() == 1
+
+
+def test_a_second_look_changes_nothing(models_dir: Path, do: Work) -> None:
+    write_tiny_gguf(models_dir / "tiny.gguf")
+    discover(do)
+    found = discover(do)
+    assert (found["new"], found["unchanged"]) == ([], ["llama.cpp:tiny"])
+    assert ModelVersion.objects.count() == 1
+
+
+def test_a_file_with_new_content_is_a_new_version(models_dir: Path, do: Work) -> None:
+    write_tiny_gguf(models_dir / "tiny.gguf")
+    discover(do)
+    write_tiny_gguf(models_dir / "tiny.gguf", seed=5)
+    assert discover(do)["changed"] == ["llama.cpp:tiny"]
+    assert ModelVersion.objects.count() == 2
+    assert RegisteredModel.objects.count() == 1
+
+
+def test_names_become_ids(models_dir: Path, do: Work) -> None:
+    (models_dir / "org").mkdir()
+    write_tiny_gguf(models_dir / "org" / "My model (v2).gguf")
+    assert discover(do)["new"] == ["llama.cpp:org/My-model-v2"]
+
+
+def test_what_is_no_model_is_refused_with_the_reason(models_dir: Path, do: Work) -> None:
+    write_tiny_gguf(models_dir / "good.gguf")
+    (models_dir / "empty.gguf").touch()
+    os.mkfifo(models_dir / "pipe.gguf")
+    found = discover(do)
+    assert found["new"] == ["llama.cpp:good"]
+    refused = {Path(str(one["file"])).name: one["reason"] for one in found["refused"]}  # type: ignore[index]
+    assert set(refused) == {"empty.gguf", "pipe.gguf"}
+    assert all(len(reason) > 15 for reason in refused.values())
+
+
+def test_the_same_id_in_two_folders_is_refused_once(
+    models_dir: Path, do: Work, settings: object, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    settings.NOA_MODEL_ROOTS = [models_dir, other]  # type: ignore[attr-defined]
+    write_tiny_gguf(models_dir / "tiny.gguf")
+    write_tiny_gguf(other / "tiny.gguf", seed=1)
+    found = discover(do)
+    assert found["new"] == ["llama.cpp:tiny"]
+    assert len(found["refused"]) == 1
+
+
+def test_an_empty_folder_is_no_error(models_dir: Path, do: Work) -> None:
+    assert discover(do) == {"new": [], "changed": [], "unchanged": [], "refused": []}

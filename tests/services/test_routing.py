@@ -1,0 +1,115 @@
+"""The snapshot that the gateway serves from, and how it becomes new."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from models_app.domain.errors import Conflict, NotFound
+from models_app.domain.routing import hash_api_key
+from models_app.domain.states import InstanceState
+from models_app.gateway.snapshots import LiveSnapshots
+from models_app.models import ApiKey, Instance, RegisteredModel, RouteChange
+from models_app.services import instances, keys, registry, routing
+from tests.waiting import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def make_model(model_id: str) -> RegisteredModel:
+    return RegisteredModel.objects.create(
+        provider=registry.local_provider(), model_id=model_id, key=f"llama.cpp:{model_id}"
+    )
+
+
+def make_ready(model: RegisteredModel) -> Instance:
+    instance = Instance.objects.create(
+        model=model, node="local", state=InstanceState.STARTING, socket=f"/run/{model.model_id}"
+    )
+    instances.move(instance=instance, to=InstanceState.READY)
+    return instance
+
+
+def test_a_model_is_there_before_it_is_loaded() -> None:
+    make_model("a")
+    entry = routing.snapshot().models["llama.cpp:a"]
+    assert entry.target is None
+
+
+def test_a_ready_instance_is_a_target() -> None:
+    instance = make_ready(make_model("a"))
+    target = routing.snapshot().models["llama.cpp:a"].target
+    assert target is not None
+    assert (target.instance_id, target.socket) == (str(instance.pk), "/run/a")
+
+
+def test_a_draining_instance_is_none() -> None:
+    instance = make_ready(make_model("a"))
+    before = routing.revision()
+    assert instances.move(instance=instance, to=InstanceState.DRAINING)
+    assert routing.snapshot().models["llama.cpp:a"].target is None
+    assert routing.revision() > before
+
+
+def test_a_state_that_was_left_is_not_left_again() -> None:
+    instance = make_ready(make_model("a"))
+    assert instances.move(instance=instance, to=InstanceState.STOPPED)
+    assert not instances.move(instance=instance, to=InstanceState.DRAINING)
+
+
+def test_it_holds_keys_that_may_be_used() -> None:
+    _, good = keys.create(name="good", scopes=["infer"], actor="t")
+    revoked, bad = keys.create(name="bad", scopes=["infer"], actor="t")
+    keys.revoke(key=revoked)
+    expired, old = keys.create(name="old", scopes=["infer"], actor="t")
+    ApiKey.objects.filter(pk=expired.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert set(routing.snapshot().keys) == {hash_api_key(good)}
+
+
+def test_a_route_moves_only_to_what_answers() -> None:
+    model = make_model("a")
+    with pytest.raises(Conflict):
+        routing.repoint(route=routing.get(), model=model, actor="t")
+    assert routing.get().target is None
+    make_ready(model)
+    assert routing.repoint(route=routing.get(), model=model, actor="t") == ""
+    assert routing.get().target == model
+    assert RouteChange.objects.get().key == "llama.cpp:a"
+
+
+def test_an_unknown_route_is_named() -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        routing.get(name="nowhere")
+
+
+@pytest.fixture
+def live() -> Iterator[LiveSnapshots]:
+    snapshots = LiveSnapshots()
+    snapshots.start()
+    yield snapshots
+    snapshots.stop()
+
+
+def test_a_change_in_this_process_is_there_when_it_is_committed(live: LiveSnapshots) -> None:
+    make_ready(make_model("a"))
+    assert live.current.models["llama.cpp:a"].target is not None
+
+
+def test_a_change_by_another_process_is_found(live: LiveSnapshots) -> None:
+    make_model("a")
+    # Another process: the row changes and no signal is sent here.
+    from models_app.models import RoutingRevision
+
+    RoutingRevision.objects.update_or_create(pk=1, defaults={"revision": 77})
+    until(lambda: live.current.revision == 77, "the poll found the new revision", 10)
+    assert "llama.cpp:a" in live.current.models
+
+
+def test_a_refresh_is_newer_than_its_call(live: LiveSnapshots) -> None:
+    make_model("a")
+    snapshot = asyncio.run(live.refresh("test"))
+    assert "llama.cpp:a" in snapshot.models
