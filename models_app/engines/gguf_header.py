@@ -8,6 +8,7 @@ and refuses what llama.cpp would refuse, overflow on or abort on.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
 MAGIC = b"GGUF"
@@ -23,6 +24,8 @@ MAX_TEMPLATE_BYTES = 512 * 1024  # the longest chat templates in use have 30 KB
 MAX_TENSOR_NAME_BYTES = 63  # llama.cpp's GGML_MAX_NAME, less the closing zero
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 1 << 20
+# What is handed on stays small: names, numbers and licences, not whole texts.
+MAX_KEPT_KEY = 200
 MAX_KEPT_STRING = 1000
 MAX_KEPT_LIST = 1024  # per-layer numbers; llama.cpp has at most 512 layers
 MAX_KEPT_FIELDS = 2000
@@ -30,7 +33,6 @@ _INT64_MAX = (1 << 63) - 1
 
 TEMPLATE_KEY = "tokenizer.chat_template"
 TOKENS_KEY = "tokenizer.ggml.tokens"
-_KEPT_PREFIXES = ("general.", "tokenizer.", "split.")
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = {
@@ -105,11 +107,28 @@ class _Source:
 
     def string(self, what: str, limit: int) -> bytes:
         length = self.number("<Q", what)
-        if length > limit:
-            _refuse(
-                f"{what[0].upper()}{what[1:]} claims a length of {length} bytes; at most {limit} are allowed."
-            )
+        self._check_length(length, what, limit)
         return self.take(length, what)
+
+    def _check_length(self, length: int, what: str, limit: int) -> None:
+        if length > limit:
+            subject = what[0].upper() + what[1:]
+            _refuse(f"{subject} claims a length of {length} bytes; at most {limit} are allowed.")
+
+    def strings(self, count: int, what: str, limit: int) -> Iterator[bytes]:
+        """`count` strings. A vocabulary has up to a million, so the loop does the work of `string` inline."""
+        read, unpack = self._file.read, struct.Struct("<Q").unpack
+        end = min(self.size, MAX_HEADER_BYTES)
+        for _ in range(count):
+            if self.position + 8 > end:
+                self.take(8, what)
+            (length,) = unpack(read(8))
+            self.position += 8
+            if length > limit or self.position + length > end:
+                self._check_length(length, what, limit)
+                self.take(length, what)
+            self.position += length
+            yield read(length)
 
 
 def read_header(file: BinaryIO, size: int) -> Header:
@@ -193,9 +212,7 @@ def _template_text(value: bytes) -> str:
 
 
 def _keep(header: Header, key: str, value: Any) -> None:
-    architecture = header.fields.get("general.architecture")
-    prefixes = (*_KEPT_PREFIXES, f"{architecture}.")
-    if len(header.fields) < MAX_KEPT_FIELDS and len(key) <= 200 and key.startswith(prefixes):
+    if len(header.fields) < MAX_KEPT_FIELDS and len(key) <= MAX_KEPT_KEY:
         header.fields[key] = value
 
 
@@ -219,8 +236,8 @@ def _read_array(source: _Source, header: Header, key: str) -> None:
             _refuse("The list of tokens does not hold texts.")
         _read_tokens(source, header, length)
     elif kind == _STRING:
-        for _ in range(length):
-            source.string(f"an element of '{shown}'", MAX_STRING_BYTES)
+        for _ in source.strings(length, f"an element of '{shown}'", MAX_STRING_BYTES):
+            pass
     else:
         layout = _SCALARS[kind]
         data = source.take(length * struct.calcsize(layout), f"the elements of '{shown}'")
@@ -230,8 +247,7 @@ def _read_array(source: _Source, header: Header, key: str) -> None:
 
 def _read_tokens(source: _Source, header: Header, length: int) -> None:
     tokens: set[bytes] = set()
-    for _ in range(length):
-        token = source.string("a token of the vocabulary", MAX_KEY_BYTES)
+    for token in source.strings(length, "a token of the vocabulary", MAX_KEY_BYTES):
         # llama.cpp renames empty tokens, but two of the same text abort the process that loads them.
         if token and token in tokens:
             _refuse(

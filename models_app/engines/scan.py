@@ -13,6 +13,7 @@ import math
 import os
 import resource
 import signal
+import struct
 import sys
 from typing import Any
 
@@ -68,6 +69,8 @@ def main(descriptor: int, header_seconds: float, digest_seconds: float) -> None:
         answer = _read(descriptor, header_seconds, digest_seconds)
     except gguf_header.HeaderError as error:
         answer = {"error": str(error)}
+    except struct.error:
+        answer = {"error": "The file became shorter while it was read."}
     except MemoryError:
         answer = {"error": "The header needs more memory than that of a real model."}
     except OSError as error:

@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
+from django.test.client import ClientHandler
 from django.utils import timezone
 
 from models_app.domain.events import EventName
@@ -28,6 +29,17 @@ from models_app.tasks import queueing
 MakeModel = Callable[..., RegisteredModel]
 
 
+# One for all tests: the middleware looks through all static files when it is set up.
+_HANDLER = ClientHandler(enforce_csrf_checks=False)
+
+
+def browser() -> Client:
+    """A client in which nobody is logged in."""
+    client = Client()
+    client.handler = _HANDLER
+    return client
+
+
 @pytest.fixture(autouse=True)
 def queued() -> Iterator[list[Job]]:
     """No worker runs here: what would have been sent to it."""
@@ -44,7 +56,7 @@ def superuser(db: None) -> User:
 @pytest.fixture
 def console(superuser: User) -> Client:
     """A browser in which somebody with all rights is logged in."""
-    client = Client()
+    client = browser()
     client.force_login(superuser)
     return client
 
@@ -57,7 +69,7 @@ def staff(db: None) -> Callable[..., Client]:
         user = User.objects.create_user("staff", is_staff=True)
         user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
         assert user.user_permissions.count() == len(codenames)
-        client = Client()
+        client = browser()
         client.force_login(user)
         return client
 

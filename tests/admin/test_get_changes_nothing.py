@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from models_app.models import Job, RegisteredModel
 from tests.admin import addresses
+from tests.admin.conftest import browser
 
 
 def test_a_get_of_every_address_changes_nothing(
@@ -64,7 +65,8 @@ def test_a_post_without_the_form_only_shows_the_dialog(
 
 
 def test_a_stranger_sees_only_the_login(furnished: RegisteredModel) -> None:
+    stranger = browser()
     for _, _, address in addresses.of_tables():
-        answer = Client().get(address)
+        answer = stranger.get(address)
         assert answer.status_code == 302
         assert answer["Location"].startswith(reverse("admin:login"))

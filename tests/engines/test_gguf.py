@@ -163,3 +163,9 @@ def test_a_model_in_parts_is_counted_whole(tmp_path: Path) -> None:
 def test_a_model_whose_part_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="'m-00002-of-00002.gguf' is missing"):
         _inspect(tmp_path / "m-00001-of-00002.gguf", File().set("split.count", U32, u32(2)))
+
+
+def test_the_order_of_the_fields_does_not_matter(tmp_path: Path) -> None:
+    file = File()
+    file.fields = dict(reversed(file.fields.items()))
+    assert _inspect(tmp_path / "m.gguf", file).context_length == 512

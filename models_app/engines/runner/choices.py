@@ -110,12 +110,16 @@ class Run:
             self._over.set_result(None)
 
     def _give(self, choice: Choice, found: Sequence[Found]) -> None:
+        self.begin(choice)
         for item in found:
             if isinstance(item, str):
                 self.give_text(choice, item)
             else:
                 choice.calls.append(item)
                 self.give_call(choice, item)
+
+    def begin(self, choice: Choice) -> None:
+        """A stream sends its head before the first event of a choice."""
 
     def give_text(self, choice: Choice, text: str) -> None:
         choice.text.append(text)
@@ -148,18 +152,15 @@ class Stream(Run):
     def give_text(self, choice: Choice, text: str) -> None:
         if not (text or choice.logprobs):
             return
-        self._begin(choice)
         logprobs = self._logprobs(choice)
         choice.length += len(text)
         self._request.write(self._chunks.text(choice.index, text, logprobs))
 
     def give_call(self, choice: Choice, call: ToolCall) -> None:
-        self._begin(choice)
         delta = {"tool_calls": [{"index": len(choice.calls) - 1, **call.as_dict()}]}
         self._request.write(self._chunks.delta(choice.index, delta))
 
     def end_choice(self, choice: Choice) -> None:
-        self._begin(choice)
         self._request.write(self._chunks.finish(choice.index, choice.reason))
 
     def close(self, *, include_usage: bool) -> None:
@@ -168,7 +169,7 @@ class Stream(Run):
         self._request.write(answers.usage_comment(self.usage) + answers.DONE)
         self._request.end()
 
-    def _begin(self, choice: Choice) -> None:
+    def begin(self, choice: Choice) -> None:
         if not self._request.started:
             self._request.start_stream()
         if self._chat and not choice.begun:

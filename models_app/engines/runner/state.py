@@ -46,7 +46,7 @@ class State:
         """The tokens of a prompt. Raises InvalidRequest for ids that the vocabulary does not have and for no tokens
         at all, ContextLengthExceeded for more than the context."""
         if isinstance(prompt, str):
-            ids = await self._tokenize(prompt, add_special, parse_special=param != "input")
+            ids = await self._tokenize(prompt, param, add_special)
         else:
             ids = prompt
             self._check_ids(prompt, param)
@@ -63,7 +63,13 @@ class State:
         self, text: str, add_special: bool, *, parse_special: bool
     ) -> Sequence[int]:
         def work() -> Sequence[int]:
-            return self.model.tokenize(text, add_special=add_special, parse_special=parse_special)
+            try:
+                return self.model.tokenize(
+                    text, add_special=add_special, parse_special=parse_special
+                )
+            except InvalidRequest as error:
+                error.param = param
+                raise
 
         if len(text) <= _SHORT_TEXT:
             return work()

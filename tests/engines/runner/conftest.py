@@ -5,18 +5,51 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.engines.runner import program
+from tests.engines.runner.program import Program
 from tests.fakes.bigram import Vocabulary
-from tests.fakes.gguf_files import write_tiny_gguf
+from tests.fakes.gguf_files import write_random_gguf, write_tiny_gguf
 
 Accepts = Callable[[str, str], bool]
+Launch = Callable[..., Program]
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def busy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slow enough to be met at work: it reads some thousand tokens a second and never ends by itself."""
+    path = tmp_path_factory.mktemp("models") / "busy.gguf"
+    return write_random_gguf(path, megabytes=40, context=32_768)
+
+
+@pytest.fixture(scope="module")
+def runner(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """One runner of the tiny model for the tests of a module."""
+    running = program.launch(tmp_path_factory.mktemp("run"), tiny_model)
+    yield running.wait_ready()
+    running.end()
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """Starts a runner of a model with options of its own; it is ended after the test."""
+    launched: list[Program] = []
+
+    def start(model: Path, **options: Any) -> Program:
+        launched.append(program.launch(tmp_path, model, **options))
+        return launched[-1]
+
+    yield start
+    for running in launched:
+        running.end()
 
 
 @pytest.fixture(scope="session")

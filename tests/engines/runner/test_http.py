@@ -72,7 +72,11 @@ class Place:
             return
         if request.path in ("/flood", "/stuck"):
             await self._write_much(request, once=request.path == "/stuck")
-        answer = {"path": request.path, "query": request.query, "body": bytes(request.body).decode()}
+        answer = {
+            "path": request.path,
+            "query": request.query,
+            "body": bytes(request.body).decode(),
+        }
         request.respond(200, answer | {"method": request.method})
 
     async def _wait(self) -> None:
@@ -81,7 +85,6 @@ class Place:
             await asyncio.Event().wait()
         finally:
             self.gone.set()
-
 
     async def _write_much(self, request: Request, *, once: bool) -> None:
         """More than the kernel holds for a reader that does not read; `once`, or for ever."""
@@ -109,7 +112,9 @@ def get(path: str, *headers: str) -> bytes:
 
 def post(body: bytes, *headers: str, path: str = "/echo") -> bytes:
     length = f"Content-Length: {len(body)}"
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", length, *headers, "", ""]).encode() + body
+    return (
+        "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", length, *headers, "", ""]).encode() + body
+    )
 
 
 def read_answer(client: socket.socket) -> tuple[int, dict[bytes, bytes], bytes]:

@@ -1,0 +1,96 @@
+"""What the documentation tells people to type, typed: every curl, every `noa`, every Python program, page by page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests import markdown
+from tests.journeys.server import NoaServer
+from tests.markdown import ROOT, Block, Page
+
+pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(300)]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+EMBER, TIDE = "llama.cpp:noa-demo-ember", "llama.cpp:noa-demo-tide"
+PAGES = [page for page in markdown.pages() if page.name == "README.md" or "docs" in page.path.parts]
+NOA = f"{sys.executable} -m models_app.cli.main"
+
+
+@pytest.fixture
+def as_after_the_first_start(server: NoaServer) -> NoaServer:
+    """`current` leads to Ember, and nothing else is loaded: where every page begins."""
+    _, current = server.api("GET", "/api/v1/models/current")
+    if current["model"] is None or current["model"]["key"] != EMBER:
+        assert server.api("POST", "/api/v1/models/switch?wait=60", {"key": EMBER})[0] == 200
+    _, loaded = server.api("GET", "/api/v1/models/loaded")
+    if TIDE in [instance["key"] for instance in loaded["instances"]]:
+        assert server.api("POST", "/api/v1/models/unload?wait=60", {"key": TIDE})[0] == 200
+    return server
+
+
+def steps(page: Page) -> list[list[str]]:
+    """What is run, in the order of the page."""
+    found: list[list[str]] = []
+    for block in page.blocks("sh", "python"):
+        if block.language == "python":
+            found.append([sys.executable, "-c", block.text])
+        else:
+            found += [["bash", "-c", command] for command in _runnable(block)]
+    return found
+
+
+def _runnable(block: Block) -> list[str]:
+    commands = []
+    for line in block.commands():
+        if line.startswith("curl "):
+            commands.append("curl --silent --show-error --fail-with-body" + line[4:])
+        elif line.startswith("noa "):
+            commands.append(NOA + line[3:])
+    return commands
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if steps(page)], ids=lambda page: page.name
+)
+def test_what_the_page_shows_works(page: Page, as_after_the_first_start: NoaServer) -> None:
+    assert shutil.which("curl"), "curl is needed to try what the documentation shows"
+    server = as_after_the_first_start
+    own = os.environ | {"NOA_URL": server.url, "NOA_API_KEY": server.api_key}
+    for command in steps(page):
+        done = subprocess.run(
+            [word.replace(DEFAULT_URL, server.url) for word in command],
+            cwd=ROOT,
+            env=own,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout.strip(), command[-1]
+
+
+def test_after_the_readme_the_other_model_answers(as_after_the_first_start: NoaServer) -> None:
+    server = as_after_the_first_start
+    answers = [
+        subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"NOA_URL": server.url, "NOA_API_KEY": server.api_key},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=True,
+        ).stdout
+        for command in steps(markdown.page("README.md"))
+        if command[-1].startswith(NOA)
+    ]
+    assert "'current' leads to llama.cpp:noa-demo-tide now" in answers[0]
+    assert "Tide" in answers[-1]
