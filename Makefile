@@ -46,7 +46,7 @@ serve: setup ## run NOA on 127.0.0.1:8000 with a model loaded and answering
 	@exec $(BIN)/python manage.py serve
 
 test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and a browser
-	@.ci/packages chromium
+	@.ci/packages chromium curl
 	@$(BIN)/python -m pytest
 
 test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser

@@ -174,7 +174,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Celery. Without a broker URL the worker runs beside the web process and needs no server.
-CELERY_BROKER_URL = CONFIG.broker_url or "noa-embedded://"
+CELERY_BROKER_URL = CONFIG.broker_url or "noa-embedded://localhost"
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -207,6 +207,8 @@ LOGGING = {
     "loggers": {
         "models_app": {"level": CONFIG.log_level},
         "noa_site": {"level": CONFIG.log_level},
+        # A client's mistake is answered to the client; it is no warning for the operator.
+        "django.request": {"level": "ERROR"},
     },
 }
 

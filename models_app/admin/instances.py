@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import display
@@ -27,7 +30,7 @@ class InstanceAdmin(MachineWrittenAdmin):
     search_help_text = "Model, node or reason of a failure"
     ordering = ("-created_at",)
     fieldsets = (
-        ("State", {"fields": (("state_badge", "model_link"), "failure")}),
+        ("State", {"fields": (("state_badge", "model_link"),)}),
         (
             "Process",
             {
@@ -43,6 +46,14 @@ class InstanceAdmin(MachineWrittenAdmin):
         ),
         ("Times", {"fields": (("created", "ready", "stopped"),)}),
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Instance | None = None) -> Any:
+        if obj is None or not obj.failure_reason:
+            return self.fieldsets
+        return (
+            ("State", {"fields": (("state_badge", "model_link"), "failure")}),
+            *self.fieldsets[1:],
+        )
 
     @display(description="Model", ordering="model__key")
     def model_key(self, instance: Instance) -> str:
@@ -100,6 +111,4 @@ class InstanceAdmin(MachineWrittenAdmin):
 
     @display(description="Why it failed")
     def failure(self, instance: Instance) -> SafeString | str:
-        if not instance.failure_reason:
-            return units.NOTHING
         return marks.quoted(f"Stage '{instance.failure_stage}'\n{instance.failure_reason}")

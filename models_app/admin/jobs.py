@@ -30,8 +30,10 @@ class JobAdmin(MachineWrittenAdmin):
     search_help_text = "Subject, actor or error"
     ordering = ("-created_at",)
     fieldsets = (
-        ("What was asked for", {"fields": (("kind", "subject"), ("actor", "node"), "asked_with")}),
-        ("Times", {"fields": (("created", "started", "finished"),)}),
+        (
+            "What was asked for",
+            {"fields": (("kind", "subject"), ("actor", "created"), "asked_with")},
+        ),
     )
     change_form_outer_before_template = "admin/noa/job.html"
 
@@ -45,6 +47,9 @@ class JobAdmin(MachineWrittenAdmin):
         job = get_object_or_404(Job, pk=job_id)
         response = render(request, _FOLLOWING, {"following": following(job)})
         response["Cache-Control"] = "no-store"
+        if job.state not in ACTIVE_JOB_STATES:
+            # The page's title and messages speak of the job as it was.
+            response["HX-Refresh"] = "true"
         return response
 
     def change_view(
@@ -81,14 +86,6 @@ class JobAdmin(MachineWrittenAdmin):
     def created(self, job: Job) -> str:
         return units.moment(job.created_at)
 
-    @display(description="Started")
-    def started(self, job: Job) -> str:
-        return units.moment(job.started_at)
-
-    @display(description="Finished")
-    def finished(self, job: Job) -> str:
-        return units.moment(job.finished_at)
-
     @display(description="Error")
     def error(self, job: Job) -> str:
         return job.error_code or units.NOTHING
@@ -120,7 +117,7 @@ def following(job: Job) -> dict[str, Any]:
         "failed": job.state == JobState.FAILED,
         "state": marks.badge(job.state),
         "percent": round(job.progress * 100),
-        "took": _duration(job),
+        "when": _when(job),
         "steps": marks.table(
             ("Step", "State", "Took", "About"),
             [_step(step) for step in job.steps],
@@ -140,6 +137,15 @@ def _step(step: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
+def _when(job: Job) -> str:
+    """When and where it ran, in one line."""
+    if job.started_at is None:
+        return ""
+    told = [f"started {units.moment(job.started_at)}"]
+    told += [f"took {_duration(job)}"] if job.finished_at else []
+    return ", ".join(told + ([f"node {job.node}"] if job.node else []))
+
+
 def _duration(job: Job) -> str:
     if job.started_at is None or job.finished_at is None:
         return units.NOTHING
@@ -152,7 +158,7 @@ def _told(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if name.endswith("_bytes"):
             yield _label(name.removesuffix("_bytes")), units.size(value)
         elif name.endswith("_seconds"):
-            yield _label(name.removesuffix("_seconds")), units.seconds(value)
+            yield f"{_label(name.removesuffix('_seconds'))} took", units.seconds(value)
         elif isinstance(value, bool):
             yield _label(name), "yes" if value else "no"
         elif isinstance(value, list):

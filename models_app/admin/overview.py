@@ -31,7 +31,8 @@ def add_to_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any
             for job in Job.objects.filter(state__in=ACTIVE_JOB_STATES)
         ]
     if may["event"]:
-        overview["events"] = list(Event.objects.order_by("-id")[:_EVENTS_SHOWN])
+        newest = Event.objects.order_by("-id")[:_EVENTS_SHOWN]
+        overview["events"] = [(event, units.ago(event.created_at)) for event in newest]
     return {**context, "overview": overview}
 
 
@@ -41,6 +42,7 @@ def _models(*, loaded: list[Instance]) -> dict[str, Any]:
     return {
         "has_models": RegisteredModel.objects.exists(),
         "folder": str(settings.NOA_MODELS_DIR),
+        "has_demo": settings.NOA_DEMO_DIR in settings.NOA_MODEL_ROOTS,
         "current": target,
         "current_state": _answers(target, loaded),
         "loaded": _table(loaded),

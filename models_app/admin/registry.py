@@ -78,10 +78,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         "registered", "updated",
     )  # fmt: skip
     fieldsets = (
-        (
-            "State",
-            {"fields": (("status_badge", "route_marks"), "failure", "recent_instances")},
-        ),
+        ("State", {"fields": (("status_badge", "route_marks"), "recent_instances")}),
         ("Description", {"fields": ("key", "name", "description", "deprecated")}),
         (
             "What it is",
@@ -99,6 +96,15 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
             },
         ),
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: RegisteredModel | None = None) -> Any:
+        if obj is None or not obj.failure_reason:
+            return self.fieldsets
+        state = (
+            "State",
+            {"fields": (("status_badge", "route_marks"), "failure", "recent_instances")},
+        )
+        return (state, *self.fieldsets[1:])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RegisteredModel]:
         rows: QuerySet[RegisteredModel] = super().get_queryset(request)
@@ -169,8 +175,6 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Why it failed")
     def failure(self, model: RegisteredModel) -> SafeString | str:
-        if not model.failure_reason:
-            return units.NOTHING
         stage = f" in stage '{model.failure_stage}'" if model.failure_stage else ""
         return marks.quoted(f"{units.moment(model.failed_at)}{stage}\n{model.failure_reason}")
 

@@ -30,6 +30,8 @@ class EventAdmin(MachineWrittenAdmin):
     sortable_by = ()
     paginator = InfinitePaginator
     show_full_result_count = False
+    # Counts beside the filters would read the whole table once for each of them.
+    show_facets = admin.ShowFacets.NEVER
     fieldsets = (
         (
             None,
@@ -87,6 +89,8 @@ class AccessLogAdmin(MachineWrittenAdmin):
     sortable_by = ()
     paginator = InfinitePaginator
     show_full_result_count = False
+    # Counts beside the filters would read the whole table once for each of them.
+    show_facets = admin.ShowFacets.NEVER
     fieldsets = (
         ("Request", {"fields": ("request_id", ("when", "endpoint"), ("client", "key"), "stream")}),
         ("Model", {"fields": (("requested_model", "route"), ("model_key", "instance_id"))}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.utils import formats, timezone
+from django.utils.timesince import timesince
 
 NOTHING = "–"
 # Keeps a number and its unit on one line.
@@ -60,3 +61,10 @@ def moment(when: datetime | None) -> str:
     this_year = local.year == timezone.localtime().year
     text = formats.date_format(local, "j M, H:i:s" if this_year else "j M Y, H:i:s")
     return text.replace(" ", _SPACE)
+
+
+def ago(when: datetime) -> str:
+    """`just now`, then minutes and more, by the largest unit alone."""
+    if (timezone.now() - when).total_seconds() < 60:
+        return "just now"
+    return f"{timesince(when, depth=1)} ago"

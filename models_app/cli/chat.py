@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -77,6 +78,9 @@ def _is_a_name(client: Client, word: str) -> bool:
 
 
 def _converse(client: Client, options: dict[str, Any], messages: list[Message]) -> None:
+    # Line editing and history for input(); not every Python is built with it.
+    with suppress(ImportError):
+        import readline  # noqa: F401
     output.say(f"Talking to '{options['model']}'. Ctrl-D ends it.")
     while True:
         try:

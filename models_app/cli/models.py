@@ -83,7 +83,7 @@ def show(
 
 
 def ps(context: typer.Context) -> None:
-    """List the loaded models: their runners, memory and requests in flight."""
+    """List the loaded models with their memory and load."""
     session = session_of(context)
     loaded = session.client.get("/api/v1/models/loaded")
     if session.as_json:
@@ -91,7 +91,7 @@ def ps(context: typer.Context) -> None:
         return
     if not loaded["instances"]:
         output.say("No model is loaded. 'noa load KEY' loads one.")
-    columns = ("KEY", "STATE", "CURRENT", "IN FLIGHT", "SLOTS", "CONTEXT", "MEMORY", "LOADED IN", "PID", "NODE")  # fmt: skip
+    columns = ("KEY", "STATE", "CURRENT", "IN FLIGHT", "SLOTS", "CONTEXT", "MEMORY", "PID")  # fmt: skip
     rows = [
         [
             one["key"],
@@ -101,9 +101,7 @@ def ps(context: typer.Context) -> None:
             one["slots"],
             one["context_tokens"],
             output.size(one["memory_bytes"]),
-            output.seconds(one["load_seconds"]),
             one["pid"],
-            one["node"],
         ]
         for one in loaded["instances"]
     ]

@@ -26,10 +26,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table.add_column(columns[0], no_wrap=True)
+    for column in columns[1:]:
+        table.add_column(column)
     for row in cells:
-        table.add_row(*(Text(text) for text in row))
+        # One line a row: on a narrow terminal the widest cells are cut, and the first never.
+        table.add_row(*(Text(text, no_wrap=True, overflow="ellipsis") for text in row))
     Console().print(table)
 
 
@@ -59,6 +61,8 @@ def cell(value: Any) -> str:
         return NOTHING
     if isinstance(value, list):
         return ", ".join(cell(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={cell(item)}" for name, item in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return visible(str(value)).replace("\n", " ").replace("\t", " ")

@@ -101,13 +101,19 @@ class Conversations:
         system = self._draw.choice(_SYSTEM_PROMPTS) if self._draw.random() < 0.25 else None
         return system, [self._turn() for _ in range(turns)]
 
+    def statement(self) -> str:
+        """An answer as a text of its own, its speaker's word last: what a plain completion continues."""
+        _, answer = self._draw.choice((self._topic, self._fact))()
+        first, mark, rest = answer.partition("! " if "! " in answer else ". ")
+        return f"{rest} {first}{mark.strip()}" if mark and self._draw.random() < 0.5 else answer
+
     def _turn(self) -> Turn:
         kinds, weights = zip(*_WEIGHTS.items(), strict=True)
         kind = self._draw.choices(kinds, weights)[0]
         return getattr(self, f"_{kind}")()
 
     def _topic(self) -> Turn:
-        topic = self._draw.choice(corpus.TOPICS)
+        topic = self._draw.choices(corpus.TOPICS, [topic.weight for topic in corpus.TOPICS])[0]
         ask = self._expand(self._draw.choice(topic.asks)).replace("{thing}", self._thing())
         return self._spoken(ask), self._draw.choice(getattr(topic, self._speaker))
 

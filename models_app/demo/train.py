@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +27,12 @@ from models_app.demo.tokenizer import Tokenizer
 
 VOCABULARY = 768
 # Ember learns everything; Tide starts from Ember, who understands the questions, and learns other answers.
-STEPS = {"ember": 900, "tide": 400}
+STEPS = {"ember": 900, "tide": 250}
 TOKENS_PER_STEP = 2048
 # The lengths of rows in tokens, step by step: mostly first questions, but the last one is found behind many others too.
 ROW_LENGTHS = (64, 64, 64, 256, 64, 64, 64, 1024)
+# The share of rows that are no conversations, so that a plain completion reads well too.
+PLAIN_ROWS = 0.06
 WARM_UP_STEPS = 30
 PEAK_RATE = 3e-3
 SEED = 7
@@ -42,6 +45,7 @@ class Batches:
     def __init__(self, speaker: str, tokenizer: Tokenizer) -> None:
         self._conversations = Conversations(speaker, SEED)
         self._tokenizer = tokenizer
+        self._plain = random.Random(SEED)
 
     def draw(self, length: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets, both (TOKENS_PER_STEP / length, length)."""
@@ -52,12 +56,21 @@ class Batches:
 
     def _row(self, length: int) -> list[tuple[int, bool]]:
         """Tokens and whether the model says them: only those are learned."""
+        if self._plain.random() < PLAIN_ROWS:
+            return self._statements(length)
         system, _ = self._conversations.conversation(0)
         row = self._message("system", system) if system else []
         while len(row) < length:
             for ask, answer in self._conversations.conversation(1)[1]:
                 row += self._message("user", ask) + self._message("assistant", answer)
         return row[:length]
+
+    def _statements(self, length: int) -> list[tuple[int, bool]]:
+        row: list[int] = []
+        while len(row) < length:
+            row += self._tokenizer.encode(self._conversations.statement())
+            row.append(self._tokenizer.control("<|im_end|>"))
+        return [(token, True) for token in row[:length]]
 
     def _message(self, role: str, text: str) -> list[tuple[int, bool]]:
         encode, control = self._tokenizer.encode, self._tokenizer.control

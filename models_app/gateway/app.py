@@ -23,10 +23,11 @@ from models_app.gateway.call import Call
 from models_app.gateway.catalogue import Catalogue
 from models_app.gateway.errors import JSON, NotAllowed
 from models_app.gateway.recorder import Recorder
-from models_app.gateway.relay import Endpoint, Relay, SnapshotSource
+from models_app.gateway.relay import Relay, SnapshotSource
+from models_app.gateway.targets import Endpoint
 from models_app.gateway.types import Receive, Scope, Send
 from models_app.gateway.upstream import Upstream
-from models_app.gateway.watch import Watch
+from models_app.gateway.watch import Watches
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Gateway:
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._upstream = Upstream(self._limits)
         self._relay = Relay(snapshots, self._upstream)
+        self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
         # Unique without a system call per request: random per process, counted within it.
@@ -80,8 +82,7 @@ class Gateway:
             client=client[0] if client else "",
         )
         call = Call(receive, send, record)
-        task = asyncio.current_task()
-        assert task is not None
+        task = _this_task()
         self._active.add(task)
         try:
             await self._answer(call, scope, headers)
@@ -167,7 +168,7 @@ class Gateway:
         call.body_read = True
         asked = admission.parse(raw)
         call.record.stream = asked.stream
-        watch = Watch(call.receive, limits)
+        watch = self._watches.start(call.receive, _this_task())
         try:
             await self._relay.forward(call, endpoint, head, asked, watch)
         except asyncio.CancelledError:
@@ -176,7 +177,7 @@ class Gateway:
             _uncancel()
             raise watch.verdict from None
         finally:
-            watch.stop()
+            self._watches.stop(watch)
 
     async def _read(self, call: Call, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         """Everything that is not inference: the list of models, and what there is to say about wrong requests."""
@@ -233,8 +234,12 @@ def _stopping() -> Draining:
     )
 
 
-def _uncancel() -> None:
-    """The cancellation was meant for the work, which has ended; the task goes on to answer."""
+def _this_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
     assert task is not None
-    task.uncancel()
+    return task
+
+
+def _uncancel() -> None:
+    """The cancellation was meant for the work, which has ended; the task goes on to answer."""
+    _this_task().uncancel()

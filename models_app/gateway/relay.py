@@ -5,45 +5,42 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 
-from models_app.domain.capabilities import Capability
 from models_app.domain.errors import (
     Draining,
     EngineError,
-    InvalidRequest,
     ModelNotFound,
     ModelNotLoaded,
     NoaError,
     RunnerDied,
     Unavailable,
 )
-from models_app.domain.routing import CURRENT_ROUTE, Snapshot, Target
+from models_app.domain.routing import Snapshot, Target
 from models_app.gateway import usage
-from models_app.gateway.admission import Asked, loggable
+from models_app.gateway.admission import Asked
 from models_app.gateway.call import Call
-from models_app.gateway.errors import JSON
-from models_app.gateway.types import Header
-from models_app.gateway.upstream import (
+from models_app.gateway.connection import (
     Broken,
     ClosedEarly,
     Connection,
     Malformed,
     Refused,
-    Upstream,
     UpstreamError,
 )
+from models_app.gateway.errors import JSON
+from models_app.gateway.targets import Endpoint, choose
+from models_app.gateway.types import Header
+from models_app.gateway.upstream import Upstream
 from models_app.gateway.watch import Watch
 
 # A whole answer is held back up to this size: until then a runner's death is a clean 502, not a cut body.
 _HOLD_BYTES = 1024 * 1024
 # An SSE event that is longer than this is passed on in parts.
 _MAX_HELD_EVENT = 1024 * 1024
-# Loading takes seconds to minutes; draining is over with the next snapshot.
-_NOT_LOADED_RETRY_AFTER = 10
+# Draining, and the restart of a runner, are over with the next snapshot.
 _SOON_RETRY_AFTER = 1
 # How often a name that the snapshot cannot serve may cause a look at the source.
 _MISS_SECONDS = 0.5
@@ -68,22 +65,6 @@ class SnapshotSource(Protocol):
     def current(self) -> Snapshot: ...
 
     async def refresh(self, reason: str) -> Snapshot: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One inference path: what a model must be able to do to be asked there."""
-
-    name: str
-    path: str
-    capability: Capability
-
-    def head(self) -> bytes:
-        """The part of the request to a runner that never changes."""
-        return (
-            f"POST {self.path} HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\n"
-            "Accept: application/json, text/event-stream\r\nX-Request-ID: "
-        ).encode("ascii")
 
 
 class Relay:
@@ -123,7 +104,7 @@ class Relay:
             snapshot = await self._snapshots.refresh(f"{target.key}: {error}")
         except UpstreamError as error:
             raise _as_answer(error) from error
-        target = choose(snapshot, endpoint, asked.model, call)
+        target = choose(snapshot, endpoint, asked.model, call.record)
         try:
             return await self._attempt(call, target, request)
         except UpstreamError as error:
@@ -155,51 +136,18 @@ class Relay:
     async def _target(self, call: Call, endpoint: Endpoint, name: str) -> Target:
         """Looks a second time, at the source, before it says no: a model may have been loaded a moment ago."""
         try:
-            return choose(self._snapshots.current, endpoint, name, call)
+            return choose(self._snapshots.current, endpoint, name, call.record)
         except (ModelNotFound, ModelNotLoaded):
             now = asyncio.get_running_loop().time()
             if now < self._next_look:
                 raise
             self._next_look = now + _MISS_SECONDS
         return choose(
-            await self._snapshots.refresh(f"{name[:80]!r} is not served"), endpoint, name, call
+            await self._snapshots.refresh(f"{name[:80]!r} is not served"),
+            endpoint,
+            name,
+            call.record,
         )
-
-
-def choose(snapshot: Snapshot, endpoint: Endpoint, name: str, call: Call) -> Target:
-    """The target that `name` means; notes in the record what was found on the way.
-
-    Raises ModelNotFound, ModelNotLoaded, or InvalidRequest when the model cannot do what the endpoint asks.
-    """
-    resolution = snapshot.resolve(name)
-    if resolution is None:
-        call.record.requested_model = loggable(name)
-        raise ModelNotFound(
-            f"There is no route, model key or unambiguous model id '{name[:100]}'. "
-            "GET /v1/models lists the names that can be asked for.",
-            param="model",
-        )
-    record = call.record
-    record.requested_model = name
-    record.route = resolution.route or ""
-    model = resolution.model
-    if model is None:
-        raise ModelNotLoaded(
-            _no_target(name), code="route_without_model", retry_after=_NOT_LOADED_RETRY_AFTER
-        )
-    record.model_key = model.key
-    target = model.target
-    if target is None:
-        raise ModelNotLoaded(
-            f"The model '{model.key}' is not loaded. Load it in the console, or with POST /api/v1/models/load "
-            f'and the body {{"key": "{model.key}"}}, then try again.',
-            param="model",
-            retry_after=_NOT_LOADED_RETRY_AFTER,
-        )
-    if endpoint.capability not in target.capabilities:
-        raise _unable(model.key, endpoint, target)
-    record.instance_id = target.instance_id
-    return target
 
 
 def error_code(body: bytes) -> str:
@@ -246,7 +194,7 @@ async def _pass_events(call: Call, connection: Connection, watch: Watch) -> None
     call.is_events = True
     try:
         while data:
-            watch.alive()
+            watch.stirred = True
             whole = fence.feed(data)
             if whole:
                 tail.feed(whole)
@@ -276,7 +224,7 @@ async def _pass_long(call: Call, connection: Connection, watch: Watch, data: byt
         headers.append((b"content-length", length))
     await call.start(connection.status, headers)
     while data:
-        watch.alive()
+        watch.stirred = True
         tail.feed(data)
         await call.write(data)
         data = await connection.read()
@@ -313,23 +261,4 @@ def _as_answer(error: UpstreamError) -> NoaError:
     return EngineError(
         f"The model's runner gave an answer that cannot be passed on: {error}.",
         code="malformed_answer",
-    )
-
-
-def _no_target(name: str) -> str:
-    if name == CURRENT_ROUTE:
-        return (
-            "No model is current yet. Make one current in the console or with POST /api/v1/models/switch, "
-            "or ask for a loaded model by its key; GET /v1/models lists them."
-        )
-    return f"The route '{name}' has no model that can be asked. Point it to one in the console, then try again."
-
-
-def _unable(key: str, endpoint: Endpoint, target: Target) -> InvalidRequest:
-    able = ", ".join(sorted(target.capabilities)) or "nothing that is known"
-    return InvalidRequest(
-        f"The model '{key}' cannot answer at {endpoint.path}: that needs '{endpoint.capability}', and it can do {able}. "
-        "Ask another model, or ask this one at another endpoint.",
-        code="capability_not_supported",
-        param="model",
     )

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout
+from models_app.gateway.batching import BatchingTransport
 
 # Queued requests of one connection. A client that pipelines more is not waiting for answers.
 _MAX_PIPELINED = 16
@@ -52,11 +53,13 @@ class FrontProtocol(HttpToolsProtocol):
         self._refusal: NoaError | None = None
         # The cycle whose application runs; uvicorn's `cycle` is the one that is being received.
         self._running: RequestResponseCycle | None = None
+        self._batching: BatchingTransport
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._batching = BatchingTransport(transport, self.loop)
+        super().connection_made(self._batching)
         self._phase = "headers"
         self._time_phase()
 
@@ -193,6 +196,7 @@ class FrontProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._batching.flush()
         if self.transport.is_closing():
             self._abort_when_stuck()
 

@@ -1,237 +1,21 @@
-"""The gateway's own HTTP/1.1 client: pooled keep-alive connections to runners.
-
-A general client library costs more than everything else on this path together. Every byte that comes back goes
-through llhttp (httptools); this module only counts, buffers and keeps the connections.
-"""
+"""The gateway's client: opens, lends and keeps connections to runners."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import cast
-
-import httptools
 
 from models_app.gateway.admission import Limits
+from models_app.gateway.connection import ClosedEarly, Connection, Refused
 
-_MAX_HEADERS = 100
-# Bytes that a peer may send without one byte of body: its headers, then chunk extensions and trailers.
-_MAX_OVERHEAD = 64 * 1024
-# Reading stops while this much waits for a slow client, and goes on once it was taken.
-_HIGH_WATER = 256 * 1024
-# Idle connections kept per runner: as many as it usually has slots to work in, twice.
+# Idle connections kept per runner: as many as it usually has slots to work in, several times over.
 _MAX_IDLE = 64
 # Shorter than any peer's own patience, so that few connections are found dead when they are needed.
 _IDLE_SECONDS = 20.0
 
 
-class UpstreamError(Exception):
-    """Base of what goes wrong with a runner's connection."""
-
-
-class Refused(UpstreamError):
-    """Nobody listens there: no socket, connection refused, or no answer to the connect in time."""
-
-
-class ClosedEarly(UpstreamError):
-    """The peer closed before it sent a single byte of an answer."""
-
-
-class Broken(UpstreamError):
-    """The answer began and was cut."""
-
-
-class Malformed(UpstreamError):
-    """What came is not an HTTP answer that the gateway takes."""
-
-
-class Connection(asyncio.Protocol):
-    """One connection, one request at a time: `send`, `answered`, `read` until empty, then `Upstream.release`."""
-
-    def __init__(self, upstream: Upstream, address: str) -> None:
-        self.address = address
-        self.idle_since = 0.0
-        self._upstream = upstream
-        self._loop = asyncio.get_running_loop()
-        self._chunks: list[bytes] = []
-        # Straight into the list: there may be hundreds of small chunks in one read. Set before the parser looks.
-        self.on_body = self._chunks.append
-        self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.Transport
-        self._waiter: asyncio.Future[None] | None = None
-        self._paused = False
-        self._busy = False
-        self._reset()
-
-    def _reset(self) -> None:
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.complete = False
-        self._chunks.clear()
-        self._unread = 0
-        self._overhead = 0
-        self._has_head = False
-        self._keep_alive = False
-        self._received = False
-        self._error: UpstreamError | None = None
-
-    # What the gateway calls
-
-    def send(self, data: bytes) -> None:
-        """Starts an exchange with the bytes of a whole request."""
-        self._reset()
-        self._busy = True
-        if self._transport.is_closing():
-            self._error = ClosedEarly("closed")
-        else:
-            self._transport.write(data)
-
-    async def answered(self) -> None:
-        """Waits for status and headers. Raises ClosedEarly, Broken or Malformed."""
-        while not self._has_head:
-            await self._progress()
-
-    async def read(self) -> bytes:
-        """Everything of the body that has arrived, at least one byte; empty at its end."""
-        chunks = self._chunks
-        while not chunks:
-            if self.complete:
-                return b""
-            await self._progress()
-        data = b"".join(chunks)
-        chunks.clear()
-        self._unread = 0
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
-        return data
-
-    async def read_whole(self, limit: int) -> bytes:
-        """The body to its end, or its beginning when it is longer than `limit` bytes (see `complete`)."""
-        data = await self.read()
-        if self.complete:
-            return data
-        parts = [data]
-        size = len(data)
-        while size <= limit and (data := await self.read()):
-            parts.append(data)
-            size += len(data)
-        return b"".join(parts)
-
-    def unread(self, data: bytes) -> None:
-        """Puts back what was read, so that it is read again."""
-        self._chunks.insert(0, data)
-
-    def is_reusable(self) -> bool:
-        return (
-            self.complete
-            and self._keep_alive
-            and not self._error
-            and not self._transport.is_closing()
-        )
-
-    def rest(self, now: float) -> None:
-        """The exchange is over and the connection goes back to the pool."""
-        self._busy = False
-        self.idle_since = now
-
-    def abort(self) -> None:
-        """Closes at once, without sending what is still buffered. This is how a runner learns to stop."""
-        self._busy = False
-        self._transport.abort()
-
-    # What the event loop calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes.
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        if not self._busy:
-            # Nobody asked: whatever this is, it must not be taken for the next request's answer.
-            self._transport.abort()
-            return
-        self._received = True
-        size = len(data)
-        self._unread += size
-        had = len(self._chunks)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            # What a callback of ours raised comes as the context of the parser's own error.
-            self._fail(Malformed(str(error.__context__ or error)))
-            return
-        self._overhead = 0 if len(self._chunks) > had else self._overhead + size
-        if self._overhead > _MAX_OVERHEAD and not self.complete:
-            self._fail(Malformed("its headers are too large"))
-            return
-        if self._unread > _HIGH_WATER and not self._paused and not self.complete:
-            self._paused = True
-            self._transport.pause_reading()
-        if self._has_head:
-            self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._upstream.forget(self)
-        if self._busy and not self.complete and self._error is None:
-            self._error = Broken("cut") if self._received else ClosedEarly("closed")
-        self._wake()
-
-    # What the parser calls
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            raise Malformed("it sent more than one answer")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._has_head:
-            return  # a trailer: nothing that could be used
-        if len(self.headers) >= _MAX_HEADERS:
-            raise Malformed("it sent too many headers")
-        self.headers[name.lower()] = value
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < 200:
-            self.headers = {}
-            return
-        if not 200 <= status < 600 or 300 <= status < 400:
-            raise Malformed(f"it answered with status {status}")
-        if not self.headers.keys() & {b"content-length", b"transfer-encoding"} and status != 204:
-            # Its end could not be told from a cut.
-            raise Malformed("it gave its answer no length")
-        self.status = status
-        self._has_head = True
-        self._keep_alive = self._parser.should_keep_alive()
-
-    def on_message_complete(self) -> None:
-        self.complete = self._has_head
-
-    # Inside
-
-    async def _progress(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _fail(self, error: UpstreamError) -> None:
-        if not self.complete:
-            self._error = error
-        self._keep_alive = False
-        self._transport.abort()
-        self._wake()
-
-
 class Upstream:
-    """Opens, lends and keeps connections. An address is the path of a unix socket or `host:port`."""
+    """One pool per address, which is the path of a unix socket or `host:port`."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -304,12 +88,12 @@ class Upstream:
             async with asyncio.timeout(self._limits.connect_seconds):
                 if "/" in address:
                     _, connection = await loop.create_unix_connection(
-                        lambda: Connection(self, address), address
+                        lambda: Connection(address, self.forget), address
                     )
                 else:
                     host, _, port = address.rpartition(":")
                     _, connection = await loop.create_connection(
-                        lambda: Connection(self, address), host.strip("[]"), int(port)
+                        lambda: Connection(address, self.forget), host.strip("[]"), int(port)
                     )
         except OSError as error:  # TimeoutError is one too
             raise Refused(str(error)) from error

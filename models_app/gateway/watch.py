@@ -1,4 +1,4 @@
-"""Ends a request whose client has left or whose time is up, in whatever phase it is."""
+"""Ends requests whose client has left or whose time is up, in whatever phase they are."""
 
 from __future__ import annotations
 
@@ -9,81 +9,99 @@ from models_app.gateway.admission import ClientLeft, Limits
 from models_app.gateway.errors import UpstreamTimeout
 from models_app.gateway.types import Receive
 
-# Most answers of a fast runner are over by then, and cost no task of their own.
-_LOOK_AFTER_SECONDS = 0.02
-# How late a deadline may be seen.
-_TICK_SECONDS = 1.0
+# How late a deadline, and a client that has left, may be seen. Most answers of a fast runner are over by then and cost
+# neither a timer nor a task of their own.
+_TICK_SECONDS = 0.05
 
 
 class Watch:
-    """One timer a request and, once it lasts, one task that waits for the client to leave.
+    """One request under watch. `verdict` says why its task was cancelled; None when somebody else did it."""
 
-    Either cancels the request's own task; `verdict` then says why. It is None when somebody else cancelled.
-    """
+    __slots__ = ("_listener", "_owner", "_receive", "begun", "silent_since", "stirred", "verdict")
 
-    __slots__ = (
-        "_deadline",
-        "_limits",
-        "_listener",
-        "_loop",
-        "_owner",
-        "_receive",
-        "_timer",
-        "_waiting_for",
-        "_worst",
-        "verdict",
-    )
-
-    def __init__(self, receive: Receive, limits: Limits) -> None:
-        owner = asyncio.current_task()
-        assert owner is not None
+    def __init__(self, receive: Receive, owner: asyncio.Task[object]) -> None:
         self.verdict: NoaError | ClientLeft | None = None
+        # Both are set by the first tick, so that a request that ends before it asks for no clock.
+        self.begun: float | None = None
+        self.silent_since = 0.0
+        # Whether the runner has sent anything since the last tick.
+        self.stirred = False
         self._owner = owner
         self._receive = receive
-        self._limits = limits
         self._listener: asyncio.Task[None] | None = None
-        self._loop = owner.get_loop()
-        now = self._loop.time()
-        self._worst = now + limits.total_seconds
-        self._deadline = now + limits.first_byte_seconds
-        self._waiting_for = "begin its answer"
-        self._timer = self._loop.call_later(_LOOK_AFTER_SECONDS, self._look)
 
-    def alive(self) -> None:
-        """The runner has sent something: from now on its pauses count."""
-        self._deadline = self._loop.time() + self._limits.idle_seconds
-        self._waiting_for = "go on with its answer"
+    def listen(self) -> None:
+        """Starts to wait for the client to leave."""
+        self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+    def end(self, verdict: NoaError | ClientLeft) -> None:
+        if self.verdict is None:
+            self.verdict = verdict
+            self._owner.cancel()
 
     def stop(self) -> None:
-        self._timer.cancel()
         if self._listener is not None:
             self._listener.cancel()
-
-    def _look(self) -> None:
-        if self._listener is None:
-            self._listener = self._loop.create_task(self._listen())
-        now = self._loop.time()
-        due = min(self._deadline, self._worst)
-        if now >= due:
-            self._end(self._timeout())
-            return
-        self._timer = self._loop.call_later(min(due - now, _TICK_SECONDS), self._look)
-
-    def _timeout(self) -> UpstreamTimeout:
-        if self._worst <= self._deadline:
-            return UpstreamTimeout(
-                f"The answer took longer than {self._limits.total_seconds:g} seconds and was ended. Ask for less at once."
-            )
-        return UpstreamTimeout(
-            f"The model did not {self._waiting_for} in time. It may be overloaded: try again, or ask for less at once."
-        )
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._end(ClientLeft())
+        self.end(ClientLeft())
 
-    def _end(self, verdict: NoaError | ClientLeft) -> None:
-        if self.verdict is None:
-            self.verdict = verdict
-            self._owner.cancel()
+
+class Watches:
+    """All requests of a process, looked at by one timer that runs while there are any."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._watches: set[Watch] = set()
+        self._is_ticking = False
+
+    def start(self, receive: Receive, owner: asyncio.Task[object]) -> Watch:
+        """Call it once the request's body was read: from then on `receive` tells only that the client left."""
+        watch = Watch(receive, owner)
+        self._watches.add(watch)
+        if not self._is_ticking:
+            self._is_ticking = True
+            owner.get_loop().call_later(_TICK_SECONDS, self._tick)
+        return watch
+
+    def stop(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+        watch.stop()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for watch in self._watches:
+            self._look(watch, now)
+        self._is_ticking = bool(self._watches)
+        if self._is_ticking:
+            loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _look(self, watch: Watch, now: float) -> None:
+        if watch.begun is None:
+            watch.begun = watch.silent_since = now
+            watch.listen()
+        limits = self._limits
+        if watch.stirred:
+            watch.stirred = False
+            watch.silent_since = now
+        is_first = watch.silent_since == watch.begun
+        patience = limits.first_byte_seconds if is_first else limits.idle_seconds
+        if now - watch.begun > limits.total_seconds:
+            watch.end(_took_too_long(limits.total_seconds))
+        elif now - watch.silent_since > patience:
+            watch.end(_fell_silent("begin its answer" if is_first else "go on with its answer"))
+
+
+def _took_too_long(seconds: float) -> UpstreamTimeout:
+    return UpstreamTimeout(
+        f"The answer took longer than {seconds:g} seconds and was ended. Ask for less at once."
+    )
+
+
+def _fell_silent(what: str) -> UpstreamTimeout:
+    return UpstreamTimeout(
+        f"The model did not {what} in time. It may be overloaded: try again, or ask for less at once."
+    )

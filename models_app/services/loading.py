@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -49,6 +50,12 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     model = registry.get(key=key)
     parsed = LoadOptions.parse(options or model.load_options)
     instance = instances.serving(model=model)
+    if instance is not None and options and instance.options != parsed.as_dict():
+        raise Conflict(
+            f"'{model.key}' is loaded with other options: {instance.options or 'none'}. "
+            "Unload it first, then load it with these.",
+            code="loaded_with_other_options",
+        )
     if instance is None:
         with run.step("check"):
             check_loadable(model=model)
@@ -160,14 +167,34 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     )
     instance.save(update_fields=["pid", "pid_started_at", "socket"])
 
+    warming = threading.Event()
+
     def on_stage(stage: str, fraction: float) -> None:
+        if stage == "warm_up" and not warming.is_set():
+            warming.set()
+            _say(run, instance, EventName.MODEL_WARMING_UP, "is answering its first token.")
         low, high = _STAGE_PROGRESS.get(stage, (0.0, 0.0))
         run.progress(low + (high - low) * fraction)
 
     def stop() -> str | None:
         return "The server is stopping." if owner.closing else None
 
-    return runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
+    ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
+    if warming.is_set():
+        _say(run, instance, EventName.MODEL_WARMED_UP, "answered its first token.")
+    return ready
+
+
+def _say(run: Run, instance: Instance, name: EventName, what: str) -> None:
+    key = instance.model.key
+    events.publish(
+        name=name,
+        subject=key,
+        message=f"{key} {what}",
+        actor=run.actor,
+        job_id=run.job.pk,
+        data={"instance": str(instance.pk)},
+    )
 
 
 def _publish(

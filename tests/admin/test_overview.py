@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from models_app.models import Job, RegisteredModel, Route
+from models_app.models import Event, Job, RegisteredModel, Route
 from tests.admin.conftest import make_job
 
 
@@ -66,4 +68,8 @@ def test_running_jobs_are_followed_and_ended_ones_are_not(console: Client) -> No
 
 
 def test_what_happened_is_told_in_sentences(console: Client, furnished: RegisteredModel) -> None:
-    assert "It was loaded." in index(console)
+    page = index(console)
+    assert "It was loaded." in page
+    assert "just now" in page
+    Event.objects.update(created_at=timezone.now() - timedelta(hours=2, minutes=5))
+    assert "2\xa0hours ago" in index(console)

@@ -147,6 +147,7 @@ def test_a_job_page_follows_a_job_and_stops_when_it_ended(console: Client, make_
     Job.objects.filter(pk=job.pk).update(
         state="failed", error_code="load_failed", error_message="No memory was left."
     )
+    assert console.get(progress)["HX-Refresh"] == "true"
     for where in (address, progress):
         page = console.get(where).content.decode()
         assert "hx-get" not in page.partition('id="noa-job"')[2].partition("</section>")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from models_app.cli import main
 from tests.cli import fake_noa
 from tests.cli.conftest import COMMAND, environment
 from tests.cli.fake_noa import FakeNoa
+from tests.markdown import ROOT
 
 
 def test_it_loads_neither_django_nor_what_is_slow() -> None:
@@ -31,6 +33,11 @@ def test_it_loads_neither_django_nor_what_is_slow() -> None:
     )
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint({"django", "celery", "rest_framework", "pydantic", "rich", "httpx2"})
+
+
+def test_the_noa_script_leads_here() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"noa": f"{main.__name__}:{main.main.__name__}"}
 
 
 def test_serve_becomes_the_server_of_this_installation() -> None:

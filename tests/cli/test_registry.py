@@ -53,11 +53,14 @@ def test_an_empty_list_is_an_empty_output_with_a_hint_beside_it(noa: Noa) -> Non
 
 
 def test_show_takes_a_model_id_that_only_one_provider_has(fake: FakeNoa, noa: Noa) -> None:
-    fake.models = [model(EMBER, status="failed", failure={"stage": "load", "reason": "Bad file.", "at": None})]  # fmt: skip
+    failure = {"stage": "load", "reason": "Bad file.", "at": None}
+    options = {"n_ctx": 512, "slots": 4}
+    fake.models = [model(EMBER, status="failed", load_options=options, failure=failure)]
     fields = dict(noa("show", "noa-demo-ember").rows)
     assert fields["key"] == EMBER
     assert fields["failure"] == "Bad file. (stage 'load')"
     assert fields["size"] == "5 MiB"
+    assert fields["load_options"] == "n_ctx=512, slots=4"
 
 
 def test_a_model_id_of_two_providers_is_refused_with_both_keys(fake: FakeNoa, noa: Noa) -> None:
@@ -92,8 +95,8 @@ def test_ps_shows_measured_memory_and_which_model_is_current(fake: FakeNoa, noa:
         ],
     }  # fmt: skip
     assert noa("ps").rows == [
-        [TIDE, "ready", "yes", "2", "16", "1024", "120 MiB", "0.8 s", "4242", "local"],
-        [EMBER, "starting", "no", "-", "16", "1024", "-", "-", "-", "local"],
+        [TIDE, "ready", "yes", "2", "16", "1024", "120 MiB", "4242"],
+        [EMBER, "starting", "no", "-", "16", "1024", "-", "-"],
     ]
     assert json.loads(noa("ps", "--json").out) == fake.loaded
 

@@ -20,14 +20,14 @@ from tests.cli.fake_noa import FakeNoa, chunk, job, model, step
 class Terminal:
     """A `noa` process on a pseudo-terminal of its own."""
 
-    def __init__(self, fake: FakeNoa, *arguments: str) -> None:
+    def __init__(self, fake: FakeNoa, *arguments: str, columns: int = 160) -> None:
         self._end, theirs = pty.openpty()
         self.process = subprocess.Popen(
             [*COMMAND, *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=environment(fake.url) | {"TERM": "xterm", "COLUMNS": "160"},
+            env=environment(fake.url) | {"TERM": "xterm", "COLUMNS": str(columns)},
             start_new_session=True,
         )
         os.close(theirs)
@@ -65,8 +65,8 @@ class Terminal:
 
 
 @contextmanager
-def at_terminal(fake: FakeNoa, *arguments: str) -> Iterator[Terminal]:
-    terminal = Terminal(fake, *arguments)
+def at_terminal(fake: FakeNoa, *arguments: str, columns: int = 160) -> Iterator[Terminal]:
+    terminal = Terminal(fake, *arguments, columns=columns)
     watchdog = threading.Timer(60, terminal.process.kill)
     watchdog.start()
     try:
@@ -106,12 +106,22 @@ def test_a_conversation_remembers_what_was_said_and_ends_with_ctrl_d(fake: FakeN
     with at_terminal(fake, "chat") as terminal:
         terminal.read_until("> ")
         terminal.type("One?\n")
-        terminal.read_until("there.\r\n> ")
+        terminal.read_until(r"there\.\r\n.*> ")
         terminal.type("Two?\n")
-        terminal.read_until("there.\r\n> ")
+        terminal.read_until(r"there\.\r\n.*> ")
         terminal.type("\x04")
         assert terminal.rest() == 0
     assert "\x1b[31m" not in terminal.text
     last = fake.bodies("/v1/chat/completions")[-1]["messages"]
     assert [message["role"] for message in last] == ["user", "assistant", "user"]
     assert last[1]["content"] == "Hello \x1b[31mthere."
+
+
+def test_a_narrow_terminal_keeps_one_row_a_line_and_the_key_whole(fake: FakeNoa) -> None:
+    key = "llama.cpp:a-model-with-a-name-of-some-length"
+    fake.models = [model(key), model("llama.cpp:b")]
+    with at_terminal(fake, "ls", columns=72) as terminal:
+        assert terminal.rest() == 0
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in terminal.text.splitlines()]
+    assert [line.split()[0] for line in lines] == ["KEY", key, "llama.cpp:b"]
+    assert max(len(line) for line in lines) <= 72

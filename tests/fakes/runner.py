@@ -29,7 +29,7 @@ BEHAVIOURS = {
 }
 
 
-class Handler(BaseHTTPRequestHandler):
+class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
@@ -91,7 +91,7 @@ def main() -> None:
     if options.behaviour == "has-a-child":
         child = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
         Path(options.spec["socket"] + ".child").write_text(str(child.pid))
-    server = Server(options.spec["socket"], Handler)
+    server = Server(options.spec["socket"], Answers)
     server.in_flight = 1 if options.behaviour == "keeps-working" else 0
     tell(
         event="ready",

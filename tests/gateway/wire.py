@@ -153,12 +153,12 @@ class Wire:
 
     def until(self, mark: bytes) -> bytes:
         """Everything up to `mark`."""
-        data = b""
-        while mark not in data:
+        data = bytearray()
+        while data.find(mark, -65536 - len(mark)) < 0:
             part = self._reader.read1(65536)
-            assert part, f"closed before {mark!r}: {data[-500:]!r}"
+            assert part, f"closed before {mark!r}: {bytes(data[-500:])!r}"
             data += part
-        return data
+        return bytes(data)
 
 
 @dataclass

@@ -42,6 +42,7 @@ class NoaServer:
     password: str = ""
     output: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] = field(init=False)
+    _reader: threading.Thread = field(init=False)
 
     @property
     def url(self) -> str:
@@ -59,7 +60,8 @@ class NoaServer:
             start_new_session=True,
         )
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(lines,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
+        self._reader.start()
         deadline = monotonic() + START_SECONDS
         while True:
             try:
@@ -93,12 +95,19 @@ class NoaServer:
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """As Ctrl-C does; returns the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS)
+        return self._wait()
 
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(STOP_SECONDS)
+        self._wait()
+
+    def _wait(self) -> int:
+        code = self.process.wait(STOP_SECONDS)
+        assert self.process.stdout is not None
+        self._reader.join(STOP_SECONDS)
+        self.process.stdout.close()
+        return code
 
     def api(
         self, method: str, path: str, body: Any = None, *, key: str | None = None

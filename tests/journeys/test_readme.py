@@ -26,7 +26,8 @@ def as_after_the_first_start(server: NoaServer) -> NoaServer:
     """`current` leads to Ember, and nothing else is loaded: where every page begins."""
     _, current = server.api("GET", "/api/v1/models/current")
     if current["model"] is None or current["model"]["key"] != EMBER:
-        assert server.api("POST", "/api/v1/models/switch?wait=60", {"key": EMBER})[0] == 200
+        status, job = server.api("POST", "/api/v1/models/switch?wait=60", {"key": EMBER})
+        assert status == 200, (job, server.text)
     _, loaded = server.api("GET", "/api/v1/models/loaded")
     if TIDE in [instance["key"] for instance in loaded["instances"]]:
         assert server.api("POST", "/api/v1/models/unload?wait=60", {"key": TIDE})[0] == 200

@@ -19,8 +19,13 @@ logger = logging.getLogger("noa.runner.llama")
 
 # Long enough for the reason of a failed load, which llama.cpp writes over several lines.
 _KEPT_LINES = 60
-# llama.cpp complains about what is everyday work here: cancelled steps and a cache that is full.
-_EXPECTED = ("ret = 2", "removing memory module entries", "failed to find a memory slot")
+# llama.cpp complains about what is everyday work here: cancelled steps, a full cache, embeddings pooled by the runner.
+_EXPECTED = (
+    "ret = 2",
+    "removing memory module entries",
+    "failed to find a memory slot",
+    "model default pooling_type is",
+)
 _LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
 _CONTINUATION = 5
 

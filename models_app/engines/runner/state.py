@@ -59,9 +59,10 @@ class State:
             )
         return ids
 
-    async def _tokenize(
-        self, text: str, add_special: bool, *, parse_special: bool
-    ) -> Sequence[int]:
+    async def _tokenize(self, text: str, param: str, add_special: bool) -> Sequence[int]:
+        # What is embedded is data: control tokens written out in it are only text.
+        parse_special = param != "input"
+
         def work() -> Sequence[int]:
             try:
                 return self.model.tokenize(

@@ -138,7 +138,7 @@ def test_sigterm_ends_an_idle_runner_and_removes_its_socket(
 
 def test_sigterm_lets_a_running_answer_finish(busy_model: Path, launch: Launch) -> None:
     runner = launch(busy_model).wait_ready()
-    with runner.start(CHAT, **(LONG | {"max_tokens": 400})) as client:
+    with runner.start(CHAT, **(LONG | {"max_tokens": 40})) as client:
         data = client.recv(4096)
         os.kill(runner.process.pid, signal.SIGTERM)
         while got := client.recv(65_536):

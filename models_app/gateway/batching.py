@@ -1,0 +1,51 @@
+"""A transport that sends at once what is written in one turn of the event loop.
+
+uvicorn writes an answer's head and its body one after the other; uvloop makes a system call, and the kernel a packet,
+of each. Together they are one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+# More than this is sent without waiting for the end of the turn, so that back-pressure is felt.
+_MAX_HELD = 64 * 1024
+
+
+class BatchingTransport(asyncio.Transport):
+    """Wraps the transport of an accepted connection. Only what uvicorn's protocol uses is passed on."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+        self._size = 0
+        self.abort: Callable[[], None] = transport.abort
+        self.is_closing: Callable[[], bool] = transport.is_closing
+        self.pause_reading: Callable[[], None] = transport.pause_reading
+        self.resume_reading: Callable[[], None] = transport.resume_reading
+
+    def write(self, data: Any) -> None:
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > _MAX_HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        held = self._held
+        if held:
+            self._transport.write(b"".join(held))
+            held.clear()
+            self._size = 0
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)

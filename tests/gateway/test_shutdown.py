@@ -1,0 +1,106 @@
+"""The end: what runs is finished, what comes is told to come back, every record is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models_app.gateway.front import BodyLimit
+from models_app.gateway.types import Message, Receive, Scope, Send
+from tests.fakes.upstream import FakeUpstream, event
+from tests.gateway.wire import DEADLINE, Served, request, serve, snapshot, wait_until
+
+STREAM = request({"model": "current", "stream": True}, x_request_id="streaming")
+
+
+def closing(served: Served, deadline: float) -> Callable[[], None]:
+    """Starts to close the gateway; the returned call waits for the end."""
+    future = asyncio.run_coroutine_threadsafe(served.gateway.close(deadline), served.loop)
+    wait_until(lambda: served.gateway._closing, "the gateway to begin closing")
+    return lambda: future.result(DEADLINE)
+
+
+def test_streams_are_finished_and_new_requests_refused(upstream: FakeUpstream) -> None:
+    upstream.script("paced")
+    with serve(upstream.path) as served, served.wire() as wire:
+        wire.send(STREAM).until(event("one"))
+        finished = closing(served, DEADLINE)
+        refused = served.post({"model": "current"})
+        assert (refused.status, refused.code) == (503, "server_stopping")
+        assert refused.headers["connection"] == "close"
+        assert int(refused.headers["retry-after"]) > 0
+        upstream.go.set()
+        wire.until(b"[DONE]")
+        finished()
+        assert [record.request_id for record in served.stored if record.status == 200] == [
+            "streaming"
+        ]
+
+
+def test_what_does_not_end_in_time_is_ended_with_an_error_event(upstream: FakeUpstream) -> None:
+    upstream.script("hang_in_stream")
+    with serve(upstream.path) as served, served.wire() as wire:
+        wire.send(STREAM).until(event("one"))
+        closing(served, 0.1)()
+        received = wire.until(b"0\r\n\r\n")
+        assert b'"code":"server_stopping"' in received
+        assert b"[DONE]" not in received
+        assert served.record_of("streaming").aborted
+        assert upstream.wait_for_exchange().left.wait(DEADLINE), "the runner was not told to stop"
+
+
+def test_the_whole_server_stops_while_a_stream_is_open(upstream: FakeUpstream) -> None:
+    upstream.script("hang_in_stream")
+    with serve(upstream.path, drain_seconds=0.1) as served, served.wire() as wire:
+        wire.send(STREAM).until(event("one"))
+        served.server.should_exit = True
+        assert b'"code":"server_stopping"' in wire.rest()
+
+
+async def echo_size(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reads the whole body and answers with its size, as Django would; answers nothing when the client left."""
+    size = 0
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message["body"])
+        if not message.get("more_body"):
+            break
+    body = str(size).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("size", [0, 999, 1000, 1001, 5_000_000])
+@pytest.mark.parametrize("announced", [True, False])
+def test_bodies_for_django_are_bounded(sockets: Path, size: int, announced: bool) -> None:
+    data = request(b"x" * size, "/api/v1/anything")
+    if not announced:
+        chunk = b"%x\r\n%b\r\n" % (size, b"x" * size) if size else b""
+        head = request(b"", "/api/v1/anything", content_length="", transfer_encoding="chunked")
+        data = head + chunk + b"0\r\n\r\n"
+    with serve(str(sockets / "none.sock"), app=BodyLimit(echo_size, 1000)) as served:
+        answer = served.ask(data)
+    if size <= 1000:
+        assert (answer.status, answer.body) == (200, str(size).encode())
+    else:
+        assert (answer.status, answer.code) == (413, "request_too_large")
+        assert answer.headers["connection"] == "close"
+
+
+def test_a_bug_in_the_gateway_is_answered_in_json(
+    gateway: Served, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.source.current = snapshot(upstream.path)
+    gateway.source.current.unique_ids["bug"] = []  # type: ignore[index,assignment]
+    answer = gateway.post({"model": "bug"}, x_request_id="bug")
+    assert (answer.status, answer.code) == (500, "internal_error")
+    assert b"Traceback" not in answer.body
+    assert gateway.record_of("bug").status == 500
+    assert "bug" in caplog.text
+    gateway.works()

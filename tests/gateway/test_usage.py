@@ -1,0 +1,79 @@
+"""Token counts read from answers in passing, and events kept whole."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from models_app.gateway import usage
+from models_app.gateway.relay import EventFence
+from tests.fakes.upstream import USAGE, event, stream_events, whole_answer
+
+OPENAI_STREAM = (
+    b'data: {"choices":[{"delta":{"content":"\\"usage\\": {\\"x\\": 1}"}}],"usage":null}\n\n'
+    b'data: {"choices":[],"usage":' + json.dumps(USAGE).encode() + b"}\n\ndata: [DONE]\n\n"
+)
+
+
+def counted(parts: list[bytes]) -> object:
+    tail = usage.UsageTail()
+    for part in parts:
+        tail.feed(part)
+    return tail.counts()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"".join(stream_events()), OPENAI_STREAM, whole_answer("/v1/chat/completions")],
+    ids=["runner", "openai", "whole"],
+)  # fmt: skip
+def test_every_split_gives_the_same_usage(answer: bytes) -> None:
+    for point in range(len(answer) + 1):
+        assert counted([answer[:point], answer[point:]]) == USAGE
+    for size in (1, 2, 3, 7):
+        assert counted([answer[at : at + size] for at in range(0, len(answer), size)]) == USAGE
+
+
+def test_a_long_answer_is_not_kept_whole() -> None:
+    tail = usage.UsageTail()
+    for _ in range(1000):
+        tail.feed(event("x" * 5000))
+    tail.feed(b"".join(stream_events()))
+    assert tail.counts() == USAGE
+    assert tail._size < 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"{}", b'{"usage": null}', b'{"usage": 7}', b'{"usage": {"a": }}', b'"usage"', b'"usage": {', b'"usage": {{{}'],
+)  # fmt: skip
+def test_an_answer_without_usage_has_none(answer: bytes) -> None:
+    assert usage.of_whole(answer) == {}
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 1.5, "7", 10**18, [], {}])
+def test_a_count_that_makes_no_sense_is_unknown(value: object) -> None:
+    assert usage.tokens({"prompt_tokens": value}, "prompt_tokens") is None
+    assert usage.cached_tokens({"prompt_tokens_details": {"cached_tokens": value}}) is None
+
+
+def test_the_fence_lets_whole_events_through_at_every_split() -> None:
+    answer = b"".join(stream_events())
+    for point in range(len(answer) + 1):
+        fence = EventFence()
+        first = fence.feed(answer[:point])
+        assert not first or first.endswith(b"\n\n")
+        assert first + fence.feed(answer[point:]) + fence.rest() == answer
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_the_fence_holds_back_only_the_event_that_is_not_whole(end: bytes) -> None:
+    fence = EventFence()
+    assert fence.feed(b"data: 1" + end + b"data: 2") == b"data: 1" + end
+    assert fence.feed(end) == b"data: 2" + end
+
+
+def test_the_fence_does_not_hold_an_endless_event() -> None:
+    fence = EventFence()
+    passed = sum(len(fence.feed(b"x" * 300_000)) for _ in range(10))
+    assert passed > 1_000_000
