@@ -7,4 +7,4 @@ from django.apps import AppConfig
 
 class ModelsAppConfig(AppConfig):
     name = "models_app"
-    verbose_name = "Models"
+    verbose_name = "NOA"

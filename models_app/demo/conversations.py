@@ -1,4 +1,7 @@
-"""Turns the written texts into endless training conversations: paraphrases, typing mistakes, unknown questions."""
+"""Turns the written texts into endless training conversations.
+
+People paraphrase, mistype, and ask what nobody foresaw; all three are drawn here.
+"""
 
 from __future__ import annotations
 
@@ -18,51 +21,83 @@ _SYSTEM_PROMPTS = (
     "Be polite and short.",
 )
 _THINGS = (
-    "computers", "the war", "a violin", "quantum physics", "python", "bread", "mathematics", "Napoleon",
-    "football", "a volcano", "the economy", "gravity", "love", "a castle", "the internet", "medicine",
-    "a bicycle", "chess", "photosynthesis", "dinosaurs", "a lawyer", "the moon landing", "coffee", "taxes",
-    "a neural network", "philosophy", "electricity", "the ocean", "a dragon", "history", "salt", "music",
-    "a rocket", "cheese", "the president", "a poem by Goethe", "Shakespeare", "an invoice", "docker",
-    "a database", "kubernetes", "a black hole", "the brain", "biology", "my car", "my homework", "a horse",
+    "computers", "the war", "a violin", "quantum physics", "python", "bread", "mathematics",
+    "Napoleon",
+    "football", "a volcano", "the economy", "gravity", "love", "a castle", "the internet",
+    "medicine",
+    "a bicycle", "chess", "photosynthesis", "dinosaurs", "a lawyer", "the moon landing", "coffee",
+    "taxes",
+    "a neural network", "philosophy", "electricity", "the ocean", "a dragon", "history", "salt",
+    "music",
+    "a rocket", "cheese", "the president", "a poem by Goethe", "Shakespeare", "an invoice",
+    "docker",
+    "a database", "kubernetes", "a black hole", "the brain", "biology", "my car", "my homework",
+    "a horse",
 )  # fmt: skip
 _UNKNOWN = (
-    "what is {t}", "who is {t}", "explain {t}", "tell me about {t}", "how does {t} work", "why is {t} important",
-    "who invented {t}", "who discovered {t}", "when was {t} invented", "where is {t}", "where can i buy {t}",
-    "what do you think about {t}", "write an essay about {t}", "write a letter about {t}", "summarize {t}",
-    "translate {t} to German", "translate {t} into French", "how do i cook {t}", "how do i learn {t}",
-    "give me a recipe for {t}", "is {t} better than {u}", "compare {t} and {u}", "what is the difference between {t} and {u}",
-    "how many {t} are there", "how much does {t} cost", "do you like {t}", "can you explain {t} to me",
-    "i need to know about {t}", "i have a question about {t}", "what does {t} mean", "define {t}", "describe {t}",
-    "should i buy {t}", "i like {t}", "{t}", "{t} and {u}", "my {t} is broken", "how do i fix {t}", "who won {t}",
-    "how tall is {t}", "how old is {t}", "what happened to {t}", "plan a trip to {t}", "name five kinds of {t}",
-    "i think {t} is {u}", "we went to {t} with {u} yesterday", "list the best {t}", "what is the capital of {t}",
-    "what colour is {t}", "what is the opposite of {t}", "how big is {t}", "which is better, {t} or {u}",
+    "what is {t}", "who is {t}", "explain {t}", "tell me about {t}", "how does {t} work",
+    "why is {t} important",
+    "who invented {t}", "who discovered {t}", "when was {t} invented", "where is {t}",
+    "where can i buy {t}",
+    "what do you think about {t}", "write an essay about {t}", "write a letter about {t}",
+    "summarize {t}",
+    "translate {t} to German", "translate {t} into French", "how do i cook {t}",
+    "how do i learn {t}",
+    "give me a recipe for {t}", "is {t} better than {u}", "compare {t} and {u}",
+    "what is the difference between {t} and {u}",
+    "how many {t} are there", "how much does {t} cost", "do you like {t}",
+    "can you explain {t} to me",
+    "i need to know about {t}", "i have a question about {t}", "what does {t} mean", "define {t}",
+    "describe {t}",
+    "should i buy {t}", "i like {t}", "{t}", "{t} and {u}", "my {t} is broken", "how do i fix {t}",
+    "who won {t}",
+    "how tall is {t}", "how old is {t}", "what happened to {t}", "plan a trip to {t}",
+    "name five kinds of {t}",
+    "i think {t} is {u}", "we went to {t} with {u} yesterday", "list the best {t}",
+    "what is the capital of {t}",
+    "what colour is {t}", "what is the opposite of {t}", "how big is {t}",
+    "which is better, {t} or {u}",
     "what is the population of {t}", "solve {t}", "is it true that {t} can {u}", "did {t} ever {u}",
 )  # fmt: skip
 _COMMON_WORDS = (
-    "about above after air all also always among animal any apple ask baby back bag ball bank beach because bed best "
-    "better bird boat book bottle box boy bread bridge bring brother build bus business busy buy call camera car card "
-    "chair cheap child church city clean clock cloud coat cook could country course cup dance data daughter deep doctor "
-    "door dream dress drive earth easy eat egg engine every exam eye face factory family farm father field film find fish "
-    "flight floor flower food foot forest friend fruit game garden gift girl glass gold grow guitar hair hand hat health "
-    "heart hill history hospital hotel house ice idea island job key king kitchen lake language large law leave letter "
-    "library list long lunch machine market math meal mean meeting method milk minute money month mother mountain mouse "
-    "movie much must need never newspaper nice north number office often oil old orange order other paper parent park "
-    "party people phone photo piano picture plan plane plant play police possible price problem quick rain read recommend "
-    "restaurant rice ring river road rock room run school science sea season sell send ship shirt shoe shop short should "
-    "sister skin sleep small snow soap some son soup south space sport spring stand star station stone street student "
-    "study sugar summer table teacher team than the their them then there these they thing think ticket tool town train "
-    "travel tree under understand use vacation very village visit voice wait walk wall want watch water wear wife window "
+    "about above after air all also always among animal any apple ask baby back bag ball bank "
+    "beach because bed best "
+    "better bird boat book bottle box boy bread bridge bring brother build bus business busy buy "
+    "call camera car card "
+    "chair cheap child church city clean clock cloud coat cook could country course cup dance "
+    "data daughter deep doctor "
+    "door dream dress drive earth easy eat egg engine every exam eye face factory family farm "
+    "father field film find fish "
+    "flight floor flower food foot forest friend fruit game garden gift girl glass gold grow "
+    "guitar hair hand hat health "
+    "heart hill history hospital hotel house ice idea island job key king kitchen lake language "
+    "large law leave letter "
+    "library list long lunch machine market math meal mean meeting method milk minute money month "
+    "mother mountain mouse "
+    "movie much must need never newspaper nice north number office often oil old orange order "
+    "other paper parent park "
+    "party people phone photo piano picture plan plane plant play police possible price problem "
+    "quick rain read recommend "
+    "restaurant rice ring river road rock room run school science sea season sell send ship shirt "
+    "shoe shop short should "
+    "sister skin sleep small snow soap some son soup south space sport spring stand star station "
+    "stone street student "
+    "study sugar summer table teacher team than the their them then there these they thing think "
+    "ticket tool town train "
+    "travel tree under understand use vacation very village visit voice wait walk wall want watch "
+    "water wear wife window "
     "winter with without woman wood word work world would write year young your"
 ).split()
 _OTHER_TONGUES = (
     "wie geht es dir", "wer bist du", "was ist das", "bonjour", "comment ca va", "hola, que tal",
     "guten Tag", "quien eres", "parlez-vous francais", "kannst du mir helfen", "ciao, come stai",
-    "привет", "你好", "こんにちは", "qué es esto", "schöne Grüße", "¿dónde está?", "🙂", "👍👍", "où es-tu",
+    "привет", "你好", "こんにちは", "qué es esto", "schöne Grüße", "¿dónde está?", "\U0001f642", "\U0001f44d\U0001f44d", "où es-tu",
 )  # fmt: skip
 _SYLLABLES = (
-    "ba", "ko", "ri", "ten", "mu", "sal", "vor", "ni", "ple", "dra", "gu", "shi", "lon", "fe", "zar",
-    "wick", "qua", "ton", "ent", "ium", "ology", "er", "ist", "ham", "cro", "jo", "xen", "ph", "yl", "st",
+    "ba", "ko", "ri", "ten", "mu", "sal", "vor", "ni", "ple", "dra", "gu", "shi", "lon", "fe",
+    "zar",
+    "wick", "qua", "ton", "ent", "ium", "ology", "er", "ist", "ham", "cro", "jo", "xen", "ph", "yl",
+    "st",
 )  # fmt: skip
 _LEAD_INS = (
     "please ",
@@ -76,14 +111,19 @@ _LEAD_INS = (
     "{name}, ",
 )
 _NAMES = (
-    "Anna", "Ben", "Clara", "David", "Eva", "Frank", "Grace", "Henry", "Ida", "Jack", "Kim", "Leo", "Maria",
-    "Noah", "Olga", "Paul", "Rosa", "Sam", "Tom", "Uma", "Vera", "Will", "Yara", "Zoe", "Alice", "Bob",
+    "Anna", "Ben", "Clara", "David", "Eva", "Frank", "Grace", "Henry", "Ida", "Jack", "Kim", "Leo",
+    "Maria",
+    "Noah", "Olga", "Paul", "Rosa", "Sam", "Tom", "Uma", "Vera", "Will", "Yara", "Zoe", "Alice",
+    "Bob",
 )  # fmt: skip
 # What a question that nobody foresaw may begin with; known questions begin so too.
 _OPENINGS = (
-    "", "what is ", "what are ", "what do ", "who is ", "who are ", "how do i ", "how can you ", "how many ", "why ",
-    "when did ", "where is ", "can you ", "could you ", "i am ", "my ", "tell me ", "tell me about ", "write ", "are you ",
-    "do you ", "is the ", "the ", "give me ", "which ", "explain ", "name ", "say ", "what's ", "please ", "we ", "i want ",
+    "", "what is ", "what are ", "what do ", "who is ", "who are ", "how do i ", "how can you ",
+    "how many ", "why ",
+    "when did ", "where is ", "can you ", "could you ", "i am ", "my ", "tell me ",
+    "tell me about ", "write ", "are you ",
+    "do you ", "is the ", "the ", "give me ", "which ", "explain ", "name ", "say ", "what's ",
+    "please ", "we ", "i want ",
 )  # fmt: skip
 # How often each kind of turn is drawn.
 _WEIGHTS = {"topic": 42, "fact": 26, "unknown": 22, "name": 2, "json": 4}

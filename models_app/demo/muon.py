@@ -1,4 +1,4 @@
-"""The Muon optimizer for matrices: they learn in fewer steps than with Adam, and steps are what training costs here."""
+"""The Muon optimizer: matrices learn in fewer steps than with Adam, and steps are what costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _ROUNDS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal. PyTorch's own computes in bfloat16, which is slow on most processors."""
+    """Momentum whose update is made orthogonal.
+
+    PyTorch has a Muon too, but it computes in bfloat16, which is slow on most processors.
+    """
 
     def __init__(
         self,

@@ -40,9 +40,9 @@ def _ask(path: str, method: str, target: str, timeout: float) -> dict[str, Any]:
         connection.close()
 
 
-def health(path: str) -> dict[str, Any]:
-    """The runner's /health; raises RunnerDied when it does not answer."""
-    return _ask(path, "GET", "/health", HEALTH_TIMEOUT)
+def health(path: str, *, timeout: float = HEALTH_TIMEOUT) -> dict[str, Any]:
+    """The runner's /health; raises RunnerDied when it does not answer in `timeout` seconds."""
+    return _ask(path, "GET", "/health", timeout)
 
 
 def drain(path: str, *, wait: float) -> int:

@@ -79,7 +79,10 @@ class Header:
 # Tokens by which models of known families mark the part before the gap.
 _FILL_IN_MIDDLE_TOKENS = frozenset(
     token.encode()
-    for token in ("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<|fim▁begin|>", "<｜fim▁begin｜>", "▁<PRE>", "<PRE>", "<|code_prefix|>")
+    for token in (
+        "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<|fim▁begin|>", "<｜fim▁begin｜>",
+        "▁<PRE>", "<PRE>", "<|code_prefix|>",
+    )
 )  # fmt: skip
 
 

@@ -270,8 +270,11 @@ def loaded_instance(*, model: RegisteredModel) -> Instance:
     return instance
 
 
-def retire(*, run: Run, instance: Instance) -> None:
-    """Take an instance out of service: no new requests, let those in flight end, stop the runner."""
+def retire(*, run: Run, instance: Instance, because: str = "") -> None:
+    """Take an instance out of service: no new requests, let those in flight end, stop the runner.
+
+    `because` completes the sentence "… was unloaded" of the event.
+    """
     key = instance.model.key
     if not instances.move(instance=instance, to=InstanceState.DRAINING):
         return  # it stopped or failed by itself meanwhile
@@ -284,7 +287,8 @@ def retire(*, run: Run, instance: Instance) -> None:
             events.publish(
                 name=EventName.MODEL_UNLOADED,
                 subject=key,
-                message=f"{key} was unloaded" + (f"; {cut} requests were cut." if cut else "."),
+                message=f"{key} was unloaded{because}"
+                + (f"; {cut} requests were cut." if cut else "."),
                 actor=run.actor,
                 job_id=run.job.pk,
                 data={"instance": str(instance.pk), "cut_requests": cut},

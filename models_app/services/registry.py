@@ -20,7 +20,7 @@ def get(*, key: str) -> RegisteredModel:
     )
     if model is None:
         raise ModelNotFound(
-            f"No model '{canonical}' is registered. GET /api/v1/models lists what is.",
+            f"No model '{canonical}' is registered. Discover models, or look up its key in the list of models.",
             param="key",
         )
     return model

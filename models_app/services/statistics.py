@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from models_app.domain.errors import RunnerDied
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState
 from models_app.engines import control
 from models_app.models import Instance
+
+_ASK_AT_ONCE = 16
+# Shorter than what a page may take: a healthy runner answers in milliseconds.
+_HEALTH_SECONDS = 1.0
 
 
 def loaded() -> list[Instance]:
@@ -16,8 +22,10 @@ def loaded() -> list[Instance]:
     found = list(
         Instance.objects.filter(state__in=LIVE_INSTANCE_STATES).select_related("model", "version")
     )
-    for instance in found:
-        _measure(instance)
+    if found:
+        # At once: a runner that hangs must not make the others wait for its time-out.
+        with ThreadPoolExecutor(min(len(found), _ASK_AT_ONCE)) as pool:
+            list(pool.map(_measure, found))
     return found
 
 
@@ -25,7 +33,7 @@ def _measure(instance: Instance) -> None:
     in_flight: int | None = None
     if instance.state in (InstanceState.READY, InstanceState.DRAINING) and instance.socket:
         try:
-            health = control.health(instance.socket)
+            health = control.health(instance.socket, timeout=_HEALTH_SECONDS)
             in_flight = health["in_flight"]
             instance.memory_bytes = health["memory"]["rss_bytes"]
         except RunnerDied:

@@ -33,7 +33,7 @@ def switch(
         raise
     run.result |= {"route": route.name, "previous": previous or None, "current": model.key}
     if previous and previous != model.key and not keep_previous:
-        _retire_previous(run, previous)
+        _retire_previous(run, previous, f" after '{route.name}' had moved to {model.key}")
 
 
 def check_possible(*, model: RegisteredModel, route: Route) -> None:
@@ -61,7 +61,7 @@ def _say_failed(run: Run, model: RegisteredModel, route: Route, error: NoaError)
     error.message = f"{error.message} '{route.name}' still leads to {keeps}."
 
 
-def _retire_previous(run: Run, key: str) -> None:
+def _retire_previous(run: Run, key: str, because: str) -> None:
     """Drain what the route led to, unless another route still needs it."""
     previous = RegisteredModel.objects.filter(key=key).first()
     if previous is None or Route.objects.filter(target=previous).exists():
@@ -71,4 +71,4 @@ def _retire_previous(run: Run, key: str) -> None:
         model=previous, state=InstanceState.READY, node=settings.NOA_NODE
     )
     for instance in old:
-        loading.retire(run=run, instance=instance)
+        loading.retire(run=run, instance=instance, because=because)

@@ -14,11 +14,15 @@ from models_app.models import ModelVersion, RegisteredModel
 from models_app.services import keys, registry
 
 
+# One for all: each new client makes the middleware anew, which looks through all static files.
+_CLIENT = Client()
+
+
 class Api:
     """Asks the management API as the holder of one key."""
 
     def __init__(self, key: str | None) -> None:
-        self._client = Client()
+        self._client = _CLIENT
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def get(self, path: str, **headers: str) -> Any:

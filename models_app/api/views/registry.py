@@ -19,17 +19,11 @@ from models_app.models import RegisteredModel
 from models_app.services import registry, routing, statistics
 
 
-def _models() -> QuerySet[RegisteredModel]:
-    return RegisteredModel.objects.select_related("provider", "version")
-
-
 class ModelList(ListAPIView[RegisteredModel]):
+    queryset = RegisteredModel.objects.select_related("provider", "version")
     serializer_class = ModelOutput
     pagination_class = ModelPages
     filterset_class = ModelFilters
-
-    def get_queryset(self) -> QuerySet[RegisteredModel]:
-        return _models()
 
     @extend_schema(
         operation_id="list_models",
@@ -43,7 +37,10 @@ class ModelList(ListAPIView[RegisteredModel]):
 
 class ProviderModelList(ModelList):
     def get_queryset(self) -> QuerySet[RegisteredModel]:
-        return _models().filter(provider=registry.provider(slug=self.kwargs["provider"]))
+        if getattr(self, "swagger_fake_view", False):
+            return super().get_queryset()  # drf-spectacular asks without a provider
+        provider = registry.provider(slug=self.kwargs["provider"])
+        return super().get_queryset().filter(provider=provider)
 
     @extend_schema(
         operation_id="list_models_of_provider",
