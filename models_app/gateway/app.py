@@ -82,12 +82,24 @@ class Gateway:
             client=client[0] if client else "",
         )
         call = Call(receive, send, record)
+        method, path = scope["method"], scope["path"]
+        found = self._endpoints.get(path) if method == "POST" else None
+        if found is None:
+            call.body_read = True
+            work = self._read(call, method, path, headers)
+        else:
+            record.endpoint = found[0].name
+            work = self._infer(call, *found, headers)
         task = _this_task()
         self._active.add(task)
+        started = time.perf_counter()
         try:
-            await self._answer(call, scope, headers)
+            await self._guard(call, work)
         finally:
             self._active.discard(task)
+            if record.endpoint:
+                record.duration_ms = (time.perf_counter() - started) * 1000
+                self._recorder.record(record)
             if self._closing and not self._active:
                 self._drained.set()
 
@@ -112,23 +124,6 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await self._drained.wait()
-
-    async def _answer(self, call: Call, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        method: str = scope["method"]
-        path: str = scope["path"]
-        found = self._endpoints.get(path)
-        if found is None or method != "POST":
-            call.body_read = True
-            await self._guard(call, self._read(call, method, path, headers))
-            return
-        record = call.record
-        record.endpoint = found[0].name
-        started = time.perf_counter()
-        try:
-            await self._guard(call, self._infer(call, *found, headers))
-        finally:
-            record.duration_ms = (time.perf_counter() - started) * 1000
-            self._recorder.record(record)
 
     async def _guard(self, call: Call, work: Coroutine[None, None, None]) -> None:
         """Whatever goes wrong in `work` becomes an answer, or at least a true record."""

@@ -8,7 +8,7 @@ import contextlib
 from models_app.domain.access import AccessRecord
 from models_app.domain.errors import NoaError
 from models_app.gateway import errors
-from models_app.gateway.types import Header, Receive, Send
+from models_app.gateway.types import Header, Message, Receive, Send
 
 CLOSE: Header = (b"connection", b"close")
 
@@ -35,14 +35,7 @@ class Call:
 
     async def start(self, status: int, headers: list[Header]) -> None:
         """Sends status and headers, with those that every answer of the gateway carries."""
-        record = self.record
-        record.status = status
-        headers.append((b"x-request-id", record.request_id.encode("ascii")))
-        headers.append((b"x-noa-attempts", b"%d" % record.attempts))
-        if record.model_key:
-            headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
-        self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send(self._head(status, headers))
 
     async def write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -54,14 +47,26 @@ class Call:
     async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
         """A whole answer. One that comes before the request's body was read closes the connection after it."""
         headers.append((b"content-length", b"%d" % len(body)))
-        if self.body_read:
+        if not self.body_read:
+            headers.append(CLOSE)
             await self.start(status, headers)
-        else:
-            await self.start(status, [*headers, CLOSE])
             await self.write(body)
             await self._linger()
-            body = b""
-        await self.finish(body)
+            await self.finish()
+            return
+        await self._send(self._head(status, headers))
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _head(self, status: int, headers: list[Header]) -> Message:
+        record = self.record
+        record.status = status
+        headers.append((b"x-request-id", record.request_id.encode("ascii")))
+        headers.append((b"x-noa-attempts", b"%d" % record.attempts))
+        if record.model_key:
+            headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
+        self.started = True
+        return {"type": "http.response.start", "status": status, "headers": headers}
 
     async def fail(self, error: NoaError) -> None:
         """Tells the client of an error in the way that is still open; if none is, the answer stays unfinished."""

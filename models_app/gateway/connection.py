@@ -87,11 +87,13 @@ class Connection(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """Everything of the body that has arrived, at least one byte; empty at its end."""
-        chunks = self._chunks
-        while not chunks:
-            if self.complete:
-                return b""
+        while not (self._chunks or self.complete):
             await self._progress()
+        return self.take()
+
+    def take(self) -> bytes:
+        """Everything of the body that has arrived, without waiting."""
+        chunks = self._chunks
         data = b"".join(chunks)
         chunks.clear()
         self._unread = 0

@@ -97,7 +97,10 @@ class Relay:
         self, call: Call, endpoint: Endpoint, asked: Asked, request: bytes
     ) -> Connection:
         """An answer that has begun. At most one second attempt, after a look at what is true now."""
-        target = await self._target(call, endpoint, asked.model)
+        try:
+            target = choose(self._snapshots.current, endpoint, asked.model, call.record)
+        except (ModelNotFound, ModelNotLoaded) as error:
+            target = await self._look_again(call, endpoint, asked.model, error)
         try:
             return await self._attempt(call, target, request)
         except (Refused, ClosedEarly, Draining) as error:
@@ -133,21 +136,16 @@ class Relay:
             retry_after=_SOON_RETRY_AFTER,
         )
 
-    async def _target(self, call: Call, endpoint: Endpoint, name: str) -> Target:
-        """Looks a second time, at the source, before it says no: a model may have been loaded a moment ago."""
-        try:
-            return choose(self._snapshots.current, endpoint, name, call.record)
-        except (ModelNotFound, ModelNotLoaded):
-            now = asyncio.get_running_loop().time()
-            if now < self._next_look:
-                raise
-            self._next_look = now + _MISS_SECONDS
-        return choose(
-            await self._snapshots.refresh(f"{name[:80]!r} is not served"),
-            endpoint,
-            name,
-            call.record,
-        )
+    async def _look_again(
+        self, call: Call, endpoint: Endpoint, name: str, error: NoaError
+    ) -> Target:
+        """Looks at the source before it says no: a model may have been loaded a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_look:
+            raise error
+        self._next_look = now + _MISS_SECONDS
+        snapshot = await self._snapshots.refresh(f"{name[:80]!r} is not served")
+        return choose(snapshot, endpoint, name, call.record)
 
 
 def error_code(body: bytes) -> str:
@@ -206,7 +204,7 @@ async def _pass_events(call: Call, connection: Connection, watch: Watch) -> None
 
 
 async def _pass_whole(call: Call, connection: Connection, watch: Watch) -> None:
-    body = await connection.read_whole(_HOLD_BYTES)
+    body = connection.take() if connection.complete else await connection.read_whole(_HOLD_BYTES)
     if not connection.complete:
         await _pass_long(call, connection, watch, body)
         return

@@ -21,6 +21,7 @@ class Upstream:
         self._limits = limits
         self._idle: dict[str, deque[Connection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def ask(self, address: str, request: bytes) -> Connection:
         """Sends a whole request and waits for status and headers. The caller must `release` what it gets.
@@ -28,21 +29,20 @@ class Upstream:
         A kept connection that the peer had closed in the meantime is replaced, unseen by the caller.
         Raises Refused, ClosedEarly, Broken or Malformed.
         """
-        kept = self._take(address)
-        if kept is not None:
+        idle = self._idle.get(address)
+        if idle:
             try:
-                return await self._exchange(kept, request)
+                return await _exchange(idle.pop(), request)
             except ClosedEarly:
                 pass
-        return await self._exchange(await self._connect(address), request)
+        return await _exchange(await self._connect(address), request)
 
     def release(self, connection: Connection) -> None:
         """Keeps the connection if its exchange is over and sound; closes it otherwise."""
-        if not connection.is_reusable():
-            connection.abort()
-            return
-        idle = self._idle.setdefault(connection.address, deque())
-        if len(idle) >= _MAX_IDLE:
+        idle = self._idle.get(connection.address)
+        if idle is None:
+            idle = self._idle[connection.address] = deque()
+        if self._is_closed or len(idle) >= _MAX_IDLE or not connection.is_reusable():
             connection.abort()
             return
         loop = asyncio.get_running_loop()
@@ -61,6 +61,7 @@ class Upstream:
 
     def close(self) -> None:
         """Closes what is idle. What is lent closes with its request."""
+        self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -68,19 +69,6 @@ class Upstream:
             for connection in idle:
                 connection.abort()
         self._idle.clear()
-
-    async def _exchange(self, connection: Connection, request: bytes) -> Connection:
-        connection.send(request)
-        try:
-            await connection.answered()
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
-
-    def _take(self, address: str) -> Connection | None:
-        idle = self._idle.get(address)
-        return idle.pop() if idle else None
 
     async def _connect(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()
@@ -107,3 +95,13 @@ class Upstream:
                 idle.popleft().abort()
         self._idle = {address: idle for address, idle in self._idle.items() if idle}
         self._sweep = loop.call_later(_IDLE_SECONDS / 2, self._drop_stale) if self._idle else None
+
+
+async def _exchange(connection: Connection, request: bytes) -> Connection:
+    connection.send(request)
+    try:
+        await connection.answered()
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
