@@ -46,9 +46,8 @@ class Transport(memory.Transport):
                 return
             except Empty:
                 remaining = None if deadline is None else deadline - monotonic()
-                with _arrived:
-                    if not _arrived.wait_for(lambda: _puts != seen, remaining):
-                        raise TimeoutError from None
+                if not _put_after(seen, remaining):
+                    raise TimeoutError from None
                 if _woken_for_stop:
                     raise TimeoutError from None
 
@@ -58,6 +57,12 @@ class Transport(memory.Transport):
         global _woken_for_stop
         _woken_for_stop = True
         wake()
+
+
+def _put_after(seen: int, timeout: float | None) -> bool:
+    """Wait until more than `seen` things were put; False when none came in `timeout` seconds."""
+    with _arrived:
+        return _arrived.wait_for(lambda: _puts != seen, timeout)
 
 
 def wake() -> None:

@@ -13,7 +13,6 @@ from models_app.domain.states import ModelStatus
 from models_app.models import ModelVersion, RegisteredModel
 from models_app.services import keys, registry
 
-
 # One for all: each new client makes the middleware anew, which looks through all static files.
 _CLIENT = Client()
 

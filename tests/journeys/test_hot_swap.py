@@ -31,10 +31,12 @@ class Traffic:
         self.answers: list[tuple[float, float, str, str, str | None]] = []
         self.failures: list[str] = []
 
-    def note(self, asked: float, texts: list[str], models: set[str], reason: str | None) -> None:
+    def note(
+        self, asked: float, texts: list[str], models: set[tuple[str, str]], reason: str | None
+    ) -> None:
         if len(models) != 1:
             self.failures.append(f"one answer from {models}")
-        self.answers.append((asked, monotonic(), "".join(texts), models.pop(), reason))
+        self.answers.append((asked, monotonic(), "".join(texts), models.pop()[0], reason))
 
     def sync_client(self, number: int) -> None:
         client = openai.OpenAI(**self.options)
@@ -47,18 +49,27 @@ class Traffic:
                 if number % 2:
                     self._stream(client, question, asked)
                 else:
-                    answer = client.chat.completions.create(model="current", messages=question)
+                    answer = client.chat.completions.create(
+                        model="current", temperature=0, messages=question
+                    )
                     choice = answer.choices[0]
-                    self.note(asked, [choice.message.content], {answer.model}, choice.finish_reason)
+                    self.note(
+                        asked,
+                        [choice.message.content],
+                        {(answer.model, answer.system_fingerprint)},
+                        choice.finish_reason,
+                    )
             except openai.OpenAIError as error:
                 self.failures.append(repr(error))
 
     def _stream(self, client: openai.OpenAI, question: list[dict[str, str]], asked: float) -> None:
-        texts, models, reason = [], set(), None
+        texts: list[str] = []
+        models: set[tuple[str, str]] = set()
+        reason = None
         for chunk in client.chat.completions.create(
-            model="current", messages=question, stream=True
+            model="current", temperature=0, messages=question, stream=True
         ):
-            models.add(chunk.model)
+            models.add((chunk.model, chunk.system_fingerprint))
             texts.append(chunk.choices[0].delta.content or "")
             reason = chunk.choices[0].finish_reason or reason
         self.note(asked, texts, models, reason)
@@ -71,9 +82,9 @@ class Traffic:
                 try:
                     texts, models, reason = [], set(), None
                     async for chunk in await client.chat.completions.create(
-                        model="current", messages=question, stream=True
+                        model="current", temperature=0, messages=question, stream=True
                     ):
-                        models.add(chunk.model)
+                        models.add((chunk.model, chunk.system_fingerprint))
                         texts.append(chunk.choices[0].delta.content or "")
                         reason = chunk.choices[0].finish_reason or reason
                     self.note(asked, texts, models, reason)
@@ -126,10 +137,11 @@ def test_twenty_swaps_under_eight_clients_fail_no_request(server: NoaServer) -> 
 
 
 def speaker(text: str) -> str:
-    """Which of the demo models wrote this, by its words alone; fails on a mixture."""
-    spoke = [key for key in KEYS if key.rpartition("-")[2] in text.lower()]
-    assert len(spoke) == 1, f"nobody or both spoke: {text!r}"
-    return spoke[0]
+    """Which of the demo models wrote this, by its words alone: each names itself first."""
+    places = {key: text.lower().find(key.rpartition("-")[2]) for key in KEYS}
+    named = [key for key in KEYS if places[key] >= 0]
+    assert named, f"nobody spoke: {text!r}"
+    return min(named, key=lambda key: places[key])
 
 
 def test_the_access_log_has_one_row_for_each_request(server: NoaServer) -> None:

@@ -45,6 +45,7 @@ def main() -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     spec, pipe = _arguments()
+    lifecycle.die_with_parent()
     lifecycle.hold_lifeline()
     lifecycle.offer_to_oom_killer()
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Mapping
@@ -16,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # The kernel should end a runner before the web process or the database; 1000 is the highest.
 _OOM_SCORE = 800
+# From linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 # Connections that may wait to be accepted: the gateway opens many at once after a switch.
 _BACKLOG = 512
 # Steps of load progress worth a line; llama.cpp reports every tensor.
@@ -63,6 +67,16 @@ class ReadyPipe:
         # Who started this runner may have given up on it; the lifeline deals with that.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that spawned it ends, even while it is stopped or hangs.
+
+    Best effort: only Linux has it, and the lifeline ends every runner that can still run a thread.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def hold_lifeline() -> None:
