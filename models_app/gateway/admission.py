@@ -77,7 +77,7 @@ class Hosts:
         return self._any or name in self._exact or name.endswith(self._suffixes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """What the gateway needs to know of a body; `raw` is what goes to the runner, unchanged."""
 

@@ -25,7 +25,7 @@ from models_app.gateway.errors import JSON, NotAllowed
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.relay import Relay, SnapshotSource
 from models_app.gateway.targets import Endpoint
-from models_app.gateway.types import Receive, Scope, Send
+from models_app.gateway.types import ANSWER_EXTENSION, Receive, Scope, Send
 from models_app.gateway.upstream import Upstream
 from models_app.gateway.watch import Watches
 
@@ -89,6 +89,7 @@ class Gateway:
             work = self._read(call, method, path, headers)
         else:
             record.endpoint = found[0].name
+            call.answer_whole = scope.get("extensions", {}).get(ANSWER_EXTENSION)
             work = self._infer(call, *found, headers)
         task = _this_task()
         self._active.add(task)

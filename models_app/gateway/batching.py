@@ -36,6 +36,11 @@ class BatchingTransport(asyncio.Transport):
         if self._size > _MAX_HELD:
             self.flush()
 
+    def write_through(self, data: bytes) -> None:
+        """Sends what is held and `data` now: nothing will follow it."""
+        self.flush()
+        self._transport.write(data)
+
     def flush(self) -> None:
         held = self._held
         if held:

@@ -8,7 +8,7 @@ import contextlib
 from models_app.domain.access import AccessRecord
 from models_app.domain.errors import NoaError
 from models_app.gateway import errors
-from models_app.gateway.types import Header, Message, Receive, Send
+from models_app.gateway.types import AnswerWhole, Header, Receive, Send
 
 CLOSE: Header = (b"connection", b"close")
 
@@ -21,7 +21,16 @@ _LINGER_BYTES = 64 * 1024 * 1024
 class Call:
     """What is known of the request (`record`) and how far its answer has come (`started`, `finished`)."""
 
-    __slots__ = ("_send", "body_read", "finished", "is_events", "receive", "record", "started")
+    __slots__ = (
+        "_send",
+        "answer_whole",
+        "body_read",
+        "finished",
+        "is_events",
+        "receive",
+        "record",
+        "started",
+    )
 
     def __init__(self, receive: Receive, send: Send, record: AccessRecord) -> None:
         self.receive = receive
@@ -31,11 +40,14 @@ class Call:
         # True while the body that is being sent is a stream of events, which can end with an error of its own.
         self.is_events = False
         self.body_read = False
+        # The server's extension, where it has one.
+        self.answer_whole: AnswerWhole | None = None
         self._send = send
 
     async def start(self, status: int, headers: list[Header]) -> None:
         """Sends status and headers, with those that every answer of the gateway carries."""
-        await self._send(self._head(status, headers))
+        self._begin(status, headers)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -53,12 +65,15 @@ class Call:
             await self.write(body)
             await self._linger()
             await self.finish()
-            return
-        await self._send(self._head(status, headers))
-        self.finished = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        elif self.answer_whole is not None:
+            self._begin(status, headers)
+            self.finished = True
+            self.answer_whole(status, headers, body)
+        else:
+            await self.start(status, headers)
+            await self.finish(body)
 
-    def _head(self, status: int, headers: list[Header]) -> Message:
+    def _begin(self, status: int, headers: list[Header]) -> None:
         record = self.record
         record.status = status
         headers.append((b"x-request-id", record.request_id.encode("ascii")))
@@ -66,7 +81,6 @@ class Call:
         if record.model_key:
             headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
         self.started = True
-        return {"type": "http.response.start", "status": status, "headers": headers}
 
     async def fail(self, error: NoaError) -> None:
         """Tells the client of an error in the way that is still open; if none is, the answer stays unfinished."""

@@ -11,10 +11,15 @@ from typing import Any, ClassVar, Literal
 
 import orjson
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout
 from models_app.gateway.batching import BatchingTransport
+from models_app.gateway.types import ANSWER_EXTENSION, Header
 
 # Queued requests of one connection. A client that pipelines more is not waiting for answers.
 _MAX_PIPELINED = 16
@@ -89,6 +94,7 @@ class FrontProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {ANSWER_EXTENSION: self._answer_whole}
         self._phase = "headers"
 
     def on_headers_complete(self) -> None:
@@ -139,6 +145,22 @@ class FrontProtocol(HttpToolsProtocol):
             return self._silent_bytes
         # The read may hold a body too: only now is it worth the counting.
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _answer_whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        """The extension `ANSWER_EXTENSION`. The caller vouches for its headers, which uvicorn would check again."""
+        cycle = self._running
+        if cycle is None or cycle.disconnected or cycle.response_started:
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        self._batching.write_through(b"".join(parts))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     # The deadline for receiving
 

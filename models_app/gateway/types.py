@@ -12,3 +12,8 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
+
+# An ASGI extension of NOA's HTTP server: a function that takes status, headers (with a content-length) and body, and
+# answers a POST in one call. It costs a third of ASGI's two messages, and nothing is lost where it is missing.
+ANSWER_EXTENSION = "noa.answer"
+AnswerWhole = Callable[[int, list[Header], bytes], None]

@@ -18,12 +18,15 @@ from django.utils.module_loading import import_string
 
 from models_app.domain.errors import Conflict
 from models_app.domain.routing import CURRENT_ROUTE
-from models_app.domain.states import JobKind, JobState
+from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState, ModelStatus
 from models_app.management import banner, first_start
 from models_app.models import Job, RegisteredModel
 from models_app.services import discovery, jobs, registry, requests, routing
 from models_app.tasks import queueing
 from models_app.tasks.worker import EmbeddedWorker, restore
+
+# A folder may hold a file that does not load; a server whose every file fails should say so soon.
+_FIRST_MODELS_TRIED = 5
 
 
 class Server:
@@ -130,27 +133,30 @@ def discover() -> None:
 
 
 def load_first_model() -> None:
-    """On the very first start, let `current` lead to a model, so that there is something to ask."""
+    """On the very first start, let `current` lead to a model that loads, so that there is something to ask."""
     if routing.get().target is not None or RegisteredModel.objects.filter(wanted=True).exists():
         return
-    model = (
-        RegisteredModel.objects.filter(provider=registry.local_provider()).order_by("key").first()
-    )
-    if model is not None:
+    models = RegisteredModel.objects.filter(provider=registry.local_provider()).order_by("key")
+    for model in models[:_FIRST_MODELS_TRIED]:
         job, created = requests.request_switch(
             key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve"
         )
         if created:
             queueing.enqueue(job)
+        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
+        if ended.state == JobState.SUCCEEDED:
+            return
 
 
 def wait_for_current() -> banner.State:
-    """How `current` is once the jobs of the start have ended."""
-    for job in Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)[
-        :20
-    ]:
-        job = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
-        if job.state == JobState.FAILED and job.error_message:
-            return banner.State(model=None, problem=job.error_message)
+    """How `current` is once the loads of the start have ended."""
+    asked = Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)
+    ended = [
+        jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
+        for job in asked.filter(state__in=ACTIVE_JOB_STATES)
+    ]
     target = routing.get().target
-    return banner.State(model=target.key if target else None, problem=None)
+    if target is not None and target.status == ModelStatus.LOADED:
+        return banner.State(model=target.key, problem=None)
+    failed = [job.error_message for job in ended or asked[:1] if job.error_message]
+    return banner.State(model=target.key if target else None, problem="; ".join(failed) or None)

@@ -85,7 +85,7 @@ class NoaServer:
     def _learn(self) -> None:
         if found := re.search(r"API key   (noa_\S+)", self.text):
             self.api_key = found[1]
-        if found := re.search(r"password (\S+)", self.text):
+        if found := re.search(r", password (\S+)", self.text):
             self.password = found[1]
 
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.journeys.rows import query
 from tests.journeys.server import ROOT, NoaServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(300)]
 
@@ -44,6 +48,7 @@ def make_bad_files(folder: Path) -> None:
     (folder / "outside.gguf").symlink_to("/etc/passwd")
     write_tiny_gguf(folder / "broken-template.gguf", chat_template="{% for m in %}")
     write_tiny_gguf(folder / "good.gguf")
+    write_tiny_gguf(folder / "other.gguf", seed=2)
     shutil.copy(DEMO, folder / "vanishing.gguf")
 
 
@@ -106,7 +111,7 @@ def test_a_file_that_vanished_after_it_was_found(bad_server: NoaServer) -> None:
 
 
 def test_twenty_clients_that_load_the_same_model_make_one_load(bad_server: NoaServer) -> None:
-    body = {"key": "llama.cpp:good"}
+    body = {"key": "llama.cpp:other"}
     with ThreadPoolExecutor(20) as pool:
         answers = list(
             pool.map(
@@ -117,7 +122,7 @@ def test_twenty_clients_that_load_the_same_model_make_one_load(bad_server: NoaSe
     assert len({job["result"]["instance"] for _, job in answers}) == 1
     loads = query(
         bad_server,
-        "SELECT count(*) FROM models_app_event WHERE name = 'model-loading' AND subject = 'llama.cpp:good'",
+        "SELECT count(*) FROM models_app_event WHERE name = 'model-loading' AND subject = 'llama.cpp:other'",
     )
     assert loads == [(1,)]
     status, _ = bad_server.api("POST", "/api/v1/models/unload?wait=60", body)
@@ -190,13 +195,12 @@ def test_no_key_and_a_wrong_key_are_refused(
 
 
 def raw(server: NoaServer, path: str, body: bytes) -> tuple[int, bytes]:
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     headers = {"Authorization": f"Bearer {server.api_key}", "Content-Type": "application/json"}
-    connection.request("POST", path, body, headers)
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+    with closing(connection):
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/v1/models/load", "/nowhere"])
@@ -226,10 +230,6 @@ Own = Callable[..., NoaServer]
 
 
 def test_a_runner_that_is_killed_fails_its_model_and_can_be_loaded_again(own_server: Own) -> None:
-    import signal
-
-    from tests.waiting import until
-
     server = own_server().start()
     (pid,) = server.runner_pids()
     os.kill(pid, signal.SIGKILL)

@@ -10,6 +10,7 @@ from time import monotonic
 import openai
 import pytest
 
+from tests.journeys.rows import count_access_rows
 from tests.journeys.server import NoaServer
 
 pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(300)]
@@ -145,8 +146,6 @@ def speaker(text: str) -> str:
 
 
 def test_the_access_log_has_one_row_for_each_request(server: NoaServer) -> None:
-    from tests.journeys.rows import count_access_rows
-
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.api_key, max_retries=0)
     before = count_access_rows(server)
     for _ in range(5):

@@ -43,10 +43,18 @@ class Request:
     """A request that has arrived whole, and the way to answer it: once, with `respond`, or with `start_stream`,
     `write` and `end`. Answers to a peer that left go nowhere."""
 
-    __slots__ = ("_connection", "body", "keep_alive", "method", "path", "query", "started")
+    __slots__ = (
+        "_connection", "body", "keep_alive", "method", "path", "query", "request_id", "started",
+    )  # fmt: skip
 
     def __init__(
-        self, connection: Connection, method: str, url: bytes, *, keep_alive: bool
+        self,
+        connection: Connection,
+        method: str,
+        url: bytes,
+        *,
+        keep_alive: bool,
+        request_id: str | None = None,
     ) -> None:
         parsed = httptools.parse_url(url)
         self._connection = connection
@@ -55,6 +63,8 @@ class Request:
         self.query = parse_qs((parsed.query or b"").decode("ascii", "replace"))
         self.body = bytearray()
         self.keep_alive = keep_alive
+        # The gateway's id of the request: errors carry it to the client.
+        self.request_id = request_id
         self.started = False
 
     def respond(
@@ -70,12 +80,12 @@ class Request:
     def fail(self, error: NoaError) -> None:
         """The error as JSON with its status; inside a stream as its last event, without `[DONE]`."""
         if self.started:
-            self.write(b"data: " + orjson.dumps(error.body()) + b"\n\n")
+            self.write(b"data: " + orjson.dumps(error.body(self.request_id)) + b"\n\n")
             self.end()
             return
         retry = error.retry_after
         headers = () if retry is None else ((b"retry-after", b"%d" % retry),)
-        self.respond(error.http_status, error.body(), headers)
+        self.respond(error.http_status, error.body(self.request_id), headers)
 
     def start_stream(self) -> None:
         headers = (
@@ -121,6 +131,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._url = b""
         self._header_bytes = 0
+        self._request_id: str | None = None
         self._too_large = False
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -171,6 +182,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url, self._header_bytes, self._too_large = b"", 0, False
+        self._request_id = None
         self._deadline = self._loop.call_later(_RECEIVE_SECONDS, self._receive_too_long)
 
     def on_url(self, url: bytes) -> None:
@@ -182,6 +194,8 @@ class Connection(asyncio.Protocol):
         lower = name.lower()
         if lower == b"content-length":
             self._too_large = int(value) > MAX_BODY
+        elif lower == b"x-request-id":
+            self._request_id = value.decode("latin-1")
         elif lower == b"expect" and value.lower() == b"100-continue" and not self._too_large:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -193,7 +207,9 @@ class Connection(asyncio.Protocol):
             raise InvalidRequest("This server does not change protocols.", code="bad_request")
         keep_alive = parser.should_keep_alive() and not self._too_large
         method = parser.get_method().decode("ascii")
-        self._receiving = Request(self, method, self._url, keep_alive=keep_alive)
+        self._receiving = Request(
+            self, method, self._url, keep_alive=keep_alive, request_id=self._request_id
+        )
 
     def on_body(self, body: bytes) -> None:
         assert self._receiving is not None
