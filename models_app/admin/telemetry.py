@@ -83,7 +83,7 @@ class AccessLogAdmin(MachineWrittenAdmin):
     )
     list_filter = (StartedFilter, OutcomeFilter, EndpointFilter, ServedModelFilter, "stream")
     # Exact, by columns with an index: a search for a part of a word reads the whole log.
-    search_fields = ("=request_id", "=model_key")
+    search_fields = ("=request_id", "=client_request_id", "=model_key")
     search_help_text = "A whole request id or model key"
     ordering = ("-id",)
     sortable_by = ()
@@ -92,7 +92,17 @@ class AccessLogAdmin(MachineWrittenAdmin):
     # Counts beside the filters would read the whole table once for each of them.
     show_facets = admin.ShowFacets.NEVER
     fieldsets = (
-        ("Request", {"fields": ("request_id", ("when", "endpoint"), ("client", "key"), "stream")}),
+        (
+            "Request",
+            {
+                "fields": (
+                    ("request_id", "client_request_id"),
+                    ("when", "endpoint"),
+                    ("client", "key"),
+                    "stream",
+                )
+            },
+        ),
         ("Model", {"fields": (("requested_model", "route"), ("model_key", "instance_id"))}),
         (
             "Answer",

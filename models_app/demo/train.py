@@ -27,7 +27,7 @@ from models_app.demo.tokenizer import Tokenizer
 
 VOCABULARY = 768
 # Ember learns everything; Tide starts from Ember, who understands the questions, and learns other answers.
-STEPS = {"ember": 1300, "tide": 700}
+STEPS = {"ember": 1300, "tide": 1000}
 TOKENS_PER_STEP = 2048
 # The lengths of rows in tokens, step by step: mostly first questions, but the last one is found behind many others too.
 ROW_LENGTHS = (64, 64, 64, 256, 64, 64, 64, 1024)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class AccessRecord:
     """What the gateway knows of one request. Durations are milliseconds; None means unknown, not 0."""
 
-    request_id: str
+    request_id: str  # unique, made here
     started_at: float  # Unix seconds
     endpoint: str
     key_id: str = ""
@@ -27,5 +27,11 @@ class AccessRecord:
     duration_ms: float = 0.0
     attempts: int = 0
     client: str = ""
+    client_request_id: str = ""  # what the client sent as X-Request-ID; it may send the same twice
     # True when the client left, or the upstream broke, before the answer was whole.
     aborted: bool = False
+
+    @property
+    def public_id(self) -> str:
+        """The id that the client hears: its own, where it sent one."""
+        return self.client_request_id or self.request_id

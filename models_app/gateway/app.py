@@ -76,10 +76,11 @@ class Gateway:
         request_id = admission.valid_request_id(headers.get(b"x-request-id"))
         client = scope.get("client")
         record = AccessRecord(
-            request_id or f"{self._id_prefix}-{next(self._ids):x}",
+            f"{self._id_prefix}-{next(self._ids):x}",
             time.time(),
             "",
             client=client[0] if client else "",
+            client_request_id=request_id or "",
         )
         call = Call(receive, send, record)
         method, path = scope["method"], scope["path"]
@@ -144,7 +145,7 @@ class Gateway:
             _uncancel()
             await call.fail(_stopping())
         except Exception:
-            logger.exception("The gateway failed at request %s.", record.request_id)
+            logger.exception("The gateway failed at request %s.", record.public_id)
             await call.fail(
                 NoaError(
                     "The gateway failed. The server's log has the details under this request id."

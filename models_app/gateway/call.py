@@ -76,7 +76,7 @@ class Call:
     def _begin(self, status: int, headers: list[Header]) -> None:
         record = self.record
         record.status = status
-        headers.append((b"x-request-id", record.request_id.encode("ascii")))
+        headers.append((b"x-request-id", record.public_id.encode("ascii")))
         headers.append((b"x-noa-attempts", b"%d" % record.attempts))
         if record.model_key:
             headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
@@ -88,12 +88,12 @@ class Call:
         record.error_code = error.code
         if not self.started:
             await self.answer(
-                error.http_status, errors.headers(error), errors.body(error, record.request_id)
+                error.http_status, errors.headers(error), errors.body(error, record.public_id)
             )
             return
         record.aborted = True
         if self.is_events and not self.finished:
-            await self.finish(errors.event(error, record.request_id))
+            await self.finish(errors.event(error, record.public_id))
 
     async def _linger(self) -> None:
         left = _LINGER_BYTES

@@ -80,7 +80,7 @@ class Relay:
     ) -> None:
         """Answers the call, or raises the NoaError that is its answer."""
         request = b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
-            head, call.record.request_id.encode("ascii"), len(asked.raw), asked.raw,
+            head, call.record.public_id.encode("ascii"), len(asked.raw), asked.raw,
         )  # fmt: skip
         connection = await self._ask(call, endpoint, asked, request)
         try:

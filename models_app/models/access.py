@@ -25,6 +25,8 @@ class AccessLog(models.Model):
     duration_ms = models.FloatField()
     attempts = models.PositiveSmallIntegerField(default=0)
     client = models.CharField(max_length=64, blank=True)
+    # What the client sent as X-Request-ID; it may send the same twice.
+    client_request_id = models.CharField(max_length=64, blank=True, db_index=True)
     aborted = models.BooleanField(default=False)
 
     class Meta:

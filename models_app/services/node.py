@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # What a runner gets between SIGTERM and SIGKILL when its requests have ended already.
 STOP_GRACE = 5.0
+# The name of a unix socket may have 107 bytes, of which the folder and the file below it take up to 50.
+_MAX_BASE_BYTES = 57
 
 _supervisor: Supervisor | None = None
 
@@ -57,10 +59,13 @@ def end_runner(*, instance_id: str, grace: float) -> None:
 
 
 def _run_folder() -> Path:
-    """A short private path: a unix socket's name may have 107 bytes."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    """A private folder of this node, in the user's run-time folder unless that makes socket names too long."""
     owner = f"{Path(settings.NOA_DATA_DIR).resolve()}|{settings.NOA_NODE}"
-    return base / f"noa-{os.getuid()}-{hashlib.sha256(owner.encode()).hexdigest()[:10]}"
+    name = f"noa-{os.getuid()}-{hashlib.sha256(owner.encode()).hexdigest()[:10]}"
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not base or len(os.fsencode(base)) > _MAX_BASE_BYTES:
+        base = tempfile.gettempdir()
+    return Path(base) / name
 
 
 def _on_death(instance_id: str, how: str, tail: str) -> None:

@@ -51,7 +51,7 @@ def test_a_current_model_that_answers_is_green(
 ) -> None:
     furnished.instances.update(socket="/run/noa/socket")
     health = {"in_flight": 3, "memory": {"rss_bytes": 2**30}}
-    monkeypatch.setattr("models_app.engines.control.health", lambda path: health)
+    monkeypatch.setattr("models_app.engines.control.health", lambda path, **_: health)
     page = index(console)
     assert "It answers." in page
     assert "noa-edge-good" in page

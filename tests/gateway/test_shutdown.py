@@ -35,9 +35,8 @@ def test_streams_are_finished_and_new_requests_refused(upstream: FakeUpstream) -
         upstream.go.set()
         wire.until(b"[DONE]")
         finished()
-        assert [record.request_id for record in served.stored if record.status == 200] == [
-            "streaming"
-        ]
+        answered = [record for record in served.stored if record.status == 200]
+        assert [record.client_request_id for record in answered] == ["streaming"]
 
 
 def test_what_does_not_end_in_time_is_ended_with_an_error_event(upstream: FakeUpstream) -> None:
