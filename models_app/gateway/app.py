@@ -90,7 +90,8 @@ class Gateway:
             work = self._read(call, method, path, headers)
         else:
             record.endpoint = found[0].name
-            call.answer_whole = scope.get("extensions", {}).get(ANSWER_EXTENSION)
+            extension = scope.get("extensions", {}).get(ANSWER_EXTENSION)
+            call.answer_whole = extension["whole"] if extension else None
             work = self._infer(call, *found, headers)
         task = _this_task()
         self._active.add(task)
@@ -135,9 +136,10 @@ class Gateway:
         except NoaError as error:
             await call.fail(error)
         except ClientLeft:
-            record.status = CLIENT_LEFT_STATUS
-            record.error_code = "client_left"
-            record.aborted = True
+            if not call.answered:
+                record.status = CLIENT_LEFT_STATUS
+                record.error_code = "client_left"
+                record.aborted = True
         except asyncio.CancelledError:
             record.aborted = True
             if not self._closing:

@@ -24,6 +24,7 @@ class Call:
     __slots__ = (
         "_send",
         "answer_whole",
+        "answered",
         "body_read",
         "finished",
         "is_events",
@@ -37,6 +38,8 @@ class Call:
         self.record = record
         self.started = False
         self.finished = False
+        # The client has all that it waits for: it may leave before the transfer has ended.
+        self.answered = False
         # True while the body that is being sent is a stream of events, which can end with an error of its own.
         self.is_events = False
         self.body_read = False

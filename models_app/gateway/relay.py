@@ -47,6 +47,7 @@ _MISS_SECONDS = 0.5
 # Upstream headers that reach the client. Anything else is between gateway and runner.
 _PASSED_HEADERS = (b"content-type", b"retry-after")
 
+_DONE = b"data: [DONE]\n\n"
 _EVENT_STREAM = b"text/event-stream"
 _STREAM_HEADERS: tuple[Header, ...] = (
     (b"cache-control", b"no-cache"),
@@ -197,6 +198,7 @@ async def _pass_events(call: Call, connection: Connection, watch: Watch) -> None
             if whole:
                 tail.feed(whole)
                 await call.write(whole)
+                call.answered = whole.endswith(_DONE)
             data = await connection.read()
     finally:
         _count(call, tail.counts())

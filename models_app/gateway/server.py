@@ -94,7 +94,9 @@ class FrontProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ANSWER_EXTENSION: self._answer_whole}
+        # ASGI's extensions are dictionaries by its types; ours is the function itself.
+        extensions: Any = {ANSWER_EXTENSION: {"whole": self._answer_whole}}
+        self.scope["extensions"] = extensions
         self._phase = "headers"
 
     def on_headers_complete(self) -> None:

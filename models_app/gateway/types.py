@@ -13,7 +13,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
 
-# An ASGI extension of NOA's HTTP server: a function that takes status, headers (with a content-length) and body, and
-# answers a POST in one call. It costs a third of ASGI's two messages, and nothing is lost where it is missing.
+# An ASGI extension of NOA's HTTP server. Its `whole` takes status, headers (with a content-length) and body, and answers
+# a POST in one call, for a third of what ASGI's two messages cost. Where it is missing, the two messages are sent.
 ANSWER_EXTENSION = "noa.answer"
 AnswerWhole = Callable[[int, list[Header], bytes], None]

@@ -180,6 +180,13 @@ async def _hang_in_stream(exchange: Exchange) -> None:
     await exchange.peer_left()
 
 
+async def _hang_after_done(exchange: Exchange) -> None:
+    await exchange.start_stream()
+    for data in stream_events():
+        await exchange.chunk(data)
+    await exchange.peer_left()
+
+
 async def _hang_in_body(exchange: Exchange) -> None:
     await exchange.send(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"half":')
     await exchange.peer_left()
@@ -248,6 +255,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "flood": _flood,
     "half_head": _half_head,
     "hang": _hang,
+    "hang_after_done": _hang_after_done,
     "hang_in_body": _hang_in_body,
     "hang_in_stream": _hang_in_stream,
     "large": _large,

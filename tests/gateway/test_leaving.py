@@ -31,6 +31,21 @@ def test_a_client_that_leaves_stops_the_runner(
     gateway.works()
 
 
+def test_a_client_that_leaves_when_it_has_read_done_has_had_its_answer(
+    gateway: Served, upstream: FakeUpstream
+) -> None:
+    """The official client closes there, before the last bytes of the transfer have come."""
+    upstream.script("hang_after_done")
+    with gateway.wire() as wire:
+        wire.send(request({"model": "current", "stream": True}, x_request_id="done"))
+        wire.until(b"data: [DONE]")
+        exchange = upstream.wait_for_exchange()
+    assert exchange.left.wait(DEADLINE), "the runner was not told to stop"
+    record = gateway.record_of("done")
+    assert (record.status, record.aborted, record.error_code) == (200, False, "")
+    assert record.completion_tokens is not None
+
+
 def test_a_client_that_leaves_a_flood_stops_the_runner(
     gateway: Served, upstream: FakeUpstream
 ) -> None:

@@ -72,7 +72,9 @@ def test_an_unknown_name_is_answered_with_what_to_do(
     assert len(answer.body) < 1000
     assert not upstream.exchanges
     record = next(
-        record for record in reversed(gateway.records()) if record.client_request_id == "unknown-name"
+        record
+        for record in reversed(gateway.records())
+        if record.client_request_id == "unknown-name"
     )
     assert record.requested_model.isprintable() or "\ufffd" in record.requested_model
     assert "\x00" not in record.requested_model

@@ -185,7 +185,9 @@ class Served:
         found: list[AccessRecord] = []
 
         def look() -> bool:
-            found[:] = [record for record in self.records() if record.client_request_id == request_id]
+            found[:] = [
+                record for record in self.records() if record.client_request_id == request_id
+            ]
             return bool(found)
 
         wait_until(look, f"the access record of {request_id}")
