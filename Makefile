@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What needs no whole server and no browser runs on two processors at once.
+FAST := -m "not journey and not browser" --numprocesses 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: serve test test-fast lint format setup openapi lock bench help
@@ -47,10 +49,11 @@ serve: setup ## run NOA on 127.0.0.1:8000 with a model loaded and answering
 
 test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and a browser
 	@.ci/packages chromium curl
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(FAST)
+	@$(BIN)/python -m pytest -m "journey or browser"
 
 test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser
-	@$(BIN)/python -m pytest -m "not journey and not browser" -q
+	@$(BIN)/python -m pytest $(FAST) --quiet
 
 lint: setup $(VENV)/.dev ## what CI checks besides the tests
 	@$(BIN)/ruff check

@@ -172,7 +172,12 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     def on_stage(stage: str, fraction: float) -> None:
         if stage == "warm_up" and not warming.is_set():
             warming.set()
-            _say(run, instance, EventName.MODEL_WARMING_UP, "is answering its first token.")
+            _say(
+                run,
+                instance,
+                EventName.MODEL_WARMING_UP,
+                "is being warmed up: it is asked for its first token.",
+            )
         low, high = _STAGE_PROGRESS.get(stage, (0.0, 0.0))
         run.progress(low + (high - low) * fraction)
 
@@ -181,7 +186,7 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
 
     ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
     if warming.is_set():
-        _say(run, instance, EventName.MODEL_WARMED_UP, "answered its first token.")
+        _say(run, instance, EventName.MODEL_WARMED_UP, "is warm: it has answered its first token.")
     return ready
 
 
