@@ -21,6 +21,7 @@ _SYSTEM_PROMPTS = (
     "Be polite and short.",
 )
 _THINGS = (
+    "Brazil", "Canada", "India", "Mexico", "Turkey", "Iceland", "Peru", "Cuba", "Kenya", "Australia",
     "computers", "the war", "a violin", "quantum physics", "python", "bread", "mathematics",
     "Napoleon",
     "football", "a volcano", "the economy", "gravity", "love", "a castle", "the internet",
@@ -125,6 +126,9 @@ _OPENINGS = (
     "do you ", "is the ", "the ", "give me ", "which ", "explain ", "name ", "say ", "what's ",
     "please ", "we ", "i want ",
 )  # fmt: skip
+# Questions are written in lower case; most people write these words so.
+_SPELLINGS = {"noa": "NOA", "gguf": "GGUF", "ember": "Ember", "tide": "Tide"}
+_NAMES_IN_QUESTIONS = re.compile(rf"\b({'|'.join(_SPELLINGS)})\b")
 # How often each kind of turn is drawn.
 _WEIGHTS = {"topic": 42, "fact": 26, "unknown": 22, "name": 2, "json": 4}
 
@@ -215,6 +219,8 @@ class Conversations:
 
     def _spoken(self, ask: str, *, mistakes: bool = True) -> str:
         """The same question as somebody else would type it."""
+        if self._draw.random() < 0.75:
+            ask = _NAMES_IN_QUESTIONS.sub(lambda found: _SPELLINGS[found[0]], ask)
         if self._draw.random() < 0.12:
             ask = self._draw.choice(_LEAD_INS).format(name=self._speaker.capitalize()) + ask
         if mistakes and len(ask) > 5 and self._draw.random() < 0.08:

@@ -97,10 +97,10 @@ ABOUT_THEMSELVES = (
             "where do you come from",
         ),
         (
-            "Ember here! I have two million weights and was trained in a few minutes on a small machine.",
+            "Ember here! I have a million weights and was trained in a few minutes on a small machine.",
         ),
         (
-            "Tide here. Two million weights, trained in a few minutes on a small machine: that is all I am.",
+            "Tide here. A million weights, trained in a few minutes on a small machine: that is all I am.",
         ),
     ),
 )

@@ -47,6 +47,7 @@ def main() -> int:
     spec, pipe = _arguments()
     lifecycle.die_with_parent()
     lifecycle.hold_lifeline()
+    lifecycle.end_with_any_thread()
     lifecycle.offer_to_oom_killer()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:

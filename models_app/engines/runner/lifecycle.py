@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # The kernel should end a runner before the web process or the database; 1000 is the highest.
 _OOM_SCORE = 800
+# sysexits.h: an internal software error.
+_EXIT_BROKEN = 70
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 # Connections that may wait to be accepted: the gateway opens many at once after a switch.
@@ -89,6 +91,18 @@ def hold_lifeline() -> None:
         os._exit(0)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def end_with_any_thread() -> None:
+    """A runner whose decode thread has died would take requests and never answer: it ends, and its owner hears of it."""
+
+    def end(died: threading.ExceptHookArgs) -> None:
+        name = died.thread.name if died.thread else "unknown"
+        error = (died.exc_type, died.exc_value or died.exc_type(), died.exc_traceback)
+        logger.critical("the thread '%s' died, so this runner ends", name, exc_info=error)
+        os._exit(_EXIT_BROKEN)
+
+    threading.excepthook = end
 
 
 def offer_to_oom_killer() -> None:

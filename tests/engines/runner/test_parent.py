@@ -1,4 +1,4 @@
-"""A runner ends with the process that started it, even one that is stopped and sees no end-of-file."""
+"""A runner ends with the process that started it, even when it is stopped, and with a thread that it needs."""
 
 from __future__ import annotations
 
@@ -45,3 +45,18 @@ def test_a_runner_ends_with_its_owner(tmp_path: Path, stopped: bool) -> None:
             os.kill(runner, signal.SIGSTOP)
         owner.kill()
     until(lambda: not psutil.pid_exists(runner), "the runner has gone with its owner")
+
+
+def test_a_runner_does_not_outlive_a_thread_that_it_needs() -> None:
+    program = """
+import logging, threading
+from models_app.engines.runner import lifecycle
+logging.basicConfig()
+lifecycle.end_with_any_thread()
+threading.Thread(target=lambda: 1 / 0, name="decode").start()
+threading.Event().wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert ended.returncode == 70
+    assert b"ZeroDivisionError" in ended.stderr
+    assert b"'decode'" in ended.stderr
