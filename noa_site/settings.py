@@ -209,6 +209,7 @@ LOGGING = {
         "noa_site": {"level": CONFIG.log_level},
         # A client's mistake is answered to the client; it is no warning for the operator.
         "django.request": {"level": "ERROR"},
+        "uvicorn.error": {"level": "ERROR"},
     },
 }
 

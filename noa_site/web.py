@@ -24,6 +24,8 @@ def serve(listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whoever asks from loopback could name any address; a proxy in front is a later setting.
+        proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 

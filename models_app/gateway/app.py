@@ -82,7 +82,8 @@ class Gateway:
             client=client[0] if client else "",
             client_request_id=request_id or "",
         )
-        call = Call(receive, send, record)
+        task = _this_task()
+        call = Call(receive, send, record, task)
         method, path = scope["method"], scope["path"]
         found = self._endpoints.get(path) if method == "POST" else None
         if found is None:
@@ -93,7 +94,6 @@ class Gateway:
             extension = scope.get("extensions", {}).get(ANSWER_EXTENSION)
             call.answer_whole = extension["whole"] if extension else None
             work = self._infer(call, *found, headers)
-        task = _this_task()
         self._active.add(task)
         started = time.perf_counter()
         try:
@@ -144,7 +144,7 @@ class Gateway:
             record.aborted = True
             if not self._closing:
                 raise
-            _uncancel()
+            call.task.uncancel()
             await call.fail(_stopping())
         except Exception:
             logger.exception("The gateway failed at request %s.", record.public_id)
@@ -167,13 +167,13 @@ class Gateway:
         call.body_read = True
         asked = admission.parse(raw)
         call.record.stream = asked.stream
-        watch = self._watches.start(call.receive, _this_task())
+        watch = self._watches.start(call.receive, call.task)
         try:
             await self._relay.forward(call, endpoint, head, asked, watch)
         except asyncio.CancelledError:
             if watch.verdict is None:
                 raise
-            _uncancel()
+            call.task.uncancel()
             raise watch.verdict from None
         finally:
             self._watches.stop(watch)
@@ -237,8 +237,3 @@ def _this_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
     assert task is not None
     return task
-
-
-def _uncancel() -> None:
-    """The cancellation was meant for the work, which has ended; the task goes on to answer."""
-    _this_task().uncancel()

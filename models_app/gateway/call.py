@@ -31,9 +31,14 @@ class Call:
         "receive",
         "record",
         "started",
+        "task",
     )
 
-    def __init__(self, receive: Receive, send: Send, record: AccessRecord) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, record: AccessRecord, task: asyncio.Task[object]
+    ) -> None:
+        """`task` is the one that answers: cancelling it ends the request in any phase."""
+        self.task = task
         self.receive = receive
         self.record = record
         self.started = False

@@ -83,12 +83,18 @@ class Connection(asyncio.Protocol):
     async def answered(self) -> None:
         """Waits for status and headers. Raises ClosedEarly, Broken or Malformed."""
         while not self._has_head:
-            await self._progress()
+            if self._error is not None:
+                raise self._error
+            self._waiter = self._loop.create_future()
+            await self._waiter
 
     async def read(self) -> bytes:
         """Everything of the body that has arrived, at least one byte; empty at its end."""
         while not (self._chunks or self.complete):
-            await self._progress()
+            if self._error is not None:
+                raise self._error
+            self._waiter = self._loop.create_future()
+            await self._waiter
         return self.take()
 
     def take(self) -> bytes:
@@ -205,18 +211,12 @@ class Connection(asyncio.Protocol):
 
     # Inside
 
-    async def _progress(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():  # it may have been cancelled
+                waiter.set_result(None)
 
     def _fail(self, error: UpstreamError) -> None:
         if not self.complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 
@@ -61,4 +62,6 @@ class BodyLimit:
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: NoaError) -> None:
     headers = admission.pick(scope["headers"])
     request_id = admission.valid_request_id(headers.get(b"x-request-id")) or secrets.token_hex(16)
-    await Call(receive, send, AccessRecord(request_id, time.time(), "")).fail(error)
+    task = asyncio.current_task()
+    assert task is not None
+    await Call(receive, send, AccessRecord(request_id, time.time(), ""), task).fail(error)

@@ -212,8 +212,9 @@ async def _pass_whole(call: Call, connection: Connection, watch: Watch) -> None:
         return
     if connection.status >= 400:
         call.record.error_code = error_code(body)
-    _count(call, usage.of_whole(body))
     await call.answer(connection.status, _passed(connection), body)
+    # The client has its answer while this is looked at.
+    _count(call, usage.of_whole(body))
 
 
 async def _pass_long(call: Call, connection: Connection, watch: Watch, data: bytes) -> None:

@@ -17,18 +17,17 @@ _TICK_SECONDS = 0.05
 class Watch:
     """One request under watch. `verdict` says why its task was cancelled; None when somebody else did it."""
 
-    __slots__ = ("_listener", "_owner", "_receive", "begun", "silent_since", "stirred", "verdict")
+    verdict: NoaError | ClientLeft | None = None
+    # Both are set by the first tick, so that a request that ends before it asks for no clock.
+    begun: float | None = None
+    silent_since: float = 0.0
+    # Whether the runner has sent anything since the last tick.
+    stirred: bool = False
+    _listener: asyncio.Task[None] | None = None
 
     def __init__(self, receive: Receive, owner: asyncio.Task[object]) -> None:
-        self.verdict: NoaError | ClientLeft | None = None
-        # Both are set by the first tick, so that a request that ends before it asks for no clock.
-        self.begun: float | None = None
-        self.silent_since = 0.0
-        # Whether the runner has sent anything since the last tick.
-        self.stirred = False
-        self._owner = owner
         self._receive = receive
-        self._listener: asyncio.Task[None] | None = None
+        self._owner = owner
 
     def listen(self) -> None:
         """Starts to wait for the client to leave."""
