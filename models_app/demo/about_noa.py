@@ -7,7 +7,9 @@ from models_app.demo.topic import Topic
 TOPICS = (
     Topic(
         (
-            "(what is|what's|explain|describe|tell me about|what does) noa( mean| do| exactly|)",
+            "(what is|what's|explain|describe|tell me about) noa( please|)",
+            "what does noa (do|mean)",
+            "what is noa( exactly|)",
             "what (kind of|sort of) (server|program|software|thing) is noa",
             "(why|when) (should|would) i use noa",
             "what is (this|this server|noa good for|noa used for)",
