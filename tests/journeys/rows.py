@@ -15,11 +15,12 @@ def query(server: NoaServer, sql: str) -> list[tuple[object, ...]]:
         return database.execute(sql).fetchall()
 
 
-def count_access_rows(server: NoaServer, *, at_least: int = 0) -> int:
-    """Rows of the access log, once there are as many as expected: they are written in batches."""
+def count_access_rows(server: NoaServer, request_id: str, *, at_least: int) -> int:
+    """Rows of requests that carried this X-Request-ID, once there are enough: they are written in batches."""
+    sql = f"SELECT count(*) FROM models_app_accesslog WHERE client_request_id = '{request_id}'"
 
     def count() -> int:
-        return int(str(query(server, "SELECT count(*) FROM models_app_accesslog")[0][0]))
+        return int(str(query(server, sql)[0][0]))
 
-    until(lambda: count() >= at_least, f"the access log had {at_least} rows")
+    until(lambda: count() >= at_least, f"the access log had {at_least} rows of '{request_id}'")
     return count()
