@@ -42,6 +42,8 @@ CONTEXT = 4096
 BATCH = 512
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 300.0
+# Threads of a server go on spinning for a while after its last token, on cores that the next server needs.
+SETTLE_SECONDS = 0.5
 
 # The least that NOA's tokens/s may be as a multiple of a peer's, and the most that its time to first token may be.
 GOALS = {
@@ -248,6 +250,7 @@ def measure_all(servers: list[Server], rounds: int) -> dict[str, dict[int, Measu
     for _ in range(rounds):
         for streams in STREAMS:
             for server in servers:
+                time.sleep(SETTLE_SECONDS)
                 sample = asyncio.run(measure(server, streams))
                 samples.setdefault((server.name, streams), []).append(sample)
     return {

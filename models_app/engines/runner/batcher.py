@@ -13,7 +13,6 @@ from models_app.domain.errors import (
     ContextLengthExceeded,
     Draining,
     EngineError,
-    InvalidRequest,
     NoaError,
 )
 from models_app.engines.runner import context, slots
@@ -23,12 +22,11 @@ from models_app.engines.runner.generation import (
     Deliver,
     Event,
     Failed,
-    Generation,
     Work,
 )
+from models_app.engines.runner.intake import Intake
 from models_app.engines.runner.model import LoadedModel
 from models_app.engines.runner.plan import Pace
-from models_app.engines.runner.sampling import Sampler
 from models_app.engines.runner.sequences import (
     EmbeddingSequence,
     GenerationSequence,
@@ -70,7 +68,7 @@ class Batcher:
         self._wake = threading.Condition()
         self._closed = False
         self._in_flight = 0
-        self._arrivals = itertools.count()
+        self._intake = Intake(model)
         self._uses = itertools.count(1)
         # What follows belongs to the decode thread.
         self._running: list[Sequence] = []
@@ -88,7 +86,7 @@ class Batcher:
         """Queues work. What is wrong with it arrives as `Failed`; raises Draining after `close`."""
         refusal: NoaError | None = None
         try:
-            sequence = self._prepare(work)
+            sequence = self._intake.prepare(work)
         except NoaError as error:
             refusal = error
         with self._wake:
@@ -137,37 +135,6 @@ class Batcher:
         if self.alive:
             self._context.abort()
             self._thread.join()
-
-    def _prepare(self, work: Work) -> Sequence:
-        """Runs on the caller's thread: prompts can be long. Raises what is wrong with the work."""
-        try:
-            tokens = array("i", work.prompt)
-        except (OverflowError, TypeError) as error:
-            raise InvalidRequest("The prompt must be a list of token numbers.") from error
-        if not tokens:
-            raise InvalidRequest("The prompt is empty. Send at least one token.")
-        if min(tokens) < 0 or max(tokens) >= self._model.n_vocab:
-            raise InvalidRequest(
-                "The prompt holds tokens that are not in this model's vocabulary, which has tokens 0 to"
-                f" {self._model.n_vocab - 1}."
-            )
-        if not isinstance(work, Generation):
-            self._embedding.check(len(tokens))
-            return EmbeddingSequence(work, tokens, next(self._arrivals))
-        self._check_generation(len(tokens))
-        sampler = Sampler(
-            work.sampling, self._model.vocabulary, prompt=tokens, n_ctx=self._model.n_ctx
-        )
-        return GenerationSequence(work, tokens, next(self._arrivals), sampler=sampler)
-
-    def _check_generation(self, length: int) -> None:
-        if not self._model.can_generate:
-            raise InvalidRequest("This model cannot generate text; it only computes embeddings.")
-        if length >= self._model.n_ctx:
-            raise ContextLengthExceeded(
-                f"The prompt has {length:,} tokens, but the context of this instance holds"
-                f" {self._model.n_ctx:,}, the answer included. Shorten the prompt."
-            )
 
     def _run(self) -> None:
         try:

@@ -148,11 +148,6 @@ class Context:
         view: Floats = np.ctypeslib.as_array(floats).reshape(shape)
         return view
 
-    def sample(self, chain: Any, output_row: int) -> int:
-        """The token that a sampler chain chooses; `output_row` must be a row of the batch that has output."""
-        token: int = native.sample(chain, self._pointer, output_row)
-        return token
-
     def keep(self, slot: int, count: int) -> int:
         """Cuts a slot's cache back to its first `count` tokens; returns how many it could keep (all or none where the
         model's state cannot be cut)."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import llama_cpp
 import numpy as np
 
-from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
+from models_app.domain.errors import EngineError
 from models_app.engines.runner import sampling
 from models_app.engines.runner.context import Context, Floats
 from models_app.engines.runner.generation import Embedded, Event, Failed
@@ -27,18 +26,7 @@ class EmbeddingStep:
     ) -> None:
         self._model, self._context, self._end = model, context, end
         self._rows = min(model.embedding_rows, context.n_batch)
-        self._longest = model.n_ctx if model.causal else min(model.n_ctx, self._rows)
         self._given: list[tuple[EmbeddingSequence, int]] = []
-
-    def check(self, length: int) -> None:
-        """Raises what is wrong with an input of `length` tokens."""
-        if not self._model.can_embed:
-            raise InvalidRequest("This model cannot compute embeddings.")
-        if length > self._longest:
-            raise ContextLengthExceeded(
-                f"The input has {length:,} tokens; this instance embeds at most {self._longest:,} at once."
-                " Split the input."
-            )
 
     def fill(self, sequences: list[Sequence], room: int) -> list[Sequence]:
         """Puts inputs, or pieces of them, into the batch: about `room` tokens; returns who is in it."""
@@ -86,8 +74,10 @@ class EmbeddingStep:
 
     def _finish(self, sequence: EmbeddingSequence, vector: Floats) -> None:
         length = float(np.linalg.norm(vector))
-        if not math.isfinite(length):
-            self._end(sequence, Failed(sampling.broken_logits()))
+        try:
+            sampling.check(length)
+        except EngineError as error:
+            self._end(sequence, Failed(error))
             return
         unit = vector / length if length else vector
         self._end(sequence, Embedded(unit.tolist(), sequence.prompt_tokens))

@@ -23,8 +23,8 @@ class GenerationStep:
         self._piece, self._ends = model.piece, model.vocabulary.ends
         self._n_ctx = model.n_ctx
         self._given: list[tuple[GenerationSequence, int]] = []
-        # The sequences whose next token this step decides, with their row in the batch.
-        self._ready: list[tuple[GenerationSequence, int]] = []
+        # The sequences whose next token this step decides, in the order of their rows of logits.
+        self._ready: list[GenerationSequence] = []
 
     def fill(self, sequences: list[Sequence], room: int) -> list[Sequence]:
         """Puts the next tokens of the generations into the batch, at most `room` of prompts; returns who is in it."""
@@ -38,7 +38,7 @@ class GenerationStep:
             if sequence.left > 1:
                 reading.append(sequence)
                 continue
-            self._ready.append((sequence, context.rows))
+            self._ready.append(sequence)
             self._given.append((sequence, 1))
             context.add_row(sequence.slot_number, sequence.tokens[-1], sequence.stored)
         if reading:
@@ -57,7 +57,7 @@ class GenerationStep:
             )
             self._given.append((sequence, share))
             if last:
-                self._ready.append((sequence, self._context.rows - 1))
+                self._ready.append(sequence)
 
     def decode(self) -> int:
         return self._context.decode()
@@ -69,28 +69,26 @@ class GenerationStep:
         if not self._ready:
             return
         logits = self._context.logits()
-        raw = {  # before any bias is added
-            output: logits[output].copy()
-            for output, (sequence, _) in enumerate(self._ready)
+        raw = {  # before they are adjusted
+            row: logits[row].copy()
+            for row, sequence in enumerate(self._ready)
             if sequence.work.sampling.top_logprobs is not None
         }
-        greedy = [output for output, (s, _) in enumerate(self._ready) if s.sampler.greedy]
-        chosen = self._choose_greedily(logits, greedy) if greedy else {}
-        for output, (sequence, row) in enumerate(self._ready):
+        for row, sequence in enumerate(self._ready):
+            sequence.sampler.adjust(logits[row])
+        greedy = [row for row, sequence in enumerate(self._ready) if sequence.sampler.greedy]
+        best = sampling.most_probable(logits, greedy) if greedy else []
+        chosen = dict(zip(greedy, best, strict=True))
+        for row, sequence in enumerate(self._ready):
             try:
-                token = chosen.get(output)
+                token = chosen.get(row)
                 if token is None:
-                    token = sequence.sampler.choose(self._context, row, logits[output])
+                    token = sequence.sampler.choose(logits[row])
                 else:
-                    sampling.check(token, logits[output])
-                self._take(sequence, token, raw.get(output))
+                    sampling.check(logits.item(row, token))
+                self._take(sequence, token, raw.get(row))
             except NoaError as error:
                 self._end(sequence, Failed(error))
-
-    def _choose_greedily(self, logits: Floats, outputs: list[int]) -> dict[int, int]:
-        for output in outputs:
-            self._ready[output][0].sampler.add_bias(logits[output])
-        return dict(zip(outputs, sampling.most_probable(logits, outputs), strict=True))
 
     def _take(self, sequence: GenerationSequence, token: int | None, raw: Floats | None) -> None:
         """Adds a chosen token; None ends the sequence."""
@@ -98,6 +96,7 @@ class GenerationStep:
             self._finish(sequence, "stop")
             return
         sequence.tokens.append(token)
+        sequence.sampler.accept(token)
         if token in self._ends:
             self._finish(sequence, "stop")
             return

@@ -134,10 +134,14 @@ class LoadedModel:
 
     def _usable_context(self, spec: RunnerSpec) -> int:
         tokens: int = min(spec.n_ctx, llama_cpp.llama_n_ctx(self.context))
-        if llama_cpp.llama_model_rope_type(self._model) == llama_cpp.LLAMA_ROPE_TYPE_NONE:
-            # Positions beyond those of a learned table are read out of bounds.
-            return min(tokens, self.n_ctx_train)
-        return tokens
+        rotary = llama_cpp.llama_model_rope_type(self._model) != llama_cpp.LLAMA_ROPE_TYPE_NONE
+        # Positions can be learned, and beyond the end of their table llama.cpp aborts. It calls BERT's rotary, too.
+        return tokens if rotary and self.causal else min(tokens, self.n_ctx_train)
+
+    @property
+    def longest_embedding(self) -> int:
+        """Tokens of the longest input that can be embedded."""
+        return self.n_ctx if self.causal else min(self.n_ctx, self.embedding_rows)
 
     def _measure(self) -> dict[str, int]:
         sizes = {"KV": 0.0, "RS": 0.0, "compute": 0.0}

@@ -40,7 +40,6 @@ def _hold_gil(name: str) -> Any:
     return bound
 
 
-sample = _hold_gil("llama_sampler_sample")
 accept = _hold_gil("llama_sampler_accept")
 apply = _hold_gil("llama_sampler_apply")
 seq_remove = _hold_gil("llama_memory_seq_rm")
@@ -67,6 +66,9 @@ class Log:
         self._callback = llama_cpp.llama_log_callback(self._receive)
 
     def install(self) -> None:
+        """Takes over llama.cpp's log, with all that it says about a load."""
+        self.lines.clear()
+        self.verbose = True
         llama_cpp.llama_log_set(self._callback, None)
 
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:

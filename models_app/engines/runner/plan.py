@@ -15,25 +15,18 @@ _WEIGHT = 0.3
 
 
 def divide(left: Sequence[int], room: int) -> list[int]:
-    """How many tokens of each prompt go into a step with room for `room`; `left` is in order of arrival.
+    """How many tokens of each prompt go into a step with room for `room`; `left` is in order of arrival, not empty.
 
-    Half of the room is dealt out evenly, so that no prompt waits for another; the other half goes to the prompts that
-    have least left, because a prompt that is done earlier has its first token earlier.
+    The prompts with least left go first: that makes the sum of all waits smallest. A quarter of the room is the oldest
+    one's whatever it has left, so that a long prompt is not passed by short ones for ever.
     """
-    given = _evenly(left, room // 2)
-    spare = room - sum(given)
+    given = [0] * len(left)
+    given[0] = min(left[0], max(1, room // 4))
+    spare = room - given[0]
     for index in sorted(range(len(left)), key=left.__getitem__):
         more = min(spare, left[index] - given[index])
         given[index] += more
         spare -= more
-    return given
-
-
-def _evenly(left: Sequence[int], room: int) -> list[int]:
-    given = [0] * len(left)
-    for place, index in enumerate(sorted(range(len(left)), key=left.__getitem__)):
-        given[index] = min(left[index], room // (len(left) - place))
-        room -= given[index]
     return given
 
 

@@ -1,0 +1,63 @@
+"""Work is checked before it may come near the context: llama.cpp aborts the process at what it does not expect."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+
+from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
+from models_app.engines.runner.generation import Generation, Work
+from models_app.engines.runner.model import LoadedModel
+from models_app.engines.runner.sampling import Sampler
+from models_app.engines.runner.sequences import EmbeddingSequence, GenerationSequence, Sequence
+
+
+class Intake:
+    """Makes sequences of works. Runs on the callers' threads: prompts can be long, and grammars take their time."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._arrivals = itertools.count()
+
+    def prepare(self, work: Work) -> Sequence:
+        """Raises InvalidRequest or ContextLengthExceeded for what this model cannot do."""
+        tokens = self._tokens(work)
+        if isinstance(work, Generation):
+            self._check_generation(len(tokens))
+            sampler = Sampler(work.sampling, self._model.vocabulary, prompt=tokens)
+            return GenerationSequence(work, tokens, next(self._arrivals), sampler=sampler)
+        self._check_embedding(len(tokens))
+        return EmbeddingSequence(work, tokens, next(self._arrivals))
+
+    def _tokens(self, work: Work) -> array[int]:
+        try:
+            tokens = array("i", work.prompt)
+        except (OverflowError, TypeError) as error:
+            raise InvalidRequest("The prompt must be a list of token numbers.") from error
+        if not tokens:
+            raise InvalidRequest("The prompt is empty. Send at least one token.")
+        if min(tokens) < 0 or max(tokens) >= self._model.n_vocab:
+            raise InvalidRequest(
+                "The prompt holds tokens that are not in this model's vocabulary, which has tokens 0 to"
+                f" {self._model.n_vocab - 1}."
+            )
+        return tokens
+
+    def _check_generation(self, length: int) -> None:
+        if not self._model.can_generate:
+            raise InvalidRequest("This model cannot generate text; it only computes embeddings.")
+        if length >= self._model.n_ctx:
+            raise ContextLengthExceeded(
+                f"The prompt has {length:,} tokens, but the context of this instance holds"
+                f" {self._model.n_ctx:,}, the answer included. Shorten the prompt."
+            )
+
+    def _check_embedding(self, length: int) -> None:
+        if not self._model.can_embed:
+            raise InvalidRequest("This model cannot compute embeddings.")
+        longest = self._model.longest_embedding
+        if length > longest:
+            raise ContextLengthExceeded(
+                f"The input has {length:,} tokens; this instance embeds at most {longest:,} at once."
+                " Split the input."
+            )
