@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -28,6 +29,8 @@ class Config(BaseSettings):
     allowed_hosts: Annotated[list[str], NoDecode] = ["127.0.0.1", "localhost", "[::1]"]
     debug: bool = False
     secret_key: SecretStr | None = None
+    # Fernet keys, newest first: the first one seals, all of them open.
+    encryption_keys: Annotated[list[SecretStr], NoDecode] = []
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
     broker_url: str | None = None
     node: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
@@ -36,10 +39,23 @@ class Config(BaseSettings):
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("encryption_keys", mode="after")
+    @classmethod
+    def are_fernet_keys(cls, value: list[SecretStr]) -> list[SecretStr]:
+        for key in value:
+            try:
+                Fernet(key.get_secret_value())
+            except ValueError:
+                # The value is a secret: the message must not show it.
+                raise ValueError(
+                    "each key must be 32 bytes in URL-safe base64; 'manage.py new_encryption_key' makes one"
+                ) from None
+        return value
+
+    @field_validator("allowed_hosts", "encryption_keys", mode="before")
     @classmethod
     def split_hosts(cls, value: Any) -> Any:
-        """Hosts come separated by commas."""
+        """Lists come separated by commas."""
         return (
             [part.strip() for part in value.split(",") if part.strip()]
             if isinstance(value, str)

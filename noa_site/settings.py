@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from cryptography.fernet import Fernet
 from django.urls import reverse_lazy
 
 from noa_site import config as noa_config
@@ -23,18 +28,29 @@ def _private_folder(path: Path) -> Path:
     return path
 
 
+def _kept(name: str, make: Callable[[], str]) -> str:
+    """What is made once and kept in a file that only this user can read."""
+    path = _private_folder(DATA_DIR) / name
+    if not path.exists():
+        # Written whole before it has its name: another process that starts now must not read half of it.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+            file.write(make())
+            file.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)
+    return path.read_text().strip()
+
+
 def _secret_key() -> str:
-    """From the environment, or made once and kept where only this user can read it."""
     if CONFIG.secret_key:
         return CONFIG.secret_key.get_secret_value()
-    path = _private_folder(DATA_DIR) / "secret_key"
-    try:
-        with path.open("x") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
-    return path.read_text().strip()
+    return _kept("secret_key", lambda: secrets.token_urlsafe(48))
+
+
+def _encryption_keys() -> list[str]:
+    if CONFIG.encryption_keys:
+        return [key.get_secret_value() for key in CONFIG.encryption_keys]
+    return [_kept("encryption_key", lambda: Fernet.generate_key().decode())]
 
 
 SECRET_KEY = _secret_key()
@@ -144,7 +160,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["models_app.api.permissions.ScopePermission"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["models_app.api.renderers.OrjsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["models_app.api.parsers.BoundedJSONParser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -165,6 +181,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "models_app.api.schema.add_gateway",
+        "models_app.api.schema.add_examples",
     ],
     "ENUM_NAME_OVERRIDES": {
         "ModelStatus": "models_app.domain.states.ModelStatus",
@@ -186,6 +203,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # NOA's own, read by models_app through django.conf.settings.
 NOA_DATA_DIR = DATA_DIR
 NOA_NODE = CONFIG.node
+NOA_ENCRYPTION_KEYS = _encryption_keys()
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]

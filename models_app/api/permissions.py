@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class ScopePermission(BasePermission):
-    """Reads need `read`, everything else needs `operate`, unless the view names another `required_scope`."""
+    """Reads need `read`, everything else needs `operate`, unless the view's `scopes` say otherwise."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.user is None or not request.user.is_authenticated:
             raise Unauthenticated("An API key is needed: send 'Authorization: Bearer noa_…'.")
         default = Scope.READ if request.method in SAFE_METHODS else Scope.OPERATE
-        needed = getattr(view, "required_scope", default)
+        needed = getattr(view, "scopes", {}).get(request.method, default)
         if not allows(scopes_of(request.user), needed):
             raise PermissionDenied(
                 f"This needs the scope '{needed}', which this key or user has not."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import orjson
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiResponse
 
-from models_app.api.serializers import ErrorOutput
+from models_app.api.serializers.errors import ErrorOutput
 
 
 def _error(description: str) -> OpenApiResponse:
@@ -29,6 +31,32 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
         return {"type": "http", "scheme": "bearer", "description": "An API key, `noa_…`."}
+
+
+_EXAMPLES = Path(__file__).parent / "examples"
+
+
+def add_examples(
+    result: dict[str, Any], generator: Any, request: Any, public: bool
+) -> dict[str, Any]:
+    """drf-spectacular's post-processing hook: `examples/<operation id>.json` holds `request` and `response`."""
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            path = _EXAMPLES / f"{operation['operationId']}.json"
+            if path.exists():
+                _add_example(operation, orjson.loads(path.read_bytes()))
+    return result
+
+
+def _add_example(operation: dict[str, Any], example: dict[str, Any]) -> None:
+    if "request" in example:
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = example["request"]
+    for status, response in operation["responses"].items():
+        if status.startswith("2") and "response" in example:
+            for media_type, content in response.get("content", {}).items():
+                if media_type == "application/json":
+                    content["example"] = example["response"]
 
 
 _GATEWAY = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, register_converter
 
 from models_app.api.converters import ModelKeyConverter, ProviderConverter
-from models_app.api.views import lifecycle, operations, registry
+from models_app.api.views import jobs, lifecycle, registry
 
 register_converter(ModelKeyConverter, "modelkey")
 register_converter(ProviderConverter, "provider")
@@ -24,5 +24,5 @@ urlpatterns = [
     path(
         "models/<provider:provider>", registry.ProviderModelList.as_view(), name="provider-models"
     ),
-    path("jobs/<uuid:job_id>", operations.JobDetail.as_view(), name="job"),
+    path("jobs/<uuid:job_id>", jobs.JobDetail.as_view(), name="job"),
 ]

@@ -23,6 +23,10 @@ class AccessRecord:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_tokens: int | None = None  # part of the completion tokens
+    cache_write_tokens: int | None = None
+    cost_usd: float | None = None  # None is "no price known"
+    provider: str = ""
     ttft_ms: float | None = None
     duration_ms: float = 0.0
     attempts: int = 0

@@ -18,6 +18,22 @@ class Capability(StrEnum):
     FILL_IN_MIDDLE = "fill_in_middle"
 
 
+class EvidenceSource(StrEnum):
+    """`declared` by the provider, read from `metadata` of the file, or `probed` by a real request."""
+
+    DECLARED = "declared"
+    METADATA = "metadata"
+    PROBED = "probed"
+
+
+class Verdict(StrEnum):
+    """`inconclusive`: the probe could not tell, for example because the model was not reachable."""
+
+    SUPPORTED = "supported"
+    UNSUPPORTED = "unsupported"
+    INCONCLUSIVE = "inconclusive"
+
+
 # llama.cpp's pooling types: 0 is none, 4 is rank (a reranker); the others pool token vectors into one.
 _POOLING_RANK = 4
 

@@ -9,17 +9,39 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from models_app.domain.pricing import Price
+from models_app.domain.providers import ProviderKind
+
 CURRENT_ROUTE = "current"
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteEndpoint:
+    """A provider's server, and how to speak to it. Timeouts are seconds; None is the gateway's default."""
+
+    provider: str
+    kind: ProviderKind
+    base_url: str
+    model_id: str
+    # Not in the representation: a snapshot may end in a log or in a traceback.
+    api_key: str = field(repr=False)
+    allow_private: bool = False
+    connect_seconds: float | None = None
+    first_byte_seconds: float | None = None
+    idle_seconds: float | None = None
+    total_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """Where one model is served. `socket` is the path of a runner's unix socket."""
+    """Where one model is served: by a runner, whose unix socket's path is `socket`, or by a provider."""
 
     key: str
     instance_id: str
     socket: str
     capabilities: frozenset[str]
+    remote: RemoteEndpoint | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +62,8 @@ class KeyEntry:
     key_id: str
     scopes: frozenset[str]
     expires_at: float | None
+    # Routes, model keys and `<provider>:*` that may be asked for; empty is all.
+    allowed_models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,8 @@ class Snapshot:
 
     revision: int
     routes: Mapping[str, str | None] = field(default_factory=dict)
+    # Keys of the models that are asked, in this order, when a route's target cannot answer.
+    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     # Model ids that exactly one provider has, to their key.

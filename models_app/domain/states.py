@@ -36,6 +36,9 @@ class JobKind(StrEnum):
     UNLOAD = "unload"
     SWITCH = "switch"
     DISCOVER = "discover"
+    PROBE = "probe"
+    PROFILE = "profile"
+    RESTORE = "restore"
 
 
 INSTANCE_TRANSITIONS: Mapping[InstanceState, frozenset[InstanceState]] = {

@@ -1,23 +1,38 @@
 """The ORM: data, constraints and querysets; no business logic."""
 
 from models_app.models.access import AccessLog
+from models_app.models.activity import Activity
+from models_app.models.audit import AuditEntry, IdempotencyKey
+from models_app.models.capabilities import CapabilityEvidence
 from models_app.models.events import Event
 from models_app.models.instances import Instance
 from models_app.models.jobs import Job
 from models_app.models.keys import ApiKey
+from models_app.models.profiling import ProfileRun, ProfileSample
 from models_app.models.registry import ModelVersion, Provider, RegisteredModel
 from models_app.models.routes import Route, RouteChange, RoutingRevision
+from models_app.models.snapshots import StateSnapshot
+from models_app.models.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "AccessLog",
+    "Activity",
     "ApiKey",
+    "AuditEntry",
+    "CapabilityEvidence",
     "Event",
+    "IdempotencyKey",
     "Instance",
     "Job",
     "ModelVersion",
+    "ProfileRun",
+    "ProfileSample",
     "Provider",
     "RegisteredModel",
     "Route",
     "RouteChange",
     "RoutingRevision",
+    "StateSnapshot",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -21,6 +21,13 @@ class AccessLog(models.Model):
     prompt_tokens = models.PositiveIntegerField(null=True)
     cached_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
+    # Part of the completion tokens.
+    reasoning_tokens = models.PositiveIntegerField(null=True)
+    # Prompt tokens that the provider stored in its cache, at a price of their own.
+    cache_write_tokens = models.PositiveIntegerField(null=True)
+    # US dollars; null is "no price known", which is not 0.
+    cost_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
+    provider = models.CharField(max_length=64, blank=True)
     ttft_ms = models.FloatField(null=True)
     duration_ms = models.FloatField()
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 
 from models_app.domain.events import EventName
@@ -17,6 +19,11 @@ class Event(models.Model):
     message = models.TextField(blank=True)
     # Who or what asked for it: a user, an API key, or a part of NOA.
     actor = models.CharField(max_length=150, blank=True)
+    # Why it happened, in a word or a sentence: "requested", "route moved", "the runner died".
+    cause = models.CharField(max_length=255, blank=True)
+    # What the fact changed, as it was and as it is; null where nothing was or is.
+    before: Any = models.JSONField(null=True, blank=True)
+    after: Any = models.JSONField(null=True, blank=True)
     job_id = models.UUIDField(null=True, blank=True)
     data = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

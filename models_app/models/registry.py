@@ -17,8 +17,25 @@ class Provider(models.Model):
     slug = models.CharField(max_length=64, unique=True)
     kind = models.CharField(max_length=16, choices=choices_of(ProviderKind))
     name = models.CharField(max_length=100, blank=True)
-    base_url = models.URLField(blank=True)
+    base_url = models.CharField(max_length=500, blank=True)
+    enabled = models.BooleanField(default=True)
+    # The API key, encrypted by `models_app.services.secrets`; or the name of the environment variable that holds it.
+    secret = models.TextField(blank=True, editable=False)
+    secret_env = models.CharField(max_length=100, blank=True)
+    # A private address is refused unless this says otherwise: NOA must not be a way into the network it stands in.
+    allow_private_addresses = models.BooleanField(default=False)
+    # Seconds: {"connect", "first_byte", "idle", "total"}; what is left out has the gateway's default.
+    timeouts = models.JSONField(default=dict, blank=True)
+    # `api`, `console`, `environment` or `built-in`: who made it, and so who may change it.
+    origin = models.CharField(max_length=16, default="api")
+    # The circuit breaker as a web process last reported it: closed, open or half_open.
+    breaker = models.CharField(max_length=16, default="closed", editable=False)
+    breaker_reason = models.CharField(max_length=500, blank=True, editable=False)
+    breaker_changed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    discovered_at = models.DateTimeField(null=True, blank=True, editable=False)
+    discovery_error = models.CharField(max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering = ["slug"]
@@ -52,12 +69,22 @@ class RegisteredModel(models.Model):
     # The desired state: a node loads these again when it comes back.
     wanted = models.BooleanField(default=False)
     capability_index = models.CharField(max_length=255, blank=True, default="", editable=False)
+    # As `capability_index`: what a probe has proven of the present version.
+    proven_index = models.CharField(max_length=255, blank=True, default="", editable=False)
     context_window = models.PositiveBigIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     # Options of the next load; see models_app.domain.options.
     load_options = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
+    tag_index = models.TextField(blank=True, default="", editable=False)
     metadata = models.JSONField(default=dict, blank=True)
+    # US dollars per million tokens: {"input", "output", "cached_input", "cache_write", "source"}; null is unknown.
+    price = models.JSONField(null=True, blank=True)
+    # When its provider was asked and did not name it any more.
+    gone_at = models.DateTimeField(null=True, blank=True)
+    # Reads of the entry and requests to the model, counted in memory and written now and then.
+    access_count = models.PositiveBigIntegerField(default=0, editable=False)
+    last_accessed_at = models.DateTimeField(null=True, blank=True, editable=False)
     version = models.ForeignKey(
         "ModelVersion", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )

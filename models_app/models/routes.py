@@ -14,6 +14,9 @@ class Route(models.Model):
     target = models.ForeignKey(
         RegisteredModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="routes"
     )
+    # Keys of the models that are asked, in this order, when the target cannot answer.
+    fallbacks = models.JSONField(default=list, blank=True)
+    description = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

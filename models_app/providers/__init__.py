@@ -1,0 +1,1 @@
+"""Speaks to models over a wire. Async; no Django."""

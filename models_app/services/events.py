@@ -18,12 +18,23 @@ def publish(
     subject: str = "",
     message: str = "",
     actor: str = "",
+    cause: str = "",
+    before: Any = None,
+    after: Any = None,
     job_id: uuid.UUID | None = None,
     data: dict[str, Any] | None = None,
 ) -> Event:
     """One row, part of the caller's transaction; listeners hear of it after the commit."""
     event = Event.objects.create(
-        name=name, subject=subject, message=message, actor=actor, job_id=job_id, data=data or {}
+        name=name,
+        subject=subject,
+        message=message,
+        actor=actor,
+        cause=cause,
+        before=before,
+        after=after,
+        job_id=job_id,
+        data=data or {},
     )
     transaction.on_commit(lambda: signals.event_published.send(sender=Event, event=event))
     return event

@@ -102,6 +102,7 @@ def _keys() -> dict[str, KeyEntry]:
             key_id=key.key_id,
             scopes=frozenset(key.scopes),
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
+            allowed_models=frozenset(key.allowed_models),
         )
         for key in usable
     }

@@ -9,16 +9,9 @@ from typing import Any
 
 import pytest
 
-from models_app.api.serializers import (
-    InstanceOutput,
-    JobErrorOutput,
-    JobOutput,
-    JobStepOutput,
-    LoadedOutput,
-    ModelListOutput,
-    ModelOutput,
-    VersionOutput,
-)
+from models_app.api.serializers.instances import InstanceOutput, LoadedOutput
+from models_app.api.serializers.jobs import JobErrorOutput, JobOutput, JobStepOutput
+from models_app.api.serializers.models import ModelListOutput, ModelOutput, VersionOutput
 from models_app.cli import main
 from tests.cli import fake_noa
 from tests.cli.conftest import COMMAND, environment

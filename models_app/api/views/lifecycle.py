@@ -9,11 +9,12 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from models_app.api.authentication import actor_of
 from models_app.api.schema import ERRORS
-from models_app.api.serializers import JobOutput, LoadInput, SwitchInput, UnloadInput
+from models_app.api.serializers.jobs import JobOutput
+from models_app.api.serializers.lifecycle import LoadInput, SwitchInput, UnloadInput
+from models_app.api.views.base import ManagementView
 from models_app.domain.errors import InvalidRequest, NoaError
 from models_app.domain.states import TERMINAL_JOB_STATES, JobState
 from models_app.models import Job
@@ -80,7 +81,7 @@ def _seconds_to_wait(request: Request) -> float:
     return seconds
 
 
-class Load(APIView):
+class Load(ManagementView):
     @extend_schema(
         operation_id="load_model",
         tags=["lifecycle"],
@@ -100,7 +101,7 @@ class Load(APIView):
         return answer_with_job(request, job, created=created)
 
 
-class Unload(APIView):
+class Unload(ManagementView):
     @extend_schema(
         operation_id="unload_model",
         tags=["lifecycle"],
@@ -118,7 +119,7 @@ class Unload(APIView):
         return answer_with_job(request, job, created=created)
 
 
-class Switch(APIView):
+class Switch(ManagementView):
     @extend_schema(
         operation_id="switch_model",
         tags=["lifecycle"],
@@ -143,7 +144,7 @@ class Switch(APIView):
         return answer_with_job(request, job, created=created)
 
 
-class Discover(APIView):
+class Discover(ManagementView):
     @extend_schema(
         operation_id="discover_models",
         tags=["lifecycle"],

@@ -9,12 +9,13 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from models_app.api.filters import ModelFilters
 from models_app.api.pagination import ModelPages
 from models_app.api.schema import ERRORS
-from models_app.api.serializers import CurrentOutput, LoadedOutput, ModelOutput
+from models_app.api.serializers.instances import LoadedOutput
+from models_app.api.serializers.models import CurrentOutput, ModelOutput
+from models_app.api.views.base import ManagementView
 from models_app.models import RegisteredModel
 from models_app.services import registry, routing, statistics
 
@@ -57,7 +58,7 @@ class ProviderModelList(ModelList):
         return super().get(request, *args, **kwargs)
 
 
-class ModelDetail(APIView):
+class ModelDetail(ManagementView):
     @extend_schema(
         operation_id="get_model",
         tags=["models"],
@@ -73,7 +74,7 @@ class ModelDetail(APIView):
         return Response(ModelOutput(registry.get(key=key)).data)
 
 
-class LoadedModels(APIView):
+class LoadedModels(ManagementView):
     @extend_schema(
         operation_id="list_loaded_models", tags=["models"], responses={200: LoadedOutput} | ERRORS
     )
@@ -89,7 +90,7 @@ class LoadedModels(APIView):
         return Response(LoadedOutput(answer).data)
 
 
-class CurrentModel(APIView):
+class CurrentModel(ManagementView):
     @extend_schema(
         operation_id="get_current_model", tags=["models"], responses={200: CurrentOutput} | ERRORS
     )

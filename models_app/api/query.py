@@ -1,0 +1,60 @@
+"""Query parameters: read strictly, so that a mistyped filter is not passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.utils.dateparse import parse_datetime
+from rest_framework.request import Request
+
+from models_app.domain.errors import InvalidRequest
+
+
+def refuse_unknown(request: Request, known: Iterable[str]) -> None:
+    """Raises InvalidRequest for a parameter that the operation does not have."""
+    names = sorted(known)
+    for name in request.query_params:
+        if name not in names:
+            raise InvalidRequest(
+                f"Unknown parameter '{name[:80]}'. Known: {', '.join(names) or 'none'}.",
+                code="unknown_parameter",
+                param=name[:80],
+            )
+
+
+def integer(request: Request, name: str, *, default: int, low: int, high: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    # int() takes spaces, underscores and other scripts' digits, and very long numbers take very long.
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
+        raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", param=name)
+    return int(text)
+
+
+def moment(request: Request, name: str) -> datetime | None:
+    """A time with its zone, as `2026-11-24T10:00:00Z`; None when the parameter is absent."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        # A '+' that was not encoded arrives as a space.
+        found = parse_datetime(text.replace(" ", "+"))
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidRequest(
+            f"'{name}' must be a time with its zone, like 2026-11-24T10:00:00Z.", param=name
+        )
+    return found
+
+
+def choice(request: Request, name: str, values: Iterable[str]) -> str | None:
+    text = request.query_params.get(name)
+    known = list(values)
+    if text is not None and text not in known:
+        raise InvalidRequest(
+            f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name
+        )
+    return text

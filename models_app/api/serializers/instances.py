@@ -1,0 +1,32 @@
+"""Loaded models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from models_app.models import Instance
+
+
+class InstanceOutput(serializers.ModelSerializer[Instance]):
+    key = serializers.CharField(source="model.key", read_only=True)
+    in_flight = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="Requests in flight, asked of the runner now."
+    )
+    fingerprint = serializers.CharField(read_only=True)
+
+    class Meta:
+        model = Instance
+        fields = [
+            "id", "key", "node", "state", "pid", "pid_started_at", "context_tokens", "slots",
+            "memory_bytes", "memory_estimate_bytes", "in_flight", "load_seconds", "fingerprint",
+            "options", "created_at", "ready_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class LoadedOutput(serializers.Serializer[Any]):
+    count = serializers.IntegerField()
+    current_model = serializers.CharField(allow_null=True)
+    instances = InstanceOutput(many=True)

@@ -1,0 +1,27 @@
+"""Bodies of the verbs that change what is loaded."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from models_app.api.serializers.inputs import ModelNameInput
+from models_app.domain.routing import CURRENT_ROUTE
+
+
+class LoadInput(ModelNameInput):
+    options = serializers.DictField(
+        required=False,
+        default=dict,
+        help_text="n_ctx, slots, n_batch, n_threads, n_gpu_layers; what is left out, NOA chooses.",
+    )
+
+
+class UnloadInput(ModelNameInput):
+    pass
+
+
+class SwitchInput(ModelNameInput):
+    route = serializers.CharField(required=False, default=CURRENT_ROUTE, max_length=64)
+    keep_previous = serializers.BooleanField(
+        required=False, default=False, help_text="Leave the model that the route led to loaded."
+    )

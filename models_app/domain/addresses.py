@@ -1,0 +1,84 @@
+"""Where NOA may connect to: what protects the network around it from the addresses that people configure."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import SplitResult, urlsplit
+
+from models_app.domain.errors import InvalidRequest
+
+MAX_URL_LENGTH = 500
+
+# Never a provider, whatever is allowed: the addresses under which clouds give out credentials, and the unusable ones.
+_NEVER = tuple(
+    ipaddress.ip_network(text)
+    for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "0.0.0.0/8", "::/128")
+)
+
+
+def may_connect(address: str, *, allow_private: bool) -> bool:
+    """Whether NOA may connect to this IP address (as text, with or without an IPv6 zone)."""
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(
+        address.partition("%")[0]
+    )
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = _embedded(ip) or ip
+    if ip.is_multicast or any(ip.version == net.version and ip in net for net in _NEVER):
+        return False
+    return ip.is_global or allow_private
+
+
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for: mapped, 6to4, Teredo's client or NAT64."""
+    if ip in ipaddress.ip_network("64:ff9b::/96"):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+
+
+def checked_url(text: str, *, param: str = "base_url", allow_private: bool = False) -> SplitResult:
+    """The parts of an http(s) URL that may be connected to; raises InvalidRequest that says what to change.
+
+    A name is checked again by the address that it leads to, when NOA connects: see `may_connect`.
+    """
+    parts = _split(text, param)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _refused(param, "must be a whole address, like 'https://api.example.com/v1'")
+    if parts.username is not None or parts.password is not None:
+        raise _refused(
+            param, "must not hold a user name or a password; configure the secret by itself"
+        )
+    if parts.query or parts.fragment:
+        raise _refused(param, "must not hold '?' or '#'")
+    try:
+        allowed = may_connect(parts.hostname, allow_private=allow_private)
+    except ValueError:
+        return parts  # a name
+    if not allowed:
+        raise address_refused(parts.hostname, param=param)
+    return parts
+
+
+def address_refused(address: str, *, param: str = "base_url") -> InvalidRequest:
+    return InvalidRequest(
+        f"'{param}' leads to {address}, an address that NOA does not connect to by itself. If it is a server of"
+        " yours in a private network, set 'allow_private_addresses' to true.",
+        code="address_not_allowed",
+        param=param,
+    )
+
+
+def _split(text: str, param: str) -> SplitResult:
+    if len(text) > MAX_URL_LENGTH or not text.isascii() or not text.isprintable() or " " in text:
+        raise _refused(
+            param, f"must be printable ASCII without spaces, at most {MAX_URL_LENGTH} characters"
+        )
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises ValueError when it is no port
+    except ValueError:
+        raise _refused(param, "is not a valid URL") from None
+    return parts
+
+
+def _refused(param: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"'{param}' {why}.", code="invalid_url", param=param)

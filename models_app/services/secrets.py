@@ -1,0 +1,39 @@
+"""Secrets at rest: sealed with keys of their own, so that a copy of the database tells nothing."""
+
+from __future__ import annotations
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+from models_app.domain.errors import NoaError
+
+
+class SecretUnreadable(NoaError):
+    """A sealed secret fits none of the keys."""
+
+    default_code = "secret_unreadable"
+
+
+def seal(text: str) -> str:
+    """Encrypted and authenticated with the newest key."""
+    return _keys().encrypt(text.encode()).decode()
+
+
+def unseal(sealed: str) -> str:
+    """Raises SecretUnreadable when none of the keys opens it."""
+    try:
+        return _keys().decrypt(sealed.encode()).decode()
+    except InvalidToken:
+        raise SecretUnreadable(
+            "A stored secret cannot be decrypted with the keys in NOA_ENCRYPTION_KEYS. Put the key that it was"
+            " sealed with back, or enter the secret anew."
+        ) from None
+
+
+def reseal(sealed: str) -> str:
+    """The same secret under the newest key."""
+    return _keys().rotate(sealed.encode()).decode()
+
+
+def _keys() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in settings.NOA_ENCRYPTION_KEYS])
