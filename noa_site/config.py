@@ -30,7 +30,7 @@ class Config(BaseSettings):
     debug: bool = False
     secret_key: SecretStr | None = None
     # Fernet keys, newest first: the first one seals, all of them open.
-    encryption_keys: Annotated[list[SecretStr], NoDecode] = []
+    encryption_keys: Annotated[list[SecretStr] | None, NoDecode] = None
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
     broker_url: str | None = None
     node: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
@@ -41,8 +41,8 @@ class Config(BaseSettings):
 
     @field_validator("encryption_keys", mode="after")
     @classmethod
-    def are_fernet_keys(cls, value: list[SecretStr]) -> list[SecretStr]:
-        for key in value:
+    def are_fernet_keys(cls, value: list[SecretStr] | None) -> list[SecretStr] | None:
+        for key in value or []:
             try:
                 Fernet(key.get_secret_value())
             except ValueError:
