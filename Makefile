@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What needs no whole server and no browser runs on two processors at once.
-FAST := -m "not journey and not browser" --numprocesses 2
+FAST := --ignore=tests/journeys -m "not journey and not browser" --numprocesses 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: serve test test-fast lint format setup openapi lock bench help
+.PHONY: serve test test-fast fuzz lint format setup openapi lock bench help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -54,6 +54,9 @@ test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and
 
 test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser
 	@$(BIN)/python -m pytest $(FAST) --quiet
+
+fuzz: setup $(VENV)/.dev ## a long run of what the OpenAPI document allows and forbids, against a whole server
+	@FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -m journey tests/journeys/test_schema.py
 
 lint: setup $(VENV)/.dev ## what CI checks besides the tests
 	@$(BIN)/ruff check

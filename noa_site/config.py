@@ -13,6 +13,11 @@ from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from models_app.domain.addresses import checked_url
+from models_app.domain.errors import InvalidRequest
+from noa_site import provider_config
+from noa_site.provider_config import ProviderEntry
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -38,6 +43,26 @@ class Config(BaseSettings):
     drain_timeout: float = Field(default=60.0, ge=0)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    providers: Annotated[list[ProviderEntry] | None, NoDecode] = None
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def parse_providers(cls, value: Any) -> Any:
+        return provider_config.parse(value)
+
+    @field_validator("openai_base_url", "anthropic_base_url")
+    @classmethod
+    def is_allowed_address(cls, value: str | None) -> str | None:
+        try:
+            if value:
+                checked_url(value)
+        except InvalidRequest as error:
+            raise ValueError(f"{error.message} NOA_PROVIDERS has such a switch.") from None
+        return value
 
     @field_validator("encryption_keys", mode="after")
     @classmethod
@@ -75,7 +100,8 @@ def read() -> Config:
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_url=False, include_input=False):
-            name = str(problem["loc"][0])
+            name, *place = map(str, problem["loc"])
             variable = name if name.isupper() else f"NOA_{name.upper()}"
-            lines.append(f"  {variable}: {problem['msg']}")
+            within = f" ({'.'.join(place)})" if place else ""
+            lines.append(f"  {variable}{within}: {problem['msg']}")
         sys.exit("noa: these settings are wrong, nothing was started:\n" + "\n".join(lines))

@@ -15,8 +15,12 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from django.urls import reverse_lazy
 
+from models_app.domain.capabilities import Capability
+from models_app.domain.events import EventName
+from models_app.domain.providers import ProviderKind
+from models_app.domain.states import InstanceState, JobState, ModelStatus
 from noa_site import config as noa_config
-from noa_site import console
+from noa_site import console, provider_config
 
 CONFIG = noa_config.read()
 BASE_DIR = noa_config.BASE_DIR
@@ -157,7 +161,7 @@ X_FRAME_OPTIONS = "DENY"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "models_app.api.authentication.ApiKeyAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "models_app.api.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["models_app.api.permissions.ScopePermission"],
     "DEFAULT_RENDERER_CLASSES": ["models_app.api.renderers.OrjsonRenderer"],
@@ -166,6 +170,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "models_app.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    # The form of an answer is chosen by `Accept`; every query parameter is one that the operation names.
+    "URL_FORMAT_OVERRIDE": None,
 }
 
 SPECTACULAR_SETTINGS = {
@@ -180,13 +186,20 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "models_app.api.schema.add_gateway",
-        "models_app.api.schema.add_examples",
+        "models_app.api.document.add_gateway",
+        "models_app.api.document.add_examples",
+        "models_app.api.document.tighten",
     ],
     "ENUM_NAME_OVERRIDES": {
-        "ModelStatus": "models_app.domain.states.ModelStatus",
-        "InstanceState": "models_app.domain.states.InstanceState",
-        "JobState": "models_app.domain.states.JobState",
+        # By value: the labels of a choice are part of what tells two enumerations apart.
+        **{
+            words.__name__: [word.value for word in words]
+            for words in (
+                Capability, EventName, InstanceState, JobState, ModelStatus, ProviderKind,
+            )  # fmt: skip
+        },
+        "JobStepState": ["running", "done", "failed"],
+        "ApiKeyState": ["active", "expired", "revoked"],
     },
 }
 
@@ -204,6 +217,19 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 NOA_DATA_DIR = DATA_DIR
 NOA_NODE = CONFIG.node
 NOA_ENCRYPTION_KEYS = _encryption_keys()
+# Keys in them show themselves in no representation.
+NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]
+NOA_WELL_KNOWN_PROVIDERS = [
+    *provider_config.well_known(
+        ProviderKind.OPENAI, "OPENAI_API_KEY", CONFIG.openai_api_key, CONFIG.openai_base_url
+    ),
+    *provider_config.well_known(
+        ProviderKind.ANTHROPIC,
+        "ANTHROPIC_API_KEY",
+        CONFIG.anthropic_api_key,
+        CONFIG.anthropic_base_url,
+    ),
+]
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]

@@ -30,6 +30,6 @@ def serve(listener: socket.socket) -> None:
     )
 
     async def end_requests() -> None:
-        await application.gateway.close(DRAIN_SECONDS)
+        await application.close(DRAIN_SECONDS)
 
     Server(config, end_requests).run(sockets=[listener])

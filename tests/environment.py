@@ -10,5 +10,6 @@ _folder = tempfile.TemporaryDirectory(prefix="noa-test-")
 atexit.register(_folder.cleanup)
 os.environ["NOA_DATA_DIR"] = _folder.name
 # What a developer has set for a server of their own means nothing here.
-for name in [name for name in os.environ if name.startswith("NOA_") and name != "NOA_DATA_DIR"]:
+_OTHERS = ("NOA_", "OPENAI_", "ANTHROPIC_")
+for name in [name for name in os.environ if name.startswith(_OTHERS) and name != "NOA_DATA_DIR"]:
     del os.environ[name]

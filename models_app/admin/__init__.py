@@ -2,8 +2,17 @@
 
 from django.contrib import admin
 
-from models_app.admin import accounts, instances, jobs, keys, registry, routes, telemetry
+from models_app.admin import (
+    accounts,
+    instances,
+    jobs,
+    keys,
+    providers,
+    registry,
+    routes,
+    telemetry,
+)
 
 admin.site.index_title = "Overview"
 
-__all__ = ["accounts", "instances", "jobs", "keys", "registry", "routes", "telemetry"]
+__all__ = ["accounts", "instances", "jobs", "keys", "providers", "registry", "routes", "telemetry"]

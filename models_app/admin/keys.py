@@ -97,6 +97,8 @@ class ApiKeyAdmin(ConsoleAdmin):
             actor=asking.actor(request),
         )
         obj.pk, obj.key_id = made.pk, made.key_id
+        asked = {"name": made.name, "scopes": made.scopes}
+        asking.note(request, "create_api_key", subject=made.key_id, status=201, arguments=asked)
         form.text = text
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -138,7 +140,8 @@ class ApiKeyAdmin(ConsoleAdmin):
         },
     )
     def revoke_key(self, request: HttpRequest, form: RevokeDialog, object_id: str) -> HttpResponse:
-        keys.revoke(key=form.key)
+        keys.revoke(key=form.key, actor=asking.actor(request))
+        asking.note(request, "revoke_api_key", subject=form.key.key_id, status=204)
         messages.success(request, f"The key '{form.key.name}' was revoked.")
         return asking.go_to(request, marks.page_of(form.key))
 

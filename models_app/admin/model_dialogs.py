@@ -40,6 +40,8 @@ class ModelDialogs:
             lambda: requests.request_load(
                 key=form.model.key, options=form.options(), actor=asking.actor(request)
             ),
+            action="load_model",
+            subject=form.model.key,
             otherwise=marks.page_of(form.model),
         )
 
@@ -67,6 +69,8 @@ class ModelDialogs:
                 keep_previous=form.cleaned_data["keep_previous"],
                 actor=asking.actor(request),
             ),
+            action="switch_model",
+            subject=form.model.key,
             otherwise=marks.page_of(form.model),
         )
 
@@ -88,5 +92,7 @@ class ModelDialogs:
         return asking.ask(
             request,
             lambda: requests.request_unload(key=form.model.key, actor=asking.actor(request)),
+            action="unload_model",
+            subject=form.model.key,
             otherwise=marks.page_of(form.model),
         )

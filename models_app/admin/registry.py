@@ -1,4 +1,4 @@
-"""Registered models and the providers that they come from."""
+"""Registered models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -18,7 +18,7 @@ from models_app.admin.base import ConsoleAdmin, ReadOnlyInline
 from models_app.admin.filters import CapabilityFilter, QuantizationFilter
 from models_app.admin.model_dialogs import ModelDialogs
 from models_app.domain.routing import CURRENT_ROUTE
-from models_app.models import Instance, ModelVersion, Provider, RegisteredModel
+from models_app.models import Instance, ModelVersion, RegisteredModel
 from models_app.services import requests
 
 # More than these are found in the list of instances.
@@ -123,8 +123,8 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         icon="travel_explore",
         permissions=["operate"],
         dialog={
-            "title": "Look through the model folders",
-            "description": "Registers GGUF files that are new and reads those that changed.",
+            "title": "Look for models",
+            "description": "Asks every provider for its models and looks through the model folders.",
             "form_class": None,
             "form_submit_text": "Discover",
         },
@@ -133,6 +133,8 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         return asking.ask(
             request,
             lambda: requests.request_discover(actor=asking.actor(request)),
+            action="discover_models",
+            subject="",
             otherwise=reverse("admin:models_app_registeredmodel_changelist"),
         )
 
@@ -226,22 +228,3 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     def last_options(self, model: RegisteredModel) -> str:
         told = ", ".join(f"{name} {value}" for name, value in model.load_options.items())
         return told or "NOA chooses"
-
-
-@admin.register(Provider)
-class ProviderAdmin(ConsoleAdmin):
-    list_display = ("slug", "name", "kind", "base_url", "model_count")
-    search_fields = ("slug", "name", "base_url")
-    readonly_fields = ("slug", "kind", "base_url", "model_count", "created_at")
-    fieldsets = (
-        (None, {"fields": ("slug", "name", "kind", "base_url", "model_count", "created_at")}),
-    )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
-        rows: QuerySet[Provider] = super().get_queryset(request)
-        return rows.annotate(counted=Count("models"))
-
-    @display(description="Models", ordering="counted")
-    def model_count(self, provider: Provider) -> int:
-        counted: int = provider.counted  # type: ignore[attr-defined]
-        return counted

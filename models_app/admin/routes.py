@@ -77,6 +77,8 @@ class RouteAdmin(MachineWrittenAdmin):
                 keep_previous=form.cleaned_data["keep_previous"],
                 actor=asking.actor(request),
             ),
+            action="switch_model",
+            subject=form.cleaned_data["model"].key,
             otherwise=marks.page_of(form.route),
         )
 

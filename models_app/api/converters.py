@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class ModelKeyConverter:
-    regex = r"[^/:]+:.+"
+    # No slash at the end: Django would redirect 'a:' to 'a:/', as that would be a key.
+    regex = r"[^/:]+:.*[^/]"
 
     def to_python(self, value: str) -> str:
         return value

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from rest_framework import exceptions
@@ -27,6 +28,12 @@ _BY_STATUS: dict[int, tuple[type[errors.NoaError], str]] = {
     429: (errors.RateLimited, "rate_limited"),
 }
 
+_DATABASE_AWAY = errors.Unavailable(
+    "The database does not answer, or is busy for too long. Try again in a moment.",
+    code="database_unavailable",
+    retry_after=5,
+)
+
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """Any exception of a view, as the JSON error object."""
@@ -46,6 +53,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, RequestDataTooBig):
         return _respond(errors.RequestTooLarge("The body is too large."), 413, request_id)
     logger.error("unhandled error in the API, request %s", request_id, exc_info=error)
+    if isinstance(error, OperationalError | InterfaceError):
+        return _respond(_DATABASE_AWAY, _DATABASE_AWAY.http_status, request_id)
     message = (
         "NOA failed in a way it does not know. The server's log tells more under this request id."
     )

@@ -1,36 +1,154 @@
-"""Filters of the model list."""
+"""The query parameters of model lists."""
 
 from __future__ import annotations
 
-import django_filters
-from django.db.models import Q, QuerySet
+from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+
+from models_app.api import query
+from models_app.api.pagination import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE
 from models_app.domain.capabilities import Capability
+from models_app.domain.entries import MAX_TAG, MAX_TOKENS, checked_tag
+from models_app.domain.errors import InvalidRequest
+from models_app.domain.keys import canonical_slug
 from models_app.domain.states import ModelStatus
-from models_app.models import RegisteredModel
-from models_app.models.choices import choices_of
+from models_app.services.searching import ORDERINGS, Search
+
+# Larger than any file.
+_MAX_SIZE = 10**15
+_MAX_TEXT = 200
+_REPEATABLE = frozenset({"capability", "status", "tag"})
+_FLAG = ("true", "false")
+_ORDERINGS = [sign + name for name in ORDERINGS for sign in ("", "-")]
 
 
-class ModelFilters(django_filters.FilterSet):
-    provider = django_filters.CharFilter(field_name="provider__slug")
-    status = django_filters.ChoiceFilter(choices=choices_of(ModelStatus))
-    capability = django_filters.MultipleChoiceFilter(
-        choices=choices_of(Capability), method="filter_capability", help_text="All that are named."
+def _number(name: str, description: str, high: int) -> OpenApiParameter:
+    schema = {"type": "integer", "minimum": 0, "maximum": high}
+    return OpenApiParameter(name, schema, description=description)
+
+
+def _any_of(name: str, values: type[Any] | None, description: str) -> OpenApiParameter:
+    item: dict[str, Any] = {"type": "string"}
+    if values is None:
+        # Nothing but spaces, or with a comma in it, is no tag.
+        item |= {
+            "minLength": 1,
+            "maxLength": MAX_TAG,
+            "pattern": r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$",
+        }
+    else:
+        item["enum"] = [value.value for value in values]
+    return OpenApiParameter(name, {"type": "array", "items": item}, description=description)
+
+
+def _text(name: str, description: str) -> OpenApiParameter:
+    schema = {"type": "string", "maxLength": _MAX_TEXT, "pattern": r"^[^\x00]*$"}
+    return OpenApiParameter(name, schema, description=description)
+
+
+PARAMETERS = [
+    _any_of(
+        "capability",
+        Capability,
+        "What the model can do. May be repeated: models that have all of them.",
+    ),
+    OpenApiParameter(
+        "proven",
+        bool,
+        description="`true`: only what a probe has proven of the present version counts as a capability.",
+    ),
+    _any_of("status", ModelStatus, "The model's status. May be repeated: any of them."),
+    _any_of(
+        "tag", None, "A tag, whatever its case. May be repeated: models that have any of them."
+    ),
+    OpenApiParameter("deprecated", bool, description="`false` leaves out what is deprecated."),
+    OpenApiParameter(
+        "gone", bool, description="`true`: models that their provider does not name any more."
+    ),
+    _number("min_context_window", "At least so many tokens of context.", MAX_TOKENS),
+    _number("max_context_window", "At most so many tokens of context.", MAX_TOKENS),
+    _number("min_size_bytes", "The file has at least so many bytes.", _MAX_SIZE),
+    _number("max_size_bytes", "The file has at most so many bytes.", _MAX_SIZE),
+    _text("quantization", "The file's quantization, whatever the case: `Q4_K_M`."),
+    _text("architecture", "The file's architecture, whatever the case: `llama`."),
+    _text("name", "Part of the key or the name, whatever the case."),
+    _text("q", "Part of the key, the name or the description, whatever the case."),
+    OpenApiParameter(
+        "ordering",
+        {"type": "string", "enum": _ORDERINGS, "default": "key"},
+        description="What to order by; with `-`, the largest first. Models without a value come last.",
+    ),
+    OpenApiParameter(
+        "page",
+        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1},
+        description="The number of the page. A page behind the last one is not found.",
+    ),
+    OpenApiParameter(
+        "page_size",
+        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
+        description="Models of a page.",
+    ),
+]
+PROVIDER = OpenApiParameter(
+    "provider",
+    {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"},
+    description="The provider's slug. One that is not configured has no models.",
+)
+
+
+def read(request: Request, *, provider: str | None = None) -> Search:
+    """What is searched for. Raises InvalidRequest for a parameter that is unknown, wrong, or there twice.
+
+    `provider` is that of the path, where the path names one.
+    """
+    known = {parameter.name for parameter in PARAMETERS} | ({"provider"} if not provider else set())
+    query.refuse_unknown(request, known)
+    _refuse_repeated(request)
+    named = provider or query.text(request, "provider")
+    return Search(
+        provider=canonical_slug(named) if named is not None else None,
+        capabilities=_several(request, "capability", list(Capability)),
+        proven=_flag(request, "proven") or False,
+        statuses=_several(request, "status", list(ModelStatus)),
+        tags=tuple(checked_tag(tag, "tag") for tag in request.query_params.getlist("tag")),
+        deprecated=_flag(request, "deprecated"),
+        gone=_flag(request, "gone"),
+        min_context_window=_whole(request, "min_context_window", MAX_TOKENS),
+        max_context_window=_whole(request, "max_context_window", MAX_TOKENS),
+        min_size_bytes=_whole(request, "min_size_bytes", _MAX_SIZE),
+        max_size_bytes=_whole(request, "max_size_bytes", _MAX_SIZE),
+        quantization=query.text(request, "quantization", longest=_MAX_TEXT),
+        architecture=query.text(request, "architecture", longest=_MAX_TEXT),
+        name=query.text(request, "name", longest=_MAX_TEXT),
+        text=query.text(request, "q", longest=_MAX_TEXT),
+        ordering=query.choice(request, "ordering", _ORDERINGS) or "key",
     )
-    q = django_filters.CharFilter(method="filter_text", help_text="Part of the key or the name.")
 
-    class Meta:
-        model = RegisteredModel
-        fields: list[str] = []
 
-    def filter_capability(
-        self, models: QuerySet[RegisteredModel], name: str, values: list[str]
-    ) -> QuerySet[RegisteredModel]:
-        for value in values:
-            models = models.filter(capability_index__contains=f",{value},")
-        return models
+def _refuse_repeated(request: Request) -> None:
+    for name in request.query_params:
+        if name not in _REPEATABLE and len(request.query_params.getlist(name)) > 1:
+            raise InvalidRequest(f"Give '{name}' once.", param=name)
 
-    def filter_text(
-        self, models: QuerySet[RegisteredModel], name: str, value: str
-    ) -> QuerySet[RegisteredModel]:
-        return models.filter(Q(key__icontains=value) | Q(name__icontains=value))
+
+def _several(request: Request, name: str, known: list[str]) -> tuple[str, ...]:
+    values = request.query_params.getlist(name)
+    for value in values:
+        if value not in known:
+            raise InvalidRequest(
+                f"'{name}' must be one of {', '.join(known)}, not '{value[:80]}'.", param=name
+            )
+    return tuple(dict.fromkeys(values))
+
+
+def _flag(request: Request, name: str) -> bool | None:
+    word = query.choice(request, name, _FLAG)
+    return None if word is None else word == "true"
+
+
+def _whole(request: Request, name: str, high: int) -> int | None:
+    if name not in request.query_params:
+        return None
+    return query.integer(request, name, default=0, low=0, high=high)

@@ -11,16 +11,28 @@ import orjson
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api import query
-from models_app.domain.errors import InvalidRequest
+from models_app.domain.errors import InvalidRequest, NotFound
+
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 500
+# Beyond any registry.
+MAX_PAGE = 1_000_000
 
 NEWEST_FIRST = [
-    OpenApiParameter("limit", int, description="How many, 1 to 500; 50 if not given."),
-    OpenApiParameter("before", str, description="The place to go on from: take it from `next`."),
+    OpenApiParameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
+        description="How many.",
+    ),
+    OpenApiParameter(
+        "before",
+        str,
+        description="The place to go on from: take it from `next`.",
+    ),
 ]
 
 
@@ -44,7 +56,7 @@ def newest_first(
     link = None
     if len(found) > limit:
         found = found[:limit]
-        link = _with_cursor(request, _cursor(found[-1], by))
+        link = _with(request, "before", _cursor(found[-1], by))
     return Response({word: [represent(row) for row in found], "next": link})
 
 
@@ -52,9 +64,9 @@ def _cursor(row: Model, by: str) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([getattr(row, by), row.pk])).decode().rstrip("=")
 
 
-def _with_cursor(request: Request, cursor: str) -> str:
+def _with(request: Request, name: str, value: str) -> str:
     parameters = request.query_params.copy()
-    parameters["before"] = cursor
+    parameters[name] = value
     return request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
 
 
@@ -71,31 +83,27 @@ def _older(rows: QuerySet[Any], by: str, cursor: str) -> QuerySet[Any]:
         ) from None
 
 
-class ModelPages(PageNumberPagination):
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 500
-
-    def get_paginated_response(self, data: Any) -> Response:
-        assert self.page is not None
-        return Response(
-            {
-                "count": self.page.paginator.count,
-                "next": self.get_next_link(),
-                "previous": self.get_previous_link(),
-                "models": data,
-            }
+def numbered(
+    request: Request,
+    find: Callable[[int, int], tuple[int, list[Any]]],
+    *,
+    word: str,
+    represent: Callable[[Any], Any],
+) -> Response:
+    """`{"count", "next", "previous", word: […]}`. `find` takes a page's number and size, and tells the count too."""
+    number = query.integer(request, "page", default=1, low=1, high=MAX_PAGE)
+    size = query.integer(request, "page_size", default=PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
+    count, rows = find(number, size)
+    last = max(1, -(-count // size))
+    if number > last:
+        raise NotFound(
+            f"There is no page {number}: the last one is {last}.", code="not_found", param="page"
         )
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        link = {"type": "string", "format": "uri", "nullable": True}
-        return {
-            "type": "object",
-            "required": ["count", "next", "previous", "models"],
-            "properties": {
-                "count": {"type": "integer"},
-                "next": link,
-                "previous": link,
-                "models": schema,
-            },
+    return Response(
+        {
+            "count": count,
+            "next": _with(request, "page", str(number + 1)) if number < last else None,
+            "previous": _with(request, "page", str(number - 1)) if number > 1 else None,
+            word: [represent(row) for row in rows],
         }
+    )

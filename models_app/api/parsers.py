@@ -7,15 +7,21 @@ from typing import IO, Any
 
 import orjson
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from models_app.domain.errors import InvalidRequest
 
 # Deeper than any body that this API knows; recursion over deeper ones would end in an error of our own.
 MAX_DEPTH = 64
+# How JSON writes the one character that PostgreSQL does not store.
+_NUL = b"\\u0000"
 
 
 class BoundedJSONParser(BaseParser):
-    """An object of at most 64 levels. orjson refuses NaN, bad UTF-8 and lone surrogates by itself."""
+    """An object of at most 64 levels. orjson refuses NaN, bad UTF-8 and lone surrogates by itself.
+
+    Of names that come twice the last one counts, as in most parsers.
+    """
 
     media_type = "application/json"
 
@@ -40,7 +46,19 @@ class BoundedJSONParser(BaseParser):
             raise InvalidRequest(
                 f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json"
             )
+        if _NUL in body and _holds_nul(data):
+            raise InvalidRequest(
+                "A text in the body holds a NUL character, which cannot be stored.",
+                code="invalid_json",
+            )
         return data
+
+
+def json_object(request: Request) -> dict[str, Any]:
+    """The body, which the parser has found to be an object."""
+    body = request.data
+    assert isinstance(body, dict)
+    return body
 
 
 def _deeper_than(data: Any, limit: int) -> bool:
@@ -55,3 +73,11 @@ def _deeper_than(data: Any, limit: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _holds_nul(data: Any) -> bool:
+    if isinstance(data, str):
+        return "\0" in data
+    if isinstance(data, dict):
+        return any(_holds_nul(name) or _holds_nul(value) for name, value in data.items())
+    return isinstance(data, list) and any(_holds_nul(item) for item in data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
@@ -41,7 +41,9 @@ def moment(request: Request, name: str) -> datetime | None:
     try:
         # A '+' that was not encoded arrives as a space.
         found = parse_datetime(text.replace(" ", "+"))
-    except ValueError:
+        if found is not None and found.tzinfo is not None:
+            found = found.astimezone(UTC)
+    except (ValueError, OverflowError):  # at the ends of the calendar another zone has no time
         found = None
     if found is None or found.tzinfo is None:
         raise InvalidRequest(
@@ -58,3 +60,25 @@ def choice(request: Request, name: str, values: Iterable[str]) -> str | None:
             f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name
         )
     return text
+
+
+def text(request: Request, name: str, *, longest: int = 255) -> str | None:
+    """A text to compare with; None when the parameter is absent. PostgreSQL takes no NUL."""
+    found = request.query_params.get(name)
+    if found is not None and ("\0" in found or len(found) > longest):
+        raise InvalidRequest(
+            f"'{name}' must be a text of at most {longest} characters without NUL.", param=name
+        )
+    return found
+
+
+def choices(request: Request, name: str, values: Iterable[str]) -> list[str]:
+    """The values of a parameter that may be given several times; empty when it is absent."""
+    known = list(values)
+    found = request.query_params.getlist(name)
+    for text in found:
+        if text not in known:
+            raise InvalidRequest(
+                f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name
+            )
+    return found

@@ -88,10 +88,16 @@ def switch(
         _show_result(session.as_json, job)
 
 
-def discover(context: typer.Context, wait: Wait = True, timeout: Timeout = _TIMEOUT) -> None:
-    """Look for GGUF files in the model folders of the server."""
+def discover(
+    context: typer.Context,
+    provider: Annotated[str | None, typer.Argument(help="Only this provider.")] = None,
+    wait: Wait = True,
+    timeout: Timeout = _TIMEOUT,
+) -> None:
+    """Ask the providers for their models, and look for GGUF files in the server's model folders."""
     session = session_of(context)
-    job = session.run_job("/api/v1/models/discover", {}, wait=wait, timeout=timeout)
+    body = {"provider": provider} if provider else {}
+    job = session.run_job("/api/v1/models/discover", body, wait=wait, timeout=timeout)
     if job:
         _show_result(session.as_json, job)
 
@@ -151,11 +157,21 @@ def _switched(result: dict[str, Any]) -> list[str]:
 
 
 def _discovered(result: dict[str, Any]) -> list[str]:
-    words = ("new", "changed", "unchanged", "refused")
-    lines = [", ".join(f"{len(result[word])} {word}" for word in words)]
-    lines += [f"new: {key}" for key in result["new"]]
-    lines += [f"changed: {key}" for key in result["changed"]]
-    lines += [f"refused: {item['file']}: {item['reason']}" for item in result["refused"]]
+    return [
+        line
+        for slug, found in sorted(result["providers"].items())
+        for line in _discovered_at(slug, found)
+    ]
+
+
+def _discovered_at(slug: str, found: dict[str, Any]) -> list[str]:
+    if found["failed"]:
+        return [f"{slug}: failed: {found['failed']['message']}"]
+    words = ("new", "changed", "gone", "refused")
+    counts = [f"{found['found']} found", *(f"{len(found[word])} {word}" for word in words)]
+    lines = [f"{slug}: {', '.join(counts)}"]
+    lines += [f"{word}: {key}" for word in ("new", "changed", "gone") for key in found[word]]
+    lines += [f"refused: {item['name']}: {item['reason']}" for item in found["refused"]]
     return lines
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from models_app.domain.errors import InvalidRequest
 
 MAX_URL_LENGTH = 500
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
+_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+# Printable ASCII but for '?' and '#'.
+_PATH = r'/[!-"$->@-~]*'
+URL_PATTERN = rf"https?://{_HOST}(?::{_PORT})?(?:{_PATH})?"
+"""The shape of an address whose host is a name or an IPv4 address."""
+_URL = re.compile(rf"https?://(?:{_HOST}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?(?:{_PATH})?")
 
 # Never a provider, whatever is allowed: the addresses under which clouds give out credentials, and the unusable ones.
 _NEVER = tuple(
@@ -47,8 +55,10 @@ def checked_url(text: str, *, param: str = "base_url", allow_private: bool = Fal
         raise _refused(
             param, "must not hold a user name or a password; configure the secret by itself"
         )
-    if parts.query or parts.fragment:
+    if "?" in text or "#" in text:
         raise _refused(param, "must not hold '?' or '#'")
+    if not _URL.fullmatch(text):
+        raise _refused(param, "must be a whole address, like 'https://api.example.com/v1'")
     try:
         allowed = may_connect(parts.hostname, allow_private=allow_private)
     except ValueError:

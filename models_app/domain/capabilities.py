@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -67,3 +69,92 @@ def infer_from_gguf(
         if has_fill_in_middle:
             found.add(Capability.FILL_IN_MIDDLE)
     return [capability for capability in Capability if capability in found]
+
+
+# What a header says about a capability: the sentence where it shows it, and where it shows that it is absent.
+METADATA_SENTENCES: Mapping[Capability, tuple[str, str]] = {
+    Capability.TEXT_GENERATION: (
+        "The header is that of a causal model.",
+        "The header is not that of a model that generates text.",
+    ),
+    Capability.CHAT_COMPLETION: (
+        "The file has a chat template.",
+        "The file has no chat template, or does not generate text.",
+    ),
+    Capability.EMBEDDINGS: (
+        "The header names a pooling type.",
+        "The header names no pooling type for embeddings.",
+    ),
+    Capability.FUNCTION_CALLING: (
+        "The chat template renders tools.",
+        "No chat template of the file renders tools.",
+    ),
+    Capability.STREAMING: (
+        "A causal model generates token by token.",
+        "The model does not generate text.",
+    ),
+    Capability.JSON_MODE: (
+        "Answers of a causal model can be bound to a grammar.",
+        "The model does not generate text.",
+    ),
+    Capability.REASONING: (
+        "The chat template has a place for reasoning.",
+        "No chat template of the file has a place for reasoning.",
+    ),
+    Capability.RERANK: (
+        "The header names the pooling type of rerankers.",
+        "The header does not name the pooling type of rerankers.",
+    ),
+    Capability.FILL_IN_MIDDLE: (
+        "The vocabulary has tokens to fill in the middle.",
+        "The vocabulary has no tokens to fill in the middle.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What one source says of one capability. `fresh` is False when it speaks of another version of the model."""
+
+    source: str
+    verdict: str
+    fresh: bool = True
+
+
+def is_proven(words: Iterable[Word]) -> bool:
+    """Whether a probe of the present version has succeeded."""
+    return _probed(words) == Verdict.SUPPORTED
+
+
+def is_tested(words: Iterable[Word]) -> bool:
+    """Whether a probe of the present version was conclusive."""
+    return _probed(words) is not None
+
+
+def is_supported(words: Sequence[Word], *, registered: bool) -> bool:
+    """A conclusive probe of the present version decides; without one, what the registry holds (`registered`)."""
+    probed = _probed(words)
+    return registered if probed is None else probed == Verdict.SUPPORTED
+
+
+def _probed(words: Iterable[Word]) -> str | None:
+    """The verdict of a probe of the present version, where it is conclusive."""
+    for word in words:
+        if word.source == EvidenceSource.PROBED and word.fresh:
+            return None if word.verdict == Verdict.INCONCLUSIVE else word.verdict
+    return None
+
+
+def believed(words: Iterable[Word]) -> str | None:
+    """What was thought until now: the last conclusive probe, of whatever version, else what is claimed; None is nothing.
+
+    Where those who claim disagree, `supported` wins: it is what requests were let through for.
+    """
+    conclusive = [word for word in words if word.verdict != Verdict.INCONCLUSIVE]
+    for word in conclusive:
+        if word.source == EvidenceSource.PROBED:
+            return word.verdict
+    verdicts = {word.verdict for word in conclusive}
+    if not verdicts:
+        return None
+    return Verdict.SUPPORTED if Verdict.SUPPORTED in verdicts else Verdict.UNSUPPORTED

@@ -3,12 +3,14 @@
 NoaError                    500 internal_error
 ├── InvalidRequest          400 invalid_request        the caller must change the request
 │   ├── UnsupportedParameter    400 unsupported_parameter
-│   └── ContextLengthExceeded   400 context_length_exceeded
+│   ├── ContextLengthExceeded   400 context_length_exceeded
+│   └── IdempotencyKeyReused    422 idempotency_key_reused
 ├── Unauthenticated         401 invalid_api_key
 ├── PermissionDenied        403 permission_denied
 ├── NotFound                404 not_found
 │   └── ModelNotFound           404 model_not_found
 ├── Conflict                409 conflict               the state of things forbids it now
+│   └── Cancelled               409 cancelled              somebody wanted the job to end
 ├── RequestTooLarge         413 request_too_large
 ├── RequestTimeout          408 request_timeout
 ├── RateLimited             429 rate_limited
@@ -16,6 +18,8 @@ NoaError                    500 internal_error
 ├── EngineError             502 engine_error           a local runner failed
 │   ├── LoadFailed              502 load_failed
 │   └── RunnerDied              502 runner_died
+├── ProviderError           502 provider_error         a remote provider failed
+│   └── ProviderAuthFailed      502 provider_auth_failed
 ├── InsufficientMemory      507 insufficient_memory
 └── Unavailable             503 unavailable            retry later
     ├── ModelNotLoaded          503 model_not_loaded
@@ -84,6 +88,11 @@ class ContextLengthExceeded(InvalidRequest):
     default_code = "context_length_exceeded"
 
 
+class IdempotencyKeyReused(InvalidRequest):
+    http_status = 422
+    default_code = "idempotency_key_reused"
+
+
 class Unauthenticated(NoaError):
     http_status = 401
     default_code = "invalid_api_key"
@@ -110,6 +119,10 @@ class Conflict(NoaError):
     http_status = 409
     default_code = "conflict"
     error_type = "invalid_request_error"
+
+
+class Cancelled(Conflict):
+    default_code = "cancelled"
 
 
 class RequestTimeout(NoaError):
@@ -157,6 +170,19 @@ class LoadFailed(EngineError):
 
 class RunnerDied(EngineError):
     default_code = "runner_died"
+
+
+class ProviderError(NoaError):
+    http_status = 502
+    default_code = "provider_error"
+    retryable = True
+
+
+class ProviderAuthFailed(ProviderError):
+    """The provider does not take the credentials that NOA has for it, which only an operator can change."""
+
+    default_code = "provider_auth_failed"
+    retryable = False
 
 
 class InsufficientMemory(NoaError):

@@ -13,15 +13,25 @@ MAX_KEY_LENGTH = 255
 RESERVED_SLUGS = frozenset(
     {
         "load", "unload", "switch", "loaded", "current", "statistics", "discover", "save-state",
-        "state", "export", "import", "models", "profile", "capabilities",
+        "state", "export", "import", "models", "profile", "capabilities", "tags", "versions", "instances",
     }
 )  # fmt: skip
 
+# Words after a key, as in /api/v1/models/{key}/tags: the model `a/tags` could never be addressed.
+RESERVED_ENDINGS = frozenset(
+    {"capabilities", "probe", "tags", "versions", "instances", "usage", "profile", "profiles"}
+)
+
 SLUG_ALIASES = {"claude": "anthropic"}
 
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
-_MODEL_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/@+ -]{0,188}[A-Za-z0-9])?")
-_ROUTE = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+SLUG_PATTERN = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+MODEL_ID_PATTERN = r"(?!.*(?:\.\.|//))[A-Za-z0-9](?:[A-Za-z0-9._:/@+ -]{0,188}[A-Za-z0-9])?"
+KEY_PATTERN = f"{SLUG_PATTERN}:{MODEL_ID_PATTERN}"
+ROUTE_PATTERN = SLUG_PATTERN
+
+_SLUG = re.compile(SLUG_PATTERN)
+_MODEL_ID = re.compile(MODEL_ID_PATTERN)
+_ROUTE = re.compile(ROUTE_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +72,16 @@ def canonical_slug(slug: str) -> str:
 
 
 def checked_model_id(model_id: str) -> str:
-    if not _MODEL_ID.fullmatch(model_id) or ".." in model_id or "//" in model_id:
+    if not _MODEL_ID.fullmatch(model_id):
         raise InvalidRequest(
             f"'{model_id[:80]}' cannot be a model id: use letters, digits and . _ : / @ + - "
             "(up to 190 characters), starting and ending with a letter or digit.",
+            code="invalid_model_id",
+            param="model",
+        )
+    if "/" in model_id and model_id.rpartition("/")[2] in RESERVED_ENDINGS:
+        raise InvalidRequest(
+            f"'{model_id}' cannot be a model id: the API means something else by what comes after the last '/'.",
             code="invalid_model_id",
             param="model",
         )

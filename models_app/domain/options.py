@@ -11,7 +11,7 @@ from models_app.domain.errors import InvalidRequest
 # What a model is given when nobody says otherwise: enough for a long chat, small enough for a laptop.
 DEFAULT_CONTEXT = 8192
 
-_BOUNDS: Mapping[str, tuple[int, int]] = {
+BOUNDS: Mapping[str, tuple[int, int]] = {
     "n_ctx": (64, 4_194_304),
     "slots": (1, 256),
     "n_batch": (32, 16_384),
@@ -41,13 +41,13 @@ class LoadOptions:
     def parse(cls, data: Mapping[str, Any]) -> LoadOptions:
         """Raises InvalidRequest that names the option and its bounds."""
         for name, value in data.items():
-            if name not in _BOUNDS:
+            if name not in BOUNDS:
                 raise InvalidRequest(
-                    f"'{str(name)[:80]}' is not a load option. Known options: {', '.join(_BOUNDS)}.",
+                    f"'{str(name)[:80]}' is not a load option. Known options: {', '.join(BOUNDS)}.",
                     code="unknown_option",
                     param=f"options.{str(name)[:80]}",
                 )
-            low, high = _BOUNDS[name]
+            low, high = BOUNDS[name]
             if value is None:
                 continue
             if type(value) is not int or not low <= value <= high:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -25,48 +25,81 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens. Without a price of their own, cached tokens cost what prompt tokens cost.
-
-    source  `operator`, `provider` or `genai-prices`: who says so
-    """
+class Rates:
+    """US dollars per million tokens. Without a price of their own, cached tokens cost what prompt tokens cost."""
 
     input: Decimal
     output: Decimal
     cached_input: Decimal | None = None
     cache_write: Decimal | None = None
+
+    def of(self, usage: Usage) -> Decimal | None:
+        """US dollars for these tokens; None when the prompt's count is unknown."""
+        if usage.prompt is None:
+            return None
+        cached, written = usage.cached or 0, usage.cache_write or 0
+        plain = max(0, usage.prompt - cached - written)
+        cached_price = self.input if self.cached_input is None else self.cached_input
+        write_price = self.input if self.cache_write is None else self.cache_write
+        total = plain * self.input + cached * cached_price + written * write_price
+        return (total + (usage.completion or 0) * self.output) / _MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Tier(Rates):
+    """What all tokens of a request cost whose prompt has more than `above` tokens."""
+
+    above: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Price(Rates):
+    """What a model costs.
+
+    source  `operator`, `provider` or `genai-prices`: who says so
+    tiers   what long prompts cost instead, the shortest first
+    """
+
     source: str = "operator"
+    tiers: tuple[Tier, ...] = ()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Price:
         """From a stored price, whose numbers are numbers or decimal strings."""
-        amounts = {
-            name: None if data.get(name) is None else Decimal(str(data[name]))
-            for name in ("cached_input", "cache_write")
-        }
         return cls(
-            input=Decimal(str(data["input"])),
-            output=Decimal(str(data["output"])),
+            **_amounts(data),
             source=str(data.get("source", "operator")),
-            **amounts,
+            tiers=tuple(
+                Tier(**_amounts(tier), above=int(tier["above"])) for tier in data.get("tiers", ())
+            ),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Amounts as decimal strings, so that nothing is lost on the way through JSON."""
-        return {
-            name: format(value, "f") if isinstance(value, Decimal) else value
-            for name, value in asdict(self).items()
-            if value is not None
-        }
+        told = _told(self) | {"source": self.source}
+        if self.tiers:
+            told["tiers"] = [_told(tier) | {"above": tier.above} for tier in self.tiers]
+        return told
+
+
+_AMOUNTS = ("input", "output", "cached_input", "cache_write")
+
+
+def _amounts(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Decimal(str(data[name])) for name in _AMOUNTS if data.get(name) is not None}
+
+
+def _told(rates: Rates) -> dict[str, Any]:
+    values = {name: getattr(rates, name) for name in _AMOUNTS}
+    return {name: format(value, "f") for name, value in values.items() if value is not None}
 
 
 def cost(price: Price | None, usage: Usage) -> Decimal | None:
     """US dollars; None when the price or a count that it needs is unknown."""
-    if price is None or usage.prompt is None:
+    if price is None:
         return None
-    cached, written = usage.cached or 0, usage.cache_write or 0
-    plain = max(0, usage.prompt - cached - written)
-    cached_price = price.input if price.cached_input is None else price.cached_input
-    write_price = price.input if price.cache_write is None else price.cache_write
-    total = plain * price.input + cached * cached_price + written * write_price
-    return (total + (usage.completion or 0) * price.output) / _MILLION
+    rates: Rates = price
+    for tier in price.tiers:
+        if (usage.prompt or 0) > tier.above:
+            rates = tier
+    return rates.of(usage)

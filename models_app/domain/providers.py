@@ -1,13 +1,111 @@
-"""The kinds of providers."""
+"""The kinds of providers, and what a provider's settings may be."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
+
+from models_app.domain.errors import InvalidRequest
 
 
 class ProviderKind(StrEnum):
-    """`llama.cpp`: GGUF files that NOA loads itself; the others answer over the network."""
+    """`llama.cpp` without a base URL: GGUF files that NOA loads itself; the others answer over the network."""
 
     LLAMA_CPP = "llama.cpp"
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
+
+
+# As the SDKs of these services write theirs.
+DEFAULT_BASE_URLS: Mapping[ProviderKind, str] = {
+    ProviderKind.OPENAI: "https://api.openai.com/v1",
+    ProviderKind.ANTHROPIC: "https://api.anthropic.com",
+}
+
+
+def api_url(kind: ProviderKind, base_url: str) -> str:
+    """The address to which `/chat/completions` or, for Anthropic, `/v1/messages` is appended.
+
+    llama-server and Anthropic have one place for their API, so both ways to write it mean the same. Servers that
+    speak OpenAI's dialect have it in many places: theirs is taken as it is.
+    """
+    url = base_url.rstrip("/")
+    if kind == ProviderKind.ANTHROPIC:
+        return url.removesuffix("/v1").rstrip("/")
+    if kind == ProviderKind.LLAMA_CPP and not url.endswith("/v1"):
+        return f"{url}/v1"
+    return url
+
+
+# Seconds, by the name of the timeout: the shortest and the longest that make sense.
+TIMEOUT_LIMITS: Mapping[str, tuple[float, float]] = {
+    "connect": (0.1, 60.0),
+    "first_byte": (1.0, 3600.0),
+    "idle": (1.0, 3600.0),
+    "total": (1.0, 86_400.0),
+}
+MAX_SECRET_LENGTH = 2000
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,99}")
+# Variables that hold secrets of this server and of its database: no provider may be sent them.
+_OWN_VARIABLES = ("NOA_", "DATABASE_URL", "DJANGO_", "PGPASS", "POSTGRES_", "REDIS_", "CELERY_")
+
+
+def checked_secret_env(name: str) -> str:
+    """The name of an environment variable that may hold a provider's key; raises InvalidRequest."""
+    if not _VARIABLE.fullmatch(name):
+        raise InvalidRequest(
+            "'secret_env' must be the name of an environment variable: capital letters, digits and '_', 2 to 100"
+            " characters. The key itself belongs into 'api_key'.",
+            code="invalid_secret",
+            param="secret_env",
+        )
+    if name.startswith(_OWN_VARIABLES):
+        raise InvalidRequest(
+            f"'secret_env' must not be {name}: variables of NOA itself are not sent to providers. Give the key a"
+            " variable of its own.",
+            code="invalid_secret",
+            param="secret_env",
+        )
+    return name
+
+
+def checked_secret(text: str, *, param: str = "api_key") -> str:
+    """A key as it can stand in an HTTP header; raises InvalidRequest, whose message does not hold it."""
+    if not 0 < len(text) <= MAX_SECRET_LENGTH or not text.isascii() or not text.isprintable():
+        raise InvalidRequest(
+            f"'{param}' must be printable ASCII, 1 to {MAX_SECRET_LENGTH} characters. Look for a line break at its end.",
+            code="invalid_secret",
+            param=param,
+        )
+    if text != text.strip():
+        raise InvalidRequest(
+            f"'{param}' begins or ends with a space.", code="invalid_secret", param=param
+        )
+    return text
+
+
+def checked_timeouts(given: Mapping[str, object]) -> dict[str, float]:
+    """Seconds by name, without those that are null; raises InvalidRequest that names the wrong one."""
+    found: dict[str, float] = {}
+    for name, value in given.items():
+        if name not in TIMEOUT_LIMITS:
+            known = ", ".join(TIMEOUT_LIMITS)
+            raise _wrong_timeout(name, f"is not known; there are {known}")
+        if value is None:
+            continue
+        low, high = TIMEOUT_LIMITS[name]
+        # Whatever is no number, NaN included, lies not between them.
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise _wrong_timeout(name, f"must be {low:g} to {high:g} seconds")
+        found[name] = float(value)
+    return found
+
+
+def _wrong_timeout(name: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"'timeouts.{name[:40]}' {why}.", param=f"timeouts.{name[:40]}")

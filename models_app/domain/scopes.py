@@ -19,3 +19,9 @@ def allows(granted: frozenset[str], needed: Scope) -> bool:
     if Scope.ADMIN in granted or needed in granted:
         return True
     return needed == Scope.READ and Scope.OPERATE in granted
+
+
+def may_use(allowed: frozenset[str], name: str) -> bool:
+    """Whether a key that is bound to `allowed` may use this route or model key; an empty set binds to nothing."""
+    provider, colon, _ = name.partition(":")
+    return not allowed or name in allowed or (bool(colon) and f"{provider}:*" in allowed)

@@ -106,7 +106,8 @@ class Supervisor:
             runner.terminate()
         for runner in runners:
             if not runner.exited.wait(max(0.0, deadline - monotonic())):
-                logger.warning("runner %s ignores SIGTERM, killing it", runner.pid)
+                if grace > 0:
+                    logger.warning("runner %s ignores SIGTERM, killing it", runner.pid)
                 runner.kill()
                 runner.exited.wait()
 

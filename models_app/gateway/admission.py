@@ -14,8 +14,10 @@ from models_app.gateway.types import Header, Receive
 _MIB = 1024 * 1024
 
 _WANTED = frozenset(
-    {b"host", b"authorization", b"content-length", b"content-encoding", b"x-request-id"}
-)
+    {
+        b"host", b"authorization", b"x-api-key", b"content-length", b"content-encoding", b"x-request-id",
+    }
+)  # fmt: skip
 _HOST = re.compile(
     rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?(?::[0-9]{1,5})?"
 )

@@ -14,16 +14,22 @@ from collections.abc import Coroutine
 from itertools import count
 
 from models_app.domain.access import AccessRecord
+from models_app.domain.breaker import BreakerState
 from models_app.domain.capabilities import Capability
 from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
+from models_app.domain.routing import KeyEntry
 from models_app.domain.scopes import Scope as KeyScope
-from models_app.gateway import admission, auth
+from models_app.gateway import admission, auth, dialects
 from models_app.gateway.admission import ClientLeft, Hosts, Limits
 from models_app.gateway.call import Call
 from models_app.gateway.catalogue import Catalogue
+from models_app.gateway.circuits import Circuits, Report
+from models_app.gateway.dialing import Dialer
 from models_app.gateway.errors import JSON, NotAllowed
+from models_app.gateway.inference import Inference
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.relay import Relay, SnapshotSource
+from models_app.gateway.remote import Remote
 from models_app.gateway.targets import Endpoint
 from models_app.gateway.types import ANSWER_EXTENSION, Receive, Scope, Send
 from models_app.gateway.upstream import Upstream
@@ -35,6 +41,14 @@ ENDPOINTS = (
     Endpoint("chat/completions", "/v1/chat/completions", Capability.CHAT_COMPLETION),
     Endpoint("completions", "/v1/completions", Capability.TEXT_GENERATION),
     Endpoint("embeddings", "/v1/embeddings", Capability.EMBEDDINGS),
+    Endpoint("responses", "/v1/responses", Capability.CHAT_COMPLETION, dialects.RESPONSES),
+    Endpoint("messages", "/v1/messages", Capability.CHAT_COMPLETION, dialects.MESSAGES),
+    Endpoint(
+        "messages/count_tokens",
+        "/v1/messages/count_tokens",
+        Capability.CHAT_COMPLETION,
+        dialects.COUNT_TOKENS,
+    ),
 )
 
 # nginx's number for a client that left before it had its answer; it is never sent, only recorded.
@@ -46,6 +60,10 @@ _LAST_WORDS_SECONDS = 2.0
 _FLUSH_SECONDS = 10.0
 
 
+def _unreported(provider: str, state: BreakerState, reason: str) -> None:
+    """For a gateway that nobody watches."""
+
+
 class Gateway:
     """ASGI callable for `http` scopes under `/v1`. One per process; `close` ends it.
 
@@ -53,14 +71,22 @@ class Gateway:
     """
 
     def __init__(
-        self, snapshots: SnapshotSource, recorder: Recorder, limits: Limits | None = None
+        self,
+        snapshots: SnapshotSource,
+        recorder: Recorder,
+        limits: Limits | None = None,
+        *,
+        report: Report = _unreported,
+        dialer: Dialer | None = None,
     ) -> None:
+        """`report` hears of every change of a provider's circuit; `dialer` connects to providers."""
         self._limits = limits or Limits()
         self._snapshots = snapshots
         self._recorder = recorder
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._upstream = Upstream(self._limits)
-        self._relay = Relay(snapshots, self._upstream)
+        remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
+        self._relay = Relay(snapshots, self._upstream, remote)
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
@@ -90,7 +116,10 @@ class Gateway:
             call.body_read = True
             work = self._read(call, method, path, headers)
         else:
-            record.endpoint = found[0].name
+            endpoint = found[0]
+            record.endpoint = endpoint.name
+            if endpoint.dialect is not None:
+                call.error_body = endpoint.dialect.error_body
             extension = scope.get("extensions", {}).get(ANSWER_EXTENSION)
             call.answer_whole = extension["whole"] if extension else None
             work = self._infer(call, *found, headers)
@@ -169,7 +198,7 @@ class Gateway:
         call.record.stream = asked.stream
         watch = self._watches.start(call.receive, call.task)
         try:
-            await self._relay.forward(call, endpoint, head, asked, watch)
+            await self._relay.forward(Inference(call, endpoint, head, asked, watch))
         except asyncio.CancelledError:
             if watch.verdict is None:
                 raise
@@ -193,14 +222,14 @@ class Gateway:
         if self._closing:
             raise _stopping()
         self._authenticate(call, headers)
-        await call.answer(200, [JSON], self._listed(path))
+        await call.answer(200, [JSON], self._listed(path, call.key))
 
-    def _listed(self, path: str) -> bytes:
+    def _listed(self, path: str, key: KeyEntry) -> bytes:
         snapshot = self._snapshots.current
         if path == _MODELS:
-            return self._catalogue.listing(snapshot)
+            return self._catalogue.listing(snapshot, key)
         name = path[len(_MODELS) + 1 :]
-        entry = self._catalogue.entry(snapshot, name)
+        entry = self._catalogue.entry(snapshot, name, key)
         if entry is None:
             raise ModelNotFound(
                 f"There is no route or model '{name[:100]}'. GET /v1/models lists them.",
@@ -210,10 +239,13 @@ class Gateway:
 
     def _authenticate(self, call: Call, headers: dict[bytes, bytes]) -> None:
         record = call.record
-        entry = auth.authenticate(
-            headers.get(b"authorization"), self._snapshots.current.keys, record.started_at
-        )
+        authorization = headers.get(b"authorization")
+        if authorization is None and b"x-api-key" in headers:
+            # Where clients of Anthropic's API put it.
+            authorization = b"Bearer " + headers[b"x-api-key"]
+        entry = auth.authenticate(authorization, self._snapshots.current.keys, record.started_at)
         record.key_id = entry.key_id
+        call.key = entry
         auth.require(entry, KeyScope.INFER)
 
 

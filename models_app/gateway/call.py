@@ -7,9 +7,11 @@ import contextlib
 
 from models_app.domain.access import AccessRecord
 from models_app.domain.errors import NoaError
+from models_app.domain.routing import KeyEntry
 from models_app.gateway import errors
-from models_app.gateway.types import AnswerWhole, Header, Receive, Send
+from models_app.gateway.types import AnswerWhole, ErrorShape, Header, Receive, Send
 
+NOBODY = KeyEntry("", frozenset(), None)
 CLOSE: Header = (b"connection", b"close")
 
 # What is still read, and thrown away, of a body that was refused: a client that has not finished sending would
@@ -26,8 +28,11 @@ class Call:
         "answer_whole",
         "answered",
         "body_read",
+        "error_body",
+        "error_event",
         "finished",
         "is_events",
+        "key",
         "receive",
         "record",
         "started",
@@ -48,6 +53,11 @@ class Call:
         # True while the body that is being sent is a stream of events, which can end with an error of its own.
         self.is_events = False
         self.body_read = False
+        # Who asks, once that is known.
+        self.key = NOBODY
+        # How errors are told in the client's dialect, with a request id: as a body, and as the last event of a stream.
+        self.error_body: ErrorShape = errors.body
+        self.error_event: ErrorShape = errors.event
         # The server's extension, where it has one.
         self.answer_whole: AnswerWhole | None = None
         self._send = send
@@ -96,12 +106,12 @@ class Call:
         record.error_code = error.code
         if not self.started:
             await self.answer(
-                error.http_status, errors.headers(error), errors.body(error, record.public_id)
+                error.http_status, errors.headers(error), self.error_body(error, record.public_id)
             )
             return
         record.aborted = True
         if self.is_events and not self.finished:
-            await self.finish(errors.event(error, record.public_id))
+            await self.finish(self.error_event(error, record.public_id))
 
     async def _linger(self) -> None:
         left = _LINGER_BYTES

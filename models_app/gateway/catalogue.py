@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
-from models_app.domain.routing import EMPTY_SNAPSHOT, ModelEntry, Snapshot
+from models_app.domain.routing import EMPTY_SNAPSHOT, KeyEntry, ModelEntry, Snapshot
+from models_app.gateway.targets import may_ask
 
 
 class Catalogue:
@@ -17,13 +19,20 @@ class Catalogue:
         self._listing = b""
         self._entries: dict[str, bytes] = {}
 
-    def listing(self, snapshot: Snapshot) -> bytes:
+    def listing(self, snapshot: Snapshot, key: KeyEntry) -> bytes:
+        """Everything, or what the key may ask for when it is not for everything."""
         self._build(snapshot)
-        return self._listing
+        if not key.allowed_models:
+            return self._listing
+        return _list(
+            entry for name, entry in self._entries.items() if _may_see(snapshot, name, key)
+        )
 
-    def entry(self, snapshot: Snapshot, name: str) -> bytes | None:
-        """One name's entry; None when the snapshot knows no such route, key or id."""
+    def entry(self, snapshot: Snapshot, name: str, key: KeyEntry) -> bytes | None:
+        """One name's entry; None when the snapshot knows no such route, key or id that `key` may ask for."""
         self._build(snapshot)
+        if not _may_see(snapshot, name, key):
+            return None
         return self._entries.get(name) or self._entries.get(snapshot.unique_ids.get(name, ""))
 
     def _build(self, snapshot: Snapshot) -> None:
@@ -36,8 +45,17 @@ class Catalogue:
             if key not in snapshot.routes
         ]
         self._entries = {value["id"]: orjson.dumps(value) for value in values}
-        self._listing = b'{"object":"list","data":[' + b",".join(self._entries.values()) + b"]}"
+        self._listing = _list(self._entries.values())
         self._snapshot = snapshot
+
+
+def _list(entries: Iterable[bytes]) -> bytes:
+    return b'{"object":"list","data":[' + b",".join(entries) + b"]}"
+
+
+def _may_see(snapshot: Snapshot, name: str, key: KeyEntry) -> bool:
+    found = snapshot.resolve(name)
+    return found is not None and may_ask(key, found.route, found.model)
 
 
 def _route(name: str, snapshot: Snapshot) -> dict[str, Any]:

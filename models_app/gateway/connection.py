@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a runner.
+"""One HTTP/1.1 connection to a runner or to a provider.
 
 A general client library costs more than everything else on this path together. Every byte that comes back goes
 through llhttp (httptools); this module only counts and buffers.
@@ -20,7 +20,7 @@ _HIGH_WATER = 256 * 1024
 
 
 class UpstreamError(Exception):
-    """Base of what goes wrong with a runner's connection."""
+    """Base of what goes wrong with a connection to a runner or a provider."""
 
 
 class Refused(UpstreamError):
@@ -37,6 +37,10 @@ class Broken(UpstreamError):
 
 class Malformed(UpstreamError):
     """What came is not an HTTP answer that the gateway takes."""
+
+
+class Redirected(Malformed):
+    """It named another address, which is never followed: that one was not checked."""
 
 
 class Connection(asyncio.Protocol):
@@ -96,6 +100,12 @@ class Connection(asyncio.Protocol):
             self._waiter = self._loop.create_future()
             await self._waiter
         return self.take()
+
+    async def begun(self) -> None:
+        """Waits for the first byte of the body, or its end. Raises Broken or Malformed."""
+        data = await self.read()
+        if data:
+            self.unread(data)
 
     def take(self) -> bytes:
         """Everything of the body that has arrived, without waiting."""
@@ -161,7 +171,8 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # What a callback of ours raised comes as the context of the parser's own error.
-            self._fail(Malformed(str(error.__context__ or error)))
+            cause = error.__context__
+            self._fail(cause if isinstance(cause, UpstreamError) else Malformed(str(error)))
             return
         self._overhead = 0 if len(self._chunks) > had else self._overhead + size
         if self._overhead > _MAX_OVERHEAD and not self.complete:
@@ -197,7 +208,9 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self.headers = {}
             return
-        if not 200 <= status < 600 or 300 <= status < 400:
+        if 300 <= status < 400:
+            raise Redirected(f"it answered with the redirect {status}")
+        if not 200 <= status < 600:
             raise Malformed(f"it answered with status {status}")
         if not self.headers.keys() & {b"content-length", b"transfer-encoding"} and status != 204:
             # Its end could not be told from a cut.

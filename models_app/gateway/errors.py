@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import orjson
 
-from models_app.domain.errors import NoaError, Unauthenticated
+from models_app.domain.errors import (
+    EngineError,
+    InsufficientMemory,
+    InvalidRequest,
+    NoaError,
+    NotFound,
+    RateLimited,
+    RequestTooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from models_app.gateway.types import Header
+from models_app.providers import sse
+from models_app.providers.messages_errors import anthropic_error
 
 JSON: Header = (b"content-type", b"application/json")
 
@@ -23,11 +35,31 @@ class NotAllowed(NoaError):
 
 
 class UpstreamTimeout(NoaError):
-    """504: a runner took longer than the gateway waits."""
+    """504: a runner or a provider took longer than the gateway waits."""
 
     http_status = 504
     default_code = "upstream_timeout"
     retryable = True
+
+
+class Unprocessable(InvalidRequest):
+    """422: a runner or provider understood the request and cannot do it."""
+
+    http_status = 422
+
+
+_BY_STATUS: dict[int, type[NoaError]] = {
+    kind.http_status: kind
+    for kind in (
+        InvalidRequest, NotFound, RequestTooLarge, Unprocessable, RateLimited, EngineError, Unavailable,
+        UpstreamTimeout, InsufficientMemory, NoaError,
+    )
+}  # fmt: skip
+
+
+def of_status(status: int) -> type[NoaError]:
+    """The error with which an answer of this status is told in another dialect; 502 for what has none."""
+    return _BY_STATUS.get(status, EngineError)
 
 
 def body(error: NoaError, request_id: str) -> bytes:
@@ -50,3 +82,13 @@ def headers(error: NoaError) -> list[Header]:
     if error.retry_after is not None:
         found.append((b"retry-after", b"%d" % error.retry_after))
     return found
+
+
+def anthropic_body(error: NoaError, request_id: str) -> bytes:
+    """The error object of Anthropic's API."""
+    return orjson.dumps(anthropic_error(error, request_id))
+
+
+def anthropic_event(error: NoaError, request_id: str) -> bytes:
+    """The event that ends a stream of Anthropic's API that cannot go on."""
+    return sse.named(anthropic_error(error, request_id))

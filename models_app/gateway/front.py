@@ -12,14 +12,11 @@ from models_app.gateway import admission
 from models_app.gateway.call import Call
 from models_app.gateway.types import ASGIApp, Message, Receive, Scope, Send
 
-# No request of the API or the admin comes near it; Django itself keeps up to 2.5 MiB of it in memory.
-DEFAULT_MAX_BYTES = 10 * 1024 * 1024
-
 
 class BodyLimit:
     """ASGI wrapper: a body above `max_bytes` is answered with 413 and JSON, and never reaches `app` whole."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
 

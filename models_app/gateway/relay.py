@@ -1,13 +1,9 @@
-"""Finds the runner that a request means, asks it, and passes its answer on byte by byte."""
+"""Finds who is to answer a request, asks, and turns to the next one when that fails before the client heard of it."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-import orjson
+from typing import Protocol
 
 from models_app.domain.errors import (
     Draining,
@@ -15,12 +11,12 @@ from models_app.domain.errors import (
     ModelNotFound,
     ModelNotLoaded,
     NoaError,
+    ProviderError,
     RunnerDied,
     Unavailable,
 )
 from models_app.domain.routing import Snapshot, Target
-from models_app.gateway import usage
-from models_app.gateway.admission import Asked
+from models_app.gateway import errors, exchanges, passing
 from models_app.gateway.call import Call
 from models_app.gateway.connection import (
     Broken,
@@ -30,29 +26,16 @@ from models_app.gateway.connection import (
     Refused,
     UpstreamError,
 )
-from models_app.gateway.errors import JSON
-from models_app.gateway.targets import Endpoint, choose
-from models_app.gateway.types import Header
+from models_app.gateway.inference import Inference
+from models_app.gateway.remote import Remote
+from models_app.gateway.streams import ErrorEvent, json_error
+from models_app.gateway.targets import ModelUnable, choose, target_of
 from models_app.gateway.upstream import Upstream
-from models_app.gateway.watch import Watch
 
-# A whole answer is held back up to this size: until then a runner's death is a clean 502, not a cut body.
-_HOLD_BYTES = 1024 * 1024
-# An SSE event that is longer than this is passed on in parts.
-_MAX_HELD_EVENT = 1024 * 1024
 # Draining, and the restart of a runner, are over with the next snapshot.
 _SOON_RETRY_AFTER = 1
 # How often a name that the snapshot cannot serve may cause a look at the source.
 _MISS_SECONDS = 0.5
-# Upstream headers that reach the client. Anything else is between gateway and runner.
-_PASSED_HEADERS = (b"content-type", b"retry-after")
-
-_DONE = b"data: [DONE]\n\n"
-_EVENT_STREAM = b"text/event-stream"
-_STREAM_HEADERS: tuple[Header, ...] = (
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
 
 
 class SnapshotSource(Protocol):
@@ -71,52 +54,110 @@ class SnapshotSource(Protocol):
 class Relay:
     """Shared by all requests of a process: the connections, and where to look for targets."""
 
-    def __init__(self, snapshots: SnapshotSource, upstream: Upstream) -> None:
+    def __init__(self, snapshots: SnapshotSource, upstream: Upstream, remote: Remote) -> None:
         self._snapshots = snapshots
         self._upstream = upstream
+        self._remote = remote
         self._next_look = 0.0
 
-    async def forward(
-        self, call: Call, endpoint: Endpoint, head: bytes, asked: Asked, watch: Watch
-    ) -> None:
+    async def forward(self, inference: Inference) -> None:
         """Answers the call, or raises the NoaError that is its answer."""
-        request = b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
-            head, call.record.public_id.encode("ascii"), len(asked.raw), asked.raw,
-        )  # fmt: skip
-        connection = await self._ask(call, endpoint, asked, request)
         try:
-            if connection.headers.get(b"content-type", b"").startswith(_EVENT_STREAM):
-                await _pass_events(call, connection, watch)
-            else:
-                await _pass_whole(call, connection, watch)
+            await self._first(inference)
+        except NoaError as error:
+            call = inference.call
+            fallbacks = self._snapshots.current.fallbacks.get(call.record.route)
+            if not fallbacks or call.started or not _may_fall_back(error):
+                raise
+            await self._fall_back(inference, fallbacks, error)
+
+    async def _first(self, inference: Inference) -> None:
+        """Asks what the name leads to. A runner that is gone makes it look at what is true now, and ask once more."""
+        try:
+            target = _choose(self._snapshots.current, inference)
+        except (ModelNotFound, ModelNotLoaded) as error:
+            target = await self._look_again(inference, error)
+        try:
+            await self._serve(inference, target)
+            return
+        except (Refused, ClosedEarly, Draining) as error:
+            snapshot = await self._snapshots.refresh(f"{target.key}: {error}")
+        await self._serve_last(inference, _choose(snapshot, inference))
+
+    async def _fall_back(
+        self, inference: Inference, fallbacks: tuple[str, ...], first: NoaError
+    ) -> None:
+        """Asks the route's fallbacks in their order. When none answers, the client hears why the target did not."""
+        record = inference.call.record
+        asked_first = record.model_key, record.provider, record.instance_id
+        models = self._snapshots.current.models
+        for model in [models[key] for key in fallbacks if key in models]:
+            try:
+                target = target_of(model, inference.endpoint, record)
+                await self._serve_last(inference, target)
+                return
+            except ModelUnable:
+                continue
+            except NoaError as error:
+                if inference.call.started or not _may_fall_back(error):
+                    raise
+        record.model_key, record.provider, record.instance_id = asked_first
+        raise first
+
+    async def _serve_last(self, inference: Inference, target: Target) -> None:
+        try:
+            await self._serve(inference, target)
+        except UpstreamError as error:
+            raise _as_answer(error) from error
+
+    async def _serve(self, inference: Inference, target: Target) -> None:
+        """Raises Refused, ClosedEarly or Draining when a runner computed nothing, NoaError for all else."""
+        if target.remote is not None:
+            await self._remote.serve(inference, target, target.remote)
+            return
+        if inference.watch.limits is not None:
+            inference.watch.restart(None)
+        if inference.endpoint.dialect is not None:
+            await self._serve_translated(inference, target)
+            return
+        request = inference.to_runner(inference.asked.raw)
+        connection = await self._attempt(inference.call, target, request)
+        try:
+            await passing.runner_answer(inference, connection, target.price)
         except UpstreamError as error:
             raise _as_answer(error) from error
         finally:
             self._upstream.release(connection)
 
-    async def _ask(
-        self, call: Call, endpoint: Endpoint, asked: Asked, request: bytes
-    ) -> Connection:
-        """An answer that has begun. At most one second attempt, after a look at what is true now."""
+    async def _serve_translated(self, inference: Inference, target: Target) -> None:
+        """A client who speaks another dialect than the runner."""
+        exchange = exchanges.to_runner(inference.endpoint, inference.asked, target)
+        request = inference.to_runner(exchange.body)
+        connection = await self._attempt(inference.call, target, request)
         try:
-            target = choose(self._snapshots.current, endpoint, asked.model, call.record)
-        except (ModelNotFound, ModelNotLoaded) as error:
-            target = await self._look_again(call, endpoint, asked.model, error)
-        try:
-            return await self._attempt(call, target, request)
-        except (Refused, ClosedEarly, Draining) as error:
-            snapshot = await self._snapshots.refresh(f"{target.key}: {error}")
+            if connection.status >= 400:
+                said = json_error(await connection.read_whole(passing.HOLD_BYTES))
+                raise errors.of_status(connection.status)(
+                    str(said.get("message") or "The model's runner refused the request."),
+                    code=said.get("code"),
+                    param=said.get("param"),
+                )
+            await passing.exchanged(inference, connection, exchange, target.price)
+        except ErrorEvent as event:
+            raise EngineError(str(event.said.get("message")), code=event.said.get("code")) from None
         except UpstreamError as error:
             raise _as_answer(error) from error
-        target = choose(snapshot, endpoint, asked.model, call.record)
-        try:
-            return await self._attempt(call, target, request)
-        except UpstreamError as error:
-            raise _as_answer(error) from error
+        finally:
+            self._upstream.release(connection)
 
     async def _attempt(self, call: Call, target: Target, request: bytes) -> Connection:
         call.record.attempts += 1
-        connection = await self._upstream.ask(target.socket, request)
+        try:
+            connection = await self._upstream.ask(target.socket, request)
+        except (Refused, ClosedEarly):
+            raise
+        except UpstreamError as error:
+            raise _as_answer(error) from error
         if connection.status != 503:
             return connection
         return await self._unless_draining(connection)
@@ -124,11 +165,14 @@ class Relay:
     async def _unless_draining(self, connection: Connection) -> Connection:
         """Raises Draining when the runner says that it computed nothing; otherwise its answer as it is."""
         try:
-            body = await connection.read_whole(_HOLD_BYTES)
+            body = await connection.read_whole(passing.HOLD_BYTES)
+        except UpstreamError as error:
+            connection.abort()
+            raise _as_answer(error) from error
         except BaseException:
             connection.abort()
             raise
-        if error_code(body) != Draining.default_code:
+        if json_error(body).get("code") != Draining.default_code:
             connection.unread(body)
             return connection
         self._upstream.release(connection)
@@ -137,116 +181,24 @@ class Relay:
             retry_after=_SOON_RETRY_AFTER,
         )
 
-    async def _look_again(
-        self, call: Call, endpoint: Endpoint, name: str, error: NoaError
-    ) -> Target:
+    async def _look_again(self, inference: Inference, error: NoaError) -> Target:
         """Looks at the source before it says no: a model may have been loaded a moment ago."""
         now = asyncio.get_running_loop().time()
         if now < self._next_look:
             raise error
         self._next_look = now + _MISS_SECONDS
-        snapshot = await self._snapshots.refresh(f"{name[:80]!r} is not served")
-        return choose(snapshot, endpoint, name, call.record)
+        name = inference.asked.model
+        return _choose(await self._snapshots.refresh(f"{name[:80]!r} is not served"), inference)
 
 
-def error_code(body: bytes) -> str:
-    """The code of a JSON error body; empty when it is something else."""
-    try:
-        return str(orjson.loads(body)["error"]["code"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return ""
+def _choose(snapshot: Snapshot, inference: Inference) -> Target:
+    call = inference.call
+    return choose(snapshot, inference.endpoint, inference.asked.model, call.record, call.key)
 
 
-class EventFence:
-    """Lets only whole SSE events through, so that an error event can follow at any time."""
-
-    __slots__ = ("_held",)
-
-    def __init__(self) -> None:
-        self._held = b""
-
-    def feed(self, data: bytes) -> bytes:
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        if data.endswith((b"\n\n", b"\r\n\r\n")):
-            return data
-        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
-        # A miss is -1, which the addition makes 1 or 3.
-        if end <= 3:
-            end = len(data) if len(data) > _MAX_HELD_EVENT else 0
-        self._held = data[end:]
-        return data[:end]
-
-    def rest(self) -> bytes:
-        return self._held
-
-
-async def _pass_events(call: Call, connection: Connection, watch: Watch) -> None:
-    """A stream: nothing is sent before its first byte, so that until then an error has a status of its own."""
-    record = call.record
-    fence = EventFence()
-    tail = usage.UsageTail()
-    data = await connection.read()
-    record.ttft_ms = (time.time() - record.started_at) * 1000
-    await call.start(connection.status, [*_passed(connection), *_STREAM_HEADERS])
-    call.is_events = True
-    try:
-        while data:
-            watch.stirred = True
-            whole = fence.feed(data)
-            if whole:
-                tail.feed(whole)
-                await call.write(whole)
-                call.answered = whole.endswith(_DONE)
-            data = await connection.read()
-    finally:
-        _count(call, tail.counts())
-    await call.finish(fence.rest())
-
-
-async def _pass_whole(call: Call, connection: Connection, watch: Watch) -> None:
-    body = connection.take() if connection.complete else await connection.read_whole(_HOLD_BYTES)
-    if not connection.complete:
-        await _pass_long(call, connection, watch, body)
-        return
-    if connection.status >= 400:
-        call.record.error_code = error_code(body)
-    await call.answer(connection.status, _passed(connection), body)
-    # The client has its answer while this is looked at.
-    _count(call, usage.of_whole(body))
-
-
-async def _pass_long(call: Call, connection: Connection, watch: Watch, data: bytes) -> None:
-    """An answer that is too long to be held: from its first part on, a break can only leave it unfinished."""
-    tail = usage.UsageTail()
-    headers = _passed(connection)
-    if length := connection.headers.get(b"content-length"):
-        headers.append((b"content-length", length))
-    await call.start(connection.status, headers)
-    while data:
-        watch.stirred = True
-        tail.feed(data)
-        await call.write(data)
-        data = await connection.read()
-    _count(call, tail.counts())
-    await call.finish()
-
-
-def _passed(connection: Connection) -> list[Header]:
-    headers = [
-        (name, connection.headers[name]) for name in _PASSED_HEADERS if name in connection.headers
-    ]
-    if b"content-type" not in connection.headers:
-        headers.append(JSON)
-    return headers
-
-
-def _count(call: Call, counts: Mapping[str, Any]) -> None:
-    if counts:
-        call.record.prompt_tokens = usage.tokens(counts, "prompt_tokens")
-        call.record.completion_tokens = usage.tokens(counts, "completion_tokens")
-        call.record.cached_tokens = usage.cached_tokens(counts)
+def _may_fall_back(error: NoaError) -> bool:
+    """Whether another model may succeed with the same request."""
+    return error.retryable or isinstance(error, ProviderError)
 
 
 def _as_answer(error: UpstreamError) -> NoaError:

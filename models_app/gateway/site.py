@@ -8,14 +8,17 @@ from django.conf import settings
 from django.db import connection
 
 from models_app.domain.access import AccessRecord
+from models_app.domain.breaker import BreakerState
 from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
 from models_app.gateway.front import BodyLimit
 from models_app.gateway.recorder import Recorder
+from models_app.gateway.reports import Reports
 from models_app.gateway.server import settle_memory
 from models_app.gateway.snapshots import LiveSnapshots
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
-from models_app.services import access
+from models_app.services import access, activity, breakers
+from models_app.services.event_stream import hub
 
 
 def store(records: list[AccessRecord]) -> None:
@@ -26,18 +29,27 @@ def store(records: list[AccessRecord]) -> None:
         connection.close()
 
 
+def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
+    """What a circuit did, from the thread of its reports."""
+    try:
+        breakers.report(slug=provider, state=state, reason=reason)
+    finally:
+        connection.close()
+
+
 class Site:
     """ASGI application. Snapshots and recorder live from lifespan start-up to lifespan shutdown."""
 
     def __init__(self, django: ASGIApp) -> None:
-        self._django = BodyLimit(django)
+        self._django = BodyLimit(django, settings.NOA_MAX_BODY_BYTES)
         self.snapshots = LiveSnapshots()
         self.recorder = Recorder(store)
+        self.reports = Reports(store_circuit)
         limits = Limits(
             max_body_bytes=settings.NOA_MAX_BODY_BYTES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
         )
-        self.gateway = Gateway(self.snapshots, self.recorder, limits)
+        self.gateway = Gateway(self.snapshots, self.recorder, limits, report=self.reports.report)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -58,13 +70,22 @@ class Site:
         await asyncio.to_thread(self._stop)
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def close(self, deadline: float) -> None:
+        """Ends what runs; call it while the server still listens. Event streams end at once: they would never end else."""
+        hub.close()
+        await self.gateway.close(deadline)
+
     def _start(self) -> None:
         try:
             self.snapshots.start()
+            hub.start()
         finally:
             connection.close()
+        activity.start()
         settle_memory()
 
     def _stop(self) -> None:
         self.recorder.close()
+        hub.stop()
+        activity.stop()
         self.snapshots.stop()

@@ -63,13 +63,20 @@ class LiveSnapshots:
             logger.warning("the routing snapshot could not be read", exc_info=True)
 
     def _poll(self) -> None:
-        while not self._stopping.wait(POLL_SECONDS):
-            try:
-                moved = routing.revision() != self.current.revision
-            except DatabaseError:
-                logger.warning("the routing revision could not be read", exc_info=True)
-            else:
-                if moved:
-                    self._reload_here()
-            finally:
-                connection.close()
+        # Its connection stays open between looks. SQLite tidies up its files when the last connection of all closes:
+        # without this one, that would be after almost every request of the API.
+        try:
+            while not self._stopping.wait(POLL_SECONDS):
+                self._look()
+        finally:
+            connection.close()
+
+    def _look(self) -> None:
+        try:
+            moved = routing.revision() != self.current.revision
+        except DatabaseError:
+            logger.warning("the routing revision could not be read", exc_info=True)
+            connection.close()
+        else:
+            if moved:
+                self._on_change()

@@ -1,4 +1,4 @@
-"""Which runner a request means, and why there may be none."""
+"""Which runner or provider a request means, who may ask it, and why there may be none."""
 
 from __future__ import annotations
 
@@ -6,34 +6,53 @@ from dataclasses import dataclass
 
 from models_app.domain.access import AccessRecord
 from models_app.domain.capabilities import Capability
-from models_app.domain.errors import InvalidRequest, ModelNotFound, ModelNotLoaded
-from models_app.domain.routing import CURRENT_ROUTE, Snapshot, Target
+from models_app.domain.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    ModelNotLoaded,
+    PermissionDenied,
+)
+from models_app.domain.routing import CURRENT_ROUTE, KeyEntry, ModelEntry, Snapshot, Target
 from models_app.gateway.admission import loggable
+from models_app.gateway.dialects import Dialect
 
 # Loading takes seconds to minutes.
 _NOT_LOADED_RETRY_AFTER = 10
 
 
+class ModelUnable(InvalidRequest):
+    """The model cannot do what the endpoint asks."""
+
+    default_code = "capability_not_supported"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One inference path: what a model must be able to do to be asked there."""
+    """One inference path: what a model must be able to do to be asked there.
+
+    dialect  of its requests and answers; None is OpenAI's, which runners speak
+    """
 
     name: str
     path: str
     capability: Capability
+    dialect: Dialect | None = None
 
     def head(self) -> bytes:
         """The part of the request to a runner that never changes."""
+        path = "/v1/chat/completions" if self.dialect else self.path
         return (
-            f"POST {self.path} HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\n"
             "Accept: application/json, text/event-stream\r\nX-Request-ID: "
         ).encode("ascii")
 
 
-def choose(snapshot: Snapshot, endpoint: Endpoint, name: str, record: AccessRecord) -> Target:
+def choose(
+    snapshot: Snapshot, endpoint: Endpoint, name: str, record: AccessRecord, key: KeyEntry
+) -> Target:
     """The target that `name` means; notes in the record what was found on the way.
 
-    Raises ModelNotFound, ModelNotLoaded, or InvalidRequest when the model cannot do what the endpoint asks.
+    Raises ModelNotFound, ModelNotLoaded, PermissionDenied or ModelUnable.
     """
     resolution = snapshot.resolve(name)
     if resolution is None:
@@ -46,11 +65,36 @@ def choose(snapshot: Snapshot, endpoint: Endpoint, name: str, record: AccessReco
     record.requested_model = name
     record.route = resolution.route or ""
     model = resolution.model
+    if key.allowed_models and not may_ask(key, resolution.route, model):
+        raise PermissionDenied(
+            f"This API key may not ask for '{name}'. GET /v1/models lists the names that it may ask for.",
+            code="model_not_allowed",
+            param="model",
+        )
     if model is None:
         raise ModelNotLoaded(
             _no_target(name), code="route_without_model", retry_after=_NOT_LOADED_RETRY_AFTER
         )
+    return target_of(model, endpoint, record)
+
+
+def may_ask(key: KeyEntry, route: str | None, model: ModelEntry | None) -> bool:
+    """Whether the key is for this route, or, when none was asked for, for this model.
+
+    Who may ask a route may ask what it leads to, and nothing else: a route can be moved to any model.
+    """
+    allowed = key.allowed_models
+    if not allowed:
+        return True
+    if route is not None:
+        return route in allowed
+    return model is not None and (model.key in allowed or f"{model.provider}:*" in allowed)
+
+
+def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Target:
+    """Raises ModelNotLoaded or ModelUnable."""
     record.model_key = model.key
+    record.provider = model.provider
     target = model.target
     if target is None:
         raise ModelNotLoaded(
@@ -59,7 +103,10 @@ def choose(snapshot: Snapshot, endpoint: Endpoint, name: str, record: AccessReco
             param="model",
             retry_after=_NOT_LOADED_RETRY_AFTER,
         )
-    if endpoint.capability not in target.capabilities:
+    # Of many remote models nobody knows what they can do: their provider will say.
+    if endpoint.capability not in target.capabilities and (
+        target.capabilities or target.remote is None
+    ):
         raise _unable(model.key, endpoint, target)
     record.instance_id = target.instance_id
     return target
@@ -74,11 +121,10 @@ def _no_target(name: str) -> str:
     return f"The route '{name}' has no model that can be asked. Point it to one in the console, then try again."
 
 
-def _unable(key: str, endpoint: Endpoint, target: Target) -> InvalidRequest:
+def _unable(key: str, endpoint: Endpoint, target: Target) -> ModelUnable:
     able = ", ".join(sorted(target.capabilities)) or "nothing that is known"
-    return InvalidRequest(
+    return ModelUnable(
         f"The model '{key}' cannot answer at {endpoint.path}: that needs '{endpoint.capability}', and it can do {able}. "
         "Ask another model, or ask this one at another endpoint.",
-        code="capability_not_supported",
         param="model",
     )

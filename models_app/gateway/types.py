@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from models_app.domain.errors import NoaError
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -12,6 +14,8 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
+# An error as it is told, given the request's id.
+ErrorShape = Callable[[NoaError, str], bytes]
 
 # An ASGI extension of NOA's HTTP server. Its `whole` takes status, headers (with a content-length) and body, and answers
 # a POST in one call, for a third of what ASGI's two messages cost. Where it is missing, the two messages are sent.

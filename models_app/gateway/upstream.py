@@ -1,12 +1,16 @@
-"""The gateway's client: opens, lends and keeps connections to runners."""
+"""The gateway's client: opens, lends and keeps connections to runners and providers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from models_app.gateway.admission import Limits
 from models_app.gateway.connection import ClosedEarly, Connection, Refused
+
+# Makes a connection, with the factory of its protocol, or raises an UpstreamError.
+Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 
 # Idle connections kept per runner: as many as it usually has slots to work in, several times over.
 _MAX_IDLE = 64
@@ -15,7 +19,7 @@ _IDLE_SECONDS = 20.0
 
 
 class Upstream:
-    """One pool per address, which is the path of a unix socket or `host:port`."""
+    """One pool per address: the path of a unix socket, `host:port`, or the name that a `dial` is given under."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -23,7 +27,7 @@ class Upstream:
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def ask(self, address: str, request: bytes) -> Connection:
+    async def ask(self, address: str, request: bytes, dial: Dial | None = None) -> Connection:
         """Sends a whole request and waits for status and headers. The caller must `release` what it gets.
 
         A kept connection that the peer had closed in the meantime is replaced, unseen by the caller.
@@ -35,7 +39,10 @@ class Upstream:
                 return await _exchange(idle.pop(), request)
             except ClosedEarly:
                 pass
-        return await _exchange(await self._connect(address), request)
+        if dial is None:
+            return await _exchange(await self._connect(address), request)
+        connection = await dial(lambda: Connection(address, self.forget))
+        return await _exchange(connection, request)
 
     def release(self, connection: Connection) -> None:
         """Keeps the connection if its exchange is over and sound; closes it otherwise."""

@@ -8,6 +8,9 @@ from typing import Any
 
 import orjson
 
+from models_app.domain.access import AccessRecord
+from models_app.domain.pricing import Price, Usage, cost
+
 _MARK = b'"usage"'
 # One object, with objects of one more level in it (`prompt_tokens_details`). Quotes inside of JSON strings are
 # escaped, so this never matches text that a model wrote.
@@ -72,6 +75,41 @@ def tokens(counts: Mapping[str, Any], name: str) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None
 
 
-def cached_tokens(counts: Mapping[str, Any]) -> int | None:
-    details = counts.get("prompt_tokens_details")
-    return tokens(details, "cached_tokens") if isinstance(details, dict) else None
+def detail(counts: Mapping[str, Any], group: str, name: str) -> int | None:
+    """A count out of `prompt_tokens_details` or `completion_tokens_details`."""
+    details = counts.get(group)
+    return tokens(details, name) if isinstance(details, dict) else None
+
+
+def of_openai(counts: Mapping[str, Any]) -> Usage:
+    """OpenAI's usage object, and that of servers like it. Embeddings have no completion."""
+    return Usage(
+        prompt=tokens(counts, "prompt_tokens"),
+        completion=tokens(counts, "completion_tokens"),
+        cached=detail(counts, "prompt_tokens_details", "cached_tokens"),
+        cache_write=detail(counts, "prompt_tokens_details", "cache_write_tokens"),
+        reasoning=detail(counts, "completion_tokens_details", "reasoning_tokens"),
+    )
+
+
+def note_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | None) -> None:
+    """As `note`, of a usage object; without the step between, for it is done for every request to a runner."""
+    record.prompt_tokens = tokens(counts, "prompt_tokens")
+    record.completion_tokens = tokens(counts, "completion_tokens")
+    record.cached_tokens = detail(counts, "prompt_tokens_details", "cached_tokens")
+    record.reasoning_tokens = detail(counts, "completion_tokens_details", "reasoning_tokens")
+    if price is not None:
+        note(record, of_openai(counts), price)
+
+
+def note(record: AccessRecord, counts: Usage | None, price: Price | None) -> None:
+    """Writes tokens and cost into the record; what is unknown stays None."""
+    if counts is None:
+        return
+    record.prompt_tokens = counts.prompt
+    record.completion_tokens = counts.completion
+    record.cached_tokens = counts.cached
+    record.cache_write_tokens = counts.cache_write
+    record.reasoning_tokens = counts.reasoning
+    amount = cost(price, counts)
+    record.cost_usd = None if amount is None else float(amount)

@@ -21,13 +21,22 @@ class Watch:
     # Both are set by the first tick, so that a request that ends before it asks for no clock.
     begun: float | None = None
     silent_since: float = 0.0
-    # Whether the runner has sent anything since the last tick.
+    # Whether the runner or the provider has sent anything since the last tick.
     stirred: bool = False
+    # Whether it has sent anything at all. Its first byte may come before the first tick.
+    has_begun: bool = False
+    # A provider's own; None is the process's.
+    limits: Limits | None = None
     _listener: asyncio.Task[None] | None = None
 
     def __init__(self, receive: Receive, owner: asyncio.Task[object]) -> None:
         self._receive = receive
         self._owner = owner
+
+    def restart(self, limits: Limits | None) -> None:
+        """Another server is asked now, whose first byte is waited for."""
+        self.limits = limits
+        self.has_begun = self.stirred = False
 
     def listen(self) -> None:
         """Starts to wait for the client to leave."""
@@ -82,11 +91,12 @@ class Watches:
         if watch.begun is None:
             watch.begun = watch.silent_since = now
             watch.listen()
-        limits = self._limits
+        limits = watch.limits or self._limits
         if watch.stirred:
             watch.stirred = False
+            watch.has_begun = True
             watch.silent_since = now
-        is_first = watch.silent_since == watch.begun
+        is_first = not watch.has_begun
         patience = limits.first_byte_seconds if is_first else limits.idle_seconds
         if now - watch.begun > limits.total_seconds:
             watch.end(_took_too_long(limits.total_seconds))

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from models_app.domain.events import EventName
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
-from models_app.services import events, keys, registry, routing
+from models_app.services import events, keys, provider_environment, registry, routing
 
 OPERATOR = "admin"
 
@@ -28,11 +28,15 @@ def prepare() -> Secrets:
     """Idempotent: a second start makes nothing."""
     call_command("migrate", verbosity=0, interactive=False)
     registry.local_provider()
+    provider_environment.from_environment()
     routing.get()
     made = Secrets(_operator(), _api_key())
     if made.password:
         events.publish(
-            name=EventName.INITIALIZED, message="NOA was set up on this machine.", actor="serve"
+            name=EventName.INITIALIZED,
+            message="NOA was set up on this machine.",
+            actor="serve",
+            cause="first start",
         )
     return made
 

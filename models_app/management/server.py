@@ -20,7 +20,7 @@ from models_app.domain.errors import Conflict
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState, ModelStatus
 from models_app.management import banner, first_start
-from models_app.models import Job, RegisteredModel
+from models_app.models import Job, Provider, RegisteredModel
 from models_app.services import discovery, jobs, registry, requests, routing
 from models_app.tasks import queueing
 from models_app.tasks.worker import EmbeddedWorker, restore
@@ -71,6 +71,7 @@ class Server:
                 discover()
                 restore()
                 load_first_model()
+                discover_everywhere()
             self._say(
                 banner.text(host=self._host, port=self._port, made=made, state=wait_for_current())
             )
@@ -124,12 +125,21 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 def discover() -> None:
     """Look through the model folders as a job like any other, here and now."""
-    job, created = requests.request_discover(actor="serve")
+    job, created = requests.request_discover(provider=registry.LOCAL_SLUG, actor="serve")
     if not created:
         return
     with jobs.run(job_id=str(job.pk), node=settings.NOA_NODE) as run:
         if run:
-            discovery.discover(run=run)
+            discovery.discover(run=run, provider=registry.LOCAL_SLUG)
+
+
+def discover_everywhere() -> None:
+    """Ask the other providers too, behind what was asked for first: one of them may take its time."""
+    if not Provider.objects.filter(enabled=True).exclude(slug=registry.LOCAL_SLUG).exists():
+        return
+    job, created = requests.request_discover(actor="serve")
+    if created:
+        queueing.enqueue(job)
 
 
 def load_first_model() -> None:

@@ -12,6 +12,7 @@ class Activity(models.Model):
     """
 
     hour = models.DateTimeField()
+    # Empty for requests that reached no model; `*` for the row that sums up all requests of the hour.
     model_key = models.CharField(max_length=255)
     # The API key's id; empty for what had none.
     key_id = models.CharField(max_length=32, blank=True)

@@ -33,8 +33,10 @@ class Job(models.Model):
     # Set when somebody wants it to end; the job ends at its next step or at once where it can.
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancelled_by = models.CharField(max_length=150, blank=True)
+    # Not any more once the job has begun what cannot be taken back: to drain, to move a route.
+    cancellable = models.BooleanField(default=True)
     node = models.CharField(max_length=64, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.db.models import Value
+from django.db.models.functions import Concat, Lower
 
 from models_app.domain.providers import ProviderKind
 from models_app.domain.states import ModelStatus
@@ -49,6 +51,10 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
         """Capabilities are stored as `,chat_completion,streaming,`, so that every database can search them."""
         return self.filter(capability_index__contains=f",{capability},")
 
+    def with_proven(self, capability: str) -> RegisteredModelQuerySet:
+        """As `with_capability`, of what a probe has shown."""
+        return self.filter(proven_index__contains=f",{capability},")
+
 
 class RegisteredModel(models.Model):
     """One entry of the registry. Its public name is `key`, `<provider>:<model id>`."""
@@ -56,6 +62,8 @@ class RegisteredModel(models.Model):
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     model_id = models.CharField(max_length=190)
     key = models.CharField(max_length=255, unique=True)
+    # What the provider calls it, where that cannot be a model id: llama-server names models by their path.
+    remote_id = models.CharField(max_length=255, blank=True, editable=False)
     name = models.CharField(max_length=190, blank=True)
     description = models.TextField(blank=True)
     status = models.CharField(
@@ -66,6 +74,8 @@ class RegisteredModel(models.Model):
     failure_reason = models.TextField(blank=True)
     failed_at = models.DateTimeField(null=True, blank=True)
     deprecated = models.BooleanField(default=False)
+    # Why, and what to use instead.
+    deprecation_note = models.TextField(blank=True)
     # The desired state: a node loads these again when it comes back.
     wanted = models.BooleanField(default=False)
     capability_index = models.CharField(max_length=255, blank=True, default="", editable=False)
@@ -77,6 +87,21 @@ class RegisteredModel(models.Model):
     load_options = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
     tag_index = models.TextField(blank=True, default="", editable=False)
+    # What a search for text looks through: one comparison in place of three.
+    search_text = models.GeneratedField(
+        expression=Lower(
+            Concat(
+                "key",
+                Value("\n"),
+                "name",
+                Value("\n"),
+                "description",
+                output_field=models.TextField(),
+            )
+        ),
+        output_field=models.TextField(),
+        db_persist=True,
+    )
     metadata = models.JSONField(default=dict, blank=True)
     # US dollars per million tokens: {"input", "output", "cached_input", "cache_write", "source"}; null is unknown.
     price = models.JSONField(null=True, blank=True)
@@ -102,6 +127,11 @@ class RegisteredModel(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    def set_tags(self, tags: list[str]) -> None:
+        """Tags and the index of them, without saving."""
+        self.tags = tags
+        self.tag_index = f",{','.join(tags)}," if tags else ""
 
     @property
     def capabilities(self) -> list[str]:

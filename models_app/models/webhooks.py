@@ -21,6 +21,8 @@ class Webhook(models.Model):
     enabled = models.BooleanField(default=True)
     description = models.CharField(max_length=255, blank=True)
     allow_private_addresses = models.BooleanField(default=False)
+    # Since a delivery has used up its attempts; null again as soon as one arrives.
+    failing_since = models.DateTimeField(null=True, blank=True, editable=False)
     created_by = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -40,6 +42,7 @@ class WebhookDelivery(models.Model):
     # pending, delivered, or failed: no more attempts.
     state = models.CharField(max_length=16, default="pending")
     attempts = models.PositiveSmallIntegerField(default=0)
+    # While it is being sent: when another worker may take it for lost.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     status = models.PositiveSmallIntegerField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)

@@ -18,6 +18,8 @@ class StreamTranslation(Protocol):
 
     # What the stream has told of usage so far.
     usage: Usage | None
+    # Whether the last event of the answer, good or bad, has been given out.
+    done: bool
 
     def feed(self, data: bytes) -> bytes: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -38,7 +39,7 @@ def serving(*, model: RegisteredModel) -> Instance | None:
 
 
 def reserve(
-    *, model: RegisteredModel, version: ModelVersion, node: str, options: dict[str, Any]
+    *, model: RegisteredModel, version: ModelVersion | None, node: str, options: dict[str, Any]
 ) -> Instance | None:
     """Claim the right to load this model: a new instance, or None when somebody has it already."""
     try:
@@ -102,8 +103,13 @@ def _wake() -> None:
         _moved.notify_all()
 
 
-def wait_until_settled(*, instance_id: uuid.UUID, seconds: float) -> Instance:
-    """The instance once it is no longer starting, or as it is after `seconds`."""
+def wait_until_settled(
+    *, instance_id: uuid.UUID, seconds: float, look: Callable[[], None]
+) -> Instance:
+    """The instance once it is no longer starting, or as it is after `seconds`.
+
+    `look` is called now and then while it waits, and may raise to end the wait.
+    """
     deadline = monotonic() + seconds
     while True:
         instance = Instance.objects.select_related("model").get(pk=instance_id)
@@ -111,5 +117,6 @@ def wait_until_settled(*, instance_id: uuid.UUID, seconds: float) -> Instance:
         starting = instance.state in (InstanceState.QUEUED, InstanceState.STARTING)
         if not starting or remaining <= 0:
             return instance
+        look()
         with _moved:
             _moved.wait(min(remaining, _LOOK_EVERY))

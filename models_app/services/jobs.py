@@ -13,7 +13,8 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from models_app.domain.errors import Conflict, NoaError, NotFound
+from models_app.domain.errors import Cancelled, Conflict, NoaError, NotFound
+from models_app.domain.events import EventName
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
     TERMINAL_JOB_STATES,
@@ -22,13 +23,24 @@ from models_app.domain.states import (
     job_sources_of,
 )
 from models_app.models import Job
-from models_app.services import signals
+from models_app.services import events, signals
 
 logger = logging.getLogger(__name__)
 
-# The net below the signal of this process: another process may have finished the job.
+# The net below the signals of this process: another process may have finished or cancelled the job.
 _LOOK_EVERY = 0.25
 _finished = threading.Condition()
+# The jobs that run in this process; a cancel here is seen without a look at the row.
+_runs: dict[uuid.UUID, Run] = {}
+
+# What a job does on the way to what was requested.
+_CAUSES = {JobKind.SWITCH: "a route is moved", JobKind.RESTORE: "a state is restored"}
+# Why a job of this kind has passed the point up to which it can be cancelled.
+_TOO_LATE = {
+    JobKind.LOAD: "the model is loaded already; unload it",
+    JobKind.UNLOAD: "the model takes no requests any more and is being stopped; load it again when that has ended",
+    JobKind.SWITCH: "the route has moved already; switch it back, or roll it back",
+}
 
 
 def create(
@@ -66,19 +78,34 @@ def get(*, job_id: uuid.UUID) -> Job:
 
 
 class Run:
-    """A job while it runs: what a service reports its steps and its progress to."""
+    """A job while it runs: what a service reports its steps and its progress to.
+
+    `step` and `progress` raise Cancelled when somebody wants the job to end; a loop without either asks by
+    `check_cancelled`. The service then takes back what it did: from there on nothing raises it again.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.result: dict[str, Any] = {}
+        self.cancel_seen = False
+        self._shielded = False
+        # Set by a cancel in this process.
+        self.asked_to_end = threading.Event()
+        self._looked_at = monotonic()
 
     @property
     def actor(self) -> str:
         return self.job.actor
 
+    @property
+    def cause(self) -> str:
+        """Why what this job does happens, as events say it."""
+        return _CAUSES.get(JobKind(self.job.kind), "requested")
+
     @contextmanager
     def step(self, name: str, detail: str = "") -> Iterator[None]:
-        """Record a step of the job with its duration and how it ended."""
+        """Record a step of the job with its duration and how it ended. Raises Cancelled before it begins."""
+        self._look()
         started = monotonic()
         entry: dict[str, Any] = {
             "name": name,
@@ -102,8 +129,50 @@ class Run:
 
     def progress(self, fraction: float) -> None:
         """How much of the whole job is done, 0 to 1."""
+        self.check_cancelled()
         self.job.progress = round(min(1.0, max(self.job.progress, fraction)), 3)
         self.job.save(update_fields=["progress"])
+
+    def check_cancelled(self) -> None:
+        """Raises Cancelled when somebody wants the job to end. Cheap: call it as often as you like."""
+        if self.asked_to_end.is_set() or monotonic() - self._looked_at >= _LOOK_EVERY:
+            self._look()
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """What is done inside is done to its end: nothing in it raises Cancelled."""
+        before, self._shielded = self._shielded, True
+        try:
+            yield
+        finally:
+            self._shielded = before
+
+    def _look(self) -> None:
+        if not self._shielded:
+            self._raise_if_cancelled()
+
+    def no_return(self) -> None:
+        """From here on the job cannot be cancelled; raises Cancelled when somebody was faster.
+
+        Call it in the transaction of the change that cannot be taken back, or right before it.
+        """
+        if self.cancel_seen:
+            return
+        passed = Job.objects.filter(pk=self.job.pk, cancel_requested_at=None).update(
+            cancellable=False
+        )
+        if not passed:
+            self._raise_if_cancelled()
+
+    def _raise_if_cancelled(self) -> None:
+        self._looked_at = monotonic()
+        if self.cancel_seen:
+            return
+        wish = Job.objects.filter(pk=self.job.pk).values_list("cancel_requested_at", "cancelled_by")
+        for requested_at, by in wish:
+            if requested_at is not None:
+                self.cancel_seen = True
+                raise Cancelled(_by(by))
 
     def _save_steps(self) -> None:
         self.job.save(update_fields=["steps"])
@@ -120,8 +189,13 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
         yield None
         return
     current = Run(Job.objects.get(pk=job_id))
+    _runs[current.job.pk] = current
     try:
         yield current
+    except Cancelled as error:
+        # Where nobody cancelled this job, it was the one that it shared.
+        state = JobState.CANCELLED if current.cancel_seen else JobState.FAILED
+        _finish(current, state, error.code, error.message)
     except NoaError as error:
         _finish(current, JobState.FAILED, error.code, error.message)
     except BaseException:
@@ -130,6 +204,8 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
         raise
     else:
         _finish(current, JobState.SUCCEEDED, "", "")
+    finally:
+        del _runs[current.job.pk]
 
 
 def _finish(current: Run, state: JobState, code: str, message: str) -> None:
@@ -145,12 +221,95 @@ def _finish(current: Run, state: JobState, code: str, message: str) -> None:
 
 def end(*, job_id: str, state: JobState, **fields: Any) -> bool:
     """Move a job to a final state and wake who waits for it; False when it was there already."""
-    if not _move(job_id, state, finished_at=timezone.now(), **fields):
+    job = _ended(job_id, state, fields)
+    if job is None:
         return False
-    signals.job_finished.send(sender=Job, job=Job.objects.get(pk=job_id))
+    _wake(job)
+    return True
+
+
+@transaction.atomic
+def _ended(job_id: str, state: JobState, fields: dict[str, Any]) -> Job | None:
+    if not _move(job_id, state, finished_at=timezone.now(), **fields):
+        return None
+    job = Job.objects.get(pk=job_id)
+    if state == JobState.CANCELLED:
+        _tell_cancelled(job)
+    return job
+
+
+def _wake(job: Job) -> None:
+    signals.job_finished.send(sender=Job, job=job)
     with _finished:
         _finished.notify_all()
+
+
+def cancel(*, job_id: uuid.UUID, actor: str) -> Job:
+    """The job: cancelled at once when it was only queued, else about to end. Twice is once.
+
+    Raises NotFound, or Conflict `job_ended` or `not_cancellable`.
+    """
+    job = get(job_id=job_id)
+    wish = {"cancel_requested_at": timezone.now(), "cancelled_by": actor}
+    if job.state == JobState.QUEUED and _end_queued(job, wish):
+        return get(job_id=job_id)
+    asked = Job.objects.filter(
+        pk=job_id, state=JobState.RUNNING, cancellable=True, cancel_requested_at=None
+    ).update(**wish)
+    run = _runs.get(job_id)
+    if asked and run is not None:
+        run.asked_to_end.set()
+    job = get(job_id=job_id)
+    if not asked:
+        _refuse_late_cancel(job)
+    return job
+
+
+def _end_queued(job: Job, wish: dict[str, Any]) -> bool:
+    error = {"error_code": Cancelled.default_code, "error_message": _by(wish["cancelled_by"])}
+    with transaction.atomic():
+        # Only from `queued`: a worker may take it at this moment, and must then end it itself.
+        if not Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(**wish):
+            return False
+        ended = _ended(str(job.pk), JobState.CANCELLED, error)
+    if ended is not None:
+        _wake(ended)
     return True
+
+
+def _refuse_late_cancel(job: Job) -> None:
+    if job.state in TERMINAL_JOB_STATES:
+        raise Conflict(
+            f"Job {job.pk} has ended already ({job.state}); there is nothing to cancel.",
+            code="job_ended",
+            details={"state": job.state},
+        )
+    if not job.cancellable:
+        why = _TOO_LATE.get(JobKind(job.kind), "it has begun what cannot be taken back")
+        raise Conflict(
+            f"Job {job.pk} cannot be cancelled any more: {why}.",
+            code="not_cancellable",
+            details={"job": str(job.pk)},
+        )
+
+
+def _by(actor: str) -> str:
+    return f"The job was cancelled by {actor or 'nobody known'}."
+
+
+def _tell_cancelled(job: Job) -> None:
+    events.publish(
+        name=EventName.JOB_CANCELLED,
+        subject=job.subject,
+        message=f"The job that should {job.kind} {job.subject} was cancelled."
+        if job.subject
+        else f"The job '{job.kind}' was cancelled.",
+        actor=job.cancelled_by,
+        cause="requested",
+        after={"state": job.state},
+        job_id=job.pk,
+        data={"kind": job.kind},
+    )
 
 
 def _move(job_id: str, state: JobState, **fields: Any) -> bool:

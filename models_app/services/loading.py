@@ -1,9 +1,9 @@
-"""Load and unload local models."""
+"""Load models: one instance for all who ask, and nothing left of a load that failed or was cancelled."""
 
 from __future__ import annotations
 
-import logging
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -13,25 +13,31 @@ from django.conf import settings
 from django.db import transaction
 
 from models_app.domain.errors import (
+    Cancelled,
     Conflict,
     InsufficientMemory,
     LoadFailed,
     NoaError,
-    RunnerDied,
 )
 from models_app.domain.events import EventName
 from models_app.domain.gguf import GgufMetadata
 from models_app.domain.options import LoadOptions
-from models_app.domain.providers import ProviderKind
-from models_app.domain.states import InstanceState
-from models_app.engines import control, llamacpp
+from models_app.domain.states import InstanceState, ModelStatus
+from models_app.engines import llamacpp
 from models_app.engines.process import Ready
 from models_app.engines.spec import RunnerSpec
 from models_app.models import Instance, ModelVersion, RegisteredModel
-from models_app.services import discovery, events, instances, node, registry
+from models_app.services import (
+    events,
+    instances,
+    local_discovery,
+    node,
+    providers,
+    registry,
+    remote_loading,
+    unloading,
+)
 from models_app.services.jobs import Run
-
-logger = logging.getLogger(__name__)
 
 # The share of a job's progress that its load takes, by the runner's stage.
 _STAGE_PROGRESS = {
@@ -42,13 +48,37 @@ _STAGE_PROGRESS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A ready instance; `started` when this run began it, and so has to end it when it is cancelled."""
+
+    instance: Instance
+    options: LoadOptions
+    started: bool
+
+
 def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     """The ready instance of a model, started if there is none. Sets the desired state.
 
     Raises ModelNotFound, ModelFileError, InsufficientMemory or LoadFailed; the model is then `failed` and says why.
+    Raises Cancelled when the job was cancelled; then nothing of the load is left.
     """
+    loaded = bring_up(run=run, key=key, options=options)
+    try:
+        with transaction.atomic():
+            run.no_return()
+            want(loaded=loaded)
+    except Cancelled:
+        take_back(run=run, loaded=loaded)
+        raise
+    return loaded.instance
+
+
+def bring_up(*, run: Run, key: str, options: dict[str, Any]) -> Loaded:
+    """What `load` does without the desired state: the caller sets it with `want`, or ends it with `take_back`."""
     model = registry.get(key=key)
-    parsed = LoadOptions.parse(options or model.load_options)
+    remote = providers.is_remote(model.provider)
+    parsed = LoadOptions.parse(options if remote else options or model.load_options)
     instance = instances.serving(model=model)
     if instance is not None and options and instance.options != parsed.as_dict():
         raise Conflict(
@@ -56,36 +86,49 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
             "Unload it first, then load it with these.",
             code="loaded_with_other_options",
         )
+    started = False
     if instance is None:
         with run.step("check"):
-            check_loadable(model=model)
-            version = discovery.fresh_version(model=model)
+            check_loadable(model=model, options=parsed)
+            version = None if remote else local_discovery.fresh_version(model=model)
             reserved = instances.reserve(
                 model=model, version=version, node=settings.NOA_NODE, options=parsed.as_dict()
             )
+        started = reserved is not None
         if reserved is not None:
             instance = _start(run, model, version, reserved, parsed)
         else:
             instance = instances.serving(model=model)
     if instance is None or instance.state != InstanceState.READY:
         instance = _wait_for_other(run, model, instance)
-    RegisteredModel.objects.filter(pk=model.pk).update(wanted=True, load_options=parsed.as_dict())
     run.result |= {
         "key": model.key,
         "instance": str(instance.pk),
         "memory_bytes": instance.memory_bytes,
         "load_seconds": instance.load_seconds,
     }
-    return instance
+    return Loaded(instance, parsed, started)
 
 
-def check_loadable(*, model: RegisteredModel) -> None:
-    """Raises Conflict for a model that is no local file."""
-    if model.provider.kind != ProviderKind.LLAMA_CPP:
-        raise Conflict(
-            f"'{model.key}' is served by {model.provider}; only local GGUF models can be loaded.",
-            code="not_loadable",
-        )
+def want(*, loaded: Loaded) -> None:
+    """From now on a node that comes back loads this model again, with these options."""
+    RegisteredModel.objects.filter(pk=loaded.instance.model_id).update(
+        wanted=True, load_options=loaded.options.as_dict()
+    )
+
+
+def take_back(*, run: Run, loaded: Loaded) -> None:
+    """End what a run started itself that was cancelled or failed; what was loaded before stays."""
+    if loaded.started:
+        RegisteredModel.objects.filter(pk=loaded.instance.model_id).update(wanted=False)
+        unloading.retire(run=run, instance=loaded.instance, because=", as its job did not end well")
+    run.result.clear()
+
+
+def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
+    """Raises Conflict or InvalidRequest for a model of a remote provider that cannot be loaded now, or not so."""
+    if providers.is_remote(model.provider):
+        remote_loading.check_loadable(model=model, options=options)
 
 
 def _wait_for_other(run: Run, model: RegisteredModel, instance: Instance | None) -> Instance:
@@ -93,10 +136,18 @@ def _wait_for_other(run: Run, model: RegisteredModel, instance: Instance | None)
     if instance is not None:
         with run.step("wait", f"Another job is loading {model.key}."):
             instance = instances.wait_until_settled(
-                instance_id=instance.pk, seconds=settings.NOA_LOAD_TIMEOUT
+                instance_id=instance.pk,
+                seconds=settings.NOA_LOAD_TIMEOUT,
+                look=run.check_cancelled,
             )
-    if instance is None or instance.state != InstanceState.READY:
-        reason = instance.failure_reason if instance else "it was unloaded at the same time"
+    if instance is None or instance.state == InstanceState.STOPPED:
+        raise LoadFailed(
+            f"'{model.key}' is not loaded: its load was cancelled, or it was unloaded at the same time. Ask again.",
+            stage="start",
+            code="load_cancelled",
+        )
+    if instance.state != InstanceState.READY:
+        reason = instance.failure_reason
         raise LoadFailed(f"'{model.key}' could not be loaded: {reason}", stage="start")
     return instance
 
@@ -104,25 +155,33 @@ def _wait_for_other(run: Run, model: RegisteredModel, instance: Instance | None)
 def _start(
     run: Run,
     model: RegisteredModel,
-    version: ModelVersion,
+    version: ModelVersion | None,
     instance: Instance,
     options: LoadOptions,
 ) -> Instance:
+    """`version` is None for a model of a remote provider, which has no file here."""
     started = monotonic()
-    events.publish(
-        name=EventName.MODEL_LOADING,
-        subject=model.key,
-        message=f"{model.key} is being loaded.",
-        actor=run.actor,
-        job_id=run.job.pk,
-        data={"options": options.as_dict(), "sha256": version.sha256},
+    _say(
+        run,
+        model.key,
+        EventName.MODEL_LOADING,
+        "is being loaded.",
+        change=(model.status, ModelStatus.LOADING),
+        data={"options": options.as_dict(), "sha256": version.sha256 if version else None},
     )
     try:
-        spec = _plan(model, version, instance, options)
-        with run.step("start"):
-            ready = _launch(run, instance, spec)
+        if version is None:
+            remote_loading.connect(run=run, model=model)
+            ready = None
+        else:
+            spec = _plan(model, version, instance, options)
+            with run.step("start"):
+                ready = _launch(run, instance, spec)
         with run.step("publish"):
             return _publish(run, model, instance, ready, round(monotonic() - started, 3))
+    except Cancelled:
+        _withdraw(model, instance)
+        raise
     except NoaError as error:
         _give_up(run, model, instance, error)
         raise
@@ -167,6 +226,7 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     )
     instance.save(update_fields=["pid", "pid_started_at", "socket"])
 
+    key, told = instance.model.key, {"instance": str(instance.pk)}
     warming = threading.Event()
 
     def on_stage(stage: str, fraction: float) -> None:
@@ -174,55 +234,71 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
             warming.set()
             _say(
                 run,
-                instance,
+                key,
                 EventName.MODEL_WARMING_UP,
                 "is being warmed up: it is asked for its first token.",
+                data=told,
             )
         low, high = _STAGE_PROGRESS.get(stage, (0.0, 0.0))
         run.progress(low + (high - low) * fraction)
 
     def stop() -> str | None:
+        run.check_cancelled()
         return "The server is stopping." if owner.closing else None
 
     ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
     if warming.is_set():
-        _say(run, instance, EventName.MODEL_WARMED_UP, "is warm: it has answered its first token.")
+        what = "is warm: it has answered its first token."
+        _say(run, key, EventName.MODEL_WARMED_UP, what, data=told)
     return ready
 
 
-def _say(run: Run, instance: Instance, name: EventName, what: str) -> None:
-    key = instance.model.key
+def _say(
+    run: Run,
+    key: str,
+    name: EventName,
+    what: str,
+    *,
+    data: dict[str, Any],
+    cause: str = "",
+    change: tuple[str | None, str | None] = (None, None),
+) -> None:
+    """`change` is the model's status before and after."""
     events.publish(
         name=name,
         subject=key,
         message=f"{key} {what}",
         actor=run.actor,
+        cause=cause or run.cause,
+        before=change[0],
+        after=change[1],
         job_id=run.job.pk,
-        data={"instance": str(instance.pk)},
+        data=data,
     )
 
 
 def _publish(
-    run: Run, model: RegisteredModel, instance: Instance, ready: Ready, seconds: float
+    run: Run, model: RegisteredModel, instance: Instance, ready: Ready | None, seconds: float
 ) -> Instance:
+    memory = ready.memory if ready else {}
     with transaction.atomic():
         moved = instances.move(
             instance=instance,
             to=InstanceState.READY,
-            context_tokens=ready.n_ctx,
-            slots=ready.slots,
-            memory_bytes=ready.memory.get("rss_bytes"),
+            context_tokens=ready.n_ctx if ready else model.context_window,
+            slots=ready.slots if ready else None,
+            memory_bytes=memory.get("rss_bytes"),
             load_seconds=seconds,
         )
         if not moved:
             raise Conflict(f"'{model.key}' was stopped while it was loaded.", code="load_cancelled")
-        events.publish(
-            name=EventName.MODEL_LOADED,
-            subject=model.key,
-            message=f"{model.key} was loaded in {seconds:.1f} s.",
-            actor=run.actor,
-            job_id=run.job.pk,
-            data={"instance": str(instance.pk), "seconds": seconds, "memory": ready.memory},
+        _say(
+            run,
+            model.key,
+            EventName.MODEL_LOADED,
+            f"was loaded in {seconds:.1f} s.",
+            change=(ModelStatus.LOADING, ModelStatus.LOADED),
+            data={"instance": str(instance.pk), "seconds": seconds, "memory": memory},
         )
     return Instance.objects.select_related("model", "version").get(pk=instance.pk)
 
@@ -238,75 +314,19 @@ def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaErr
             failure_stage=stage,
             failure_reason=error.message,
         )
-        events.publish(
-            name=EventName.MODEL_LOAD_FAILED,
-            subject=model.key,
-            message=f"{model.key} could not be loaded (stage '{stage}').",
-            actor=run.actor,
-            job_id=run.job.pk,
+        _say(
+            run,
+            model.key,
+            EventName.MODEL_LOAD_FAILED,
+            f"could not be loaded (stage '{stage}').",
+            cause=error.code,
+            change=(ModelStatus.LOADING, ModelStatus.FAILED),
             data={"stage": stage, "code": error.code, "reason": error.message},
         )
 
 
-def unload(*, run: Run, key: str) -> None:
-    """Drain and stop a model's instance. Clears the desired state.
-
-    Raises Conflict when the model is not loaded or is only being loaded.
-    """
-    model = registry.get(key=key)
-    instance = loaded_instance(model=model)
+def _withdraw(model: RegisteredModel, instance: Instance) -> None:
+    """Nothing of a cancelled load stays, and nobody has failed."""
+    node.end_runner(instance_id=str(instance.pk), grace=0.0)
     RegisteredModel.objects.filter(pk=model.pk).update(wanted=False)
-    retire(run=run, instance=instance)
-    run.result |= {"key": model.key}
-
-
-def loaded_instance(*, model: RegisteredModel) -> Instance:
-    """The ready instance; raises Conflict when there is none."""
-    instance = instances.serving(model=model)
-    if instance is None:
-        raise Conflict(
-            f"'{model.key}' is not loaded, so there is nothing to unload.", code="model_not_loaded"
-        )
-    if instance.state != InstanceState.READY:
-        raise Conflict(
-            f"'{model.key}' is still being loaded; unload it when that has ended.",
-            code="model_is_loading",
-        )
-    return instance
-
-
-def retire(*, run: Run, instance: Instance, because: str = "") -> None:
-    """Take an instance out of service: no new requests, let those in flight end, stop the runner.
-
-    `because` completes the sentence "… was unloaded" of the event.
-    """
-    key = instance.model.key
-    if not instances.move(instance=instance, to=InstanceState.DRAINING):
-        return  # it stopped or failed by itself meanwhile
-    with run.step("drain", f"{key}: waiting for requests in flight to end."):
-        cut = _drain(instance)
-    with run.step("stop", key):
-        node.end_runner(instance_id=str(instance.pk), grace=node.STOP_GRACE)
-        with transaction.atomic():
-            instances.move(instance=instance, to=InstanceState.STOPPED)
-            events.publish(
-                name=EventName.MODEL_UNLOADED,
-                subject=key,
-                message=f"{key} was unloaded{because}"
-                + (f"; {cut} requests were cut." if cut else "."),
-                actor=run.actor,
-                job_id=run.job.pk,
-                data={"instance": str(instance.pk), "cut_requests": cut},
-            )
-
-
-def _drain(instance: Instance) -> int | None:
-    """Requests that are still in flight at the deadline; None when the runner does not say."""
-    if node.supervisor().get(str(instance.pk)) is None:
-        return 0
-    try:
-        return control.drain(instance.socket, wait=settings.NOA_DRAIN_TIMEOUT)
-    except RunnerDied:
-        # It is stopped next in any case, and that is what was asked for.
-        logger.warning("%s did not answer while it drained", instance, exc_info=True)
-        return None
+    instances.move(instance=instance, to=InstanceState.STOPPED)

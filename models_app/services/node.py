@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from models_app.domain.errors import Unavailable
 from models_app.domain.events import EventName
@@ -75,19 +75,26 @@ def _on_death(instance_id: str, how: str, tail: str) -> None:
         reason = f"The runner {how}. Its last lines:\n{tail}"
         if instance.state not in (InstanceState.READY, InstanceState.DRAINING):
             return  # whoever waits for its start reports it
-        if instances.move(
-            instance=instance,
-            to=InstanceState.FAILED,
-            failure_stage="serve",
-            failure_reason=reason,
-        ):
-            logger.error("%s: the runner %s", instance.model.key, how)
+        with transaction.atomic():
+            before = instance.state
+            moved = instances.move(
+                instance=instance,
+                to=InstanceState.FAILED,
+                failure_stage="serve",
+                failure_reason=reason,
+            )
+            if not moved:
+                return
             events.publish(
                 name=EventName.INSTANCE_FAILED,
                 subject=instance.model.key,
                 message=f"{instance.model.key} stopped serving: its runner {how}.",
                 actor="supervisor",
+                cause=f"the runner {how}"[:255],
+                before=before,
+                after=InstanceState.FAILED,
                 data={"instance": instance_id, "log": tail},
             )
+        logger.error("%s: the runner %s", instance.model.key, how)
     finally:
         connection.close()

@@ -19,11 +19,15 @@ def get(*, key: str) -> RegisteredModel:
         RegisteredModel.objects.select_related("provider", "version").filter(key=canonical).first()
     )
     if model is None:
-        raise ModelNotFound(
-            f"No model '{canonical}' is registered. Discover models, or look up its key in the list of models.",
-            param="key",
-        )
+        raise not_found(canonical)
     return model
+
+
+def not_found(key: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"No model '{key}' is registered. Discover models, or look up its key in the list of models.",
+        param="key",
+    )
 
 
 def provider(*, slug: str) -> Provider:
@@ -45,6 +49,10 @@ def local_provider() -> Provider:
     """The provider of the GGUF files on this team's machines; it always exists."""
     provider, _ = Provider.objects.get_or_create(
         slug=LOCAL_SLUG,
-        defaults={"kind": ProviderKind.LLAMA_CPP, "name": "Local GGUF files"},
+        defaults={
+            "kind": ProviderKind.LLAMA_CPP,
+            "name": "Local GGUF files",
+            "origin": "built-in",
+        },
     )
     return provider

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models_app.domain.errors import Conflict
 from models_app.domain.options import LoadOptions
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
 from models_app.models import Job, RegisteredModel
-from models_app.services import jobs, loading, registry, routing, switching
+from models_app.services import jobs, loading, registry, routing, switching, unloading
 
 
 def request_load(*, key: str, options: Mapping[str, Any], actor: str) -> tuple[Job, bool]:
-    """Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not a local file."""
+    """Raises InvalidRequest, ModelNotFound, or Conflict while the model's provider is disabled."""
     model = registry.get(key=key)
     parsed = LoadOptions.parse(options)
-    loading.check_loadable(model=model)
+    loading.check_loadable(model=model, options=parsed)
     return jobs.create(
         kind=JobKind.LOAD,
         subject=model.key,
@@ -34,7 +35,7 @@ def request_unload(*, key: str, actor: str) -> tuple[Job, bool]:
     model = registry.get(key=key)
     # Its instance serves no more while it drains: whoever asks again then shares that job.
     if not _is_being_unloaded(model):
-        loading.loaded_instance(model=model)
+        unloading.loaded_instance(model=model)
     return jobs.create(kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor)
 
 
@@ -45,7 +46,7 @@ def request_switch(
     model = registry.get(key=key)
     found = routing.get(name=route)
     switching.check_possible(model=model, route=found)
-    loading.check_loadable(model=model)
+    loading.check_loadable(model=model, options=LoadOptions())
     return jobs.create(
         kind=JobKind.SWITCH,
         subject=found.name,
@@ -54,9 +55,19 @@ def request_switch(
     )
 
 
-def request_discover(*, actor: str) -> tuple[Job, bool]:
+def request_discover(*, provider: str | None = None, actor: str) -> tuple[Job, bool]:
+    """Of one provider, or of all that are enabled. Raises InvalidRequest, NotFound, or Conflict for a disabled one."""
+    if provider is None:
+        return jobs.create(kind=JobKind.DISCOVER, subject="", arguments={}, actor=actor)
+    found = registry.provider(slug=provider)
+    if not found.enabled:
+        raise Conflict(
+            f"'{found.slug}' is disabled. Enable it first: PATCH /api/v1/providers/{found.slug}.",
+            code="provider_disabled",
+            param="provider",
+        )
     return jobs.create(
-        kind=JobKind.DISCOVER, subject=registry.LOCAL_SLUG, arguments={}, actor=actor
+        kind=JobKind.DISCOVER, subject=found.slug, arguments={"provider": found.slug}, actor=actor
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import uuid
 from collections import Counter
 
@@ -9,24 +11,37 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from models_app.domain.errors import Conflict, NotFound
+from models_app.domain.errors import Conflict, NoaError, NotFound
 from models_app.domain.events import EventName
 from models_app.domain.keys import checked_route_name
-from models_app.domain.routing import CURRENT_ROUTE, KeyEntry, ModelEntry, Snapshot, Target
+from models_app.domain.pricing import Price
+from models_app.domain.routing import (
+    CURRENT_ROUTE,
+    KeyEntry,
+    ModelEntry,
+    RemoteEndpoint,
+    Snapshot,
+    Target,
+)
 from models_app.domain.states import InstanceState
 from models_app.models import (
     ApiKey,
     Instance,
+    Provider,
     RegisteredModel,
     Route,
     RouteChange,
     RoutingRevision,
 )
-from models_app.services import events, signals
+from models_app.services import events, providers, signals
+from models_app.services.prepared import PreparedQuery
+
+logger = logging.getLogger(__name__)
 
 
 def bump() -> None:
     """Say that the snapshot is old. Call inside the transaction that made it old."""
+    events.take_turn()
     changed = RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).update(
         revision=F("revision") + 1
     )
@@ -36,13 +51,19 @@ def bump() -> None:
     transaction.on_commit(lambda: signals.routing_changed.send(sender=RoutingRevision))
 
 
+# Every request to the API asks it, to know whether the API keys that it holds are still right.
+_revision = PreparedQuery(
+    lambda: RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).values_list("revision")
+)
+
+
 def revision() -> int:
-    found = RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).first()
-    return found.revision if found else 0
+    found = _revision.rows(RoutingRevision.SINGLETON)
+    return int(found[0][0]) if found else 0
 
 
 def snapshot() -> Snapshot:
-    """Everything that the gateway needs, as it was at one revision (six queries).
+    """Everything that the gateway needs, as it was at one revision (seven queries).
 
     Not one transaction: on SQLite that would take the lock of writers. Every change counts the revision up in its
     own transaction, so what was read between two equal revisions belongs together.
@@ -69,9 +90,11 @@ def _read_snapshot(number: int) -> Snapshot:
         for model in RegisteredModel.objects.select_related("provider")
     }
     ids = Counter(entry.model_id for entry in models.values())
+    routes = list(Route.objects.values_list("name", "target__key", "fallbacks"))
     return Snapshot(
         revision=number,
-        routes=dict(Route.objects.values_list("name", "target__key")),
+        routes={name: key for name, key, _ in routes},
+        fallbacks={name: tuple(keys) for name, _, keys in routes if keys},
         models=models,
         keys=_keys(),
         unique_ids={
@@ -81,16 +104,56 @@ def _read_snapshot(number: int) -> Snapshot:
 
 
 def _targets() -> dict[int, Target]:
-    ready = Instance.objects.filter(state=InstanceState.READY).select_related("model")
+    endpoints = _endpoints()
+    ready = Instance.objects.filter(state=InstanceState.READY).select_related("model__provider")
     return {
-        instance.model_id: Target(
-            key=instance.model.key,
-            instance_id=str(instance.pk),
-            socket=instance.socket,
-            capabilities=frozenset(instance.model.capabilities),
-        )
+        instance.model_id: target
         for instance in ready
+        if (target := _target(instance, endpoints)) is not None
     }
+
+
+def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint]) -> Target | None:
+    """None for a model of a provider that cannot be asked now."""
+    model = instance.model
+    remote = None
+    if providers.is_remote(model.provider):
+        found = endpoints.get(model.provider_id)
+        if found is None:
+            return None
+        remote = dataclasses.replace(found, model_id=providers.name_at_provider(model))
+    return Target(
+        key=model.key,
+        instance_id=str(instance.pk),
+        socket=instance.socket,
+        capabilities=frozenset(model.capabilities),
+        remote=remote,
+        price=_price(model),
+    )
+
+
+def _price(model: RegisteredModel) -> Price | None:
+    """None, with a line in the log, for what is no price: one wrong row must not stop all traffic."""
+    if not model.price:
+        return None
+    try:
+        return Price.from_dict(model.price)
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        logger.warning("The stored price of '%s' is none; its requests are unpriced.", model.key)
+        return None
+
+
+def _endpoints() -> dict[int, RemoteEndpoint]:
+    """The enabled remote providers by id. One whose secret cannot be read stops only its own models."""
+    found: dict[int, RemoteEndpoint] = {}
+    for provider in Provider.objects.filter(enabled=True):
+        if not providers.is_remote(provider):
+            continue
+        try:
+            found[provider.pk] = providers.endpoint(provider)
+        except NoaError as error:
+            logger.warning("The provider '%s' cannot be asked: %s", provider.slug, error.message)
+    return found
 
 
 def _keys() -> dict[str, KeyEntry]:
@@ -121,7 +184,12 @@ def get(*, name: str = CURRENT_ROUTE) -> Route:
 
 @transaction.atomic
 def repoint(
-    *, route: Route, model: RegisteredModel, actor: str, job_id: uuid.UUID | None = None
+    *,
+    route: Route,
+    model: RegisteredModel,
+    actor: str,
+    cause: str = "requested",
+    job_id: uuid.UUID | None = None,
 ) -> str:
     """Move a route to a ready model; returns the key that it led to before, or ''.
 
@@ -134,7 +202,13 @@ def repoint(
         )
     # Read again under the lock that the first write of this transaction takes.
     bump()
-    row = Route.objects.select_related("target").get(pk=route.pk)
+    row = Route.objects.select_related("target").filter(pk=route.pk).first()
+    if row is None:
+        raise NotFound(
+            f"The route '{route.name}' was deleted meanwhile.",
+            code="route_not_found",
+            param="route",
+        )
     previous = row.target.key if row.target else ""
     Route.objects.filter(pk=route.pk).update(target=model, updated_at=timezone.now())
     RouteChange.objects.create(
@@ -145,7 +219,10 @@ def repoint(
         subject=model.key,
         message=f"'{route.name}' moved from {previous or 'nothing'} to {model.key}.",
         actor=actor,
+        cause=cause,
+        before={"route": route.name, "key": previous or None},
+        after={"route": route.name, "key": model.key},
         job_id=job_id,
-        data={"route": route.name, "before": previous or None, "after": model.key},
+        data={"route": route.name},
     )
     return previous

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-# event: models_app.models.Event
+# event: models_app.models.Event. Sent in the thread that published it; what a receiver raises is logged, no more.
 event_published = Signal()
 
 # No arguments: whoever holds a snapshot of the routing reads a new one.

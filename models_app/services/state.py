@@ -59,6 +59,7 @@ def wanted_loads(*, actor: str = "restore") -> list[Job]:
             name=EventName.STATE_RESTORED,
             message=f"Loading again what was loaded before: {', '.join(keys)}.",
             actor=actor,
+            cause="the server started",
             data={"keys": keys},
         )
     return queued

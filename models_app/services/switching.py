@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.db import transaction
 
-from models_app.domain.errors import Conflict, NoaError
+from models_app.domain.errors import Cancelled, Conflict, NoaError
 from models_app.domain.events import EventName
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import InstanceState
 from models_app.models import Instance, RegisteredModel, Route
-from models_app.services import events, instances, loading, registry, routing
+from models_app.services import events, instances, loading, registry, routing, unloading
 from models_app.services.jobs import Run
+from models_app.services.loading import Loaded
 
 
 def switch(
@@ -18,22 +20,35 @@ def switch(
 ) -> None:
     """Start the new model beside the old, warm it, move the route in one transaction, drain the old.
 
-    A failure before the move leaves the route as it was. The old model stays loaded when `keep_previous` is true or
+    A failure or a cancel before the move leaves the route as it was. The old model stays loaded when `keep_previous` is true or
     another route leads to it.
     """
     model = registry.get(key=key)
     route = routing.get(name=route_name)
     check_possible(model=model, route=route)
     try:
-        loading.load(run=run, key=key, options={})
-        with run.step("move", f"'{route.name}' to {model.key}"):
-            previous = routing.repoint(route=route, model=model, actor=run.actor, job_id=run.job.pk)
+        loaded = loading.bring_up(run=run, key=key, options={})
+        previous = _move(run, loaded, model, route)
+    except Cancelled:
+        raise
     except NoaError as error:
         _say_failed(run, model, route, error)
         raise
     run.result |= {"route": route.name, "previous": previous or None, "current": model.key}
     if previous and previous != model.key and not keep_previous:
         _retire_previous(run, previous, f" after '{route.name}' had moved to {model.key}")
+
+
+def _move(run: Run, loaded: Loaded, model: RegisteredModel, route: Route) -> str:
+    """The key that the route led to before."""
+    try:
+        with run.step("move", f"'{route.name}' to {model.key}"), transaction.atomic():
+            run.no_return()
+            loading.want(loaded=loaded)
+            return routing.repoint(route=route, model=model, actor=run.actor, job_id=run.job.pk)
+    except NoaError:
+        loading.take_back(run=run, loaded=loaded)
+        raise
 
 
 def check_possible(*, model: RegisteredModel, route: Route) -> None:
@@ -55,6 +70,7 @@ def _say_failed(run: Run, model: RegisteredModel, route: Route, error: NoaError)
         subject=model.key,
         message=f"'{route.name}' was not moved to {model.key}; it still leads to {keeps}.",
         actor=run.actor,
+        cause=error.message[:255],
         job_id=run.job.pk,
         data={"route": route.name, "code": error.code, "reason": error.message},
     )
@@ -71,4 +87,4 @@ def _retire_previous(run: Run, key: str, because: str) -> None:
         model=previous, state=InstanceState.READY, node=settings.NOA_NODE
     )
     for instance in old:
-        loading.retire(run=run, instance=instance, because=because)
+        unloading.retire(run=run, instance=instance, because=because)

@@ -12,4 +12,4 @@ from models_app.services import discovery, jobs
 def discover_models(job_id: str) -> None:
     with jobs.run(job_id=job_id, node=settings.NOA_NODE) as run:
         if run:
-            discovery.discover(run=run)
+            discovery.discover(run=run, provider=run.job.arguments.get("provider"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from models_app.services import jobs, loading, switching
+from models_app.services import jobs, loading, switching, unloading
 
 
 @shared_task(name="noa.load_model")
@@ -19,7 +19,7 @@ def load_model(job_id: str) -> None:
 def unload_model(job_id: str) -> None:
     with jobs.run(job_id=job_id, node=settings.NOA_NODE) as run:
         if run:
-            loading.unload(run=run, key=run.job.subject)
+            unloading.unload(run=run, key=run.job.subject)
 
 
 @shared_task(name="noa.switch_model")

@@ -13,7 +13,7 @@ from kombu.transport import get_transport_cls
 from models_app.domain.errors import Unavailable
 from models_app.services import node
 from models_app.services import state as desired_state
-from models_app.tasks import queueing
+from models_app.tasks import queueing, webhooks
 
 # Jobs mostly wait for runners: more of them than processors may run at once.
 CONCURRENCY = 8
@@ -24,6 +24,7 @@ def take_over_node() -> None:
     """Become the owner of this node's runners, after ending what an earlier owner left."""
     desired_state.clean_up()
     node.start()
+    webhooks.sender.start()
 
 
 def restore() -> None:
@@ -49,6 +50,7 @@ class EmbeddedWorker:
     def stop(self) -> None:
         """End all runners first, so that jobs that wait for them end too, then the worker."""
         node.stop()
+        webhooks.sender.stop()
         state.should_stop = 0
         get_transport_cls(current_app.connection_for_read().transport_cls).stop_waiting()
         self._thread.join()
@@ -82,3 +84,4 @@ def _on_worker_ready(**_: Any) -> None:
 @signals.worker_shutting_down.connect
 def _on_worker_shutting_down(**_: Any) -> None:
     node.stop()
+    webhooks.sender.stop()

@@ -116,18 +116,20 @@ def test_any_route_can_be_switched_from_its_own_page(console: Client, make_model
     assert job.arguments["keep_previous"] is False
 
 
-def test_a_remote_model_cannot_be_loaded(console: Client, make_model: Any) -> None:
+def test_a_model_of_a_disabled_provider_cannot_be_loaded(
+    console: Client, make_model: Any
+) -> None:
     model = make_model()
-    model.provider.kind = "openai"
+    model.provider.kind, model.provider.enabled = "openai", False
     model.provider.save()
     answer = confirm(console, "registeredmodel_load_model", model.pk)
-    assert "only local GGUF models can be loaded" in said(answer)
+    assert "its provider is disabled" in said(answer)
 
 
 def test_discover_becomes_a_job(console: Client, db: None, queued: list[Job]) -> None:
     confirm(console, "registeredmodel_discover_models")
     job = Job.objects.get()
-    assert (job.kind, job.subject, job.arguments) == ("discover", "llama.cpp", {})
+    assert (job.kind, job.subject, job.arguments) == ("discover", "", {})
     assert queued == [job]
 
 

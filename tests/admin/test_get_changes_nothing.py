@@ -28,7 +28,9 @@ def test_a_get_of_every_address_changes_nothing(
 
 def test_every_action_was_among_them(furnished: RegisteredModel, superuser: User) -> None:
     names = {address.rstrip("/").rpartition("/")[2] for address in addresses.dialogs()}
-    assert names == {"load", "unload", "make-current", "discover", "switch", "revoke"}
+    assert names == {
+        "load", "unload", "make-current", "discover", "switch", "revoke", "test", "remove",
+    }  # fmt: skip
 
 
 def test_every_action_shows_a_dialog_that_says_what_it_will_do(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from django.test import Client
 from models_app.domain.scopes import Scope
 from models_app.domain.states import ModelStatus
 from models_app.models import ModelVersion, RegisteredModel
-from models_app.services import keys, registry
+from models_app.services import activity, keys, registry
 
 # One for all: each new client makes the middleware anew, which looks through all static files.
 _CLIENT = Client()
@@ -34,6 +34,25 @@ class Api:
             content_type="application/json",
             headers=self._headers | headers,
         )
+
+    def patch(self, path: str, body: Any, **headers: str) -> Any:
+        return self._client.patch(
+            f"/api/v1{path}",
+            body,
+            content_type="application/json",
+            headers=self._headers | headers,
+        )
+
+    def delete(self, path: str, **headers: str) -> Any:
+        return self._client.delete(f"/api/v1{path}", headers=self._headers | headers)
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted() -> Iterator[None]:
+    """Reads are counted in memory, where the end of a test does not undo them."""
+    yield
+    activity._reads.take()
+    activity._reads.written()
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 from unittest import mock
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 
-from models_app.services import registry
+from models_app.services import jobs
 from tests.api.conftest import Api
 
 
@@ -44,10 +45,23 @@ def test_another_content_type_is_refused(admin: Api) -> None:
 
 
 def test_an_error_that_nobody_expected_shows_no_stack(admin: Api) -> None:
-    with mock.patch.object(registry, "get", side_effect=RuntimeError("secret detail")):
-        answer = admin.get("/models/llama.cpp:a")
+    with mock.patch.object(jobs, "get", side_effect=RuntimeError("secret detail")):
+        answer = admin.get("/jobs/00000000-0000-0000-0000-000000000000")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert "secret detail" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "error", [OperationalError("database is locked"), InterfaceError("closed")]
+)
+def test_a_database_that_does_not_answer_is_no_fault_of_the_request(
+    admin: Api, error: Exception
+) -> None:
+    with mock.patch.object(jobs, "get", side_effect=error):
+        answer = admin.get("/jobs/00000000-0000-0000-0000-000000000000")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
+    assert answer.json()["error"]["retryable"]
+    assert answer["Retry-After"] == "5"
 
 
 @pytest.mark.parametrize(

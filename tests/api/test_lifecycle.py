@@ -73,7 +73,7 @@ def test_a_load_with_other_options_waits_for_the_first(admin: Api, make_model: M
         ({"key": "a"}, 400, "invalid_key"),
         ({"key": "llama.cpp:none"}, 404, "model_not_found"),
         ({"key": "llama.cpp:../../etc/passwd"}, 400, "invalid_model_id"),
-        ({"key": 7}, 400, "invalid_key"),
+        ({"key": 7}, 400, "invalid_request"),
         ({"key": None}, 400, "invalid_request"),
         ({"key": "llama.cpp:a", "path": "/etc/passwd"}, 400, "unknown_field"),
         (b"{", 400, "invalid_json"),

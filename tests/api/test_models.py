@@ -1,27 +1,31 @@
-"""GET /models, /models/{provider}, /models/{key}, /models/loaded, /models/current."""
+"""Reading models: the list, one, those of a provider, the current one, versions and instances."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
-from models_app.models import RegisteredModel
+from models_app.domain.states import InstanceState
+from models_app.models import Instance, ModelVersion, RegisteredModel
 from models_app.services import routing
 from tests.api.conftest import Api
 
 MakeModel = Callable[..., RegisteredModel]
+
+CHANGING = {"created_at": "", "updated_at": ""}
 
 
 def test_it_lists_models(admin: Api, make_model: MakeModel) -> None:
     make_model("a")
     make_model("b")
     answer = admin.get("/models").json()
-    assert answer["count"] == 2
+    assert (answer["count"], answer["next"], answer["previous"]) == (2, None, None)
     assert [model["key"] for model in answer["models"]] == ["llama.cpp:a", "llama.cpp:b"]
-    assert answer["models"][0] | {"version": None, "created_at": None, "updated_at": None} == {
+    model = answer["models"][0]
+    assert model["version"].pop("created_at").endswith("Z")
+    assert model | CHANGING == CHANGING | {
         "key": "llama.cpp:a",
         "provider": "llama.cpp",
         "model_id": "a",
@@ -30,89 +34,84 @@ def test_it_lists_models(admin: Api, make_model: MakeModel) -> None:
         "status": "available",
         "failure": None,
         "deprecated": False,
+        "deprecation_note": "",
+        "gone_at": None,
         "wanted": False,
         "capabilities": ["text_generation", "chat_completion"],
+        "proven": [],
         "context_window": 2048,
         "max_output_tokens": None,
         "load_options": {},
         "tags": [],
         "metadata": {},
-        "version": None,
-        "created_at": None,
-        "updated_at": None,
+        "price": None,
+        "version": {
+            "sha256": "0" * 64,
+            "path": "/models/a.gguf",
+            "size_bytes": 1000,
+            "quantization": "Q8_0",
+            "architecture": "",
+        },
+        "access_count": 0,
+        "last_accessed_at": None,
     }
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("provider=llama.cpp", ["a", "b"]),
-        ("provider=openai", []),
-        ("capability=chat_completion&capability=text_generation", ["a", "b"]),
-        ("capability=embeddings", []),
-        ("status=loaded", ["b"]),
-        ("q=B", ["b"]),
-        ("q=%25", []),
-        ("page_size=1&page=2", ["b"]),
-    ],
-)
-def test_it_filters(admin: Api, make_model: MakeModel, query: str, expected: list[str]) -> None:
+def test_one_model_looks_as_in_the_list(admin: Api, make_model: MakeModel) -> None:
     make_model("a")
-    make_model("b", status="loaded")
-    found = admin.get(f"/models?{query}").json()["models"]
-    assert [model["model_id"] for model in found] == expected
+    listed = admin.get("/models").json()["models"][0]
+    read = admin.get("/models/llama.cpp:a").json()
+    counted = {"access_count": 1, "last_accessed_at": read["last_accessed_at"]}
+    assert read == listed | counted
 
 
-@pytest.mark.parametrize(
-    "query", ["status=sleeping", "capability=juggling", "page=0", "page=-1", "page=x", "page=9999"]
-)
-def test_it_refuses_a_filter_that_cannot_be(admin: Api, query: str) -> None:
-    answer = admin.get(f"/models?{query}")
-    assert answer.status_code in (400, 404)
-    assert answer.json()["error"]["message"]
+def test_a_failure_is_told_with_its_stage(admin: Api, make_model: MakeModel) -> None:
+    model = make_model("a", status="failed")
+    model.failure_stage, model.failure_reason = "load", "It is not a model."
+    model.failed_at = datetime(2026, 1, 1, tzinfo=UTC)
+    model.save()
+    assert admin.get("/models/llama.cpp:a").json()["failure"] == {
+        "stage": "load",
+        "reason": "It is not a model.",
+        "at": "2026-01-01T00:00:00Z",
+    }
 
 
-def test_the_number_of_queries_does_not_grow_with_the_list(
+def test_each_read_counts_itself(admin: Api, make_model: MakeModel) -> None:
+    make_model("counted")
+    counts = [admin.get("/models/llama.cpp:counted").json()["access_count"] for _ in range(3)]
+    assert counts == [1, 2, 3]
+
+
+def test_the_list_counts_nothing_and_shows_what_was_counted(
     admin: Api, make_model: MakeModel
 ) -> None:
-    def count() -> int:
-        with CaptureQueriesContext(connection) as queries:
-            admin.get("/models?page_size=500")
-        return len(queries)
+    make_model("listed")
+    admin.get("/models/llama.cpp:listed")
+    shown = [admin.get("/models").json()["models"][0] for _ in range(3)]
+    assert [model["access_count"] for model in shown] == [1, 1, 1]
+    assert shown[0]["last_accessed_at"].endswith("Z")
 
-    make_model("one")
-    few = count()
-    for number in range(100):
+
+def test_pages_lead_to_each_other(admin: Api, make_model: MakeModel) -> None:
+    for number in range(5):
         make_model(f"m{number}")
-    assert count() == few <= 3
-
-
-@pytest.mark.parametrize("key", ["llama.cpp:a", "llama.cpp%3Aa", "llama.cpp:Org/model:8b.gguf"])
-def test_it_reads_a_model_by_its_key(admin: Api, make_model: MakeModel, key: str) -> None:
-    make_model("a")
-    make_model("Org/model:8b.gguf")
-    answer = admin.get(f"/models/{key}")
-    assert answer.status_code == 200
-    assert answer.json()["key"] == key.replace("%3A", ":")
-
-
-@pytest.mark.parametrize("key", ["llama.cpp:none", "openai:gpt-4o", "llama.cpp:a/capabilities"])
-def test_an_unknown_key_is_not_found(admin: Api, make_model: MakeModel, key: str) -> None:
-    make_model("a")
-    answer = admin.get(f"/models/{key}")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
-
-
-@pytest.mark.parametrize("key", ["llama.cpp:../etc", "LLAMA:a", "llama.cpp:a%00b", "llama.cpp: a"])
-def test_a_malformed_key_is_refused(admin: Api, key: str) -> None:
-    answer = admin.get(f"/models/{key}")
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] in ("invalid_model_id", "invalid_provider")
+    first = admin.get("/models?page_size=2&q=m").json()
+    assert [model["model_id"] for model in first["models"]] == ["m0", "m1"]
+    assert first["next"] == "http://testserver/api/v1/models?page_size=2&q=m&page=2"
+    second = admin.get(first["next"].removeprefix("http://testserver/api/v1")).json()
+    assert [model["model_id"] for model in second["models"]] == ["m2", "m3"]
+    last = admin.get(second["next"].removeprefix("http://testserver/api/v1")).json()
+    assert [model["model_id"] for model in last["models"]] == ["m4"]
+    assert (last["next"], last["count"]) == (None, 5)
+    assert last["previous"] == "http://testserver/api/v1/models?page_size=2&q=m&page=2"
 
 
 def test_it_lists_the_models_of_a_provider(admin: Api, make_model: MakeModel) -> None:
     make_model("a")
-    assert admin.get("/models/llama.cpp").json()["count"] == 1
+    make_model("b", status="loaded")
+    assert admin.get("/models/llama.cpp").json()["count"] == 2
+    assert admin.get("/models/llama.cpp?status=loaded").json()["count"] == 1
     answer = admin.get("/models/nobody")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "provider_not_found")
 
@@ -131,3 +130,40 @@ def test_current_is_what_the_route_leads_to(admin: Api, make_model: MakeModel) -
         "current_model": "llama.cpp:a",
         "instances": [],
     }
+
+
+def test_it_lists_the_versions_of_a_model(admin: Api, make_model: MakeModel) -> None:
+    model = make_model("a")
+    old = model.version
+    model.version = ModelVersion.objects.create(
+        model=model, sha256="1" * 64, path="/models/a.gguf", size_bytes=2, file_mtime_ns=2
+    )
+    model.save()
+    versions = admin.get("/models/llama.cpp:a/versions").json()["versions"]
+    assert [(one["sha256"][0], one["current"]) for one in versions] == [("1", True), ("0", False)]
+    assert old is not None
+    page = admin.get("/models/llama.cpp:a/versions?limit=1").json()
+    assert "before=" in page["next"]
+
+
+def test_it_lists_the_instances_of_a_model(admin: Api, make_model: MakeModel) -> None:
+    model = make_model("a")
+    ended = Instance.objects.create(
+        model=model,
+        version=model.version,
+        node="local",
+        state=InstanceState.FAILED,
+        failure_stage="load",
+        failure_reason="It broke.",
+    )
+    Instance.objects.create(model=model, version=model.version, node="local", state="ready")
+    newest, oldest = admin.get("/models/llama.cpp:a/instances").json()["instances"]
+    assert (newest["state"], newest["failure"]) == ("ready", None)
+    assert oldest["id"] == str(ended.pk)
+    assert oldest["failure"] == {"stage": "load", "reason": "It broke."}
+
+
+@pytest.mark.parametrize("below", ["versions", "instances"])
+def test_lists_below_an_unknown_model_are_not_found(admin: Api, below: str) -> None:
+    answer = admin.get(f"/models/llama.cpp:none/{below}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

@@ -1,79 +1,226 @@
-"""Who may do what: every route, with every kind of key."""
+"""Who may do what: every route of the URLconf, with every kind of key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
-from models_app.api.urls import urlpatterns
-from models_app.domain.scopes import Scope
-from models_app.models import ApiKey
+from models_app.api.permissions import needed_scope
+from models_app.api.views.base import ManagementView
+from models_app.domain.scopes import Scope, allows
+from models_app.models import ApiKey, Job
 from models_app.services import keys
+from models_app.tasks import queueing
+from tests.api import walking
 from tests.api.conftest import Api
+from tests.api.walking import Operation
 
-READS = [
-    "/models", "/models/loaded", "/models/current", "/models/llama.cpp", "/models/llama.cpp:a",
-    "/jobs/00000000-0000-0000-0000-000000000000",
-]  # fmt: skip
-WRITES = ["/models/load", "/models/unload", "/models/switch", "/models/discover"]
+OPERATIONS = walking.operations()
+CHANGING = [one for one in OPERATIONS if one.method != "get"]
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+
+# What may be seen without a key: the description of the API, the console's own login, and a redirect to it.
+OPEN = {"/", "/api/schema", "/api/docs"}
+_CLIENT = Client()
+
+# The row "Auth header" of the table of bad input.
+MALFORMED = {
+    "empty": "",
+    "only the scheme": "Bearer",
+    "no key": "Bearer ",
+    "spaces": "Bearer    ",
+    "Basic": "Basic bm9hOm5vYQ==",
+    "no scheme": "noa_000000000000_abc",
+    "unknown key": "Bearer noa_000000000000_" + "a" * 43,
+    "lower-case scheme": "bearer noa_000000000000_abc",
+    "two keys": "Bearer noa_000000000000_abc,Bearer noa_000000000000_abc",
+    "ten KiB": "Bearer " + "a" * 10_240,
+    "unicode": "Bearer nöa_ключ",
+    "NUL": "Bearer noa_\0",
+    "SQL": "Bearer ' OR 1=1 --",
+    "wrong prefix": "Bearer sk-000000000000",
+    "line break": "Bearer noa\r\nX-Admin: 1",
+    "JSON": 'Bearer {"admin": true}',
+    "half of a key": "Bearer noa_",
+    "wildcard": "Bearer *",
+    "number": "Bearer 0",
+    "a scheme of ours": "Noa noa_000000000000_abc",
+}
 
 
-def ask(api: Api, path: str) -> int:
-    answer = api.post(path) if path in WRITES else api.get(path)
+@pytest.fixture(autouse=True)
+def no_worker() -> Iterator[None]:
+    with mock.patch.object(queueing, "enqueue"):
+        yield
+
+
+def ask(operation: Operation, authorization: str | None = None, **more: Any) -> Any:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    data = {} if operation.method == "get" else {"data": b"", "content_type": "application/json"}
+    send = getattr(more.pop("client", _CLIENT), operation.method)
+    return send(more.pop("path", operation.path), headers=headers, **data, **more)
+
+
+def refused(answer: Any, status: int) -> bool:
+    """Whether it was refused in JSON, without a word of what was sent."""
     assert answer["Content-Type"] == "application/json"
-    return int(answer.status_code)
+    assert answer["X-Request-ID"]
+    assert answer.json()["error"]["message"]
+    return bool(answer.status_code == status)
 
 
-def test_every_route_of_the_api_is_in_these_tables() -> None:
-    assert len(urlpatterns) == len(READS) + len(WRITES)
+def let_through(answer: Any) -> bool:
+    assert answer.status_code < 500, answer.content
+    return answer.status_code not in (401, 403)
 
 
-@pytest.mark.parametrize("path", READS + WRITES)
-def test_nobody_gets_in_without_a_key(api: Callable[..., Api], path: str) -> None:
-    assert ask(api(), path) == 401
+def test_every_route_is_a_management_view_or_known_to_be_open() -> None:
+    """A view that derives from anything else has no scope, no audit row and no idempotency."""
+    for path, callback in walking.addresses():
+        if path not in OPEN and not path.startswith("/admin/"):
+            view = getattr(callback, "view_class", None)
+            assert view is not None, path
+            assert issubclass(view, ManagementView), f"{path}: {view.__name__}"
 
 
-@pytest.mark.parametrize("path", READS + WRITES)
-@pytest.mark.parametrize("key", ["", "noa_", "noa_x_y", "nöa", "a" * 10_000, "' OR 1=1 --"])
-def test_a_wrong_key_is_refused(db: None, path: str, key: str) -> None:
-    assert ask(Api(key or " "), path) == 401
+@pytest.mark.parametrize("path", ["/api/schema", "/api/docs"])
+def test_the_description_of_the_api_is_open_and_changes_nothing(db: None, path: str) -> None:
+    assert _CLIENT.get(path).status_code == 200
+    for method in ("post", "put", "patch", "delete"):
+        assert getattr(_CLIENT, method)(path).status_code in (403, 405)
 
 
-@pytest.mark.parametrize("path", READS + WRITES)
-def test_a_key_for_inference_manages_nothing(api: Callable[..., Api], path: str) -> None:
-    assert ask(api(Scope.INFER), path) == 403
+@every_operation
+def test_nobody_gets_in_without_a_key(db: None, operation: Operation) -> None:
+    assert refused(ask(operation), 401)
 
 
-@pytest.mark.parametrize("path", WRITES)
-def test_a_reading_key_changes_nothing(api: Callable[..., Api], path: str) -> None:
-    assert ask(api(Scope.READ), path) == 403
+@every_operation
+def test_nobody_learns_of_an_operation_without_a_key(db: None, operation: Operation) -> None:
+    assert _CLIENT.options(operation.path).status_code == 401
+    assert _CLIENT.head(operation.path).status_code == 401
 
 
-@pytest.mark.parametrize("path", READS)
-@pytest.mark.parametrize("scope", [Scope.READ, Scope.OPERATE, Scope.ADMIN])
-def test_reading_needs_little(api: Callable[..., Api], path: str, scope: Scope) -> None:
-    assert ask(api(scope), path) in (200, 404)
+@every_operation
+def test_a_malformed_header_is_refused(db: None, operation: Operation) -> None:
+    for name, header in MALFORMED.items():
+        assert refused(ask(operation, header), 401), name
 
 
-@pytest.mark.parametrize("path", WRITES)
-@pytest.mark.parametrize("scope", [Scope.OPERATE, Scope.ADMIN])
-def test_operating_needs_its_scope(api: Callable[..., Api], path: str, scope: Scope) -> None:
-    assert ask(api(scope), path) in (202, 400)
+@every_operation
+def test_unusable_keys_are_refused(db: None, operation: Operation) -> None:
+    revoked, text = keys.create(name="revoked", scopes=[Scope.ADMIN], actor="test")
+    keys.revoke(key=revoked)
+    assert refused(ask(operation, f"Bearer {text}"), 401)
+    expired, text = keys.create(name="expired", scopes=[Scope.ADMIN], actor="test")
+    past = timezone.now() - timedelta(seconds=1)
+    ApiKey.objects.filter(pk=expired.pk).update(expires_at=past)
+    assert refused(ask(operation, f"Bearer {text}"), 401)
+    _, text = keys.create(name="right id, wrong secret", scopes=[Scope.ADMIN], actor="test")
+    assert refused(ask(operation, f"Bearer {text[:-1]}{'a' if text[-1] != 'a' else 'b'}"), 401)
+    assert refused(ask(operation, f"Bearer {text.upper()}"), 401)
 
 
-@pytest.mark.parametrize("path", READS)
-def test_revoked_and_expired_keys_are_refused(db: None, path: str) -> None:
-    key, text = keys.create(name="k", scopes=[Scope.ADMIN], actor="test")
-    keys.revoke(key=key)
-    assert ask(Api(text), path) == 401
-    key, text = keys.create(name="k", scopes=[Scope.ADMIN], actor="test")
-    ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert ask(Api(text), path) == 401
+@every_operation
+def test_a_key_belongs_into_the_header(db: None, operation: Operation) -> None:
+    _, text = keys.create(name="k", scopes=[Scope.ADMIN], actor="test")
+    for name in ("key", "api_key", "token", "access_token", "authorization"):
+        assert refused(ask(operation, path=f"{operation.path}?{name}={text}"), 401), name
+    client = Client()
+    client.cookies["Authorization"] = f"Bearer {text}"
+    client.cookies["api_key"] = text
+    assert refused(ask(operation, client=client), 401)
+
+
+@every_operation
+def test_each_operation_needs_the_scope_that_it_declares(db: None, operation: Operation) -> None:
+    needed = needed_scope(operation.view, operation.method.upper())
+    for scope in Scope:
+        _, text = keys.create(name=scope, scopes=[scope], actor="test")
+        answer = ask(operation, f"Bearer {text}")
+        if needed is None or allows(frozenset({scope}), needed):
+            assert let_through(answer), (scope, answer.content)
+        else:
+            assert refused(answer, 403), scope
+            assert answer.json()["error"]["code"] == "permission_denied"
+
+
+def test_what_changes_something_needs_more_than_reading() -> None:
+    for operation in CHANGING:
+        needed = needed_scope(operation.view, operation.method.upper())
+        assert needed in (Scope.OPERATE, Scope.ADMIN), operation
+
+
+def test_keys_audit_and_webhooks_are_for_administrators() -> None:
+    for operation in OPERATIONS:
+        if operation.path.split("/")[3] in ("api-keys", "audit", "webhooks"):
+            assert needed_scope(operation.view, operation.method.upper()) == Scope.ADMIN, operation
+
+
+@every_operation
+def test_a_session_changes_nothing_without_its_csrf_token(db: None, operation: Operation) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(get_user_model().objects.create_superuser("op"))
+    answer = ask(operation, client=client)
+    if operation.method == "get":
+        assert let_through(answer)
+        return
+    assert refused(answer, 403)
+    assert answer.json()["error"]["code"] == "csrf_failed"
+    assert "X-CSRFToken" in answer.json()["error"]["message"]
+
+
+def test_a_session_with_its_csrf_token_may_change_things(db: None) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(get_user_model().objects.create_superuser("op"))
+    client.cookies["csrftoken"] = "a" * 32
+    answer = client.post(
+        "/api/v1/models/discover",
+        content_type="application/json",
+        headers={"X-CSRFToken": "a" * 32},
+    )
+    assert answer.status_code == 202
+    assert Job.objects.get().actor == "user:op"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+def test_a_form_of_another_site_is_refused(db: None, content_type: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(get_user_model().objects.create_superuser("op"))
+    answer = client.post("/api/v1/models/discover", b"a=b", content_type=content_type)
+    assert refused(answer, 403)
+
+
+def test_a_key_needs_no_csrf_token(api: Callable[..., Api]) -> None:
+    client = Client(enforce_csrf_checks=True)
+    headers = api(Scope.OPERATE)._headers
+    answer = client.post(
+        "/api/v1/models/discover", content_type="application/json", headers=headers
+    )
+    assert answer.status_code == 202
+
+
+def test_staff_without_rights_only_reads(db: None) -> None:
+    client = Client()
+    client.force_login(get_user_model().objects.create_user("viewer", is_staff=True))
+    assert client.get("/api/v1/models").status_code == 200
+    assert client.post("/api/v1/models/discover").status_code == 403
+
+
+@every_operation
+def test_users_who_are_no_staff_get_nothing(db: None, operation: Operation) -> None:
+    client = Client()
+    client.force_login(get_user_model().objects.create_user("visitor"))
+    assert refused(ask(operation, client=client), 403)
 
 
 def test_a_key_is_never_stored(db: None) -> None:
@@ -81,26 +228,3 @@ def test_a_key_is_never_stored(db: None) -> None:
     row = ApiKey.objects.filter(pk=key.pk).values().get()
     secret = text.rpartition("_")[2]
     assert not any(secret in str(value) for value in row.values())
-
-
-def test_a_session_reads_and_needs_csrf_to_change(db: None) -> None:
-    user = get_user_model().objects.create_superuser("op")
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(user)
-    assert client.get("/api/v1/models").status_code == 200
-    assert client.post("/api/v1/models/discover").status_code == 403
-
-
-def test_staff_without_rights_only_reads(db: None) -> None:
-    user = get_user_model().objects.create_user("viewer", is_staff=True)
-    client = Client()
-    client.force_login(user)
-    assert client.get("/api/v1/models").status_code == 200
-    assert client.post("/api/v1/models/discover").status_code == 403
-
-
-def test_other_users_get_nothing(db: None) -> None:
-    user = get_user_model().objects.create_user("visitor")
-    client = Client()
-    client.force_login(user)
-    assert client.get("/api/v1/models").status_code == 403

@@ -54,7 +54,8 @@ def job(kind: str, state: str = "queued", **fields: Any) -> dict[str, Any]:
     return {
         "id": JOB_ID, "kind": kind, "subject": "llama.cpp:tide", "arguments": {}, "state": state,
         "progress": 1.0 if state == "succeeded" else 0.0, "steps": [], "result": None, "error": None,
-        "actor": "key:test", "node": "local", "created_at": _TIME, "started_at": None,
+        "actor": "key:test", "node": "local", "cancellable": True, "cancel_requested_at": None,
+        "cancelled_by": "", "created_at": _TIME, "started_at": None,
         "finished_at": None,
     } | fields  # fmt: skip
 
@@ -169,6 +170,8 @@ class _Answer(BaseHTTPRequestHandler):
             return 200, self.noa.page(query)
         if path == "/api/v1/models/loaded":
             return 200, self.noa.loaded
+        if path == "/api/v1/jobs":
+            return 200, {"jobs": list(self.noa.jobs), "next": None}
         if path == "/v1/models":
             return 200, self.noa.catalogue()
         if path.startswith("/api/v1/jobs/"):

@@ -74,14 +74,27 @@ def test_unload_says_what_is_unloaded(fake: FakeNoa, noa: Noa) -> None:
 
 
 def test_discover_counts_and_names_what_it_refused(fake: FakeNoa, noa: Noa) -> None:
-    refused = {"file": "/models/bad.gguf", "reason": "It is empty."}
-    result = {"new": [TIDE], "changed": [], "unchanged": ["llama.cpp:a"], "refused": [refused]}
-    fake.jobs = deque([job("discover", "succeeded", result=result)])
+    refused = {"name": "/models/bad.gguf", "reason": "It is empty."}
+    local = {"found": 2, "new": [TIDE], "changed": [], "gone": ["llama.cpp:b"], "unchanged": 1}
+    failed = {"code": "provider_unreachable", "message": "It cannot be reached."}
+    providers = {
+        "llama.cpp": local | {"refused": [refused], "failed": None},
+        "vllm": {"failed": failed},
+    }
+    fake.jobs = deque([job("discover", "succeeded", result={"providers": providers})])
     assert noa("discover").out.splitlines() == [
-        "1 new, 0 changed, 1 unchanged, 1 refused",
+        "llama.cpp: 2 found, 1 new, 0 changed, 1 gone, 1 refused",
         f"new: {TIDE}",
+        "gone: llama.cpp:b",
         "refused: /models/bad.gguf: It is empty.",
+        "vllm: failed: It cannot be reached.",
     ]
+
+
+def test_discover_asks_one_provider(fake: FakeNoa, noa: Noa) -> None:
+    fake.jobs = deque([job("discover", "succeeded", result={"providers": {}})])
+    noa("discover", "openai")
+    assert fake.bodies("/api/v1/models/discover") == [{"provider": "openai"}]
 
 
 def test_no_wait_prints_the_job_and_looks_no_further(fake: FakeNoa, noa: Noa) -> None:

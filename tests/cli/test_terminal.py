@@ -86,7 +86,8 @@ def test_ls_is_a_table_with_a_header(fake: FakeNoa) -> None:
 
 def test_a_job_shows_its_running_step_and_keeps_the_ended_ones(fake: FakeNoa) -> None:
     running = [step("read", detail="a.gguf"), step("read", "running", "b.gguf")]
-    result = {"new": [], "changed": [], "unchanged": [], "refused": []}
+    found = {"found": 0, "new": [], "changed": [], "gone": [], "refused": [], "failed": None}
+    result = {"providers": {"llama.cpp": found}}
     fake.jobs = deque(
         [
             job("discover"),
@@ -98,7 +99,7 @@ def test_a_job_shows_its_running_step_and_keeps_the_ended_ones(fake: FakeNoa) ->
         assert terminal.rest() == 0
     assert "read: a.gguf (0.5 s)" in terminal.text
     assert "read: b.gguf" in terminal.text
-    assert "0 new, 0 changed, 0 unchanged, 0 refused" in terminal.text
+    assert "llama.cpp: 0 found, 0 new, 0 changed, 0 gone, 0 refused" in terminal.text
 
 
 def test_a_conversation_remembers_what_was_said_and_ends_with_ctrl_d(fake: FakeNoa) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.capabilities import infer_from_gguf
+from models_app.domain.capabilities import (
+    Word,
+    believed,
+    infer_from_gguf,
+    is_proven,
+    is_supported,
+)
 
 CHAT = ["text_generation", "chat_completion", "streaming", "json_mode"]
 
@@ -32,3 +38,48 @@ def test_it_infers(fields: dict[str, object], expected: list[str]) -> None:
         "has_fill_in_middle": False,
     }  # fmt: skip
     assert infer_from_gguf(**(header | fields)) == expected  # type: ignore[arg-type]
+
+
+def word(source: str, verdict: str, *, fresh: bool = True) -> Word:
+    return Word(source, verdict, fresh)
+
+
+@pytest.mark.parametrize(
+    ("words", "registered", "supported", "proven"),
+    [
+        ([], False, False, False),
+        ([], True, True, False),
+        ([word("metadata", "supported")], True, True, False),
+        ([word("probed", "supported")], False, True, True),
+        ([word("metadata", "supported"), word("probed", "unsupported")], True, False, False),
+        ([word("probed", "inconclusive")], True, True, False),
+        ([word("probed", "unsupported", fresh=False)], True, True, False),
+        ([word("probed", "supported", fresh=False)], False, False, False),
+    ],
+)
+def test_a_probe_of_the_present_version_decides(
+    words: list[Word], registered: bool, supported: bool, proven: bool
+) -> None:
+    assert is_supported(words, registered=registered) is supported
+    assert is_proven(words) is proven
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], None),
+        ([word("probed", "inconclusive")], None),
+        ([word("metadata", "unsupported")], "unsupported"),
+        ([word("metadata", "unsupported"), word("declared", "supported")], "supported"),
+        ([word("declared", "supported"), word("probed", "unsupported")], "unsupported"),
+        (
+            [word("declared", "supported"), word("probed", "unsupported", fresh=False)],
+            "unsupported",
+        ),
+        ([word("declared", "supported"), word("probed", "inconclusive")], "supported"),
+    ],
+)
+def test_the_last_conclusive_probe_goes_before_claims(
+    words: list[Word], expected: str | None
+) -> None:
+    assert believed(words) == expected

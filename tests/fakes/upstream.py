@@ -72,8 +72,8 @@ class Exchange:
         self.left.set()
 
 
-def event(word: str) -> bytes:
-    choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+def event(word: str, finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": {"content": word}, "finish_reason": finish_reason}
     value = {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -84,9 +84,13 @@ def event(word: str) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
 
 
-def stream_events() -> list[bytes]:
+def stream_events(*, include_usage: bool = False) -> list[bytes]:
+    """As the runner sends them: the comment always, the chunk with usage to those who ask for it."""
+    last = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
+    usage = [b"data: " + json.dumps(last).encode() + b"\n\n"] if include_usage else []
     comment = b": noa " + json.dumps({"usage": USAGE}).encode() + b"\n\n"
-    return [*(event(word) for word in WORDS), comment, b"data: [DONE]\n\n"]
+    words = [event(word) for word in WORDS[:-1]]
+    return [*words, event(WORDS[-1], "stop"), *usage, comment, b"data: [DONE]\n\n"]
 
 
 def whole_answer(path: str) -> bytes:
@@ -115,7 +119,8 @@ async def _answer(exchange: Exchange) -> None:
         await exchange.answer("200 OK", whole_answer(exchange.path))
         return
     await exchange.start_stream()
-    for data in stream_events():
+    options = json.loads(exchange.body).get("stream_options") or {}
+    for data in stream_events(include_usage=options.get("include_usage") is True):
         await exchange.chunk(data)
     await exchange.send(b"0\r\n\r\n")
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from models_app.gateway import usage
-from models_app.gateway.relay import EventFence
+from models_app.gateway.streams import EventFence
 from tests.fakes.upstream import USAGE, event, stream_events, whole_answer
 
 OPENAI_STREAM = (
@@ -54,7 +54,7 @@ def test_an_answer_without_usage_has_none(answer: bytes) -> None:
 @pytest.mark.parametrize("value", [None, True, -1, 1.5, "7", 10**18, [], {}])
 def test_a_count_that_makes_no_sense_is_unknown(value: object) -> None:
     assert usage.tokens({"prompt_tokens": value}, "prompt_tokens") is None
-    assert usage.cached_tokens({"prompt_tokens_details": {"cached_tokens": value}}) is None
+    assert usage.of_openai({"prompt_tokens_details": {"cached_tokens": value}}).cached is None
 
 
 def test_the_fence_lets_whole_events_through_at_every_split() -> None:

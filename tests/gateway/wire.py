@@ -245,12 +245,13 @@ def serve(
     app: Any = None,
     sink: Callable[[list[AccessRecord]], None] | None = None,
     drain_seconds: float = 2.0,
+    **options: Any,
 ) -> Iterator[Served]:
-    """A gateway in front of the runner at `address`, in a thread with uvicorn and uvloop."""
+    """A gateway in front of the runner at `address`, in a thread with uvicorn and uvloop. `options` are Gateway's."""
     source = Source(snapshot(address))
     stored: list[AccessRecord] = []
     recorder = Recorder(sink or stored.extend)
-    gateway = Gateway(source, recorder, limits)
+    gateway = Gateway(source, recorder, limits, **options)
     config = uvicorn.Config(
         app or gateway,
         http=protocol,

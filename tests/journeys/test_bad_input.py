@@ -73,7 +73,8 @@ def test_a_file_that_is_no_model_is_refused_with_the_reason(
 ) -> None:
     status, job = bad_server.api("POST", "/api/v1/models/discover?wait=60")
     assert status == 200
-    refused = {Path(item["file"]).name: item["reason"] for item in job["result"]["refused"]}
+    found = job["result"]["providers"]["llama.cpp"]
+    refused = {Path(item["name"]).name: item["reason"] for item in found["refused"]}
     assert f"{name}.gguf" in refused, refused
     assert len(refused[f"{name}.gguf"]) > 20
     assert words in refused[f"{name}.gguf"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from models_app.models import Job
 from models_app.services import discovery, jobs, node
 from tests.conftest import fake_runner
 from tests.fakes.gguf_files import write_tiny_gguf
+from tests.fakes.upstream import FakeUpstream
 
 
 @pytest.fixture
@@ -38,6 +40,17 @@ def start_node(
 
     yield start
     node.stop()
+
+
+@pytest.fixture
+def runner() -> Iterator[FakeUpstream]:
+    """A runner in this process that answers as the test scripts it."""
+    # A short name: the path of a unix socket holds 107 bytes.
+    with (
+        tempfile.TemporaryDirectory(prefix="noa-") as folder,
+        FakeUpstream(f"{folder}/runner.sock") as fake,
+    ):
+        yield fake
 
 
 Work = Callable[..., Job]

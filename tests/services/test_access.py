@@ -1,18 +1,36 @@
-"""The access log."""
+"""The access log, and the sums that go with it."""
 
 from __future__ import annotations
 
+import threading
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
 import pytest
+from django.db import connection
 
 from models_app.domain.access import AccessRecord
-from models_app.models import AccessLog
-from models_app.services import access
+from models_app.models import AccessLog, Activity, RegisteredModel
+from models_app.services import access, registry
 
 pytestmark = pytest.mark.django_db
 
+KEY = "llama.cpp:tiny"
+HOUR = datetime(2023, 11, 14, 22, tzinfo=UTC)
 
-def record(request_id: str, **changes: object) -> AccessRecord:
-    return AccessRecord(request_id, 1_700_000_000.5, "chat/completions", status=200, **changes)  # type: ignore[arg-type]
+
+def record(request_id: str, **changes: Any) -> AccessRecord:
+    return AccessRecord(
+        request_id, **{"started_at": 1_700_000_000.5, "endpoint": "chat/completions", "status": 200} | changes
+    )  # fmt: skip
+
+
+@pytest.fixture
+def model() -> RegisteredModel:
+    return RegisteredModel.objects.create(
+        provider=registry.local_provider(), model_id="tiny", key=KEY
+    )
 
 
 def test_it_stores_a_batch() -> None:
@@ -20,18 +38,109 @@ def test_it_stores_a_batch() -> None:
     row = AccessLog.objects.get(request_id="a")
     assert (row.ttft_ms, row.prompt_tokens, row.completion_tokens) == (1.5, 3, None)
     assert row.started_at.timestamp() == 1_700_000_000.5
+    assert (row.stream, row.aborted, row.cost_usd) == (False, False, None)
     assert AccessLog.objects.count() == 2
 
 
-def test_a_batch_that_comes_twice_is_stored_once() -> None:
-    batch = [record("a"), record("b")]
+def test_it_stores_every_field_of_a_record() -> None:
+    given = record(
+        "a", key_id="k", requested_model="current", route="current", model_key=KEY, instance_id="i", stream=True,
+        error_code="runner_died", cached_tokens=1, completion_tokens=2, reasoning_tokens=3, cache_write_tokens=4,
+        cost_usd=0.00125, provider="llama.cpp", duration_ms=10.5, attempts=2, client="::1", client_request_id="c",
+        aborted=True,
+    )  # fmt: skip
+    access.store([given])
+    row = AccessLog.objects.get()
+    assert row.cost_usd == Decimal("0.00125")
+    for name in AccessRecord.__slots__:
+        if name not in ("cost_usd", "started_at"):
+            assert getattr(row, name) == getattr(given, name), name
+
+
+def test_a_batch_that_comes_twice_changes_nothing(model: RegisteredModel) -> None:
+    batch = [record("a", model_key=KEY, prompt_tokens=5), record("b", model_key=KEY)]
     access.store(batch)
+    before = (sums(), accesses())
     access.store(batch)
     assert AccessLog.objects.count() == 2
+    assert (sums(), accesses()) == before
+    access.store([*batch, record("c", model_key=KEY)])
+    assert accesses() == 3
+
+
+def test_an_id_that_comes_twice_in_a_batch_is_counted_once(model: RegisteredModel) -> None:
+    access.store([record("a", model_key=KEY), record("a", model_key=KEY)])
+    assert (AccessLog.objects.count(), accesses()) == (1, 1)
+
+
+def test_it_adds_up_by_model_hour_and_key(model: RegisteredModel) -> None:
+    access.store([
+        record("a", model_key=KEY, key_id="k1", prompt_tokens=10, completion_tokens=5, cached_tokens=2,
+               cost_usd=0.5, duration_ms=1100.0, ttft_ms=100.0),
+        record("b", model_key=KEY, key_id="k1", prompt_tokens=1, duration_ms=50.0),
+        record("c", model_key=KEY, key_id="k2", status=502, error_code="runner_died", duration_ms=5.0),
+        record("d", model_key=KEY, key_id="k2", status=499, error_code="client_left", aborted=True),
+        record("e", model_key=KEY, key_id="k2", started_at=1_700_000_000.5 + 3600),
+        record("f", status=401, error_code="invalid_api_key"),
+    ])  # fmt: skip
+    first = Activity.objects.get(model_key=KEY, hour=HOUR, key_id="k1")
+    assert (first.requests, first.errors, first.aborted, first.unpriced) == (2, 0, 0, 1)
+    assert (first.prompt_tokens, first.cached_tokens, first.completion_tokens) == (11, 2, 5)
+    assert (first.cost_usd, first.duration_ms) == (Decimal("0.5"), 1150.0)
+    assert (first.timed_tokens, first.generation_ms) == (4, 1000.0)
+    assert (sum(first.durations.values()), sum(first.ttfts.values())) == (2, 1)
+    second = Activity.objects.get(model_key=KEY, hour=HOUR, key_id="k2")
+    assert (second.requests, second.errors, second.aborted, second.unpriced) == (2, 1, 1, 0)
+    assert Activity.objects.get(model_key="").errors == 1
+    everything = Activity.objects.get(model_key="*", hour=HOUR)
+    assert (everything.requests, everything.errors, everything.prompt_tokens) == (5, 2, 11)
+    assert sum(everything.durations.values()) == 5
+    assert Activity.objects.count() == 6
+
+
+def test_it_counts_the_accesses_of_the_model(model: RegisteredModel) -> None:
+    access.store([record("a", model_key=KEY), record("b", model_key=KEY, started_at=1_700_000_100)])
+    access.store([record("c", model_key=KEY, started_at=1_600_000_000)])
+    model.refresh_from_db()
+    assert model.access_count == 3
+    assert model.last_accessed_at == datetime.fromtimestamp(1_700_000_100, UTC)
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800", "x" * 10_000, "<script>"])
 def test_no_text_can_spoil_a_batch(text: str) -> None:
-    access.store([record("a", requested_model=text), record("b")])
+    batch = [record("a", requested_model=text, model_key=text, key_id=text), record("b")]
+    access.store(batch)
+    access.store(batch)
     assert AccessLog.objects.count() == 2
     assert len(AccessLog.objects.get(request_id="a").requested_model) <= 255
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writers_at_the_same_time_lose_nothing(model: RegisteredModel) -> None:
+    keys = [f"k{n}" for n in range(7)]
+
+    def write(writer: int) -> None:
+        try:
+            for batch in range(5):
+                order = keys if writer % 2 else keys[::-1]
+                access.store(
+                    [record(f"{writer}-{batch}-{key}", model_key=KEY, key_id=key) for key in order]
+                )
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert accesses() == sums().pop(("*", "")) == 4 * 5 * 7
+    assert sum(sums().values()) == 2 * 4 * 5 * 7
+
+
+def sums() -> dict[tuple[str, str], int]:
+    return {(row.model_key, row.key_id): row.requests for row in Activity.objects.all()}
+
+
+def accesses() -> int:
+    return RegisteredModel.objects.get(key=KEY).access_count

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models_app.domain.states import JobKind, JobState
-from models_app.models import Event, Job, ModelVersion, RegisteredModel
+from models_app.models import CapabilityEvidence, Event, Job, ModelVersion, RegisteredModel
 from models_app.services import discovery
 from tests.fakes.gguf_files import write_tiny_gguf
 
@@ -18,10 +19,11 @@ pytestmark = pytest.mark.django_db
 Work = Callable[..., Job]
 
 
-def discover(do: Work) -> dict[str, list[object]]:
+def discover(do: Work) -> dict[str, Any]:
     job = do(discovery.discover, kind=JobKind.DISCOVER)
     assert job.state == JobState.SUCCEEDED, job.error_message
-    return job.result
+    found: dict[str, Any] = job.result["providers"]["llama.cpp"]
+    return found
 
 
 def test_it_registers_what_it_finds(models_dir: Path, do: Work) -> None:
@@ -41,7 +43,7 @@ def test_a_second_look_changes_nothing(models_dir: Path, do: Work) -> None:
     write_tiny_gguf(models_dir / "tiny.gguf")
     discover(do)
     found = discover(do)
-    assert (found["new"], found["unchanged"]) == ([], ["llama.cpp:tiny"])
+    assert (found["new"], found["found"], found["unchanged"]) == ([], 1, 1)
     assert ModelVersion.objects.count() == 1
 
 
@@ -66,7 +68,7 @@ def test_what_is_no_model_is_refused_with_the_reason(models_dir: Path, do: Work)
     os.mkfifo(models_dir / "pipe.gguf")
     found = discover(do)
     assert found["new"] == ["llama.cpp:good"]
-    refused = {Path(str(one["file"])).name: one["reason"] for one in found["refused"]}  # type: ignore[index]
+    refused = {Path(one["name"]).name: one["reason"] for one in found["refused"]}
     assert set(refused) == {"empty.gguf", "pipe.gguf"}
     assert all(len(reason) > 15 for reason in refused.values())
 
@@ -85,4 +87,32 @@ def test_the_same_id_in_two_folders_is_refused_once(
 
 
 def test_an_empty_folder_is_no_error(models_dir: Path, do: Work) -> None:
-    assert discover(do) == {"new": [], "changed": [], "unchanged": [], "refused": []}
+    assert discover(do)["found"] == 0
+
+
+def test_a_model_whose_file_is_missing_is_marked_and_kept(models_dir: Path, do: Work) -> None:
+    write_tiny_gguf(models_dir / "tiny.gguf")
+    discover(do)
+    (models_dir / "tiny.gguf").rename(models_dir / "tiny.elsewhere")
+    assert discover(do)["gone"] == ["llama.cpp:tiny"]
+    assert RegisteredModel.objects.get().gone_at is not None
+    assert discover(do)["gone"] == []
+    assert Event.objects.filter(name="model-gone", subject="llama.cpp:tiny").count() == 1
+
+
+def test_a_file_that_comes_back_is_there_again(models_dir: Path, do: Work) -> None:
+    write_tiny_gguf(models_dir / "tiny.gguf")
+    discover(do)
+    (models_dir / "tiny.gguf").rename(models_dir / "tiny.elsewhere")
+    discover(do)
+    (models_dir / "tiny.elsewhere").rename(models_dir / "tiny.gguf")
+    assert discover(do)["changed"] == ["llama.cpp:tiny"]
+    assert RegisteredModel.objects.get().gone_at is None
+    assert ModelVersion.objects.count() == 1
+
+
+def test_what_the_header_shows_is_evidence(models_dir: Path, do: Work) -> None:
+    write_tiny_gguf(models_dir / "tiny.gguf")
+    discover(do)
+    evidence = CapabilityEvidence.objects.get(capability="chat_completion")
+    assert (evidence.source, evidence.verdict) == ("metadata", "supported")

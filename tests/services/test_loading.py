@@ -16,7 +16,7 @@ from django.db import connection
 from models_app.domain import memory
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel
-from models_app.services import instances, jobs, loading, node, routing, state
+from models_app.services import instances, jobs, loading, node, routing, state, unloading
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.waiting import until
 
@@ -140,7 +140,7 @@ def test_it_unloads_a_model(two_models: Path, start_node: StartNode, do: Work) -
     start_node()
     do(loading.load, key=KEY, options={})
     pid = Instance.objects.get().pid or 0
-    job = do(loading.unload, kind=JobKind.UNLOAD, key=KEY)
+    job = do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert [step["name"] for step in job.steps] == ["drain", "stop"]
     assert not psutil.pid_exists(pid)
@@ -153,7 +153,7 @@ def test_an_unload_cuts_what_outlives_the_drain(
 ) -> None:
     start_node("keeps-working")
     do(loading.load, key=KEY, options={})
-    do(loading.unload, kind=JobKind.UNLOAD, key=KEY)
+    do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert Event.objects.get(name="model-unloaded").data["cut_requests"] == 1
 
 
@@ -161,7 +161,7 @@ def test_it_says_that_there_is_nothing_to_unload(
     two_models: Path, start_node: StartNode, do: Work
 ) -> None:
     start_node()
-    job = do(loading.unload, kind=JobKind.UNLOAD, key=KEY)
+    job = do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert job.error_code == "model_not_loaded"
 
 

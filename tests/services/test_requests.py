@@ -71,11 +71,11 @@ def test_a_switch_of_a_route_that_is_not_there_makes_no_job() -> None:
     assert not Job.objects.exists()
 
 
-def test_a_switch_to_a_remote_model_makes_no_job() -> None:
+def test_a_switch_to_a_model_of_a_disabled_provider_makes_no_job() -> None:
     model = local_model()
-    model.provider.kind = "openai"
+    model.provider.kind, model.provider.enabled = "openai", False
     model.provider.save()
-    with pytest.raises(Conflict, match="only local GGUF models"):
+    with pytest.raises(Conflict, match="its provider is disabled"):
         requests.request_switch(key=model.key, actor="test")
 
 

@@ -6,30 +6,60 @@ from typing import Any
 
 from rest_framework import serializers
 
+from models_app.api.serializers.names import ModelIdField, ModelKeyField, ProviderField
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import ModelKey
 
+# What JSON must hold for a field. DRF itself takes 0 for "0", "yes" for true and "7" for 7.
+_JSON_TYPES: tuple[
+    tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str], ...
+] = (
+    (serializers.CharField, (str,), "a string"),
+    (serializers.BooleanField, (bool,), "true or false"),
+    (serializers.IntegerField, (int,), "a whole number"),
+    (serializers.FloatField, (int, float), "a number"),
+)
+
 
 class StrictInput(serializers.Serializer[Any]):
-    """Refuses fields that it does not know: a mistyped option must not be passed over in silence."""
+    """Takes JSON as it is: refuses fields that it does not know, and values of another type than the field's.
+
+    A mistyped option must not be passed over in silence.
+    """
 
     def to_internal_value(self, data: Any) -> Any:
-        unknown = sorted(set(data) - set(self.fields))
+        # What is no object is refused by the method that this one goes on with.
+        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
             raise InvalidRequest(
                 f"Unknown field '{unknown[0][:80]}'. Known fields: {', '.join(self.fields)}.",
                 code="unknown_field",
                 param=unknown[0][:80],
             )
+        if isinstance(data, dict):
+            for name, value in data.items():
+                _check_type(name, self.fields[name], value)
         return super().to_internal_value(data)
+
+
+def _check_type(name: str, field: Any, value: Any) -> None:
+    """Null is left to the field, and so are objects."""
+    if isinstance(field, serializers.ListField) and isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_type(f"{name}[{index}]", field.child, item)
+    for kind, types, words in _JSON_TYPES:
+        if isinstance(field, kind) and value is not None:
+            is_right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+            if not is_right:
+                raise InvalidRequest(f"'{name}' must be {words}.", param=name)
 
 
 class ModelNameInput(StrictInput):
     """Either `key`, or `provider` and `model`."""
 
-    key = serializers.CharField(required=False, max_length=255, help_text="`<provider>:<model id>`")
-    provider = serializers.CharField(required=False, max_length=64)
-    model = serializers.CharField(required=False, max_length=190)
+    key = ModelKeyField(required=False, max_length=255, help_text="`<provider>:<model id>`")
+    provider = ProviderField(required=False, max_length=64)
+    model = ModelIdField(required=False, max_length=190)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         named, paired = "key" in attrs, "provider" in attrs and "model" in attrs
@@ -41,3 +71,7 @@ class ModelNameInput(StrictInput):
             attrs["key"] = f"{attrs.pop('provider')}:{attrs.pop('model')}"
         attrs["key"] = str(ModelKey.parse(attrs["key"]))
         return attrs
+
+
+class NoInput(StrictInput):
+    """The body of an operation that takes none: empty, or an empty object."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
 
 
@@ -19,22 +19,55 @@ class JobStepOutput(serializers.Serializer[Any]):
 
 
 class JobErrorOutput(serializers.Serializer[Any]):
-    code = serializers.CharField(source="error_code")
-    message = serializers.CharField(source="error_message")
+    code = serializers.CharField()
+    message = serializers.CharField()
 
 
-class JobOutput(serializers.ModelSerializer[Job]):
-    steps = JobStepOutput(many=True, read_only=True)
-    error = serializers.SerializerMethodField()
+class JobOutput(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    kind = serializers.ChoiceField(choices=list(JobKind))
+    subject = serializers.CharField(
+        allow_blank=True, help_text="What it is about: a model key, a route, a provider."
+    )
+    arguments = serializers.DictField()
+    state = serializers.ChoiceField(choices=list(JobState))
+    progress = serializers.FloatField(min_value=0, max_value=1)
+    steps = JobStepOutput(many=True)
+    result = serializers.DictField(allow_null=True)
+    error = JobErrorOutput(allow_null=True)
+    actor = serializers.CharField(allow_blank=True)
+    node = serializers.CharField(allow_blank=True)
+    cancellable = serializers.BooleanField(help_text="Whether a cancel would be taken now.")
+    cancel_requested_at = serializers.DateTimeField(allow_null=True)
+    cancelled_by = serializers.CharField(allow_blank=True)
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
 
-    class Meta:
-        model = Job
-        fields = [
-            "id", "kind", "subject", "arguments", "state", "progress", "steps", "result", "error",
-            "actor", "node", "created_at", "started_at", "finished_at",
-        ]  # fmt: skip
-        read_only_fields = fields
 
-    @extend_schema_field(JobErrorOutput(allow_null=True))
-    def get_error(self, job: Job) -> dict[str, Any] | None:
-        return JobErrorOutput(job).data if job.error_code else None
+class JobListOutput(serializers.Serializer[Any]):
+    jobs = JobOutput(many=True)
+    next = serializers.URLField(allow_null=True)
+
+
+def represent_job(job: Job) -> dict[str, Any]:
+    error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
+    return {
+        "id": job.pk,
+        "kind": job.kind,
+        "subject": job.subject,
+        "arguments": job.arguments,
+        "state": job.state,
+        "progress": job.progress,
+        "steps": job.steps,
+        "result": job.result,
+        "error": error,
+        "actor": job.actor,
+        "node": job.node,
+        "cancellable": job.cancellable and job.finished_at is None,
+        "cancel_requested_at": job.cancel_requested_at,
+        "cancelled_by": job.cancelled_by,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from models_app.api.serializers.inputs import ModelNameInput
+from models_app.api.serializers.names import RouteField
 from models_app.domain.routing import CURRENT_ROUTE
 
 
@@ -21,7 +22,7 @@ class UnloadInput(ModelNameInput):
 
 
 class SwitchInput(ModelNameInput):
-    route = serializers.CharField(required=False, default=CURRENT_ROUTE, max_length=64)
+    route = RouteField(required=False, default=CURRENT_ROUTE, max_length=64)
     keep_previous = serializers.BooleanField(
         required=False, default=False, help_text="Leave the model that the route led to loaded."
     )

@@ -1,57 +1,128 @@
-"""Registered models."""
+"""Registered models. What goes out is made by `models_app.api.representations`: these say what it looks like."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from models_app.models import ModelVersion, RegisteredModel
+from models_app.domain.capabilities import Capability
+from models_app.domain.states import InstanceState, ModelStatus
 
 
-class VersionOutput(serializers.ModelSerializer[ModelVersion]):
-    class Meta:
-        model = ModelVersion
-        fields = ["sha256", "path", "size_bytes", "quantization", "architecture", "created_at"]
-        read_only_fields = fields
-
-
-class ModelOutput(serializers.ModelSerializer[RegisteredModel]):
-    provider = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
-    capabilities = serializers.ListField(child=serializers.CharField(), read_only=True)
-    version = VersionOutput(read_only=True)
-    failure = serializers.SerializerMethodField()
-
-    class Meta:
-        model = RegisteredModel
-        fields = [
-            "key", "provider", "model_id", "name", "description", "status", "failure", "deprecated",
-            "wanted", "capabilities", "context_window", "max_output_tokens", "load_options", "tags",
-            "metadata", "version", "created_at", "updated_at",
-        ]  # fmt: skip
-        read_only_fields = fields
-
-    @extend_schema_field(
-        {
-            "type": "object",
-            "nullable": True,
-            "description": "Why the status is `failed`.",
-            "properties": {
-                "stage": {"type": "string"},
-                "reason": {"type": "string"},
-                "at": {"type": "string", "format": "date-time", "nullable": True},
-            },
-        }
+def _capabilities(help_text: str) -> serializers.ListField:
+    return serializers.ListField(
+        child=serializers.ChoiceField(choices=[word.value for word in Capability]),
+        help_text=help_text,
     )
-    def get_failure(self, model: RegisteredModel) -> dict[str, Any] | None:
-        if not model.failure_reason:
-            return None
-        return {"stage": model.failure_stage, "reason": model.failure_reason, "at": model.failed_at}
+
+
+class VersionOutput(serializers.Serializer[Any]):
+    sha256 = serializers.CharField(
+        help_text="Of the file; of a model in several parts, of the first."
+    )
+    path = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    quantization = serializers.CharField(allow_blank=True)
+    architecture = serializers.CharField(allow_blank=True)
+    created_at = serializers.DateTimeField(help_text="When NOA first saw this version.")
+
+
+class VersionRecordOutput(VersionOutput):
+    template_digest = serializers.CharField(
+        allow_blank=True, help_text="SHA-256 of the chat template; empty where there is none."
+    )
+    current = serializers.BooleanField(help_text="Whether the model is this version now.")
+
+
+class VersionListOutput(serializers.Serializer[Any]):
+    versions = VersionRecordOutput(many=True)
+    next = serializers.URLField(allow_null=True, help_text="Where older versions are.")
+
+
+class FailureOutput(serializers.Serializer[Any]):
+    stage = serializers.CharField(allow_blank=True)
+    reason = serializers.CharField()
+
+
+class ModelFailureOutput(FailureOutput):
+    at = serializers.DateTimeField(allow_null=True)
+
+
+class InstanceRecordOutput(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    key = serializers.CharField()
+    node = serializers.CharField()
+    state = serializers.ChoiceField(choices=[word.value for word in InstanceState])
+    failure = FailureOutput(allow_null=True)
+    options = serializers.DictField(help_text="The load options that it was started with.")
+    context_tokens = serializers.IntegerField(allow_null=True)
+    slots = serializers.IntegerField(allow_null=True)
+    memory_bytes = serializers.IntegerField(allow_null=True, help_text="As last measured.")
+    memory_estimate_bytes = serializers.IntegerField(allow_null=True)
+    load_seconds = serializers.FloatField(allow_null=True)
+    fingerprint = serializers.CharField(help_text="The `system_fingerprint` of its answers.")
+    created_at = serializers.DateTimeField()
+    ready_at = serializers.DateTimeField(allow_null=True)
+    stopped_at = serializers.DateTimeField(allow_null=True)
+
+
+class InstanceListOutput(serializers.Serializer[Any]):
+    instances = InstanceRecordOutput(many=True)
+    next = serializers.URLField(allow_null=True, help_text="Where older instances are.")
+
+
+class PriceOutput(serializers.Serializer[Any]):
+    """US dollars per million tokens."""
+
+    input = serializers.FloatField()
+    output = serializers.FloatField()
+    cached_input = serializers.FloatField(
+        allow_null=True, help_text="null: cached tokens cost what input costs."
+    )
+    cache_write = serializers.FloatField(
+        allow_null=True, help_text="null: writing the cache costs what input costs."
+    )
+    source = serializers.CharField(
+        help_text="`operator`, `provider` or `genai-prices`: who says so."
+    )
+
+
+class ModelOutput(serializers.Serializer[Any]):
+    key = serializers.CharField(help_text="`<provider>:<model id>`")
+    provider = serializers.CharField()
+    model_id = serializers.CharField()
+    name = serializers.CharField(allow_blank=True)
+    description = serializers.CharField(allow_blank=True)
+    status = serializers.ChoiceField(choices=[word.value for word in ModelStatus])
+    failure = ModelFailureOutput(allow_null=True, help_text="Why the status is `failed`.")
+    deprecated = serializers.BooleanField()
+    deprecation_note = serializers.CharField(
+        allow_blank=True, help_text="Why, and what to use instead."
+    )
+    gone_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its provider did not name it any more."
+    )
+    wanted = serializers.BooleanField(help_text="Whether it is loaded again after a restart.")
+    capabilities = _capabilities("What it can do.")
+    proven = _capabilities("What a probe has proven of the present version.")
+    context_window = serializers.IntegerField(allow_null=True, help_text="Tokens.")
+    max_output_tokens = serializers.IntegerField(allow_null=True)
+    load_options = serializers.DictField(help_text="Options of the next load, for local models.")
+    tags = serializers.ListField(child=serializers.CharField())
+    metadata = serializers.DictField(help_text="Whatever you keep with the model.")
+    price = PriceOutput(allow_null=True, help_text="null: not known.")
+    version = VersionOutput(allow_null=True, help_text="The file, for local models.")
+    access_count = serializers.IntegerField(
+        help_text="Reads of this entry and requests to the model, this read included."
+    )
+    last_accessed_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
 
 
 class ModelListOutput(serializers.Serializer[Any]):
-    count = serializers.IntegerField()
+    count = serializers.IntegerField(help_text="Of all pages.")
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     models = ModelOutput(many=True)
@@ -60,3 +131,29 @@ class ModelListOutput(serializers.Serializer[Any]):
 class CurrentOutput(serializers.Serializer[Any]):
     route = serializers.CharField()
     model = ModelOutput(allow_null=True)
+
+
+class RegisteredOutput(serializers.Serializer[Any]):
+    """What was registered, in the order of the request."""
+
+    created = serializers.IntegerField(help_text="How many are new.")
+    updated = serializers.IntegerField(help_text="How many were registered before.")
+    models = ModelOutput(many=True)
+
+
+class ImportedOutput(serializers.Serializer[Any]):
+    dry_run = serializers.BooleanField(help_text="`true`: nothing was stored.")
+    created = serializers.ListField(child=serializers.CharField(), help_text="Keys of new models.")
+    updated = serializers.ListField(
+        child=serializers.CharField(), help_text="Keys of changed models."
+    )
+    unchanged = serializers.IntegerField(help_text="Models that were as in the document.")
+    removed = serializers.ListField(
+        child=serializers.CharField(), help_text="Keys of models that the document does not name."
+    )
+    providers = serializers.ListField(
+        child=serializers.CharField(), help_text="Slugs of providers that are new or changed."
+    )
+    routes = serializers.ListField(
+        child=serializers.CharField(), help_text="Names of routes that are new, changed or removed."
+    )

@@ -8,7 +8,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.scopes import Scope
-from models_app.services import keys
+from models_app.services import audit, keys
+
+_ACTOR = "command line"
 
 
 class Command(BaseCommand):
@@ -24,10 +26,21 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        wish = {"name": options["name"], "scopes": options["scope"] or [Scope.INFER]}
         try:
-            _, text = keys.create(
-                name=options["name"], scopes=options["scope"] or [Scope.INFER], actor="command line"
-            )
+            key, text = keys.create(**wish, actor=_ACTOR)
         except InvalidRequest as error:
+            _note(wish, status=error.http_status, error_code=error.code)
             raise CommandError(error.message) from error
+        _note(wish, subject=key.key_id, status=201)
         self.stdout.write(text)
+
+
+def _note(wish: dict[str, Any], **facts: Any) -> None:
+    audit.record(
+        channel=audit.Channel.COMMAND,
+        actor=_ACTOR,
+        action="create_api_key",
+        arguments=wish,
+        **facts,
+    )

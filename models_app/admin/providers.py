@@ -1,0 +1,215 @@
+"""Where models come from: added, changed, tried out. Their keys go in and are never shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from models_app.admin import asking, marks, units
+from models_app.admin.base import ConsoleAdmin
+from models_app.admin.provider_forms import NewProviderForm, ProviderDialog, ProviderForm
+from models_app.domain.errors import NoaError
+from models_app.models import Provider
+from models_app.services import provider_settings, provider_trial, providers, requests
+
+_CIRCUIT_TONES = {"closed": "good", "open": "bad", "half_open": "warn"}
+_EDITABLE = (
+    "name", "base_url", "allow_private_addresses", "enabled", ("api_key", "secret_env"), "forget_key",
+    ("connect", "first_byte", "idle", "total"),
+)  # fmt: skip
+
+
+@admin.register(Provider)
+class ProviderAdmin(ConsoleAdmin):
+    list_display = ("slug", "kind", "address", "state", "key", "discovered", "model_count")
+    search_fields = ("slug", "name", "base_url")
+    search_help_text = "Slug, name or address"
+    ordering = ("slug",)
+    form = ProviderForm
+    readonly_fields = ("slug", "kind", "origin", "address", "state", "reason", "key", "discovered")
+    add_fieldsets = ((None, {"fields": ("slug", "kind", *_EDITABLE)}),)
+    fieldsets = (
+        (
+            "State",
+            {"fields": (("slug", "kind", "origin"), "address", ("state", "key"), "reason", "discovered")},
+        ),
+        ("Settings", {"fields": _EDITABLE}),
+    )  # fmt: skip
+    actions_row = ("test_provider", "discover_provider")
+    actions_detail = ("test_provider", "discover_provider", "remove_provider")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        rows: QuerySet[Provider] = super().get_queryset(request)
+        return rows.annotate(counted=Count("models"))
+
+    # Only superusers: whoever enters an address decides where requests and keys go.
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
+        ours = obj is None or (
+            providers.is_remote(obj) and obj.origin != provider_settings.FROM_ENVIRONMENT
+        )
+        return bool(request.user.is_superuser) and ours
+
+    def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        if obj is None:
+            return self.add_fieldsets
+        return self.fieldsets if self.has_change_permission(request, obj) else self.fieldsets[:1]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        return self.readonly_fields if obj else ()
+
+    def get_form(
+        self, request: HttpRequest, obj: Provider | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        kwargs["form"] = ProviderForm if change else NewProviderForm
+        # The columns themselves are written by the service.
+        kwargs["fields"] = kwargs["form"].Meta.fields if self._is_edited(request, obj) else ()
+        return super().get_form(request, obj, change, **kwargs)
+
+    def _is_edited(self, request: HttpRequest, obj: Provider | None) -> bool:
+        return obj is None or self.has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
+        actor = asking.actor(request)
+        if change:
+            fields = form.settings()
+            made = provider_settings.change(slug=obj.slug, fields=fields, actor=actor)
+        else:
+            made = provider_settings.add(
+                slug=form.cleaned_data["slug"],
+                settings=form.new_settings(),
+                actor=actor,
+                origin="console",
+            )
+        obj.pk, obj.slug = made.pk, made.slug
+        asking.note(
+            request,
+            "update_provider" if change else "create_provider",
+            subject=made.slug,
+            status=200 if change else 201,
+        )
+
+    @action(
+        description="Test…",
+        url_path="test",
+        icon="network_check",
+        permissions=["operate"],
+        dialog={
+            "title": "Test this provider",
+            "description": "Asks it for its list of models, with the key that is stored.",
+            "form_class": ProviderDialog,
+            "form_submit_text": "Test",
+        },
+    )
+    def test_provider(
+        self, request: HttpRequest, form: ProviderDialog, object_id: str
+    ) -> HttpResponse:
+        answer = provider_trial.try_out(slug=form.provider.slug)
+        asking.note(request, "test_provider", subject=form.provider.slug, status=200)
+        say = messages.success if answer["ok"] else messages.error
+        say(request, f"{answer['message']} ({units.seconds(answer['seconds'])})")
+        return asking.go_to(request, marks.page_of(form.provider))
+
+    @action(
+        description="Discover models…",
+        url_path="discover",
+        icon="travel_explore",
+        permissions=["operate"],
+        dialog={
+            "title": "Look for models of this provider",
+            "description": "Registers those that are new, and marks those that it does not name any more.",
+            "form_class": ProviderDialog,
+            "form_submit_text": "Discover",
+        },
+    )
+    def discover_provider(
+        self, request: HttpRequest, form: ProviderDialog, object_id: str
+    ) -> HttpResponse:
+        slug = form.provider.slug
+        return asking.ask(
+            request,
+            lambda: requests.request_discover(provider=slug, actor=asking.actor(request)),
+            action="discover_models",
+            subject=slug,
+            otherwise=marks.page_of(form.provider),
+        )
+
+    @action(
+        description="Remove…",
+        url_path="remove",
+        icon="delete",
+        variant=ActionVariant.DANGER,
+        permissions=["operate"],
+        dialog={
+            "title": "Remove this provider",
+            "description": "Its key is forgotten. A provider that has models is not removed.",
+            "form_class": ProviderDialog,
+            "form_submit_text": "Remove",
+        },
+    )
+    def remove_provider(
+        self, request: HttpRequest, form: ProviderDialog, object_id: str
+    ) -> HttpResponse:
+        slug = form.provider.slug
+        try:
+            provider_settings.remove(slug=slug, actor=asking.actor(request))
+        except NoaError as error:
+            asking.note(
+                request, "delete_provider", subject=slug, status=error.http_status, error_code=error.code
+            )  # fmt: skip
+            messages.error(request, error.message)
+            return asking.go_to(request, marks.page_of(form.provider))
+        asking.note(request, "delete_provider", subject=slug, status=204)
+        messages.success(request, f"The provider '{slug}' was removed.")
+        return asking.go_to(request, reverse("admin:models_app_provider_changelist"))
+
+    @display(description="Address", ordering="base_url")
+    def address(self, provider: Provider) -> str:
+        return providers.base_url(provider) or "files of this machine"
+
+    @display(description="State")
+    def state(self, provider: Provider) -> SafeString | str:
+        if not provider.enabled:
+            return marks.badge("disabled", "warn")
+        if not providers.is_remote(provider):
+            return units.NOTHING
+        words = {"closed": "answers", "open": "failing", "half_open": "being tried"}
+        return marks.badge(
+            words.get(provider.breaker, provider.breaker),
+            _CIRCUIT_TONES.get(provider.breaker, "warn"),
+        )
+
+    @display(description="Why")
+    def reason(self, provider: Provider) -> str:
+        return provider.breaker_reason or units.NOTHING
+
+    @display(description="Key")
+    def key(self, provider: Provider) -> str:
+        if provider.secret_env:
+            return f"in {provider.secret_env}"
+        return "stored" if provider.secret else units.NOTHING
+
+    @display(description="Last discovery", ordering="discovered_at")
+    def discovered(self, provider: Provider) -> str:
+        when = units.moment(provider.discovered_at) if provider.discovered_at else "never"
+        return (
+            f"{when}; then failed: {provider.discovery_error}" if provider.discovery_error else when
+        )
+
+    @display(description="Models", ordering="counted")
+    def model_count(self, provider: Provider) -> int:
+        counted: int = provider.counted  # type: ignore[attr-defined]
+        return counted

@@ -1,0 +1,81 @@
+"""Models as the API shows them: plain dictionaries, made from the rows of `models_app.services.catalogue`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models_app.models import Instance, ModelVersion
+from models_app.services.catalogue import Row
+
+_AS_THEY_ARE = (
+    "key", "model_id", "name", "description", "status", "deprecated", "deprecation_note", "gone_at", "wanted",
+    "context_window", "max_output_tokens", "load_options", "tags", "metadata", "access_count",
+    "last_accessed_at", "created_at", "updated_at",
+)  # fmt: skip
+_VERSION = ("sha256", "path", "size_bytes", "quantization", "architecture", "created_at")
+_PRICES = ("input", "output", "cached_input", "cache_write")
+
+
+def represent_model(row: Row) -> dict[str, Any]:
+    """`serializers.models.ModelOutput`."""
+    return {name: row[name] for name in _AS_THEY_ARE} | {
+        "provider": row["provider__slug"],
+        "failure": _failure(row),
+        "capabilities": _words(row["capability_index"]),
+        "proven": _words(row["proven_index"]),
+        "price": _price(row["price"]),
+        "version": _version(row),
+    }
+
+
+def _words(index: str) -> list[str]:
+    return index[1:-1].split(",") if index else []
+
+
+def _failure(row: Row) -> dict[str, Any] | None:
+    if not row["failure_reason"]:
+        return None
+    return {
+        "stage": row["failure_stage"],
+        "reason": row["failure_reason"],
+        "at": row["failed_at"],
+    }
+
+
+def _price(price: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Numbers: stored prices are decimal strings."""
+    if price is None:
+        return None
+    amounts = {name: price.get(name) for name in _PRICES}
+    return {name: None if amount is None else float(amount) for name, amount in amounts.items()} | {
+        "source": price.get("source", "operator")
+    }
+
+
+def _version(row: Row) -> dict[str, Any] | None:
+    if row["version_id"] is None:
+        return None
+    return {name: row[f"version__{name}"] for name in _VERSION}
+
+
+def represent_version(version: ModelVersion, *, current: bool) -> dict[str, Any]:
+    """`serializers.models.VersionRecordOutput`."""
+    return {name: getattr(version, name) for name in _VERSION} | {
+        "template_digest": version.template_digest,
+        "current": current,
+    }
+
+
+_INSTANCE = (
+    "id", "node", "state", "options", "context_tokens", "slots", "memory_bytes", "memory_estimate_bytes",
+    "load_seconds", "fingerprint", "created_at", "ready_at", "stopped_at",
+)  # fmt: skip
+
+
+def represent_instance(instance: Instance) -> dict[str, Any]:
+    """`serializers.models.InstanceRecordOutput`."""
+    failed = instance.failure_reason
+    return {name: getattr(instance, name) for name in _INSTANCE} | {
+        "key": instance.model.key,
+        "failure": {"stage": instance.failure_stage, "reason": failed} if failed else None,
+    }

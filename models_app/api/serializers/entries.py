@@ -1,0 +1,193 @@
+"""The bodies that describe models, as JSON schemas. `models_app.domain.entries` is what checks them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models_app.domain import entries
+from models_app.domain.capabilities import Capability
+from models_app.domain.keys import MAX_KEY_LENGTH
+from models_app.domain.options import BOUNDS
+
+# As many as somebody writes into one request; a whole registry is imported.
+MAX_MODELS = 1_000
+
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
+SLUG_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+ROUTE_PATTERN = SLUG_PATTERN
+_ID = r"[A-Za-z0-9](?:[A-Za-z0-9_@+ -]|[.:/](?![./])){0,188}"
+_SLUG = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+
+_AMOUNT: dict[str, Any] = {
+    "oneOf": [
+        {"type": "number", "minimum": 0, "maximum": entries.MAX_PRICE},
+        {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,10})?$"},
+    ]
+}
+
+
+def _string(limit: int, pattern: str, description: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "maxLength": limit,
+        "pattern": pattern,
+        "nullable": True,
+        "description": description,
+    }
+
+
+def _tokens(description: str) -> dict[str, Any]:
+    return {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": entries.MAX_TOKENS,
+        "nullable": True,
+        "description": description,
+    }
+
+
+def tags(description: str) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "maxItems": entries.MAX_TAGS,
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": entries.MAX_TAG,
+            "pattern": r"^[a-z0-9][a-z0-9._:/@+-]*$",
+        },
+        "description": description,
+    }
+
+
+PRICE: dict[str, Any] = {
+    "type": "object",
+    "nullable": True,
+    "required": ["input", "output"],
+    "additionalProperties": False,
+    "properties": {
+        "input": _AMOUNT,
+        "output": _AMOUNT,
+        "cached_input": {**_AMOUNT, "nullable": True},
+        "cache_write": {**_AMOUNT, "nullable": True},
+        "source": _string(32, _LINE, "Who says so; `operator` if not given."),
+    },
+    "description": "US dollars per million tokens, as numbers or decimal strings; null is not known.",
+}
+
+LOAD_OPTIONS: dict[str, Any] = {
+    "type": "object",
+    "nullable": True,
+    "additionalProperties": False,
+    "properties": {
+        name: {"type": "integer", "minimum": low, "maximum": high, "nullable": True}
+        for name, (low, high) in BOUNDS.items()
+    },
+    "description": "For local models: the options of the next load.",
+}
+
+FIELDS: dict[str, Any] = {
+    "name": _string(entries.MAX_NAME, _LINE, "For people."),
+    "description": _string(entries.MAX_DESCRIPTION, _LINES, "For people; may have several lines."),
+    "capabilities": {
+        "type": "array",
+        "nullable": True,
+        "items": {"type": "string", "enum": [capability.value for capability in Capability]},
+        "description": "What it can do. Local models tell it themselves.",
+    },
+    "context_window": _tokens("Tokens. Local models tell it themselves."),
+    "max_output_tokens": _tokens("Tokens of the longest answer."),
+    "tags": {**tags("Words to find it by, kept without case."), "nullable": True},
+    "metadata": {
+        "type": "object",
+        "nullable": True,
+        "additionalProperties": True,
+        "description": f"Whatever you keep with the model, at most {entries.MAX_METADATA_BYTES // 1024} KiB.",
+    },
+    "price": PRICE,
+    "load_options": LOAD_OPTIONS,
+    "deprecated": {
+        "type": "boolean",
+        "description": "Still served, but not to be used for new things.",
+    },
+    "deprecation_note": _string(entries.MAX_NOTE, _LINES, "Why, and what to use instead."),
+}
+
+CHANGES: dict[str, Any] = {
+    "type": "object",
+    "title": "ModelChanges",
+    "description": "What is not named stays as it is; null clears a field.",
+    "additionalProperties": False,
+    "properties": FIELDS,
+}
+
+_OF_AN_ENTRY: dict[str, Any] = {
+    **FIELDS,
+    "path": {
+        "type": "string",
+        "nullable": True,
+        "maxLength": entries.MAX_PATH,
+        "description": "For a new local model: its GGUF file, in a model folder.",
+    },
+}
+
+ENTRY_BY_KEY: dict[str, Any] = {
+    "type": "object",
+    "title": "ModelByKey",
+    "required": ["key"],
+    "additionalProperties": False,
+    "properties": {
+        "key": {
+            "type": "string",
+            "maxLength": MAX_KEY_LENGTH,
+            "pattern": rf"^{_SLUG}:{_ID}[A-Za-z0-9]$",
+            "description": "`<provider>:<model id>`",
+        },
+        **_OF_AN_ENTRY,
+    },
+}
+ENTRY_BY_NAME: dict[str, Any] = {
+    "type": "object",
+    "title": "ModelByProviderAndId",
+    "required": ["provider", "model"],
+    "additionalProperties": False,
+    "properties": {
+        "provider": {"type": "string", "pattern": rf"^{_SLUG}$"},
+        "model": {"type": "string", "pattern": rf"^{_ID}[A-Za-z0-9]$"},
+        **_OF_AN_ENTRY,
+    },
+}
+ENTRY: dict[str, Any] = {"oneOf": [ENTRY_BY_KEY, ENTRY_BY_NAME]}
+
+REGISTRATION: dict[str, Any] = {
+    "oneOf": [
+        ENTRY_BY_KEY,
+        ENTRY_BY_NAME,
+        {
+            "type": "object",
+            "title": "ManyModels",
+            "required": ["models"],
+            "additionalProperties": False,
+            "properties": {
+                "models": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MAX_MODELS,
+                    "items": ENTRY,
+                    "description": "All of them are registered, or none.",
+                }
+            },
+        },
+    ]
+}
+
+TAG_CHANGES: dict[str, Any] = {
+    "type": "object",
+    "title": "TagChanges",
+    "additionalProperties": False,
+    "properties": {
+        "add": tags("Tags that the model shall have."),
+        "remove": tags("Tags that it shall not have."),
+    },
+}

@@ -1,0 +1,97 @@
+"""API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from models_app.api.serializers.inputs import StrictInput
+from models_app.api.serializers.names import AllowedModelField
+from models_app.domain.scopes import Scope
+from models_app.models import ApiKey
+from models_app.services import keys
+
+_ALLOWED = "Routes, model keys and `<provider>:*` that the key may use; empty is all."
+
+
+class ApiKeyChanges(StrictInput):
+    name = serializers.RegexField(
+        r"\S", required=False, max_length=100, help_text="Which application or person uses it."
+    )
+    scopes = serializers.ListField(
+        required=False,
+        child=serializers.ChoiceField(choices=list(Scope)),
+        min_length=1,
+        max_length=len(Scope),
+    )
+    allowed_models = serializers.ListField(
+        required=False,
+        child=AllowedModelField(max_length=255),
+        max_length=keys.MAX_ALLOWED_MODELS,
+        help_text=_ALLOWED,
+    )
+    expires_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="In the future; null: until it is revoked."
+    )
+
+
+class ApiKeyInput(ApiKeyChanges):
+    name = serializers.RegexField(
+        r"\S", max_length=100, help_text="Which application or person uses it."
+    )
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=list(Scope)),
+        min_length=1,
+        max_length=len(Scope),
+    )
+
+
+class ApiKeyOutput(serializers.Serializer[Any]):
+    key_id = serializers.CharField()
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=["active", "expired", "revoked"])
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=list(Scope)))
+    allowed_models = serializers.ListField(child=serializers.CharField(), help_text=_ALLOWED)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    revoked_at = serializers.DateTimeField(allow_null=True)
+    last_used_at = serializers.DateTimeField(
+        allow_null=True, help_text="Its last request through the gateway."
+    )
+    created_at = serializers.DateTimeField()
+    created_by = serializers.CharField(allow_blank=True)
+
+
+class NewApiKeyOutput(ApiKeyOutput):
+    key = serializers.CharField(help_text="The key itself. It is shown here and nowhere else.")
+
+
+class ApiKeyListOutput(serializers.Serializer[Any]):
+    api_keys = ApiKeyOutput(many=True)
+    next = serializers.URLField(allow_null=True)
+
+
+class MeOutput(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(choices=["api_key", "session"])
+    name = serializers.CharField()
+    key_id = serializers.CharField(allow_null=True)
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=list(Scope)))
+    allowed_models = serializers.ListField(child=serializers.CharField(), help_text=_ALLOWED)
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+def represent_key(key: ApiKey, last_used: Mapping[str, datetime]) -> dict[str, Any]:
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "state": keys.state_of(key),
+        "scopes": key.scopes,
+        "allowed_models": key.allowed_models,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": last_used.get(key.key_id),
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+    }

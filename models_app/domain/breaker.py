@@ -1,0 +1,148 @@
+"""When a provider is left alone, and how often it is asked again. Pure: whoever asks passes the time in seconds.
+
+closed ── too many failures, or refused credentials ──▶ open ── pause over ──▶ half open
+   ▲                                                     ▲                       │
+   └─────────────── the probe succeeded ─────────────────┼───────────────────────┤
+                                                         └── the probe failed ───┘
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """Times are seconds."""
+
+    # One bad minute of a provider shows within its first few requests; fewer could be chance.
+    min_failures: int = 5
+    # A provider that answers most requests is worth asking.
+    failure_ratio: float = 0.5
+    window: float = 30.0
+    first_pause: float = 5.0
+    max_pause: float = 120.0
+    # Credentials come right when a person changes them, which makes a new breaker; until then a probe rarely helps.
+    rejected_pause: float = 60.0
+
+
+DEFAULT_POLICY = BreakerPolicy()
+# What a caller is told while the one probe is under way.
+_PROBE_WAIT = 1.0
+
+
+class Breaker:
+    """One provider's circuit. Every admitted request ends with exactly one of the four verdicts."""
+
+    def __init__(self, policy: BreakerPolicy = DEFAULT_POLICY) -> None:
+        self.state = BreakerState.CLOSED
+        self.reason = ""
+        self._policy = policy
+        self._window = _Window(policy.window)
+        self._pause = policy.first_pause
+        self._until = 0.0
+        self._is_probing = False
+
+    def admit(self, now: float) -> float:
+        """0 when a request may pass, otherwise the seconds after which one may."""
+        if self.state is BreakerState.CLOSED:
+            return 0.0
+        if now < self._until:
+            return self._until - now
+        if self._is_probing:
+            return _PROBE_WAIT
+        self.state = BreakerState.HALF_OPEN
+        self._is_probing = True
+        return 0.0
+
+    def succeeded(self, now: float) -> None:
+        """It answered; a refusal that is the client's fault is an answer."""
+        if self.state is BreakerState.HALF_OPEN:
+            self.state = BreakerState.CLOSED
+            self.reason = ""
+            self._is_probing = False
+            self._pause = self._policy.first_pause
+            self._window.clear()
+        elif self.state is BreakerState.CLOSED:
+            self._window.count(now, failed=False)
+
+    def failed(self, now: float, reason: str) -> None:
+        """It could not be reached, broke, or answered with an error of its own."""
+        if self.state is BreakerState.HALF_OPEN:
+            self._pause = min(2 * self._pause, self._policy.max_pause)
+            self._open(now, reason, self._pause)
+        elif self.state is BreakerState.CLOSED:
+            self._window.count(now, failed=True)
+            failures, total = self._window.sums()
+            policy = self._policy
+            if failures >= policy.min_failures and failures >= policy.failure_ratio * total:
+                self._open(now, reason, self._pause)
+
+    def rejected(self, now: float, reason: str) -> None:
+        """It does not accept the credentials: the next request would fare no better."""
+        self._open(now, reason, self._policy.rejected_pause)
+
+    def abandoned(self) -> None:
+        """The request ended without telling anything: its client left, or it was limited. Another may probe."""
+        self._is_probing = False
+
+    def _open(self, now: float, reason: str, pause: float) -> None:
+        self.state = BreakerState.OPEN
+        self.reason = reason
+        self._is_probing = False
+        self._until = now + pause
+        self._window.clear()
+
+
+class RetryBudget:
+    """Retries as a share of requests, so that an outage is not met with twice the load."""
+
+    # With the breaker, this keeps the calls of an outage within 1.2 times its requests.
+    share = 0.1
+    burst = 2.0
+
+    def __init__(self) -> None:
+        self._left = self.burst
+
+    def earn(self) -> None:
+        """One request of a client."""
+        self._left = min(self.burst, self._left + self.share)
+
+    def spend(self) -> bool:
+        """Whether one retry is within the budget; takes it."""
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class _Window:
+    """Failures and requests of the last half to whole window, in two buckets."""
+
+    def __init__(self, seconds: float) -> None:
+        self._half = seconds / 2
+        self.clear()
+
+    def clear(self) -> None:
+        self._since = float("-inf")
+        self._now = (0, 0)
+        self._before = (0, 0)
+
+    def count(self, at: float, *, failed: bool) -> None:
+        age = at - self._since
+        if age >= self._half:
+            self._before = self._now if age < 2 * self._half else (0, 0)
+            self._now = (0, 0)
+            self._since = at
+        failures, total = self._now
+        self._now = (failures + failed, total + 1)
+
+    def sums(self) -> tuple[int, int]:
+        return self._now[0] + self._before[0], self._now[1] + self._before[1]

@@ -1,0 +1,67 @@
+"""Everything that can be said of a provider, wherever it is said: by the API, in the console or by the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from models_app.domain import addresses
+from models_app.domain.errors import InvalidRequest
+from models_app.domain.keys import canonical_slug
+from models_app.domain.providers import (
+    ProviderKind,
+    checked_secret,
+    checked_secret_env,
+    checked_timeouts,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """A secret is either `api_key`, which shows itself in no representation, or the name of a variable.
+
+    base_url    '' is the kind's own address; for `llama.cpp`, files on this machine
+    api_key     None leaves the present key as it is; an empty one takes it away
+    secret_env  None leaves it as it is, '' takes it away
+    """
+
+    kind: ProviderKind
+    name: str = ""
+    base_url: str = ""
+    api_key: SecretStr | None = None
+    secret_env: str | None = None
+    allow_private_addresses: bool = False
+    timeouts: Mapping[str, object] = field(default_factory=dict)
+    enabled: bool = True
+
+    def check(self) -> None:
+        """Raises InvalidRequest that names the field and never holds the secret."""
+        if self.base_url:
+            addresses.checked_url(self.base_url, allow_private=self.allow_private_addresses)
+        checked_timeouts(self.timeouts)
+        if self.api_key and self.secret_env:
+            raise InvalidRequest(
+                "Give either 'api_key' or 'secret_env', not both.",
+                code="invalid_secret",
+                param="secret_env",
+            )
+        if self.secret_env:
+            checked_secret_env(self.secret_env)
+        if self.api_key:
+            checked_secret(self.api_key.get_secret_value())
+
+
+def check_remote(slug: str, settings: ProviderSettings) -> str:
+    """The canonical name of a provider that answers over the network; raises InvalidRequest for what cannot be one."""
+    canonical = canonical_slug(slug)
+    settings.check()
+    if settings.kind == ProviderKind.LLAMA_CPP and not settings.base_url:
+        raise InvalidRequest(
+            "A provider of the kind 'llama.cpp' needs the 'base_url' of a llama-server. The files of this machine have a"
+            f" provider already: '{ProviderKind.LLAMA_CPP}'.",
+            code="missing_base_url",
+            param="base_url",
+        )
+    return canonical

@@ -1,0 +1,27 @@
+"""One inference request, read and admitted, on its way to whoever answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models_app.gateway.admission import Asked
+from models_app.gateway.call import Call
+from models_app.gateway.targets import Endpoint
+from models_app.gateway.watch import Watch
+
+
+@dataclass(slots=True)
+class Inference:
+    """`head` is the part of the request to a runner that is the same for all requests of the endpoint."""
+
+    call: Call
+    endpoint: Endpoint
+    head: bytes
+    asked: Asked
+    watch: Watch
+
+    def to_runner(self, body: bytes) -> bytes:
+        """The bytes of a whole request to a runner."""
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
+            self.head, self.call.record.public_id.encode("ascii"), len(body), body,
+        )  # fmt: skip

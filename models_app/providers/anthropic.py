@@ -1,0 +1,68 @@
+"""Anthropic's API: its list of models says what each one can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from models_app.domain.capabilities import Capability
+from models_app.domain.routing import RemoteEndpoint
+from models_app.providers import offers, openai
+from models_app.providers.client import Client
+from models_app.providers.offers import Listing, Offer
+
+VERSION = "2023-06-01"
+# The largest page that the API has.
+_PAGE = {"limit": "1000"}
+
+_CAPABILITIES = {
+    "image_input": Capability.VISION,
+    "structured_outputs": Capability.JSON_MODE,
+    "thinking": Capability.REASONING,
+}
+
+
+def client(endpoint: RemoteEndpoint) -> Client:
+    headers = {"anthropic-version": VERSION}
+    if endpoint.api_key:
+        headers["x-api-key"] = endpoint.api_key
+    return Client(endpoint, headers)
+
+
+async def list_models(client: Client) -> Listing:
+    return await openai.listing(client, "/v1/models", after="after_id", query=_PAGE, read=offer)
+
+
+def offer(entry: Mapping[str, Any]) -> Offer:
+    return replace(
+        openai.offer(entry),
+        max_output_tokens=offers.tokens(entry, "max_tokens"),
+        capabilities=_capabilities(entry),
+        deprecation=_deprecation(entry),
+    )
+
+
+def _capabilities(entry: Mapping[str, Any]) -> frozenset[Capability]:
+    """Every model of this API chats, streams and calls tools: its operation for messages has no other kind."""
+    return frozenset(
+        {
+            Capability.TEXT_GENERATION,
+            Capability.CHAT_COMPLETION,
+            Capability.STREAMING,
+            Capability.FUNCTION_CALLING,
+        }
+        | offers.supported(offers.mapping(entry, "capabilities"), _CAPABILITIES)
+    )
+
+
+def _deprecation(entry: Mapping[str, Any]) -> str | None:
+    if entry.get("lifecycle") != "deprecated":
+        return None
+    end = offers.text(entry, "retires_at", 10)
+    return "Its provider will end it" + (f" on {end}." if end else ".")
+
+
+async def check_model(client: Client) -> None:
+    await client.get(f"/v1/models/{quote(client.endpoint.model_id, safe='')}")

@@ -1,0 +1,225 @@
+"""A stream of Anthropic's Messages API as chunks of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from models_app.domain.errors import NoaError, ProviderError
+from models_app.domain.pricing import Usage
+from models_app.providers import sse
+from models_app.providers.anthropic_answer import (
+    arguments_of,
+    chat_id,
+    finish_reason,
+    thinking_block,
+    told_usage,
+    tool_call,
+    usage_of,
+)
+from models_app.providers.anthropic_request import JSON_TOOL
+from models_app.providers.chat_answers import text_of
+
+Value = Mapping[str, Any]
+
+# More blocks, and more thinking to be kept until its block ends, than any honest answer has.
+_MAX_BLOCKS = 1024
+_MAX_THINKING = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Block:
+    """A block that has begun: `raw` is what it began with, the rest what came since."""
+
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    thinking: list[str] = field(default_factory=list)
+    signature: list[str] = field(default_factory=list)
+    size: int = 0
+    has_input: bool = False
+
+    def keep(self, parts: list[str], text: str) -> None:
+        self.size += len(text)
+        if self.size <= _MAX_THINKING:
+            parts.append(text)
+
+    def whole_thinking(self) -> dict[str, Any] | None:
+        """As the client sends it back; None when it was too long to be kept, for a part of it would be refused."""
+        if self.size > _MAX_THINKING:
+            return None
+        found = thinking_block(self.raw)
+        for name, parts in (("thinking", self.thinking), ("signature", self.signature)):
+            if parts:
+                found[name] = found.get(name, "") + "".join(parts)
+        return found
+
+
+class AnthropicStream:
+    """Ends with a chunk that tells usage, where it is known, and `[DONE]`.
+
+    A stream that says that it cannot go on, or that cannot be read, ends with OpenAI's error event and without
+    `[DONE]`; one that is cut ends without either.
+    """
+
+    def __init__(self, *, model: str, created: int) -> None:
+        self.usage: Usage | None = None
+        # Whether the last event of the answer, good or bad, has been sent.
+        self.done = False
+        self._reader = sse.EventReader()
+        self._base: dict[str, Any] = {
+            "id": chat_id({}), "object": "chat.completion.chunk", "created": created, "model": model,
+        }  # fmt: skip
+        self._counts: dict[str, Any] = {}
+        # Blocks that have begun, by their index in Anthropic's message.
+        self._blocks: dict[int, _Block] = {}
+        # The place of a call among the calls, by the index of its block.
+        self._calls: dict[int, int] = {}
+        self._events: dict[str, Callable[[Value], bytes]] = {
+            "message_start": self._begin,
+            "content_block_start": self._begin_block,
+            "content_block_delta": self._go_on,
+            "content_block_stop": self._end_block,
+            "message_delta": self._finish,
+            "message_stop": self._stop,
+            "error": self._fail,
+        }
+
+    def feed(self, data: bytes) -> bytes:
+        try:
+            events = self._reader.feed(data)
+        except sse.EventTooLong:
+            return self._broken("an event of its stream is too long")
+        return b"".join(self._translated(data) for _, data in events)
+
+    def end(self) -> bytes:
+        events = [data for _, data in self._reader.end() if _is_object(data)]
+        return b"".join(self._translated(data) for data in events)
+
+    def error(self, error: NoaError) -> bytes:
+        self.done = True
+        return sse.unnamed(error.body())
+
+    def _translated(self, data: bytes) -> bytes:
+        if self.done:
+            return b""
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return self._broken("an event of its stream is not valid JSON")
+        if not isinstance(value, dict):
+            return self._broken("an event of its stream is not a JSON object")
+        # Anthropic announces that there will be events that today's clients do not know.
+        translate = self._events.get(text_of(value, "type"))
+        return translate(value) if translate else b""
+
+    def _broken(self, what: str) -> bytes:
+        if self.done:
+            return b""
+        return self.error(
+            ProviderError(
+                f"The provider gave an answer that cannot be passed on: {what}.",
+                code="malformed_answer",
+            )
+        )
+
+    def _chunk(self, delta: Value, finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return sse.unnamed({**self._base, "choices": [choice]})
+
+    def _count(self, counts: object) -> None:
+        if isinstance(counts, dict):
+            # Counts are cumulative, and the last event repeats only some of them.
+            self._counts.update({name: n for name, n in counts.items() if n is not None})
+            self.usage = usage_of(self._counts)
+
+    def _begin(self, value: Value) -> bytes:
+        message = _inner(value, "message")
+        self._base["id"] = chat_id(message)
+        self._count(message.get("usage"))
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def _begin_block(self, value: Value) -> bytes:
+        block, index = _inner(value, "content_block"), _index(value)
+        self._blocks[index] = _Block(block)
+        if block.get("type") == "tool_use" and block.get("name") != JSON_TOOL:
+            place = self._calls[index] = len(self._calls)
+            return self._chunk({"tool_calls": [{"index": place, **tool_call(block, "")}]})
+        text = text_of(block, "text")
+        return self._chunk({"content": text}) if text else b""
+
+    def _go_on(self, value: Value) -> bytes:
+        delta = _inner(value, "delta")
+        block = self._blocks.setdefault(_index(value), _Block())
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return self._chunk({"content": text_of(delta, "text")})
+        if kind == "input_json_delta":
+            return self._more_input(_index(value), text_of(delta, "partial_json"))
+        if kind == "signature_delta":
+            block.keep(block.signature, text_of(delta, "signature"))
+        if kind == "thinking_delta":
+            text = text_of(delta, "thinking")
+            block.keep(block.thinking, text)
+            return self._chunk({"reasoning_content": text})
+        return b""
+
+    def _more_input(self, index: int, text: str) -> bytes:
+        if not text:
+            return b""
+        block = self._blocks.setdefault(index, _Block())
+        block.has_input = True
+        if block.raw.get("name") == JSON_TOOL:
+            return self._chunk({"content": text})
+        part = {"index": self._calls.get(index, 0), "function": {"arguments": text}}
+        return self._chunk({"tool_calls": [part]})
+
+    def _end_block(self, value: Value) -> bytes:
+        """A call without arguments streams none; a thinking block is told once more, whole, with its signature."""
+        index = _index(value)
+        block = self._blocks.get(index, _Block())
+        kind = block.raw.get("type")
+        if kind in ("thinking", "redacted_thinking"):
+            whole = block.whole_thinking()
+            return self._chunk({"thinking_blocks": [whole]}) if whole else b""
+        if kind == "tool_use" and not block.has_input:
+            return self._more_input(index, arguments_of(block.raw))
+        return b""
+
+    def _finish(self, value: Value) -> bytes:
+        self._count(value.get("usage"))
+        stop = text_of(_inner(value, "delta"), "stop_reason")
+        return self._chunk({}, finish_reason(stop, has_calls=bool(self._calls))) if stop else b""
+
+    def _stop(self, value: Value) -> bytes:
+        self.done = True
+        told = told_usage(self.usage) if self.usage else None
+        last = {**self._base, "choices": [], "usage": told}
+        return (sse.unnamed(last) if told else b"") + sse.DONE
+
+    def _fail(self, value: Value) -> bytes:
+        self.done = True
+        said = _inner(value, "error")
+        kind = text_of(said, "type") or "api_error"
+        message = text_of(said, "message") or "The provider could not go on."
+        return sse.unnamed(
+            {"error": {"message": message, "type": kind, "code": kind, "param": None}}
+        )
+
+
+def _index(value: Value) -> int:
+    index = value.get("index")
+    return index if type(index) is int and 0 <= index < _MAX_BLOCKS else 0
+
+
+def _inner(value: Value, name: str) -> Value:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(data), dict)
+    except orjson.JSONDecodeError:
+        return False

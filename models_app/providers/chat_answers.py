@@ -1,0 +1,89 @@
+"""What OpenAI's chat completions answer, read with care: other servers speak the same dialect, some of them loosely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_app.domain.errors import ProviderError
+from models_app.domain.pricing import Usage
+
+Value = Mapping[str, Any]
+
+# No model reads or writes this many tokens: such a count is a lie and is not passed on.
+_MAX_COUNT = 1_000_000_000
+
+
+def name_of(body: Value) -> str:
+    """What the ids of an answer in another dialect are made of."""
+    return (text_of(body, "id") or "unknown").removeprefix("chatcmpl-").removeprefix("msg_")
+
+
+def message_of(body: Value) -> tuple[Value, Value]:
+    """The first choice of a whole answer, and its message. Raises ProviderError (`malformed_answer`)."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise ProviderError(
+            "The provider's answer has no message. Check that its base URL leads to an API like OpenAI's.",
+            code="malformed_answer",
+        )
+    return choice, message
+
+
+def delta_of(chunk: Value) -> tuple[Value, Value]:
+    """The first choice of a chunk, and its delta; both are empty in a chunk that only tells usage."""
+    choices = chunk.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return {}, {}
+    delta = choice.get("delta")
+    return choice, delta if isinstance(delta, dict) else {}
+
+
+def calls_of(message: Value) -> list[Value]:
+    calls = message.get("tool_calls")
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+def function_of(call: Value) -> tuple[str, str]:
+    """Name and arguments of a call or of a part of one; empty where it has none."""
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return "", ""
+    return text_of(function, "name"), text_of(function, "arguments")
+
+
+def reasoning_of(message: Value) -> str:
+    """`reasoning_content`, or `reasoning` as OpenRouter and newer vLLM name it."""
+    return text_of(message, "reasoning_content") or text_of(message, "reasoning")
+
+
+def text_of(value: Value, name: str) -> str:
+    found = value.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def usage_of(body: Value) -> Usage | None:
+    """The counts of an answer or a chunk; None when it tells none."""
+    counts = body.get("usage")
+    if not isinstance(counts, dict):
+        return None
+    return Usage(
+        prompt=_count(counts, "prompt_tokens"),
+        completion=_count(counts, "completion_tokens"),
+        cached=_detail(counts, "prompt_tokens_details", "cached_tokens"),
+        cache_write=_detail(counts, "prompt_tokens_details", "cache_write_tokens"),
+        reasoning=_detail(counts, "completion_tokens_details", "reasoning_tokens"),
+    )
+
+
+def _detail(counts: Value, group: str, name: str) -> int | None:
+    details = counts.get(group)
+    return _count(details, name) if isinstance(details, dict) else None
+
+
+def _count(counts: Value, name: str) -> int | None:
+    value = counts.get(name)
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None

@@ -1,0 +1,53 @@
+"""A remote llama-server: OpenAI's dialect, and `/props`, which says how it was started."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from models_app.domain.capabilities import Capability
+from models_app.domain.routing import RemoteEndpoint
+from models_app.providers import offers, openai
+from models_app.providers.client import Client
+from models_app.providers.offers import Listing, Offer
+
+_API = "/v1"
+# A model that takes pictures was made to chat, and this server binds every answer to a schema that is asked to.
+_WITH_PICTURES = frozenset(
+    {
+        Capability.TEXT_GENERATION,
+        Capability.CHAT_COMPLETION,
+        Capability.STREAMING,
+        Capability.JSON_MODE,
+        Capability.VISION,
+    }
+)
+
+
+def client(endpoint: RemoteEndpoint) -> Client:
+    return openai.client(replace(endpoint, base_url=endpoint.base_url.removesuffix(_API)))
+
+
+async def list_models(client: Client) -> Listing:
+    """The context window is what the server was started with, not what the model was trained for."""
+    found = await openai.listing(client, f"{_API}/models", after="after", read=openai.offer)
+    if len(found.offers) == 1:
+        reply = await client.ask("GET", "/props")
+        if isinstance(reply.value, dict):
+            found.offers = [_described(found.offers[0], reply.value)]
+    return found
+
+
+def _described(offer: Offer, props: dict[str, Any]) -> Offer:
+    settings = offers.mapping(props, "default_generation_settings")
+    takes_pictures = offers.mapping(props, "modalities").get("vision") is True
+    return replace(
+        offer,
+        context_window=offers.tokens(settings, "n_ctx") or offer.context_window,
+        capabilities=_WITH_PICTURES if takes_pictures else offer.capabilities,
+    )
+
+
+async def check_model(client: Client) -> None:
+    """A token: this server has no operation that only looks at its model."""
+    await openai.generate_one_token(client, _API)

@@ -1,0 +1,106 @@
+"""An answer of OpenAI's chat completions as a message of Anthropic's API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from models_app.domain.json_body import MAX_DEPTH, depth_exceeds
+from models_app.domain.pricing import Usage
+from models_app.providers import chat_answers
+
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+
+
+def translated(body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], Usage]:
+    """Raises ProviderError (`malformed_answer`) for what is no chat completion."""
+    choice, message = chat_answers.message_of(body)
+    content = list(_blocks(message))
+    usage = chat_answers.usage_of(body) or Usage()
+    answer = {
+        **begun(body, model),
+        "content": content,
+        "stop_reason": stop_reason(
+            choice, refused="refusal" in message and bool(message["refusal"])
+        ),
+        "stop_sequence": stop_sequence(choice),
+        "usage": told_usage(usage),
+    }
+    return answer, usage
+
+
+def begun(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """A message before anything of it is known."""
+    return {
+        "id": f"msg_{chat_answers.name_of(body)}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": told_usage(Usage()),
+    }
+
+
+def stop_reason(choice: Mapping[str, Any], *, refused: bool) -> str:
+    if refused:
+        return "refusal"
+    if stop_sequence(choice) is not None:
+        return "stop_sequence"
+    return _STOP_REASONS.get(chat_answers.text_of(choice, "finish_reason"), "end_turn")
+
+
+def stop_sequence(choice: Mapping[str, Any]) -> str | None:
+    """The word at which the model stopped. OpenAI does not tell it; vLLM and SGLang do, in a field of their own."""
+    found = choice.get("stop_reason", choice.get("matched_stop"))
+    return found if isinstance(found, str) and choice.get("finish_reason") == "stop" else None
+
+
+def told_usage(usage: Usage) -> dict[str, int]:
+    """Anthropic's usage object, which has no word for an unknown count: it is 0."""
+    cached, written = usage.cached or 0, usage.cache_write or 0
+    return {
+        "input_tokens": max(0, (usage.prompt or 0) - cached - written),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+        "output_tokens": usage.completion or 0,
+    }
+
+
+def call_id(given: str, index: int) -> str:
+    """Some servers give their calls no id."""
+    return given or f"toolu_{index}"
+
+
+def _blocks(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if reasoning := chat_answers.reasoning_of(message):
+        yield {"type": "thinking", "thinking": reasoning, "signature": ""}
+    text = chat_answers.text_of(message, "content") or chat_answers.text_of(message, "refusal")
+    if text:
+        yield {"type": "text", "text": text}
+    for index, call in enumerate(chat_answers.calls_of(message)):
+        name, arguments = chat_answers.function_of(call)
+        yield {
+            "type": "tool_use",
+            "id": call_id(chat_answers.text_of(call, "id"), index),
+            "name": name,
+            "input": _input(arguments),
+        }
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """Arguments that are no honest JSON object, as those of a call that was cut by `max_tokens`, are none."""
+    try:
+        value = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) and not depth_exceeds(value, MAX_DEPTH) else {}

@@ -1,0 +1,36 @@
+"""Errors as Anthropic's API tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models_app.domain.errors import NoaError
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    409: "invalid_request_error",
+    413: "request_too_large",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+# What Anthropic's clients know as "try again later"; OpenAI's know it as 503.
+_OVERLOADED = 529
+
+
+def anthropic_error(error: NoaError, request_id: str | None = None) -> dict[str, Any]:
+    """The error object. `code` and `param` are NOA's own: clients of this API ignore them."""
+    said: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error")}
+    said |= {"message": error.message, "code": error.code, "param": error.param}
+    return {"type": "error", "error": said, "request_id": request_id}
+
+
+def anthropic_status(error: NoaError) -> int:
+    """The HTTP status that clients of this API expect."""
+    return _OVERLOADED if error.http_status == 503 else error.http_status

@@ -1,0 +1,120 @@
+"""A request of a client of Anthropic's Messages API as one for OpenAI's chat completions.
+
+What becomes of each field is a table in docs/clients.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_app.domain.conversation import MAX_TOOLS, checked_name
+from models_app.domain.errors import UnsupportedParameter
+from models_app.domain.inference import check_schema_size
+from models_app.domain.json_body import Fields
+from models_app.providers.messages_content import conversation
+
+_MAX_TOKENS = 1_000_000
+# `output_config.effort`, whose highest word OpenAI does not have.
+_EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
+_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "tool"}
+# What only Anthropic's own servers can do. An empty list asks for nothing.
+_UNSUPPORTED = ("container", "context_management", "inference_geo", "mcp_servers")
+_THINKING = ("enabled", "disabled", "adaptive", "between_tools")
+
+
+def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
+    """The body to send. Raises InvalidRequest or UnsupportedParameter that names the field."""
+    fields = Fields(body)
+    for name in _UNSUPPORTED:
+        if body.get(name) not in (None, [], {}):
+            raise UnsupportedParameter(f"'{name}' cannot be used with this model.", param=name)
+    request: dict[str, Any] = {"model": model_id, "messages": conversation(fields)}
+    if fields.boolean("stream"):
+        request["stream"] = True
+    _add_tools(request, fields)
+    _add_sampling(request, fields)
+    _add_output(request, fields)
+    if fields.object("metadata") is not None and (
+        user := fields.inner("metadata").text("user_id", 512)
+    ):
+        request["user"] = user
+    return request
+
+
+def _add_tools(request: dict[str, Any], fields: Fields) -> None:
+    if fields.data.get("tools"):
+        request["tools"] = [_tool(tool) for tool in fields.each("tools", 1, MAX_TOOLS)]
+    if fields.object("tool_choice") is None:
+        return
+    given = fields.inner("tool_choice")
+    kind = given.choice("type", tuple(_CHOICES))
+    if kind is None:
+        raise given.refusal("type", "one of " + ", ".join(_CHOICES))
+    if "tools" not in request:
+        if kind in ("any", "tool"):
+            raise fields.refusal("tools", "a list of tools, since 'tool_choice' asks for a call")
+        return
+    request["tool_choice"] = _CHOICES[kind]
+    if kind == "tool":
+        function = {"name": checked_name(given, "name")}
+        request["tool_choice"] = {"type": "function", "function": function}
+    if given.boolean("disable_parallel_tool_use"):
+        request["parallel_tool_calls"] = False
+
+
+def _tool(fields: Fields) -> dict[str, Any]:
+    if fields.data.get("type") not in (None, "custom"):
+        raise UnsupportedParameter(
+            f"'{fields.path('type')}': this model has only tools that the client runs. Describe the tool with a name "
+            "and an 'input_schema'.",
+            param=fields.path("type"),
+        )
+    schema = fields.object("input_schema")
+    if schema is None:
+        raise fields.refusal("input_schema", "a JSON schema")
+    check_schema_size(schema, fields.path("input_schema"))
+    function: dict[str, Any] = {"name": checked_name(fields, "name"), "parameters": schema}
+    if (description := fields.text("description", 65_536)) is not None:
+        function["description"] = description
+    if fields.boolean("strict"):
+        function["strict"] = True
+    return {"type": "function", "function": function}
+
+
+def _add_sampling(request: dict[str, Any], fields: Fields) -> None:
+    limit = fields.integer("max_tokens", 1, _MAX_TOKENS)
+    if limit is None:
+        raise fields.refusal("max_tokens", f"a whole number from 1 to {_MAX_TOKENS}")
+    # OpenAI's reasoning models know only this name.
+    request["max_completion_tokens"] = limit
+    for name in ("temperature", "top_p"):
+        if fields.data.get(name) is not None:
+            request[name] = fields.number(name, 0, 1, 1)
+    if (top_k := fields.integer("top_k", 1, _MAX_TOKENS)) is not None:
+        request["top_k"] = top_k
+    stops = fields.items("stop_sequences", 0, 64)
+    if stops:
+        if not all(isinstance(stop, str) and stop for stop in stops):
+            raise fields.refusal("stop_sequences", "a list of strings that are not empty")
+        request["stop"] = stops
+
+
+def _add_output(request: dict[str, Any], fields: Fields) -> None:
+    """`thinking` is checked and left out: which models of other providers think, and how much, they decide."""
+    if fields.object("thinking") is not None:
+        fields.inner("thinking").choice("type", _THINKING)
+    if fields.object("output_config") is None:
+        return
+    given = fields.inner("output_config")
+    if (effort := given.choice("effort", tuple(_EFFORTS))) is not None:
+        request["reasoning_effort"] = _EFFORTS[effort]
+    if given.object("format") is None:
+        return
+    shape = given.inner("format")
+    schema = shape.object("schema")
+    if shape.choice("type", ("json_schema",)) is None or schema is None:
+        raise given.refusal("format", "a 'json_schema' with its 'schema'")
+    check_schema_size(schema, shape.path("schema"))
+    described = {"name": "answer", "schema": schema, "strict": True}
+    request["response_format"] = {"type": "json_schema", "json_schema": described}

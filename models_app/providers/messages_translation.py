@@ -1,0 +1,23 @@
+"""Between a client of Anthropic's Messages API and OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_app.domain.pricing import Usage
+from models_app.providers import messages_answer, messages_request
+from models_app.providers.messages_stream import MessagesStream
+
+
+class FromMessages:
+    """Inbound: requests become OpenAI's, answers become Anthropic's. Holds no state."""
+
+    def request(self, body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
+        return messages_request.translated(body, model_id=model_id)
+
+    def answer(self, body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], Usage]:
+        return messages_answer.translated(body, model=model)
+
+    def stream(self, *, model: str) -> MessagesStream:
+        return MessagesStream(model=model)

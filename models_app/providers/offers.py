@@ -1,0 +1,123 @@
+"""What a provider says of its models, in whatever words: nothing is added, and what is unclear is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from models_app.domain.capabilities import Capability
+from models_app.domain.pricing import Price
+
+# More than any provider has; a list without an end is an error, not a list.
+MAX_MODELS = 10_000
+# The column of an instance holds no more, and no model has such a window.
+_MAX_TOKENS = 2**31
+_MILLION = 1_000_000
+_MAX_TEXT = 190
+_MAX_DESCRIPTION = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One model as its provider describes it. None is what it does not say.
+
+    remote_id     what requests must call it
+    deprecation   a sentence, when the provider will end it
+    """
+
+    remote_id: str
+    name: str | None = None
+    description: str | None = None
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: frozenset[Capability] | None = None
+    price: Price | None = None
+    deprecation: str | None = None
+
+
+@dataclass(slots=True)
+class Listing:
+    """`refused`: entries that are no model with a name, each with `model` and `reason`."""
+
+    offers: list[Offer] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+
+def text(entry: Mapping[str, Any], name: str, longest: int = _MAX_TEXT) -> str | None:
+    """A text that every database takes, on one line where it is a name; None when there is none."""
+    value = entry.get(name)
+    if not isinstance(value, str):
+        return None
+    keep = "".join(c if c.isprintable() or c == "\n" else " " for c in value[:longest]).strip()
+    return keep or None
+
+
+def description(entry: Mapping[str, Any]) -> str | None:
+    return text(entry, "description", _MAX_DESCRIPTION)
+
+
+def tokens(entry: Mapping[str, Any], *names: str) -> int | None:
+    """The first of these fields that is a count of tokens."""
+    for name in names:
+        value = entry.get(name)
+        if type(value) is int and 0 < value < _MAX_TOKENS:
+            return value
+    return None
+
+
+def mapping(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object in this field; an empty one when it is something else."""
+    value = entry.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def words(entry: Mapping[str, Any], name: str) -> frozenset[str] | None:
+    """The list of words in this field; None when it is something else."""
+    value = entry.get(name)
+    return frozenset(map(str, value)) if isinstance(value, list) else None
+
+
+def supported(entry: Mapping[str, Any], names: Mapping[str, Capability]) -> set[Capability]:
+    """The capabilities whose field is true, or an object that says `"supported": true`."""
+    return {
+        capability
+        for name, capability in names.items()
+        if entry.get(name) is True or mapping(entry, name).get("supported") is True
+    }
+
+
+def price_per_token(pricing: Mapping[str, Any]) -> Price | None:
+    """From US dollars per token, as OpenRouter writes them: `prompt`, `completion`, `input_cache_read` …
+
+    A negative number there means that it depends on where the request ends up: unknown.
+    """
+    given, made = _dollars(pricing.get("prompt")), _dollars(pricing.get("completion"))
+    if given is None or made is None:
+        return None
+    return Price(
+        input=given,
+        output=made,
+        cached_input=_dollars(pricing.get("input_cache_read")),
+        cache_write=_dollars(pricing.get("input_cache_write")),
+        source="provider",
+    )
+
+
+def _dollars(value: object) -> Decimal | None:
+    """US dollars per million, of a number or a text that is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 40:
+        return None
+    try:
+        amount = Decimal(str(value)) * _MILLION
+    except InvalidOperation:
+        return None
+    # A thousand dollars a million tokens is above every price; more is another unit.
+    return amount.normalize() + 0 if amount.is_finite() and 0 <= amount <= 100_000 else None
+
+
+def ordered(capabilities: Iterable[Capability]) -> list[str]:
+    """In the order of the enumeration, as the registry keeps them."""
+    chosen = set(capabilities)
+    return [str(capability) for capability in Capability if capability in chosen]

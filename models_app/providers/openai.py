@@ -1,0 +1,187 @@
+"""Servers that speak OpenAI's dialect. Many say more of a model than OpenAI does, each in words of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from models_app.domain.capabilities import Capability
+from models_app.domain.routing import RemoteEndpoint
+from models_app.providers import failures, offers
+from models_app.providers.client import Client, Reply
+from models_app.providers.offers import Listing, Offer
+
+# A server may have to read the model from its disk first.
+FIRST_TOKEN_SECONDS = 180.0
+_MAX_PAGES = 100
+
+_MISTRAL_CAPABILITIES = {
+    "completion_chat": Capability.CHAT_COMPLETION,
+    "completion_fim": Capability.FILL_IN_MIDDLE,
+    "function_calling": Capability.FUNCTION_CALLING,
+    "vision": Capability.VISION,
+}
+_OPENROUTER_PARAMETERS = {
+    "tools": Capability.FUNCTION_CALLING,
+    "response_format": Capability.JSON_MODE,
+    "structured_outputs": Capability.JSON_MODE,
+    "reasoning": Capability.REASONING,
+}
+
+
+def client(endpoint: RemoteEndpoint) -> Client:
+    headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+    return Client(endpoint, headers)
+
+
+async def list_models(client: Client) -> Listing:
+    return await listing(client, "/models", after="after", read=offer)
+
+
+async def listing(
+    client: Client,
+    path: str,
+    *,
+    after: str,
+    read: Callable[[Mapping[str, Any]], Offer],
+    query: Mapping[str, str] | None = None,
+) -> Listing:
+    """All pages of a list of models; `after` is the parameter that names the last model of the page before."""
+    found = Listing()
+    query = dict(query or {})
+    for _ in range(_MAX_PAGES):
+        page = await client.get(path, query)
+        entries = _entries(client, page)
+        for entry in entries:
+            _take(entry, found, read)
+        if len(found.offers) > offers.MAX_MODELS:
+            break
+        last = _last_id(page, entries)
+        if last is None or last == query.get(after):
+            return found
+        query[after] = last
+    raise failures.malformed(client.endpoint, "its list of models does not end")
+
+
+def _entries(client: Client, page: Any) -> list[Any]:
+    # Together answers with the bare list.
+    entries = page.get("data") if isinstance(page, dict) else page
+    if not isinstance(entries, list):
+        raise failures.malformed(client.endpoint, "it holds no list of models")
+    return entries
+
+
+def _last_id(page: Any, entries: list[Any]) -> str | None:
+    """Where the next page begins; None when there is none."""
+    if not isinstance(page, dict) or page.get("has_more") is not True or not entries:
+        return None
+    last = page.get("last_id") or (entries[-1].get("id") if isinstance(entries[-1], dict) else None)
+    return last if isinstance(last, str) else None
+
+
+def _take(entry: Any, found: Listing, read: Callable[[Mapping[str, Any]], Offer]) -> None:
+    name = entry.get("id") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not name:
+        found.refused.append({"model": repr(name)[:80], "reason": "The entry has no 'id'."})
+    elif entry.get("lifecycle") != "retired":  # it stays in Anthropic's list, and answers nothing
+        found.offers.append(read(entry))
+
+
+def offer(entry: Mapping[str, Any]) -> Offer:
+    """One entry of the list, whoever's it is."""
+    best = offers.mapping(entry, "top_provider")
+    return Offer(
+        remote_id=str(entry["id"]),
+        name=offers.text(entry, "name") or offers.text(entry, "display_name"),
+        description=offers.description(entry),
+        context_window=offers.tokens(
+            entry,
+            "context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens",
+        )
+        or offers.tokens(best, "context_length"),
+        max_output_tokens=offers.tokens(
+            entry, "max_output_tokens", "max_completion_tokens", "max_output_length"
+        )
+        or offers.tokens(best, "max_completion_tokens"),
+        capabilities=_capabilities(entry),
+        price=offers.price_per_token(offers.mapping(entry, "pricing")),
+    )  # fmt: skip
+
+
+def _capabilities(entry: Mapping[str, Any]) -> frozenset[Capability] | None:
+    architecture = offers.mapping(entry, "architecture")
+    written = offers.words(architecture, "output_modalities")
+    if written is not None:
+        return _of_openrouter(entry, offers.words(architecture, "input_modalities"), written)
+    said = offers.mapping(entry, "capabilities")
+    if "completion_chat" in said:
+        return frozenset(_writes_text(offers.supported(said, _MISTRAL_CAPABILITIES)))
+    return None
+
+
+def _of_openrouter(
+    entry: Mapping[str, Any], taken: frozenset[str] | None, written: frozenset[str]
+) -> frozenset[Capability]:
+    found: set[Capability] = set()
+    if "embeddings" in written:
+        found.add(Capability.EMBEDDINGS)
+    if "text" in written:
+        parameters = offers.words(entry, "supported_parameters") or frozenset()
+        found = _writes_text({Capability.CHAT_COMPLETION})
+        found |= {what for word, what in _OPENROUTER_PARAMETERS.items() if word in parameters}
+        if "image" in (taken or ()):
+            found.add(Capability.VISION)
+    return frozenset(found)
+
+
+def _writes_text(found: set[Capability]) -> set[Capability]:
+    """Chat is text generation, and every chat API of this dialect streams."""
+    if Capability.CHAT_COMPLETION in found:
+        found |= {Capability.TEXT_GENERATION, Capability.STREAMING}
+    return found
+
+
+async def check_model(client: Client) -> None:
+    """One cheap call that shows that key and model are good: the model's entry, or a single token."""
+    name = quote(client.endpoint.model_id, safe="/:@")
+    reply = await client.ask("GET", f"/models/{name}")
+    if reply.status == 200 and _is_ready(reply):
+        return
+    if reply.status not in (200, 404, 405) or _names_the_model(reply):
+        raise client.refused(reply)
+    await generate_one_token(client)
+
+
+def _is_ready(reply: Reply) -> bool:
+    """Another NOA lists models that are not loaded there; only a question shows whether it would load them."""
+    entry = reply.value if isinstance(reply.value, dict) else {}
+    return offers.mapping(entry, "noa").get("loaded") is not False
+
+
+def _names_the_model(reply: Reply) -> bool:
+    """Whether a 404 speaks of the model: many servers have no such operation, and say that they know no such path."""
+    return b'"model_not_found"' in reply.body
+
+
+async def generate_one_token(client: Client, prefix: str = "") -> None:
+    """Ask for one token, and where the model does not chat, for one vector. `prefix` stands before the paths."""
+    model = client.endpoint.model_id
+    seconds = client.endpoint.first_byte_seconds or FIRST_TOKEN_SECONDS
+    question = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 1,
+    }
+    reply = await client.ask("POST", f"{prefix}/chat/completions", body=question, seconds=seconds)
+    if reply.status in (400, 404, 405, 422, 501):
+        embedded = await client.ask(
+            "POST",
+            f"{prefix}/embeddings",
+            body={"model": model, "input": "Hi"},
+            seconds=seconds,
+        )
+        # What is said of chat tells more, unless embeddings work.
+        reply = embedded if embedded.status == 200 else reply
+    if reply.status != 200:
+        raise client.refused(reply)

@@ -1,0 +1,148 @@
+"""Input items of OpenAI's Responses API as messages of its chat completions.
+
+The calls of one turn are items of their own there and part of the assistant's message here. Reasoning items are left
+out: chat completions have no place for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from models_app.domain.conversation import MAX_MESSAGES, checked_name
+from models_app.domain.errors import InvalidRequest, UnsupportedParameter
+from models_app.domain.json_body import Fields
+
+Part = dict[str, Any]
+Message = dict[str, Any]
+
+_MAX_TEXT = 16 * 1024 * 1024
+_ROLES = ("system", "developer", "user", "assistant")
+
+
+def conversation(fields: Fields) -> list[Message]:
+    """All messages, the instructions first. Raises InvalidRequest that names the field, e.g. `input[2].type`."""
+    messages: list[Message] = []
+    if instructions := fields.text("instructions", _MAX_TEXT):
+        messages.append({"role": "system", "content": instructions})
+    value = fields.data.get("input")
+    if isinstance(value, str):
+        return [*messages, {"role": "user", "content": value}]
+    if not isinstance(value, list):
+        raise fields.refusal("input", "a string or a list of items")
+    for item in fields.each("input", 1, MAX_MESSAGES):
+        kind = item.data.get("type") or "message"
+        add = _ITEMS.get(str(kind))
+        if add is None:
+            raise _unsupported(item, "an item")
+        add(messages, item)
+    if not messages:
+        raise fields.refusal("input", "a list with at least one message")
+    return messages
+
+
+def _unsupported(fields: Fields, what: str) -> InvalidRequest:
+    return UnsupportedParameter(
+        f"'{fields.path('type')}': {what} of this type cannot be used with this server.",
+        code="unsupported_content",
+        param=fields.path("type"),
+    )
+
+
+def _add_message(messages: list[Message], fields: Fields) -> None:
+    role = fields.choice("role", _ROLES)
+    if role is None:
+        raise fields.refusal("role", "one of " + ", ".join(_ROLES))
+    messages.append({"role": role, "content": _content(fields, "content", role)})
+
+
+def _content(fields: Fields, name: str, role: str) -> str | list[Part]:
+    value = fields.data.get(name)
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise fields.refusal(name, "a string or a list of content parts")
+    parts = [_part(part, role) for part in fields.each(name, 0, MAX_MESSAGES)]
+    if role == "assistant":
+        return "".join(part["text"] for part in parts)
+    # Not every server of this dialect reads parts.
+    return str(parts[0]["text"]) if len(parts) == 1 and parts[0]["type"] == "text" else parts
+
+
+def _part(fields: Fields, role: str) -> Part:
+    kind = str(fields.data.get("type"))
+    name = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}.get(
+        kind
+    )
+    if name is not None:
+        text = fields.text(name, _MAX_TEXT)
+        if text is None:
+            raise fields.refusal(name, "a string")
+        return {"type": "text", "text": text}
+    if role == "user" and kind == "input_image":
+        return _image(fields)
+    if role == "user" and kind == "input_file":
+        return _file(fields)
+    raise _unsupported(fields, "a content part")
+
+
+def _image(fields: Fields) -> Part:
+    url = fields.text("image_url", _MAX_TEXT)
+    if not url:
+        raise fields.refusal("image_url", "a URL; files are not stored here")
+    image = {"url": url}
+    if detail := fields.choice("detail", ("auto", "low", "high", "original")):
+        image["detail"] = detail
+    return {"type": "image_url", "image_url": image}
+
+
+def _file(fields: Fields) -> Part:
+    data = fields.text("file_data", _MAX_TEXT)
+    if not data:
+        raise fields.refusal("file_data", "a data URL; files are not stored here")
+    return {
+        "type": "file",
+        "file": {"filename": fields.text("filename", 500) or "file", "file_data": data},
+    }
+
+
+def _add_call(messages: list[Message], fields: Fields) -> None:
+    arguments = fields.text("arguments", _MAX_TEXT)
+    if arguments is None:
+        raise fields.refusal("arguments", "a string that holds JSON")
+    function = {"name": checked_name(fields, "name"), "arguments": arguments}
+    call = {"id": _call_id(fields), "type": "function", "function": function}
+    if messages and messages[-1]["role"] == "assistant":
+        messages[-1].setdefault("tool_calls", []).append(call)
+    else:
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+
+
+def _add_output(messages: list[Message], fields: Fields) -> None:
+    """Images of a result follow in a message of the user, since tool messages hold text only."""
+    content = _content(fields, "output", "user")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+    others = [part for part in parts if part["type"] != "text"]
+    messages.append({"role": "tool", "tool_call_id": _call_id(fields), "content": text})
+    if others:
+        messages.append({"role": "user", "content": others})
+
+
+def _call_id(fields: Fields) -> str:
+    found = fields.text("call_id", 256)
+    if not found:
+        raise fields.refusal("call_id", "the id of a call")
+    return found
+
+
+def _skip(messages: list[Message], fields: Fields) -> None:
+    """Of a reasoning item nothing can be sent on."""
+
+
+_ITEMS: dict[str, Callable[[list[Message], Fields], None]] = {
+    "message": _add_message,
+    "function_call": _add_call,
+    "function_call_output": _add_output,
+    "reasoning": _skip,
+}

@@ -1,0 +1,136 @@
+"""A request of a client of OpenAI's Responses API as one for its chat completions.
+
+What becomes of each field is a table in docs/clients.md. NOA stores no responses: what needs a stored one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_app.domain.conversation import MAX_TOOLS, checked_name
+from models_app.domain.errors import UnsupportedParameter
+from models_app.domain.inference import check_schema_size
+from models_app.domain.json_body import Fields
+from models_app.providers.responses_input import conversation
+
+_MAX_TOKENS = 1_000_000
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+# Given, these would change the answer or what is kept. Each with the values that do not.
+_UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
+    "previous_response_id": (),
+    "conversation": (),
+    "prompt": (),
+    "background": (False,),
+    "store": (False,),
+    "context_management": ([],),
+    "moderation": (),
+    "top_logprobs": (0,),
+    "truncation": ("disabled",),
+    "include": ([], ["reasoning.encrypted_content"]),
+}
+
+
+def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
+    """The body to send. Raises InvalidRequest or UnsupportedParameter that names the field."""
+    fields = Fields(body)
+    for name, harmless in _UNSUPPORTED.items():
+        if body.get(name) is not None and body[name] not in harmless:
+            raise UnsupportedParameter(
+                f"'{name}' cannot be used here: NOA keeps no responses and runs no tools. Send the whole conversation "
+                "as 'input'.",
+                param=name,
+            )
+    request: dict[str, Any] = {"model": model_id, "messages": conversation(fields)}
+    if fields.boolean("stream"):
+        request["stream"] = True
+    _add_tools(request, fields)
+    _add_text(request, fields)
+    _add_sampling(request, fields)
+    return request
+
+
+def _add_tools(request: dict[str, Any], fields: Fields) -> None:
+    if fields.data.get("tools"):
+        request["tools"] = [_tool(tool) for tool in fields.each("tools", 1, MAX_TOOLS)]
+        if not fields.boolean("parallel_tool_calls", True):
+            request["parallel_tool_calls"] = False
+    if (choice := _choice(fields)) is not None:
+        if "tools" in request:
+            request["tool_choice"] = choice
+        elif choice not in ("auto", "none"):
+            raise fields.refusal("tools", "a list of tools, since 'tool_choice' asks for a call")
+
+
+def _tool(fields: Fields) -> dict[str, Any]:
+    if fields.data.get("type") != "function":
+        raise UnsupportedParameter(
+            f"'{fields.path('type')}': only tools of the type 'function' can be used, which the client runs.",
+            param=fields.path("type"),
+        )
+    function: dict[str, Any] = {"name": checked_name(fields, "name")}
+    if (schema := fields.object("parameters")) is not None:
+        check_schema_size(schema, fields.path("parameters"))
+        function["parameters"] = schema
+    if (description := fields.text("description", 65_536)) is not None:
+        function["description"] = description
+    if fields.boolean("strict"):
+        function["strict"] = True
+    return {"type": "function", "function": function}
+
+
+def _choice(fields: Fields) -> str | dict[str, Any] | None:
+    if not isinstance(fields.data.get("tool_choice"), dict):
+        return fields.choice("tool_choice", ("none", "auto", "required"))
+    given = fields.inner("tool_choice")
+    if given.data.get("type") != "function":
+        raise UnsupportedParameter(
+            "'tool_choice.type': only a tool of the type 'function' can be chosen.",
+            param="tool_choice.type",
+        )
+    return {"type": "function", "function": {"name": checked_name(given, "name")}}
+
+
+def _add_text(request: dict[str, Any], fields: Fields) -> None:
+    if fields.object("text") is None:
+        return
+    text = fields.inner("text")
+    if (verbosity := text.choice("verbosity", ("low", "medium", "high"))) is not None:
+        request["verbosity"] = verbosity
+    if text.object("format") is None:
+        return
+    given = text.inner("format")
+    kind = given.choice("type", ("text", "json_object", "json_schema"))
+    if kind is None:
+        raise given.refusal("type", "one of text, json_object, json_schema")
+    if kind == "json_object":
+        request["response_format"] = {"type": kind}
+    elif kind == "json_schema":
+        request["response_format"] = {"type": kind, "json_schema": _schema(given)}
+
+
+def _schema(fields: Fields) -> dict[str, Any]:
+    schema = fields.object("schema")
+    if schema is None:
+        raise fields.refusal("schema", "a JSON schema")
+    check_schema_size(schema, fields.path("schema"))
+    found: dict[str, Any] = {"name": checked_name(fields, "name"), "schema": schema}
+    if (description := fields.text("description", 65_536)) is not None:
+        found["description"] = description
+    if fields.boolean("strict"):
+        found["strict"] = True
+    return found
+
+
+def _add_sampling(request: dict[str, Any], fields: Fields) -> None:
+    if (limit := fields.integer("max_output_tokens", 1, _MAX_TOKENS)) is not None:
+        request["max_completion_tokens"] = limit
+    for name, high in (("temperature", 2), ("top_p", 1)):
+        if fields.data.get(name) is not None:
+            request[name] = fields.number(name, 0, high, 1)
+    if fields.object("reasoning") is not None:
+        effort = fields.inner("reasoning").choice("effort", _EFFORTS)
+        if effort is not None:
+            request["reasoning_effort"] = effort
+    if user := fields.text("safety_identifier", 512) or fields.text("user", 512):
+        request["user"] = user

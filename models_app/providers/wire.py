@@ -1,0 +1,86 @@
+"""How a request in OpenAI's dialect reaches whoever serves a model: a runner, or a provider in its own dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from models_app.domain import addresses
+from models_app.domain.errors import UnsupportedParameter
+from models_app.domain.providers import ProviderKind
+from models_app.domain.routing import RemoteEndpoint, Target
+from models_app.providers import anthropic
+from models_app.providers.anthropic_translation import ToAnthropic
+from models_app.providers.translation import StreamTranslation
+
+CHAT = "chat/completions"
+
+
+class Wire(Protocol):
+    """`path` is `chat/completions`, `completions` or `embeddings`."""
+
+    headers: Mapping[str, str]
+
+    def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The URL and the body to send there. Raises NoaError for what this server cannot be asked."""
+
+    def whole(self, answer: dict[str, Any]) -> Mapping[str, Any]:
+        """A whole answer, in OpenAI's shape."""
+
+    def stream(self) -> StreamTranslation | None:
+        """What turns a stream into OpenAI's; None when it is that already."""
+
+
+@dataclass(slots=True)
+class OpenAIWire:
+    base_url: str
+    model: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        return f"{self.base_url}/{path}", {"model": self.model, **body}
+
+    def whole(self, answer: dict[str, Any]) -> Mapping[str, Any]:
+        return answer
+
+    def stream(self) -> StreamTranslation | None:
+        return None
+
+
+@dataclass(slots=True)
+class AnthropicWire:
+    base_url: str
+    model: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        if path != CHAT:
+            raise UnsupportedParameter("A model of this provider can only be asked to chat.")
+        asked = {"model": self.model, **body}
+        return f"{self.base_url}/v1/messages", ToAnthropic().request(asked, model_id=self.model)
+
+    def whole(self, answer: dict[str, Any]) -> Mapping[str, Any]:
+        return ToAnthropic().answer(answer, model=self.model)[0]
+
+    def stream(self) -> StreamTranslation | None:
+        return ToAnthropic().stream(model=self.model)
+
+
+def wire_of(target: Target) -> Wire:
+    """Raises InvalidRequest for an address that NOA does not connect to."""
+    remote = target.remote
+    if remote is None:
+        return OpenAIWire("http://runner/v1", target.key)
+    addresses.checked_url(remote.base_url, allow_private=remote.allow_private)
+    if remote.kind == ProviderKind.ANTHROPIC:
+        return AnthropicWire(remote.base_url, remote.model_id, _anthropic_headers(remote))
+    headers = {"Authorization": f"Bearer {remote.api_key}"} if remote.api_key else {}
+    return OpenAIWire(remote.base_url, remote.model_id, headers)
+
+
+def _anthropic_headers(remote: RemoteEndpoint) -> dict[str, str]:
+    headers = {"anthropic-version": anthropic.VERSION}
+    if remote.api_key:
+        headers["x-api-key"] = remote.api_key
+    return headers

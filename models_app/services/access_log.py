@@ -1,0 +1,62 @@
+"""Reads of the access log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from models_app.domain.errors import NotFound
+from models_app.models import AccessLog
+
+
+@dataclass(frozen=True, slots=True)
+class AccessFilter:
+    """Which requests somebody wants. None does not choose; `since` is included, `until` is not.
+
+    request_id  NOA's own, or what a client sent as X-Request-ID
+    """
+
+    model: str | None = None
+    route: str | None = None
+    key: str | None = None
+    status: int | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+    stream: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def rows(self) -> QuerySet[AccessLog]:
+        exact = {
+            "model_key": self.model,
+            "route": self.route,
+            "key_id": self.key,
+            "status": self.status,
+            "error_code": self.error_code,
+            "stream": self.stream,
+            "started_at__gte": self.since,
+            "started_at__lt": self.until,
+        }
+        found = AccessLog.objects.filter(
+            **{name: value for name, value in exact.items() if value is not None}
+        )
+        if self.request_id is not None:
+            found = found.filter(
+                Q(request_id=self.request_id) | Q(client_request_id=self.request_id)
+            )
+        return found
+
+
+def get(*, request_id: str) -> AccessLog:
+    """The request with this id; of several that came with the same id from a client, the newest."""
+    row = AccessFilter(request_id=request_id).rows().order_by("-pk").first()
+    if row is None:
+        raise NotFound(
+            f"There is no request '{request_id[:80]}' in the access log. A request is there about a second after its"
+            " end.",
+            code="request_not_found",
+            param="request_id",
+        )
+    return row

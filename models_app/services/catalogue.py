@@ -1,0 +1,93 @@
+"""The registry as its readers see it: rows of everything that is shown of a model, read without making objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from models_app.domain.keys import ModelKey
+from models_app.models import Instance, ModelVersion, RegisteredModel
+from models_app.services import activity, registry
+from models_app.services.prepared import PreparedQuery
+from models_app.services.searching import Search
+
+Row = dict[str, Any]
+
+COLUMNS = (
+    "key", "provider__slug", "model_id", "name", "description", "status", "failure_stage", "failure_reason",
+    "failed_at", "deprecated", "deprecation_note", "gone_at", "wanted", "capability_index", "proven_index",
+    "context_window", "max_output_tokens", "load_options", "tags", "metadata", "price", "version_id",
+    "version__sha256", "version__path", "version__size_bytes", "version__quantization",
+    "version__architecture", "version__created_at", "access_count", "last_accessed_at", "created_at",
+    "updated_at",
+)  # fmt: skip
+
+_by_key = PreparedQuery(
+    lambda: RegisteredModel.objects.filter(key="").order_by().values_list(*COLUMNS)
+)
+
+
+def row(*, key: str) -> Row:
+    """One model. Raises InvalidRequest for a malformed key and ModelNotFound for an unknown one."""
+    canonical = str(ModelKey.parse(key))
+    found, unwritten = activity.with_unwritten(lambda: _by_key.rows(canonical), [canonical])
+    if not found:
+        raise registry.not_found(canonical)
+    return _with_accesses(dict(zip(COLUMNS, found[0], strict=True)), unwritten)
+
+
+def counted(found: Row) -> Row:
+    """The row after a read of it was counted, which the database does not know yet."""
+    return found | {
+        "access_count": found["access_count"] + 1,
+        "last_accessed_at": timezone.now(),
+    }
+
+
+def rows(*, keys: list[str]) -> list[Row]:
+    """The models with these keys, in this order."""
+
+    def read() -> dict[str, Row]:
+        models = RegisteredModel.objects.filter(key__in=keys)
+        return {one["key"]: one for one in models.values(*COLUMNS)}
+
+    found, unwritten = activity.with_unwritten(read, keys)
+    return [_with_accesses(found[key], unwritten) for key in keys if key in found]
+
+
+def _with_accesses(found: Row, unwritten: activity.Unwritten) -> Row:
+    waiting = unwritten.get(found["key"])
+    if waiting is not None:
+        found["access_count"], found["last_accessed_at"] = activity.plus(
+            found["access_count"], found["last_accessed_at"], waiting
+        )
+    return found
+
+
+def page(*, search: Search, number: int, size: int) -> tuple[int, list[Row]]:
+    """How many models there are, and those of page `number`, counted from 1."""
+    models = search.rows().values_list("key", flat=True)
+    first = (number - 1) * size
+    if search.is_all:
+        return models.count(), rows(keys=list(models[first : first + size]))
+    # The conditions are looked at once for both: that is what a search costs.
+    keys = list(models)
+    return len(keys), rows(keys=keys[first : first + size])
+
+
+def versions(*, key: str) -> tuple[RegisteredModel, QuerySet[ModelVersion]]:
+    """What the model was and is; the header, which may be megabytes, is left out."""
+    model = registry.get(key=key)
+    return model, ModelVersion.objects.filter(model=model).defer("header")
+
+
+def instances(*, key: str) -> QuerySet[Instance]:
+    """Every loaded copy that there was of the model."""
+    model = registry.get(key=key)
+    return (
+        Instance.objects.filter(model=model)
+        .select_related("model", "version")
+        .defer("version__header")
+    )

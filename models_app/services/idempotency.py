@@ -1,0 +1,114 @@
+"""Requests that a client may send again without the work being done again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from models_app.domain.confidential import without_secrets
+from models_app.domain.errors import Conflict, IdempotencyKeyReused, InvalidRequest
+from models_app.models import IdempotencyKey, Job
+
+# What clients of payment systems are used to: longer than any retry lasts, and the table stays small.
+KEPT = timedelta(hours=24)
+# A server that died had begun the request. Longer than any request lasts (a caller waits up to 300 s for a job).
+ABANDONED = timedelta(minutes=10)
+# Whoever writes next deletes so many old rows: more than it adds, and too few to be felt.
+_CHUNK = 100
+
+_WELL_FORMED = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+def digest_of(*, target: str, body: Any) -> str:
+    """SHA-256 of what is asked: the path with its query, and the body in a canonical form."""
+    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(target.encode() + b"\n" + canonical).hexdigest()
+
+
+def claim(*, caller: str, key: str, operation: str, digest: str) -> tuple[IdempotencyKey, bool]:
+    """The row of this request and True; or the row of the same request, answered before, and False.
+
+    Raises InvalidRequest for a malformed key, IdempotencyKeyReused when the key stood for something else, and
+    Conflict while the first request is under way or when its answer was not kept, as it held a secret.
+    """
+    if not _WELL_FORMED.fullmatch(key):
+        raise InvalidRequest(
+            "'Idempotency-Key' must be 1 to 255 printable ASCII characters, for example a UUID.",
+            code="invalid_idempotency_key",
+            param="Idempotency-Key",
+        )
+    _forget_old()
+    try:
+        with transaction.atomic():
+            return IdempotencyKey.objects.create(
+                actor=caller, key=key, operation=operation, digest=digest
+            ), True
+    except IntegrityError:
+        found = IdempotencyKey.objects.select_related("job").filter(actor=caller, key=key).first()
+    if found is None or _is_over(found):
+        if found is not None:
+            IdempotencyKey.objects.filter(pk=found.pk).delete()
+        return claim(caller=caller, key=key, operation=operation, digest=digest)
+    _check_same(found, operation, digest)
+    return found, False
+
+
+def _check_same(found: IdempotencyKey, operation: str, digest: str) -> None:
+    if (found.operation, found.digest) != (operation, digest):
+        raise IdempotencyKeyReused(
+            "This 'Idempotency-Key' was sent with another request before. Choose a new one for each new request.",
+            param="Idempotency-Key",
+        )
+    if found.job is not None or found.answer is not None:
+        return
+    if found.status is None:
+        raise Conflict(
+            "The first request with this 'Idempotency-Key' is still under way. Send it again in a moment.",
+            code="idempotency_in_progress",
+            retry_after=1,
+        )
+    raise Conflict(
+        "This request was answered before, and its answer held a secret, which is shown once and not kept. If it was "
+        "lost on the way, delete what was made and make it again with a new 'Idempotency-Key'.",
+        code="idempotency_answer_gone",
+    )
+
+
+def _is_over(found: IdempotencyKey) -> bool:
+    answered = found.job_id is not None or found.status is not None
+    return timezone.now() - found.created_at > (KEPT if answered else ABANDONED)
+
+
+def link(*, row: IdempotencyKey, job: Job) -> None:
+    """From now on the same request means this job."""
+    row.job = job
+    row.save(update_fields=["job"])
+
+
+def keep(*, row: IdempotencyKey, status: int, body: Any, location: str | None) -> None:
+    """Store the answer of a call that made no job; one that holds a secret is only noted."""
+    if row.job is not None:
+        return
+    # As the client reads it: plain JSON.
+    answer = orjson.loads(orjson.dumps({"body": body, "location": location}, default=str))
+    row.status = status
+    row.answer = answer if without_secrets(answer) == answer else None
+    row.save(update_fields=["status", "answer"])
+
+
+def release(*, row: IdempotencyKey) -> None:
+    """The call was refused and changed nothing: the key may be used again. Where it made a job, that job stays."""
+    IdempotencyKey.objects.filter(pk=row.pk, job=None).delete()
+
+
+def _forget_old() -> None:
+    old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT)
+    found = list(old.values_list("pk", flat=True)[:_CHUNK])
+    if found:
+        IdempotencyKey.objects.filter(pk__in=found).delete()

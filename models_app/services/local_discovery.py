@@ -1,0 +1,175 @@
+"""Finds GGUF files in the model folders and keeps the registry's picture of them true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from models_app.domain import capabilities as rules
+from models_app.domain.discovery import ProviderReport
+from models_app.domain.errors import InvalidRequest, LoadFailed, ModelFileError
+from models_app.domain.events import EventName
+from models_app.domain.gguf import GgufMetadata
+from models_app.domain.keys import ModelKey, checked_model_id
+from models_app.engines import gguf
+from models_app.models import ModelVersion, RegisteredModel
+from models_app.services import capabilities, events, registry, routing
+from models_app.services.jobs import Run
+
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._:/@+-]+")
+
+
+def discover(*, run: Run) -> ProviderReport:
+    """Look through every model folder."""
+    report = ProviderReport()
+    seen: set[str] = set()
+    for root in settings.NOA_MODEL_ROOTS:
+        root.mkdir(parents=True, exist_ok=True)
+        found = gguf.find_files(root)
+        for path, why in found.skipped:
+            report.refuse(str(path), why)
+        for path in found.files:
+            with run.step("read", path.name):
+                _take_in(path, root, seen, report)
+    _mark_gone(run, report)
+    return report
+
+
+def _take_in(path: Path, root: Path, seen: set[str], report: ProviderReport) -> None:
+    try:
+        model_id = checked_model_id(
+            _NOT_IN_AN_ID.sub("-", str(path.relative_to(root).with_suffix(""))).strip("-._")
+        )
+        if model_id in seen:
+            raise ModelFileError(f"Another model folder has a model '{model_id}' already.")
+        seen.add(model_id)
+        _upsert(path, model_id, report)
+        report.found += 1
+    except (ModelFileError, InvalidRequest) as error:
+        report.refuse(str(path), error.message)
+
+
+def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
+    key = str(ModelKey(registry.LOCAL_SLUG, model_id))
+    model = RegisteredModel.objects.filter(key=key).select_related("version").first()
+    if model and model.gone_at is None and model.version and _same_file(model.version, path):
+        report.unchanged += 1
+        return
+    metadata = gguf.inspect(path, roots=settings.NOA_MODEL_ROOTS)
+    with transaction.atomic():
+        new = model is None
+        known = model.version.sha256 if model and model.version else None
+        if model is None:
+            model = RegisteredModel.objects.create(
+                provider=registry.local_provider(), model_id=model_id, key=key
+            )
+        was_gone, model.gone_at = model.gone_at is not None, None
+        describe(model, path, metadata)
+        routing.bump()
+        events.publish(
+            name=EventName.MODEL_REGISTERED if new else EventName.MODEL_UPDATED,
+            subject=key,
+            message=_sentence(key, path, new=new, was_gone=was_gone),
+            actor="discovery",
+            cause="the file is new" if new else "the file changed",
+            before=known,
+            after=metadata.sha256,
+            data={"path": str(path), "sha256": metadata.sha256},
+        )
+    (report.new if new else report.changed).append(key)
+
+
+def _sentence(key: str, path: Path, *, new: bool, was_gone: bool) -> str:
+    if new:
+        return f"{key} was found as {path.name}."
+    return f"The file of {key} is there again." if was_gone else f"The file of {key} changed."
+
+
+def _mark_gone(run: Run, report: ProviderReport) -> None:
+    """A model without its file keeps its entry, and says since when."""
+    rows = RegisteredModel.objects.filter(
+        provider=registry.local_provider(), gone_at=None
+    ).select_related("version")
+    for model in rows:
+        if model.version is None or Path(model.version.path).is_file():
+            continue
+        with transaction.atomic():
+            routing.bump()
+            RegisteredModel.objects.filter(pk=model.pk).update(gone_at=timezone.now())
+            events.publish(
+                name=EventName.MODEL_GONE,
+                subject=model.key,
+                message=f"The file of {model.key} is not there any more: {model.version.path}.",
+                actor="discovery",
+                cause="the file is missing",
+                job_id=run.job.pk,
+                data={"path": model.version.path},
+            )
+        report.gone.append(model.key)
+
+
+def _same_file(version: ModelVersion, path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return (
+        version.path == str(path)
+        and version.size_bytes == status.st_size
+        and version.file_mtime_ns == status.st_mtime_ns
+    )
+
+
+def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> ModelVersion:
+    """Make `metadata` the model's version. Call inside a transaction."""
+    version, _ = ModelVersion.objects.update_or_create(
+        model=model,
+        sha256=metadata.sha256,
+        path=str(path),
+        defaults={
+            "size_bytes": metadata.size_bytes,
+            "file_mtime_ns": path.stat().st_mtime_ns,
+            "quantization": metadata.quantization or "",
+            "architecture": metadata.architecture,
+            "template_digest": metadata.template_digest or "",
+            "header": metadata.to_dict(),
+        },
+    )
+    model.version = version
+    model.name = model.name or metadata.name or model.model_id
+    model.context_window = metadata.context_length
+    shown = [
+        str(capability)
+        for capability in rules.infer_from_gguf(
+            architecture=metadata.architecture,
+            pooling_type=metadata.pooling_type,
+            causal=metadata.causal,
+            chat_template=metadata.chat_template,
+            has_fill_in_middle=metadata.has_fill_in_middle,
+        )
+    ]
+    model.capabilities = shown
+    capabilities.note_metadata(model=model, version=version, capabilities=shown)
+    model.save()
+    return version
+
+
+def fresh_version(*, model: RegisteredModel) -> ModelVersion:
+    """The model's version, read again when its file changed; raises ModelFileError or LoadFailed."""
+    version = model.version
+    if version is None:
+        raise LoadFailed(
+            f"No file is known for '{model.key}'. Put it into a model folder and discover again.",
+            stage="check",
+        )
+    path = Path(version.path)
+    if _same_file(version, path):
+        gguf.check_place(path, roots=settings.NOA_MODEL_ROOTS)
+        return version
+    metadata = gguf.inspect(path, roots=settings.NOA_MODEL_ROOTS)
+    with transaction.atomic():
+        return describe(model, path, metadata)

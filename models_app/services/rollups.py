@@ -1,0 +1,136 @@
+"""The hourly sums of what models did: added up here, read by statistics and usage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from models_app.domain import histogram
+from models_app.domain.histogram import Histogram
+from models_app.models import Activity, RegisteredModel
+
+Place = tuple[str, datetime, str]
+"""Model key, start of the hour, API key's id: what one row of Activity sums up."""
+
+# Stands for all models and keys together, requests that no model answered included: a period of everything is then
+# one row an hour. No key of a model looks like it.
+ALL = "*"
+
+# Any number that nothing else of NOA takes an advisory lock with.
+_LOCK = 0x4E4F4101
+# Places that are looked up in one query: SQLite takes 32,766 parameters, and a place has three.
+_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Sums:
+    """What is added to one row; the fields are those of Activity, where they are explained."""
+
+    last_at: datetime
+    reads: int = 0
+    requests: int = 0
+    errors: int = 0
+    aborted: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0
+    duration_ms: float = 0.0
+    timed_tokens: int = 0
+    generation_ms: float = 0.0
+    durations: Histogram = field(default_factory=dict)
+    ttfts: Histogram = field(default_factory=dict)
+
+
+_ADDED = [one.name for one in fields(Sums) if one.name not in ("last_at", "durations", "ttfts")]
+# First what a row is known by.
+_PLACE = ("model_key", "hour", "key_id")
+_BY_NAME = {column.name: column for column in Activity._meta.concrete_fields}
+_COLUMNS = [_BY_NAME[name] for name in (*_PLACE, *(one.name for one in fields(Sums)))]
+
+
+def lock() -> None:
+    """One writer at a time, until the transaction ends: sums are read, added to in Python and written back.
+
+    On SQLite a transaction that writes is alone from its start. With one lock for all there is no order of rows in
+    which two writers could wait for each other.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+def add(sums: Mapping[Place, Sums]) -> None:
+    """Add up rows of Activity and the access counts of the models. Call inside a transaction."""
+    lock()
+    places = sorted(sums)
+    for start in range(0, len(places), _AT_ONCE):
+        _add_rows({place: sums[place] for place in places[start : start + _AT_ONCE]})
+    _count_accesses(sums)
+
+
+def _add_rows(sums: Mapping[Place, Sums]) -> None:
+    found = {(row.model_key, row.hour, row.key_id): row for row in _rows(sums)}
+    rows = [_plus(found.get(place), place, more) for place, more in sums.items()]
+    columns = [connection.ops.quote_name(str(column.column)) for column in _COLUMNS]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[len(_PLACE) :])
+    table = connection.ops.quote_name(Activity._meta.db_table)
+    places = ", ".join(["%s"] * len(columns))
+    with connection.cursor() as cursor:
+        # The ORM would make one statement of all rows, and PostgreSQL's driver takes long to read one so large.
+        cursor.executemany(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
+            f" ON CONFLICT ({', '.join(columns[: len(_PLACE)])}) DO UPDATE SET {changes}",
+            [
+                [
+                    column.get_db_prep_save(getattr(row, column.attname), connection)
+                    for column in _COLUMNS
+                ]
+                for row in rows
+            ],
+        )
+
+
+def _rows(places: Mapping[Place, Sums]) -> QuerySet[Activity]:
+    """The rows of these places, and perhaps some more."""
+    return Activity.objects.filter(
+        hour__in={hour for _, hour, _ in places},
+        model_key__in={key for key, _, _ in places},
+        key_id__in={key_id for _, _, key_id in places},
+    )
+
+
+def _plus(row: Activity | None, place: Place, more: Sums) -> Activity:
+    if row is None:
+        key, hour, key_id = place
+        row = Activity(model_key=key, hour=hour, key_id=key_id, last_at=more.last_at)
+    for name in _ADDED:
+        setattr(row, name, getattr(row, name) + getattr(more, name))
+    histogram.merge(row.durations, more.durations)
+    histogram.merge(row.ttfts, more.ttfts)
+    row.last_at = max(row.last_at, more.last_at)
+    return row
+
+
+def _count_accesses(sums: Mapping[Place, Sums]) -> None:
+    counts: dict[str, tuple[int, datetime]] = {}
+    for (key, _, _), more in sums.items():
+        count, last = counts.get(key, (0, more.last_at))
+        counts[key] = (count + more.reads + more.requests, max(last, more.last_at))
+    for nobody in ("", ALL):
+        counts.pop(nobody, None)
+    table = connection.ops.quote_name(RegisteredModel._meta.db_table)
+    adapt = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        # One statement for many rows is what the ORM has no word for.
+        cursor.executemany(
+            f"UPDATE {table} SET access_count = access_count + %s, last_accessed_at ="
+            " CASE WHEN last_accessed_at > %s THEN last_accessed_at ELSE %s END WHERE key = %s",
+            [(count, adapt(at), adapt(at), key) for key, (count, at) in sorted(counts.items())],
+        )

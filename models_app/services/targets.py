@@ -1,0 +1,47 @@
+"""Loaded models, as something that can be asked: what probes and profiles begin with."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from models_app.domain.errors import Conflict
+from models_app.domain.routing import Target
+from models_app.domain.states import InstanceState
+from models_app.models import Instance, RegisteredModel
+from models_app.services import routing
+
+
+def require_loaded(*, model: RegisteredModel) -> Instance:
+    """The ready instance of a model; raises Conflict when there is none."""
+    instance = (
+        Instance.objects.filter(model=model, state=InstanceState.READY)
+        .select_related("version")
+        .first()
+    )
+    if instance is None:
+        raise Conflict(
+            f"'{model.key}' is not loaded. Load it first: only a loaded model can be asked.",
+            code="model_not_loaded",
+            param="key",
+        )
+    return instance
+
+
+def loaded_target(*, model: RegisteredModel) -> Target:
+    """Where the gateway would send a request for this model; raises Conflict when it could send it nowhere."""
+    require_loaded(model=model)
+    entry = routing.snapshot().models.get(model.key)
+    if entry is None or entry.target is None:
+        raise Conflict(
+            f"'{model.key}' was unloaded at this moment. Load it, then ask again.",
+            code="model_not_loaded",
+            param="key",
+        )
+    return entry.target
+
+
+def engine_of(target: Target) -> str:
+    """What answers, with its version where NOA knows it."""
+    if target.remote is not None:
+        return f"{target.remote.provider} ({target.remote.kind})"
+    return f"llama-cpp-python {version('llama-cpp-python')}"

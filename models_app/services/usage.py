@@ -1,0 +1,139 @@
+"""What one model was used for: sums of the hourly roll-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from models_app.domain import histogram, periods
+from models_app.domain.histogram import Histogram
+from models_app.domain.periods import Period, Step
+from models_app.models import Activity, ApiKey
+from models_app.services import activity, registry
+
+
+@dataclass(slots=True)
+class Totals:
+    """Rows of Activity added up; the fields are explained there."""
+
+    reads: int = 0
+    requests: int = 0
+    errors: int = 0
+    aborted: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0
+    duration_ms: float = 0.0
+    timed_tokens: int = 0
+    generation_ms: float = 0.0
+    durations: Histogram = field(default_factory=dict)
+    ttfts: Histogram = field(default_factory=dict)
+
+    def add(self, row: Activity) -> None:
+        for name in SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(row, name))
+        histogram.merge(self.durations, row.durations)
+        histogram.merge(self.ttfts, row.ttfts)
+
+    def represent(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name) for name in _SHOWN},
+            "success_rate": rate(self.requests - self.errors, self.requests),
+            "tokens_per_second": speed(self.timed_tokens, self.generation_ms),
+            "latency_ms": {
+                **percentiles(self.durations),
+                "mean": _rounded(self.duration_ms / self.requests) if self.requests else None,
+            },
+            "ttft_ms": percentiles(self.ttfts),
+        }
+
+
+SUMMED = (
+    "reads", "requests", "errors", "aborted", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd",
+    "unpriced", "duration_ms", "timed_tokens", "generation_ms",
+)  # fmt: skip
+_SHOWN = SUMMED[:9]
+_ROW_FIELDS = (*SUMMED, "durations", "ttfts", "hour", "key_id")
+
+
+def rate(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def speed(tokens: int, milliseconds: float) -> float | None:
+    """Tokens per second of one answer while it is written; None when none was timed."""
+    return round(tokens * 1000 / milliseconds, 2) if milliseconds else None
+
+
+def percentiles(counts: Histogram) -> dict[str, float | None]:
+    return {
+        name: _rounded(histogram.quantile(counts, fraction))
+        for name, fraction in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def total(rows: Iterable[Activity]) -> Totals:
+    totals = Totals()
+    for row in rows:
+        totals.add(row)
+    return totals
+
+
+def of_model(
+    *, key: str, since: datetime | None, until: datetime | None, step: Step
+) -> dict[str, Any]:
+    """What the API answers; raises ModelNotFound, or InvalidRequest for an impossible period.
+
+    Four queries, whatever the period.
+    """
+    model = registry.get(key=key)
+    period = periods.period(since=since, until=until, now=timezone.now(), step=step)
+    rows = list(
+        Activity.objects.filter(
+            model_key=model.key, hour__gte=period.start, hour__lt=period.end
+        ).only(*_ROW_FIELDS)
+    )
+    count, last = activity.accesses(key=model.key)
+    return {
+        "key": model.key,
+        "accesses": count,
+        "last_accessed_at": last,
+        "from": period.start,
+        "to": period.end,
+        "group_by": str(step),
+        "totals": total(rows).represent(),
+        "series": _series(rows, period),
+        "by_key": _by_key(rows),
+    }
+
+
+def _series(rows: Iterable[Activity], period: Period) -> list[dict[str, Any]]:
+    """One entry for each step, also where nothing happened."""
+    points = {start: Totals() for start in period.starts()}
+    for row in rows:
+        points[period.step.floor(row.hour)].add(row)
+    return [{"start": start, **totals.represent()} for start, totals in points.items()]
+
+
+def _by_key(rows: Iterable[Activity]) -> list[dict[str, Any]]:
+    """Who used it, the busiest first. Reads of the registry are not counted by key."""
+    found: dict[str, Totals] = {}
+    for row in rows:
+        if row.requests:
+            found.setdefault(row.key_id, Totals()).add(row)
+    names = dict(ApiKey.objects.filter(key_id__in=found).values_list("key_id", "name"))
+    return [
+        {"key_id": key_id, "name": names.get(key_id), **found[key_id].represent()}
+        for key_id in sorted(found, key=lambda key_id: (-found[key_id].requests, key_id))
+    ]

@@ -1,0 +1,58 @@
+"""Every address that Django serves, found in the URLconf itself: nothing can be forgotten in a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+
+# A value for each kind of converter; nothing of this name exists.
+VALUES = {
+    "uuid": "00000000-0000-0000-0000-000000000000",
+    "modelkey": "llama.cpp:nothing",
+    "provider": "llama.cpp",
+    "int": "1",
+    "str": "nothing",
+    "slug": "nothing",
+    "path": "nothing",
+}
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one address under /api/v1."""
+
+    method: str
+    path: str
+    view: Any
+
+    def __str__(self) -> str:
+        return f"{self.method.upper()} {self.path}"
+
+
+def addresses() -> Iterator[tuple[str, Any]]:
+    """Every path, with a value in each place, and its view function."""
+    yield from _walk(get_resolver().url_patterns, "/")
+
+
+def _walk(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, path)
+        elif isinstance(pattern, URLPattern):
+            yield re.sub(r"<(\w+):\w+>", lambda found: VALUES[found[1]], path), pattern.callback
+
+
+def operations() -> list[Operation]:
+    return [
+        Operation(method, path, callback.view_class)
+        for path, callback in addresses()
+        if path.startswith("/api/v1/")
+        for method in METHODS
+        if hasattr(callback.view_class, method)
+    ]

@@ -1,0 +1,112 @@
+"""The circuit breaker as tables of what happens when, and what is admitted then."""
+
+from __future__ import annotations
+
+import pytest
+
+from models_app.domain.breaker import Breaker, BreakerPolicy, RetryBudget
+
+POLICY = BreakerPolicy(
+    min_failures=3, failure_ratio=0.5, window=10, first_pause=4, max_pause=10, rejected_pause=30
+)
+
+# (seconds, what happens, the state after it); `admit` asks, and `admit=n` expects to be told to wait n seconds.
+STORIES: dict[str, list[tuple[float, str, str]]] = {
+    "three failures open it": [
+        (0, "failed", "closed"),
+        (1, "failed", "closed"),
+        (2, "failed", "open"),
+        (3, "admit=3", "open"),
+    ],
+    "failures among many successes do not": [
+        *[(0.1 * n, "succeeded", "closed") for n in range(10)],
+        *[(2 + 0.1 * n, "failed", "closed") for n in range(9)],
+        (3, "failed", "open"),
+    ],
+    "old failures are forgotten": [
+        (0, "failed", "closed"),
+        (1, "failed", "closed"),
+        (20, "failed", "closed"),
+        (21, "failed", "closed"),
+        (22, "failed", "open"),
+    ],
+    "one probe passes after the pause, and its success closes it": [
+        *[(0, "failed", "closed"), (0, "failed", "closed"), (0, "failed", "open")],
+        (3.9, "admit=0.1", "open"),
+        (4, "admit=0", "half_open"),
+        (4.5, "admit=1", "half_open"),
+        (5, "succeeded", "closed"),
+        (5, "admit=0", "closed"),
+        (5, "failed", "closed"),
+    ],
+    "a failed probe doubles the pause, up to the longest": [
+        *[(0, "failed", "closed"), (0, "failed", "closed"), (0, "failed", "open")],
+        (4, "admit=0", "half_open"),
+        (4, "failed", "open"),
+        (5, "admit=7", "open"),
+        (12, "admit=0", "half_open"),
+        (12, "failed", "open"),
+        (12, "admit=10", "open"),
+    ],
+    "a probe whose client left makes room for another": [
+        *[(0, "failed", "closed"), (0, "failed", "closed"), (0, "failed", "open")],
+        (4, "admit=0", "half_open"),
+        (5, "abandoned", "half_open"),
+        (5, "admit=0", "half_open"),
+        (6, "succeeded", "closed"),
+    ],
+    "refused credentials open it at once, for longer": [
+        (0, "rejected", "open"),
+        (1, "admit=29", "open"),
+        (30, "admit=0", "half_open"),
+        (30, "succeeded", "closed"),
+    ],
+    "late news of earlier requests change nothing": [
+        (0, "rejected", "open"),
+        (1, "succeeded", "open"),
+        (1, "failed", "open"),
+        (1, "admit=29", "open"),
+    ],
+}
+
+
+@pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
+def test_it_opens_and_closes(story: list[tuple[float, str, str]]) -> None:
+    breaker = Breaker(POLICY)
+    for now, happened, state in story:
+        word, _, wait = happened.partition("=")
+        if word == "admit":
+            assert breaker.admit(now) == pytest.approx(float(wait)), (now, happened)
+        elif word == "abandoned":
+            breaker.abandoned()
+        elif word == "succeeded":
+            breaker.succeeded(now)
+        else:
+            getattr(breaker, word)(now, f"{word} at {now}")
+        assert breaker.state == state, (now, happened)
+
+
+def test_it_says_why_it_is_open() -> None:
+    breaker = Breaker(POLICY)
+    breaker.rejected(0, "the API key is not accepted")
+    assert breaker.reason == "the API key is not accepted"
+    breaker.admit(30)
+    breaker.succeeded(30)
+    assert breaker.reason == ""
+
+
+@pytest.mark.parametrize(("requests", "most"), [(1, 1), (5, 2), (20, 4), (100, 12), (1000, 102)])
+def test_retries_are_a_tenth_of_the_requests_and_a_small_burst(requests: int, most: int) -> None:
+    budget = RetryBudget()
+    spent = 0
+    for _ in range(requests):
+        budget.earn()
+        spent += budget.spend()
+    assert 1 <= spent <= most
+
+
+def test_a_quiet_time_saves_no_more_than_the_burst() -> None:
+    budget = RetryBudget()
+    for _ in range(1000):
+        budget.earn()
+    assert [budget.spend() for _ in range(4)] == [True, True, False, False]

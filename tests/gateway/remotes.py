@@ -1,0 +1,124 @@
+"""A gateway in front of fake providers: snapshots with remote models, and names that a test resolves."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from models_app.domain.breaker import BreakerState
+from models_app.domain.pricing import Price
+from models_app.domain.providers import ProviderKind
+from models_app.domain.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
+from models_app.gateway.admission import Limits
+from models_app.gateway.dialing import Dialer
+from tests.fakes.provider_server import FakeProvider
+from tests.gateway.wire import Served, serve, snapshot, wait_until
+
+GPT = "openai:gpt-4o"
+CLAUDE = "anthropic:claude-sonnet-4-5-20250929"
+PRICE = Price(Decimal("2.5"), Decimal("10"), cached_input=Decimal("1.25"))
+# Short enough for a test that waits for them to end, long enough for a busy machine.
+FAST = Limits(first_byte_seconds=0.3, idle_seconds=0.3, connect_seconds=1.0)
+
+CHAT = {"messages": [{"role": "user", "content": "Say hello."}]}
+MESSAGES = CHAT | {"max_tokens": 100}
+
+
+def endpoint(fake: FakeProvider, kind: ProviderKind, model_id: str, **more: Any) -> RemoteEndpoint:
+    given = {"provider": kind.value, "allow_private": True} | more
+    return RemoteEndpoint(
+        kind=kind, base_url=fake.base_url, model_id=model_id, api_key=fake.key, **given
+    )
+
+
+def entry(key: str, remote: RemoteEndpoint, *able: str, price: Price | None = PRICE) -> ModelEntry:
+    """A loaded remote model; without `able` nobody knows what it can do."""
+    provider, _, model_id = key.partition(":")
+    target = Target(key, f"instance-{provider}", "", frozenset(able), remote, price)
+    return ModelEntry(key, model_id, provider, 1_700_000_000, target)
+
+
+def with_models(
+    base: Snapshot,
+    *models: ModelEntry,
+    routes: dict[str, str | None] | None = None,
+    fallbacks: dict[str, tuple[str, ...]] | None = None,
+) -> Snapshot:
+    return replace(
+        base,
+        models={**base.models, **{model.key: model for model in models}},
+        routes={**base.routes, **(routes or {})},
+        fallbacks=fallbacks or {},
+    )
+
+
+@dataclass
+class Reported:
+    """What the gateway reports of circuits."""
+
+    told: list[tuple[str, BreakerState, str]] = field(default_factory=list)
+
+    def __call__(self, provider: str, state: BreakerState, reason: str) -> None:
+        self.told.append((provider, state, reason))
+
+    @property
+    def states(self) -> list[str]:
+        return [state.value for _, state, _ in self.told]
+
+
+class Names:
+    """A resolver whose answers a test sets; every name that is not set leads to this machine."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Sequence[str]]] = {}
+        self.asked: list[str] = []
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append(host)
+        answers = self.answers.get(host, [["127.0.0.1"]])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+def as_new(served: Served) -> Served:
+    """The gateway without what it has learned of providers, its kept connections, and the records of earlier tests."""
+    wait_until(lambda: not served.gateway._active, "the requests of the test before to end")
+    served.records().clear()
+    served.gateway._relay._remote._circuits._circuits.clear()
+    drop_idle(served)
+    return served
+
+
+def drop_idle(served: Served) -> None:
+    """Closes the connections that the gateway has kept, and returns when that is done."""
+    dropped = threading.Event()
+
+    def drop() -> None:
+        for idle in served.gateway._upstream._idle.values():
+            for connection in idle:
+                connection.abort()
+        served.loop.call_soon(dropped.set)
+
+    served.loop.call_soon_threadsafe(drop)
+    assert dropped.wait(10), "the idle connections were not closed"
+
+
+@contextlib.contextmanager
+def serve_remote(
+    *models: ModelEntry,
+    runner: str = "/nowhere.sock",
+    routes: dict[str, str | None] | None = None,
+    fallbacks: dict[str, tuple[str, ...]] | None = None,
+    limits: Limits | None = None,
+    **options: Any,
+) -> Iterator[Served]:
+    """A gateway that knows these models beside those of `wire.snapshot`."""
+    options.setdefault("dialer", Dialer(Names()))
+    with serve(runner, limits=limits, **options) as served:
+        served.source.current = with_models(
+            snapshot(runner), *models, routes=routes, fallbacks=fallbacks
+        )
+        yield served

@@ -1,0 +1,221 @@
+"""Anthropic's Messages API, for clients that speak it and for models of every kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from models_app.domain.providers import ProviderKind
+from tests.fakes.anthropic_server import FakeAnthropic
+from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.upstream import FakeUpstream
+from tests.gateway.remotes import CLAUDE, FAST, GPT, MESSAGES, as_new, endpoint, entry, serve_remote
+from tests.gateway.wire import CHAT as LOCAL
+from tests.gateway.wire import KEY, Served, request
+
+PATH = "/v1/messages"
+KINDS = {"native": CLAUDE, "translated": GPT, "local": LOCAL}
+
+
+@pytest.fixture(scope="module")
+def anthropic() -> Iterator[FakeAnthropic]:
+    with FakeAnthropic() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def openai() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(
+    anthropic: FakeAnthropic, openai: FakeOpenAI, shared_upstream: FakeUpstream
+) -> Iterator[Served]:
+    models = [
+        entry(CLAUDE, endpoint(anthropic, ProviderKind.ANTHROPIC, CLAUDE.partition(":")[2])),
+        entry(GPT, endpoint(openai, ProviderKind.OPENAI, "gpt-4o")),
+    ]
+    fallbacks = {"current": (GPT,)}
+    with serve_remote(
+        *models, runner=shared_upstream.path, fallbacks=fallbacks, limits=FAST
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def served(
+    shared: Served, anthropic: FakeAnthropic, openai: FakeOpenAI, shared_upstream: FakeUpstream
+) -> Served:
+    for fake in (anthropic, openai, shared_upstream):
+        fake.reset()
+    return as_new(shared)
+
+
+@pytest.mark.parametrize("model", KINDS.values(), ids=KINDS.keys())
+def test_every_kind_of_model_answers(served: Served, model: str) -> None:
+    answer = served.post({"model": model, **MESSAGES}, PATH, x_request_id="whole")
+    assert answer.status == 200, answer
+    value = answer.json
+    assert (value["type"], value["role"]) == ("message", "assistant")
+    assert value["content"][0]["text"]
+    record = served.record_of("whole")
+    cached = value["usage"].get("cache_read_input_tokens") or 0
+    assert record.prompt_tokens == value["usage"]["input_tokens"] + cached
+    assert record.completion_tokens == value["usage"]["output_tokens"]
+    assert (record.endpoint, record.model_key) == ("messages", model)
+
+
+@pytest.mark.parametrize("model", KINDS.values(), ids=KINDS.keys())
+def test_every_kind_of_model_streams(served: Served, model: str) -> None:
+    body = {"model": model, "stream": True, **MESSAGES}
+    answer = served.post(body, PATH, x_request_id="stream")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
+    events = _events(answer.body)
+    assert events[0]["type"] == "message_start"
+    assert events[-1]["type"] == "message_stop"
+    assert "".join(_texts(events))
+    assert b"[DONE]" not in answer.body
+    record = served.record_of("stream")
+    assert record.prompt_tokens and record.completion_tokens
+    assert record.ttft_ms is not None and not record.aborted
+
+
+def test_anthropic_is_asked_in_its_own_words(served: Served, anthropic: FakeAnthropic) -> None:
+    extra = {"system": [{"type": "text", "text": "Be brief."}], "top_k": 5}
+    served.post({"model": CLAUDE, **MESSAGES, **extra}, PATH, anthropic_beta="evil-1")
+    sent = anthropic.requests[0]
+    assert sent.body == {"model": CLAUDE.partition(":")[2], **MESSAGES, **extra}
+    assert sent.headers["anthropic-version"] == "2023-06-01"
+    assert "anthropic-beta" not in sent.headers
+
+
+def test_the_key_may_come_in_the_header_of_anthropics_clients(served: Served) -> None:
+    body = {"model": LOCAL, **MESSAGES}
+    assert served.post(body, PATH, authorization="", x_api_key=KEY).status == 200
+    wrong = served.post(body, PATH, authorization="", x_api_key="sk-ant-wrong")
+    assert (wrong.status, wrong.json["error"]["type"]) == (401, "authentication_error")
+    twice = request(body, PATH, authorization="", x_api_key=KEY)
+    twice = twice.replace(b"x-api-key", b"x-api-key: other\r\nx-api-key", 1)
+    assert served.ask(twice).status == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({"model": "nothing", **MESSAGES}, 404, "not_found_error"),
+        ({"model": "empty", **MESSAGES}, 503, "overloaded_error"),
+        ({"model": LOCAL, "messages": "no", "max_tokens": 5}, 400, "invalid_request_error"),
+        ({"model": GPT, "base_url": "x", **MESSAGES}, 400, "invalid_request_error"),
+        (b"{", 400, "invalid_request_error"),
+    ],
+)
+def test_errors_have_anthropics_shape(served: Served, body: object, status: int, kind: str) -> None:
+    answer = served.post(body, PATH)
+    assert answer.status == status
+    assert (answer.json["type"], answer.json["error"]["type"]) == ("error", kind)
+    assert answer.json["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("model", [CLAUDE, GPT])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("word", "status", "code"),
+    [
+        ("bad_key", 502, "provider_auth_failed"),
+        ("html_page", 502, "malformed_answer"),
+        ("hang_before_headers", 504, "upstream_timeout"),
+        ("status_500", 502, "provider_error"),
+        ("context_length_exceeded", 400, "context_length_exceeded"),
+        ("redirect", 502, "provider_redirected"),
+    ],
+)
+def test_faults_of_providers_have_anthropics_shape(
+    served: Served,
+    anthropic: FakeAnthropic,
+    openai: FakeOpenAI,
+    model: str,
+    stream: bool,
+    word: str,
+    status: int,
+    code: str,
+) -> None:
+    for fake in (anthropic, openai):
+        fake.script(word)
+    answer = served.post({"model": model, "stream": stream, **MESSAGES}, PATH)
+    assert (answer.status, answer.code, answer.json["type"]) == (status, code, "error")
+
+
+@pytest.mark.parametrize("model", [CLAUDE, GPT])
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        ("hang_after_headers", "upstream_timeout"),
+        ("cut_mid_stream", "provider_disconnected"),
+        ("error_event_mid_stream", "provider_error"),
+    ],
+)
+def test_a_stream_that_breaks_ends_with_anthropics_error_event(
+    served: Served,
+    anthropic: FakeAnthropic,
+    openai: FakeOpenAI,
+    model: str,
+    word: str,
+    code: str,
+) -> None:
+    for fake in (anthropic, openai):
+        fake.script(word)
+    answer = served.post({"model": model, "stream": True, **MESSAGES}, PATH, x_request_id="cut")
+    if answer.status == 200:
+        last = _events(answer.body)[-1]
+        assert (last["type"], last["error"]["code"]) == ("error", code)
+        assert b"message_stop" not in answer.body
+        assert served.record_of("cut").aborted
+    else:
+        assert answer.code == code
+
+
+def test_a_runners_refusal_is_told(served: Served, shared_upstream: FakeUpstream) -> None:
+    shared_upstream.script("bad_request")
+    answer = served.post({"model": LOCAL, **MESSAGES}, PATH)
+    assert (answer.status, answer.code) == (400, "context_length_exceeded")
+    assert answer.json["error"]["message"] == "Too long."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_runner_that_breaks_is_told(
+    served: Served, shared_upstream: FakeUpstream, stream: bool
+) -> None:
+    shared_upstream.script("cut_body" if not stream else "cut_before_events")
+    answer = served.post({"model": LOCAL, "stream": stream, **MESSAGES}, PATH)
+    assert (answer.status, answer.code) == (502, "runner_died")
+
+
+def test_a_route_falls_back(served: Served, shared_upstream: FakeUpstream) -> None:
+    shared_upstream.script("draining", "draining")
+    answer = served.post({"model": "current", **MESSAGES}, PATH)
+    assert (answer.status, answer.headers["x-noa-model"]) == (200, GPT)
+
+
+def test_tokens_are_counted_by_anthropic_only(served: Served, anthropic: FakeAnthropic) -> None:
+    body = {"messages": MESSAGES["messages"]}
+    counted = served.post({"model": CLAUDE, **body}, f"{PATH}/count_tokens")
+    assert counted.status == 200 and counted.json["input_tokens"] > 0
+    assert anthropic.requests[0].path == "/v1/messages/count_tokens"
+    for model in (GPT, LOCAL):
+        refused = served.post({"model": model, **body}, f"{PATH}/count_tokens")
+        assert (refused.status, refused.code) == (400, "capability_not_supported")
+
+
+def _events(body: bytes) -> list[dict[str, Any]]:
+    lines = [line for line in body.split(b"\n") if line.startswith(b"data: ")]
+    return [json.loads(line[6:]) for line in lines]
+
+
+def _texts(events: list[dict[str, Any]]) -> list[str]:
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    return [delta.get("text", "") for delta in deltas]

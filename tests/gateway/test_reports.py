@@ -1,0 +1,60 @@
+"""Reports of circuits: told in order, from another thread, and never lost to an error of the one before."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from models_app.domain.breaker import BreakerState
+from models_app.gateway.reports import Reports
+
+OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED
+
+
+def test_they_are_told_in_order_from_another_thread() -> None:
+    told: list[tuple[str, BreakerState, str, bool]] = []
+    here = threading.current_thread()
+
+    def sink(provider: str, state: BreakerState, reason: str) -> None:
+        told.append((provider, state, reason, threading.current_thread() is here))
+
+    reports = Reports(sink)
+    reports.report("a", OPEN, "down")
+    reports.report("a", CLOSED, "")
+    reports.close()
+    assert told == [("a", OPEN, "down", False), ("a", CLOSED, "", False)]
+
+
+def test_a_sink_that_hangs_does_not_hold_up_who_reports() -> None:
+    go = threading.Event()
+    reports = Reports(lambda *_: go.wait(10) and None)
+    for _ in range(100):
+        reports.report("a", OPEN, "down")
+    go.set()
+    reports.close()
+
+
+def test_a_sink_that_fails_is_logged_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[BreakerState] = []
+
+    def sink(provider: str, state: BreakerState, reason: str) -> None:
+        if state is OPEN:
+            raise OSError("the database is away")
+        told.append(state)
+
+    reports = Reports(sink)
+    with caplog.at_level(logging.ERROR):
+        reports.report("a", OPEN, "down")
+        reports.report("a", CLOSED, "")
+        reports.close()
+    assert told == [CLOSED]
+    assert "The circuit of 'a' is open" in caplog.text
+
+
+def test_nothing_is_started_for_a_gateway_without_providers() -> None:
+    before = threading.active_count()
+    reports = Reports(lambda *_: None)
+    reports.close()
+    assert threading.active_count() == before

@@ -1,0 +1,81 @@
+"""Whatever the OpenAPI document allows, and much of what it forbids, is sent to a whole server.
+
+`make fuzz` sends five times as much.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import positive_data_acceptance
+
+from tests.journeys.server import ROOT, NoaServer
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+# What is asked may wait for a job, or for the answer of a model.
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
+    """A server of its own: what is sent here may delete everything that it has."""
+    running = NoaServer(tmp_path_factory.mktemp("fuzzed") / "data").start()
+    yield running
+    running.stop()
+
+
+# The snapshot, which `make lint` holds against the code.
+schema = schemathesis.openapi.from_path(ROOT / "docs" / "openapi.yaml")
+# Refused everywhere, as no database stores it, and no schema says so.
+schema.config.generation.allow_x00 = False
+
+
+# Refusals of what no schema can express, because it depends on other fields or on what there is.
+BEYOND_A_SCHEMA = {
+    "address_not_allowed",
+    "context_length_exceeded",
+    "invalid_cursor",
+    "invalid_expiry",
+    "invalid_period",
+    "invalid_secret",
+    "missing_base_url",
+    "named_twice",
+    "options_not_for_remote",
+    "secret_needed",
+}
+
+
+def refuses_only_what_no_schema_can_express(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: Case
+) -> bool | None:
+    """In place of schemathesis's own check, which would have every body taken that fits the schema."""
+    is_positive = case.meta is not None and case.meta.generation.mode.is_positive
+    if is_positive and response.status_code == 400:
+        error = response.json()["error"]
+        assert error["code"] in BEYOND_A_SCHEMA, f"{error['code']}: {error['message']}"
+    return None
+
+
+@pytest.mark.journey
+@pytest.mark.timeout(1200)
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    # The server is shared by the examples on purpose.
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
+)
+def test_every_answer_is_what_the_document_says(case: Case, fuzzed: NoaServer) -> None:
+    case.call_and_validate(
+        base_url=fuzzed.url,
+        headers={"Authorization": f"Bearer {fuzzed.api_key}", "Accept": "application/json"},
+        additional_checks=[refuses_only_what_no_schema_can_express],
+        excluded_checks=[positive_data_acceptance],
+        timeout=SECONDS,
+    )

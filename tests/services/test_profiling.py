@@ -1,0 +1,128 @@
+"""Profiles as a job: real requests, every sample kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from models_app.domain.errors import Conflict, InvalidRequest
+from models_app.domain.states import JobKind, JobState
+from models_app.models import Event, Job, ProfileRun
+from models_app.providers import asking
+from models_app.services import jobs, profiling
+from models_app.services.profiling import ProfileSettings
+from tests.fakes.upstream import USAGE, FakeUpstream
+from tests.services.conftest import Work
+from tests.services.served import KEY, loaded_model, registered_model
+
+pytestmark = pytest.mark.django_db
+
+
+def profile(do: Work, **settings: Any) -> tuple[Job, ProfileRun]:
+    job = do(profiling.profile, kind=JobKind.PROFILE, key=KEY, wanted=ProfileSettings(**settings))
+    return job, ProfileRun.objects.get()
+
+
+def bodies(runner: FakeUpstream) -> list[dict[str, Any]]:
+    return [json.loads(exchange.body) for exchange in runner.exchanges]
+
+
+def test_every_request_is_a_sample_and_the_summary_tells_of_all(
+    do: Work, runner: FakeUpstream
+) -> None:
+    model = loaded_model(runner.path)
+    job, row = profile(do, requests=8, concurrency=3, max_tokens=7)
+    assert job.state == JobState.SUCCEEDED, job.error_message
+    assert row.complete
+    assert row.finished_at is not None
+    assert [sample.number for sample in row.samples.all()] == list(range(8))
+    assert all(sample.ok and sample.ttft_ms is not None for sample in row.samples.all())
+    assert (row.summary["requests"], row.summary["success_rate"]) == (8, 1.0)
+    assert row.summary["completion_tokens"] == 8 * USAGE["completion_tokens"]
+    for figure in ("ttft_ms", "inter_token_ms", "duration_ms"):
+        assert row.summary[figure]["p50"] <= row.summary[figure]["p99"]
+    assert (row.version, row.job_id) == (model.version, job.pk)
+    assert row.environment["context_tokens"] == 2048
+    assert row.environment["engine"].startswith("llama-cpp-python ")
+    assert job.result["profile"] == str(row.pk)
+    names = Event.objects.order_by("pk").values_list("name", flat=True)
+    assert list(names) == ["profiling-started", "profiling-completed"]
+
+
+def test_requests_are_real_streams_and_differ(do: Work, runner: FakeUpstream) -> None:
+    loaded_model(runner.path)
+    profile(do, requests=3, max_tokens=7, prompts=["Why?"], prompt_tokens=20)
+    asked = bodies(runner)
+    assert all(body["stream"] and body["max_tokens"] == 7 for body in asked)
+    texts = [body["messages"][0]["content"] for body in asked]
+    assert len(set(texts)) == 3
+    assert all("Why?" in text and len(text.split()) == 21 for text in texts)
+
+
+def test_failures_are_samples_too(do: Work, runner: FakeUpstream) -> None:
+    loaded_model(runner.path)
+    runner.script("bad_request", "cut_stream", "answer")
+    _, row = profile(do, requests=3)
+    assert [sample.ok for sample in row.samples.all()] == [False, False, True]
+    assert row.samples.all()[0].error == "Too long."
+    assert row.summary["success_rate"] == pytest.approx(0.3333)
+    assert row.complete
+
+
+def test_a_profile_that_is_cancelled_stays_incomplete(do: Work, runner: FakeUpstream) -> None:
+    loaded_model(runner.path)
+    runner.script("answer", "hang")
+
+    def cancelled_at_the_hang(**arguments: Any) -> None:
+        run = arguments["run"]
+        done = run.progress
+
+        def progress(fraction: float) -> None:
+            if len(runner.exchanges) == 2:
+                jobs.cancel(job_id=run.job.pk, actor="tester")
+            done(fraction)
+
+        run.progress = progress
+        profiling.profile(**arguments)
+
+    job = do(
+        cancelled_at_the_hang, kind=JobKind.PROFILE, key=KEY, wanted=ProfileSettings(requests=5)
+    )
+    assert job.state == JobState.CANCELLED
+    row = ProfileRun.objects.get()
+    assert (row.complete, row.summary) == (False, None)
+    assert row.samples.count() == 1
+    assert not Event.objects.filter(name="profiling-completed").exists()
+    assert runner.exchanges[1].left.wait(5), "the request that hung was not given up"
+
+
+def test_a_runner_that_is_gone_makes_no_figures(do: Work) -> None:
+    loaded_model("/nonexistent/runner.sock")
+    _, row = profile(do, requests=2)
+    assert row.summary["success_rate"] == 0.0
+    assert row.summary["ttft_ms"]["p50"] is None
+
+
+def test_a_measurement_that_breaks_fails_the_job(
+    do: Work, runner: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled(*_: object, **__: object) -> None:
+        raise asking.asyncio.CancelledError
+
+    loaded_model(runner.path)
+    monkeypatch.setattr(asking.Asker, "ask", cancelled)
+    job, row = profile(do, requests=2)
+    assert (job.state, job.error_code) == (JobState.FAILED, "profile_incomplete")
+    assert not row.complete
+
+
+def test_only_a_loaded_model_that_writes_can_be_profiled() -> None:
+    model = registered_model()
+    with pytest.raises(Conflict):
+        profiling.request(key=KEY, wanted=ProfileSettings(), actor="test")
+    model.capabilities = ["embeddings"]
+    model.save()
+    with pytest.raises(InvalidRequest):
+        profiling.request(key=KEY, wanted=ProfileSettings(), actor="test")
