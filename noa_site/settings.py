@@ -195,7 +195,12 @@ SPECTACULAR_SETTINGS = {
         **{
             words.__name__: [word.value for word in words]
             for words in (
-                Capability, EventName, InstanceState, JobState, ModelStatus, ProviderKind,
+                Capability,
+                EventName,
+                InstanceState,
+                JobState,
+                ModelStatus,
+                ProviderKind,
             )  # fmt: skip
         },
         "JobStepState": ["running", "done", "failed"],

@@ -90,12 +90,22 @@ def tighten(result: dict[str, Any], generator: Any, request: Any, public: bool) 
     for path, method, operation in _own_operations(result):
         if method == "post":
             operation.setdefault("parameters", []).append(_IDEMPOTENCY)
+        _require_choice(operation, result["components"]["schemas"])
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "path" and "format" not in parameter["schema"]:
                 parameter["schema"] |= _pattern_of(path)
         for status, text in _common_errors(path, method, operation).items():
             operation["responses"].setdefault(status, {"description": text, "content": _ERROR})
     return result
+
+
+def _require_choice(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """A body that must hold one of several sets of fields must be there, though no single field is required."""
+    body = operation.get("requestBody", {"content": {}})
+    for content in body["content"].values():
+        name = content["schema"].get("$ref", "").rpartition("/")[2]
+        if "oneOf" in schemas.get(name, {}):
+            body["required"] = True
 
 
 def _own_operations(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

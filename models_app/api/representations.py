@@ -46,10 +46,15 @@ def _price(price: dict[str, Any] | None) -> dict[str, Any] | None:
     """Numbers: stored prices are decimal strings."""
     if price is None:
         return None
-    amounts = {name: price.get(name) for name in _PRICES}
-    return {name: None if amount is None else float(amount) for name, amount in amounts.items()} | {
-        "source": price.get("source", "operator")
-    }
+    told = _amounts(price) | {"source": price.get("source", "operator")}
+    if price.get("tiers"):
+        told["tiers"] = [_amounts(tier) | {"above": tier["above"]} for tier in price["tiers"]]
+    return told
+
+
+def _amounts(rates: dict[str, Any]) -> dict[str, Any]:
+    amounts = {name: rates.get(name) for name in _PRICES}
+    return {name: None if amount is None else float(amount) for name, amount in amounts.items()}
 
 
 def _version(row: Row) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import depth_exceeds, shown
 from models_app.domain.keys import ModelKey
 from models_app.domain.options import LoadOptions
-from models_app.domain.pricing import Price
+from models_app.domain.pricing import Price, Tier
 
 MAX_NAME = 190
 MAX_DESCRIPTION = 10_000
@@ -38,6 +38,7 @@ _MAX_NUMBER = 2**63 - 1
 # US dollars per million tokens. Costs are stored with ten places.
 MAX_PRICE = 1_000_000
 _PRICE_PLACES = 10
+MAX_TIERS = 10
 _PRICES = ("input", "output", "cached_input", "cache_write")
 
 _NAMES = ("key", "provider", "model")
@@ -106,9 +107,11 @@ def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], place: str) ->
             )
 
 
-def _refusal(place: str, expected: str, given: Any = None) -> InvalidRequest:
+def _refusal(
+    place: str, expected: str, given: Any = None, *, code: str | None = None
+) -> InvalidRequest:
     what = "" if given is None else f", not '{shown(given)}'"
-    return InvalidRequest(f"'{place}' must be {expected}{what}.", param=place)
+    return InvalidRequest(f"'{place}' must be {expected}{what}.", code=code, param=place)
 
 
 def _key(data: Mapping[str, Any], place: str) -> ModelKey:
@@ -207,7 +210,8 @@ def _check_storable(value: Any, place: str) -> None:
     elif isinstance(value, str) and "\0" in value:
         raise _refusal(place, "free of NUL characters")
     elif isinstance(value, int | float) and abs(value) > _MAX_NUMBER:
-        raise _refusal(place, "free of numbers beyond 2^63; write them as strings")
+        expected = "free of numbers beyond 2^63; write them as strings"
+        raise _refusal(place, expected, code="number_too_large")
 
 
 def _price(value: Any, place: str) -> dict[str, Any] | None:
@@ -215,18 +219,37 @@ def _price(value: Any, place: str) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict):
         raise _refusal(place, "an object, or null where the price is not known")
-    refuse_unknown(value, (*_PRICES, "source"), f"{place}.")
+    refuse_unknown(value, (*_PRICES, "source", "tiers"), f"{place}.")
+    source = line(32)(value.get("source"), f"{place}.source") or "operator"
+    tiers = _tiers(value.get("tiers"), f"{place}.tiers")
+    return Price(**_amounts(value, place), source=source, tiers=tiers).as_dict()
+
+
+def _amounts(value: Mapping[str, Any], place: str) -> dict[str, Any]:
     amounts = {name: _amount(value.get(name), f"{place}.{name}") for name in _PRICES}
     if amounts["input"] is None or amounts["output"] is None:
         raise InvalidRequest(f"'{place}' needs both 'input' and 'output'.", param=place)
-    source = line(32)(value.get("source"), f"{place}.source") or "operator"
-    return Price(
-        input=amounts["input"],
-        output=amounts["output"],
-        cached_input=amounts["cached_input"],
-        cache_write=amounts["cache_write"],
-        source=source,
-    ).as_dict()
+    return amounts
+
+
+def _tiers(value: Any, place: str) -> tuple[Tier, ...]:
+    """What longer prompts cost instead, the shortest first."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_TIERS:
+        raise _refusal(place, f"a list of at most {MAX_TIERS} prices")
+    found = [_tier(one, f"{place}[{index}]") for index, one in enumerate(value)]
+    return tuple(sorted(found, key=lambda tier: tier.above))
+
+
+def _tier(value: Any, place: str) -> Tier:
+    if not isinstance(value, dict):
+        raise _refusal(place, "an object")
+    refuse_unknown(value, (*_PRICES, "above"), f"{place}.")
+    above = _tokens(value.get("above"), f"{place}.above")
+    if above is None:
+        raise _refusal(f"{place}.above", "a number of tokens")
+    return Tier(**_amounts(value, place), above=above)
 
 
 _DECIMAL = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,10})?", re.ASCII)

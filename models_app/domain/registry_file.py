@@ -125,7 +125,9 @@ def _refuse_twice(name: str, found: Iterable[str]) -> None:
     for index, one in enumerate(found):
         if one in seen:
             place = f"{name}[{index}]"
-            raise InvalidRequest(f"{place}: '{one}' is there twice.", param=place)
+            raise InvalidRequest(
+                f"{place}: '{one}' is there twice.", code="named_twice", param=place
+            )
         seen.add(one)
 
 

@@ -70,7 +70,6 @@ class Circuit:
         if fault.verdict is Verdict.REFUSED_REQUEST:
             self.succeeded(now)
         elif fault.verdict is Verdict.LIMITED:
-            self._breaker.abandoned()
             self._cool(model_id, fault.error.retry_after or 0, now)
         elif fault.verdict is Verdict.AUTH_REFUSED:
             self._breaker.rejected(now, fault.error.message)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable
 
 from models_app.domain.pricing import Price
 from models_app.gateway import usage
@@ -40,12 +39,13 @@ _STREAM_HEADERS: tuple[Header, ...] = (
 # From a runner in its own dialect: bytes that NOA's own program wrote
 
 
-async def runner_answer(inference: Inference, connection: Connection, price: Price | None) -> None:
-    """Raises UpstreamError when it breaks."""
+def runner_answer(
+    inference: Inference, connection: Connection, price: Price | None
+) -> Awaitable[None]:
+    """Await what it returns, which raises UpstreamError when the answer breaks."""
     if connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
-        await _pass_events(inference, connection, price)
-    else:
-        await _pass_whole(inference, connection, price)
+        return _pass_events(inference, connection, price)
+    return _pass_whole(inference, connection, price)
 
 
 async def _pass_events(inference: Inference, connection: Connection, price: Price | None) -> None:
@@ -68,7 +68,7 @@ async def _pass_events(inference: Inference, connection: Connection, price: Pric
                 call.answered = whole.endswith(sse.DONE)
             data = await connection.read()
     finally:
-        _count(call, tail.counts(), price)
+        usage.note_openai(record, tail.counts(), price)
     await call.finish(fence.rest())
 
 
@@ -82,7 +82,7 @@ async def _pass_whole(inference: Inference, connection: Connection, price: Price
         call.record.error_code = str(json_error(body).get("code", ""))
     await call.answer(connection.status, _passed(connection), body)
     # The client has its answer while this is looked at.
-    _count(call, usage.of_whole(body), price)
+    usage.note_openai(call.record, usage.of_whole(body), price)
 
 
 async def _pass_long(
@@ -104,7 +104,7 @@ async def _pass_long(
         tail.feed(data)
         await call.write(data)
         data = await connection.read()
-    _count(call, tail.counts(), price)
+    usage.note_openai(call.record, tail.counts(), price)
     await call.finish()
 
 
@@ -115,11 +115,6 @@ def _passed(connection: Connection) -> list[Header]:
     if b"content-type" not in connection.headers:
         headers.append(JSON)
     return headers
-
-
-def _count(call: Call, counts: Mapping[str, Any], price: Price | None) -> None:
-    if counts:
-        usage.note_openai(call.record, counts, price)
 
 
 # From a provider, or in another dialect: everything is looked at

@@ -73,8 +73,11 @@ class Relay:
 
     async def _first(self, inference: Inference) -> None:
         """Asks what the name leads to. A runner that is gone makes it look at what is true now, and ask once more."""
+        call, snapshot = inference.call, self._snapshots.current
         try:
-            target = _choose(self._snapshots.current, inference)
+            target = choose(
+                snapshot, inference.endpoint, inference.asked.model, call.record, call.key
+            )
         except (ModelNotFound, ModelNotLoaded) as error:
             target = await self._look_again(inference, error)
         try:

@@ -94,6 +94,8 @@ def of_openai(counts: Mapping[str, Any]) -> Usage:
 
 def note_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | None) -> None:
     """As `note`, of a usage object; without the step between, for it is done for every request to a runner."""
+    if not counts:
+        return
     record.prompt_tokens = tokens(counts, "prompt_tokens")
     record.completion_tokens = tokens(counts, "completion_tokens")
     record.cached_tokens = detail(counts, "prompt_tokens_details", "cached_tokens")

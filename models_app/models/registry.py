@@ -103,7 +103,7 @@ class RegisteredModel(models.Model):
         db_persist=True,
     )
     metadata = models.JSONField(default=dict, blank=True)
-    # US dollars per million tokens: {"input", "output", "cached_input", "cache_write", "source"}; null is unknown.
+    # US dollars per million tokens: {"input", "output", "cached_input", "cache_write", "source", "tiers"}; null is unknown.
     price = models.JSONField(null=True, blank=True)
     # When its provider was asked and did not name it any more.
     gone_at = models.DateTimeField(null=True, blank=True)

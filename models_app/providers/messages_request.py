@@ -19,7 +19,9 @@ _MAX_TOKENS = 1_000_000
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "tool"}
 # What only Anthropic's own servers can do. An empty list asks for nothing.
-_UNSUPPORTED = ("container", "context_management", "inference_geo", "mcp_servers")
+_UNSUPPORTED = ("container", "inference_geo", "mcp_servers")
+# OpenAI refuses a longer `user`; it only says who asks, so a longer one is left out.
+_MAX_USER = 64
 _THINKING = ("enabled", "disabled", "adaptive", "between_tools")
 
 
@@ -35,10 +37,10 @@ def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
     _add_tools(request, fields)
     _add_sampling(request, fields)
     _add_output(request, fields)
-    if fields.object("metadata") is not None and (
-        user := fields.inner("metadata").text("user_id", 512)
-    ):
-        request["user"] = user
+    if fields.object("metadata") is not None:
+        user = fields.inner("metadata").text("user_id", 1024)
+        if user and len(user) <= _MAX_USER:
+            request["user"] = user
     return request
 
 

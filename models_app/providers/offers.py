@@ -12,9 +12,11 @@ from models_app.domain.pricing import Price
 
 # More than any provider has; a list without an end is an error, not a list.
 MAX_MODELS = 10_000
-# The column of an instance holds no more, and no model has such a window.
-_MAX_TOKENS = 2**31
+# What the registry takes, and no model has such a window.
+_MAX_TOKENS = 1_000_000_000
 _MILLION = 1_000_000
+# Of a price for a million tokens: a millionth of a cent and less.
+_PLACES = 10
 _MAX_TEXT = 190
 _MAX_DESCRIPTION = 2000
 
@@ -46,12 +48,11 @@ class Listing:
 
 
 def text(entry: Mapping[str, Any], name: str, longest: int = _MAX_TEXT) -> str | None:
-    """A text that every database takes, on one line where it is a name; None when there is none."""
+    """A text on one line; None when there is none."""
     value = entry.get(name)
     if not isinstance(value, str):
         return None
-    keep = "".join(c if c.isprintable() or c == "\n" else " " for c in value[:longest]).strip()
-    return keep or None
+    return "".join(c if c.isprintable() else " " for c in value[:longest]).strip() or None
 
 
 def description(entry: Mapping[str, Any]) -> str | None:
@@ -62,7 +63,7 @@ def tokens(entry: Mapping[str, Any], *names: str) -> int | None:
     """The first of these fields that is a count of tokens."""
     for name in names:
         value = entry.get(name)
-        if type(value) is int and 0 < value < _MAX_TOKENS:
+        if type(value) is int and 0 < value <= _MAX_TOKENS:
             return value
     return None
 
@@ -113,8 +114,10 @@ def _dollars(value: object) -> Decimal | None:
         amount = Decimal(str(value)) * _MILLION
     except InvalidOperation:
         return None
-    # A thousand dollars a million tokens is above every price; more is another unit.
-    return amount.normalize() + 0 if amount.is_finite() and 0 <= amount <= 100_000 else None
+    # Far above every price; more is another unit.
+    if not amount.is_finite() or not 0 <= amount <= 100_000:
+        return None
+    return round(amount, _PLACES).normalize()
 
 
 def ordered(capabilities: Iterable[Capability]) -> list[str]:

@@ -26,6 +26,8 @@ def from_environment() -> None:
     """
     named: dict[str, ProviderSettings] = dict(settings.NOA_PROVIDERS)
     with transaction.atomic():
+        # Servers that start at the same time do this one after the other.
+        events.take_turn()
         for slug, given in settings.NOA_WELL_KNOWN_PROVIDERS:
             found = Provider.objects.filter(slug=slug).first()
             if found is None or found.origin == FROM_ENVIRONMENT:

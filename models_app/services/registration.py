@@ -78,7 +78,9 @@ def _refuse_twice(named: Sequence[tuple[str, Entry]]) -> None:
     for place, entry in named:
         if str(entry.key) in seen:
             raise InvalidRequest(
-                f"{place.rstrip('.')}: '{entry.key}' is named twice.", param=f"{place}key"
+                f"{place.rstrip('.')}: '{entry.key}' is named twice.",
+                code="named_twice",
+                param=f"{place}key",
             )
         seen.add(str(entry.key))
 

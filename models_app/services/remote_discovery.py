@@ -44,10 +44,12 @@ class _Changes:
 
 
 def take_in(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport:
-    """Store a whole list in one transaction, with a fixed number of statements for each few hundred models."""
+    """Store a whole list in one transaction: a few statements for each few hundred models, and for each that declares."""
     report = ProviderReport(refused=[
         {"name": one["model"], "reason": one["reason"]} for one in listing.refused
     ])  # fmt: skip
+    # Not while others wait for the turn.
+    prices.read_data()
     with transaction.atomic():
         # Whoever changes models has the turn: nobody can change them between the look and the change.
         events.take_turn()

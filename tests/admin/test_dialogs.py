@@ -116,9 +116,7 @@ def test_any_route_can_be_switched_from_its_own_page(console: Client, make_model
     assert job.arguments["keep_previous"] is False
 
 
-def test_a_model_of_a_disabled_provider_cannot_be_loaded(
-    console: Client, make_model: Any
-) -> None:
+def test_a_model_of_a_disabled_provider_cannot_be_loaded(console: Client, make_model: Any) -> None:
     model = make_model()
     model.provider.kind, model.provider.enabled = "openai", False
     model.provider.save()

@@ -144,3 +144,23 @@ def test_discovery_of_one_provider_is_a_job_of_its_own(admin: Api) -> None:
     Provider.objects.filter(slug="openai").update(enabled=False)
     refused = admin.post("/models/discover", {"provider": "openai"})
     assert code(refused) == (409, "provider_disabled")
+
+
+def test_a_price_with_tiers_is_read_written_exported_and_taken_in_again(admin: Api) -> None:
+    admin.post("/providers", OPENAI)
+    price = {
+        "input": 3.0, "output": 15.0, "cached_input": 0.3, "cache_write": None, "source": "operator",
+        "tiers": [
+            {"input": 6.0, "output": 22.5, "cached_input": None, "cache_write": None, "above": 200_000}
+        ],
+    }  # fmt: skip
+    made = admin.post("/models", {"provider": "openai", "model": "gpt-4o", "price": price})
+    assert made.status_code == 201, made.content
+    assert admin.get("/models/openai:gpt-4o").json()["price"] == price
+    exported = admin.get("/models/export").json()
+    taken = admin.post("/models/import?mode=replace", exported)
+    assert taken.status_code == 200, taken.content
+    assert admin.get("/models/openai:gpt-4o").json()["price"] == price
+    price["tiers"][0]["above"] = 0  # type: ignore[index]
+    refused = admin.patch("/models/openai:gpt-4o", {"price": price})
+    assert refused.json()["error"]["param"] == "price.tiers[0].above"

@@ -7,6 +7,7 @@ In a test:
         ...                                            # ask fake.base_url with fake.key
         assert fake.requests[0].body["model"] == "gpt-4o"
 
+The fixtures `fake_openai` and `fake_anthropic` (tests/conftest.py) are such servers, as new for each test.
 `script(..., path="/v1/chat/completions")` means only the requests of one path; a path's own script goes first.
 `fake.wait_for_request(2)` waits for the second request; `request.left` is set when its client has gone before the end.
 `paced` goes on when `fake.go` is set. Another process sets the script by `POST /_script` with

@@ -38,15 +38,22 @@ schema.config.generation.allow_x00 = False
 # Refusals of what no schema can express, because it depends on other fields or on what there is.
 BEYOND_A_SCHEMA = {
     "address_not_allowed",
+    "capability_not_supported",
     "context_length_exceeded",
     "invalid_cursor",
     "invalid_expiry",
     "invalid_period",
+    "invalid_schema",
     "invalid_secret",
     "missing_base_url",
     "named_twice",
+    "number_too_large",
     "options_not_for_remote",
     "secret_needed",
+    "template_error",
+    "token_out_of_range",
+    "tools_not_supported",
+    "unsupported_content",
 }
 
 

@@ -62,6 +62,8 @@ def test_the_least_request() -> None:
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, {}),
         ({"service_tier": "auto", "cache_control": {"type": "ephemeral"}, "mcp_servers": []}, {}),
         ({"tool_choice": {"type": "auto"}}, {}),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, {}),
+        ({"metadata": {"user_id": "u" * 65}}, {}),
     ],
 )
 def test_options(given: dict[str, Any], expected: dict[str, Any]) -> None:

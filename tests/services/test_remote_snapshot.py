@@ -103,7 +103,7 @@ def test_prices_of_every_kind_of_model_are_there() -> None:
     assert unpriced is not None and unpriced.price is None
 
 
-@pytest.mark.parametrize("price", [{"input": "1"}, {"input": "x", "output": "1"}, ["1"], "free"])
+@pytest.mark.parametrize("price", [{"input": "1"}, {"input": "x", "output": "1"}])
 def test_a_price_that_is_none_stops_nothing(
     caplog: pytest.LogCaptureFixture, price: object
 ) -> None:

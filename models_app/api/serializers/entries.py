@@ -61,16 +61,34 @@ def tags(description: str) -> dict[str, Any]:
     }
 
 
+_AMOUNTS: dict[str, Any] = {
+    "input": _AMOUNT,
+    "output": _AMOUNT,
+    "cached_input": {**_AMOUNT, "nullable": True},
+    "cache_write": {**_AMOUNT, "nullable": True},
+}
+_TIER: dict[str, Any] = {
+    "type": "object",
+    "required": ["input", "output", "above"],
+    "additionalProperties": False,
+    "properties": {
+        **_AMOUNTS,
+        "above": {"type": "integer", "minimum": 1, "maximum": entries.MAX_TOKENS},
+    },
+}
 PRICE: dict[str, Any] = {
     "type": "object",
     "nullable": True,
     "required": ["input", "output"],
     "additionalProperties": False,
     "properties": {
-        "input": _AMOUNT,
-        "output": _AMOUNT,
-        "cached_input": {**_AMOUNT, "nullable": True},
-        "cache_write": {**_AMOUNT, "nullable": True},
+        **_AMOUNTS,
+        "tiers": {
+            "type": "array",
+            "maxItems": entries.MAX_TIERS,
+            "items": _TIER,
+            "description": "What all tokens of a request cost whose prompt has more than `above` tokens.",
+        },
         "source": _string(32, _LINE, "Who says so; `operator` if not given."),
     },
     "description": "US dollars per million tokens, as numbers or decimal strings; null is not known.",
@@ -128,6 +146,7 @@ _OF_AN_ENTRY: dict[str, Any] = {
         "type": "string",
         "nullable": True,
         "maxLength": entries.MAX_PATH,
+        "pattern": _LINE,
         "description": "For a new local model: its GGUF file, in a model folder.",
     },
 }

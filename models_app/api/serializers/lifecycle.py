@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from models_app.api.serializers.entries import LOAD_OPTIONS
 from models_app.api.serializers.inputs import ModelNameInput
 from models_app.api.serializers.names import RouteField
 from models_app.domain.routing import CURRENT_ROUTE
 
 
+@extend_schema_field(LOAD_OPTIONS | {"nullable": False})
+class OptionsField(serializers.DictField):
+    """Load options; `models_app.domain.options` is what checks them."""
+
+
 class LoadInput(ModelNameInput):
-    options = serializers.DictField(
+    options = OptionsField(
         required=False,
         default=dict,
         help_text="n_ctx, slots, n_batch, n_threads, n_gpu_layers; what is left out, NOA chooses.",

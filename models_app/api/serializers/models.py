@@ -72,7 +72,7 @@ class InstanceListOutput(serializers.Serializer[Any]):
     next = serializers.URLField(allow_null=True, help_text="Where older instances are.")
 
 
-class PriceOutput(serializers.Serializer[Any]):
+class RatesOutput(serializers.Serializer[Any]):
     """US dollars per million tokens."""
 
     input = serializers.FloatField()
@@ -83,7 +83,20 @@ class PriceOutput(serializers.Serializer[Any]):
     cache_write = serializers.FloatField(
         allow_null=True, help_text="null: writing the cache costs what input costs."
     )
-    source = serializers.CharField(
+
+
+class TierOutput(RatesOutput):
+    above = serializers.IntegerField()
+
+
+class PriceOutput(RatesOutput):
+    tiers = TierOutput(
+        many=True,
+        required=False,
+        help_text="What all tokens of a request cost whose prompt has more than `above` tokens.",
+    )
+    # DRF's metaclass takes declared fields out of the class: nothing is overridden.
+    source = serializers.CharField(  # type: ignore[assignment]
         help_text="`operator`, `provider` or `genai-prices`: who says so."
     )
 

@@ -39,7 +39,8 @@ class Intake:
         if min(tokens) < 0 or max(tokens) >= self._model.n_vocab:
             raise InvalidRequest(
                 "The prompt holds tokens that are not in this model's vocabulary, which has tokens 0 to"
-                f" {self._model.n_vocab - 1}."
+                f" {self._model.n_vocab - 1}.",
+                code="token_out_of_range",
             )
         return tokens
 

@@ -204,6 +204,7 @@ def _bias(sampling: Sampling, vocabulary: Vocabulary) -> tuple[Tokens, Floats] |
         raise InvalidRequest(
             f"Token {unknown[0]} in logit_bias is not in this model's vocabulary, which has tokens 0 to"
             f" {vocabulary.size - 1}.",
+            code="token_out_of_range",
             param="logit_bias",
         )
     if sampling.ignore_eos:

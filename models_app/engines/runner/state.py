@@ -81,6 +81,7 @@ class State:
         if highest >= self.model.n_vocab:
             raise InvalidRequest(
                 f"'{param}' holds {highest}, but this model's tokens are 0 to {self.model.n_vocab - 1}.",
+                code="token_out_of_range",
                 param=param,
             )
 

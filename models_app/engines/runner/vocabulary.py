@@ -111,7 +111,8 @@ class Vocabulary:
     def _checked(self, token: int) -> int:
         if not 0 <= token < self.size:
             raise InvalidRequest(
-                f"Token {token} is not in this model's vocabulary, which has tokens 0 to {self.size - 1}."
+                f"Token {token} is not in this model's vocabulary, which has tokens 0 to {self.size - 1}.",
+                code="token_out_of_range",
             )
         return token
 
