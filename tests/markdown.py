@@ -22,8 +22,14 @@ class Block:
     text: str
 
     def commands(self) -> list[str]:
-        """The lines of a shell block, those that go on after a backslash as one."""
-        return self.text.replace("\\\n", " ").splitlines()
+        """The commands of a shell block: lines that go on after a backslash or within quotes are one."""
+        found: list[str] = []
+        for line in self.text.replace("\\\n", " ").splitlines():
+            if found and found[-1].count("'") % 2:
+                found[-1] += f"\n{line}"
+            else:
+                found.append(line)
+        return found
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ def model(key: str, **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "key": key, "provider": provider, "model_id": model_id, "name": model_id, "description": "",
-        "status": "available", "failure": None, "deprecated": False, "wanted": False,
-        "capabilities": ["text_generation", "chat_completion"], "context_window": 1024,
-        "max_output_tokens": None, "load_options": {}, "tags": [], "metadata": {}, "version": version,
-        "created_at": _TIME, "updated_at": _TIME,
+        "status": "available", "failure": None, "deprecated": False, "deprecation_note": "",
+        "wanted": False, "capabilities": ["text_generation", "chat_completion"], "proven": [], "context_window": 1024,
+        "max_output_tokens": None, "load_options": {}, "tags": [], "metadata": {}, "price": None,
+        "version": version, "gone_at": None, "access_count": 0, "last_accessed_at": None, "created_at": _TIME,
+        "updated_at": _TIME,
     } | fields  # fmt: skip
 
 

@@ -104,6 +104,7 @@ class State:
         if fields.logit_bias and max(fields.logit_bias) >= self.model.n_vocab:
             raise InvalidRequest(
                 f"'logit_bias' names a token that this model does not have (0 to {self.model.n_vocab - 1}).",
+                code="token_out_of_range",
                 param="logit_bias",
             )
         room = self.model.n_ctx - prompt_tokens
