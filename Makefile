@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What needs no whole server and no browser runs on two processors at once.
-FAST := --ignore=tests/journeys -m "not journey and not browser" --numprocesses 2
+SMALL := --ignore=tests/journeys --numprocesses 2 -m
+# The document's operations are asked one after the other: a server for each processor.
+SCHEMA := tests/journeys/test_schema.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: serve test test-fast fuzz lint format setup openapi lock bench help
@@ -49,14 +51,15 @@ serve: setup ## run NOA on 127.0.0.1:8000 with a model loaded and answering
 
 test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and a browser
 	@.ci/packages chromium curl
-	@$(BIN)/python -m pytest $(FAST)
-	@$(BIN)/python -m pytest -m "journey or browser"
+	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser"
+	@$(BIN)/python -m pytest --ignore=$(SCHEMA) -m "journey or browser"
+	@$(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 
-test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser
-	@$(BIN)/python -m pytest $(FAST) --quiet
+test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser, no llama.cpp, no long searches
+	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser and not llama and not wide" --quiet
 
 fuzz: setup $(VENV)/.dev ## a long run of what the OpenAPI document allows and forbids, against a whole server
-	@FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -m journey tests/journeys/test_schema.py
+	@FUZZ_EXAMPLES=500 $(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 
 lint: setup $(VENV)/.dev ## what CI checks besides the tests
 	@$(BIN)/ruff check

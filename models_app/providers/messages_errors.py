@@ -20,8 +20,6 @@ _TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-# What Anthropic's clients know as "try again later"; OpenAI's know it as 503.
-_OVERLOADED = 529
 
 
 def anthropic_error(error: NoaError, request_id: str | None = None) -> dict[str, Any]:
@@ -29,8 +27,3 @@ def anthropic_error(error: NoaError, request_id: str | None = None) -> dict[str,
     said: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error")}
     said |= {"message": error.message, "code": error.code, "param": error.param}
     return {"type": "error", "error": said, "request_id": request_id}
-
-
-def anthropic_status(error: NoaError) -> int:
-    """The HTTP status that clients of this API expect."""
-    return _OVERLOADED if error.http_status == 503 else error.http_status

@@ -154,7 +154,12 @@ def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> Mode
     ]
     model.capabilities = shown
     capabilities.note_metadata(model=model, version=version, capabilities=shown)
-    model.save()
+    # Only these: what counts, loads and unloads the model meanwhile writes the other columns.
+    model.save(
+        update_fields=[
+            "version", "name", "context_window", "capability_index", "proven_index", "gone_at", "updated_at",
+        ]
+    )  # fmt: skip
     return version
 
 

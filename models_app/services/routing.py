@@ -79,15 +79,19 @@ def snapshot() -> Snapshot:
 
 def _read_snapshot(number: int) -> Snapshot:
     targets = _targets()
+    # Columns, not objects: of 10,000 models a snapshot is made at every change.
+    rows = RegisteredModel.objects.order_by("key").values_list(
+        "pk", "key", "model_id", "provider__slug", "created_at"
+    )
     models = {
-        model.key: ModelEntry(
-            key=model.key,
-            model_id=model.model_id,
-            provider=model.provider.slug,
-            created=int(model.created_at.timestamp()),
-            target=targets.get(model.pk),
+        key: ModelEntry(
+            key=key,
+            model_id=model_id,
+            provider=provider,
+            created=int(created_at.timestamp()),
+            target=targets.get(pk),
         )
-        for model in RegisteredModel.objects.select_related("provider")
+        for pk, key, model_id, provider, created_at in rows
     }
     ids = Counter(entry.model_id for entry in models.values())
     routes = list(Route.objects.values_list("name", "target__key", "fallbacks"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -9,6 +10,8 @@ from django.urls import reverse
 from models_app.models import Job, RegisteredModel
 from tests.admin import addresses
 from tests.admin.conftest import browser
+
+pytestmark = pytest.mark.wide
 
 
 def test_a_get_of_every_address_changes_nothing(

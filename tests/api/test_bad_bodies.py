@@ -18,6 +18,8 @@ from tests.api import walking
 from tests.api.conftest import Api
 from tests.api.walking import Operation
 
+pytestmark = pytest.mark.wide
+
 TAKING = [one for one in walking.operations() if one.method in ("post", "put", "patch")]
 _CLIENT = Client()
 _HUGE = 1024 * 1024

@@ -14,6 +14,8 @@ from django.test import Client
 from models_app.api import document
 from tests.journeys.server import ROOT
 
+pytestmark = pytest.mark.wide
+
 # The snapshot, which `make lint` holds against the code.
 DOCUMENT: Any = yaml.load((ROOT / "docs" / "openapi.yaml").read_text(), yaml.CSafeLoader)
 OPERATIONS: dict[str, Any] = {

@@ -21,7 +21,7 @@ from tests.api.sse import EventStream
 from tests.gateway.test_site import RunningSite
 from tests.waiting import until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.wide]
 
 WRITERS, EACH = 4, 50
 CLIENTS = 5

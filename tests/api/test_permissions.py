@@ -22,6 +22,8 @@ from tests.api import walking
 from tests.api.conftest import Api
 from tests.api.walking import Operation
 
+pytestmark = pytest.mark.wide
+
 OPERATIONS = walking.operations()
 CHANGING = [one for one in OPERATIONS if one.method != "get"]
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)

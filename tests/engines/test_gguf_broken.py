@@ -14,6 +14,8 @@ from models_app.engines import gguf, gguf_header
 from tests.fakes import broken_gguf
 from tests.fakes.broken_gguf import BROKEN, WHOLE
 
+pytestmark = pytest.mark.wide
+
 # Enough to meet each kind of field; a scan child for every one of them would take most of a minute.
 _MUTATIONS_IN_PROCESS = 2000
 _MUTATIONS_IN_CHILDREN = 20

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import Served, request
+
+pytestmark = pytest.mark.wide
 
 GOOD_REQUEST = request({"model": "current", "stream": True})
 GOOD_ANSWER = (

@@ -13,6 +13,8 @@ from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.remotes import CHAT, Names, drop_idle, entry, serve_remote
 from tests.gateway.wire import Served
 
+pytestmark = pytest.mark.wide
+
 KEY = "named:gpt-4o"
 METADATA = ("169.254.169.254", "fe80::1", "fd00:ec2::254", "0.0.0.0", "::ffff:169.254.169.254")
 PRIVATE = ("127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "::1", "fc00::1", "100.64.0.1")
