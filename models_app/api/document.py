@@ -100,11 +100,12 @@ def tighten(result: dict[str, Any], generator: Any, request: Any, public: bool) 
 
 
 def _require_choice(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """A body that must hold one of several sets of fields must be there, though no single field is required."""
+    """A body of which something is required must be there, also where it has one of several sets of fields."""
     body = operation.get("requestBody", {"content": {}})
     for content in body["content"].values():
         name = content["schema"].get("$ref", "").rpartition("/")[2]
-        if "oneOf" in schemas.get(name, {}):
+        schema = schemas.get(name, content["schema"])
+        if "oneOf" in schema or "required" in schema:
             body["required"] = True
 
 

@@ -51,7 +51,7 @@ def parse_tools(fields: Fields) -> tuple[Tool, ...]:
     tools = tuple(_tool(item) for item in fields.each("tools", 1, MAX_TOOLS))
     names = [tool.name for tool in tools]
     if len(set(names)) != len(names):
-        raise InvalidRequest("Two tools have the same name.", param="tools")
+        raise InvalidRequest("Two tools have the same name.", code="named_twice", param="tools")
     return tools
 
 

@@ -101,7 +101,7 @@ def _each(
     parse_one: Callable[[Fields], Parsed],
     named: Callable[[Parsed], str],
 ) -> list[Parsed]:
-    if fields.data.get(name) is None:
+    if name not in fields.data:
         return []
     found = [_placed(parse_one, one) for one in fields.each(name, 0, limit)]
     _refuse_twice(name, [named(one) for one in found])

@@ -216,7 +216,9 @@ class _Import:
         for name, key in [("target", entry.target), *(("fallbacks", k) for k in entry.fallbacks)]:
             if key is not None and key not in models:
                 raise InvalidRequest(
-                    f"No model '{key}' is registered here or in the document.", param=name
+                    f"No model '{key}' is registered here or in the document.",
+                    code="unknown_target",
+                    param=name,
                 )
         route = known or Route(name=entry.name)
         before = routes.represent(route) if known else None
