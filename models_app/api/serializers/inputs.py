@@ -47,6 +47,10 @@ def _check_type(name: str, field: Any, value: Any) -> None:
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         for index, item in enumerate(value):
             _check_type(f"{name}[{index}]", field.child, item)
+    longest = getattr(field, "max_length", None)
+    # As it was sent: the field itself looks at it without the white space around it.
+    if longest is not None and isinstance(value, str) and len(value) > longest:
+        raise InvalidRequest(f"'{name}' must have at most {longest:,} characters.", param=name)
     for kind, types, words in _JSON_TYPES:
         if isinstance(field, kind) and value is not None:
             is_right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
