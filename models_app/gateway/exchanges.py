@@ -16,13 +16,12 @@ from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.pricing import Usage
 from models_app.domain.providers import ProviderKind
 from models_app.domain.routing import RemoteEndpoint, Target
-from models_app.gateway import usage
 from models_app.gateway.admission import Asked
 from models_app.gateway.connection import Malformed
 from models_app.gateway.dialects import OUTBOUND
 from models_app.gateway.streams import ChatPass, ErrorEvent, MessagesPass, Pipeline
 from models_app.gateway.targets import Endpoint, ModelUnable
-from models_app.providers import anthropic_answer
+from models_app.providers import anthropic_answer, chat_answers
 from models_app.providers.translation import StreamTranslation, Translation
 
 # They steer client libraries; to a server that is itself a gateway they could name another host or key.
@@ -140,7 +139,7 @@ def _exchange(
     def whole(body: bytes) -> tuple[bytes, Usage]:
         answer = _answered(body)
         if not back:
-            return body, _counts(answer, usage.of_openai)
+            return body, _counts(answer, chat_answers.counted)
         try:
             return _translated_back(answer, back, asked.model)
         except orjson.JSONEncodeError:

@@ -8,7 +8,6 @@ import math
 from functools import lru_cache
 
 from models_app.domain.errors import NoaError, ProviderAuthFailed
-from models_app.domain.providers import ProviderKind
 from models_app.domain.routing import RemoteEndpoint, Target
 from models_app.gateway import exchanges, faults, passing
 from models_app.gateway.admission import Limits
@@ -20,11 +19,10 @@ from models_app.gateway.faults import Fault, Verdict
 from models_app.gateway.inference import Inference
 from models_app.gateway.streams import ErrorEvent
 from models_app.gateway.upstream import Upstream
+from models_app.providers import credentials
 
 # An error is a sentence or two; more of it is thrown away, with its connection.
 _MAX_ERROR_BYTES = 64 * 1024
-# The version of Anthropic's API that the translations are written for.
-_ANTHROPIC_VERSION = "2023-06-01"
 
 
 class Remote:
@@ -146,17 +144,11 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
             "Have an operator enter it anew.",
             details={"provider": remote.provider},
         )
-    lines = []
-    if remote.kind is ProviderKind.ANTHROPIC:
-        lines.append(f"anthropic-version: {_ANTHROPIC_VERSION}")
-        lines += [f"x-api-key: {key}"] if key else []
-    elif key:
-        lines.append(f"Authorization: Bearer {key}")
     return "\r\n".join(
         (
             f"POST {origin.prefix}{exchange.path} HTTP/1.1",
             f"Host: {origin.authority}",
-            *lines,
+            *(f"{name}: {value}" for name, value in credentials.headers(remote).items()),
             "Content-Type: application/json",
             "Accept: application/json, text/event-stream",
             "Accept-Encoding: identity",

@@ -10,9 +10,9 @@ import orjson
 
 from models_app.domain.errors import NoaError
 from models_app.domain.pricing import Usage
-from models_app.gateway import errors, usage
+from models_app.gateway import errors
 from models_app.gateway.connection import Broken, Malformed
-from models_app.providers import anthropic_answer, sse
+from models_app.providers import anthropic_answer, chat_answers, sse
 from models_app.providers.translation import StreamTranslation
 
 # An SSE event that is longer than this is passed on in parts.
@@ -128,7 +128,7 @@ class ChatPass(EventPass):
         choices = value.get("choices")
         counts = value.get("usage")
         if isinstance(counts, dict):
-            self.usage = usage.of_openai(counts)
+            self.usage = chat_answers.counted(counts)
             if not choices:
                 return not self._hide_usage
         if isinstance(choices, list):

@@ -10,6 +10,7 @@ import orjson
 
 from models_app.domain.access import AccessRecord
 from models_app.domain.pricing import Price, Usage, cost
+from models_app.providers.chat_answers import counted, detail, tokens
 
 _MARK = b'"usage"'
 # One object, with objects of one more level in it (`prompt_tokens_details`). Quotes inside of JSON strings are
@@ -19,8 +20,6 @@ _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 _KEPT = 8 * 1024
 # What is kept is cut down to the end only now and then.
 _MAX_KEPT = 32 * 1024
-# No model reads or writes this many tokens: such a count is a lie and is not stored.
-_MAX_TOKENS = 1_000_000_000
 
 
 def of_whole(answer: bytes) -> Mapping[str, Any]:
@@ -69,29 +68,6 @@ def _parsed(text: bytes) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def tokens(counts: Mapping[str, Any], name: str) -> int | None:
-    """One count, or None when it is absent or no sensible number."""
-    value = counts.get(name)
-    return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None
-
-
-def detail(counts: Mapping[str, Any], group: str, name: str) -> int | None:
-    """A count out of `prompt_tokens_details` or `completion_tokens_details`."""
-    details = counts.get(group)
-    return tokens(details, name) if isinstance(details, dict) else None
-
-
-def of_openai(counts: Mapping[str, Any]) -> Usage:
-    """OpenAI's usage object, and that of servers like it. Embeddings have no completion."""
-    return Usage(
-        prompt=tokens(counts, "prompt_tokens"),
-        completion=tokens(counts, "completion_tokens"),
-        cached=detail(counts, "prompt_tokens_details", "cached_tokens"),
-        cache_write=detail(counts, "prompt_tokens_details", "cache_write_tokens"),
-        reasoning=detail(counts, "completion_tokens_details", "reasoning_tokens"),
-    )
-
-
 def note_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | None) -> None:
     """As `note`, of a usage object; without the step between, for it is done for every request to a runner."""
     if not counts:
@@ -101,7 +77,7 @@ def note_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | 
     record.cached_tokens = detail(counts, "prompt_tokens_details", "cached_tokens")
     record.reasoning_tokens = detail(counts, "completion_tokens_details", "reasoning_tokens")
     if price is not None:
-        note(record, of_openai(counts), price)
+        note(record, counted(counts), price)
 
 
 def note(record: AccessRecord, counts: Usage | None, price: Price | None) -> None:

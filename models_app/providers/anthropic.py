@@ -8,12 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from models_app.domain.capabilities import Capability
-from models_app.domain.routing import RemoteEndpoint
 from models_app.providers import offers, openai
 from models_app.providers.client import Client
 from models_app.providers.offers import Listing, Offer
 
-VERSION = "2023-06-01"
 # The largest page that the API has.
 _PAGE = {"limit": "1000"}
 
@@ -22,13 +20,6 @@ _CAPABILITIES = {
     "structured_outputs": Capability.JSON_MODE,
     "thinking": Capability.REASONING,
 }
-
-
-def client(endpoint: RemoteEndpoint) -> Client:
-    headers = {"anthropic-version": VERSION}
-    if endpoint.api_key:
-        headers["x-api-key"] = endpoint.api_key
-    return Client(endpoint, headers)
 
 
 async def list_models(client: Client) -> Listing:

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from models_app.domain.errors import NoaError, ProviderError
-from models_app.domain.pricing import Usage
+from models_app.domain.errors import NoaError
 from models_app.providers import sse
 from models_app.providers.anthropic_answer import (
     arguments_of,
@@ -22,6 +19,7 @@ from models_app.providers.anthropic_answer import (
 )
 from models_app.providers.anthropic_request import JSON_TOOL
 from models_app.providers.chat_answers import text_of
+from models_app.providers.json_events import JsonEvents, is_object
 
 Value = Mapping[str, Any]
 
@@ -56,7 +54,7 @@ class _Block:
         return found
 
 
-class AnthropicStream:
+class AnthropicStream(JsonEvents):
     """Ends with a chunk that tells usage, where it is known, and `[DONE]`.
 
     A stream that says that it cannot go on, or that cannot be read, ends with OpenAI's error event and without
@@ -64,10 +62,7 @@ class AnthropicStream:
     """
 
     def __init__(self, *, model: str, created: int) -> None:
-        self.usage: Usage | None = None
-        # Whether the last event of the answer, good or bad, has been sent.
-        self.done = False
-        self._reader = sse.EventReader()
+        super().__init__()
         self._base: dict[str, Any] = {
             "id": chat_id({}), "object": "chat.completion.chunk", "created": created, "model": model,
         }  # fmt: skip
@@ -86,43 +81,17 @@ class AnthropicStream:
             "error": self._fail,
         }
 
-    def feed(self, data: bytes) -> bytes:
-        try:
-            events = self._reader.feed(data)
-        except sse.EventTooLong:
-            return self._broken("an event of its stream is too long")
-        return b"".join(self._translated(data) for _, data in events)
-
     def end(self) -> bytes:
-        events = [data for _, data in self._reader.end() if _is_object(data)]
+        events = [data for _, data in self._reader.end() if is_object(data)]
         return b"".join(self._translated(data) for data in events)
 
-    def error(self, error: NoaError) -> bytes:
-        self.done = True
+    def error_event(self, error: NoaError) -> bytes:
         return sse.unnamed(error.body())
 
-    def _translated(self, data: bytes) -> bytes:
-        if self.done:
-            return b""
-        try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return self._broken("an event of its stream is not valid JSON")
-        if not isinstance(value, dict):
-            return self._broken("an event of its stream is not a JSON object")
+    def take(self, value: Value) -> bytes:
         # Anthropic announces that there will be events that today's clients do not know.
         translate = self._events.get(text_of(value, "type"))
         return translate(value) if translate else b""
-
-    def _broken(self, what: str) -> bytes:
-        if self.done:
-            return b""
-        return self.error(
-            ProviderError(
-                f"The provider gave an answer that cannot be passed on: {what}.",
-                code="malformed_answer",
-            )
-        )
 
     def _chunk(self, delta: Value, finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
@@ -216,10 +185,3 @@ def _index(value: Value) -> int:
 def _inner(value: Value, name: str) -> Value:
     found = value.get(name)
     return found if isinstance(found, dict) else {}
-
-
-def _is_object(data: bytes) -> bool:
-    try:
-        return isinstance(orjson.loads(data), dict)
-    except orjson.JSONDecodeError:
-        return False

@@ -105,9 +105,8 @@ class Asker:
         remote = self._target.remote
         if remote is None:
             return aiohttp.UnixConnector(self._target.socket, limit=limit, force_close=force_close)
-        resolver = http.GuardedResolver(allow_private=remote.allow_private)
-        return aiohttp.TCPConnector(
-            resolver=resolver, use_dns_cache=False, limit=limit, force_close=force_close
+        return http.connector(
+            allow_private=remote.allow_private, limit=limit, force_close=force_close
         )
 
     async def ask(self, path: str, body: Mapping[str, Any], *, seconds: float) -> Answer:
@@ -143,7 +142,9 @@ class Asker:
             elif body.get("stream"):
                 await self._read_events(response, answer, started)
             else:
-                answer.body = self._wire.whole(_object(await _whole(response)))
+                answer.body = self._wire.whole(
+                    _object(await http.read_whole(response, _MAX_ANSWER))
+                )
 
     async def _read_events(
         self, response: aiohttp.ClientResponse, answer: Answer, started: float
@@ -153,7 +154,7 @@ class Asker:
             now = _since(started)
             size += len(piece)
             if size > _MAX_ANSWER:
-                raise ValueError("too long")
+                raise http.TooLong
             for _, data in reader.feed(translation.feed(piece) if translation else piece):
                 _take_event(data, now, answer)
         if translation:
@@ -165,15 +166,6 @@ class Asker:
 
 def _since(started: float) -> float:
     return (perf_counter() - started) * 1000
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    data = bytearray()
-    async for piece in response.content.iter_any():
-        data += piece
-        if len(data) > _MAX_ANSWER:
-            raise ValueError("too long")
-    return bytes(data)
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from models_app.domain.pricing import Usage
 
 Value = Mapping[str, Any]
 
-# No model reads or writes this many tokens: such a count is a lie and is not passed on.
+# No model reads or writes this many tokens: such a count is a lie, and neither passed on nor stored.
 _MAX_COUNT = 1_000_000_000
 
 
@@ -70,20 +70,27 @@ def usage_of(body: Value) -> Usage | None:
     counts = body.get("usage")
     if not isinstance(counts, dict):
         return None
+    return counted(counts)
+
+
+def counted(counts: Value) -> Usage:
+    """A usage object, of OpenAI or of servers like it. Embeddings have no completion."""
     return Usage(
-        prompt=_count(counts, "prompt_tokens"),
-        completion=_count(counts, "completion_tokens"),
-        cached=_detail(counts, "prompt_tokens_details", "cached_tokens"),
-        cache_write=_detail(counts, "prompt_tokens_details", "cache_write_tokens"),
-        reasoning=_detail(counts, "completion_tokens_details", "reasoning_tokens"),
+        prompt=tokens(counts, "prompt_tokens"),
+        completion=tokens(counts, "completion_tokens"),
+        cached=detail(counts, "prompt_tokens_details", "cached_tokens"),
+        cache_write=detail(counts, "prompt_tokens_details", "cache_write_tokens"),
+        reasoning=detail(counts, "completion_tokens_details", "reasoning_tokens"),
     )
 
 
-def _detail(counts: Value, group: str, name: str) -> int | None:
+def detail(counts: Value, group: str, name: str) -> int | None:
+    """A count out of `prompt_tokens_details` or `completion_tokens_details`."""
     details = counts.get(group)
-    return _count(details, name) if isinstance(details, dict) else None
+    return tokens(details, name) if isinstance(details, dict) else None
 
 
-def _count(counts: Value, name: str) -> int | None:
+def tokens(counts: Value, name: str) -> int | None:
+    """One count, or None when it is absent or no sensible number."""
     value = counts.get(name)
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from models_app.domain.errors import EngineError, NoaError, ProviderError
-from models_app.domain.pricing import Usage
-from models_app.providers import chat_answers, sse
+from models_app.domain.errors import EngineError
+from models_app.providers import chat_answers
+from models_app.providers.json_events import JsonEvents, is_object
 
 # More calls than any request may have tools.
 _MAX_CALLS = 1024
+_DONE = b"[DONE]"
 
 
 @dataclass(slots=True)
@@ -26,7 +25,7 @@ class CallPart:
     arguments: str
 
 
-class ChunkReader:
+class ChunkReader(JsonEvents):
     """Base of the translations of streams: reads events, and calls what a subclass overrides, in this order.
 
     `begin` once; then `reasoning`, `text`, `refusal` and `call` as they come; `finish` once, after the usage if there
@@ -34,11 +33,10 @@ class ChunkReader:
     before the model had finished ends without either.
     """
 
+    sender = "The model's server"
+
     def __init__(self) -> None:
-        self.usage: Usage | None = None
-        # Whether the last event of the answer, good or bad, has been sent.
-        self.done = False
-        self._reader = sse.EventReader()
+        super().__init__()
         self._has_begun = False
         # The choice that told why the model stopped.
         self._finished: Mapping[str, Any] | None = None
@@ -65,41 +63,19 @@ class ChunkReader:
     def finish(self, choice: Mapping[str, Any]) -> bytes:
         raise NotImplementedError
 
-    def error_event(self, error: NoaError) -> bytes:
-        raise NotImplementedError
-
     # StreamTranslation
-
-    def feed(self, data: bytes) -> bytes:
-        try:
-            events = self._reader.feed(data)
-        except sse.EventTooLong:
-            return self._broken("an event of its stream is too long")
-        return b"".join(self._translated(data) for _, data in events)
 
     def end(self) -> bytes:
         """Servers that never say `[DONE]` have finished when the model has."""
-        rest = b"".join(self._translated(data) for _, data in self._reader.end() if _is_whole(data))
+        events = [data for _, data in self._reader.end() if data == _DONE or is_object(data)]
+        rest = b"".join(self._translated(data) for data in events)
         return rest + self._finish_once()
 
-    def error(self, error: NoaError) -> bytes:
-        self.done = True
-        return self.error_event(error)
-
     def _translated(self, data: bytes) -> bytes:
-        if self.done:
-            return b""
-        if data == b"[DONE]":
-            return self._finish_once()
-        try:
-            chunk = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return self._broken("an event of its stream is not valid JSON")
-        if not isinstance(chunk, dict):
-            return self._broken("an event of its stream is not a JSON object")
-        if chunk.get("error"):
-            return self._failed(chunk["error"])
-        return self._chunk(chunk)
+        return self._finish_once() if data == _DONE else super()._translated(data)
+
+    def take(self, value: Mapping[str, Any]) -> bytes:
+        return self._failed(value["error"]) if value.get("error") else self._chunk(value)
 
     def _chunk(self, chunk: Mapping[str, Any]) -> bytes:
         found = b""
@@ -136,22 +112,8 @@ class ChunkReader:
         self.done = True
         return self.finish(self._finished)
 
-    def _broken(self, what: str) -> bytes:
-        if self.done:
-            return b""
-        told = f"The model's server gave an answer that cannot be passed on: {what}."
-        return self.error(ProviderError(told, code="malformed_answer"))
-
     def _failed(self, said: object) -> bytes:
         message = chat_answers.text_of(
             said if isinstance(said, dict) else {"message": said}, "message"
         )
         return self.error(EngineError(message or "The model could not go on."))
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether this is an event, not the beginning of one that was cut."""
-    try:
-        return data == b"[DONE]" or isinstance(orjson.loads(data), dict)
-    except orjson.JSONDecodeError:
-        return False

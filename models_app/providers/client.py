@@ -14,7 +14,7 @@ import orjson
 from models_app.domain import addresses
 from models_app.domain.errors import NoaError
 from models_app.domain.routing import RemoteEndpoint
-from models_app.providers import failures, http
+from models_app.providers import credentials, failures, http
 
 # The longest list of models that is known has 1 MB.
 _MAX_ANSWER = 16 * 1024 * 1024
@@ -36,12 +36,11 @@ class Reply:
 
 
 class Client:
-    """`async with Client(endpoint, headers) as client`. Raises InvalidRequest for an address that is not allowed."""
+    """`async with Client(endpoint) as client`. Raises InvalidRequest for an address that is not allowed."""
 
-    def __init__(self, endpoint: RemoteEndpoint, headers: Mapping[str, str]) -> None:
+    def __init__(self, endpoint: RemoteEndpoint) -> None:
         self.endpoint = endpoint
         addresses.checked_url(endpoint.base_url, allow_private=endpoint.allow_private)
-        self._headers = headers
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -49,7 +48,7 @@ class Client:
         self._session = http.session(
             allow_private=self.endpoint.allow_private,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect),
-            headers=self._headers,
+            headers=credentials.headers(self.endpoint),
         )
         return self
 
@@ -105,18 +104,12 @@ class Client:
             if response.status != 200:
                 told = await response.content.read(_MAX_ERROR)
                 return Reply(response.status, dict(response.headers), None, told)
-            data = await self._whole(response)
+            try:
+                data = await http.read_whole(response, _MAX_ANSWER)
+            except http.TooLong:
+                what = f"it has more than {_MAX_ANSWER // 2**20} MiB"
+                raise failures.malformed(self.endpoint, what) from None
             return Reply(200, dict(response.headers), self._decoded(data), data)
-
-    async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
-        data = bytearray()
-        async for piece in response.content.iter_any():
-            data += piece
-            if len(data) > _MAX_ANSWER:
-                raise failures.malformed(
-                    self.endpoint, f"it has more than {_MAX_ANSWER // 2**20} MiB"
-                )
-        return bytes(data)
 
     def _decoded(self, data: bytes) -> Any:
         try:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,12 +42,9 @@ class Dialect:
 
 
 PROVIDERS: Mapping[ProviderKind, Dialect] = {
-    kind: Dialect(module.client, module.list_models, module.check_model)
-    for kind, module in (
-        (ProviderKind.OPENAI, openai),
-        (ProviderKind.ANTHROPIC, anthropic),
-        (ProviderKind.LLAMA_CPP, llamacpp),
-    )
+    ProviderKind.OPENAI: Dialect(Client, openai.list_models, openai.check_model),
+    ProviderKind.ANTHROPIC: Dialect(Client, anthropic.list_models, anthropic.check_model),
+    ProviderKind.LLAMA_CPP: Dialect(llamacpp.client, llamacpp.list_models, llamacpp.check_model),
 }
 
 
@@ -65,23 +71,25 @@ def list_all(endpoints: Iterable[RemoteEndpoint], *, look: Callable[[], None]) -
 
     For code without an event loop. `look` is called now and then, and may raise to end it all.
     """
-    with asyncio.Runner() as runner:
-        pending = runner.run(_begin([_outcome(endpoint) for endpoint in endpoints]))
-        while pending:
-            done, pending = runner.run(_wait(pending))
-            for task in done:
-                yield task.result()
-            look()
+    yield from _results([_outcome(endpoint) for endpoint in endpoints], look)
 
 
 def watched(work: Coroutine[Any, Any, Result], *, look: Callable[[], None]) -> Result:
     """The result of one such question, for code without an event loop; `look` is called as by `list_all`."""
+    with contextlib.closing(_results([work], look)) as results:
+        return next(results)
+
+
+def _results(
+    work: Iterable[Coroutine[Any, Any, Result]], look: Callable[[], None]
+) -> Generator[Result, None, None]:
+    """What each comes to, whoever is done first. Leaving it early cancels the rest."""
     with asyncio.Runner() as runner:
-        pending = runner.run(_begin([work]))
-        while True:
+        pending = runner.run(_begin(work))
+        while pending:
             done, pending = runner.run(_wait(pending))
             for task in done:
-                return task.result()
+                yield task.result()
             look()
 
 

@@ -42,6 +42,26 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
+class TooLong(ValueError):
+    """An answer is longer than anything that would make sense."""
+
+
+async def read_whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body. Raises TooLong once it passes `limit` bytes."""
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) > limit:
+            raise TooLong
+    return bytes(data)
+
+
+def connector(*, allow_private: bool, **options: Any) -> aiohttp.TCPConnector:
+    """What connects only where NOA may; `options` are aiohttp's."""
+    resolver = GuardedResolver(allow_private=allow_private)
+    return aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, **options)
+
+
 def session(
     *, allow_private: bool, timeout: aiohttp.ClientTimeout, **options: Any
 ) -> aiohttp.ClientSession:
@@ -49,9 +69,10 @@ def session(
 
     Pass `allow_redirects=False` to each request: a redirect would lead past the check of the URL.
     """
-    connector = aiohttp.TCPConnector(
-        resolver=GuardedResolver(allow_private=allow_private), use_dns_cache=False
-    )
     return aiohttp.ClientSession(
-        connector=connector, timeout=timeout, trust_env=False, auto_decompress=True, **options
+        connector=connector(allow_private=allow_private),
+        timeout=timeout,
+        trust_env=False,
+        auto_decompress=True,
+        **options,
     )

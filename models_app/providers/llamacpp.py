@@ -25,7 +25,7 @@ _WITH_PICTURES = frozenset(
 
 
 def client(endpoint: RemoteEndpoint) -> Client:
-    return openai.client(replace(endpoint, base_url=endpoint.base_url.removesuffix(_API)))
+    return Client(replace(endpoint, base_url=endpoint.base_url.removesuffix(_API)))
 
 
 async def list_models(client: Client) -> Listing:

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from models_app.domain.capabilities import Capability
-from models_app.domain.routing import RemoteEndpoint
 from models_app.providers import failures, offers
 from models_app.providers.client import Client, Reply
 from models_app.providers.offers import Listing, Offer
@@ -28,11 +27,6 @@ _OPENROUTER_PARAMETERS = {
     "structured_outputs": Capability.JSON_MODE,
     "reasoning": Capability.REASONING,
 }
-
-
-def client(endpoint: RemoteEndpoint) -> Client:
-    headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
-    return Client(endpoint, headers)
 
 
 async def list_models(client: Client) -> Listing:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from models_app.domain import addresses
 from models_app.domain.errors import UnsupportedParameter
 from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint, Target
-from models_app.providers import anthropic
+from models_app.domain.routing import Target
+from models_app.providers import credentials
 from models_app.providers.anthropic_translation import ToAnthropic
 from models_app.providers.translation import StreamTranslation
 
@@ -73,14 +73,7 @@ def wire_of(target: Target) -> Wire:
     if remote is None:
         return OpenAIWire("http://runner/v1", target.key)
     addresses.checked_url(remote.base_url, allow_private=remote.allow_private)
+    headers = credentials.headers(remote)
     if remote.kind == ProviderKind.ANTHROPIC:
-        return AnthropicWire(remote.base_url, remote.model_id, _anthropic_headers(remote))
-    headers = {"Authorization": f"Bearer {remote.api_key}"} if remote.api_key else {}
+        return AnthropicWire(remote.base_url, remote.model_id, headers)
     return OpenAIWire(remote.base_url, remote.model_id, headers)
-
-
-def _anthropic_headers(remote: RemoteEndpoint) -> dict[str, str]:
-    headers = {"anthropic-version": anthropic.VERSION}
-    if remote.api_key:
-        headers["x-api-key"] = remote.api_key
-    return headers

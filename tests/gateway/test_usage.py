@@ -8,6 +8,7 @@ import pytest
 
 from models_app.gateway import usage
 from models_app.gateway.streams import EventFence
+from models_app.providers import chat_answers
 from tests.fakes.upstream import USAGE, event, stream_events, whole_answer
 
 OPENAI_STREAM = (
@@ -53,8 +54,8 @@ def test_an_answer_without_usage_has_none(answer: bytes) -> None:
 
 @pytest.mark.parametrize("value", [None, True, -1, 1.5, "7", 10**18, [], {}])
 def test_a_count_that_makes_no_sense_is_unknown(value: object) -> None:
-    assert usage.tokens({"prompt_tokens": value}, "prompt_tokens") is None
-    assert usage.of_openai({"prompt_tokens_details": {"cached_tokens": value}}).cached is None
+    assert chat_answers.tokens({"prompt_tokens": value}, "prompt_tokens") is None
+    assert chat_answers.counted({"prompt_tokens_details": {"cached_tokens": value}}).cached is None
 
 
 def test_the_fence_lets_whole_events_through_at_every_split() -> None:

@@ -1,0 +1,71 @@
+"""What the translations of streams have in common: events that hold JSON objects, read with care."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import orjson
+
+from models_app.domain.errors import NoaError, ProviderError
+from models_app.domain.pricing import Usage
+from models_app.providers import sse
+
+
+class JsonEvents:
+    """Base of a StreamTranslation. A subclass gives `take`, `end` and `error_event`.
+
+    What cannot be read ends the stream with an error; after the last event, good or bad, everything is dropped.
+    """
+
+    # Who is told to have sent what cannot be read.
+    sender: ClassVar[str] = "The provider"
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        # Whether the last event of the answer, good or bad, has been sent.
+        self.done = False
+        self._reader = sse.EventReader()
+
+    def take(self, value: Mapping[str, Any]) -> bytes:
+        """What one event becomes."""
+        raise NotImplementedError
+
+    def error_event(self, error: NoaError) -> bytes:
+        raise NotImplementedError
+
+    def feed(self, data: bytes) -> bytes:
+        try:
+            events = self._reader.feed(data)
+        except sse.EventTooLong:
+            return self._broken("an event of its stream is too long")
+        return b"".join(self._translated(data) for _, data in events)
+
+    def error(self, error: NoaError) -> bytes:
+        self.done = True
+        return self.error_event(error)
+
+    def _translated(self, data: bytes) -> bytes:
+        if self.done:
+            return b""
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return self._broken("an event of its stream is not valid JSON")
+        if not isinstance(value, dict):
+            return self._broken("an event of its stream is not a JSON object")
+        return self.take(value)
+
+    def _broken(self, what: str) -> bytes:
+        if self.done:
+            return b""
+        told = f"{self.sender} gave an answer that cannot be passed on: {what}."
+        return self.error(ProviderError(told, code="malformed_answer"))
+
+
+def is_object(data: bytes) -> bool:
+    """Whether this is a whole event, not the beginning of one that was cut."""
+    try:
+        return isinstance(orjson.loads(data), dict)
+    except orjson.JSONDecodeError:
+        return False
