@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models_app.models import Instance, ModelVersion
+from models_app.models.registry import words_of
 from models_app.services.catalogue import Row
 
 _AS_THEY_ARE = (
@@ -21,15 +22,11 @@ def represent_model(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in _AS_THEY_ARE} | {
         "provider": row["provider__slug"],
         "failure": _failure(row),
-        "capabilities": _words(row["capability_index"]),
-        "proven": _words(row["proven_index"]),
+        "capabilities": words_of(row["capability_index"]),
+        "proven": words_of(row["proven_index"]),
         "price": _price(row["price"]),
         "version": _version(row),
     }
-
-
-def _words(index: str) -> list[str]:
-    return index[1:-1].split(",") if index else []
 
 
 def _failure(row: Row) -> dict[str, Any] | None:

@@ -54,7 +54,9 @@ def _is_secret(name: str, value: Any) -> bool:
 
 
 def storable(text: str) -> str:
-    """One NUL or lone surrogate makes PostgreSQL refuse a row."""
+    """One NUL or lone surrogate makes PostgreSQL refuse a row, and with it a whole batch."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 

@@ -32,6 +32,7 @@ ROUTE_PATTERN = SLUG_PATTERN
 _SLUG = re.compile(SLUG_PATTERN)
 _MODEL_ID = re.compile(MODEL_ID_PATTERN)
 _ROUTE = re.compile(ROUTE_PATTERN)
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._:/@+-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,11 @@ def checked_model_id(model_id: str) -> str:
             param="model",
         )
     return model_id
+
+
+def cleaned_model_id(text: str, edges: str) -> str:
+    """A model id made of a name that was given elsewhere: `edges` are taken off both ends. Raises InvalidRequest."""
+    return checked_model_id(_NOT_IN_AN_ID.sub("-", text).strip(edges))
 
 
 def checked_route_name(name: str) -> str:

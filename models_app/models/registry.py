@@ -46,6 +46,15 @@ class Provider(models.Model):
         return self.name or self.slug
 
 
+def index_of(words: list[str]) -> str:
+    """Words as `,chat_completion,streaming,`, in which every database can find one."""
+    return f",{','.join(words)}," if words else ""
+
+
+def words_of(index: str) -> list[str]:
+    return index[1:-1].split(",") if index else []
+
+
 class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
     def with_capability(self, capability: str) -> RegisteredModelQuerySet:
         """Capabilities are stored as `,chat_completion,streaming,`, so that every database can search them."""
@@ -131,15 +140,15 @@ class RegisteredModel(models.Model):
     def set_tags(self, tags: list[str]) -> None:
         """Tags and the index of them, without saving."""
         self.tags = tags
-        self.tag_index = f",{','.join(tags)}," if tags else ""
+        self.tag_index = index_of(tags)
 
     @property
     def capabilities(self) -> list[str]:
-        return [word for word in self.capability_index.split(",") if word]
+        return words_of(self.capability_index)
 
     @capabilities.setter
     def capabilities(self, values: list[str]) -> None:
-        self.capability_index = f",{','.join(values)}," if values else ""
+        self.capability_index = index_of(values)
 
 
 class ModelVersion(models.Model):

@@ -12,6 +12,7 @@ from django.db.models import CharField
 
 from models_app.domain import histogram
 from models_app.domain.access import AccessRecord
+from models_app.domain.confidential import storable
 from models_app.models import AccessLog
 from models_app.services import rollups
 
@@ -35,7 +36,7 @@ def store(records: Sequence[AccessRecord]) -> None:
 
 
 def _not_stored(records: Iterable[AccessRecord]) -> list[AccessRecord]:
-    by_id = {_storable(record.request_id): record for record in records}
+    by_id = {storable(record.request_id): record for record in records}
     stored = AccessLog.objects.filter(request_id__in=by_id).values_list("request_id", flat=True)
     for request_id in stored:
         del by_id[request_id]
@@ -66,19 +67,12 @@ def _adapters() -> list[tuple[str, Callable[[Any], Any]]]:
 def _adapter(name: str) -> Callable[[Any], Any]:
     if name in _TEXT_LENGTHS:
         length = _TEXT_LENGTHS[name]
-        return lambda text: _storable(text)[:length]
+        return lambda text: storable(text)[:length]
     if name == "started_at":
         return lambda at: connection.ops.adapt_datetimefield_value(_moment(at))
     if name == "cost_usd":
         return lambda cost: connection.ops.adapt_decimalfield_value(_money(cost), 18, 10)
     return lambda value: value
-
-
-def _storable(text: str) -> str:
-    """One NUL or lone surrogate makes PostgreSQL refuse a whole batch."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _moment(seconds: float) -> datetime:
@@ -103,7 +97,7 @@ def _sums_of(records: Iterable[AccessRecord]) -> dict[rollups.Place, rollups.Sum
 
 
 def _text(record: AccessRecord, name: str) -> str:
-    return _storable(getattr(record, name))[: _TEXT_LENGTHS[name]]
+    return storable(getattr(record, name))[: _TEXT_LENGTHS[name]]
 
 
 def _add(sums: rollups.Sums, record: AccessRecord, at: datetime) -> None:

@@ -14,6 +14,7 @@ from models_app.domain import capabilities as rules
 from models_app.domain.capabilities import Capability, EvidenceSource, Verdict, Word
 from models_app.domain.events import EventName
 from models_app.models import CapabilityEvidence, ModelVersion, RegisteredModel
+from models_app.models.registry import index_of
 from models_app.services import events, routing
 
 
@@ -216,8 +217,7 @@ def _refresh_proven(model: RegisteredModel) -> None:
         verdict=Verdict.SUPPORTED,
         version=model.version_id,
     ).values_list("capability", flat=True)
-    words = sorted(proven)
-    index = f",{','.join(words)}," if words else ""
+    index = index_of(sorted(proven))
     if index != model.proven_index:
         model.proven_index = index
         RegisteredModel.objects.filter(pk=model.pk).update(

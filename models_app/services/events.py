@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from models_app.domain.errors import NotFound
 from models_app.domain.events import EventName
 from models_app.models import Event, Webhook, WebhookDelivery
-from models_app.services import signals
+from models_app.services import signals, turns
 
-# The number of the advisory lock. Any will do that nothing else in this database uses: "NOA" in ASCII.
-_TURN = 0x4E4F41
 # Of one statement; ten columns each stay far below what any database takes.
 _ROWS = 500
 
@@ -83,9 +81,7 @@ def take_turn() -> None:
     Whatever is written by every transaction that also publishes must take its turn first, or two of them could wait
     for each other; `routing.bump` does.
     """
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
+    turns.take(turns.FACTS)
 
 
 def _put_in_outbox(event: Event) -> None:

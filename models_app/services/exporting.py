@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from models_app.domain import registry_file
 from models_app.models import Provider, RegisteredModel, Route
+from models_app.models.registry import words_of
 
 PROVIDER_COLUMNS = (
     "slug", "kind", "name", "base_url", "enabled", "secret_env", "allow_private_addresses", "timeouts",
@@ -44,5 +45,4 @@ def _model(row: dict[str, Any]) -> dict[str, Any]:
     file = None
     if row["version_id"] is not None:
         file = {name: row[f"version__{name}"] for name in _FILE_COLUMNS}
-    words = [word for word in row["capability_index"].split(",") if word]
-    return known | {"capabilities": words, "file": file}
+    return known | {"capabilities": words_of(row["capability_index"]), "file": file}

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 
 from models_app.domain.errors import Conflict, InvalidRequest, NotFound
@@ -104,8 +104,7 @@ def find(*, text: str) -> ApiKey | None:
 
 def usable(*, pk: int) -> ApiKey | None:
     """The key as it is now; None when it has expired or was revoked or deleted."""
-    key = ApiKey.objects.filter(pk=pk, revoked_at=None).first()
-    return key if key and not _is_expired(key) else None
+    return ApiKey.objects.usable().filter(pk=pk).first()
 
 
 @transaction.atomic
@@ -164,16 +163,10 @@ def revoke(*, key: ApiKey, actor: str = "", keep_admin: bool = False) -> None:
     )
 
 
-def active() -> QuerySet[ApiKey]:
-    return ApiKey.objects.filter(revoked_at=None).filter(
-        Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    )
-
-
 def in_state(state: str | None) -> QuerySet[ApiKey]:
     """All keys, or those that are `active`, `expired` or `revoked`."""
     if state == "active":
-        return active()
+        return ApiKey.objects.usable()
     if state == "expired":
         return ApiKey.objects.filter(revoked_at=None, expires_at__lte=timezone.now())
     if state == "revoked":
@@ -182,7 +175,7 @@ def in_state(state: str | None) -> QuerySet[ApiKey]:
 
 
 def _require_another_admin(key: ApiKey) -> None:
-    usable_keys = list(active())
+    usable_keys = list(ApiKey.objects.usable())
     if not any(Scope.ADMIN in one.scopes and one.pk != key.pk for one in usable_keys) and any(
         one.pk == key.pk and Scope.ADMIN in one.scopes for one in usable_keys
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from django.conf import settings
@@ -14,13 +13,11 @@ from models_app.domain.discovery import ProviderReport
 from models_app.domain.errors import InvalidRequest, LoadFailed, ModelFileError
 from models_app.domain.events import EventName
 from models_app.domain.gguf import GgufMetadata
-from models_app.domain.keys import ModelKey, checked_model_id
+from models_app.domain.keys import ModelKey, cleaned_model_id
 from models_app.engines import gguf
 from models_app.models import ModelVersion, RegisteredModel
 from models_app.services import capabilities, events, registry, routing
 from models_app.services.jobs import Run
-
-_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._:/@+-]+")
 
 
 def discover(*, run: Run) -> ProviderReport:
@@ -41,9 +38,7 @@ def discover(*, run: Run) -> ProviderReport:
 
 def _take_in(path: Path, root: Path, seen: set[str], report: ProviderReport) -> None:
     try:
-        model_id = checked_model_id(
-            _NOT_IN_AN_ID.sub("-", str(path.relative_to(root).with_suffix(""))).strip("-._")
-        )
+        model_id = cleaned_model_id(str(path.relative_to(root).with_suffix("")), "-._")
         if model_id in seen:
             raise ModelFileError(f"Another model folder has a model '{model_id}' already.")
         seen.add(model_id)

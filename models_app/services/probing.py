@@ -45,8 +45,7 @@ def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool 
     The verdicts are stored also of a job that is cancelled half-way. Raises Conflict when the model is not loaded.
     """
     model = registry.get(key=key)
-    instance = targets.require_loaded(model=model)
-    target = targets.loaded_target(model=model)
+    instance, target = targets.loaded(model=model)
     chosen = _chosen(model, target, wanted)
     measures = effective_context
     if measures is None:

@@ -76,8 +76,7 @@ def profile(*, run: Run, key: str, wanted: ProfileSettings) -> None:
     A profile that is cancelled, or whose process dies, keeps its samples and stays incomplete.
     """
     model = registry.get(key=key)
-    instance = targets.require_loaded(model=model)
-    target = targets.loaded_target(model=model)
+    instance, target = targets.loaded(model=model)
     row = _begin(run, model, instance, target, wanted)
     run.result |= {"profile": str(row.pk), "key": model.key}
     started = monotonic()

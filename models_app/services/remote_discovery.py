@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,14 +13,13 @@ from django.utils import timezone
 from models_app.domain.discovery import ProviderReport
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.events import EventName
-from models_app.domain.keys import ModelKey, checked_model_id
+from models_app.domain.keys import ModelKey, cleaned_model_id
 from models_app.models import Event, Provider, RegisteredModel
 from models_app.providers.offers import Listing, Offer, ordered
 from models_app.services import capabilities, events, prices, routing
 from models_app.services.jobs import Run
 
 _ACTOR = "discovery"
-_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._:/@+-]+")
 _MAX_REMOTE_ID = 255
 # What discovery may change of a model; everything else is the operator's.
 _COLUMNS = (
@@ -127,7 +125,7 @@ def _model_id(remote_id: str) -> str:
         raise InvalidRequest(
             f"Its name is longer than {_MAX_REMOTE_ID} characters or cannot be printed."
         )
-    return checked_model_id(_NOT_IN_AN_ID.sub("-", remote_id).strip("-._/:@+"))
+    return cleaned_model_id(remote_id, "-._/:@+")
 
 
 def _update(

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from models_app.domain import histogram
 from models_app.domain.histogram import Histogram
 from models_app.models import Activity, RegisteredModel
+from models_app.services import turns
 
 Place = tuple[str, datetime, str]
 """Model key, start of the hour, API key's id: what one row of Activity sums up."""
@@ -21,17 +22,14 @@ Place = tuple[str, datetime, str]
 # one row an hour. No key of a model looks like it.
 ALL = "*"
 
-# Any number that nothing else of NOA takes an advisory lock with.
-_LOCK = 0x4E4F4101
 # Places that are looked up in one query: SQLite takes 32,766 parameters, and a place has three.
 _AT_ONCE = 500
 
 
 @dataclass(slots=True)
-class Sums:
-    """What is added to one row; the fields are those of Activity, where they are explained."""
+class Totals:
+    """Rows of Activity added up; the fields are explained there."""
 
-    last_at: datetime
     reads: int = 0
     requests: int = 0
     errors: int = 0
@@ -48,7 +46,25 @@ class Sums:
     ttfts: Histogram = field(default_factory=dict)
 
 
-_ADDED = [one.name for one in fields(Sums) if one.name not in ("last_at", "durations", "ttfts")]
+@dataclass(slots=True)
+class Sums(Totals):
+    """What is added to one row."""
+
+    last_at: datetime = field(kw_only=True)
+
+
+_HISTOGRAMS = ("durations", "ttfts")
+SUMMED = tuple(one.name for one in fields(Totals) if one.name not in _HISTOGRAMS)
+
+
+def merge(into: Totals | Activity, more: Totals | Activity) -> None:
+    """Add up what can be added."""
+    for name in SUMMED:
+        setattr(into, name, getattr(into, name) + getattr(more, name))
+    for name in _HISTOGRAMS:
+        histogram.merge(getattr(into, name), getattr(more, name))
+
+
 # First what a row is known by.
 _PLACE = ("model_key", "hour", "key_id")
 _BY_NAME = {column.name: column for column in Activity._meta.concrete_fields}
@@ -61,9 +77,7 @@ def lock() -> None:
     On SQLite a transaction that writes is alone from its start. With one lock for all there is no order of rows in
     which two writers could wait for each other.
     """
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    turns.take(turns.SUMS)
 
 
 def add(sums: Mapping[Place, Sums]) -> None:
@@ -110,10 +124,7 @@ def _plus(row: Activity | None, place: Place, more: Sums) -> Activity:
     if row is None:
         key, hour, key_id = place
         row = Activity(model_key=key, hour=hour, key_id=key_id, last_at=more.last_at)
-    for name in _ADDED:
-        setattr(row, name, getattr(row, name) + getattr(more, name))
-    histogram.merge(row.durations, more.durations)
-    histogram.merge(row.ttfts, more.ttfts)
+    merge(row, more)
     row.last_at = max(row.last_at, more.last_at)
     return row
 

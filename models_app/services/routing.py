@@ -6,9 +6,10 @@ import dataclasses
 import logging
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from models_app.domain.errors import Conflict, NoaError, NotFound
@@ -63,7 +64,7 @@ def revision() -> int:
 
 
 def snapshot() -> Snapshot:
-    """Everything that the gateway needs, as it was at one revision (seven queries).
+    """Everything that the gateway needs, as it was at one revision (six queries).
 
     Not one transaction: on SQLite that would take the lock of writers. Every change counts the revision up in its
     own transaction, so what was read between two equal revisions belongs together.
@@ -78,7 +79,7 @@ def snapshot() -> Snapshot:
 
 
 def _read_snapshot(number: int) -> Snapshot:
-    targets = _targets()
+    targets = _targets(Instance.objects.all())
     # Columns, not objects: of 10,000 models a snapshot is made at every change.
     rows = RegisteredModel.objects.order_by("key").values_list(
         "pk", "key", "model_id", "provider__slug", "created_at"
@@ -107,9 +108,15 @@ def _read_snapshot(number: int) -> Snapshot:
     )
 
 
-def _targets() -> dict[int, Target]:
-    endpoints = _endpoints()
-    ready = Instance.objects.filter(state=InstanceState.READY).select_related("model__provider")
+def target(*, model: RegisteredModel) -> Target | None:
+    """Where requests for this model go now; None while it is not loaded, or its provider cannot be asked."""
+    return _targets(Instance.objects.filter(model=model)).get(model.pk)
+
+
+def _targets(instances: QuerySet[Instance]) -> dict[int, Target]:
+    """By the model's id."""
+    ready = list(instances.filter(state=InstanceState.READY).select_related("model__provider"))
+    endpoints = _endpoints(instance.model.provider for instance in ready)
     return {
         instance.model_id: target
         for instance in ready
@@ -147,11 +154,12 @@ def _price(model: RegisteredModel) -> Price | None:
         return None
 
 
-def _endpoints() -> dict[int, RemoteEndpoint]:
-    """The enabled remote providers by id. One whose secret cannot be read stops only its own models."""
+def _endpoints(used: Iterable[Provider]) -> dict[int, RemoteEndpoint]:
+    """Those that are remote and enabled, by id. One whose secret cannot be read stops only its own models."""
     found: dict[int, RemoteEndpoint] = {}
-    for provider in Provider.objects.filter(enabled=True):
-        if not providers.is_remote(provider):
+    # Each once: its secret has to be decrypted.
+    for provider in {one.pk: one for one in used}.values():
+        if not provider.enabled or not providers.is_remote(provider):
             continue
         try:
             found[provider.pk] = providers.endpoint(provider)
@@ -161,9 +169,6 @@ def _endpoints() -> dict[int, RemoteEndpoint]:
 
 
 def _keys() -> dict[str, KeyEntry]:
-    usable = ApiKey.objects.filter(revoked_at=None).filter(
-        Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-    )
     return {
         key.digest: KeyEntry(
             key_id=key.key_id,
@@ -171,7 +176,7 @@ def _keys() -> dict[str, KeyEntry]:
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
             allowed_models=frozenset(key.allowed_models),
         )
-        for key in usable
+        for key in ApiKey.objects.usable()
     }
 
 

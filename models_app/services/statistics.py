@@ -20,6 +20,7 @@ from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState, ModelStatus
 from models_app.engines import control
 from models_app.models import Activity, Instance, RegisteredModel, Route
+from models_app.models.registry import words_of
 from models_app.services import activity, rollups, usage
 
 _ASK_AT_ONCE = 16
@@ -95,9 +96,8 @@ class _Counts:
         self.stored += row["accesses"]
         self.providers[row["provider__slug"]] += row["count"]
         self.statuses[row["status"]] += row["count"]
-        for word in row["capability_index"].split(","):
-            if word:
-                self.capabilities[word] += row["count"]
+        for word in words_of(row["capability_index"]):
+            self.capabilities[word] += row["count"]
 
     def represent(self) -> dict[str, Any]:
         return {
@@ -142,7 +142,7 @@ def _of_everything(period: Period) -> dict[str, Any]:
     rows = Activity.objects.filter(
         model_key=rollups.ALL, hour__gte=period.start, hour__lt=period.end
     )
-    shown = usage.total(rows).represent()
+    shown = usage.represent(usage.total(rows))
     del shown["reads"]  # are counted by model only
     return shown
 

@@ -27,17 +27,17 @@ def require_loaded(*, model: RegisteredModel) -> Instance:
     return instance
 
 
-def loaded_target(*, model: RegisteredModel) -> Target:
-    """Where the gateway would send a request for this model; raises Conflict when it could send it nowhere."""
-    require_loaded(model=model)
-    entry = routing.snapshot().models.get(model.key)
-    if entry is None or entry.target is None:
+def loaded(*, model: RegisteredModel) -> tuple[Instance, Target]:
+    """The ready instance, and where the gateway sends requests for it; raises Conflict when it could send them nowhere."""
+    instance = require_loaded(model=model)
+    target = routing.target(model=model)
+    if target is None:
         raise Conflict(
             f"'{model.key}' was unloaded at this moment. Load it, then ask again.",
             code="model_not_loaded",
             param="key",
         )
-    return entry.target
+    return instance, target
 
 
 def engine_of(target: Target) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -14,53 +12,27 @@ from models_app.domain import histogram, periods
 from models_app.domain.histogram import Histogram
 from models_app.domain.periods import Period, Step
 from models_app.models import Activity, ApiKey
-from models_app.services import activity, registry
+from models_app.services import activity, registry, rollups
+from models_app.services.rollups import Totals
 
-
-@dataclass(slots=True)
-class Totals:
-    """Rows of Activity added up; the fields are explained there."""
-
-    reads: int = 0
-    requests: int = 0
-    errors: int = 0
-    aborted: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: Decimal = Decimal(0)
-    unpriced: int = 0
-    duration_ms: float = 0.0
-    timed_tokens: int = 0
-    generation_ms: float = 0.0
-    durations: Histogram = field(default_factory=dict)
-    ttfts: Histogram = field(default_factory=dict)
-
-    def add(self, row: Activity) -> None:
-        for name in SUMMED:
-            setattr(self, name, getattr(self, name) + getattr(row, name))
-        histogram.merge(self.durations, row.durations)
-        histogram.merge(self.ttfts, row.ttfts)
-
-    def represent(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name) for name in _SHOWN},
-            "success_rate": rate(self.requests - self.errors, self.requests),
-            "tokens_per_second": speed(self.timed_tokens, self.generation_ms),
-            "latency_ms": {
-                **percentiles(self.durations),
-                "mean": _rounded(self.duration_ms / self.requests) if self.requests else None,
-            },
-            "ttft_ms": percentiles(self.ttfts),
-        }
-
-
-SUMMED = (
+_SHOWN = (
     "reads", "requests", "errors", "aborted", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd",
-    "unpriced", "duration_ms", "timed_tokens", "generation_ms",
+    "unpriced",
 )  # fmt: skip
-_SHOWN = SUMMED[:9]
-_ROW_FIELDS = (*SUMMED, "durations", "ttfts", "hour", "key_id")
+_ROW_FIELDS = (*rollups.SUMMED, "durations", "ttfts", "hour", "key_id")
+
+
+def represent(totals: Totals) -> dict[str, Any]:
+    return {
+        **{name: getattr(totals, name) for name in _SHOWN},
+        "success_rate": rate(totals.requests - totals.errors, totals.requests),
+        "tokens_per_second": speed(totals.timed_tokens, totals.generation_ms),
+        "latency_ms": {
+            **percentiles(totals.durations),
+            "mean": _rounded(totals.duration_ms / totals.requests) if totals.requests else None,
+        },
+        "ttft_ms": percentiles(totals.ttfts),
+    }
 
 
 def rate(part: int, whole: int) -> float | None:
@@ -86,7 +58,7 @@ def _rounded(value: float | None) -> float | None:
 def total(rows: Iterable[Activity]) -> Totals:
     totals = Totals()
     for row in rows:
-        totals.add(row)
+        rollups.merge(totals, row)
     return totals
 
 
@@ -112,7 +84,7 @@ def of_model(
         "from": period.start,
         "to": period.end,
         "group_by": str(step),
-        "totals": total(rows).represent(),
+        "totals": represent(total(rows)),
         "series": _series(rows, period),
         "by_key": _by_key(rows),
     }
@@ -122,8 +94,8 @@ def _series(rows: Iterable[Activity], period: Period) -> list[dict[str, Any]]:
     """One entry for each step, also where nothing happened."""
     points = {start: Totals() for start in period.starts()}
     for row in rows:
-        points[period.step.floor(row.hour)].add(row)
-    return [{"start": start, **totals.represent()} for start, totals in points.items()]
+        rollups.merge(points[period.step.floor(row.hour)], row)
+    return [{"start": start, **represent(totals)} for start, totals in points.items()]
 
 
 def _by_key(rows: Iterable[Activity]) -> list[dict[str, Any]]:
@@ -131,9 +103,9 @@ def _by_key(rows: Iterable[Activity]) -> list[dict[str, Any]]:
     found: dict[str, Totals] = {}
     for row in rows:
         if row.requests:
-            found.setdefault(row.key_id, Totals()).add(row)
+            rollups.merge(found.setdefault(row.key_id, Totals()), row)
     names = dict(ApiKey.objects.filter(key_id__in=found).values_list("key_id", "name"))
     return [
-        {"key_id": key_id, "name": names.get(key_id), **found[key_id].represent()}
+        {"key_id": key_id, "name": names.get(key_id), **represent(found[key_id])}
         for key_id in sorted(found, key=lambda key_id: (-found[key_id].requests, key_id))
     ]
