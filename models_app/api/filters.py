@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 from models_app.api import query
 from models_app.api.pagination import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE
+from models_app.api.serializers.entries import SLUG_PATTERN
 from models_app.domain.capabilities import Capability
 from models_app.domain.entries import MAX_TAG, MAX_TOKENS, checked_tag
 from models_app.domain.errors import InvalidRequest
@@ -20,7 +21,6 @@ from models_app.services.searching import ORDERINGS, Search
 _MAX_SIZE = 10**15
 _MAX_TEXT = 200
 _REPEATABLE = frozenset({"capability", "status", "tag"})
-_FLAG = ("true", "false")
 _ORDERINGS = [sign + name for name in ORDERINGS for sign in ("", "-")]
 
 
@@ -44,8 +44,7 @@ def _any_of(name: str, values: type[Any] | None, description: str) -> OpenApiPar
 
 
 def _text(name: str, description: str) -> OpenApiParameter:
-    schema = {"type": "string", "maxLength": _MAX_TEXT, "pattern": r"^[^\x00]*$"}
-    return OpenApiParameter(name, schema, description=description)
+    return OpenApiParameter(name, query.text_schema(_MAX_TEXT), description=description)
 
 
 PARAMETERS = [
@@ -93,7 +92,7 @@ PARAMETERS = [
 ]
 PROVIDER = OpenApiParameter(
     "provider",
-    {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"},
+    {"type": "string", "pattern": SLUG_PATTERN},
     description="The provider's slug. One that is not configured has no models.",
 )
 
@@ -109,16 +108,20 @@ def read(request: Request, *, provider: str | None = None) -> Search:
     named = provider or query.text(request, "provider")
     return Search(
         provider=canonical_slug(named) if named is not None else None,
-        capabilities=_several(request, "capability", list(Capability)),
-        proven=_flag(request, "proven") or False,
-        statuses=_several(request, "status", list(ModelStatus)),
+        capabilities=tuple(query.choices(request, "capability", list(Capability))),
+        proven=query.flag(request, "proven") or False,
+        statuses=tuple(query.choices(request, "status", list(ModelStatus))),
         tags=tuple(checked_tag(tag, "tag") for tag in request.query_params.getlist("tag")),
-        deprecated=_flag(request, "deprecated"),
-        gone=_flag(request, "gone"),
-        min_context_window=_whole(request, "min_context_window", MAX_TOKENS),
-        max_context_window=_whole(request, "max_context_window", MAX_TOKENS),
-        min_size_bytes=_whole(request, "min_size_bytes", _MAX_SIZE),
-        max_size_bytes=_whole(request, "max_size_bytes", _MAX_SIZE),
+        deprecated=query.flag(request, "deprecated"),
+        gone=query.flag(request, "gone"),
+        min_context_window=query.given_integer(
+            request, "min_context_window", low=0, high=MAX_TOKENS
+        ),
+        max_context_window=query.given_integer(
+            request, "max_context_window", low=0, high=MAX_TOKENS
+        ),
+        min_size_bytes=query.given_integer(request, "min_size_bytes", low=0, high=_MAX_SIZE),
+        max_size_bytes=query.given_integer(request, "max_size_bytes", low=0, high=_MAX_SIZE),
         quantization=query.text(request, "quantization", longest=_MAX_TEXT),
         architecture=query.text(request, "architecture", longest=_MAX_TEXT),
         name=query.text(request, "name", longest=_MAX_TEXT),
@@ -131,24 +134,3 @@ def _refuse_repeated(request: Request) -> None:
     for name in request.query_params:
         if name not in _REPEATABLE and len(request.query_params.getlist(name)) > 1:
             raise InvalidRequest(f"Give '{name}' once.", param=name)
-
-
-def _several(request: Request, name: str, known: list[str]) -> tuple[str, ...]:
-    values = request.query_params.getlist(name)
-    for value in values:
-        if value not in known:
-            raise InvalidRequest(
-                f"'{name}' must be one of {', '.join(known)}, not '{value[:80]}'.", param=name
-            )
-    return tuple(dict.fromkeys(values))
-
-
-def _flag(request: Request, name: str) -> bool | None:
-    word = query.choice(request, name, _FLAG)
-    return None if word is None else word == "true"
-
-
-def _whole(request: Request, name: str, high: int) -> int | None:
-    if name not in request.query_params:
-        return None
-    return query.integer(request, name, default=0, low=0, high=high)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 
 from models_app.domain.errors import InvalidRequest
+
+LONGEST_TEXT = 255
+
+
+def text_schema(longest: int = LONGEST_TEXT) -> dict[str, Any]:
+    """Of a parameter that `text` reads."""
+    return {"type": "string", "maxLength": longest, "pattern": r"^[^\x00]*$"}
 
 
 def refuse_unknown(request: Request, known: Iterable[str]) -> None:
@@ -31,6 +39,19 @@ def integer(request: Request, name: str, *, default: int, low: int, high: int) -
     if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
         raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", param=name)
     return int(text)
+
+
+def given_integer(request: Request, name: str, *, low: int, high: int) -> int | None:
+    """As `integer`; None when the parameter is absent."""
+    if name not in request.query_params:
+        return None
+    return integer(request, name, default=low, low=low, high=high)
+
+
+def flag(request: Request, name: str) -> bool | None:
+    """`true` or `false`; None when the parameter is absent."""
+    word = choice(request, name, ("true", "false"))
+    return None if word is None else word == "true"
 
 
 def moment(request: Request, name: str) -> datetime | None:
@@ -62,7 +83,7 @@ def choice(request: Request, name: str, values: Iterable[str]) -> str | None:
     return text
 
 
-def text(request: Request, name: str, *, longest: int = 255) -> str | None:
+def text(request: Request, name: str, *, longest: int = LONGEST_TEXT) -> str | None:
     """A text to compare with; None when the parameter is absent. PostgreSQL takes no NUL."""
     found = request.query_params.get(name)
     if found is not None and ("\0" in found or len(found) > longest):
@@ -73,7 +94,7 @@ def text(request: Request, name: str, *, longest: int = 255) -> str | None:
 
 
 def choices(request: Request, name: str, values: Iterable[str]) -> list[str]:
-    """The values of a parameter that may be given several times; empty when it is absent."""
+    """The values of a parameter that may be given several times, each once; empty when it is absent."""
     known = list(values)
     found = request.query_params.getlist(name)
     for text in found:
@@ -81,4 +102,4 @@ def choices(request: Request, name: str, values: Iterable[str]) -> list[str]:
             raise InvalidRequest(
                 f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name
             )
-    return found
+    return list(dict.fromkeys(found))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from models_app.domain import entries
+from models_app.domain import entries, keys
 from models_app.domain.capabilities import Capability
-from models_app.domain.keys import MAX_KEY_LENGTH
 from models_app.domain.options import BOUNDS
 
 # As many as somebody writes into one request; a whole registry is imported.
 MAX_MODELS = 1_000
 
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"
-SLUG_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+SLUG_PATTERN = f"^{keys.SLUG_PATTERN}$"
 ROUTE_PATTERN = SLUG_PATTERN
 _ID = r"[A-Za-z0-9](?:[A-Za-z0-9_@+ -]|[.:/](?![./])){0,188}"
-_SLUG = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 
 _AMOUNT: dict[str, Any] = {
     "oneOf": [
@@ -89,7 +87,7 @@ PRICE: dict[str, Any] = {
             "items": _TIER,
             "description": "What all tokens of a request cost whose prompt has more than `above` tokens.",
         },
-        "source": _string(32, _LINE, "Who says so; `operator` if not given."),
+        "source": _string(32, LINE, "Who says so; `operator` if not given."),
     },
     "description": "US dollars per million tokens, as numbers or decimal strings; null is not known.",
 }
@@ -106,7 +104,7 @@ LOAD_OPTIONS: dict[str, Any] = {
 }
 
 FIELDS: dict[str, Any] = {
-    "name": _string(entries.MAX_NAME, _LINE, "For people."),
+    "name": _string(entries.MAX_NAME, LINE, "For people."),
     "description": _string(entries.MAX_DESCRIPTION, _LINES, "For people; may have several lines."),
     "capabilities": {
         "type": "array",
@@ -146,7 +144,7 @@ _OF_AN_ENTRY: dict[str, Any] = {
         "type": "string",
         "nullable": True,
         "maxLength": entries.MAX_PATH,
-        "pattern": _LINE,
+        "pattern": LINE,
         "description": "For a new local model: its GGUF file, in a model folder.",
     },
 }
@@ -159,8 +157,8 @@ ENTRY_BY_KEY: dict[str, Any] = {
     "properties": {
         "key": {
             "type": "string",
-            "maxLength": MAX_KEY_LENGTH,
-            "pattern": rf"^{_SLUG}:{_ID}[A-Za-z0-9]$",
+            "maxLength": keys.MAX_KEY_LENGTH,
+            "pattern": rf"^{keys.SLUG_PATTERN}:{_ID}[A-Za-z0-9]$",
             "description": "`<provider>:<model id>`",
         },
         **_OF_AN_ENTRY,
@@ -172,7 +170,7 @@ ENTRY_BY_NAME: dict[str, Any] = {
     "required": ["provider", "model"],
     "additionalProperties": False,
     "properties": {
-        "provider": {"type": "string", "pattern": rf"^{_SLUG}$"},
+        "provider": {"type": "string", "pattern": SLUG_PATTERN},
         "model": {"type": "string", "pattern": rf"^{_ID}[A-Za-z0-9]$"},
         **_OF_AN_ENTRY,
     },

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from models_app.api.serializers.entries import ENTRY_BY_KEY, ROUTE_PATTERN, SLUG_PATTERN
+from models_app.api.serializers.entries import ENTRY_BY_KEY, LINE, ROUTE_PATTERN, SLUG_PATTERN
 from models_app.domain import registry_file
 from models_app.domain.keys import MAX_KEY_LENGTH
 from models_app.domain.providers import TIMEOUT_LIMITS, ProviderKind
 
 _KEY: dict[str, Any] = ENTRY_BY_KEY["properties"]["key"]
-_ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
 def _line(limit: int) -> dict[str, Any]:
-    return {"type": "string", "maxLength": limit, "pattern": _ONE_LINE}
+    return {"type": "string", "maxLength": limit, "pattern": LINE}
 
 
 _PROVIDER: dict[str, Any] = {

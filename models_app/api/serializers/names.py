@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -13,36 +15,42 @@ from models_app.domain.keys import (
     SLUG_PATTERN,
 )
 
-_KEY = {"type": "string", "maxLength": MAX_KEY_LENGTH, "pattern": f"^(?:{KEY_PATTERN})$"}
-_ROUTE = {"type": "string", "maxLength": 64, "pattern": f"^(?:{ROUTE_PATTERN})$"}
-_ALLOWED = rf"^(?:{SLUG_PATTERN}(?::(?:\*|{MODEL_ID_PATTERN}))?)$"
+
+def shape(pattern: str, longest: int, **more: Any) -> dict[str, Any]:
+    """The schema of a name."""
+    return {"type": "string", "maxLength": longest, "pattern": f"^(?:{pattern})$"} | more
 
 
-@extend_schema_field(_KEY)
+KEY = shape(KEY_PATTERN, MAX_KEY_LENGTH)
+ROUTE = shape(ROUTE_PATTERN, 64)
+_ALLOWED = rf"{SLUG_PATTERN}(?::(?:\*|{MODEL_ID_PATTERN}))?"
+
+
+@extend_schema_field(KEY)
 class ModelKeyField(serializers.CharField):
     """`<provider>:<model id>`"""
 
 
-@extend_schema_field(_KEY | {"nullable": True})
+@extend_schema_field(KEY | {"nullable": True})
 class OptionalModelKeyField(serializers.CharField):
     """A key, or null."""
 
 
-@extend_schema_field({"type": "string", "maxLength": 64, "pattern": f"^(?:{SLUG_PATTERN})$"})
+@extend_schema_field(shape(SLUG_PATTERN, 64))
 class ProviderField(serializers.CharField):
     """The slug of a provider."""
 
 
-@extend_schema_field({"type": "string", "maxLength": 190, "pattern": f"^(?:{MODEL_ID_PATTERN})$"})
+@extend_schema_field(shape(MODEL_ID_PATTERN, 190))
 class ModelIdField(serializers.CharField):
     """What follows the colon of a key."""
 
 
-@extend_schema_field(_ROUTE)
+@extend_schema_field(ROUTE)
 class RouteField(serializers.CharField):
     """The name of a route."""
 
 
-@extend_schema_field({"type": "string", "maxLength": MAX_KEY_LENGTH, "pattern": _ALLOWED})
+@extend_schema_field(shape(_ALLOWED, MAX_KEY_LENGTH))
 class AllowedModelField(serializers.CharField):
     """A route, a model key, or `<provider>:*`."""

@@ -7,16 +7,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from models_app.api.serializers import names
 from models_app.api.serializers.entries import LOAD_OPTIONS
 from models_app.api.serializers.inputs import StrictInput
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.keys import (
-    KEY_PATTERN,
-    MAX_KEY_LENGTH,
-    ROUTE_PATTERN,
-    ModelKey,
-    checked_route_name,
-)
+from models_app.domain.keys import MAX_KEY_LENGTH, ModelKey, checked_route_name
 from models_app.domain.options import LoadOptions
 from models_app.domain.states import ModelStatus
 from models_app.models import StateSnapshot
@@ -27,11 +22,7 @@ from models_app.services.snapshots import NAME_PATTERN, VERSION
 _MOST = 1000
 
 
-def _shape(pattern: str, longest: int, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "maxLength": longest, "pattern": f"^(?:{pattern})$"} | more
-
-
-@extend_schema_field(_shape(KEY_PATTERN, MAX_KEY_LENGTH))
+@extend_schema_field(names.KEY)
 class KeyField(serializers.CharField):
     """The key of a model, registered or not."""
 
@@ -39,23 +30,23 @@ class KeyField(serializers.CharField):
         return str(ModelKey.parse(super().to_internal_value(data)))
 
 
-@extend_schema_field(_shape(KEY_PATTERN, MAX_KEY_LENGTH, nullable=True))
+@extend_schema_field(names.KEY | {"nullable": True})
 class TargetField(KeyField):
     """A key, or null."""
 
 
-@extend_schema_field(_shape(ROUTE_PATTERN, 64))
+@extend_schema_field(names.ROUTE)
 class RouteNameField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         return checked_route_name(super().to_internal_value(data))
 
 
-@extend_schema_field(_shape(NAME_PATTERN, 100))
+@extend_schema_field(names.shape(NAME_PATTERN, 100))
 class SnapshotNameField(serializers.CharField):
     """Letters, digits, `.`, `_` and `-`."""
 
 
-@extend_schema_field(_shape(NAME_PATTERN, 100, nullable=True))
+@extend_schema_field(names.shape(NAME_PATTERN, 100, nullable=True))
 class OptionalNameField(SnapshotNameField):
     """A name, or null."""
 
@@ -93,8 +84,8 @@ class SnapshotContentInput(StrictInput):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         for field, name in (("models", "key"), ("routes", "name")):
-            names = [one[name] for one in attrs[field]]
-            twice = next((one for one in names if names.count(one) > 1), None)
+            found = [one[name] for one in attrs[field]]
+            twice = next((one for one in found if found.count(one) > 1), None)
             if twice is not None:
                 raise InvalidRequest(
                     f"'{twice}' is there twice.", code="named_twice", param=f"content.{field}"

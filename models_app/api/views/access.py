@@ -15,7 +15,7 @@ from models_app.api.views.base import ManagementView
 from models_app.services import access_log
 from models_app.services.access_log import AccessFilter
 
-_TEXT = {"type": "string", "maxLength": 255, "pattern": r"^[^\x00]*$"}
+_TEXT = query.text_schema()
 _STATUS = {"type": "integer", "minimum": 100, "maximum": 599}
 _PARAMETERS = [
     OpenApiParameter("model", _TEXT, description="Answered by the model with this key."),
@@ -57,16 +57,14 @@ class AccessDetail(ManagementView):
 
 
 def _filter(request: Request) -> AccessFilter:
-    stream = query.choice(request, "stream", ("true", "false"))
-    given = "status" in request.query_params
     return AccessFilter(
         model=query.text(request, "model"),
         route=query.text(request, "route"),
         key=query.text(request, "key"),
-        status=query.integer(request, "status", default=0, low=100, high=599) if given else None,
+        status=query.given_integer(request, "status", low=100, high=599),
         error_code=query.text(request, "error_code"),
         request_id=query.text(request, "request_id"),
-        stream=None if stream is None else stream == "true",
+        stream=query.flag(request, "stream"),
         since=query.moment(request, "since"),
         until=query.moment(request, "until"),
     )

@@ -16,7 +16,7 @@ from models_app.domain.scopes import Scope
 from models_app.models import AuditEntry
 from models_app.services import audit
 
-_TEXT = {"type": "string", "maxLength": 255, "pattern": r"^[^\x00]*$"}
+_TEXT = query.text_schema()
 _TEXTS = ("actor", "action", "subject")
 
 

@@ -32,7 +32,7 @@ _CHOOSING = ("name", "subject", "actor", "job", "last_event_id")
 _PAGING = ("since", "until", "limit", "before")
 
 _ID = {"type": "integer", "minimum": 0, "maximum": _MAX_ID}
-_TEXT = {"type": "string", "maxLength": 255, "pattern": r"^[^\x00]*$"}
+_TEXT = query.text_schema()
 _PARAMETERS = [
     OpenApiParameter(
         "name", str, many=True, enum=list(EventName), description="Of these names; repeatable."

@@ -67,7 +67,7 @@ class ImportRegistry(ManagementView):
         """
         query.refuse_unknown(request, ("mode", "dry_run"))
         mode = Mode(query.choice(request, "mode", list(Mode)) or Mode.MERGE)
-        dry_run = query.choice(request, "dry_run", ("true", "false")) == "true"
+        dry_run = query.flag(request, "dry_run") or False
         report = importing.take_in(
             document=registry_file.parse(json_object(request)),
             mode=mode,

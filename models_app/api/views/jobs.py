@@ -20,7 +20,7 @@ from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
 from models_app.services import jobs
 
-_TEXT = {"type": "string", "maxLength": 255, "pattern": r"^[^\x00]*$"}
+_TEXT = query.text_schema()
 
 
 class JobList(ManagementView):

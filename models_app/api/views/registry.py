@@ -36,7 +36,7 @@ from models_app.services.searching import Search
 
 KEY = OpenApiParameter(
     "key",
-    {"type": "string", "pattern": "^[^/:]+:.+$"},
+    str,
     OpenApiParameter.PATH,
     description="`<provider>:<model id>`. The id may hold `/`, as it is or as `%2F`.",
 )
@@ -104,7 +104,7 @@ class ProviderModelList(ManagementView):
         parameters=[
             OpenApiParameter(
                 "provider",
-                {"type": "string", "pattern": "^[^/:]+$"},
+                str,
                 OpenApiParameter.PATH,
                 description="The provider's slug.",
             ),

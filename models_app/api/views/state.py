@@ -96,7 +96,7 @@ class SnapshotDetail(ManagementView):
         query.refuse_unknown(request, ("download",))
         snapshot = snapshots.get(name=name)
         answer = Response(represent_snapshot(snapshot))
-        if query.choice(request, "download", ("true", "false")) == "true":
+        if query.flag(request, "download"):
             answer["Content-Disposition"] = f'attachment; filename="{snapshot.name}.json"'
         return answer
 
