@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from unittest import mock
+from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
@@ -24,7 +23,6 @@ from models_app.models import (
     RouteChange,
 )
 from models_app.services import events, keys, registry
-from models_app.tasks import queueing
 
 MakeModel = Callable[..., RegisteredModel]
 
@@ -41,11 +39,8 @@ def browser() -> Client:
 
 
 @pytest.fixture(autouse=True)
-def queued() -> Iterator[list[Job]]:
-    """No worker runs here: what would have been sent to it."""
-    sent: list[Job] = []
-    with mock.patch.object(queueing, "enqueue", sent.append):
-        yield sent
+def no_worker(queued: list[Job]) -> None:
+    """What would be sent to a worker is in `queued`."""
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -14,19 +13,12 @@ from models_app.domain.states import InstanceState
 from models_app.models import Instance, Job, ProfileRun, ProfileSample, RegisteredModel
 from models_app.services import capabilities
 from models_app.services.capabilities import Finding
-from models_app.tasks import queueing
 from tests.api.conftest import Api
+
+pytestmark = pytest.mark.usefixtures("queued")
 
 MakeModel = Callable[..., RegisteredModel]
 KEY = "llama.cpp:tiny"
-
-
-@pytest.fixture(autouse=True)
-def queued() -> Iterator[list[Job]]:
-    """No worker runs here: what would have been sent to it."""
-    sent: list[Job] = []
-    with mock.patch.object(queueing, "enqueue", sent.append):
-        yield sent
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from unittest import mock
 
@@ -18,15 +18,10 @@ from models_app.services import idempotency, jobs, keys
 from models_app.tasks import queueing
 from tests.api.conftest import Api
 
+pytestmark = pytest.mark.usefixtures("queued")
+
 MakeModel = Callable[..., RegisteredModel]
 LOAD = {"key": "llama.cpp:a"}
-
-
-@pytest.fixture(autouse=True)
-def queued() -> Iterator[list[Job]]:
-    sent: list[Job] = []
-    with mock.patch.object(queueing, "enqueue", sent.append):
-        yield sent
 
 
 def post(

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from unittest import mock
+from collections.abc import Callable
 
 import pytest
 
 from models_app.domain.states import JobState
 from models_app.models import Instance, Job, RegisteredModel
 from models_app.services import jobs, routing
-from models_app.tasks import queueing
 from tests.api.conftest import Api
 
+pytestmark = pytest.mark.usefixtures("queued")
+
 MakeModel = Callable[..., RegisteredModel]
-
-
-@pytest.fixture(autouse=True)
-def queued() -> Iterator[list[Job]]:
-    """No worker runs here: what would have been sent to it."""
-    sent: list[Job] = []
-    with mock.patch.object(queueing, "enqueue", sent.append):
-        yield sent
 
 
 def test_a_load_is_answered_with_its_job(

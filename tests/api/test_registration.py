@@ -35,14 +35,6 @@ def openai(db: None) -> Provider:
     return Provider.objects.create(slug="openai", kind="openai")
 
 
-@pytest.fixture
-def models_dir(tmp_path: Path, settings: Any) -> Path:
-    folder = tmp_path / "models"
-    folder.mkdir()
-    settings.NOA_MODEL_ROOTS = [folder]
-    return folder
-
-
 def events() -> list[tuple[str, str]]:
     told = Event.objects.filter(name__startswith="model-").order_by("pk")
     return list(told.values_list("name", "subject"))

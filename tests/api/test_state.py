@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import pytest
 
 from models_app.models import Job, RegisteredModel, StateSnapshot
 from models_app.services import routing
-from models_app.tasks import queueing
 from tests.api.conftest import Api
+
+pytestmark = pytest.mark.usefixtures("queued")
 
 MakeModel = Callable[..., RegisteredModel]
 KEY = "llama.cpp:a"
@@ -20,14 +20,6 @@ CONTENT: dict[str, Any] = {
     "models": [{"key": KEY, "options": {"n_ctx": 512}}],
     "routes": [{"name": "current", "target": KEY, "fallbacks": [], "description": ""}],
 }
-
-
-@pytest.fixture(autouse=True)
-def queued() -> Iterator[list[Job]]:
-    """No worker runs here: what would have been sent to it."""
-    sent: list[Job] = []
-    with mock.patch.object(queueing, "enqueue", sent.append):
-        yield sent
 
 
 @pytest.fixture

@@ -18,15 +18,6 @@ from tests.fakes.upstream import FakeUpstream
 
 
 @pytest.fixture
-def models_dir(tmp_path: Path, settings: Any) -> Path:
-    """An empty folder, the only one in which models are looked for."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    settings.NOA_MODEL_ROOTS = [folder]
-    return folder
-
-
-@pytest.fixture
 def start_node(
     transactional_db: None, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], None]]:
