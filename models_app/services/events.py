@@ -50,7 +50,7 @@ def publish(
             job_id=job_id,
             data=data or {},
         )
-        _put_in_outbox(event)
+        _put_in_outbox([event])
         # Robust: what a listener does wrong must not break the work that the event tells of.
         transaction.on_commit(
             lambda: signals.event_published.send_robust(sender=Event, event=event)
@@ -63,8 +63,7 @@ def publish_many(facts: Sequence[Event]) -> None:
     with transaction.atomic():
         take_turn()
         stored = Event.objects.bulk_create(facts, batch_size=_ROWS)
-        for event in stored if Webhook.objects.filter(enabled=True).exists() else ():
-            _put_in_outbox(event)
+        _put_in_outbox(stored)
         transaction.on_commit(lambda: _send(stored))
 
 
@@ -84,16 +83,23 @@ def take_turn() -> None:
     turns.take(turns.FACTS)
 
 
-def _put_in_outbox(event: Event) -> None:
-    """A delivery for each webhook that wants this event, in the same transaction: none is lost and none is invented."""
+def _put_in_outbox(facts: Sequence[Event]) -> None:
+    """A delivery for each webhook that wants an event, in the same transaction: none is lost and none is invented."""
     now = timezone.now()
-    WebhookDelivery.objects.bulk_create(
+    webhooks = list(Webhook.objects.filter(enabled=True))
+    deliveries = [
         WebhookDelivery(webhook=webhook, event=event, next_attempt_at=now)
-        for webhook in Webhook.objects.filter(enabled=True)
-        if not webhook.events or event.name in webhook.events
-        # To tell a webhook that it fails would make it fail again, for ever.
-        if not (event.name == EventName.WEBHOOK_FAILING and event.subject == str(webhook.pk))
-    )
+        for event in facts
+        for webhook in webhooks
+        if _wants(webhook, event)
+    ]
+    WebhookDelivery.objects.bulk_create(deliveries, batch_size=_ROWS)
+
+
+def _wants(webhook: Webhook, event: Event) -> bool:
+    # To tell a webhook that it fails would make it fail again, for ever.
+    is_about_itself = event.name == EventName.WEBHOOK_FAILING and event.subject == str(webhook.pk)
+    return not is_about_itself and (not webhook.events or event.name in webhook.events)
 
 
 def get(*, event_id: int) -> Event:
