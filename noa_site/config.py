@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cryptography.fernet import Fernet
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models_app.domain.addresses import checked_url
@@ -41,6 +41,10 @@ class Config(BaseSettings):
     node: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
     load_timeout: float = Field(default=600.0, gt=0)
     drain_timeout: float = Field(default=60.0, ge=0)
+    memory_budget: ByteSize | None = None
+    max_loaded_models: int | None = Field(default=None, ge=1)
+    min_residency: float = Field(default=10.0, ge=0)
+    idle_ttl: float = Field(default=0.0, ge=0)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     providers: Annotated[list[ProviderEntry] | None, NoDecode] = None

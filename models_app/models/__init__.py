@@ -8,6 +8,7 @@ from models_app.models.events import Event
 from models_app.models.instances import Instance
 from models_app.models.jobs import Job
 from models_app.models.keys import ApiKey
+from models_app.models.ledger import LedgerEntry, LoadMeasurement
 from models_app.models.profiling import ProfileRun, ProfileSample
 from models_app.models.registry import ModelVersion, Provider, RegisteredModel
 from models_app.models.routes import Route, RouteChange, RoutingRevision
@@ -24,6 +25,8 @@ __all__ = [
     "IdempotencyKey",
     "Instance",
     "Job",
+    "LedgerEntry",
+    "LoadMeasurement",
     "ModelVersion",
     "ProfileRun",
     "ProfileSample",

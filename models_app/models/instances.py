@@ -37,7 +37,10 @@ class Instance(models.Model):
     slots = models.PositiveIntegerField(null=True, blank=True)
     memory_estimate_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     memory_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    predicted_load_seconds = models.FloatField(null=True, blank=True)
     load_seconds = models.FloatField(null=True, blank=True)
+    # When a request was last in it: what the least recently used is found by.
+    last_used_at = models.DateTimeField(null=True, blank=True)
     failure_stage = models.CharField(max_length=32, blank=True)
     failure_reason = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
+from models_app.domain.ledger import LedgerCause
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models.choices import choices_of, in_words
 
@@ -30,6 +31,11 @@ class Job(models.Model):
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(blank=True)
     actor = models.CharField(max_length=150, blank=True)
+    # What made it happen, as the ledger says it, and the request that wanted it.
+    cause = models.CharField(max_length=16, choices=choices_of(LedgerCause), blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    # Whether it may unload other models to make room.
+    may_evict = models.BooleanField(default=True)
     # Set when somebody wants it to end; the job ends at its next step or at once where it can.
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancelled_by = models.CharField(max_length=150, blank=True)

@@ -92,6 +92,14 @@ class RegisteredModel(models.Model):
     proven_index = models.CharField(max_length=255, blank=True, default="", editable=False)
     context_window = models.PositiveBigIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    # Whether it may be evicted, and before whom: what is pinned never is, and lower goes before higher.
+    pinned = models.BooleanField(default=False)
+    priority = models.PositiveSmallIntegerField(default=50)
+    # Seconds without a request until it is unloaded (0: never), and that it stays at least; null: the server's setting.
+    idle_ttl_seconds = models.PositiveIntegerField(null=True, blank=True)
+    min_residency_seconds = models.PositiveIntegerField(null=True, blank=True)
+    # Whether a request may load it.
+    on_demand = models.BooleanField(default=True)
     # Options of the next load; see models_app.domain.options.
     load_options = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from models_app.domain.errors import Cancelled, Conflict, NoaError, NotFound
 from models_app.domain.events import EventName
+from models_app.domain.ledger import LedgerCause, cause_of
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
     TERMINAL_JOB_STATES,
@@ -44,22 +45,44 @@ _TOO_LATE = {
 
 
 def create(
-    *, kind: JobKind, subject: str, arguments: dict[str, Any], actor: str
+    *,
+    kind: JobKind,
+    subject: str,
+    arguments: dict[str, Any],
+    actor: str,
+    cause: LedgerCause | None = None,
+    request_id: str = "",
+    may_evict: bool = True,
 ) -> tuple[Job, bool]:
     """A queued job and True, or the one that does the same already and False.
 
-    Raises Conflict when work on the same subject is under way with other arguments.
+    Its cause is who asked, unless another is given. Raises Conflict when work on the same subject is under way with
+    other arguments. A job that is shared may evict when one of those who asked for it may.
     """
     try:
         with transaction.atomic():
             return Job.objects.create(
-                kind=kind, subject=subject, arguments=arguments, actor=actor
+                kind=kind,
+                subject=subject,
+                arguments=arguments,
+                actor=actor,
+                cause=cause or cause_of(actor),
+                request_id=request_id,
+                may_evict=may_evict,
             ), True
     except IntegrityError:
         active = Job.objects.filter(kind=kind, subject=subject, state__in=ACTIVE_JOB_STATES).first()
     if active is None:
         # It ended between our insert and our look.
-        return create(kind=kind, subject=subject, arguments=arguments, actor=actor)
+        return create(
+            kind=kind,
+            subject=subject,
+            arguments=arguments,
+            actor=actor,
+            cause=cause,
+            request_id=request_id,
+            may_evict=may_evict,
+        )
     if active.arguments != arguments:
         raise Conflict(
             f"Job {active.id} ({kind} {subject}) is under way with other options. "
@@ -67,6 +90,8 @@ def create(
             code="job_in_progress",
             details={"job": str(active.id)},
         )
+    if may_evict and not active.may_evict:
+        Job.objects.filter(pk=active.pk).update(may_evict=True)
     return active, False
 
 
