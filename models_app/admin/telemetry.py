@@ -103,7 +103,16 @@ class AccessLogAdmin(MachineWrittenAdmin):
                 )
             },
         ),
-        ("Model", {"fields": (("requested_model", "route"), ("model_key", "instance_id"))}),
+        (
+            "Model",
+            {
+                "fields": (
+                    ("requested_model", "route"),
+                    ("model_key", "version"),
+                    ("instance_id", "node"),
+                )
+            },
+        ),
         (
             "Answer",
             {
@@ -111,6 +120,7 @@ class AccessLogAdmin(MachineWrittenAdmin):
                     ("status_badge", "error_code"),
                     ("tokens", "cached_tokens"),
                     ("ttft", "duration"),
+                    ("queue", "load_wait"),
                     ("attempts", "aborted"),
                 )
             },
@@ -144,6 +154,14 @@ class AccessLogAdmin(MachineWrittenAdmin):
     @display(description="Duration")
     def duration(self, row: AccessLog) -> str:
         return units.milliseconds(row.duration_ms)
+
+    @display(description="Waited for a turn")
+    def queue(self, row: AccessLog) -> str:
+        return units.milliseconds(row.queue_ms)
+
+    @display(description="Waited for the load")
+    def load_wait(self, row: AccessLog) -> str:
+        return units.milliseconds(row.load_wait_ms)
 
     @display(description="API key")
     def key(self, row: AccessLog) -> str:

@@ -17,6 +17,8 @@ class AccessRecord:
     route: str = ""
     model_key: str = ""
     instance_id: str = ""
+    version: str = ""  # of the model that answered: the first 12 digits of its file's sha256
+    node: str = ""  # whose runner answered; empty for a provider
     stream: bool = False
     status: int = 0
     error_code: str = ""
@@ -29,6 +31,9 @@ class AccessRecord:
     provider: str = ""
     ttft_ms: float | None = None
     duration_ms: float = 0.0
+    # Parts of the duration: waiting for a turn, and for the model to be loaded. None is "did not wait".
+    queue_ms: float | None = None
+    load_wait_ms: float | None = None
     attempts: int = 0
     client: str = ""
     client_request_id: str = ""  # what the client sent as X-Request-ID; it may send the same twice

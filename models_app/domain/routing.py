@@ -41,6 +41,9 @@ class Target:
     socket: str
     capabilities: frozenset[str]
     remote: RemoteEndpoint | None = None
+    # What answers and where, for the access log: the version's digest, cut short, and the runner's node.
+    version: str = ""
+    node: str = ""
     price: Price | None = None
 
 

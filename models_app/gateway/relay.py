@@ -36,6 +36,8 @@ from models_app.gateway.upstream import Upstream
 _SOON_RETRY_AFTER = 1
 # How often a name that the snapshot cannot serve may cause a look at the source.
 _MISS_SECONDS = 0.5
+# What a record says of who was asked.
+_OF_THE_TARGET = ("model_key", "provider", "instance_id", "version", "node")
 
 
 class SnapshotSource(Protocol):
@@ -92,7 +94,7 @@ class Relay:
     ) -> None:
         """Asks the route's fallbacks in their order. When none answers, the client hears why the target did not."""
         record = inference.call.record
-        asked_first = record.model_key, record.provider, record.instance_id
+        asked_first = [getattr(record, name) for name in _OF_THE_TARGET]
         models = self._snapshots.current.models
         for model in [models[key] for key in fallbacks if key in models]:
             try:
@@ -104,7 +106,8 @@ class Relay:
             except NoaError as error:
                 if inference.call.started or not _may_fall_back(error):
                     raise
-        record.model_key, record.provider, record.instance_id = asked_first
+        for name, value in zip(_OF_THE_TARGET, asked_first, strict=True):
+            setattr(record, name, value)
         raise first
 
     async def _serve_last(self, inference: Inference, target: Target) -> None:

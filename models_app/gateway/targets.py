@@ -109,6 +109,8 @@ def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Ta
     ):
         raise _unable(model.key, endpoint, target)
     record.instance_id = target.instance_id
+    record.version = target.version
+    record.node = target.node
     return target
 
 

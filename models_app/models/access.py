@@ -15,6 +15,9 @@ class AccessLog(models.Model):
     route = models.CharField(max_length=64, blank=True)
     model_key = models.CharField(max_length=255, blank=True, db_index=True)
     instance_id = models.CharField(max_length=36, blank=True)
+    # The first 12 digits of the sha256 of the file that answered, and the node of its runner.
+    version = models.CharField(max_length=12, blank=True, default="")
+    node = models.CharField(max_length=64, blank=True, default="")
     stream = models.BooleanField(default=False)
     status = models.PositiveSmallIntegerField()
     error_code = models.CharField(max_length=64, blank=True)
@@ -30,6 +33,9 @@ class AccessLog(models.Model):
     provider = models.CharField(max_length=64, blank=True)
     ttft_ms = models.FloatField(null=True)
     duration_ms = models.FloatField()
+    # Parts of the duration: waiting for a turn, and for the model to be loaded. Null is "did not wait".
+    queue_ms = models.FloatField(null=True)
+    load_wait_ms = models.FloatField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     client = models.CharField(max_length=64, blank=True)
     # What the client sent as X-Request-ID; it may send the same twice.

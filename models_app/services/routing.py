@@ -115,7 +115,9 @@ def target(*, model: RegisteredModel) -> Target | None:
 
 def _targets(instances: QuerySet[Instance]) -> dict[int, Target]:
     """By the model's id."""
-    ready = list(instances.filter(state=InstanceState.READY).select_related("model__provider"))
+    ready = list(
+        instances.filter(state=InstanceState.READY).select_related("model__provider", "version")
+    )
     endpoints = _endpoints(instance.model.provider for instance in ready)
     return {
         instance.model_id: target
@@ -139,6 +141,8 @@ def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint]) -> Target 
         socket=instance.socket,
         capabilities=frozenset(model.capabilities),
         remote=remote,
+        version=instance.version.sha256[:12] if instance.version else "",
+        node="" if remote else instance.node,
         price=_price(model),
     )
 

@@ -44,7 +44,7 @@ def test_it_stores_a_batch() -> None:
 
 def test_it_stores_every_field_of_a_record() -> None:
     given = record(
-        "a", key_id="k", requested_model="current", route="current", model_key=KEY, instance_id="i", stream=True,
+        "a", key_id="k", requested_model="current", route="current", model_key=KEY, instance_id="i", stream=True, version="0123456789ab", node="n", queue_ms=1.5, load_wait_ms=2.5,
         error_code="runner_died", cached_tokens=1, completion_tokens=2, reasoning_tokens=3, cache_write_tokens=4,
         cost_usd=0.00125, provider="llama.cpp", duration_ms=10.5, attempts=2, client="::1", client_request_id="c",
         aborted=True,

@@ -13,7 +13,7 @@ from models_app.domain.errors import Conflict, NotFound
 from models_app.domain.routing import hash_api_key
 from models_app.domain.states import InstanceState
 from models_app.gateway.snapshots import LiveSnapshots
-from models_app.models import ApiKey, Instance, RegisteredModel, RouteChange
+from models_app.models import ApiKey, Instance, ModelVersion, RegisteredModel, RouteChange
 from models_app.services import instances, keys, registry, routing
 from tests.waiting import until
 
@@ -45,6 +45,17 @@ def test_a_ready_instance_is_a_target() -> None:
     target = routing.snapshot().models["llama.cpp:a"].target
     assert target is not None
     assert (target.instance_id, target.socket) == (str(instance.pk), "/run/a")
+
+
+def test_a_target_says_what_answers_and_where() -> None:
+    model = make_model("a")
+    version = ModelVersion.objects.create(
+        model=model, sha256="0123456789abcdef" * 4, path="/a", size_bytes=1, file_mtime_ns=1
+    )
+    Instance.objects.filter(pk=make_ready(model).pk).update(version=version, node="n1")
+    target = routing.snapshot().models["llama.cpp:a"].target
+    assert target is not None
+    assert (target.version, target.node) == ("0123456789ab", "n1")
 
 
 def test_a_draining_instance_is_none() -> None:

@@ -10,8 +10,9 @@ from models_app.models import AccessLog
 
 FIELDS = (
     "request_id", "client_request_id", "started_at", "endpoint", "key_id", "requested_model", "route", "model_key",
-    "provider", "instance_id", "stream", "status", "error_code", "prompt_tokens", "cached_tokens",
-    "cache_write_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "ttft_ms", "duration_ms", "attempts",
+    "provider", "instance_id", "version", "node", "stream", "status", "error_code", "prompt_tokens", "cached_tokens",
+    "cache_write_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "ttft_ms", "duration_ms",
+    "queue_ms", "load_wait_ms", "attempts",
     "client", "aborted",
 )  # fmt: skip
 
