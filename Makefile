@@ -50,7 +50,7 @@ serve: setup ## run NOA on 127.0.0.1:8000 with a model loaded and answering
 	@exec $(BIN)/python manage.py serve
 
 test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and a browser
-	@.ci/packages chromium curl
+	@.ci/packages chromium curl postgresql redis-server
 	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser"
 	@$(BIN)/python -m pytest --ignore=$(SCHEMA) -m "journey or browser"
 	@$(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)

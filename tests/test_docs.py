@@ -25,7 +25,14 @@ from tests.markdown import ROOT, Page
 PAGES = markdown.pages()
 CLI: Any = typer.main.get_command(main.app)
 # Read by the command line and by the set-up, not by the server.
-OTHER_VARIABLES = {"NOA_URL", "NOA_API_KEY", "NOA_CACHE_DIR", "CMAKE_ARGS", "PYTHON"}
+OTHER_VARIABLES = {
+    "NOA_URL",
+    "NOA_API_KEY",
+    "NOA_CACHE_DIR",
+    "NOA_TEST_DATABASE",
+    "CMAKE_ARGS",
+    "PYTHON",
+}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

@@ -1,0 +1,51 @@
+"""A Redis of its own."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from time import monotonic, sleep
+
+from tests.servers.base import START_SECONDS, OwnServer
+
+
+class RedisServer(OwnServer):
+    """Loopback only. With `durable` a restart keeps what was in it, as a broker in production should."""
+
+    name = "redis"
+    users = ("redis", "nobody")
+
+    def __init__(self, *, durable: bool = False) -> None:
+        super().__init__()
+        self._durable = durable
+
+    def command(self) -> list[str]:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise RuntimeError("There is no redis-server. Install Debian's package 'redis-server'.")
+        return [
+            program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder),
+            "--save", "", "--appendonly", "yes" if self._durable else "no", "--daemonize", "no",
+        ]  # fmt: skip
+
+    def url(self, database: int = 0) -> str:
+        return f"redis://127.0.0.1:{self.port}/{database}"
+
+    def ask(self, *words: str) -> bytes:
+        """The raw answer to one command, on a connection of its own."""
+        request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(request.encode())
+            return connection.recv(65536)
+
+    def wait_until_ready(self) -> None:
+        deadline = monotonic() + START_SECONDS
+        while True:
+            try:
+                if self.ask("PING") == b"+PONG\r\n":
+                    return
+            except OSError:
+                pass
+            if monotonic() > deadline:
+                raise AssertionError(f"Redis did not start:\n{self.output()}")
+            sleep(0.02)
