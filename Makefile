@@ -9,7 +9,7 @@ SMALL := --ignore=tests/journeys --numprocesses 2 -m
 SCHEMA := tests/journeys/test_schema.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: serve test test-fast fuzz lint format setup openapi lock bench help
+.PHONY: serve test test-fast chaos fuzz lint format setup openapi lock bench help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,7 +56,10 @@ test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and
 	@$(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 
 test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser, no llama.cpp, no long searches
-	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser and not llama and not wide" --quiet
+	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser and not llama and not wide and not chaos" --quiet
+
+chaos: setup $(VENV)/.dev ## break things as often as the reference figures need; they are written to benchmarks/results/chaos.jsonl
+	@CHAOS=full $(BIN)/python -m pytest -m chaos
 
 fuzz: setup $(VENV)/.dev ## a long run of what the OpenAPI document allows and forbids, against a whole server
 	@FUZZ_EXAMPLES=500 $(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)

@@ -215,6 +215,10 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Runners belong to the worker's process: forked children of it could not reach them.
+CELERY_WORKER_POOL = "threads"
+# Jobs mostly wait for runners: more of them than processors may run at once.
+CELERY_WORKER_CONCURRENCY = 8
 CELERY_TASK_DEFAULT_QUEUE = f"node.{CONFIG.node}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 

@@ -25,6 +25,8 @@ _LOOK_EVERY = 0.1
 # What of a runner's log explains a failure to a person.
 _TAIL_LINES = 20
 _TAIL_BYTES = 16_384
+# Seconds. The kernel counts start times in hundredths.
+_SAME_START = 0.02
 
 StageReport = Callable[[str, float], None]
 
@@ -182,17 +184,23 @@ def _environment() -> dict[str, str]:
 
 
 def start_time(pid: int) -> float | None:
-    """When the process with this number started, or None when there is none."""
+    """When the process with this number started, or None when there is none, or only what is left of one."""
     try:
-        return psutil.Process(pid).create_time()
+        found = psutil.Process(pid)
+        return None if found.status() == psutil.STATUS_ZOMBIE else found.create_time()
     except psutil.NoSuchProcess:
         return None
 
 
+def is_running(pid: int, started_at: float) -> bool:
+    """Whether the process that had this number and this start time lives; another start time is another process."""
+    now = start_time(pid)
+    return now is not None and abs(now - started_at) <= _SAME_START
+
+
 def kill_stranger(pid: int, started_at: float) -> bool:
     """Kill a runner that an earlier server left behind; a process of another start time is somebody else's."""
-    now = start_time(pid)
-    if now is None or abs(now - started_at) > 0.02:
+    if not is_running(pid, started_at):
         return False
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)

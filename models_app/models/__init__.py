@@ -9,7 +9,9 @@ from models_app.models.instances import Instance
 from models_app.models.jobs import Job
 from models_app.models.keys import ApiKey
 from models_app.models.ledger import LedgerEntry, LoadMeasurement
+from models_app.models.nodes import Lease, Node
 from models_app.models.profiling import ProfileRun, ProfileSample
+from models_app.models.recovery import Recovery
 from models_app.models.registry import ModelVersion, Provider, RegisteredModel
 from models_app.models.routes import Route, RouteChange, RoutingRevision
 from models_app.models.snapshots import StateSnapshot
@@ -25,12 +27,15 @@ __all__ = [
     "IdempotencyKey",
     "Instance",
     "Job",
+    "Lease",
     "LedgerEntry",
     "LoadMeasurement",
     "ModelVersion",
+    "Node",
     "ProfileRun",
     "ProfileSample",
     "Provider",
+    "Recovery",
     "RegisteredModel",
     "Route",
     "RouteChange",

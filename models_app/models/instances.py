@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
+from models_app.domain.health import Health
 from models_app.domain.states import SERVING_INSTANCE_STATES, InstanceState
 from models_app.models.choices import choices_of, in_words
 from models_app.models.registry import ModelVersion, RegisteredModel
@@ -43,6 +44,12 @@ class Instance(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     failure_stage = models.CharField(max_length=32, blank=True)
     failure_reason = models.TextField(blank=True)
+    # Whether it answers, since when that is so, and why it does not; written by `models_app.services.health`.
+    health = models.CharField(max_length=16, choices=choices_of(Health), default=Health.UNKNOWN)
+    health_since = models.DateTimeField(null=True, blank=True)
+    health_reason = models.CharField(max_length=500, blank=True)
+    # When it last computed a token: for somebody, or for a look at its health.
+    last_success_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     ready_at = models.DateTimeField(null=True, blank=True)
     stopped_at = models.DateTimeField(null=True, blank=True)

@@ -2,29 +2,74 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import threading
+from time import sleep
 from typing import Any
 
-from celery import current_app, signals
+from celery import current_app
+from celery import signals as celery_signals
 from celery.worker import WorkController, state
 from django.conf import settings
 from kombu.transport import get_transport_cls
 
-from models_app.domain.errors import Unavailable
-from models_app.services import node
+from models_app.domain.errors import Conflict, Unavailable
+from models_app.services import node, nodes
 from models_app.services import state as desired_state
+from models_app.services.nodes import Ownership
 from models_app.tasks import queueing, webhooks
+from models_app.tasks.periodic import Look, Rounds
 
-# Jobs mostly wait for runners: more of them than processors may run at once.
-CONCURRENCY = 8
+logger = logging.getLogger(__name__)
+
 _READY_SECONDS = 30.0
 
 
+_owner: Ownership | None = None
+
+
+def beat() -> None:
+    """The heartbeat. A worker that has lost its node ends: another one may start the same models."""
+    owner = _owner
+    if owner is not None and not nodes.beat(owner):
+        logger.critical("another worker owns the node '%s' now; this one ends", owner.name)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+# What every worker does again and again: name, seconds between two times, what; `alone=True` where one of all
+# workers does it.
+LOOKS = (Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),)
+rounds = Rounds(LOOKS)
+
+
 def take_over_node() -> None:
-    """Become the owner of this node's runners, after ending what an earlier owner left."""
+    """Become the owner of this node's runners, after ending what an earlier owner left.
+
+    Raises Conflict while another worker of the same name lives.
+    """
+    global _owner
+    _owner = nodes.take(wait=sleep)
     desired_state.clean_up()
     node.start()
     webhooks.sender.start()
+    rounds.start()
+
+
+def leave_node() -> None:
+    """End all runners first, so that jobs that wait for them end too."""
+    node.stop()
+    rounds.stop()
+    webhooks.sender.stop()
+
+
+def release_node() -> None:
+    """The next worker of this node need not wait until this one is taken for dead."""
+    global _owner
+    owner, _owner = _owner, None
+    if owner is not None:
+        nodes.leave(owner)
 
 
 def restore() -> None:
@@ -48,19 +93,17 @@ class EmbeddedWorker:
             raise Unavailable(f"The embedded worker was not ready after {_READY_SECONDS:g} s.")
 
     def stop(self) -> None:
-        """End all runners first, so that jobs that wait for them end too, then the worker."""
-        node.stop()
-        webhooks.sender.stop()
+        """End the runners and what comes again and again, then the worker."""
+        leave_node()
         state.should_stop = 0
         get_transport_cls(current_app.connection_for_read().transport_cls).stop_waiting()
         self._thread.join()
         desired_state.clean_up()
+        release_node()
 
     def _run(self) -> None:
         worker = WorkController(
             app=current_app._get_current_object(),
-            pool_cls="threads",
-            concurrency=CONCURRENCY,
             ready_callback=lambda consumer: self._ready.set(),
             without_heartbeat=True,
             without_mingle=True,
@@ -69,19 +112,30 @@ class EmbeddedWorker:
         worker.start()
 
 
-@signals.worker_init.connect
+@celery_signals.worker_init.connect
 def _on_worker_init(**_: Any) -> None:
     # The embedded worker does this itself, before it says that it is ready.
     if not settings.NOA_EMBEDDED:
-        take_over_node()
+        try:
+            take_over_node()
+        except Conflict as error:
+            # Celery goes on after any Exception of a receiver.
+            raise SystemExit(f"noa: {error.message}") from error
 
 
-@signals.worker_ready.connect
+@celery_signals.worker_ready.connect
 def _on_worker_ready(**_: Any) -> None:
     restore()
 
 
-@signals.worker_shutting_down.connect
+@celery_signals.worker_shutting_down.connect
 def _on_worker_shutting_down(**_: Any) -> None:
-    node.stop()
-    webhooks.sender.stop()
+    if not settings.NOA_EMBEDDED:
+        leave_node()
+
+
+@celery_signals.worker_shutdown.connect
+def _on_worker_shutdown(**_: Any) -> None:
+    if not settings.NOA_EMBEDDED:
+        desired_state.clean_up()
+        release_node()

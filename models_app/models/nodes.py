@@ -1,0 +1,51 @@
+"""Machines whose worker owns runners, and leases on work that only one process may do."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Node(models.Model):
+    """One machine. The row is also the lease of its worker, which is told from others by `generation`.
+
+    Written by `models_app.services.nodes`. Times are the database's: the clocks of machines differ.
+    """
+
+    name = models.CharField(max_length=64, unique=True)
+    hostname = models.CharField(max_length=255, blank=True)
+    # The worker's process, by number and start time; both are null after it has ended in good order.
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    pid_started_at = models.FloatField(null=True, blank=True)
+    # Counts the workers that have owned this node. A worker whose number is not the newest owns nothing any more.
+    generation = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    # When others noticed that its heartbeat had stopped; null while it beats.
+    lost_at = models.DateTimeField(null=True, blank=True)
+    memory_total_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    memory_free_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    memory_budget_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    # [{"index", "name", "memory_total_bytes", "memory_free_bytes"}]
+    gpus = models.JSONField(default=list, blank=True)
+    # Where other nodes and web processes reach its runners; empty on a single machine.
+    address = models.CharField(max_length=255, blank=True)
+    version = models.CharField(max_length=32, blank=True)
+    # Keys of the models whose files this node sees. Last, because it hides the module's name from what follows.
+    models = models.JSONField(default=list, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Lease(models.Model):
+    """Who does a work that only one process may do, and until when; see `models_app.services.leases`."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    holder = models.CharField(max_length=128)
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.holder}"

@@ -1,0 +1,32 @@
+"""Leases: periodic work that one process of all does. The database's clock decides, not the machines'."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from models_app.models import Lease
+
+
+def claim(*, name: str, seconds: float) -> bool:
+    """Take the lease for `seconds`, or keep it that long; False while another process has it."""
+    until = Now() + timedelta(seconds=seconds)
+    free = Q(until__lte=Now()) | Q(holder=holder())
+    if Lease.objects.filter(free, name=name).update(holder=holder(), until=until):
+        return True
+    try:
+        with transaction.atomic():
+            Lease.objects.create(name=name, holder=holder(), until=until)
+    except IntegrityError:
+        return False
+    return True
+
+
+def holder() -> str:
+    """This process, as leases name it."""
+    return f"{settings.NOA_NODE}/{os.getpid()}"

@@ -1,0 +1,121 @@
+"""A node has one worker at a time, and one that does not beat is noticed once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from models_app.domain.errors import Conflict
+from models_app.engines import process
+from models_app.models import Event, Node
+from models_app.services import leases, nodes
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is not this one."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as running:
+        yield running
+        running.kill()
+
+
+def nobody_waits(seconds: float) -> None:
+    raise AssertionError("It must not wait.")
+
+
+def owned_by(**fields: Any) -> Node:
+    return Node.objects.create(
+        **{"name": "local", "generation": 3, "heartbeat_at": Now(), "pid": 4} | fields
+    )
+
+
+def here(running: subprocess.Popen[bytes]) -> dict[str, Any]:
+    started = process.start_time(running.pid)
+    return {"hostname": socket.gethostname(), "pid": running.pid, "pid_started_at": started}
+
+
+def test_the_first_worker_takes_its_node_and_tells_what_the_machine_has() -> None:
+    owner = nodes.take(wait=nobody_waits)
+    assert nodes.beat(owner)
+    row = Node.objects.get()
+    assert (row.name, row.pid, row.generation) == ("local", os.getpid(), 1)
+    assert (row.memory_total_bytes or 0) > (row.memory_free_bytes or 0) > 0
+    assert Event.objects.get().name == "node-started"
+
+
+def test_a_second_worker_of_the_same_name_is_refused(other: subprocess.Popen[bytes]) -> None:
+    owned_by(**here(other))
+    with pytest.raises(Conflict) as refused:
+        nodes.take(wait=nobody_waits)
+    assert refused.value.code == "node_in_use"
+    assert f"Process {other.pid}" in refused.value.message
+
+
+def test_a_node_whose_worker_has_died_is_taken_at_once(other: subprocess.Popen[bytes]) -> None:
+    row = owned_by(**here(other))
+    other.kill()
+    other.wait()
+    assert nodes.take(wait=nobody_waits).generation == row.generation + 1
+
+
+def test_a_process_that_only_has_the_same_number_is_not_the_worker(
+    other: subprocess.Popen[bytes],
+) -> None:
+    owned_by(**here(other) | {"pid_started_at": 1.0})
+    assert nodes.take(wait=nobody_waits).generation == 4
+
+
+def test_a_worker_elsewhere_is_believed_as_long_as_its_heart_beats() -> None:
+    row = owned_by(hostname="elsewhere")
+
+    def beats(seconds: float) -> None:
+        Node.objects.filter(pk=row.pk).update(heartbeat_at=Now() + timedelta(seconds=1))
+
+    with pytest.raises(Conflict):
+        nodes.take(wait=beats)
+
+
+def test_a_worker_elsewhere_that_has_stopped_beating_is_replaced_and_knows_it() -> None:
+    row = owned_by(hostname="elsewhere", heartbeat_at=Now() - timedelta(seconds=60))
+    former = nodes.Ownership(row.name, row.generation)
+    assert nodes.beat(nodes.take(wait=nobody_waits))
+    assert not nodes.beat(former)
+
+
+def test_a_worker_that_leaves_makes_room_at_once() -> None:
+    nodes.leave(nodes.take(wait=nobody_waits))
+    row = Node.objects.get()
+    assert (row.pid, row.heartbeat_at) == (None, None)
+    assert nodes.lost() == []
+
+
+def test_a_heartbeat_that_stops_is_noticed_once_and_forgotten_when_it_returns() -> None:
+    owner = nodes.take(wait=nobody_waits)
+    assert nodes.lost() == []
+    Node.objects.update(heartbeat_at=Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS + 1))
+    assert [row.name for row in nodes.lost()] == ["local"]
+    assert nodes.lost() == []
+    assert Event.objects.filter(name="node-lost").count() == 1
+    assert nodes.beat(owner)
+    assert Node.objects.get().lost_at is None
+
+
+def test_a_lease_has_one_holder_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert leases.claim(name="work", seconds=60)
+    assert leases.claim(name="work", seconds=60)
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "holder", lambda: "another")
+        assert not leases.claim(name="work", seconds=60)
+    assert leases.claim(name="work", seconds=0)
+    monkeypatch.setattr(leases, "holder", lambda: "another")
+    assert leases.claim(name="work", seconds=60)
