@@ -6,16 +6,26 @@ Environment variables carry the prefix `NOA_`, except `DATABASE_URL`, which the 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from cryptography.fernet import Fernet
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models_app.domain.addresses import checked_url
 from models_app.domain.errors import InvalidRequest
-from noa_site import provider_config
+from models_app.engines.trust import NodeTrust
+from noa_site import node_config, provider_config
 from noa_site.provider_config import ProviderEntry
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -38,7 +48,13 @@ class Config(BaseSettings):
     encryption_keys: Annotated[list[SecretStr] | None, NoDecode] = None
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
     broker_url: str | None = None
-    node: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
+    node: Annotated[str, AfterValidator(node_config.named)] = "local"
+    node_secret: SecretStr | None = Field(default=None, min_length=16)
+    node_cert: Path | None = None
+    node_key: Path | None = None
+    node_ca: Path | None = None
+    node_listen: str | None = None
+    node_address: str | None = Field(default=None, validate_default=True)
     load_timeout: float = Field(default=600.0, gt=0)
     drain_timeout: float = Field(default=60.0, ge=0)
     memory_budget: ByteSize | None = None
@@ -52,6 +68,25 @@ class Config(BaseSettings):
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
+
+    @field_validator("node_listen")
+    @classmethod
+    def lets_no_stranger_in(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            node_config.listening(value, _trust(info.data))
+        return value
+
+    @field_validator("node_address")
+    @classmethod
+    def can_be_reached(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("node_listen") is None:
+            return value
+        listens = node_config.listening(info.data["node_listen"], _trust(info.data))
+        return str(node_config.reached_at(value, listens)).partition("://")[2]
+
+    @property
+    def node_trust(self) -> NodeTrust:
+        return _trust(self.__dict__)
 
     @field_validator("providers", mode="before")
     @classmethod
@@ -95,6 +130,17 @@ class Config(BaseSettings):
     @classmethod
     def absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value
+
+
+def _trust(values: Mapping[str, Any]) -> NodeTrust:
+    """From the fields that were right; the start ends anyway when one was not."""
+    secret = values.get("node_secret")
+    return NodeTrust(
+        secret=secret.get_secret_value() if secret else "",
+        authority=values.get("node_ca"),
+        certificate=values.get("node_cert"),
+        key=values.get("node_key"),
+    )
 
 
 def read() -> Config:

@@ -225,6 +225,10 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # NOA's own, read by models_app through django.conf.settings.
 NOA_DATA_DIR = DATA_DIR
 NOA_NODE = CONFIG.node
+NOA_NODE_TRUST = CONFIG.node_trust
+# `host:port`, and as others see it; None on a machine whose runners nobody else may reach.
+NOA_NODE_LISTEN = CONFIG.node_listen
+NOA_NODE_ADDRESS = CONFIG.node_address
 NOA_ENCRYPTION_KEYS = _encryption_keys()
 # Keys in them show themselves in no representation.
 NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]

@@ -34,7 +34,11 @@ class RemoteEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one model is served: by a runner, whose unix socket's path is `socket`, or by a provider."""
+    """Where one model is served: by a runner, whose unix socket's path is `socket`, or by a provider.
+
+    address  of the runner proxy of `node`, when the runner is on another machine; empty when the socket is here
+    copies   how many instances serve this model; see `ModelEntry.others`
+    """
 
     key: str
     instance_id: str
@@ -45,17 +49,23 @@ class Target:
     version: str = ""
     node: str = ""
     price: Price | None = None
+    address: str = ""
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A registered model as the gateway lists it; `target` is None while it is not loaded."""
+    """A registered model as the gateway lists it; `target` is None while it is not loaded.
+
+    `others` are further instances of it, on other nodes, that answer as well as `target` does.
+    """
 
     key: str
     model_id: str
     provider: str
     created: int  # Unix seconds
     target: Target | None
+    others: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

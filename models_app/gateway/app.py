@@ -19,6 +19,7 @@ from models_app.domain.capabilities import Capability
 from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
 from models_app.domain.routing import KeyEntry
 from models_app.domain.scopes import Scope as KeyScope
+from models_app.engines.trust import NodeTrust
 from models_app.gateway import admission, auth, dialects
 from models_app.gateway.admission import ClientLeft, Hosts, Limits
 from models_app.gateway.call import Call
@@ -27,6 +28,7 @@ from models_app.gateway.circuits import Circuits, Report
 from models_app.gateway.dialing import Dialer
 from models_app.gateway.errors import JSON, NotAllowed
 from models_app.gateway.inference import Inference
+from models_app.gateway.nodes import Nodes
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.relay import Relay, SnapshotSource
 from models_app.gateway.remote import Remote
@@ -78,15 +80,18 @@ class Gateway:
         *,
         report: Report = _unreported,
         dialer: Dialer | None = None,
+        trust: NodeTrust | None = None,
     ) -> None:
-        """`report` hears of every change of a provider's circuit; `dialer` connects to providers."""
+        """`report` hears of every change of a provider's circuit; `dialer` connects to providers; `trust` is how nodes
+        on other machines know this one."""
         self._limits = limits or Limits()
         self._snapshots = snapshots
         self._recorder = recorder
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._upstream = Upstream(self._limits)
         remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
-        self._relay = Relay(snapshots, self._upstream, remote)
+        nodes = Nodes(trust or NodeTrust())
+        self._relay = Relay(snapshots, self._upstream, remote, nodes)
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}

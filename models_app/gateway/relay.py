@@ -17,6 +17,7 @@ from models_app.domain.errors import (
 )
 from models_app.domain.routing import Snapshot, Target
 from models_app.gateway import errors, exchanges, passing
+from models_app.gateway.balance import Balance
 from models_app.gateway.call import Call
 from models_app.gateway.connection import (
     Broken,
@@ -27,9 +28,10 @@ from models_app.gateway.connection import (
     UpstreamError,
 )
 from models_app.gateway.inference import Inference
+from models_app.gateway.nodes import Nodes
 from models_app.gateway.remote import Remote
 from models_app.gateway.streams import ErrorEvent, json_error
-from models_app.gateway.targets import ModelUnable, choose, target_of
+from models_app.gateway.targets import ModelUnable, choose, note_target, target_of
 from models_app.gateway.upstream import Upstream
 
 # Draining, and the restart of a runner, are over with the next snapshot.
@@ -56,10 +58,14 @@ class SnapshotSource(Protocol):
 class Relay:
     """Shared by all requests of a process: the connections, and where to look for targets."""
 
-    def __init__(self, snapshots: SnapshotSource, upstream: Upstream, remote: Remote) -> None:
+    def __init__(
+        self, snapshots: SnapshotSource, upstream: Upstream, remote: Remote, nodes: Nodes
+    ) -> None:
         self._snapshots = snapshots
         self._upstream = upstream
         self._remote = remote
+        self._nodes = nodes
+        self._balance = Balance(lambda: asyncio.get_running_loop().time())
         self._next_look = 0.0
 
     async def forward(self, inference: Inference) -> None:
@@ -82,12 +88,25 @@ class Relay:
             )
         except (ModelNotFound, ModelNotLoaded) as error:
             target = await self._look_again(inference, error)
+        if target.copies > 1:
+            target = self._one_of(target, inference)
         try:
             await self._serve(inference, target)
             return
         except (Refused, ClosedEarly, Draining) as error:
+            self._balance.avoid(target)
             snapshot = await self._snapshots.refresh(f"{target.key}: {error}")
-        await self._serve_last(inference, _choose(snapshot, inference))
+        target = self._one_of(_choose(snapshot, inference), inference)
+        await self._serve_last(inference, target)
+
+    def _one_of(self, target: Target, inference: Inference) -> Target:
+        """The least busy copy of a model that has several."""
+        entry = self._snapshots.current.models.get(target.key)
+        if entry is None or entry.target is None or not entry.others:
+            return target
+        found = self._balance.pick((entry.target, *entry.others))
+        note_target(found, inference.call.record)
+        return found
 
     async def _fall_back(
         self, inference: Inference, fallbacks: tuple[str, ...], first: NoaError
@@ -99,7 +118,7 @@ class Relay:
         for model in [models[key] for key in fallbacks if key in models]:
             try:
                 target = target_of(model, inference.endpoint, record)
-                await self._serve_last(inference, target)
+                await self._serve_last(inference, self._one_of(target, inference))
                 return
             except ModelUnable:
                 continue
@@ -123,6 +142,13 @@ class Relay:
             return
         if inference.watch.limits is not None:
             inference.watch.restart(None)
+        if target.copies == 1:
+            await self._serve_local(inference, target)
+            return
+        with self._balance.serving(target):
+            await self._serve_local(inference, target)
+
+    async def _serve_local(self, inference: Inference, target: Target) -> None:
         if inference.endpoint.dialect is not None:
             await self._serve_translated(inference, target)
             return
@@ -159,7 +185,10 @@ class Relay:
     async def _attempt(self, call: Call, target: Target, request: bytes) -> Connection:
         call.record.attempts += 1
         try:
-            connection = await self._upstream.ask(target.socket, request)
+            if target.address:
+                connection = await self._nodes.ask(self._upstream, target, request)
+            else:
+                connection = await self._upstream.ask(target.socket, request)
         except (Refused, ClosedEarly):
             raise
         except UpstreamError as error:

@@ -49,7 +49,13 @@ class Site:
             max_body_bytes=settings.NOA_MAX_BODY_BYTES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
         )
-        self.gateway = Gateway(self.snapshots, self.recorder, limits, report=self.reports.report)
+        self.gateway = Gateway(
+            self.snapshots,
+            self.recorder,
+            limits,
+            report=self.reports.report,
+            trust=settings.NOA_NODE_TRUST,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

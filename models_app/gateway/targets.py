@@ -108,10 +108,15 @@ def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Ta
         target.capabilities or target.remote is None
     ):
         raise _unable(model.key, endpoint, target)
+    note_target(target, record)
+    return target
+
+
+def note_target(target: Target, record: AccessRecord) -> None:
+    """In the record: what answers, and where."""
     record.instance_id = target.instance_id
     record.version = target.version
     record.node = target.node
-    return target
 
 
 def _no_target(name: str) -> str:

@@ -1,0 +1,102 @@
+"""A private authority, and certificates of it by which the machines of one NOA know each other."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from models_app.domain.errors import Conflict
+from models_app.domain.nodes import TLS_NAME
+from models_app.engines.trust import NodeTrust
+
+# Long enough that nobody is surprised by them in the second year of a server; short enough to be made anew one day.
+_YEARS = 5
+# For clocks that differ.
+_BEFORE = timedelta(hours=1)
+
+AUTHORITY, CERTIFICATE, KEY = "ca.pem", "node.pem", "node.key"
+
+
+def make(folder: Path) -> NodeTrust:
+    """Write an authority and one certificate with its key into `folder`; raises Conflict when it has them already.
+
+    The authority's own key is kept nowhere: who needs a further certificate makes all of them anew.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    trust = NodeTrust("", folder / AUTHORITY, folder / CERTIFICATE, folder / KEY)
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority_name = _name("NOA nodes")
+    authority = (
+        _begun(authority_name, authority_name, authority_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(key_cert_sign=True), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    certificate = (
+        _begun(_name(TLS_NAME), authority_name, key.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(TLS_NAME)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    _write(folder / KEY, encoded, 0o600)
+    _write(folder / AUTHORITY, authority.public_bytes(serialization.Encoding.PEM), 0o644)
+    _write(folder / CERTIFICATE, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    return trust
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _begun(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BEFORE)
+        .not_valid_after(now + timedelta(days=365 * _YEARS))
+    )
+
+
+def _usage(*, key_cert_sign: bool = False, digital_signature: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=key_cert_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise Conflict(
+            f"{path} is there already. Name a folder that has no certificates yet.",
+            code="certificates_exist",
+        ) from None

@@ -1,0 +1,56 @@
+"""Which of several copies of a model is asked next, as far as this process can know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from models_app.domain.routing import Target
+
+# A copy that could not be reached is asked again after this time at the latest, and before if no other is left. Its node
+# is found to be lost a few times later.
+_AVOID_SECONDS = 5.0
+# Instances that were avoided once and are gone by now: more are forgotten, and asked in vain once more.
+_MAX_AVOIDED = 1000
+
+
+class Balance:
+    """Least requests in flight first. Models with one copy never come here. `clock` is the event loop's time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._in_flight: Counter[str] = Counter()
+        self._avoided: dict[str, float] = {}
+        self._turn = 0
+
+    def pick(self, copies: Sequence[Target]) -> Target:
+        """Of those that were reachable, the one with the fewest requests; of equals, one after the other."""
+        now = self._clock()
+        self._turn += 1
+        count = len(copies)
+        ordered = [copies[(self._turn + number) % count] for number in range(count)]
+        return min(
+            ordered,
+            key=lambda copy: (
+                self._avoided.get(copy.instance_id, now) > now,
+                self._in_flight[copy.instance_id],
+            ),
+        )
+
+    def avoid(self, target: Target) -> None:
+        """It could not be reached, or takes no requests."""
+        if len(self._avoided) >= _MAX_AVOIDED:
+            self._avoided.clear()
+        self._avoided[target.instance_id] = self._clock() + _AVOID_SECONDS
+
+    @contextmanager
+    def serving(self, target: Target) -> Iterator[None]:
+        """Counts one request for as long as it lasts."""
+        self._in_flight[target.instance_id] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[target.instance_id] -= 1
+            if not self._in_flight[target.instance_id]:
+                del self._in_flight[target.instance_id]

@@ -1,0 +1,64 @@
+"""The settings of a machine among others: its name, where its runners are reached, and how machines know each other."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+from models_app.domain.errors import InvalidRequest
+from models_app.domain.nodes import NODE_NAME_PATTERN, NodeAddress, is_any
+from models_app.engines.trust import NodeTrust
+
+# Takes the machine's own name: containers that are started by number cannot each be told another one.
+OWN_HOSTNAME = "@hostname"
+_NAME = re.compile(NODE_NAME_PATTERN)
+
+
+def named(value: str) -> str:
+    """The node's name; raises ValueError for one that cannot be."""
+    name = socket.gethostname().lower() if value == OWN_HOSTNAME else value
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"'{name[:80]}' cannot be the name of a node: use small letters, digits, '.' and '-', at most 63"
+        )
+    return name
+
+
+def listening(text: str, trust: NodeTrust) -> NodeAddress:
+    """Where this node's proxy listens; raises ValueError when that is no address, or would let strangers in."""
+    try:
+        found = NodeAddress.listening(text, is_tls=trust.certificate is not None)
+        trust.check(is_loopback=found.is_loopback)
+        trust.server_context()
+    except InvalidRequest as error:
+        raise ValueError(error.message) from None
+    except OSError as error:
+        raise ValueError(f"its certificate or key cannot be used: {error}") from None
+    return found
+
+
+def reached_at(text: str | None, listens: NodeAddress) -> NodeAddress:
+    """Where others reach what `listens`; raises ValueError when that is not known."""
+    if text is not None:
+        try:
+            return NodeAddress.listening(text, is_tls=listens.is_tls)
+        except InvalidRequest as error:
+            raise ValueError(error.message) from None
+    if not is_any(listens.host):
+        return listens
+    found = _own_address()
+    if found is None:
+        raise ValueError(
+            f"NOA_NODE_LISTEN is {listens.host}, under which nobody can be reached: say where others reach this"
+            " machine, like '10.0.0.2:8790'"
+        )
+    return NodeAddress(found, listens.port, listens.is_tls)
+
+
+def _own_address() -> str | None:
+    """What the machine's own name leads to: in a container that is its address among the others."""
+    try:
+        found = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return None
+    return None if found.startswith("127.") else found
