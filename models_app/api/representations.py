@@ -14,6 +14,14 @@ _AS_THEY_ARE = (
     "last_accessed_at", "created_at", "updated_at",
 )  # fmt: skip
 _VERSION = ("sha256", "path", "size_bytes", "quantization", "architecture", "created_at")
+_PERFORMANCE = {
+    "total_inferences": "inference_count",
+    "average_latency_ms": "average_latency_ms",
+    "tokens_per_second": "average_tokens_per_second",
+    "success_rate": "average_success_rate",
+    "memory_bytes": "memory_bytes",
+    "last_benchmarked_at": "last_benchmarked_at",
+}
 _PRICES = ("input", "output", "cached_input", "cache_write")
 
 
@@ -26,6 +34,7 @@ def represent_model(row: Row) -> dict[str, Any]:
         "proven": words_of(row["proven_index"]),
         "price": _price(row["price"]),
         "version": _version(row),
+        "performance": {name: row[column] for name, column in _PERFORMANCE.items()},
     }
 
 

@@ -1,7 +1,7 @@
 """The ORM: data, constraints and querysets; no business logic."""
 
 from models_app.models.access import AccessLog
-from models_app.models.activity import Activity
+from models_app.models.activity import Activity, Traffic
 from models_app.models.audit import AuditEntry, IdempotencyKey
 from models_app.models.capabilities import CapabilityEvidence
 from models_app.models.events import Event
@@ -41,6 +41,7 @@ __all__ = [
     "RouteChange",
     "RoutingRevision",
     "StateSnapshot",
+    "Traffic",
     "Webhook",
     "WebhookDelivery",
 ]

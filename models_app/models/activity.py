@@ -1,23 +1,21 @@
-"""What models did, summed up by hour."""
+"""What models did, summed up: by hour and API key for good, and by route in steps of time that grow with age."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 
+from models_app.domain.windows import RollupStep
+from models_app.models.choices import choices_of
 
-class Activity(models.Model):
-    """One hour of one model as one API key used it. Keys are text, so that history survives a deregistration.
 
-    Sums only: averages of any period are sums divided, and histograms add up. See `models_app.services.activity`.
+class TrafficSums(models.Model):
+    """Requests through the gateway, added up.
+
+    Sums only: averages of any period are sums divided, and histograms add up.
     """
 
-    hour = models.DateTimeField()
-    # Empty for requests that reached no model; `*` for the row that sums up all requests of the hour.
-    model_key = models.CharField(max_length=255)
-    # The API key's id; empty for what had none.
-    key_id = models.CharField(max_length=32, blank=True)
-    # Reads of the registry entry; everything below counts requests through the gateway.
-    reads = models.PositiveBigIntegerField(default=0)
     requests = models.PositiveBigIntegerField(default=0)
     errors = models.PositiveBigIntegerField(default=0)
     # Requests that the client left or that broke before their answer was whole.
@@ -36,6 +34,23 @@ class Activity(models.Model):
     durations = models.JSONField(default=dict)
     ttfts = models.JSONField(default=dict)
     last_at = models.DateTimeField()
+    # A column of Activity only; sums of any table are added up by the same names.
+    reads: Any = 0
+
+    class Meta:
+        abstract = True
+
+
+class Activity(TrafficSums):
+    """One hour of one model as one API key used it. Keys are text, so that history survives a deregistration."""
+
+    hour = models.DateTimeField()
+    # Empty for requests that reached no model; `*` for the row that sums up all requests of the hour.
+    model_key = models.CharField(max_length=255)
+    # The API key's id; empty for what had none.
+    key_id = models.CharField(max_length=32, blank=True)
+    # Reads of the registry entry; everything else counts requests through the gateway.
+    reads = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         ordering = ["-hour"]
@@ -49,3 +64,27 @@ class Activity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_key} {self.hour:%Y-%m-%d %H}h"
+
+
+class Traffic(TrafficSums):
+    """One step of time of one model as one route led to it. Short steps are deleted when longer ones tell enough."""
+
+    step = models.CharField(max_length=16, choices=choices_of(RollupStep))
+    start = models.DateTimeField()
+    # As in Activity; in the row of all requests the route is `*` too.
+    model_key = models.CharField(max_length=255)
+    # Empty for models that were asked by their key.
+    route = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ["-start"]
+        verbose_name_plural = "traffic"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["step", "start", "model_key", "route"],
+                name="one_row_per_step_model_and_route",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_key} {self.step} {self.start:%Y-%m-%d %H:%M}"

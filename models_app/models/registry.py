@@ -127,6 +127,11 @@ class RegisteredModel(models.Model):
     # Reads of the entry and requests to the model, counted in memory and written now and then.
     access_count = models.PositiveBigIntegerField(default=0, editable=False)
     last_accessed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Requests through the gateway, and their exponentially weighted averages; null until there was one.
+    inference_count = models.PositiveBigIntegerField(default=0, editable=False)
+    average_latency_ms = models.FloatField(null=True, editable=False)
+    average_success_rate = models.FloatField(null=True, editable=False)
+    average_tokens_per_second = models.FloatField(null=True, editable=False)
     version = models.ForeignKey(
         "ModelVersion", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )

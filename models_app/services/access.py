@@ -1,28 +1,22 @@
-"""Stores what the gateway recorded: one row per request, and the hourly sums that go with them."""
+"""Stores what the gateway recorded: one row per request, and the sums that go with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import CharField
 
-from models_app.domain import histogram
 from models_app.domain.access import AccessRecord
 from models_app.domain.confidential import storable
 from models_app.models import AccessLog
-from models_app.services import rollups
+from models_app.services import performance, rollups, summing
 
 _COLUMNS = [field for field in AccessLog._meta.concrete_fields if not field.primary_key]
 _NAMES = [field.name for field in _COLUMNS]
+_SUMMED_BY = ("model_key", "route", "key_id")
 _TEXT_LENGTHS = {field.name: field.max_length for field in _COLUMNS if isinstance(field, CharField)}
-# Of a request whose client left before there was an answer: nobody failed.
-_CLIENT_LEFT = "client_left"
-# What Activity's and AccessLog's decimal columns hold.
-_COST_DIGITS = Decimal("1e-10")
 
 
 def store(records: Sequence[AccessRecord]) -> None:
@@ -32,7 +26,16 @@ def store(records: Sequence[AccessRecord]) -> None:
         new = _not_stored(records)
         if new:
             _insert(new)
-            rollups.add(_sums_of(new))
+            _add_up(new)
+
+
+def _add_up(records: list[AccessRecord]) -> None:
+    for record in records:
+        for name in _SUMMED_BY:
+            setattr(record, name, storable(getattr(record, name))[: _TEXT_LENGTHS[name]])
+    cells = summing.cells(records)
+    rollups.add(summing.activity_of(cells), summing.traffic_of(cells))
+    performance.fold(cells)
 
 
 def _not_stored(records: Iterable[AccessRecord]) -> list[AccessRecord]:
@@ -69,72 +72,7 @@ def _adapter(name: str) -> Callable[[Any], Any]:
         length = _TEXT_LENGTHS[name]
         return lambda text: storable(text)[:length]
     if name == "started_at":
-        return lambda at: connection.ops.adapt_datetimefield_value(_moment(at))
+        return lambda at: connection.ops.adapt_datetimefield_value(summing.moment(at))
     if name == "cost_usd":
-        return lambda cost: connection.ops.adapt_decimalfield_value(_money(cost), 18, 10)
+        return lambda cost: connection.ops.adapt_decimalfield_value(summing.money(cost), 18, 10)
     return lambda value: value
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _money(cost: float | None) -> Decimal | None:
-    return None if cost is None else Decimal(repr(cost)).quantize(_COST_DIGITS)
-
-
-def _sums_of(records: Iterable[AccessRecord]) -> dict[rollups.Place, rollups.Sums]:
-    found: dict[rollups.Place, rollups.Sums] = {}
-    for record in records:
-        at = _moment(record.started_at)
-        hour = at.replace(minute=0, second=0, microsecond=0)
-        own = (_text(record, "model_key"), hour, _text(record, "key_id"))
-        for place in (own, (rollups.ALL, hour, "")):
-            if place not in found:
-                found[place] = rollups.Sums(last_at=at)
-            _add(found[place], record, at)
-    return found
-
-
-def _text(record: AccessRecord, name: str) -> str:
-    return storable(getattr(record, name))[: _TEXT_LENGTHS[name]]
-
-
-def _add(sums: rollups.Sums, record: AccessRecord, at: datetime) -> None:
-    sums.last_at = max(sums.last_at, at)
-    sums.requests += 1
-    sums.errors += is_error(record)
-    sums.aborted += record.aborted
-    sums.prompt_tokens += record.prompt_tokens or 0
-    sums.cached_tokens += record.cached_tokens or 0
-    sums.completion_tokens += record.completion_tokens or 0
-    sums.duration_ms += record.duration_ms
-    histogram.add(sums.durations, record.duration_ms)
-    _add_cost(sums, record)
-    _add_speed(sums, record)
-
-
-def _add_cost(sums: rollups.Sums, record: AccessRecord) -> None:
-    cost = _money(record.cost_usd)
-    if cost is not None:
-        sums.cost_usd += cost
-    elif record.prompt_tokens is not None:
-        # Without tokens there is nothing that could cost.
-        sums.unpriced += 1
-
-
-def _add_speed(sums: rollups.Sums, record: AccessRecord) -> None:
-    if record.ttft_ms is None:
-        return
-    histogram.add(sums.ttfts, record.ttft_ms)
-    tokens = record.completion_tokens or 0
-    seconds = record.duration_ms - record.ttft_ms
-    # The first token is there when the measurement begins.
-    if tokens > 1 and seconds > 0 and not record.aborted:
-        sums.timed_tokens += tokens - 1
-        sums.generation_ms += seconds
-
-
-def is_error(record: AccessRecord) -> bool:
-    """Whether the request ended in an error, the caller's or ours; a client that left is none."""
-    return record.error_code != _CLIENT_LEFT and (record.status >= 400 or bool(record.error_code))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from models_app.domain.keys import ModelKey
-from models_app.models import Instance, ModelVersion, RegisteredModel
+from models_app.domain.states import InstanceState
+from models_app.models import Instance, ModelVersion, ProfileRun, RegisteredModel
 from models_app.services import activity, registry
 from models_app.services.prepared import PreparedQuery
 from models_app.services.searching import Search
@@ -21,11 +22,28 @@ COLUMNS = (
     "context_window", "max_output_tokens", "load_options", "tags", "metadata", "price", "version_id",
     "version__sha256", "version__path", "version__size_bytes", "version__quantization",
     "version__architecture", "version__created_at", "access_count", "last_accessed_at", "created_at",
-    "updated_at",
+    "updated_at", "inference_count", "average_latency_ms", "average_success_rate", "average_tokens_per_second",
 )  # fmt: skip
 
+
+def _measured() -> dict[str, Subquery]:
+    """What other tables know of a model: when it was last profiled, and what its loaded copy takes."""
+    profiles = ProfileRun.objects.filter(model=OuterRef("pk"), complete=True)
+    ready = Instance.objects.filter(model=OuterRef("pk"), state=InstanceState.READY)
+    return {
+        "last_benchmarked_at": Subquery(
+            profiles.order_by("-finished_at").values("finished_at")[:1]
+        ),
+        "memory_bytes": Subquery(ready.order_by("-created_at").values("memory_bytes")[:1]),
+    }
+
+
+_MEASURED = _measured()
+_ALL = (*COLUMNS, *_MEASURED)
 _by_key = PreparedQuery(
-    lambda: RegisteredModel.objects.filter(key="").order_by().values_list(*COLUMNS)
+    lambda: (
+        RegisteredModel.objects.filter(key="").order_by().annotate(**_MEASURED).values_list(*_ALL)
+    )
 )
 
 
@@ -35,7 +53,7 @@ def row(*, key: str) -> Row:
     found, unwritten = activity.with_unwritten(lambda: _by_key.rows(canonical), [canonical])
     if not found:
         raise registry.not_found(canonical)
-    return _with_accesses(dict(zip(COLUMNS, found[0], strict=True)), unwritten)
+    return _with_accesses(dict(zip(_ALL, found[0], strict=True)), unwritten)
 
 
 def counted(found: Row) -> Row:
@@ -50,8 +68,8 @@ def rows(*, keys: list[str]) -> list[Row]:
     """The models with these keys, in this order."""
 
     def read() -> dict[str, Row]:
-        models = RegisteredModel.objects.filter(key__in=keys)
-        return {one["key"]: one for one in models.values(*COLUMNS)}
+        models = RegisteredModel.objects.filter(key__in=keys).annotate(**_MEASURED)
+        return {one["key"]: one for one in models.values(*_ALL)}
 
     found, unwritten = activity.with_unwritten(read, keys)
     return [_with_accesses(found[key], unwritten) for key in keys if key in found]

@@ -1,22 +1,27 @@
-"""The hourly sums of what models did: added up here, read by statistics and usage."""
+"""The sums of what models did: added up here, read by statistics, usage and the live metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
+from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet
 
 from models_app.domain import histogram
 from models_app.domain.histogram import Histogram
-from models_app.models import Activity, RegisteredModel
+from models_app.models import Activity, RegisteredModel, Traffic
+from models_app.models.activity import TrafficSums
 from models_app.services import turns
 
 Place = tuple[str, datetime, str]
 """Model key, start of the hour, API key's id: what one row of Activity sums up."""
+
+TrafficPlace = tuple[str, datetime, str, str]
+"""Step, its start, model key, route: what one row of Traffic sums up."""
 
 # Stands for all models and keys together, requests that no model answered included: a period of everything is then
 # one row an hour. No key of a model looks like it.
@@ -57,7 +62,7 @@ _HISTOGRAMS = ("durations", "ttfts")
 SUMMED = tuple(one.name for one in fields(Totals) if one.name not in _HISTOGRAMS)
 
 
-def merge(into: Totals | Activity, more: Totals | Activity) -> None:
+def merge(into: Totals | TrafficSums, more: Totals | TrafficSums) -> None:
     """Add up what can be added."""
     for name in SUMMED:
         setattr(into, name, getattr(into, name) + getattr(more, name))
@@ -65,10 +70,19 @@ def merge(into: Totals | Activity, more: Totals | Activity) -> None:
         histogram.merge(getattr(into, name), getattr(more, name))
 
 
-# First what a row is known by.
-_PLACE = ("model_key", "hour", "key_id")
-_BY_NAME = {column.name: column for column in Activity._meta.concrete_fields}
-_COLUMNS = [_BY_NAME[name] for name in (*_PLACE, *(one.name for one in fields(Sums)))]
+class Table:
+    """A table of sums: what a row is known by, and what is added up in it."""
+
+    def __init__(self, model: type[Activity | Traffic], place: tuple[str, ...]) -> None:
+        self.model = model
+        self.place = place
+        by_name = {column.name: column for column in model._meta.concrete_fields}
+        summed = [one.name for one in fields(Sums) if one.name in by_name]
+        self.columns = [by_name[name] for name in (*place, *summed)]
+
+
+ACTIVITY = Table(Activity, ("model_key", "hour", "key_id"))
+TRAFFIC = Table(Traffic, ("step", "start", "model_key", "route"))
 
 
 def lock() -> None:
@@ -80,50 +94,58 @@ def lock() -> None:
     turns.take(turns.SUMS)
 
 
-def add(sums: Mapping[Place, Sums]) -> None:
-    """Add up rows of Activity and the access counts of the models. Call inside a transaction."""
+def add(sums: Mapping[Place, Sums], traffic: Mapping[TrafficPlace, Sums] | None = None) -> None:
+    """Add up rows of Activity and of Traffic, and the access counts of the models. Call inside a transaction."""
     lock()
-    places = sorted(sums)
-    for start in range(0, len(places), _AT_ONCE):
-        _add_rows({place: sums[place] for place in places[start : start + _AT_ONCE]})
+    _add_to(ACTIVITY, sums)
+    _add_to(TRAFFIC, traffic or {})
     _count_accesses(sums)
 
 
-def _add_rows(sums: Mapping[Place, Sums]) -> None:
-    found = {(row.model_key, row.hour, row.key_id): row for row in _rows(sums)}
-    rows = [_plus(found.get(place), place, more) for place, more in sums.items()]
-    columns = [connection.ops.quote_name(str(column.column)) for column in _COLUMNS]
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[len(_PLACE) :])
-    table = connection.ops.quote_name(Activity._meta.db_table)
+def _add_to(table: Table, sums: Mapping[Any, Sums]) -> None:
+    places = sorted(sums)
+    for start in range(0, len(places), _AT_ONCE):
+        _add_rows(table, {place: sums[place] for place in places[start : start + _AT_ONCE]})
+
+
+def _add_rows(table: Table, sums: Mapping[Any, Sums]) -> None:
+    of_row = attrgetter(*table.place)
+    found = {of_row(row): row for row in _rows(table, sums)}
+    rows = [_plus(found.get(place), table, place, more) for place, more in sums.items()]
+    columns = [connection.ops.quote_name(str(column.column)) for column in table.columns]
+    known_by = len(table.place)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[known_by:])
+    name = connection.ops.quote_name(table.model._meta.db_table)
     places = ", ".join(["%s"] * len(columns))
     with connection.cursor() as cursor:
         # The ORM would make one statement of all rows, and PostgreSQL's driver takes long to read one so large.
         cursor.executemany(
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
-            f" ON CONFLICT ({', '.join(columns[: len(_PLACE)])}) DO UPDATE SET {changes}",
+            f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({places})"
+            f" ON CONFLICT ({', '.join(columns[:known_by])}) DO UPDATE SET {changes}",
             [
                 [
                     column.get_db_prep_save(getattr(row, column.attname), connection)
-                    for column in _COLUMNS
+                    for column in table.columns
                 ]
                 for row in rows
             ],
         )
 
 
-def _rows(places: Mapping[Place, Sums]) -> QuerySet[Activity]:
+def _rows(table: Table, places: Mapping[Any, Sums]) -> Iterable[Activity | Traffic]:
     """The rows of these places, and perhaps some more."""
-    return Activity.objects.filter(
-        hour__in={hour for _, hour, _ in places},
-        model_key__in={key for key, _, _ in places},
-        key_id__in={key_id for _, _, key_id in places},
-    )
+    wanted = {
+        f"{name}__in": {place[number] for place in places}
+        for number, name in enumerate(table.place)
+    }
+    return table.model._default_manager.filter(**wanted)
 
 
-def _plus(row: Activity | None, place: Place, more: Sums) -> Activity:
+def _plus(
+    row: Activity | Traffic | None, table: Table, place: tuple[Any, ...], more: Sums
+) -> Activity | Traffic:
     if row is None:
-        key, hour, key_id = place
-        row = Activity(model_key=key, hour=hour, key_id=key_id, last_at=more.last_at)
+        row = table.model(**dict(zip(table.place, place, strict=True)), last_at=more.last_at)
     merge(row, more)
     row.last_at = max(row.last_at, more.last_at)
     return row

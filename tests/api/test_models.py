@@ -45,6 +45,14 @@ def test_it_lists_models(admin: Api, make_model: MakeModel) -> None:
         "tags": [],
         "metadata": {},
         "price": None,
+        "performance": {
+            "total_inferences": 0,
+            "average_latency_ms": None,
+            "tokens_per_second": None,
+            "success_rate": None,
+            "memory_bytes": None,
+            "last_benchmarked_at": None,
+        },
         "version": {
             "sha256": "0" * 64,
             "path": "/models/a.gguf",

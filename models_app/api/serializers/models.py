@@ -101,6 +101,23 @@ class PriceOutput(RatesOutput):
     )
 
 
+class PerformanceOutput(serializers.Serializer[Any]):
+    """Exponentially weighted: of its last requests a model's newest count most. null: none yet."""
+
+    total_inferences = serializers.IntegerField(help_text="Requests through the gateway, ever.")
+    average_latency_ms = serializers.FloatField(allow_null=True)
+    tokens_per_second = serializers.FloatField(
+        allow_null=True, help_text="Of one streamed answer, after its first token."
+    )
+    success_rate = serializers.FloatField(allow_null=True, help_text="0 to 1.")
+    memory_bytes = serializers.IntegerField(
+        allow_null=True, help_text="Of the loaded copy, as last measured."
+    )
+    last_benchmarked_at = serializers.DateTimeField(
+        allow_null=True, help_text="The end of its last complete profile."
+    )
+
+
 class ModelOutput(serializers.Serializer[Any]):
     key = serializers.CharField(help_text="`<provider>:<model id>`")
     provider = serializers.CharField()
@@ -126,6 +143,7 @@ class ModelOutput(serializers.Serializer[Any]):
     metadata = serializers.DictField(help_text="Whatever you keep with the model.")
     price = PriceOutput(allow_null=True, help_text="null: not known.")
     version = VersionOutput(allow_null=True, help_text="The file, for local models.")
+    performance = PerformanceOutput(help_text="How its requests went of late.")
     access_count = serializers.IntegerField(
         help_text="Reads of this entry and requests to the model, this read included."
     )

@@ -1,0 +1,66 @@
+"""How models and routes do now."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from models_app.api import query
+from models_app.api.schema import ERRORS
+from models_app.api.serializers.metrics import (
+    LiveMetricsOutput,
+    MetricsSeriesOutput,
+    represent_live,
+    represent_series,
+)
+from models_app.api.views.base import ManagementView
+from models_app.domain.windows import WINDOWS
+from models_app.services import live_metrics
+
+_TEXT = query.text_schema()
+_NAMES = ("model", "route", "window")
+
+
+def _parameters(usual: str) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter("model", _TEXT, description="Answered by the model with this key."),
+        OpenApiParameter("route", _TEXT, description="Asked for by this route."),
+        OpenApiParameter("window", str, enum=list(WINDOWS), description=f"`{usual}` if not given."),
+    ]
+
+
+class LiveMetrics(ManagementView):
+    @extend_schema(
+        operation_id="get_live_metrics",
+        tags=["statistics"],
+        parameters=_parameters("5m"),
+        responses={200: LiveMetricsOutput} | ERRORS,
+    )
+    def get(self, request: Request) -> Response:
+        """Requests, latency, tokens, errors and cost of the last minutes, hours or days: in all, by model and by route."""
+        query.refuse_unknown(request, _NAMES)
+        found = live_metrics.live(
+            window=query.choice(request, "window", WINDOWS) or "5m",
+            model=query.text(request, "model"),
+            route=query.text(request, "route"),
+        )
+        return Response(represent_live(found))
+
+
+class MetricsSeries(ManagementView):
+    @extend_schema(
+        operation_id="get_metrics_series",
+        tags=["statistics"],
+        parameters=_parameters("1h"),
+        responses={200: MetricsSeriesOutput} | ERRORS,
+    )
+    def get(self, request: Request) -> Response:
+        """The same figures step by step, for charts."""
+        query.refuse_unknown(request, _NAMES)
+        found = live_metrics.series(
+            window=query.choice(request, "window", WINDOWS) or "1h",
+            model=query.text(request, "model"),
+            route=query.text(request, "route"),
+        )
+        return Response(represent_series(found))
