@@ -32,7 +32,15 @@ def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
 _NAVIGATION = [
     {
         "items": [
-            {"title": "Overview", "icon": "space_dashboard", "link": reverse_lazy("admin:index")}
+            {"title": "Overview", "icon": "space_dashboard", "link": reverse_lazy("admin:index")},
+            {
+                "title": "Playground",
+                "icon": "forum",
+                "link": reverse_lazy("console:playground"),
+                "permission": lambda request: request.user.has_perm(
+                    "models_app.change_registeredmodel"
+                ),
+            },
         ]
     },
     _group(
@@ -44,9 +52,10 @@ _NAVIGATION = [
     ),
     _group(
         "Activity",
+        _list("Requests", "models_app.accesslog", "receipt_long"),
         _list("Jobs", "models_app.job", "pending_actions"),
         _list("Events", "models_app.event", "history"),
-        _list("Access log", "models_app.accesslog", "receipt_long"),
+        _list("Audit", "models_app.auditentry", "policy"),
     ),
     _group(
         "Access",
@@ -90,12 +99,17 @@ UNFOLD: dict[str, Any] = {
     ],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": [lambda request: static("noa/console.css")],
+    "STYLES": [
+        lambda request: static("noa/console.css"),
+        lambda request: static("noa/playground.css"),
+    ],
     "SCRIPTS": [lambda request: static("noa/console.js")],
-    "DASHBOARD_CALLBACK": "models_app.admin.overview.add_to_index",
+    "DASHBOARD_CALLBACK": "models_app.admin.dashboard.index.add_to_index",
+    "COMMAND": {"search_callback": "models_app.admin.searching.find"},
     "COLORS": {"primary": _TEAL},
     "SIDEBAR": {
-        "show_search": False,
+        "show_search": True,
+        "command_search": True,
         "show_all_applications": False,
         "navigation": _NAVIGATION,
     },

@@ -3,16 +3,20 @@
 from django.contrib import admin
 
 from models_app.admin import (
+    access,
     accounts,
+    audit,
+    events,
     instances,
     jobs,
     keys,
     providers,
     registry,
     routes,
-    telemetry,
 )
 
 admin.site.index_title = "Overview"
 
-__all__ = ["accounts", "instances", "jobs", "keys", "providers", "registry", "routes", "telemetry"]
+__all__ = [
+    "access", "accounts", "audit", "events", "instances", "jobs", "keys", "providers", "registry", "routes",
+]  # fmt: skip

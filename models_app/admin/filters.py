@@ -82,6 +82,10 @@ class StartedFilter(_SinceFilter):
     field = "started_at"
 
 
+class ActedFilter(_SinceFilter):
+    field = "at"
+
+
 class OutcomeFilter(SimpleListFilter):
     title = "outcome"
     parameter_name = "outcome"

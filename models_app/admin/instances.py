@@ -94,16 +94,16 @@ class InstanceAdmin(MachineWrittenAdmin):
         return told or "NOA chose"
 
     @display(description="Created", ordering="created_at")
-    def created(self, instance: Instance) -> str:
-        return units.moment(instance.created_at)
+    def created(self, instance: Instance) -> SafeString | str:
+        return marks.moment(instance.created_at)
 
     @display(description="Ready")
-    def ready(self, instance: Instance) -> str:
-        return units.moment(instance.ready_at)
+    def ready(self, instance: Instance) -> SafeString | str:
+        return marks.moment(instance.ready_at)
 
     @display(description="Stopped")
-    def stopped(self, instance: Instance) -> str:
-        return units.moment(instance.stopped_at)
+    def stopped(self, instance: Instance) -> SafeString | str:
+        return marks.moment(instance.stopped_at)
 
     @display(description="Failure")
     def failure_start(self, instance: Instance) -> str:

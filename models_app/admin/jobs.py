@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -83,8 +84,8 @@ class JobAdmin(MachineWrittenAdmin):
         return _duration(job)
 
     @display(description="Asked", ordering="created_at")
-    def created(self, job: Job) -> str:
-        return units.moment(job.created_at)
+    def created(self, job: Job) -> SafeString | str:
+        return marks.moment(job.created_at)
 
     @display(description="Error")
     def error(self, job: Job) -> str:
@@ -137,13 +138,16 @@ def _step(step: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _when(job: Job) -> str:
+def _when(job: Job) -> SafeString | str:
     """When and where it ran, in one line."""
     if job.started_at is None:
         return ""
-    told = [f"started {units.moment(job.started_at)}"]
-    told += [f"took {_duration(job)}"] if job.finished_at else []
-    return ", ".join(told + ([f"node {job.node}"] if job.node else []))
+    rest = [f"took {_duration(job)}"] if job.finished_at else []
+    rest += [f"node {job.node}"] if job.node else []
+    return format_html(
+        "started {}",
+        format_html_join(", ", "{}", [(part,) for part in (marks.moment(job.started_at), *rest)]),
+    )
 
 
 def _duration(job: Job) -> str:

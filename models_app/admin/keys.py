@@ -19,7 +19,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from models_app.admin import asking, marks, units
+from models_app.admin import asking, marks
 from models_app.admin.base import ConsoleAdmin
 from models_app.admin.forms import RevokeDialog
 from models_app.domain.scopes import Scope
@@ -162,13 +162,13 @@ class ApiKeyAdmin(ConsoleAdmin):
         return marks.badges(key.scopes)
 
     @display(description="Expires", ordering="expires_at")
-    def expires(self, key: ApiKey) -> str:
-        return units.moment(key.expires_at) if key.expires_at else "never"
+    def expires(self, key: ApiKey) -> SafeString | str:
+        return marks.moment(key.expires_at) if key.expires_at else "never"
 
     @display(description="Created", ordering="created_at")
-    def created(self, key: ApiKey) -> str:
-        return units.moment(key.created_at)
+    def created(self, key: ApiKey) -> SafeString | str:
+        return marks.moment(key.created_at)
 
     @display(description="Revoked")
-    def revoked(self, key: ApiKey) -> str:
-        return units.moment(key.revoked_at)
+    def revoked(self, key: ApiKey) -> SafeString | str:
+        return marks.moment(key.revoked_at)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Model
 from django.template.loader import render_to_string
@@ -12,8 +14,10 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from models_app.admin import units
 from models_app.admin.units import NOTHING
 from models_app.domain.states import InstanceState, JobState, ModelStatus
+from models_app.models import AccessLog
 
 # One colour per meaning on every page: green answers, blue is on its way, red needs a person.
 TONES: dict[str, str] = {
@@ -29,6 +33,8 @@ TONES: dict[str, str] = {
     JobState.RUNNING: "busy",
     "done": "good",
 }
+
+_GOOD_NEWS = ("model-loaded", "model-switched", "instance-recovered", "provider-recovered")
 
 
 def badge(text: str, tone: str | None = None) -> SafeString:
@@ -85,3 +91,45 @@ def two_lines(first: str, second: str) -> SafeString:
         first,
         second,
     )
+
+
+def moment(when: datetime | None) -> SafeString | str:
+    """A date and time; the page's script tells it in the zone of whoever looks."""
+    return _time(when, "moment", units.moment(when))
+
+
+def ago(when: datetime | None) -> SafeString | str:
+    """How long ago; the page's script keeps it true, and tells the moment to who points at it."""
+    return _time(when, "ago", units.ago(when)) if when else NOTHING
+
+
+def _time(when: datetime | None, form: str, text: str) -> SafeString | str:
+    if when is None:
+        return NOTHING
+    return format_html(
+        '<time class="noa-time" datetime="{}" data-noa-time="{}">{}</time>',
+        when.isoformat(),
+        form,
+        text,
+    )
+
+
+def event_tone(name: str) -> str:
+    """The colour of a kind of event."""
+    if "fail" in name or name.endswith("-gone"):
+        return "bad"
+    if "evict" in name or "cancel" in name or "revoked" in name:
+        return "warn"
+    return "good" if name in _GOOD_NEWS else "quiet"
+
+
+def query(**values: str) -> str:
+    return urlencode(values)
+
+
+def speed_of(row: AccessLog) -> float | None:
+    """Tokens per second while the answer was written; the first token is there when that begins."""
+    tokens = row.completion_tokens or 0
+    if row.ttft_ms is None or tokens < 2 or row.duration_ms <= row.ttft_ms:
+        return None
+    return (tokens - 1) * 1000 / (row.duration_ms - row.ttft_ms)

@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -203,11 +204,11 @@ class ProviderAdmin(ConsoleAdmin):
         return "stored" if provider.secret else units.NOTHING
 
     @display(description="Last discovery", ordering="discovered_at")
-    def discovered(self, provider: Provider) -> str:
-        when = units.moment(provider.discovered_at) if provider.discovered_at else "never"
-        return (
-            f"{when}; then failed: {provider.discovery_error}" if provider.discovery_error else when
-        )
+    def discovered(self, provider: Provider) -> SafeString | str:
+        when = marks.moment(provider.discovered_at) if provider.discovered_at else "never"
+        if not provider.discovery_error:
+            return when
+        return format_html("{}; then failed: {}", when, provider.discovery_error)
 
     @display(description="Models", ordering="counted")
     def model_count(self, provider: Provider) -> int:

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -41,8 +42,8 @@ class VersionInline(ReadOnlyInline):
     readonly_fields = fields
 
     @display(description="First seen")
-    def seen(self, version: ModelVersion) -> str:
-        return units.moment(version.created_at)
+    def seen(self, version: ModelVersion) -> SafeString | str:
+        return marks.moment(version.created_at)
 
     @display(description="SHA-256")
     def digest(self, version: ModelVersion) -> str:
@@ -177,8 +178,10 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Why it failed")
     def failure(self, model: RegisteredModel) -> SafeString | str:
-        stage = f" in stage '{model.failure_stage}'" if model.failure_stage else ""
-        return marks.quoted(f"{units.moment(model.failed_at)}{stage}\n{model.failure_reason}")
+        stage = f"In stage '{model.failure_stage}', " if model.failure_stage else ""
+        return format_html(
+            "{}{}{}", stage, marks.ago(model.failed_at), marks.quoted(model.failure_reason)
+        )
 
     @display(description="Instances")
     def recent_instances(self, model: RegisteredModel) -> SafeString:
@@ -193,7 +196,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
                     units.tokens(instance.context_tokens),
                     instance.slots or units.NOTHING,
                     units.seconds(instance.load_seconds),
-                    units.moment(instance.created_at),
+                    marks.moment(instance.created_at),
                 )
                 for instance in newest
             ),
@@ -201,12 +204,12 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         )
 
     @display(description="Registered")
-    def registered(self, model: RegisteredModel) -> str:
-        return units.moment(model.created_at)
+    def registered(self, model: RegisteredModel) -> SafeString | str:
+        return marks.moment(model.created_at)
 
     @display(description="Last changed")
-    def updated(self, model: RegisteredModel) -> str:
-        return units.moment(model.updated_at)
+    def updated(self, model: RegisteredModel) -> SafeString | str:
+        return marks.moment(model.updated_at)
 
     @display(description="Architecture")
     def architecture(self, model: RegisteredModel) -> str:

@@ -22,8 +22,8 @@ class ChangeInline(ReadOnlyInline):
     readonly_fields = fields
 
     @display(description="When")
-    def when(self, change: RouteChange) -> str:
-        return units.moment(change.created_at)
+    def when(self, change: RouteChange) -> SafeString | str:
+        return marks.moment(change.created_at)
 
     @display(description="From")
     def previous(self, change: RouteChange) -> str:
@@ -95,5 +95,5 @@ class RouteAdmin(MachineWrittenAdmin):
         return marks.badge(route.target.status) if route.target else units.NOTHING
 
     @display(description="Last changed", ordering="updated_at")
-    def changed(self, route: Route) -> str:
-        return units.moment(route.updated_at)
+    def changed(self, route: Route) -> SafeString | str:
+        return marks.moment(route.updated_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from django.utils import formats, timezone
 from django.utils.timesince import timesince
@@ -68,3 +69,36 @@ def ago(when: datetime) -> str:
     if (timezone.now() - when).total_seconds() < 60:
         return "just now"
     return f"{timesince(when, depth=1)} ago"
+
+
+def count(number: float | None) -> str:
+    """1,234 as it is; from a hundred thousand on rounded: 1,234,567 is `1.2 M`."""
+    if number is None:
+        return NOTHING
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e5, "k")):
+        if number >= limit:
+            divisor = 1e3 if unit == "k" else limit
+            return f"{number / divisor:,.{0 if unit == 'k' else 1}f}{_SPACE}{unit}"
+    return f"{number:,.0f}"
+
+
+def share(fraction: float) -> str:
+    """A part of a whole: small ones are not rounded away."""
+    return (
+        percent(fraction) if fraction == 0 or fraction >= 0.1 else f"{fraction * 100:.1f}{_SPACE}%"
+    )
+
+
+def dollars(amount: Decimal | None) -> str:
+    """Two digits that tell something: $12.34, $0.0042."""
+    if amount is None:
+        return NOTHING
+    if amount == 0 or amount >= Decimal("0.1"):
+        return f"${amount:,.2f}"
+    return f"${amount:.2g}" if amount >= Decimal("0.0001") else "< $0.0001"
+
+
+def speed(tokens_per_second: float | None) -> str:
+    if tokens_per_second is None:
+        return NOTHING
+    return f"{tokens_per_second:,.{0 if tokens_per_second >= 10 else 1}f}{_SPACE}tokens/s"

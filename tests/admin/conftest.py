@@ -22,7 +22,7 @@ from models_app.models import (
     Route,
     RouteChange,
 )
-from models_app.services import events, keys, registry
+from models_app.services import audit, events, keys, registry
 
 MakeModel = Callable[..., RegisteredModel]
 
@@ -148,4 +148,5 @@ def furnished(make_model: MakeModel) -> RegisteredModel:
     make_log_row(1)
     Group.objects.create(name="operators")
     keys.create(name="website", scopes=[Scope.INFER], actor="user:root")
+    audit.record(channel=audit.Channel.API, actor="key:ci", action="load_model", status=202)
     return model

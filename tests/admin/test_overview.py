@@ -10,7 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from models_app.models import Event, Job, RegisteredModel, Route
+from models_app.domain.ledger import LedgerCause, LedgerKind
+from models_app.models import Activity, Event, Job, Provider, RegisteredModel, Route
+from models_app.services import ledger
 from tests.admin.conftest import make_job
 
 
@@ -23,16 +25,18 @@ def test_an_empty_server_says_what_to_do_next(console: Client) -> None:
     assert "Welcome to NOA" in page
     assert str(settings.NOA_MODELS_DIR) in page
     assert reverse("admin:models_app_registeredmodel_changelist") in page
-    assert "Running jobs" not in page
+    assert reverse("admin:models_app_provider_add") in page
+    for heading in ("Running jobs", "What happened", "<h2>Memory"):
+        assert heading not in page
 
 
 def test_models_without_a_current_one_say_so(console: Client, make_model: Any) -> None:
     make_model()
-    assert "'current' leads to nothing yet" in index(console)
+    assert "It leads to nothing yet" in index(console)
 
 
 def test_a_current_model_that_is_not_loaded_is_an_alarm(console: Client, make_model: Any) -> None:
-    Route.objects.create(name="current", target=make_model())
+    Route.objects.create(name="current", target=make_model(on_demand=False))
     page = index(console)
     assert "It is not loaded: requests are refused until it is." in page
     assert "noa-edge-bad" in page
@@ -41,6 +45,7 @@ def test_a_current_model_that_is_not_loaded_is_an_alarm(console: Client, make_mo
 def test_a_runner_that_does_not_answer_is_an_alarm(
     console: Client, furnished: RegisteredModel
 ) -> None:
+    furnished.instances.update(socket="/nowhere/noa.sock")
     page = index(console)
     assert "its runner does not answer this server" in page
     assert "5.0\xa0GiB" in page
@@ -58,13 +63,16 @@ def test_a_current_model_that_answers_is_green(
     assert "1.0\xa0GiB" in page
 
 
-def test_running_jobs_are_followed_and_ended_ones_are_not(console: Client) -> None:
-    job = make_job(state="running", progress=0.5)
+def test_running_jobs_are_there_and_ended_ones_are_not(console: Client, make_model: Any) -> None:
+    make_model()
+    steps = [{"name": "warm_up", "state": "running", "seconds": None, "detail": ""}]
+    job = make_job(state="running", progress=0.5, steps=steps)
     page = index(console)
     assert "Load llama.cpp:tiny" in page
-    assert 'hx-trigger="every 2s"' in page
+    assert "warm up" in page
+    assert 'value="50"' in page
     Job.objects.filter(pk=job.pk).update(state="succeeded")
-    assert "hx-trigger" not in index(console).partition('id="noa-overview"')[2].partition(">")[0]
+    assert "Load llama.cpp:tiny" not in index(console)
 
 
 def test_what_happened_is_told_in_sentences(console: Client, furnished: RegisteredModel) -> None:
@@ -73,3 +81,32 @@ def test_what_happened_is_told_in_sentences(console: Client, furnished: Register
     assert "just now" in page
     Event.objects.update(created_at=timezone.now() - timedelta(hours=2, minutes=5))
     assert "2\xa0hours ago" in index(console)
+
+
+def test_what_somebody_should_look_at_is_said_first(console: Client, make_model: Any) -> None:
+    make_model("broken", status="failed", failure_reason="No memory was left.\nlog line")
+    make_model("crowded")
+    for _ in range(3):
+        ledger.record(
+            kind=LedgerKind.EVICTION, model_key="llama.cpp:crowded", cause=LedgerCause.POLICY, outcome="done"
+        )  # fmt: skip
+    Provider.objects.create(
+        slug="away", kind="openai", breaker="open", breaker_reason="It is gone."
+    )
+    page = index(console)
+    assert "llama.cpp:broken failed: No memory was left." in page
+    assert "log line" not in page
+    assert "llama.cpp:crowded was evicted 3 times in the last hour" in page
+    assert "The provider away is not asked for now. It is gone." in page
+
+
+def test_the_figures_are_those_of_today_with_yesterday_beside_them(
+    console: Client, furnished: RegisteredModel
+) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    times = {"durations": {"80": 1}, "ttfts": {}, "last_at": hour, "model_key": "*"}
+    Activity.objects.create(hour=hour, requests=1200, errors=12, cost_usd="1.5", **times)
+    Activity.objects.create(hour=hour - timedelta(days=1), requests=600, errors=60, **times)
+    page = index(console)
+    for told in ("1,200", "$1.50", "1.0\xa0%"):
+        assert told in page

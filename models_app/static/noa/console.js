@@ -1,6 +1,57 @@
 "use strict";
 
-// The whole script of the console: a button that copies the text of another element.
+// On every page: times in the zone of whoever looks, and buttons that copy the text of another element.
+window.noa = (() => {
+    const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "long" });
+    const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+    const units = [["day", 86_400], ["hour", 3_600], ["minute", 60]];
+
+    function ago(when) {
+        const seconds = (Date.now() - when.getTime()) / 1000;
+        if (seconds < 10) {
+            return "just now";
+        }
+        if (seconds < 60) {
+            return `${Math.floor(seconds)} seconds ago`;
+        }
+        const [unit, length] = units.find(([, one]) => seconds >= one);
+        return relative.format(-Math.floor(seconds / length), unit);
+    }
+
+    function moment(when) {
+        const thisYear = when.getFullYear() === new Date().getFullYear();
+        return when.toLocaleString(undefined, {
+            day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
+            hour12: false, year: thisYear ? undefined : "numeric",
+        }).replaceAll(" ", "\u00a0");
+    }
+
+    const forms = { ago, moment };
+
+    function tellTimes(within = document) {
+        for (const element of within.querySelectorAll("time[data-noa-time]")) {
+            const when = new Date(element.dateTime);
+            const text = forms[element.dataset.noaTime](when);
+            if (element.textContent !== text) {
+                element.textContent = text;
+            }
+            element.title ||= whole.format(when);
+        }
+    }
+
+    return { ago, moment, tellTimes };
+})();
+
+document.addEventListener("DOMContentLoaded", () => {
+    noa.tellTimes();
+    setInterval(() => {
+        if (!document.hidden) {
+            noa.tellTimes();
+        }
+    }, 10_000);
+    document.body.addEventListener("htmx:afterSwap", (event) => noa.tellTimes(event.detail.target));
+});
+
 document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-noa-copy]");
     if (!button) {

@@ -1,0 +1,161 @@
+"""Requests through the gateway: the access log, and where the time of one request went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from models_app.admin import marks, timeline, units
+from models_app.admin.filters import (
+    EndpointFilter,
+    OutcomeFilter,
+    ServedModelFilter,
+    StartedFilter,
+)
+from models_app.admin.keyset import KeysetAdmin
+from models_app.models import AccessLog, ApiKey, RegisteredModel
+
+
+@admin.register(AccessLog)
+class AccessLogAdmin(KeysetAdmin):
+    list_display = (
+        "when",
+        "asked",
+        "status_badge",
+        "tokens",
+        "ttft",
+        "duration",
+        "shape",
+        "cost",
+        "key",
+    )
+    list_filter = (StartedFilter, OutcomeFilter, EndpointFilter, ServedModelFilter, "stream")
+    # Exact, by columns with an index: a search for a part of a word reads the whole log.
+    search_fields = ("=request_id", "=client_request_id", "=model_key")
+    search_help_text = "A whole request id or model key"
+    change_form_outer_before_template = "admin/noa/request.html"
+    fieldsets = (
+        (
+            "Request",
+            {
+                "fields": (
+                    ("request_id", "client_request_id"),
+                    ("when", "endpoint"),
+                    ("client", "key_name"),
+                    ("streamed", "attempts"),
+                )
+            },
+        ),
+        (
+            "Model",
+            {
+                "fields": (
+                    ("requested_model", "route"),
+                    ("model_link", "version"),
+                    ("instance_id", "node"),
+                )
+            },
+        ),
+        (
+            "Answer",
+            {
+                "fields": (
+                    ("status_badge", "error_code"),
+                    ("tokens", "details"),
+                    ("speed", "cost"),
+                )
+            },
+        ),
+    )
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        context = {"timeline": timeline.of(row)} if row else {}
+        page: HttpResponse = super().change_view(
+            request, object_id, form_url, {**context, **(extra_context or {})}
+        )
+        return page
+
+    @display(description="Time")
+    def when(self, row: AccessLog) -> SafeString | str:
+        return marks.moment(row.started_at)
+
+    @display(description="Model")
+    def asked(self, row: AccessLog) -> SafeString | str:
+        what = row.endpoint + (f", by '{row.route}'" if row.route and row.model_key else "")
+        return marks.two_lines(row.model_key or row.requested_model or units.NOTHING, what)
+
+    @display(description="Status")
+    def status_badge(self, row: AccessLog) -> SafeString:
+        return marks.http_status(row.status, aborted=row.aborted)
+
+    @display(description="Tokens")
+    def tokens(self, row: AccessLog) -> str:
+        if row.prompt_tokens is None and row.completion_tokens is None:
+            return units.NOTHING
+        return f"{_count(row.prompt_tokens)} in, {_count(row.completion_tokens)} out"
+
+    @display(description="Of them")
+    def details(self, row: AccessLog) -> str:
+        told = [
+            f"{number:,} {words}"
+            for number, words in (
+                (row.cached_tokens, "from a cache"),
+                (row.cache_write_tokens, "written to a cache"),
+                (row.reasoning_tokens, "of reasoning"),
+            )
+            if number
+        ]
+        return ", ".join(told) or units.NOTHING
+
+    @display(description="First token")
+    def ttft(self, row: AccessLog) -> str:
+        return units.milliseconds(row.ttft_ms)
+
+    @display(description="Duration")
+    def duration(self, row: AccessLog) -> str:
+        return units.milliseconds(row.duration_ms)
+
+    @display(description="Where it went")
+    def shape(self, row: AccessLog) -> SafeString:
+        return timeline.small(row)
+
+    @display(description="Cost")
+    def cost(self, row: AccessLog) -> str:
+        return units.dollars(row.cost_usd)
+
+    @display(description="Speed")
+    def speed(self, row: AccessLog) -> str:
+        return units.speed(marks.speed_of(row))
+
+    @display(description="Streamed")
+    def streamed(self, row: AccessLog) -> str:
+        return "yes" if row.stream else "no"
+
+    @display(description="API key")
+    def key(self, row: AccessLog) -> str:
+        return row.key_id or units.NOTHING
+
+    @display(description="API key")
+    def key_name(self, row: AccessLog) -> SafeString | str:
+        found = ApiKey.objects.filter(key_id=row.key_id).first() if row.key_id else None
+        return marks.link(found) if found else row.key_id or units.NOTHING
+
+    @display(description="Answered by")
+    def model_link(self, row: AccessLog) -> SafeString | str:
+        found = RegisteredModel.objects.filter(key=row.model_key).first()
+        return marks.link(found) if found else row.model_key or units.NOTHING
+
+
+def _count(number: int | None) -> str:
+    return units.NOTHING if number is None else f"{number:,}"

@@ -1,0 +1,64 @@
+"""Who changed what, by the API, in the console and on the command line."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from models_app.admin import marks, units
+from models_app.admin.filters import ActedFilter
+from models_app.admin.keyset import KeysetAdmin
+from models_app.models import AuditEntry, Job
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(KeysetAdmin):
+    list_display = ("when", "who", "what", "subject", "outcome", "channel", "client")
+    list_display_links = ("what",)
+    list_filter = (ActedFilter, "channel")
+    search_fields = ("=actor", "=subject")
+    search_help_text = "A whole actor (user:admin) or subject (a model's key)"
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("who", "when"),
+                    ("what", "subject"),
+                    ("outcome", "job"),
+                    ("channel", "client"),
+                    ("method", "path"),
+                    "request_id",
+                    "asked_with",
+                )
+            },
+        ),
+    )
+
+    @display(description="When")
+    def when(self, entry: AuditEntry) -> SafeString | str:
+        return marks.moment(entry.at)
+
+    @display(description="Who")
+    def who(self, entry: AuditEntry) -> str:
+        return entry.actor or "nobody known"
+
+    @display(description="What")
+    def what(self, entry: AuditEntry) -> str:
+        return entry.action.replace("_", " ").capitalize()
+
+    @display(description="Outcome")
+    def outcome(self, entry: AuditEntry) -> SafeString:
+        if entry.status < 400:
+            return marks.badge("done", "good")
+        return marks.badge(f"refused: {entry.error_code or entry.status}", "bad")
+
+    @display(description="With")
+    def asked_with(self, entry: AuditEntry) -> SafeString | str:
+        return marks.data(entry.arguments)
+
+    @display(description="Job")
+    def job(self, entry: AuditEntry) -> SafeString | str:
+        found = Job.objects.filter(pk=entry.job_id).first() if entry.job_id else None
+        return marks.link(found) if found else units.NOTHING

@@ -1,0 +1,77 @@
+"""Bars and curves drawn as SVG: their sizes are attributes, so that no inline style is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from models_app.admin import units
+
+# As many as console.css has colours for; the next one begins again.
+TONES = 8
+# The width of a bar's drawing; it is stretched to the page's.
+_WIDE = 1000
+# Thinner than this nobody sees a segment.
+_THINNEST = 4.0
+
+
+class Part(NamedTuple):
+    """A piece of a bar: `tone` is the end of a class `noa-fill-…`, `words` is what a pointer is told."""
+
+    tone: str
+    amount: float
+    words: str
+
+
+def tone(number: int) -> str:
+    return str(number % TONES)
+
+
+def bar(parts: Sequence[Part], *, whole: float, label: str) -> SafeString:
+    """Parts beside each other, as wide as their part of `whole`; `label` is for who does not see it."""
+    at, drawn = 0.0, []
+    for part in parts:
+        if part.amount > 0 and whole > 0:
+            width = max(_THINNEST, part.amount / whole * _WIDE)
+            drawn.append((part.tone, round(at, 1), round(min(width, _WIDE - at), 1), part.words))
+            at = min(_WIDE, at + width)
+    return format_html(
+        '<svg class="noa-bar" viewBox="0 0 {} 10" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
+        _WIDE,
+        label,
+        format_html_join(
+            "",
+            '<rect class="noa-fill-{}" x="{}" y="0" width="{}" height="10"><title>{}</title></rect>',
+            drawn,
+        ),
+    )
+
+
+def memory(models: Sequence[tuple[str, int]], *, room: int | None) -> SafeString:
+    """One segment for each model's bytes, against what there is room for."""
+    used = sum(size for _, size in models)
+    parts = [
+        Part(tone(number), size, f"{key}: {units.size(size)}")
+        for number, (key, size) in enumerate(models)
+    ]
+    told = ", ".join(part.words for part in parts) or "no model"
+    return bar(parts, whole=max(room or 0, used), label=f"Memory of models: {told}")
+
+
+def curve(values: Sequence[float | None], *, label: str) -> SafeString:
+    """A small line without axes; gaps are left out. Empty when there is nothing to draw."""
+    points = [(number, value) for number, value in enumerate(values) if value is not None]
+    top = max((value for _, value in points), default=0.0)
+    if len(points) < 2 or top <= 0:
+        return SafeString("")
+    step = 100 / max(1, len(values) - 1)
+    line = " ".join(f"{number * step:.1f},{22 - value / top * 20:.1f}" for number, value in points)
+    return format_html(
+        '<svg class="noa-curve" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<polyline points="{}" vector-effect="non-scaling-stroke"/></svg>',
+        label,
+        line,
+    )

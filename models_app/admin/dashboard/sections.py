@@ -1,0 +1,170 @@
+"""What each part of the first page shows, and the right that it takes to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+
+from models_app.admin import bars, jobs, marks, units
+from models_app.admin.dashboard import figures
+from models_app.domain.attention import Warning, budget_is_near
+from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.states import InstanceState
+from models_app.models import Instance, Route
+from models_app.services.overview import Facts, NodeMemory
+
+Context = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`templates/admin/noa/live/<name>.html` shows what `context` makes of the facts."""
+
+    right: str
+    context: Callable[[Facts], Context]
+
+
+def warnings(facts: Facts) -> Context:
+    return {"warnings": [(one, _place(one)) for one in facts.warnings]}
+
+
+def _place(warning: Warning) -> str:
+    """Where to act on it."""
+    lists = {"model": "registeredmodel", "provider": "provider", "job": "job", "node": "instance"}
+    if warning.kind not in lists:
+        return ""
+    address = reverse(f"admin:models_app_{lists[warning.kind]}_changelist")
+    if warning.kind == "job":
+        return reverse("admin:models_app_job_change", args=[warning.subject])
+    return f"{address}?{marks.query(q=warning.subject)}"
+
+
+def current(facts: Facts) -> Context:
+    tone, sentence = _answers(facts)
+    others = [one for one in facts.routes if one.name != CURRENT_ROUTE]
+    route = next((one for one in facts.routes if one.name == CURRENT_ROUTE), None)
+    return {
+        "has_models": facts.model_count > 0,
+        "folder": str(settings.NOA_MODELS_DIR),
+        "has_demo": settings.NOA_DEMO_DIR in settings.NOA_MODEL_ROOTS,
+        "current": facts.current,
+        "route": route,
+        "tone": tone,
+        "sentence": sentence,
+        "routes": [(one, _route_tone(one, facts.loaded)) for one in others],
+    }
+
+
+def _answers(facts: Facts) -> tuple[str, str]:
+    """A tone and a sentence: does what applications get by default answer?"""
+    target = facts.current
+    if target is None:
+        return "warn", "It leads to nothing yet: choose a model and make it current."
+    copies = [one for one in facts.loaded if one.model_id == target.pk]
+    ready = [one for one in copies if one.state == InstanceState.READY]
+    if ready:
+        return _ready(ready)
+    if copies:
+        return "busy", "It is being loaded or unloaded."
+    if target.on_demand:
+        return "warn", "It is not loaded: the next request loads it, and waits for that."
+    return "bad", "It is not loaded: requests are refused until it is."
+
+
+def _ready(ready: list[Instance]) -> tuple[str, str]:
+    if all(_in_flight(one) is None and one.socket for one in ready):
+        return "bad", "It is loaded, but its runner does not answer this server."
+    flying = sum(_in_flight(one) or 0 for one in ready)
+    return "good", f"It answers. {flying:,} in flight." if flying else "It answers."
+
+
+def _in_flight(instance: Instance) -> int | None:
+    number: int | None = getattr(instance, "in_flight", None)
+    return number
+
+
+def _route_tone(route: Route, loaded: list[Instance]) -> str:
+    ready = any(
+        one.model_id == route.target_id and one.state == InstanceState.READY for one in loaded
+    )
+    return "good" if ready else "warn"
+
+
+def traffic(facts: Facts) -> Context:
+    return {"tiles": figures.tiles(facts.traffic)}
+
+
+def memory(facts: Facts) -> Context:
+    return {"nodes": [_node(node) for node in facts.nodes], "has_models": facts.model_count > 0}
+
+
+def _node(node: NodeMemory) -> Context:
+    instances = sorted(node.instances, key=lambda one: -(one.memory_bytes or 0))
+    return {
+        "name": node.name,
+        "lost": node.lost,
+        "bar": bars.memory(
+            [(one.model.key, one.memory_bytes or 0) for one in instances], room=node.room
+        ),
+        "told": _told(node),
+        "near": budget_is_near(used=node.used, budget=node.room),
+        "rows": [(bars.tone(number), one, _copy(one)) for number, one in enumerate(instances)],
+    }
+
+
+def _told(node: NodeMemory) -> str:
+    parts = [f"models take {units.size(node.used)}"]
+    if node.budget:
+        parts[0] += f" of a budget of {units.size(node.budget)}"
+    if node.total:
+        parts.append(f"{units.size(node.free)} of {units.size(node.total)} free on the machine")
+    return ", ".join(parts)
+
+
+def _copy(instance: Instance) -> Context:
+    number = _in_flight(instance)
+    return {
+        "state": marks.badge(instance.state),
+        "memory": units.size(instance.memory_bytes),
+        "in_flight": units.NOTHING if number is None else f"{number:,}",
+        "context": units.tokens(instance.context_tokens),
+        "slots": instance.slots or units.NOTHING,
+        "used": marks.ago(instance.last_used_at or instance.ready_at),
+    }
+
+
+def running(facts: Facts) -> Context:
+    return {
+        "has_models": facts.model_count > 0,
+        "jobs": [
+            (job, jobs.sentence(job), marks.badge(job.state), round(job.progress * 100), _step(job.steps))
+            for job in facts.jobs
+        ]
+    }  # fmt: skip
+
+
+def _step(steps: list[dict[str, Any]]) -> str:
+    return str(steps[-1]["name"]).replace("_", " ") if steps else "waiting for a worker"
+
+
+def events(facts: Facts) -> Context:
+    return {
+        "has_models": facts.model_count > 0,
+        "events": [
+            (one, marks.event_tone(one.name), marks.ago(one.created_at)) for one in facts.events
+        ],
+    }
+
+
+SECTIONS = {
+    "warnings": Section("view_registeredmodel", warnings),
+    "current": Section("view_registeredmodel", current),
+    "traffic": Section("view_accesslog", traffic),
+    "memory": Section("view_instance", memory),
+    "running": Section("view_job", running),
+    "events": Section("view_event", events),
+}

@@ -1,0 +1,19 @@
+"""Pages of the console that are no table. Their addresses stand before those of the admin site."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+from models_app.admin import playground
+from models_app.admin.dashboard.stream import live
+
+app_name = "console"
+
+
+urlpatterns = [
+    path("live/", admin.site.admin_view(live), name="live"),
+    path("playground/", admin.site.admin_view(playground.page), name="playground"),
+    path("playground/key/", admin.site.admin_view(playground.key), name="playground-key"),
+    path("playground/record/", admin.site.admin_view(playground.record), name="playground-record"),
+]

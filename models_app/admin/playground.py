@@ -1,0 +1,102 @@
+"""Chat with a model or a route. The page asks the gateway itself, with a short-lived key of whoever is signed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from models_app.admin import asking, marks, units
+from models_app.domain.capabilities import Capability
+from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.states import ModelStatus
+from models_app.models import AccessLog, RegisteredModel, Route
+from models_app.services import playground
+
+# A longer list is no choice any more; what is not in it can be chosen by the link on its own page.
+_MODELS_SHOWN = 300
+
+
+def may_chat(request: HttpRequest) -> bool:
+    """Who may operate models may ask them."""
+    return bool(request.user.has_perm("models_app.change_registeredmodel"))
+
+
+@require_GET
+def page(request: HttpRequest) -> HttpResponse:
+    """GET /admin/playground/?model=…&second=…: names to begin with."""
+    _require(request)
+    first = request.GET.get("model", "")[:255]
+    second = request.GET.get("second", "")[:255]
+    routes, loaded, others = _choices()
+    known = {name for name, _ in [*routes, *loaded, *others]}
+    context = {
+        **admin.site.each_context(request),
+        "title": "Playground",
+        "groups": [("Routes", routes), ("Loaded models", loaded), ("Other models", others)],
+        "extra": [name for name in (first, second) if name and name not in known],
+        "first": first or (routes or loaded or others or [("", "")])[0][0],
+        "second": second,
+        "is_empty": not known,
+    }
+    return TemplateResponse(request, "admin/noa/playground.html", context)
+
+
+def _choices() -> tuple[list[Any], list[Any], list[Any]]:
+    """Names and what is said of them: routes, loaded models, the others."""
+    routes = [
+        (name, f"{name} → {key or 'nothing'}")
+        for name, key in Route.objects.order_by("name").values_list("name", "target__key")
+    ]
+    routes.sort(key=lambda one: one[0] != CURRENT_ROUTE)
+    answers = Q(capability_index__contains=f",{Capability.CHAT_COMPLETION},")
+    models = RegisteredModel.objects.filter(answers, gone_at=None).order_by("key")
+    loaded = models.filter(status=ModelStatus.LOADED).values_list("key", flat=True)
+    others = models.exclude(status=ModelStatus.LOADED).values_list("key", flat=True)
+    return routes, [(key, key) for key in loaded], [(key, key) for key in others[:_MODELS_SHOWN]]
+
+
+@require_POST
+def key(request: HttpRequest) -> HttpResponse:
+    """POST /admin/playground/key/: the key to send to /v1, and until when it is good. Only the page keeps it."""
+    _require(request)
+    user: Any = request.user
+    made, text, is_new = playground.key_for(user_id=user.pk, username=user.get_username())
+    if is_new:
+        asking.note(request, "renew_playground_key", subject=made.key_id, status=200)
+    return JsonResponse({"key": text, "expires_at": made.expires_at})
+
+
+@require_GET
+def record(request: HttpRequest) -> HttpResponse:
+    """GET /admin/playground/record/?request_id=…: what the access log holds of an answer; 204 while it holds nothing."""
+    _require(request)
+    sent = request.GET.get("request_id", "")[:64]
+    row = AccessLog.objects.filter(client_request_id=sent).order_by("-id").first() if sent else None
+    if row is None:
+        return HttpResponse(status=204)
+    may_look = request.user.has_perm("models_app.view_accesslog")
+    return JsonResponse(
+        {
+            "url": reverse("admin:models_app_accesslog_change", args=[row.pk])
+            if may_look
+            else None,
+            "model": row.model_key,
+            "first_token": units.milliseconds(row.ttft_ms),
+            "duration": units.milliseconds(row.duration_ms),
+            "speed": units.speed(marks.speed_of(row)),
+            "cost": "no price known" if row.cost_usd is None else units.dollars(row.cost_usd),
+            "tokens": units.count(row.completion_tokens),
+        }
+    )
+
+
+def _require(request: HttpRequest) -> None:
+    if not may_chat(request):
+        raise PermissionDenied

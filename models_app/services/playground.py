@@ -1,0 +1,70 @@
+"""A key with which a signed-in person asks models from the console, through the same gateway as everybody."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from models_app.domain.events import EventName
+from models_app.domain.routing import hash_api_key
+from models_app.domain.scopes import Scope
+from models_app.models import ApiKey
+from models_app.services import events, routing
+
+# As long as somebody may go on asking after the right to was taken away; the page fetches the next one by itself.
+GOOD_FOR = timedelta(minutes=15)
+# A key that ends sooner is replaced: an answer that has just begun should not be the last one.
+_LEFT_AT_LEAST = timedelta(minutes=5)
+_SALT = "models_app.services.playground"
+
+
+@transaction.atomic
+def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
+    """The person's key, its text, and whether it is new.
+
+    The text is made from the server's secret and the key's end, so that two windows of one person have the same one
+    and nobody has to keep it. It carries the scope `infer` alone. One that was revoked is never good again: there is
+    a new one then.
+    """
+    prefix = f"play{user_id}-"
+    now = timezone.now()
+    mine = ApiKey.objects.filter(key_id__startswith=prefix)
+    key = mine.filter(revoked_at=None).first()
+    if key and key.expires_at and key.expires_at > now + _LEFT_AT_LEAST:
+        return key, _text(key.key_id, key.expires_at), False
+    # The first write takes the lock: two windows that open at once renew the key one after the other.
+    routing.bump()
+    expires_at = now + GOOD_FOR
+    if key is None:
+        key = ApiKey(
+            key_id=f"{prefix}{mine.count() + 1}",
+            name=f"Playground of {username}"[:100],
+            scopes=[Scope.INFER.value],
+            created_by=f"user:{username}"[:150],
+        )
+    key.expires_at = expires_at
+    key.digest = hash_api_key(_text(key.key_id, expires_at))
+    is_first = key.pk is None
+    key.save()
+    if is_first:
+        _tell(key)
+    return key, _text(key.key_id, expires_at), True
+
+
+def _text(key_id: str, expires_at: datetime) -> str:
+    made = salted_hmac(_SALT, f"{key_id}|{expires_at.isoformat()}", algorithm="sha256")
+    return f"noa_{key_id}_{made.hexdigest()}"
+
+
+def _tell(key: ApiKey) -> None:
+    events.publish(
+        name=EventName.KEY_CREATED,
+        subject=key.key_id,
+        message=f"The API key '{key.name}' was made: it is renewed while the playground is used.",
+        actor=key.created_by,
+        cause="requested",
+        after={"name": key.name, "scopes": key.scopes},
+    )

@@ -1,0 +1,71 @@
+"use strict";
+
+// Asks the gateway for one answer, and tells of it as it comes.
+window.noaStream = (() => {
+    // What the gateway refuses has a sentence for people in it.
+    const refusal = async (response) => {
+        try {
+            return (await response.json()).error.message;
+        } catch {
+            return `The server answered ${response.status}.`;
+        }
+    };
+
+    // Server-sent events end at an empty line, wherever the network cuts the bytes.
+    async function* events(body) {
+        const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+        let rest = "";
+        while (true) {
+            const { done, value } = await reader.read();
+            if (done) {
+                return;
+            }
+            const lines = (rest + value).split("\n");
+            rest = lines.pop();
+            for (const line of lines) {
+                if (line.startsWith("data:")) {
+                    yield line.slice(5).trim();
+                }
+            }
+        }
+    }
+
+    // `on` hears: text(string), thought(string), usage({completion_tokens, …}). Returns null, or why it failed.
+    async function ask({ key, body, requestId, signal, on }) {
+        const response = await fetch("/v1/chat/completions", {
+            method: "POST",
+            signal,
+            headers: {
+                "Authorization": `Bearer ${key}`,
+                "Content-Type": "application/json",
+                "X-Request-ID": requestId,
+            },
+            body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+        });
+        if (!response.ok) {
+            return { status: response.status, message: await refusal(response) };
+        }
+        for await (const data of events(response.body)) {
+            if (data === "[DONE]") {
+                return null;
+            }
+            const chunk = JSON.parse(data);
+            if (chunk.error) {
+                return { status: 200, message: chunk.error.message };
+            }
+            if (chunk.usage) {
+                on.usage(chunk.usage);
+            }
+            const delta = chunk.choices?.[0]?.delta;
+            if (delta?.reasoning_content) {
+                on.thought(delta.reasoning_content);
+            }
+            if (delta?.content) {
+                on.text(delta.content);
+            }
+        }
+        return { status: 200, message: "The answer broke off." };
+    }
+
+    return { ask };
+})();
