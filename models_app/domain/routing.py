@@ -58,6 +58,7 @@ class ModelEntry:
     """A registered model as the gateway lists it; `target` is None while it is not loaded.
 
     `others` are further instances of it, on other nodes, that answer as well as `target` does.
+    `back_at`, in Unix seconds, is when a model that died should serve again; None while nobody brings it back.
     """
 
     key: str
@@ -66,6 +67,7 @@ class ModelEntry:
     created: int  # Unix seconds
     target: Target | None
     others: tuple[Target, ...] = ()
+    back_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from models_app.models.registry import RegisteredModel
 
 
 class Recovery(models.Model):
-    """What is known of a model whose runner died, hung, or could not be started again.
+    """What is known of a model whose runner died on a node, hung, or could not be started again.
 
     Written by `models_app.services.recovery`. A row outlives the recovery, so that deaths that follow are counted.
     """
 
-    model = models.OneToOneField(RegisteredModel, on_delete=models.CASCADE, related_name="recovery")
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="recoveries")
     node = models.CharField(max_length=64)
     # Unix seconds of the deaths that still count, oldest first.
     deaths: Any = models.JSONField(default=list, blank=True)
@@ -31,6 +31,11 @@ class Recovery(models.Model):
 
     class Meta:
         verbose_name_plural = "recoveries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "node"], name="one_recovery_per_model_and_node"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.model.key}: {'given up' if self.given_up_at else self.due_at}"

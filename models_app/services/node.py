@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import tempfile
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from models_app.domain.errors import Unavailable
-from models_app.domain.events import EventName
 from models_app.domain.states import InstanceState
 from models_app.engines.supervisor import Supervisor
 from models_app.models import Instance
-from models_app.services import events, instances
-
-logger = logging.getLogger(__name__)
+from models_app.services import recovery
 
 # What a runner gets between SIGTERM and SIGKILL when its requests have ended already.
 STOP_GRACE = 5.0
@@ -72,29 +68,14 @@ def _on_death(instance_id: str, how: str, tail: str) -> None:
     """A ready runner ended by itself: its model has failed, and the reason is kept."""
     try:
         instance = Instance.objects.select_related("model").get(pk=instance_id)
-        reason = f"The runner {how}. Its last lines:\n{tail}"
         if instance.state not in (InstanceState.READY, InstanceState.DRAINING):
             return  # whoever waits for its start reports it
-        with transaction.atomic():
-            before = instance.state
-            moved = instances.move(
-                instance=instance,
-                to=InstanceState.FAILED,
-                failure_stage="serve",
-                failure_reason=reason,
-            )
-            if not moved:
-                return
-            events.publish(
-                name=EventName.INSTANCE_FAILED,
-                subject=instance.model.key,
-                message=f"{instance.model.key} stopped serving: its runner {how}.",
-                actor="supervisor",
-                cause=f"the runner {how}"[:255],
-                before=before,
-                after=InstanceState.FAILED,
-                data={"instance": instance_id, "log": tail},
-            )
-        logger.error("%s: the runner %s", instance.model.key, how)
+        recovery.fail(
+            instance=instance,
+            what=f"runner {how}",
+            reason=f"The runner {how}. Its last lines:\n{tail}",
+            actor="supervisor",
+            data={"log": tail},
+        )
     finally:
         connection.close()

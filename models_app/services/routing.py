@@ -29,6 +29,7 @@ from models_app.models import (
     ApiKey,
     Instance,
     Provider,
+    Recovery,
     RegisteredModel,
     Route,
     RouteChange,
@@ -64,7 +65,7 @@ def revision() -> int:
 
 
 def snapshot() -> Snapshot:
-    """Everything that the gateway needs, as it was at one revision (six queries).
+    """Everything that the gateway needs, as it was at one revision (seven queries).
 
     Not one transaction: on SQLite that would take the lock of writers. Every change counts the revision up in its
     own transaction, so what was read between two equal revisions belongs together.
@@ -80,6 +81,7 @@ def snapshot() -> Snapshot:
 
 def _read_snapshot(number: int) -> Snapshot:
     targets = _targets(Instance.objects.all())
+    back_at = _back_at()
     # Columns, not objects: of 10,000 models a snapshot is made at every change.
     rows = RegisteredModel.objects.order_by("key").values_list(
         "pk", "key", "model_id", "provider__slug", "created_at"
@@ -91,6 +93,7 @@ def _read_snapshot(number: int) -> Snapshot:
             provider=provider,
             created=int(created_at.timestamp()),
             target=targets.get(pk),
+            back_at=back_at.get(pk),
         )
         for pk, key, model_id, provider, created_at in rows
     }
@@ -106,6 +109,15 @@ def _read_snapshot(number: int) -> Snapshot:
             entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1
         },
     )
+
+
+def _back_at() -> dict[int, float]:
+    """When models that are being brought back should serve again, in Unix seconds, by the model's id."""
+    rows = Recovery.objects.filter(back_at__isnull=False).order_by("-back_at")
+    # The soonest of several nodes comes last, and stays.
+    return {
+        pk: moment.timestamp() for pk, moment in rows.values_list("model_id", "back_at") if moment
+    }
 
 
 def target(*, model: RegisteredModel) -> Target | None:

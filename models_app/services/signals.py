@@ -12,3 +12,6 @@ routing_changed = Signal()
 
 # job: models_app.models.Job, in its final state
 job_finished = Signal()
+
+# No arguments: a model is to be brought back, or has come back; the worker looks.
+recovery_due = Signal()

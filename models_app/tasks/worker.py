@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
+import signal as unix_signals
 import threading
 from time import sleep
 from typing import Any
@@ -16,10 +16,10 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import node, nodes
+from models_app.services import node, nodes, signals
 from models_app.services import state as desired_state
 from models_app.services.nodes import Ownership
-from models_app.tasks import queueing, webhooks
+from models_app.tasks import queueing, recovering, webhooks
 from models_app.tasks.periodic import Look, Rounds
 
 logger = logging.getLogger(__name__)
@@ -35,13 +35,32 @@ def beat() -> None:
     owner = _owner
     if owner is not None and not nodes.beat(owner):
         logger.critical("another worker owns the node '%s' now; this one ends", owner.name)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), unix_signals.SIGTERM)
 
 
 # What every worker does again and again: name, seconds between two times, what; `alone=True` where one of all
 # workers does it.
-LOOKS = (Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),)
+LOOKS = (
+    Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),
+    Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),
+)
 rounds = Rounds(LOOKS)
+
+
+def _on_recovery_due(**_: Any) -> None:
+    rounds.stir("recovery")
+
+
+def begin_rounds() -> None:
+    signals.job_finished.connect(recovering.on_job_finished)
+    signals.recovery_due.connect(_on_recovery_due)
+    rounds.start()
+
+
+def end_rounds() -> None:
+    signals.job_finished.disconnect(recovering.on_job_finished)
+    signals.recovery_due.disconnect(_on_recovery_due)
+    rounds.stop()
 
 
 def take_over_node() -> None:
@@ -54,13 +73,13 @@ def take_over_node() -> None:
     desired_state.clean_up()
     node.start()
     webhooks.sender.start()
-    rounds.start()
+    begin_rounds()
 
 
 def leave_node() -> None:
     """End all runners first, so that jobs that wait for them end too."""
     node.stop()
-    rounds.stop()
+    end_rounds()
     webhooks.sender.stop()
 
 
