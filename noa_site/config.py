@@ -61,6 +61,7 @@ class Config(BaseSettings):
     max_loaded_models: int | None = Field(default=None, ge=1)
     min_residency: float = Field(default=10.0, ge=0)
     idle_ttl: float = Field(default=0.0, ge=0)
+    profile_tolerance: float = Field(default=0.1, gt=0, le=1)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     providers: Annotated[list[ProviderEntry] | None, NoDecode] = None
@@ -83,13 +84,6 @@ class Config(BaseSettings):
             return value
         listens = node_config.listening(info.data["node_listen"], _trust(info.data))
         return str(node_config.reached_at(value, listens)).partition("://")[2]
-
-    @property
-    def node_url(self) -> str:
-        """Where others reach this node's runners; empty when they cannot."""
-        if self.node_listen is None:
-            return ""
-        return f"{'https' if self.node_cert else 'http'}://{self.node_address}"
 
     @property
     def node_trust(self) -> NodeTrust:

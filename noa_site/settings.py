@@ -16,9 +16,10 @@ from cryptography.fernet import Fernet
 from django.urls import reverse_lazy
 
 from models_app.domain.capabilities import Capability
+from models_app.domain.comparison import Verdict as ComparisonVerdict
 from models_app.domain.events import EventName
 from models_app.domain.providers import ProviderKind
-from models_app.domain.states import InstanceState, JobState, ModelStatus
+from models_app.domain.states import InstanceState, JobState, ModelStatus, ProfileState
 from noa_site import config as noa_config
 from noa_site import console, provider_config
 
@@ -201,9 +202,11 @@ SPECTACULAR_SETTINGS = {
                 InstanceState,
                 JobState,
                 ModelStatus,
+                ProfileState,
                 ProviderKind,
             )  # fmt: skip
         },
+        "ComparisonVerdict": [word.value for word in ComparisonVerdict],
         "JobStepState": ["running", "done", "failed"],
         "ApiKeyState": ["active", "expired", "revoked"],
     },
@@ -227,9 +230,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 NOA_DATA_DIR = DATA_DIR
 NOA_NODE = CONFIG.node
 NOA_NODE_TRUST = CONFIG.node_trust
-# None, and empty, on a machine whose runners nobody else may reach.
+# `host:port`, and as others see it; None on a machine whose runners nobody else may reach.
 NOA_NODE_LISTEN = CONFIG.node_listen
-NOA_NODE_ADDRESS = CONFIG.node_url
+NOA_NODE_ADDRESS = CONFIG.node_address
 NOA_ENCRYPTION_KEYS = _encryption_keys()
 # Keys in them show themselves in no representation.
 NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]
@@ -254,6 +257,7 @@ NOA_MEMORY_BUDGET = None if CONFIG.memory_budget is None else int(CONFIG.memory_
 NOA_MAX_LOADED_MODELS = CONFIG.max_loaded_models
 NOA_MIN_RESIDENCY = CONFIG.min_residency
 NOA_IDLE_TTL = CONFIG.idle_ttl
+NOA_PROFILE_TOLERANCE = CONFIG.profile_tolerance
 NOA_MAX_BODY_BYTES = CONFIG.max_body_bytes
 NOA_HOST = CONFIG.host
 NOA_PORT = CONFIG.port

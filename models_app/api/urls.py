@@ -93,6 +93,13 @@ urlpatterns = [
         webhooks.WebhookDeliveries.as_view(),
         name="webhook-deliveries",
     ),
+    path("profiles", profiles.ProfileList.as_view(), name="all-profiles"),
+    path("profiles/compare", profiles.ProfileComparison.as_view(), name="compare-profiles"),
+    path(
+        "profiles/<uuid:profile_id>/export",
+        profiles.ProfileExport.as_view(),
+        name="export-profile",
+    ),
     path("profiles/<uuid:profile_id>", profiles.ProfileDetail.as_view(), name="profile"),
     path("access-log", access.AccessList.as_view(), name="access-log"),
     path("access-log/<str:request_id>", access.AccessDetail.as_view(), name="access"),

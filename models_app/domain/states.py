@@ -41,6 +41,12 @@ class JobKind(StrEnum):
     RESTORE = "restore"
 
 
+class ProfileState(StrEnum):
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"  # cancelled, failed or cut
+
+
 INSTANCE_TRANSITIONS: Mapping[InstanceState, frozenset[InstanceState]] = {
     InstanceState.QUEUED: frozenset(
         {InstanceState.STARTING, InstanceState.FAILED, InstanceState.STOPPED}

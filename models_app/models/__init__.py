@@ -3,6 +3,7 @@
 from models_app.models.access import AccessLog
 from models_app.models.activity import Activity, Traffic
 from models_app.models.audit import AuditEntry, IdempotencyKey
+from models_app.models.autoswitch import AutoSwitch
 from models_app.models.capabilities import CapabilityEvidence
 from models_app.models.events import Event
 from models_app.models.instances import Instance
@@ -12,7 +13,7 @@ from models_app.models.ledger import LedgerEntry, LoadMeasurement
 from models_app.models.nodes import Lease, Node
 from models_app.models.profiling import ProfileRun, ProfileSample
 from models_app.models.recovery import Recovery
-from models_app.models.registry import ModelFile, ModelVersion, Provider, RegisteredModel
+from models_app.models.registry import ModelVersion, Provider, RegisteredModel
 from models_app.models.routes import Route, RouteChange, RoutingRevision
 from models_app.models.snapshots import StateSnapshot
 from models_app.models.webhooks import Webhook, WebhookDelivery
@@ -22,6 +23,7 @@ __all__ = [
     "Activity",
     "ApiKey",
     "AuditEntry",
+    "AutoSwitch",
     "CapabilityEvidence",
     "Event",
     "IdempotencyKey",
@@ -30,7 +32,6 @@ __all__ = [
     "Lease",
     "LedgerEntry",
     "LoadMeasurement",
-    "ModelFile",
     "ModelVersion",
     "Node",
     "ProfileRun",

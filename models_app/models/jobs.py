@@ -42,8 +42,6 @@ class Job(models.Model):
     # Not any more once the job has begun what cannot be taken back: to drain, to move a route.
     cancellable = models.BooleanField(default=True)
     node = models.CharField(max_length=64, blank=True)
-    # The node for which it was asked by name; empty where NOA chooses.
-    asked_node = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -53,7 +51,7 @@ class Job(models.Model):
         constraints = [
             # Many who ask for the same at once share one job.
             models.UniqueConstraint(
-                fields=["kind", "subject", "asked_node"],
+                fields=["kind", "subject"],
                 condition=Q(state__in=in_words(ACTIVE_JOB_STATES)),
                 name="one_active_job_per_subject",
             )

@@ -6,7 +6,9 @@ import uuid
 from typing import Any
 
 from django.db import models
+from django.db.models import Q
 
+from models_app.domain.states import ProfileState
 from models_app.models.registry import ModelVersion, RegisteredModel
 
 
@@ -19,37 +21,69 @@ class ProfileRun(models.Model):
         ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
     job_id = models.UUIDField(null=True, blank=True)
-    # Requests, concurrency, prompt and answer lengths.
+    # models_app.services.profiling.ProfileSettings as a dictionary.
     settings: Any = models.JSONField(default=dict)
-    # Engine, instance, load options, node.
+    # The digest of those settings that change what is measured: runs of one class can be compared.
+    settings_class = models.CharField(max_length=16, blank=True)
+    # Engine, instance, load options, node, and what else ran on the machine.
     environment: Any = models.JSONField(default=dict)
-    # {"ttft_ms": {"p50", "p95", "p99", "mean"}, …, "success_rate"}; null until it is complete.
+    # {"stages": [models_app.domain.figures.of_stage, …], "memory", "energy", …}; null until it is complete.
     summary: Any = models.JSONField(null=True)
+    # Written once, with the summary: a run is complete or has none.
     complete = models.BooleanField(default=False)
+    # Why a run that has ended is not complete.
+    incomplete_reason = models.CharField(max_length=500, blank=True)
+    # Chosen by a person as what later runs of its class are held against, in place of the last one.
+    baseline = models.BooleanField(default=False)
+    # The run that this one was held against, and how: models_app.services.comparing.
+    compared_with = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    comparison: Any = models.JSONField(null=True)
     started_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-started_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "settings_class"],
+                condition=Q(baseline=True),
+                name="one_baseline_per_model_and_class",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.model.key} {self.started_at:%Y-%m-%d %H:%M}"
 
+    @property
+    def state(self) -> ProfileState:
+        if self.complete:
+            return ProfileState.COMPLETE
+        return ProfileState.INCOMPLETE if self.finished_at else ProfileState.RUNNING
+
 
 class ProfileSample(models.Model):
-    """One request of a profile. Durations are milliseconds."""
+    """One request of a profile: models_app.domain.figures.Sample explains the fields. Durations are milliseconds."""
 
     run = models.ForeignKey(ProfileRun, on_delete=models.CASCADE, related_name="samples")
+    # The place of its stage in the run, and how many requests that stage held at once.
+    stage = models.PositiveSmallIntegerField(default=0)
+    concurrency = models.PositiveSmallIntegerField(default=1)
     number = models.PositiveIntegerField()
     ok = models.BooleanField()
     error = models.CharField(max_length=255, blank=True)
     prompt_tokens = models.PositiveIntegerField(null=True)
+    cached_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
+    started_ms = models.FloatField(default=0.0)
     ttft_ms = models.FloatField(null=True)
-    duration_ms = models.FloatField()
+    e2el_ms = models.FloatField()
+    # Between the pieces of the answer.
+    gaps_ms: Any = models.JSONField(default=list)
 
     class Meta:
-        ordering = ["number"]
+        ordering = ["stage", "number"]
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.number}"

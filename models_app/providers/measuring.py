@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
+from random import Random
+from time import perf_counter
 from typing import Any
 
+from models_app.domain.figures import Sample
 from models_app.domain.routing import Target
 from models_app.providers.asking import Answer, Asker
 from models_app.providers.probes import content_of
@@ -21,8 +24,11 @@ REQUEST_SECONDS = 600.0
 @dataclass(frozen=True, slots=True)
 class Load:
     """path           `chat/completions` or `completions`
-    prompts        asked in turn; each is sent with its number in front, so that no server answers from its cache
-    prompt_words   words that are added to each prompt
+    prompts        asked in turn, each with a number in front that no other request of any run has: no cache answers it
+    prompt_words   words of filler that are added to each prompt
+    whole_length   every answer has exactly `max_tokens`: the end of the text is not chosen. Only of local models
+    stage          what the samples are marked with
+    seed           of the numbers; unique to a run
     """
 
     path: str
@@ -31,47 +37,56 @@ class Load:
     max_tokens: int
     prompts: Sequence[str]
     prompt_words: int = 0
+    whole_length: bool = False
+    stage: int = 0
+    seed: str = ""
 
     def body(self, number: int) -> dict[str, Any]:
-        text = f"{number}. {self.prompts[number % len(self.prompts)]}{_FILLER * self.prompt_words}"
+        # Digits at the very beginning: what two prompts share is what the template puts before them, and no more.
+        mark = Random(f"{self.seed}/{self.stage}/{number}").randrange(10**7, 10**8)
+        text = f"{mark}. {self.prompts[number % len(self.prompts)]}{_FILLER * self.prompt_words}"
         body: dict[str, Any] = {
             "max_tokens": self.max_tokens,
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if self.whole_length:
+            body["ignore_eos"] = True
         if self.path == "chat/completions":
             return body | {"messages": [{"role": "user", "content": text}]}
         return body | {"prompt": text}
 
 
 _FILLER = " and"
+# Long enough that what a template adds to every prompt does not matter, short for any context.
+_CALIBRATION_WORDS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One request. Durations are milliseconds; `gaps` are those between the pieces of the answer."""
+def sized(target: Target, load: Load, *, prompt_tokens: int) -> Load:
+    """The load with prompts of filler, as many words as make `prompt_tokens` in this model's vocabulary.
 
-    number: int
-    ok: bool
-    error: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    ttft_ms: float | None
-    duration_ms: float
-    gaps: Sequence[float] = field(default=())
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Of the tokens after the first, which is there when the clock of generation starts."""
-        tokens = (self.completion_tokens or 0) - 1
-        if not self.ok or self.ttft_ms is None or tokens < 1:
-            return None
-        generating = self.duration_ms - self.ttft_ms
-        return tokens * 1000 / generating if generating > 0 else None
+    Two short requests tell how many tokens a word is. Where the model does not count, a word is taken for one.
+    """
+    bare = replace(load, prompts=("",), prompt_words=0)
+    short, long = (
+        _prompt_tokens(target, replace(bare, prompt_words=words, stage=-1 - words))
+        for words in (0, _CALIBRATION_WORDS)
+    )
+    if short is None or long is None or long <= short:
+        return replace(bare, prompt_words=prompt_tokens)
+    words = (prompt_tokens - short) * _CALIBRATION_WORDS / (long - short)
+    return replace(bare, prompt_words=max(0, round(words)))
 
 
-def sample_of(number: int, answer: Answer) -> Sample:
+def _prompt_tokens(target: Target, load: Load) -> int | None:
+    one = replace(load, requests=1, concurrency=1, max_tokens=1)
+    with Measurement(target, one) as measurement:
+        samples = [sample for batch in measurement.batches(1.0) for sample in batch]
+    return samples[0].prompt_tokens if samples else None
+
+
+def sample_of(number: int, answer: Answer, *, stage: int, started_ms: float) -> Sample:
     times = [at for at, event in answer.events if content_of(event)]
     error = answer.error or ("" if times else "The answer holds no text.")
     return Sample(
@@ -79,11 +94,20 @@ def sample_of(number: int, answer: Answer) -> Sample:
         ok=not error,
         error=error,
         prompt_tokens=answer.tokens("prompt_tokens"),
+        cached_tokens=_cached(answer),
         completion_tokens=answer.tokens("completion_tokens"),
         ttft_ms=times[0] if times else None,
-        duration_ms=answer.duration_ms,
+        e2el_ms=answer.duration_ms,
+        stage=stage,
+        started_ms=started_ms,
         gaps=[later - earlier for earlier, later in zip(times, times[1:], strict=False)],
     )
+
+
+def _cached(answer: Answer) -> int | None:
+    details = answer.usage.get("prompt_tokens_details")
+    count = details.get("cached_tokens") if isinstance(details, dict) else None
+    return count if type(count) is int and count >= 0 else None
 
 
 class Measurement:
@@ -98,6 +122,7 @@ class Measurement:
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None]
         self._thread = threading.Thread(target=self._run, name="profile", daemon=True)
+        self._began = 0.0
 
     def __enter__(self) -> Measurement:
         self._thread.start()
@@ -143,6 +168,7 @@ class Measurement:
 
     async def _work(self) -> None:
         numbers = iter(range(self._load.requests))
+        self._began = perf_counter()
         async with (
             Asker(self._target, connections=self._load.concurrency, keep_alive=True) as ask,
             asyncio.TaskGroup() as group,
@@ -153,5 +179,8 @@ class Measurement:
     async def _ask_in_turn(self, ask: Asker, numbers: Iterator[int]) -> None:
         for number in numbers:
             body = self._load.body(number)
+            started_ms = (perf_counter() - self._began) * 1000
             answer = await ask.ask(self._load.path, body, seconds=REQUEST_SECONDS)
-            self._samples.put(sample_of(number, answer))
+            self._samples.put(
+                sample_of(number, answer, stage=self._load.stage, started_ms=started_ms)
+            )

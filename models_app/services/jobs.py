@@ -53,13 +53,11 @@ def create(
     cause: LedgerCause | None = None,
     request_id: str = "",
     may_evict: bool = True,
-    asked_node: str = "",
 ) -> tuple[Job, bool]:
     """A queued job and True, or the one that does the same already and False.
 
     Its cause is who asked, unless another is given. Raises Conflict when work on the same subject is under way with
-    other arguments. A job that is shared may evict when one of those who asked for it may. One that names its node is
-    not shared with those that leave the choice to NOA.
+    other arguments. A job that is shared may evict when one of those who asked for it may.
     """
     try:
         with transaction.atomic():
@@ -71,12 +69,9 @@ def create(
                 cause=cause or cause_of(actor),
                 request_id=request_id,
                 may_evict=may_evict,
-                asked_node=asked_node,
             ), True
     except IntegrityError:
-        active = Job.objects.filter(
-            kind=kind, subject=subject, asked_node=asked_node, state__in=ACTIVE_JOB_STATES
-        ).first()
+        active = Job.objects.filter(kind=kind, subject=subject, state__in=ACTIVE_JOB_STATES).first()
     if active is None:
         # It ended between our insert and our look.
         return create(
@@ -87,7 +82,6 @@ def create(
             cause=cause,
             request_id=request_id,
             may_evict=may_evict,
-            asked_node=asked_node,
         )
     if active.arguments != arguments:
         raise Conflict(

@@ -1,29 +1,38 @@
-"""Measures a loaded model under a known load."""
+"""Measures a loaded model under known loads."""
 
 from __future__ import annotations
 
-import os
-import platform
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from time import monotonic
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from django.conf import settings
+import orjson
 from django.db import transaction
 from django.db.models import QuerySet
+from django.dispatch import receiver
 from django.utils import timezone
 
+from models_app.domain import figures
 from models_app.domain.capabilities import Capability
 from models_app.domain.errors import EngineError, InvalidRequest, NotFound
 from models_app.domain.events import EventName
+from models_app.domain.figures import Sample
 from models_app.domain.routing import Target
 from models_app.domain.states import JobKind
-from models_app.domain.summaries import summarise
 from models_app.models import Instance, Job, ProfileRun, ProfileSample, RegisteredModel
-from models_app.providers.measuring import Load, Measurement, Sample
-from models_app.services import events, jobs, probing, registry, targets
+from models_app.providers.measuring import Load, Measurement, sized
+from models_app.services import (
+    comparing,
+    events,
+    jobs,
+    probing,
+    profile_environment,
+    registry,
+    signals,
+    targets,
+)
 from models_app.services.jobs import Run
 
 # Short questions of different kinds, so that a profile without prompts of its own says something of usual traffic.
@@ -36,21 +45,36 @@ PROMPTS = (
 )
 # Between looks whether somebody wants the job to end.
 _LOOK_SECONDS = 0.5
-# A word of English filler is one token of nearly every vocabulary; the samples say how many there were.
-_WORDS_PER_TOKEN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileSettings:
-    """prompt_tokens  about how long prompts are made; None leaves them as they are. Samples hold the true count
+    """requests       of each stage
+    concurrency    a stage for each: so many requests are under way at once
+    warmup         requests before the first stage that are not measured
+    prompt_tokens  how long prompts are made, of filler; None for prompts as they are
     prompts        asked in turn; empty for NOA's own
+    ignore_eos     every answer has `max_tokens` tokens; None for "where the model is local"
     """
 
     requests: int = 10
-    concurrency: int = 1
+    concurrency: Sequence[int] = (1,)
     max_tokens: int = 64
+    warmup: int = 2
     prompt_tokens: int | None = None
     prompts: Sequence[str] = ()
+    ignore_eos: bool | None = None
+
+    def stored(self) -> dict[str, Any]:
+        return asdict(self) | {
+            "prompts": list(self.prompts), "concurrency": list(self.concurrency)
+        }  # fmt: skip
+
+    @property
+    def digest(self) -> str:
+        """Of what changes what one request measures; stages are compared where both runs have them."""
+        same = [self.max_tokens, self.prompt_tokens, list(self.prompts), self.ignore_eos]
+        return hashlib.sha256(orjson.dumps(same)).hexdigest()[:16]
 
 
 def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool]:
@@ -65,9 +89,15 @@ def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool
             code="cannot_generate",
             param="key",
         )
+    if wanted.prompts and wanted.prompt_tokens is not None:
+        raise InvalidRequest(
+            "Prompts of your own are sent as they are: leave out 'prompt_tokens' or 'prompts'.",
+            param="prompt_tokens",
+        )
     targets.require_loaded(model=model)
-    arguments = asdict(wanted) | {"prompts": list(wanted.prompts)}
-    return jobs.create(kind=JobKind.PROFILE, subject=model.key, arguments=arguments, actor=actor)
+    return jobs.create(
+        kind=JobKind.PROFILE, subject=model.key, arguments=wanted.stored(), actor=actor
+    )
 
 
 def profile(*, run: Run, key: str, wanted: ProfileSettings) -> None:
@@ -77,29 +107,41 @@ def profile(*, run: Run, key: str, wanted: ProfileSettings) -> None:
     """
     model = registry.get(key=key)
     instance, target = targets.loaded(model=model)
+    wanted = _decided(wanted, target)
     row = _begin(run, model, instance, target, wanted)
     run.result |= {"profile": str(row.pk), "key": model.key}
-    started = monotonic()
-    try:
-        with run.step("measure", f"{wanted.requests} requests"):
-            samples = _measure(run, row, target, _load(model, wanted))
-    except BaseException:
-        ProfileRun.objects.filter(pk=row.pk).update(finished_at=timezone.now())
-        raise
-    _complete(run, model, row, samples, monotonic() - started)
+    load = _load(model, row, wanted)
+    with run.step("warm up", f"{wanted.warmup} requests"):
+        if wanted.prompt_tokens is not None:
+            load = sized(target, load, prompt_tokens=wanted.prompt_tokens)
+        _warm_up(run, target, replace(load, requests=wanted.warmup, stage=-1))
+    stages = [
+        _stage(run, row, instance, target, replace(load, concurrency=concurrency, stage=number))
+        for number, concurrency in enumerate(wanted.concurrency)
+    ]
+    with run.step("summarise"):
+        _complete(run, row, stages)
 
 
-def _load(model: RegisteredModel, wanted: ProfileSettings) -> Load:
-    prompts = wanted.prompts or PROMPTS
-    longest = max(len(prompt.split()) for prompt in prompts)
-    words = max(0, int((wanted.prompt_tokens or 0) * _WORDS_PER_TOKEN) - longest)
+def _decided(wanted: ProfileSettings, target: Target) -> ProfileSettings:
+    local = target.remote is None
+    if wanted.ignore_eos and not local:
+        raise InvalidRequest(
+            "A provider's model ends its answers itself: 'ignore_eos' is for local models.",
+            param="ignore_eos",
+        )
+    return replace(wanted, ignore_eos=local if wanted.ignore_eos is None else wanted.ignore_eos)
+
+
+def _load(model: RegisteredModel, row: ProfileRun, wanted: ProfileSettings) -> Load:
     return Load(
         path=probing.path_of(model),
         requests=wanted.requests,
-        concurrency=wanted.concurrency,
+        concurrency=1,
         max_tokens=wanted.max_tokens,
-        prompts=prompts,
-        prompt_words=words,
+        prompts=wanted.prompts or PROMPTS,
+        whole_length=bool(wanted.ignore_eos),
+        seed=str(row.pk),
     )
 
 
@@ -115,13 +157,15 @@ def _begin(
         model=model,
         version=instance.version,
         job_id=run.job.pk,
-        settings=asdict(wanted) | {"prompts": list(wanted.prompts)},
-        environment=_environment(instance, target),
+        settings=wanted.stored(),
+        settings_class=wanted.digest,
+        environment=profile_environment.of(instance, target),
     )
+    loads = ", ".join(map(str, wanted.concurrency))
     events.publish(
         name=EventName.PROFILING_STARTED,
         subject=model.key,
-        message=f"{model.key} is being profiled with {wanted.requests} requests, {wanted.concurrency} at a time.",
+        message=f"{model.key} is being profiled with {wanted.requests} requests, {loads} at a time.",
         actor=run.actor,
         cause="requested",
         job_id=run.job.pk,
@@ -130,32 +174,36 @@ def _begin(
     return row
 
 
-def _environment(instance: Instance, target: Target) -> dict[str, Any]:
-    """What the figures depend on, as it was when the profile began."""
-    version = instance.version
-    return {
-        "engine": targets.engine_of(target),
-        "instance": str(instance.pk),
-        "node": instance.node,
-        "measured_from": settings.NOA_NODE,
-        "options": instance.options,
-        "context_tokens": instance.context_tokens,
-        "slots": instance.slots,
-        "sha256": version.sha256 if version else None,
-        "quantization": version.quantization if version else None,
-        "cpus": os.cpu_count(),
-        "platform": platform.platform(),
-        "load_average": list(os.getloadavg()),
-    }
+def _warm_up(run: Run, target: Target, load: Load) -> None:
+    if load.requests:
+        with Measurement(target, load) as measurement:
+            for _ in measurement.batches(_LOOK_SECONDS):
+                run.check_cancelled()
 
 
-def _measure(run: Run, row: ProfileRun, target: Target, load: Load) -> list[Sample]:
+def _stage(
+    run: Run, row: ProfileRun, instance: Instance, target: Target, load: Load
+) -> dict[str, Any]:
+    """Measure one stage and store its samples; its summary."""
+    detail = f"{load.requests} requests, {load.concurrency} at a time"
+    with (
+        run.step("measure", detail),
+        profile_environment.watch(instance) as watch,
+        Measurement(target, load) as measurement,
+    ):
+        samples = _samples(run, row, load, measurement)
+    summary = figures.of_stage(samples, concurrency=load.concurrency)
+    tokens = summary["completion_tokens"]
+    return summary | profile_environment.represent(watch.reading, tokens=tokens)
+
+
+def _samples(run: Run, row: ProfileRun, load: Load, measurement: Measurement) -> list[Sample]:
     samples: list[Sample] = []
-    with Measurement(target, load) as measurement:
-        for batch in measurement.batches(_LOOK_SECONDS):
-            ProfileSample.objects.bulk_create([_sample_row(row, sample) for sample in batch])
-            samples += batch
-            run.progress(len(samples) / load.requests)
+    stages = len(row.settings["concurrency"])
+    for batch in measurement.batches(_LOOK_SECONDS):
+        ProfileSample.objects.bulk_create([_row_of(row, load, sample) for sample in batch])
+        samples += batch
+        run.progress((load.stage + len(samples) / load.requests) / stages)
     if len(samples) < load.requests:
         raise EngineError(
             f"The measurement ended after {len(samples)} of {load.requests} requests. The server's log tells why.",
@@ -164,79 +212,97 @@ def _measure(run: Run, row: ProfileRun, target: Target, load: Load) -> list[Samp
     return samples
 
 
-def _sample_row(row: ProfileRun, sample: Sample) -> ProfileSample:
+def _row_of(row: ProfileRun, load: Load, sample: Sample) -> ProfileSample:
     return ProfileSample(
         run=row,
+        stage=sample.stage,
+        concurrency=load.concurrency,
         number=sample.number,
         ok=sample.ok,
         error=sample.error[:255],
         prompt_tokens=sample.prompt_tokens,
+        cached_tokens=sample.cached_tokens,
         completion_tokens=sample.completion_tokens,
+        started_ms=sample.started_ms,
         ttft_ms=sample.ttft_ms,
-        duration_ms=sample.duration_ms,
+        e2el_ms=sample.e2el_ms,
+        gaps_ms=[figures.rounded(gap) for gap in sample.gaps],
     )
 
 
-def _complete(
-    run: Run, model: RegisteredModel, row: ProfileRun, samples: Sequence[Sample], seconds: float
-) -> None:
-    summary = summary_of(samples, seconds)
-    environment = row.environment | {"load_average_after": list(os.getloadavg())}
+def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> None:
+    """Summary and comparison in one change: nobody sees a half of it."""
+    requests, succeeded = (
+        sum(stage[name] for stage in stages) for name in ("requests", "succeeded")
+    )
+    row.summary = {
+        "requests": requests,
+        "succeeded": succeeded,
+        "success_rate": round(succeeded / requests, 4) if requests else None,
+        "load_seconds": row.environment["load_seconds"],
+        "stages": stages,
+    }
+    row.environment |= {"after": profile_environment.load_of_machine()}
+    row.complete, row.finished_at = True, timezone.now()
+    # Takes up to a second, in which no other writer should wait.
+    comparing.with_baseline(run=row)
     with transaction.atomic():
-        ProfileRun.objects.filter(pk=row.pk).update(
-            summary=summary, environment=environment, complete=True, finished_at=timezone.now()
-        )
+        row.save()
         events.publish(
             name=EventName.PROFILING_COMPLETED,
-            subject=model.key,
-            message=f"{model.key} was profiled: {summary['succeeded']} of {len(samples)} requests succeeded.",
+            subject=row.model.key,
+            message=f"{row.model.key} was profiled: {succeeded} of {requests} requests succeeded.",
             actor=run.actor,
             cause="requested",
             job_id=run.job.pk,
-            data={"profile": str(row.pk), "summary": summary},
+            data={"profile": str(row.pk), "summary": row.summary},
         )
-    run.result |= {"summary": summary}
+        comparing.tell_regression(run=row, actor=run.actor)
+    run.result |= {"summary": row.summary, "comparison": row.comparison}
 
 
-def summary_of(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
-    """Figures of the samples that succeeded; `seconds` is how long all of them took together."""
-    good = [sample for sample in samples if sample.ok]
-    tokens = sum(sample.completion_tokens or 0 for sample in good)
-    speeds = [sample.tokens_per_second for sample in good]
-    return {
-        "requests": len(samples),
-        "succeeded": len(good),
-        "success_rate": round(len(good) / len(samples), 4) if samples else None,
-        "seconds": round(seconds, 3),
-        "requests_per_second": round(len(good) / seconds, 3) if seconds else None,
-        "total_tokens_per_second": round(tokens / seconds, 3) if seconds else None,
-        "prompt_tokens": sum(sample.prompt_tokens or 0 for sample in good),
-        "completion_tokens": tokens,
-        "ttft_ms": summarise([s.ttft_ms for s in good if s.ttft_ms is not None]),
-        "inter_token_ms": summarise([gap for sample in good for gap in sample.gaps]),
-        "duration_ms": summarise([sample.duration_ms for sample in good]),
-        "tokens_per_second": summarise([speed for speed in speeds if speed is not None]),
-    }
+@receiver(signals.job_finished)
+def _end_incomplete(job: Job, **_: Any) -> None:
+    """However a job ended, also because its process was killed: what it left unfinished says so."""
+    if job.kind == JobKind.PROFILE:
+        ProfileRun.objects.filter(job_id=job.pk, finished_at=None).update(
+            finished_at=timezone.now(), incomplete_reason=job.error_message[:500]
+        )
 
 
-def profiles_of(*, key: str) -> QuerySet[ProfileRun]:
-    """The profiles of a model; raises ModelNotFound."""
-    model = registry.get(key=key)
-    return ProfileRun.objects.filter(model=model).select_related("model", "version")
+def profiles(*, key: str | None = None, complete: bool | None = None) -> QuerySet[ProfileRun]:
+    """Profiles of all models, or of one; raises ModelNotFound."""
+    rows = ProfileRun.objects.select_related("model", "version", "compared_with")
+    if key is not None:
+        rows = rows.filter(model=registry.get(key=key))
+    return rows if complete is None else rows.filter(complete=complete)
 
 
 def get(*, profile_id: uuid.UUID) -> ProfileRun:
     """With its samples, which cost one more query."""
-    row = (
-        ProfileRun.objects.select_related("model", "version")
-        .prefetch_related("samples")
-        .filter(pk=profile_id)
-        .first()
-    )
+    row = profiles().prefetch_related("samples").filter(pk=profile_id).first()
     if row is None:
         raise NotFound(
             f"There is no profile {profile_id}.", code="profile_not_found", param="profile_id"
         )
+    return row
+
+
+@transaction.atomic
+def mark_baseline(*, profile_id: uuid.UUID, baseline: bool) -> ProfileRun:
+    """Hold later runs of its class against this one, or no longer. At most one of a class is marked.
+
+    Raises NotFound, or InvalidRequest for a run that is not complete.
+    """
+    row = get(profile_id=profile_id)
+    if baseline and not row.complete:
+        raise InvalidRequest("Only a complete profile can be the baseline.", param="baseline")
+    if baseline:
+        ProfileRun.objects.filter(
+            model=row.model, settings_class=row.settings_class, baseline=True
+        ).update(baseline=False)
+    ProfileRun.objects.filter(pk=row.pk).update(baseline=baseline)
+    row.baseline = baseline
     return row
 
 

@@ -8,7 +8,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
@@ -29,7 +28,6 @@ from models_app.domain.states import InstanceState
 from models_app.models import (
     ApiKey,
     Instance,
-    Node,
     Provider,
     Recovery,
     RegisteredModel,
@@ -94,8 +92,7 @@ def _read_snapshot(number: int) -> Snapshot:
             model_id=model_id,
             provider=provider,
             created=int(created_at.timestamp()),
-            target=copies[0] if (copies := targets.get(pk)) else None,
-            others=copies[1:] if copies else (),
+            target=targets.get(pk),
             back_at=back_at.get(pk),
         )
         for pk, key, model_id, provider, created_at in rows
@@ -125,44 +122,23 @@ def _back_at() -> dict[int, float]:
 
 def target(*, model: RegisteredModel) -> Target | None:
     """Where requests for this model go now; None while it is not loaded, or its provider cannot be asked."""
-    return next(iter(_targets(Instance.objects.filter(model=model)).get(model.pk, ())), None)
+    return _targets(Instance.objects.filter(model=model)).get(model.pk)
 
 
-def _targets(instances: QuerySet[Instance]) -> dict[int, tuple[Target, ...]]:
-    """By the model's id; those of this machine first."""
+def _targets(instances: QuerySet[Instance]) -> dict[int, Target]:
+    """By the model's id."""
     ready = list(
-        instances.filter(state=InstanceState.READY)
-        .select_related("model__provider", "version")
-        .order_by("created_at")
+        instances.filter(state=InstanceState.READY).select_related("model__provider", "version")
     )
     endpoints = _endpoints(instance.model.provider for instance in ready)
-    addresses = _addresses(ready)
-    found: dict[int, list[Target]] = {}
-    for instance in sorted(ready, key=lambda one: one.node in addresses):
-        target = _target(instance, endpoints, addresses)
-        if target is not None:
-            found.setdefault(instance.model_id, []).append(target)
-    return {pk: _counted(targets) for pk, targets in found.items()}
+    return {
+        instance.model_id: target
+        for instance in ready
+        if (target := _target(instance, endpoints)) is not None
+    }
 
 
-def _addresses(ready: Iterable[Instance]) -> dict[str, str]:
-    """Of the nodes whose runners are reached through their proxy. A single machine asks nothing for it."""
-    names = {instance.node for instance in ready if instance.version_id} - {settings.NOA_NODE}
-    if not names:
-        return {}
-    rows = Node.objects.filter(name__in=names).exclude(address="")
-    return dict(rows.values_list("name", "address"))
-
-
-def _counted(targets: list[Target]) -> tuple[Target, ...]:
-    if len(targets) == 1:
-        return tuple(targets)
-    return tuple(dataclasses.replace(target, copies=len(targets)) for target in targets)
-
-
-def _target(
-    instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses: dict[str, str]
-) -> Target | None:
+def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint]) -> Target | None:
     """None for a model of a provider that cannot be asked now."""
     model = instance.model
     remote = None
@@ -180,7 +156,6 @@ def _target(
         version=instance.version.sha256[:12] if instance.version else "",
         node="" if remote else instance.node,
         price=_price(model),
-        address=addresses.get(instance.node, ""),
     )
 
 

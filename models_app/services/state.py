@@ -30,14 +30,10 @@ def clean_up() -> None:
         if instance.pid and process.kill_stranger(instance.pid, instance.pid_started_at or 0.0):
             logger.warning("killed runner %s, left by an earlier server", instance.pid)
         instances.move(instance=instance, to=InstanceState.STOPPED)
-    live = Instance.objects.filter(state__in=LIVE_INSTANCE_STATES)
-    stuck = RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING))
-    stuck.exclude(pk__in=live.values("model")).update(
+    RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING)).update(
         status=ModelStatus.AVAILABLE, updated_at=timezone.now()
     )
-    # What no worker has taken yet is kept by a broker, where there is one.
-    nodes = (settings.NOA_NODE, "") if settings.NOA_EMBEDDED else (settings.NOA_NODE,)
-    for job in Job.objects.filter(state__in=ACTIVE_JOB_STATES, node__in=nodes):
+    for job in Job.objects.filter(state__in=ACTIVE_JOB_STATES, node__in=("", settings.NOA_NODE)):
         jobs.end(
             job_id=str(job.pk),
             state=JobState.FAILED,

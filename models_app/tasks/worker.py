@@ -16,7 +16,7 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import node, nodes, runner_door, signals
+from models_app.services import node, nodes, signals
 from models_app.services import state as desired_state
 from models_app.services.nodes import Ownership
 from models_app.tasks import queueing, recovering, webhooks
@@ -72,7 +72,6 @@ def take_over_node() -> None:
     _owner = nodes.take(wait=sleep)
     desired_state.clean_up()
     node.start()
-    runner_door.start()
     webhooks.sender.start()
     begin_rounds()
 
@@ -80,7 +79,6 @@ def take_over_node() -> None:
 def leave_node() -> None:
     """End all runners first, so that jobs that wait for them end too."""
     node.stop()
-    runner_door.stop()
     end_rounds()
     webhooks.sender.stop()
 

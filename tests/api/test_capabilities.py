@@ -90,7 +90,8 @@ def test_a_profile_is_answered_with_its_job(admin: Api, loaded: RegisteredModel)
     answer = admin.post(f"/models/{KEY}/profile", {"requests": 3, "prompts": ["Why?"]})
     assert answer.status_code == 202, answer.content
     assert answer.json()["arguments"] == {
-        "requests": 3, "concurrency": 1, "max_tokens": 64, "prompt_tokens": None, "prompts": ["Why?"],
+        "requests": 3, "concurrency": [1], "max_tokens": 64, "prompt_tokens": None, "prompts": ["Why?"],
+        "warmup": 2, "ignore_eos": None,
     }  # fmt: skip
 
 
@@ -117,7 +118,12 @@ def test_a_model_that_is_not_loaded_is_refused(
         ("profile", {"requests": 0}),
         ("profile", {"requests": 1001}),
         ("profile", {"requests": True}),
-        ("profile", {"concurrency": 65}),
+        ("profile", {"concurrency": [65]}),
+        ("profile", {"concurrency": 1}),
+        ("profile", {"concurrency": []}),
+        ("profile", {"concurrency": [2, 2]}),
+        ("profile", {"warmup": -1}),
+        ("profile", {"prompts": ["Why?"], "prompt_tokens": 5}),
         ("profile", {"max_tokens": 0}),
         ("profile", {"max_tokens": 4097}),
         ("profile", {"prompt_tokens": 0}),
@@ -156,14 +162,15 @@ def test_profiles_are_listed_newest_first_in_pages(admin: Api, model: Registered
 
 def test_a_profile_is_shown_with_its_samples(admin: Api, model: RegisteredModel) -> None:
     row = profile_of(model, settings={"requests": 1})
-    ProfileSample.objects.create(run=row, number=0, ok=False, error="Too long.", duration_ms=1.5)
+    ProfileSample.objects.create(run=row, number=0, ok=False, error="Too long.", e2el_ms=1.5)
     body = admin.get(f"/profiles/{row.pk}").json()
     assert (body["key"], body["version"], body["complete"], body["summary"]) == (
         KEY, "0" * 64, False, None,
     )  # fmt: skip
     assert body["samples"] == [
-        {"number": 0, "ok": False, "error": "Too long.", "prompt_tokens": None, "completion_tokens": None,
-         "ttft_ms": None, "duration_ms": 1.5}
+        {"stage": 0, "concurrency": 1, "number": 0, "ok": False, "error": "Too long.", "prompt_tokens": None,
+         "cached_tokens": None, "completion_tokens": None, "started_ms": 0.0, "ttft_ms": None, "e2el_ms": 1.5,
+         "gaps_ms": []}
     ]  # fmt: skip
 
 

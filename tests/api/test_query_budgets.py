@@ -57,6 +57,8 @@ def reads() -> dict[str, str]:
 
 
 READS = reads()
+# Of reads that answer nothing without them.
+REQUIRED = {"/profiles/compare": "?runs={profile_id},{other_profile_id}"}
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +83,11 @@ def furnish() -> dict[str, str]:
         Event(name="model-loaded", subject=model.key) for _ in range(ROWS)
     )
     profiles = ProfileRun.objects.bulk_create(
-        ProfileRun(model=model, version=version) for _ in range(ROWS)
+        ProfileRun(model=model, version=version, complete=True, finished_at=now)
+        for _ in range(ROWS)
     )
     ProfileSample.objects.bulk_create(
-        ProfileSample(run=profiles[0], number=n, ok=True, duration_ms=1.0) for n in range(ROWS)
+        ProfileSample(run=profiles[0], number=n, ok=True, e2el_ms=1.0) for n in range(ROWS)
     )
     routes = Route.objects.bulk_create(
         Route(name=f"n{n}", target=models[n], fallbacks=[models[n + 1].key]) for n in range(ROWS)
@@ -127,6 +130,7 @@ def furnish() -> dict[str, str]:
     return {
         "authorization": text, "key": model.key, "provider": model.provider.slug, "name": "n0",
         "job_id": str(jobs[0].pk), "event_id": str(events[0].pk), "profile_id": str(profiles[0].pk),
+        "other_profile_id": str(profiles[1].pk),
         "webhook_id": str(webhooks[0].pk), "key_id": key.key_id, "request_id": "r0",
     }  # fmt: skip
 
@@ -152,7 +156,7 @@ def make_models() -> list[RegisteredModel]:
 
 def cost(world: dict[str, str], path: str) -> list[str]:
     """The queries of one read. The first one of a process makes what is kept, and is not counted."""
-    address = re.sub(r"{(\w+)}", lambda found: world[found[1]], path)
+    address = re.sub(r"{(\w+)}", lambda found: world[found[1]], path + REQUIRED.get(path, ""))
     client = Api(world["authorization"])
     for _ in range(2):
         with CaptureQueriesContext(connection) as queries:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
+import psutil
 import pytest
 
 from models_app.domain.errors import Conflict, InvalidRequest
-from models_app.domain.states import JobKind, JobState
+from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Event, Job, ProfileRun
 from models_app.providers import asking
 from models_app.services import jobs, profiling
@@ -33,16 +35,19 @@ def test_every_request_is_a_sample_and_the_summary_tells_of_all(
     do: Work, runner: FakeUpstream
 ) -> None:
     model = loaded_model(runner.path)
-    job, row = profile(do, requests=8, concurrency=3, max_tokens=7)
+    job, row = profile(do, requests=8, concurrency=[3], max_tokens=7)
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert row.complete
     assert row.finished_at is not None
     assert [sample.number for sample in row.samples.all()] == list(range(8))
     assert all(sample.ok and sample.ttft_ms is not None for sample in row.samples.all())
     assert (row.summary["requests"], row.summary["success_rate"]) == (8, 1.0)
-    assert row.summary["completion_tokens"] == 8 * USAGE["completion_tokens"]
-    for figure in ("ttft_ms", "inter_token_ms", "duration_ms"):
-        assert row.summary[figure]["p50"] <= row.summary[figure]["p99"]
+    (stage,) = row.summary["stages"]
+    assert stage["completion_tokens"] == 8 * USAGE["completion_tokens"]
+    for figure in ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms", "generation_tokens_per_second"):
+        assert stage[figure]["p50"] <= stage[figure]["p99"]
+        low, high = stage[figure]["ci"]["mean"]
+        assert low <= stage[figure]["mean"] <= high
     assert (row.version, row.job_id) == (model.version, job.pk)
     assert row.environment["context_tokens"] == 2048
     assert row.environment["engine"].startswith("llama-cpp-python ")
@@ -53,18 +58,66 @@ def test_every_request_is_a_sample_and_the_summary_tells_of_all(
 
 def test_requests_are_real_streams_and_differ(do: Work, runner: FakeUpstream) -> None:
     loaded_model(runner.path)
-    profile(do, requests=3, max_tokens=7, prompts=["Why?"], prompt_tokens=20)
+    profile(do, requests=3, concurrency=[1, 2], max_tokens=7, prompts=["Why?"], warmup=1)
     asked = bodies(runner)
     assert all(body["stream"] and body["max_tokens"] == 7 for body in asked)
     texts = [body["messages"][0]["content"] for body in asked]
-    assert len(set(texts)) == 3
-    assert all("Why?" in text and len(text.split()) == 21 for text in texts)
+    assert len(set(texts)) == 1 + 2 * 3, "a prompt that came twice may be answered from a cache"
+    assert all(text.endswith(". Why?") for text in texts)
+
+
+def test_each_concurrency_is_a_stage_with_samples_of_its_own(
+    do: Work, runner: FakeUpstream
+) -> None:
+    loaded_model(runner.path)
+    job, row = profile(do, requests=3, concurrency=[1, 2])
+    assert [stage["concurrency"] for stage in row.summary["stages"]] == [1, 2]
+    places = row.samples.values_list("stage", "concurrency", "number")
+    assert list(places) == [(0, 1, 0), (0, 1, 1), (0, 1, 2), (1, 2, 0), (1, 2, 1), (1, 2, 2)]
+    steps = [step["name"] for step in job.steps]
+    assert steps == ["warm up", "measure", "measure", "summarise"]
+    assert job.progress == 1.0
+
+
+def test_answers_of_a_local_model_are_as_long_as_asked_for(do: Work, runner: FakeUpstream) -> None:
+    loaded_model(runner.path)
+    _, row = profile(do, requests=2)
+    assert all(body["ignore_eos"] for body in bodies(runner))
+    assert row.settings["ignore_eos"] is True
+
+
+def test_a_prompt_length_is_reached_by_counting_tokens(do: Work, runner: FakeUpstream) -> None:
+    loaded_model(runner.path)
+    job, _ = profile(do, requests=1, warmup=0, prompt_tokens=40)
+    assert job.state == JobState.SUCCEEDED, job.error_message
+    short, long, measured = (body["messages"][0]["content"] for body in bodies(runner))
+    assert len(long.split()) - len(short.split()) == 64
+    # The fake counts every prompt the same, so a word is taken for a token.
+    assert len(measured.split()) - len(short.split()) == 40
+
+
+def test_what_cannot_be_read_is_null_with_a_reason(do: Work, runner: FakeUpstream) -> None:
+    loaded_model(runner.path)
+    _, row = profile(do, requests=1)
+    memory = row.summary["stages"][0]["peak_memory"]
+    assert (memory["rss_bytes"], memory["reason"]) == (
+        None,
+        "The model does not run in a process of NOA.",
+    )
+
+
+def test_the_memory_of_the_runner_is_watched(do: Work, runner: FakeUpstream) -> None:
+    model = loaded_model(runner.path)
+    model.instances.update(pid=os.getpid(), pid_started_at=psutil.Process().create_time())
+    _, row = profile(do, requests=1)
+    memory = row.summary["stages"][0]["peak_memory"]
+    assert memory["rss_bytes"] >= memory["pss_bytes"] > 1_000_000
 
 
 def test_failures_are_samples_too(do: Work, runner: FakeUpstream) -> None:
     loaded_model(runner.path)
     runner.script("bad_request", "cut_stream", "answer")
-    _, row = profile(do, requests=3)
+    _, row = profile(do, requests=3, warmup=0)
     assert [sample.ok for sample in row.samples.all()] == [False, False, True]
     assert row.samples.all()[0].error == "Too long."
     assert row.summary["success_rate"] == pytest.approx(0.3333)
@@ -88,12 +141,19 @@ def test_a_profile_that_is_cancelled_stays_incomplete(do: Work, runner: FakeUpst
         profiling.profile(**arguments)
 
     job = do(
-        cancelled_at_the_hang, kind=JobKind.PROFILE, key=KEY, wanted=ProfileSettings(requests=5)
+        cancelled_at_the_hang,
+        kind=JobKind.PROFILE,
+        key=KEY,
+        wanted=ProfileSettings(requests=5, warmup=0),
     )
     assert job.state == JobState.CANCELLED
     row = ProfileRun.objects.get()
     assert (row.complete, row.summary) == (False, None)
     assert row.samples.count() == 1
+    assert (row.state, row.incomplete_reason) == (
+        "incomplete",
+        "The job was cancelled by tester.",
+    )
     assert not Event.objects.filter(name="profiling-completed").exists()
     assert runner.exchanges[1].left.wait(5), "the request that hung was not given up"
 
@@ -102,7 +162,7 @@ def test_a_runner_that_is_gone_makes_no_figures(do: Work) -> None:
     loaded_model("/nonexistent/runner.sock")
     _, row = profile(do, requests=2)
     assert row.summary["success_rate"] == 0.0
-    assert row.summary["ttft_ms"]["p50"] is None
+    assert row.summary["stages"][0]["ttft_ms"]["p50"] is None
 
 
 def test_a_measurement_that_breaks_fails_the_job(
@@ -122,6 +182,11 @@ def test_only_a_loaded_model_that_writes_can_be_profiled() -> None:
     model = registered_model()
     with pytest.raises(Conflict):
         profiling.request(key=KEY, wanted=ProfileSettings(), actor="test")
+    model.instances.create(node="local", state=InstanceState.READY)
+    with pytest.raises(InvalidRequest):
+        profiling.request(
+            key=KEY, wanted=ProfileSettings(prompts=["Why?"], prompt_tokens=9), actor="test"
+        )
     model.capabilities = ["embeddings"]
     model.save()
     with pytest.raises(InvalidRequest):

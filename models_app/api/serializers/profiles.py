@@ -7,54 +7,159 @@ from typing import Any
 from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
+from models_app.domain.comparison import Verdict
+from models_app.domain.states import ProfileState
 from models_app.models import ProfileRun, ProfileSample
 
 
 class ProfileInput(StrictInput):
-    requests = serializers.IntegerField(min_value=1, max_value=1000, default=10)
-    concurrency = serializers.IntegerField(
-        min_value=1, max_value=64, default=1, help_text="Requests that are under way at once."
+    requests = serializers.IntegerField(
+        min_value=1, max_value=1000, default=10, help_text="Of each stage."
+    )
+    concurrency = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=64),
+        min_length=1,
+        max_length=8,
+        default=[1],
+        help_text="A stage for each: so many requests are under way at once.",
     )
     max_tokens = serializers.IntegerField(min_value=1, max_value=4096, default=64)
+    warmup = serializers.IntegerField(
+        min_value=0,
+        max_value=100,
+        default=2,
+        help_text="Requests before the first stage that are not measured.",
+    )
     prompt_tokens = serializers.IntegerField(
         min_value=1,
         max_value=131_072,
         allow_null=True,
         default=None,
-        help_text="About how long prompts are made; the samples hold their true length.",
+        help_text="How long prompts are made, of filler; the samples hold their true length. Not with `prompts`.",
     )
     prompts = serializers.ListField(
         child=serializers.CharField(min_length=1, max_length=20_000, trim_whitespace=False),
         max_length=100,
         default=list,
-        help_text="Asked in turn, each with its number in front; NOA's own when left out.",
+        help_text="Asked in turn, each with a number in front; NOA's own when left out.",
+    )
+    ignore_eos = serializers.BooleanField(
+        allow_null=True,
+        default=None,
+        help_text="Every answer has `max_tokens` tokens. Left out: where the model is local.",
+    )
+
+    def validate_concurrency(self, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise serializers.ValidationError("Name each concurrency once.")
+        return value
+
+
+class BaselineInput(StrictInput):
+    baseline = serializers.BooleanField(
+        help_text="Later profiles with the same settings are held against this one."
     )
 
 
-class ProfileSummaryFigure(serializers.Serializer[Any]):
+class IntervalsOutput(serializers.Serializer[Any]):
+    """The two ends of each 95 % interval; an end is null where the samples are too few to bound it."""
+
+    mean = serializers.ListField(child=serializers.FloatField(allow_null=True))
+    p50 = serializers.ListField(child=serializers.FloatField(allow_null=True))
+    p95 = serializers.ListField(child=serializers.FloatField(allow_null=True))
+    p99 = serializers.ListField(child=serializers.FloatField(allow_null=True))
+
+
+class FigureOutput(serializers.Serializer[Any]):
     """Over the requests that succeeded; null when none did."""
 
+    n = serializers.IntegerField(help_text="Values that it stands for.")
+    mean = serializers.FloatField(allow_null=True)
     p50 = serializers.FloatField(allow_null=True)
     p95 = serializers.FloatField(allow_null=True)
     p99 = serializers.FloatField(allow_null=True)
-    mean = serializers.FloatField(allow_null=True)
+    ci = IntervalsOutput()
+
+
+class PeakMemoryOutput(serializers.Serializer[Any]):
+    rss_bytes = serializers.IntegerField(allow_null=True)
+    pss_bytes = serializers.IntegerField(allow_null=True)
+    reason = serializers.CharField(allow_blank=True, help_text="Why nothing was read.")
+
+
+class EnergyOutput(serializers.Serializer[Any]):
+    joules = serializers.FloatField(allow_null=True)
+    joules_per_token = serializers.FloatField(allow_null=True)
+    source = serializers.CharField(  # type: ignore[assignment]
+        allow_blank=True, help_text="`rapl`, `nvml` or both."
+    )
+    reason = serializers.CharField(allow_blank=True, help_text="Why nothing was read.")
+
+
+class StageOutput(serializers.Serializer[Any]):
+    concurrency = serializers.IntegerField()
+    requests = serializers.IntegerField()
+    succeeded = serializers.IntegerField()
+    success_rate = serializers.FloatField(allow_null=True)
+    seconds = serializers.FloatField(help_text="From the first request to the end of the last.")
+    prompt_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField(help_text="Of the prompt tokens, those not computed.")
+    completion_tokens = serializers.IntegerField()
+    request_throughput = serializers.FloatField(allow_null=True, help_text="Requests per second.")
+    output_throughput = serializers.FloatField(
+        allow_null=True, help_text="Completion tokens per second of all requests together."
+    )
+    total_token_throughput = serializers.FloatField(
+        allow_null=True, help_text="As `output_throughput`, with the prompt tokens."
+    )
+    ttft_ms = FigureOutput(help_text="Time to the first token.")
+    tpot_ms = FigureOutput(help_text="Time per output token after the first.")
+    itl_ms = FigureOutput(help_text="Between the pieces of an answer.")
+    e2el_ms = FigureOutput(help_text="From the request to the end of its answer.")
+    prompt_tokens_per_second = FigureOutput(help_text="Of one request: `pp` of llama-bench.")
+    generation_tokens_per_second = FigureOutput(help_text="Of one request: `tg` of llama-bench.")
+    peak_memory = PeakMemoryOutput(help_text="Of the model's process while the stage ran.")
+    energy = EnergyOutput(help_text="Of whole processors and GPUs while the stage ran.")
 
 
 class ProfileSummaryOutput(serializers.Serializer[Any]):
     requests = serializers.IntegerField()
     succeeded = serializers.IntegerField()
     success_rate = serializers.FloatField(allow_null=True)
-    seconds = serializers.FloatField(help_text="From the first request to the end of the last.")
-    requests_per_second = serializers.FloatField(allow_null=True)
-    total_tokens_per_second = serializers.FloatField(
-        allow_null=True, help_text="Completion tokens of all requests together."
+    load_seconds = serializers.FloatField(allow_null=True, help_text="What its load took.")
+    stages = StageOutput(many=True)
+
+
+class ContrastOutput(serializers.Serializer[Any]):
+    concurrency = serializers.IntegerField()
+    figure = serializers.CharField()
+    baseline = serializers.FloatField(allow_null=True, help_text="Geometric mean, or the rate.")
+    candidate = serializers.FloatField(allow_null=True)
+    ratio = serializers.FloatField(allow_null=True, help_text="Candidate by baseline.")
+    low = serializers.FloatField(allow_null=True, help_text="Of the ratio's 95 % interval.")
+    high = serializers.FloatField(allow_null=True)
+    p = serializers.FloatField(allow_null=True)
+    p_adjusted = serializers.FloatField(
+        allow_null=True, help_text="Corrected for all figures of the comparison."
     )
-    prompt_tokens = serializers.IntegerField()
-    completion_tokens = serializers.IntegerField()
-    ttft_ms = ProfileSummaryFigure(help_text="Time to the first token.")
-    inter_token_ms = ProfileSummaryFigure(help_text="Between the pieces of an answer.")
-    duration_ms = ProfileSummaryFigure(help_text="From the request to the end of its answer.")
-    tokens_per_second = ProfileSummaryFigure(help_text="Of one answer, after its first token.")
+    verdict = serializers.ChoiceField(choices=[str(one) for one in Verdict])
+
+
+class ChangeOutput(serializers.Serializer[Any]):
+    what = serializers.CharField()
+    before = serializers.JSONField(allow_null=True, help_text="In the baseline.")
+    after = serializers.JSONField(allow_null=True)
+
+
+class ComparisonOutput(serializers.Serializer[Any]):
+    baseline = serializers.UUIDField()
+    run = serializers.UUIDField()
+    verdict = serializers.ChoiceField(choices=[str(one) for one in Verdict])
+    changed = ChangeOutput(many=True, help_text="What may explain a difference.")
+    caution = serializers.ListField(
+        child=serializers.CharField(), help_text="Why the two may not measure the same."
+    )
+    contrasts = ContrastOutput(many=True)
 
 
 class ProfileOutput(serializers.Serializer[Any]):
@@ -62,12 +167,19 @@ class ProfileOutput(serializers.Serializer[Any]):
     key = serializers.CharField()
     version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file.")
     job_id = serializers.UUIDField(allow_null=True)
+    state = serializers.ChoiceField(choices=[str(one) for one in ProfileState])
     complete = serializers.BooleanField(
         help_text="False while it runs, and for ever when it was cancelled or cut."
+    )
+    incomplete_reason = serializers.CharField(allow_blank=True)
+    baseline = serializers.BooleanField()
+    settings_class = serializers.CharField(
+        help_text="Profiles of one class were asked the same work."
     )
     settings = serializers.DictField(help_text="As asked for.")
     environment = serializers.DictField(help_text="What the figures depend on.")
     summary = ProfileSummaryOutput(allow_null=True)
+    comparison = ComparisonOutput(allow_null=True, help_text="With the baseline of that time.")
     started_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
 
@@ -77,18 +189,40 @@ class ProfileListOutput(serializers.Serializer[Any]):
     next = serializers.URLField(allow_null=True, help_text="The page before this one in time.")
 
 
+class CompareOutput(serializers.Serializer[Any]):
+    runs = ProfileOutput(many=True, help_text="The first is the baseline of the others.")
+    tolerance = serializers.FloatField()
+    comparisons = ComparisonOutput(many=True)
+
+
 class ProfileSampleOutput(serializers.Serializer[Any]):
+    stage = serializers.IntegerField()
+    concurrency = serializers.IntegerField()
     number = serializers.IntegerField()
     ok = serializers.BooleanField()
     error = serializers.CharField(allow_blank=True)
     prompt_tokens = serializers.IntegerField(allow_null=True)
+    cached_tokens = serializers.IntegerField(allow_null=True)
     completion_tokens = serializers.IntegerField(allow_null=True)
+    started_ms = serializers.FloatField(help_text="Since its stage began.")
     ttft_ms = serializers.FloatField(allow_null=True)
-    duration_ms = serializers.FloatField()
+    e2el_ms = serializers.FloatField()
+    gaps_ms = serializers.ListField(
+        child=serializers.FloatField(), help_text="Between the pieces of the answer."
+    )
 
 
 class ProfileDetailOutput(ProfileOutput):
-    samples = ProfileSampleOutput(many=True, help_text="In the order of their numbers.")
+    samples = ProfileSampleOutput(many=True, help_text="In the order of stages and numbers.")
+
+
+_PLAIN = (
+    "job_id", "state", "complete", "incomplete_reason", "baseline", "settings_class", "settings", "environment",
+    "summary", "comparison", "started_at", "finished_at",
+)  # fmt: skip
+
+
+_OF_SAMPLES = [str(name) for name in ProfileSampleOutput().fields]
 
 
 def represent_profile(row: ProfileRun) -> dict[str, Any]:
@@ -96,14 +230,7 @@ def represent_profile(row: ProfileRun) -> dict[str, Any]:
         "id": row.pk,
         "key": row.model.key,
         "version": row.version.sha256 if row.version else None,
-        "job_id": row.job_id,
-        "complete": row.complete,
-        "settings": row.settings,
-        "environment": row.environment,
-        "summary": row.summary,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-    }
+    } | {name: getattr(row, name) for name in _PLAIN}
 
 
 def represent_profile_with_samples(row: ProfileRun) -> dict[str, Any]:
@@ -112,12 +239,4 @@ def represent_profile_with_samples(row: ProfileRun) -> dict[str, Any]:
 
 
 def _sample(sample: ProfileSample) -> dict[str, Any]:
-    return {
-        "number": sample.number,
-        "ok": sample.ok,
-        "error": sample.error,
-        "prompt_tokens": sample.prompt_tokens,
-        "completion_tokens": sample.completion_tokens,
-        "ttft_ms": sample.ttft_ms,
-        "duration_ms": sample.duration_ms,
-    }
+    return {name: getattr(sample, name) for name in _OF_SAMPLES}

@@ -1,0 +1,203 @@
+"""Whether one measurement differs from another by more than chance explains.
+
+The question is put to each figure of each stage: is the ratio of the geometric means 1? It is answered by a
+permutation test of Welch's statistic on logarithms, which needs no assumption but that without a difference the requests
+of both could be exchanged. All answers of one comparison are corrected together by Holm's method: the chance that a
+comparison of two equal things finds any difference at all stays below 5 %. What is found must also be large enough to
+matter: two runs of one thing at different times differ by a few percent, because a machine is never twice in the same
+condition, and no test over the requests within a run can know of that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from models_app.domain import intervals
+from models_app.domain.figures import Sample, rounded, values_of
+from models_app.domain.intervals import Floats
+
+SIGNIFICANCE = 0.05
+# With five against five there are 252 ways to exchange them: below, no correction leaves anything to be found.
+FEWEST = 5
+# The smallest probability that can come out is one in so many; Holm's correction of 40 figures still finds it.
+_PERMUTATIONS = 20_000
+_AT_ONCE = 2_000
+# A duration that a clock rounded to nothing.
+_LEAST = 1e-6
+
+# Durations, for which more is worse. The speeds of a profile are their reciprocals and would be tested twice.
+COMPARED = ("ttft_ms", "tpot_ms", "e2el_ms")
+SUCCESS = "success_rate"
+
+
+class Verdict(StrEnum):
+    BETTER = "better"
+    WORSE = "worse"
+    MIXED = "mixed"
+    NO_DIFFERENCE_SHOWN = "no_difference_shown"
+    NOT_ENOUGH_DATA = "not_enough_data"
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One figure of one stage, baseline against candidate.
+
+    baseline, candidate  geometric means; of success_rate, the rates
+    ratio                candidate by baseline, with the ends of its 95 % interval
+    p                    the probability of so large a difference by chance; `p_adjusted` for all figures together
+    """
+
+    concurrency: int
+    figure: str
+    baseline: float | None
+    candidate: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    verdict: Verdict
+
+    def represent(self) -> dict[str, Any]:
+        return asdict(self) | {"verdict": str(self.verdict)}
+
+
+Stages = Mapping[int, Sequence[Sample]]
+"""The samples of a run by their stage's concurrency."""
+
+
+def compare(
+    baseline: Stages, candidates: Sequence[Stages], *, tolerance: float
+) -> list[list[Contrast]]:
+    """For each candidate its contrasts with the baseline, in stages of the same concurrency. One correction for all.
+
+    tolerance  the least difference that is called one, as a share: 0.1 is a tenth
+    """
+    found = [
+        [
+            _contrast(concurrency, figure, baseline[concurrency], candidate[concurrency])
+            for concurrency in sorted(baseline.keys() & candidate.keys())
+            for figure in (*COMPARED, SUCCESS)
+        ]
+        for candidate in candidates
+    ]
+    adjusted = iter(holm([one.p for contrasts in found for one in contrasts]))
+    return [[_judged(one, next(adjusted), tolerance) for one in contrasts] for contrasts in found]
+
+
+def overall(contrasts: Sequence[Contrast]) -> Verdict:
+    """What the contrasts say together."""
+    verdicts = {one.verdict for one in contrasts}
+    if {Verdict.BETTER, Verdict.WORSE} <= verdicts:
+        return Verdict.MIXED
+    for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.NO_DIFFERENCE_SHOWN):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.NOT_ENOUGH_DATA
+
+
+def holm(probabilities: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction; None stays None and counts for nothing."""
+    order = sorted((p, place) for place, p in enumerate(probabilities) if p is not None)
+    adjusted: list[float | None] = [None] * len(probabilities)
+    highest = 0.0
+    for rank, (p, place) in enumerate(order):
+        highest = max(highest, min(1.0, p * (len(order) - rank)))
+        adjusted[place] = highest
+    return adjusted
+
+
+def _contrast(
+    concurrency: int, figure: str, before: Sequence[Sample], after: Sequence[Sample]
+) -> Contrast:
+    if figure == SUCCESS:
+        return _of_success(concurrency, before, after)
+    old, new = (_logs(values_of(samples, figure)) for samples in (before, after))
+    low, high = None, None
+    p = ratio = None
+    if min(old.size, new.size) >= FEWEST:
+        p = permutation_p(old, new)
+        low, high = (_exp(end) for end in intervals.of_log_ratio(old, new))
+    if old.size and new.size:
+        ratio = _exp(float(new.mean() - old.mean()))
+    first, second = (_exp(float(logs.mean())) if logs.size else None for logs in (old, new))
+    return Contrast(
+        concurrency, figure, first, second, ratio, low, high, p, None, Verdict.NOT_ENOUGH_DATA
+    )  # fmt: skip
+
+
+def _of_success(concurrency: int, before: Sequence[Sample], after: Sequence[Sample]) -> Contrast:
+    good = [sum(sample.ok for sample in samples) for samples in (before, after)]
+    old, new = good[0] / len(before), good[1] / len(after)
+    enough = min(len(before), len(after)) >= FEWEST
+    p = exact_p(good[0], len(before), good[1], len(after)) if enough else None
+    ratio = rounded(new / old) if old else None
+    return Contrast(
+        concurrency, SUCCESS, rounded(old), rounded(new), ratio, None, None, p, None,
+        Verdict.NOT_ENOUGH_DATA,
+    )  # fmt: skip
+
+
+def _judged(one: Contrast, adjusted: float | None, tolerance: float) -> Contrast:
+    verdict = Verdict.NOT_ENOUGH_DATA if adjusted is None else Verdict.NO_DIFFERENCE_SHOWN
+    if adjusted is not None and adjusted < SIGNIFICANCE:
+        more = one.ratio is None or one.ratio > 1
+        if one.ratio is None or abs(math.log(max(one.ratio, _LEAST))) >= math.log1p(tolerance):
+            verdict = Verdict.BETTER if more == (one.figure == SUCCESS) else Verdict.WORSE
+    return Contrast(
+        one.concurrency, one.figure, one.baseline, one.candidate, one.ratio, one.low, one.high,
+        one.p, adjusted, verdict,
+    )  # fmt: skip
+
+
+def _logs(values: Sequence[float]) -> Floats:
+    return np.log(np.maximum(np.asarray(values, dtype=np.float64), _LEAST))
+
+
+def _exp(value: float | None) -> float | None:
+    return None if value is None else round(math.exp(value), 4)
+
+
+def permutation_p(before: Floats, after: Floats) -> float:
+    """Two-sided; of Welch's statistic, which stays sound where one side scatters more than the other."""
+    together = np.concatenate([before, after])
+    if np.ptp(together) == 0:
+        return 1.0
+    seen = float(_welch(together[None, :], before.size)[0])
+    random = intervals.generator()
+    as_large = 0
+    for _ in range(_PERMUTATIONS // _AT_ONCE):
+        shuffled = random.permuted(np.broadcast_to(together, (_AT_ONCE, together.size)), axis=1)
+        # The statistic of the same split in another order may differ in its last bits.
+        as_large += int(np.count_nonzero(_welch(shuffled, before.size) >= seen * (1 - 1e-9)))
+    return (as_large + 1) / (_PERMUTATIONS + 1)
+
+
+def _welch(rows: Floats, first: int) -> Floats:
+    """The absolute statistic of each row, whose first values are one side; infinite where neither side scatters."""
+    old, new = rows[:, :first], rows[:, first:]
+    apart = np.abs(new.mean(axis=1) - old.mean(axis=1))
+    error = np.sqrt(old.var(axis=1, ddof=1) / old.shape[1] + new.var(axis=1, ddof=1) / new.shape[1])
+    statistic: Floats = np.divide(
+        apart, error, out=np.where(apart > 0, np.inf, 0.0), where=error > 0
+    )
+    return statistic
+
+
+def exact_p(good: int, of: int, good_after: int, of_after: int) -> float:
+    """Fisher's exact test of two shares, two-sided."""
+    successes, total = good + good_after, of + of_after
+
+    def chance(count: int) -> float:
+        ways = math.comb(of, count) * math.comb(of_after, successes - count)
+        return ways / math.comb(total, successes)
+
+    possible = range(max(0, successes - of_after), min(of, successes) + 1)
+    seen = chance(good) * (1 + 1e-9)
+    return min(1.0, sum(p for p in map(chance, possible) if p <= seen))
