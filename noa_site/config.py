@@ -62,6 +62,9 @@ class Config(BaseSettings):
     min_residency: float = Field(default=10.0, ge=0)
     idle_ttl: float = Field(default=0.0, ge=0)
     profile_tolerance: float = Field(default=0.1, gt=0, le=1)
+    on_demand: bool = True
+    cold_wait: float = Field(default=120.0, ge=0)
+    queue_limit: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     providers: Annotated[list[ProviderEntry] | None, NoDecode] = None

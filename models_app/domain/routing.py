@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from models_app.domain.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.pricing import Price
 from models_app.domain.providers import ProviderKind
 
@@ -59,6 +60,9 @@ class ModelEntry:
 
     `others` are further instances of it, on other nodes, that answer as well as `target` does.
     `back_at`, in Unix seconds, is when a model that died should serve again; None while nobody brings it back.
+
+    permission    what requests for it may cause while it is not loaded
+    capabilities  known ones, whether it is loaded or not
     """
 
     key: str
@@ -68,6 +72,8 @@ class ModelEntry:
     target: Target | None
     others: tuple[Target, ...] = ()
     back_at: float | None = None
+    permission: Permission = NOTHING
+    capabilities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class KeyEntry:
     expires_at: float | None
     # Routes, model keys and `<provider>:*` that may be asked for; empty is all.
     allowed_models: frozenset[str] = frozenset()
+    permission: Permission = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,11 @@ class Snapshot:
     routes: Mapping[str, str | None] = field(default_factory=dict)
     # Keys of the models that are asked, in this order, when a route's target cannot answer.
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # What requests by a route may cause; those that may cause everything are left out.
+    permissions: Mapping[str, Permission] = field(default_factory=dict)
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
+    # Of each model the digests of requests that kill its runner, and until when (Unix seconds) they are refused.
+    killers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     # Model ids that exactly one provider has, to their key.
     unique_ids: Mapping[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ _MIB = 1024 * 1024
 _WANTED = frozenset(
     {
         b"host", b"authorization", b"x-api-key", b"content-length", b"content-encoding", b"x-request-id",
+        b"x-noa-wait", b"prefer",
     }
 )  # fmt: skip
 _HOST = re.compile(
@@ -39,6 +40,10 @@ class Limits:
     first_byte_seconds: float = 600.0
     idle_seconds: float = 60.0
     total_seconds: float = 1800.0
+    # How long a request waits for a model that is not loaded, or whose runner is coming back; 0 is not at all.
+    wait_seconds: float = 0.0
+    # Requests of one model that may be in this process at once, in its queue or in its runner.
+    queue_limit: int = 512
 
 
 class ClientLeft(Exception):

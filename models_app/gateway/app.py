@@ -13,6 +13,7 @@ import time
 from collections.abc import Coroutine
 from itertools import count
 
+from models_app.domain import demand
 from models_app.domain.access import AccessRecord
 from models_app.domain.breaker import BreakerState
 from models_app.domain.capabilities import Capability
@@ -22,16 +23,20 @@ from models_app.domain.scopes import Scope as KeyScope
 from models_app.engines.trust import NodeTrust
 from models_app.gateway import admission, auth, dialects
 from models_app.gateway.admission import ClientLeft, Hosts, Limits
+from models_app.gateway.balance import Balance
 from models_app.gateway.call import Call
 from models_app.gateway.catalogue import Catalogue
 from models_app.gateway.circuits import Circuits, Report
+from models_app.gateway.cold import Crowd, Loads, NoLoads, WaitingRoom
 from models_app.gateway.dialing import Dialer
 from models_app.gateway.errors import JSON, NotAllowed
 from models_app.gateway.inference import Inference
 from models_app.gateway.nodes import Nodes
 from models_app.gateway.recorder import Recorder
-from models_app.gateway.relay import Relay, SnapshotSource
+from models_app.gateway.relay import Relay
 from models_app.gateway.remote import Remote
+from models_app.gateway.runners import Runners
+from models_app.gateway.seeking import Seeker, SnapshotSource
 from models_app.gateway.targets import Endpoint
 from models_app.gateway.types import ANSWER_EXTENSION, Receive, Scope, Send
 from models_app.gateway.upstream import Upstream
@@ -81,17 +86,29 @@ class Gateway:
         report: Report = _unreported,
         dialer: Dialer | None = None,
         trust: NodeTrust | None = None,
+        loads: Loads | None = None,
     ) -> None:
         """`report` hears of every change of a provider's circuit; `dialer` connects to providers; `trust` is how nodes
-        on other machines know this one."""
+        on other machines know this one.
+
+        `loads` brings up models that requests wait for; `room`, where they wait, has to be told how that goes.
+        """
         self._limits = limits or Limits()
         self._snapshots = snapshots
         self._recorder = recorder
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._upstream = Upstream(self._limits)
         remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
-        nodes = Nodes(trust or NodeTrust())
-        self._relay = Relay(snapshots, self._upstream, remote, nodes)
+        self.room = WaitingRoom(loads or NoLoads(), self._limits.queue_limit)
+        balance = Balance(lambda: asyncio.get_running_loop().time())
+        runners = Runners(
+            self._upstream,
+            Nodes(trust or NodeTrust()),
+            balance,
+            Crowd(self._limits.queue_limit),
+            loads or NoLoads(),
+        )
+        self._relay = Relay(snapshots, remote, runners, Seeker(snapshots, self.room, balance))
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
@@ -146,6 +163,7 @@ class Gateway:
         Call it while the server still listens, so that whoever asks is told to come back.
         """
         self._closing = True
+        self.room.close()
         if self._active:
             try:
                 async with asyncio.timeout(deadline):
@@ -201,9 +219,12 @@ class Gateway:
         call.body_read = True
         asked = admission.parse(raw)
         call.record.stream = asked.stream
+        patience = limits.wait_seconds
+        if b"x-noa-wait" in headers or b"prefer" in headers:
+            patience = demand.patience(headers, patience)
         watch = self._watches.start(call.receive, call.task)
         try:
-            await self._relay.forward(Inference(call, endpoint, head, asked, watch))
+            await self._relay.forward(Inference(call, endpoint, head, asked, patience, watch))
         except asyncio.CancelledError:
             if watch.verdict is None:
                 raise

@@ -12,12 +12,16 @@ from models_app.gateway.watch import Watch
 
 @dataclass(slots=True)
 class Inference:
-    """`head` is the part of the request to a runner that is the same for all requests of the endpoint."""
+    """`head` is the part of the request to a runner that is the same for all requests of the endpoint.
+
+    patience  seconds that it waits for a model that is not loaded
+    """
 
     call: Call
     endpoint: Endpoint
     head: bytes
     asked: Asked
+    patience: float
     watch: Watch
 
     def to_runner(self, body: bytes) -> bytes:

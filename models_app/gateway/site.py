@@ -11,6 +11,7 @@ from models_app.domain.access import AccessRecord
 from models_app.domain.breaker import BreakerState
 from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
+from models_app.gateway.demand import LiveLoads
 from models_app.gateway.front import BodyLimit
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.reports import Reports
@@ -48,14 +49,19 @@ class Site:
         limits = Limits(
             max_body_bytes=settings.NOA_MAX_BODY_BYTES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+            wait_seconds=settings.NOA_COLD_WAIT,
+            queue_limit=settings.NOA_QUEUE_LIMIT,
         )
+        self.loads = LiveLoads(self.snapshots.follow)
         self.gateway = Gateway(
             self.snapshots,
             self.recorder,
             limits,
             report=self.reports.report,
             trust=settings.NOA_NODE_TRUST,
+            loads=self.loads,
         )
+        self.snapshots.listener = self.gateway.room.look_again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -84,6 +90,7 @@ class Site:
     def _start(self) -> None:
         try:
             self.snapshots.start()
+            self.loads.start(self.gateway.room.tell)
             hub.start()
         finally:
             connection.close()
@@ -94,4 +101,5 @@ class Site:
         self.recorder.close()
         hub.stop()
         activity.stop()
+        self.loads.stop()
         self.snapshots.stop()

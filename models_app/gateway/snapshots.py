@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from django.db import DatabaseError, connection
@@ -23,6 +24,8 @@ class LiveSnapshots:
 
     def __init__(self) -> None:
         self.current: Snapshot = EMPTY_SNAPSHOT
+        # Called from any thread after `current` was replaced.
+        self.listener: Callable[[], None] = _nobody
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="routing-snapshots", daemon=True)
@@ -48,6 +51,7 @@ class LiveSnapshots:
         """Read a new snapshot on the caller's connection; two at once never put an older one last."""
         with self._lock:
             self.current = routing.snapshot()
+        self.listener()
 
     def _reload_here(self) -> None:
         try:
@@ -67,11 +71,12 @@ class LiveSnapshots:
         # without this one, that would be after almost every request of the API.
         try:
             while not self._stopping.wait(POLL_SECONDS):
-                self._look()
+                self.follow()
         finally:
             connection.close()
 
-    def _look(self) -> None:
+    def follow(self) -> None:
+        """Read the snapshot anew if it has moved, on the caller's connection."""
         try:
             moved = routing.revision() != self.current.revision
         except DatabaseError:
@@ -80,3 +85,7 @@ class LiveSnapshots:
         else:
             if moved:
                 self._on_change()
+
+
+def _nobody() -> None:
+    """Before anybody listens."""

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from models_app.domain.access import AccessRecord
 from models_app.domain.capabilities import Capability
+from models_app.domain.demand import (
+    EVERYTHING,
+    NOTHING,
+    UNKNOWN_RETRY_AFTER,
+    ColdModel,
+    Permission,
+)
 from models_app.domain.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -15,9 +22,6 @@ from models_app.domain.errors import (
 from models_app.domain.routing import CURRENT_ROUTE, KeyEntry, ModelEntry, Snapshot, Target
 from models_app.gateway.admission import loggable
 from models_app.gateway.dialects import Dialect
-
-# Loading takes seconds to minutes.
-_NOT_LOADED_RETRY_AFTER = 10
 
 
 class ModelUnable(InvalidRequest):
@@ -52,7 +56,7 @@ def choose(
 ) -> Target:
     """The target that `name` means; notes in the record what was found on the way.
 
-    Raises ModelNotFound, ModelNotLoaded, PermissionDenied or ModelUnable.
+    Raises ModelNotFound, ModelNotLoaded, ColdModel, PermissionDenied or ModelUnable.
     """
     resolution = snapshot.resolve(name)
     if resolution is None:
@@ -73,9 +77,17 @@ def choose(
         )
     if model is None:
         raise ModelNotLoaded(
-            _no_target(name), code="route_without_model", retry_after=_NOT_LOADED_RETRY_AFTER
+            _no_target(name), code="route_without_model", retry_after=UNKNOWN_RETRY_AFTER
         )
     return target_of(model, endpoint, record)
+
+
+def permission_of(snapshot: Snapshot, key: str, route: str, asking: KeyEntry) -> Permission:
+    """What a request may cause for the model `key`: what the model, the route and the API key all allow."""
+    model = snapshot.models.get(key)
+    if model is None:
+        return NOTHING
+    return model.permission & snapshot.permissions.get(route, EVERYTHING) & asking.permission
 
 
 def may_ask(key: KeyEntry, route: str | None, model: ModelEntry | None) -> bool:
@@ -92,22 +104,19 @@ def may_ask(key: KeyEntry, route: str | None, model: ModelEntry | None) -> bool:
 
 
 def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Target:
-    """Raises ModelNotLoaded or ModelUnable."""
+    """Raises ColdModel or ModelUnable."""
     record.model_key = model.key
     record.provider = model.provider
     target = model.target
     if target is None:
-        raise ModelNotLoaded(
-            f"The model '{model.key}' is not loaded. Load it in the console, or with POST /api/v1/models/load "
-            f'and the body {{"key": "{model.key}"}}, then try again.',
-            param="model",
-            retry_after=_NOT_LOADED_RETRY_AFTER,
-        )
+        if model.capabilities and endpoint.capability not in model.capabilities:
+            raise _unable(model.key, endpoint, model.capabilities)
+        raise ColdModel(model.key)
     # Of many remote models nobody knows what they can do: their provider will say.
     if endpoint.capability not in target.capabilities and (
         target.capabilities or target.remote is None
     ):
-        raise _unable(model.key, endpoint, target)
+        raise _unable(model.key, endpoint, target.capabilities)
     note_target(target, record)
     return target
 
@@ -128,8 +137,8 @@ def _no_target(name: str) -> str:
     return f"The route '{name}' has no model that can be asked. Point it to one in the console, then try again."
 
 
-def _unable(key: str, endpoint: Endpoint, target: Target) -> ModelUnable:
-    able = ", ".join(sorted(target.capabilities)) or "nothing that is known"
+def _unable(key: str, endpoint: Endpoint, capabilities: frozenset[str]) -> ModelUnable:
+    able = ", ".join(sorted(capabilities)) or "nothing that is known"
     return ModelUnable(
         f"The model '{key}' cannot answer at {endpoint.path}: that needs '{endpoint.capability}', and it can do {able}. "
         "Ask another model, or ask this one at another endpoint.",

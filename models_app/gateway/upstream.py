@@ -34,13 +34,14 @@ class Upstream:
         Raises Refused, ClosedEarly, Broken or Malformed.
         """
         idle = self._idle.get(address)
+        lost: ClosedEarly | None = None
         if idle:
             try:
                 return await _exchange(idle.pop(), request)
-            except ClosedEarly:
-                pass
+            except ClosedEarly as error:
+                lost = error
         if dial is None:
-            return await _exchange(await self._connect(address), request)
+            return await _exchange(await self._connected(address, lost), request)
         connection = await dial(lambda: Connection(address, self.forget))
         return await _exchange(connection, request)
 
@@ -76,6 +77,15 @@ class Upstream:
             for connection in idle:
                 connection.abort()
         self._idle.clear()
+
+    async def _connected(self, address: str, lost: ClosedEarly | None) -> Connection:
+        """A new connection. Who was there a moment ago, and is not any more, ended with the request in it: `lost`."""
+        try:
+            return await self._connect(address)
+        except Refused:
+            if lost is None:
+                raise
+        raise lost
 
     async def _connect(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()

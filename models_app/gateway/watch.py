@@ -38,6 +38,10 @@ class Watch:
         self.limits = limits
         self.has_begun = self.stirred = False
 
+    def resume(self) -> None:
+        """The request has waited for a model, which is no silence of a server's."""
+        self.silent_since = asyncio.get_running_loop().time()
+
     def listen(self) -> None:
         """Starts to wait for the client to leave."""
         self._listener = asyncio.get_running_loop().create_task(self._listen())

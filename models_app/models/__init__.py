@@ -5,6 +5,7 @@ from models_app.models.activity import Activity, Traffic
 from models_app.models.audit import AuditEntry, IdempotencyKey
 from models_app.models.autoswitch import AutoSwitch
 from models_app.models.capabilities import CapabilityEvidence
+from models_app.models.demand import Demand, Suspect
 from models_app.models.events import Event
 from models_app.models.instances import Instance
 from models_app.models.jobs import Job
@@ -25,6 +26,7 @@ __all__ = [
     "AuditEntry",
     "AutoSwitch",
     "CapabilityEvidence",
+    "Demand",
     "Event",
     "IdempotencyKey",
     "Instance",
@@ -43,6 +45,7 @@ __all__ = [
     "RouteChange",
     "RoutingRevision",
     "StateSnapshot",
+    "Suspect",
     "Traffic",
     "Webhook",
     "WebhookDelivery",

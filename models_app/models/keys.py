@@ -23,6 +23,9 @@ class ApiKey(models.Model):
     scopes = models.JSONField(default=list)
     # Names that may be asked for through the gateway: routes, model keys, and `<provider>:*`. Empty is all.
     allowed_models = models.JSONField(default=list, blank=True)
+    # Whether its requests may load a model, and unload others for it.
+    load_on_demand = models.BooleanField(default=True)
+    may_evict = models.BooleanField(default=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -16,6 +16,9 @@ class Route(models.Model):
     )
     # Keys of the models that are asked, in this order, when the target cannot answer.
     fallbacks = models.JSONField(default=list, blank=True)
+    # Whether a request that asks for it may load its model, and unload others for that.
+    load_on_demand = models.BooleanField(default=True)
+    may_evict = models.BooleanField(default=True)
     description = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -54,10 +54,18 @@ def create(
     actor: str,
     expires_at: datetime | None = None,
     allowed_models: Sequence[str] = (),
+    load_on_demand: bool = True,
+    may_evict: bool = True,
 ) -> tuple[ApiKey, str]:
     """A new key and its text, which is nowhere else and cannot be read again."""
     checked = _checked(
-        {"scopes": scopes, "expires_at": expires_at, "allowed_models": allowed_models}
+        {
+            "scopes": scopes,
+            "expires_at": expires_at,
+            "allowed_models": allowed_models,
+            "load_on_demand": load_on_demand,
+            "may_evict": may_evict,
+        }
     )
     routing.bump()
     key_id = secrets.token_hex(6)
@@ -111,7 +119,7 @@ def usable(*, pk: int) -> ApiKey | None:
 def change(
     *, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: bool = False
 ) -> ApiKey:
-    """Change name, scopes, expires_at or allowed_models. Raises Conflict for a revoked key.
+    """Change what a key may do, its name or its expiry. Raises Conflict for a revoked key.
 
     With `keep_admin` the last key that may administer stays one.
     """
@@ -249,6 +257,8 @@ def _told(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "scopes": key.scopes,
         "allowed_models": key.allowed_models,
+        "load_on_demand": key.load_on_demand,
+        "may_evict": key.may_evict,
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
     }
 

@@ -26,6 +26,8 @@ def create(
     target: str | None = None,
     fallbacks: Sequence[str] = (),
     description: str = "",
+    load_on_demand: bool = True,
+    may_evict: bool = True,
     actor: str,
     cause: str = "requested",
 ) -> Route:
@@ -35,7 +37,13 @@ def create(
     keys = _checked_fallbacks(fallbacks)
     try:
         with transaction.atomic():
-            route = Route.objects.create(name=name, fallbacks=keys, description=description)
+            route = Route.objects.create(
+                name=name,
+                fallbacks=keys,
+                description=description,
+                load_on_demand=load_on_demand,
+                may_evict=may_evict,
+            )
             routing.bump()
             message = f"The route '{name}' was made."
             _tell_changed(route, before=None, actor=actor, cause=cause, message=message)
@@ -52,7 +60,7 @@ def create(
 
 @transaction.atomic
 def change(*, name: str, changes: Mapping[str, Any], actor: str, cause: str = "requested") -> Route:
-    """Change `fallbacks` or `description`. Raises NotFound, ModelNotFound or InvalidRequest."""
+    """Change what a route is, but not where it leads. Raises NotFound, ModelNotFound or InvalidRequest."""
     checked = dict(changes)
     if "fallbacks" in checked:
         checked["fallbacks"] = _checked_fallbacks(checked["fallbacks"])
@@ -135,6 +143,8 @@ def represent(route: Route) -> dict[str, Any]:
         "name": route.name,
         "target": route.target.key if route.target else None,
         "fallbacks": route.fallbacks,
+        "load_on_demand": route.load_on_demand,
+        "may_evict": route.may_evict,
         "description": route.description,
     }
 

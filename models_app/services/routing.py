@@ -7,15 +7,19 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from models_app.domain.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.errors import Conflict, NoaError, NotFound
 from models_app.domain.events import EventName
 from models_app.domain.keys import checked_route_name
 from models_app.domain.pricing import Price
+from models_app.domain.providers import ProviderKind
 from models_app.domain.routing import (
     CURRENT_ROUTE,
     KeyEntry,
@@ -35,7 +39,8 @@ from models_app.models import (
     RouteChange,
     RoutingRevision,
 )
-from models_app.services import events, providers, signals
+from models_app.models.registry import words_of
+from models_app.services import events, providers, signals, suspects
 from models_app.services.prepared import PreparedQuery
 
 logger = logging.getLogger(__name__)
@@ -84,8 +89,9 @@ def _read_snapshot(number: int) -> Snapshot:
     back_at = _back_at()
     # Columns, not objects: of 10,000 models a snapshot is made at every change.
     rows = RegisteredModel.objects.order_by("key").values_list(
-        "pk", "key", "model_id", "provider__slug", "created_at"
+        "pk", "key", "model_id", "provider__slug", "created_at", "capability_index"
     )
+    loadable = _loadable()
     models = {
         key: ModelEntry(
             key=key,
@@ -94,16 +100,26 @@ def _read_snapshot(number: int) -> Snapshot:
             created=int(created_at.timestamp()),
             target=targets.get(pk),
             back_at=back_at.get(pk),
+            permission=EVERYTHING if pk in loadable else NOTHING,
+            capabilities=_capabilities(capabilities),
         )
-        for pk, key, model_id, provider, created_at in rows
+        for pk, key, model_id, provider, created_at, capabilities in rows
     }
     ids = Counter(entry.model_id for entry in models.values())
-    routes = list(Route.objects.values_list("name", "target__key", "fallbacks"))
+    routes = list(
+        Route.objects.values_list("name", "target__key", "fallbacks", "load_on_demand", "may_evict")
+    )
     return Snapshot(
         revision=number,
-        routes={name: key for name, key, _ in routes},
-        fallbacks={name: tuple(keys) for name, _, keys in routes if keys},
+        routes={name: key for name, key, *_ in routes},
+        fallbacks={name: tuple(keys) for name, _, keys, *_ in routes if keys},
+        permissions={
+            name: Permission(load, evict)
+            for name, _, _, load, evict in routes
+            if not (load and evict)
+        },
         models=models,
+        killers=suspects.killers(),
         keys=_keys(),
         unique_ids={
             entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1
@@ -118,6 +134,21 @@ def _back_at() -> dict[int, float]:
     return {
         pk: moment.timestamp() for pk, moment in rows.values_list("model_id", "back_at") if moment
     }
+
+
+def _loadable() -> set[int]:
+    """The ids of the models that a request may load: those that are there, unless somebody has said otherwise."""
+    if not settings.NOA_ON_DEMAND:
+        return set()
+    there = RegisteredModel.objects.filter(on_demand=True, gone_at=None, provider__enabled=True)
+    # A local model is a file, and one that has never been read has no version.
+    with_file = ~Q(provider__kind=ProviderKind.LLAMA_CPP) | Q(version__isnull=False)
+    return set(there.filter(with_file).values_list("pk", flat=True))
+
+
+@lru_cache(maxsize=256)
+def _capabilities(index: str) -> frozenset[str]:
+    return frozenset(words_of(index))
 
 
 def target(*, model: RegisteredModel) -> Target | None:
@@ -191,6 +222,7 @@ def _keys() -> dict[str, KeyEntry]:
             scopes=frozenset(key.scopes),
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
             allowed_models=frozenset(key.allowed_models),
+            permission=Permission(key.load_on_demand, key.may_evict),
         )
         for key in ApiKey.objects.usable()
     }

@@ -18,7 +18,16 @@ KEY = "llama.cpp:a"
 CONTENT: dict[str, Any] = {
     "version": 1,
     "models": [{"key": KEY, "options": {"n_ctx": 512}}],
-    "routes": [{"name": "current", "target": KEY, "fallbacks": [], "description": ""}],
+    "routes": [
+        {
+            "name": "current",
+            "target": KEY,
+            "fallbacks": [],
+            "load_on_demand": True,
+            "may_evict": True,
+            "description": "",
+        }
+    ],
 }
 
 

@@ -38,7 +38,7 @@ def endpoint(fake: FakeProvider, kind: ProviderKind, model_id: str, **more: Any)
 def entry(key: str, remote: RemoteEndpoint, *able: str, price: Price | None = PRICE) -> ModelEntry:
     """A loaded remote model; without `able` nobody knows what it can do."""
     provider, _, model_id = key.partition(":")
-    target = Target(key, f"instance-{provider}", "", frozenset(able), remote, price)
+    target = Target(key, f"instance-{provider}", "", frozenset(able), remote, price=price)
     return ModelEntry(key, model_id, provider, 1_700_000_000, target)
 
 

@@ -190,7 +190,7 @@ def test_a_runners_refusal_is_told(served: Served, shared_upstream: FakeUpstream
 def test_a_runner_that_breaks_is_told(
     served: Served, shared_upstream: FakeUpstream, stream: bool
 ) -> None:
-    shared_upstream.script("cut_body" if not stream else "cut_before_events")
+    shared_upstream.script(*["cut_body" if not stream else "cut_before_events"] * 2)
     answer = served.post({"model": LOCAL, "stream": stream, **MESSAGES}, PATH)
     assert (answer.status, answer.code) == (502, "runner_died")
 

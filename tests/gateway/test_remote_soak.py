@@ -26,10 +26,9 @@ def test_nothing_is_left_of_requests_that_ended_or_were_cancelled(fake_openai: F
         _ask(served, 3)
         before = len(os.listdir("/proc/self/fd"))
         _ask(served, REQUESTS)
-        relay = served.gateway._relay
         wait_until(lambda: not served.gateway._watches._watches, "all requests to end")
         wait_until(lambda: _tasks(served) <= 3, "the tasks of the requests to end")
-        idle = relay._upstream._idle
+        idle = served.gateway._upstream._idle
         assert sum(len(connections) for connections in idle.values()) <= 2
         # Both ends of a connection are in this process.
         wait_until(

@@ -125,15 +125,25 @@ def test_a_runner_that_closes_after_each_answer_is_asked_anew(
 
 @pytest.mark.parametrize("word", ["half_head", "cut_body", "cut_before_events"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_that_breaks_before_anything_was_sent_is_an_error_of_its_own(
+def test_an_answer_that_breaks_before_anything_was_sent_is_asked_for_once_more(
     gateway: Served, upstream: FakeUpstream, word: str, stream: bool
 ) -> None:
-    upstream.script(word)
+    upstream.script(word, "answer")
+    answer = gateway.post({"model": "current", "stream": stream})
+    assert (answer.status, answer.headers["x-noa-attempts"]) == (200, "2")
+
+
+@pytest.mark.parametrize("word", ["half_head", "cut_body", "cut_before_events"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_breaks_twice_before_anything_was_sent_is_an_error_of_its_own(
+    gateway: Served, upstream: FakeUpstream, word: str, stream: bool
+) -> None:
+    upstream.script(word, word, "answer")
     answer = gateway.post({"model": "current", "stream": stream})
     assert (answer.status, answer.code, answer.headers["x-noa-attempts"]) == (
         502,
         "runner_died",
-        "1",
+        "2",
     )
     assert answer.json["error"]["retryable"] is True
     gateway.works()

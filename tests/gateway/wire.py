@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import http.client
 import json
 import socket
@@ -17,6 +18,7 @@ from typing import Any, cast
 import uvicorn
 
 from models_app.domain.access import AccessRecord
+from models_app.domain.demand import EVERYTHING
 from models_app.domain.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
 from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
@@ -42,7 +44,8 @@ def snapshot(address: str, revision: int = 1, **routes: str | None) -> Snapshot:
         target = Target(key, f"instance-{model_id}", address, able) if able is not None else None
         return ModelEntry(key, model_id, provider, 1_700_000_000, target)
 
-    entries = [entry(CHAT, TEXT), entry(EMBEDDER, frozenset({"embeddings"})), entry(COLD, None)]
+    cold = dataclasses.replace(entry(COLD, None), permission=EVERYTHING, capabilities=TEXT)
+    entries = [entry(CHAT, TEXT), entry(EMBEDDER, frozenset({"embeddings"})), cold]
     return Snapshot(
         revision=revision,
         routes={"current": CHAT, "empty": None, "cold-route": COLD, **routes},
@@ -60,9 +63,19 @@ class Source:
     """Snapshots that a test sets. `next` is what the following refreshes bring."""
 
     def __init__(self, current: Snapshot) -> None:
-        self.current = current
+        self.listener: Callable[[], None] = lambda: None
+        self._current = current
         self.next: Snapshot | None = None
         self.reasons: list[str] = []
+
+    @property
+    def current(self) -> Snapshot:
+        return self._current
+
+    @current.setter
+    def current(self, new: Snapshot) -> None:
+        self._current = new
+        self.listener()
 
     async def refresh(self, reason: str) -> Snapshot:
         self.reasons.append(reason)
@@ -252,6 +265,7 @@ def serve(
     stored: list[AccessRecord] = []
     recorder = Recorder(sink or stored.extend)
     gateway = Gateway(source, recorder, limits, **options)
+    source.listener = gateway.room.look_again
     config = uvicorn.Config(
         app or gateway,
         http=protocol,

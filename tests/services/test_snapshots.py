@@ -61,7 +61,16 @@ def test_it_holds_what_should_be_loaded_and_where_routes_lead(
     assert save().content == {
         "version": 1,
         "models": [{"key": A, "options": {}}, {"key": B, "options": {"n_ctx": 128}}],
-        "routes": [{"name": "current", "target": A, "fallbacks": [], "description": ""}],
+        "routes": [
+            {
+                "name": "current",
+                "target": A,
+                "fallbacks": [],
+                "load_on_demand": True,
+                "may_evict": True,
+                "description": "",
+            }
+        ],
     }
     told = Event.objects.get(name="state-saved")
     assert (told.subject, told.cause) == ("one", "requested")

@@ -14,6 +14,8 @@ from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
 from models_app.services import keys
 
+LOAD_ON_DEMAND = "Whether its requests may load a model that is not loaded."
+MAY_EVICT = "Whether other models may be unloaded for that."
 _ALLOWED = "Routes, model keys and `<provider>:*` that the key may use; empty is all."
 
 
@@ -33,6 +35,8 @@ class ApiKeyChanges(StrictInput):
         max_length=keys.MAX_ALLOWED_MODELS,
         help_text=_ALLOWED,
     )
+    load_on_demand = serializers.BooleanField(required=False, help_text=LOAD_ON_DEMAND)
+    may_evict = serializers.BooleanField(required=False, help_text=MAY_EVICT)
     expires_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="In the future; null: until it is revoked."
     )
@@ -55,6 +59,8 @@ class ApiKeyOutput(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=["active", "expired", "revoked"])
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=list(Scope)))
     allowed_models = serializers.ListField(child=serializers.CharField(), help_text=_ALLOWED)
+    load_on_demand = serializers.BooleanField(help_text=LOAD_ON_DEMAND)
+    may_evict = serializers.BooleanField(help_text=MAY_EVICT)
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
     last_used_at = serializers.DateTimeField(
@@ -89,6 +95,8 @@ def represent_key(key: ApiKey, last_used: Mapping[str, datetime]) -> dict[str, A
         "state": keys.state_of(key),
         "scopes": key.scopes,
         "allowed_models": key.allowed_models,
+        "load_on_demand": key.load_on_demand,
+        "may_evict": key.may_evict,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
         "last_used_at": last_used.get(key.key_id),

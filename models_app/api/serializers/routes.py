@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
+from models_app.api.serializers.keys import LOAD_ON_DEMAND, MAY_EVICT
 from models_app.api.serializers.names import ModelKeyField, OptionalModelKeyField, RouteField
 from models_app.models import Route
 from models_app.services import routes
@@ -21,6 +22,8 @@ class RouteChanges(StrictInput):
         max_length=routes.MAX_FALLBACKS,
         help_text=_FALLBACKS,
     )
+    load_on_demand = serializers.BooleanField(required=False, help_text=LOAD_ON_DEMAND)
+    may_evict = serializers.BooleanField(required=False, help_text=MAY_EVICT)
     description = serializers.CharField(required=False, max_length=255, allow_blank=True)
 
 
@@ -42,6 +45,8 @@ class RouteOutput(serializers.Serializer[Any]):
     target = serializers.CharField(allow_null=True)
     target_status = serializers.CharField(allow_null=True)
     fallbacks = serializers.ListField(child=serializers.CharField(), help_text=_FALLBACKS)
+    load_on_demand = serializers.BooleanField(help_text=LOAD_ON_DEMAND)
+    may_evict = serializers.BooleanField(help_text=MAY_EVICT)
     description = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()

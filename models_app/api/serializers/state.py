@@ -72,6 +72,8 @@ class SnapshotRouteInput(StrictInput):
         default=list,
         help_text="Keys of models that are asked when the target cannot answer.",
     )
+    load_on_demand = serializers.BooleanField(required=False, default=True)
+    may_evict = serializers.BooleanField(required=False, default=True)
     description = serializers.CharField(
         required=False, default="", allow_blank=True, max_length=255
     )
@@ -117,6 +119,8 @@ class SnapshotRouteOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
     target = serializers.CharField(allow_null=True)
     fallbacks = serializers.ListField(child=serializers.CharField())
+    load_on_demand = serializers.BooleanField()
+    may_evict = serializers.BooleanField()
     description = serializers.CharField(allow_blank=True)
 
 

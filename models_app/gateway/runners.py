@@ -1,0 +1,153 @@
+"""Asks runners of local models, here and on other nodes: one attempt at a time."""
+
+from __future__ import annotations
+
+from models_app.domain import suspects
+from models_app.domain.errors import Draining, EngineError, NoaError, RunnerDied, Unavailable
+from models_app.domain.routing import Target
+from models_app.domain.suspects import Death
+from models_app.gateway import errors, exchanges, passing
+from models_app.gateway.balance import Balance
+from models_app.gateway.call import Call
+from models_app.gateway.cold import Crowd, Loads
+from models_app.gateway.connection import (
+    Broken,
+    ClosedEarly,
+    Connection,
+    Malformed,
+    Refused,
+    UpstreamError,
+)
+from models_app.gateway.inference import Inference
+from models_app.gateway.nodes import Nodes
+from models_app.gateway.streams import ErrorEvent, json_error
+from models_app.gateway.upstream import Upstream
+
+# Draining, and the restart of a runner, are over with the next snapshot.
+_SOON_RETRY_AFTER = 1
+
+
+class Runners:
+    """Shared by all requests of a process: the connections to runners."""
+
+    def __init__(
+        self, upstream: Upstream, nodes: Nodes, balance: Balance, crowd: Crowd, loads: Loads
+    ) -> None:
+        self._upstream = upstream
+        self._nodes = nodes
+        self._balance = balance
+        self._crowd = crowd
+        self._loads = loads
+
+    async def serve(self, inference: Inference, target: Target) -> None:
+        """Answers the call, or raises the NoaError that is its answer.
+
+        Raises an UpstreamError or Draining when there is no answer and the client has heard nothing; Refused and
+        Draining mean that the runner has not begun with it.
+        """
+        if inference.watch.limits is not None:
+            inference.watch.restart(None)
+        self._crowd.enter(target.key)
+        try:
+            if target.copies == 1:
+                await self._serve(inference, target)
+            else:
+                with self._balance.serving(target):
+                    await self._serve(inference, target)
+        except (Refused, ClosedEarly, Broken, Draining):
+            self._balance.avoid(target)
+            raise
+        finally:
+            self._crowd.leave(target.key)
+
+    async def _serve(self, inference: Inference, target: Target) -> None:
+        try:
+            if inference.endpoint.dialect is not None:
+                await self._serve_translated(inference, target)
+            else:
+                await self._serve_plain(inference, target)
+        except (ClosedEarly, Broken) as error:
+            self._tell_of_death(inference, target)
+            if inference.call.started:
+                raise as_answer(error) from error
+            raise
+        except UpstreamError as error:
+            if isinstance(error, Refused):
+                raise
+            raise as_answer(error) from error
+
+    async def _serve_plain(self, inference: Inference, target: Target) -> None:
+        request = inference.to_runner(inference.asked.raw)
+        connection = await self._attempt(inference.call, target, request)
+        try:
+            await passing.runner_answer(inference, connection, target.price)
+        finally:
+            self._upstream.release(connection)
+
+    async def _serve_translated(self, inference: Inference, target: Target) -> None:
+        """A client who speaks another dialect than the runner."""
+        exchange = exchanges.to_runner(inference.endpoint, inference.asked, target)
+        request = inference.to_runner(exchange.body)
+        connection = await self._attempt(inference.call, target, request)
+        try:
+            if connection.status >= 400:
+                said = json_error(await connection.read_whole(passing.HOLD_BYTES))
+                raise errors.of_status(connection.status)(
+                    str(said.get("message") or "The model's runner refused the request."),
+                    code=said.get("code"),
+                    param=said.get("param"),
+                )
+            await passing.exchanged(inference, connection, exchange, target.price)
+        except ErrorEvent as event:
+            raise EngineError(str(event.said.get("message")), code=event.said.get("code")) from None
+        finally:
+            self._upstream.release(connection)
+
+    async def _attempt(self, call: Call, target: Target, request: bytes) -> Connection:
+        call.record.attempts += 1
+        if target.address:
+            connection = await self._nodes.ask(self._upstream, target, request)
+        else:
+            connection = await self._upstream.ask(target.socket, request)
+        if connection.status != 503:
+            return connection
+        return await self._unless_draining(connection)
+
+    async def _unless_draining(self, connection: Connection) -> Connection:
+        """Raises Draining when the runner says that it computed nothing; otherwise its answer as it is."""
+        try:
+            body = await connection.read_whole(passing.HOLD_BYTES)
+        except BaseException:
+            connection.abort()
+            raise
+        if json_error(body).get("code") != Draining.default_code:
+            connection.unread(body)
+            return connection
+        self._upstream.release(connection)
+        raise Draining(
+            "The model is being unloaded and takes no new requests. Try again.",
+            retry_after=_SOON_RETRY_AFTER,
+        )
+
+    def _tell_of_death(self, inference: Inference, target: Target) -> None:
+        """The runner ended, or hung up, with this request in it: if it crashed, the request may be why."""
+        digest = suspects.digest(inference.endpoint.path, inference.asked.raw)
+        request_id = inference.call.record.request_id
+        self._loads.died(Death(target.key, target.instance_id, digest, request_id))
+
+
+def as_answer(error: UpstreamError) -> NoaError:
+    """What the client is told of a runner that gave no answer."""
+    if isinstance(error, Refused):
+        return Unavailable(
+            "The model's runner cannot be reached. It may be restarting: try again.",
+            code="runner_unreachable",
+            retry_after=_SOON_RETRY_AFTER,
+        )
+    if isinstance(error, (ClosedEarly, Broken)):
+        return RunnerDied("The model's runner ended before its answer was complete. Try again.")
+    assert isinstance(error, Malformed)
+    return EngineError(
+        f"The model's runner gave an answer that cannot be passed on: {error}.",
+        code="malformed_answer",
+    )

@@ -1,0 +1,70 @@
+"""How many requests wait for which model, over all web processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Min, Sum
+from django.utils import timezone
+
+from models_app.domain.demand import Want
+from models_app.models import Demand, RegisteredModel
+
+# A process says again every second what it waits for; one that is silent for so long has gone, or hangs.
+EXPIRES_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Requests for one model. `since` is when the one that has waited longest came."""
+
+    count: int
+    since: datetime
+
+
+def publish(*, process: str, wants: Iterable[Want]) -> None:
+    """What the requests of this process wait for now; in place of what it said before."""
+    by_key = {want.key: want for want in wants}
+    known = dict(RegisteredModel.objects.filter(key__in=by_key).values_list("key", "pk"))
+    expires_at = timezone.now() + timedelta(seconds=EXPIRES_SECONDS)
+    rows = [
+        Demand(
+            process=process,
+            model_id=known[key],
+            waiting=want.waiting,
+            since=datetime.fromtimestamp(want.since, UTC),
+            expires_at=expires_at,
+        )
+        for key, want in by_key.items()
+        if key in known
+    ]
+    with transaction.atomic():
+        Demand.objects.filter(process=process).exclude(model_id__in=known.values()).delete()
+        Demand.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["process", "model"],
+            update_fields=["waiting", "since", "expires_at"],
+        )
+
+
+def waiting() -> dict[int, Waiting]:
+    """By the model's id, those that anybody waits for."""
+    rows = (
+        Demand.objects.filter(expires_at__gt=timezone.now(), waiting__gt=0)
+        .values_list("model_id")
+        .annotate(Sum("waiting"), Min("since"))
+    )
+    return {model_id: Waiting(count, since) for model_id, count, since in rows}
+
+
+def is_waited_for(*, model: RegisteredModel) -> bool:
+    return Demand.objects.filter(model=model, expires_at__gt=timezone.now(), waiting__gt=0).exists()
+
+
+def clear_expired() -> None:
+    """Forget what processes said that have gone."""
+    Demand.objects.filter(expires_at__lte=timezone.now()).delete()

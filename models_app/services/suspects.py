@@ -1,0 +1,63 @@
+"""Requests that were in runners when those died, and which of them are asked no more."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from models_app.domain import suspects as rules
+from models_app.domain.states import InstanceState
+from models_app.domain.suspects import Death
+from models_app.models import Instance, RegisteredModel, Suspect
+
+
+def note(*, death: Death) -> bool:
+    """Remember that a runner ended with this request in it. True when the request may be refused from now on.
+
+    Whether the runner crashed is seen when that is looked at.
+    """
+    model = RegisteredModel.objects.select_related("version").filter(key=death.key).first()
+    if model is None:
+        return False
+    try:
+        with transaction.atomic():
+            Suspect.objects.create(
+                model=model,
+                digest=death.digest,
+                version=model.version.sha256 if model.version else "",
+                instance_id=death.instance_id,
+                request_id=death.request_id[:64],
+            )
+    except IntegrityError:
+        return False  # two requests with the same text were in it
+    return Suspect.objects.filter(model=model, digest=death.digest).count() >= rules.CRASHES
+
+
+def killers() -> dict[str, dict[str, float]]:
+    """By the model's key: the digests of requests that are refused, and until when (Unix seconds)."""
+    since = timezone.now() - timedelta(seconds=rules.FORGOTTEN_SECONDS)
+    rows = Suspect.objects.filter(at__gt=since).values_list(
+        "model__key", "model__version__sha256", "version", "digest", "instance_id", "at"
+    )
+    found = [row for row in rows if (row[1] or "") == row[2]]
+    crashed = _crashed({row[4] for row in found}) if found else set()
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for key, _, _, digest, instance_id, at in found:
+        if instance_id in crashed:
+            times[key, digest].append(at.timestamp())
+    refused: dict[str, dict[str, float]] = defaultdict(dict)
+    for (key, digest), moments in times.items():
+        until = rules.refused_until(moments)
+        if until is not None:
+            refused[key][digest] = until
+    return dict(refused)
+
+
+def _crashed(instance_ids: set[uuid.UUID]) -> set[uuid.UUID]:
+    failed = Instance.objects.filter(pk__in=instance_ids, state=InstanceState.FAILED)
+    reasons = failed.values_list("pk", "failure_reason")
+    return {instance_id for instance_id, reason in reasons if rules.is_crash(reason)}

@@ -1,0 +1,347 @@
+"""Requests for a model that is not loaded: who waits, for how long, and what they are told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from models_app.domain.demand import EVERYTHING, Permission, Want
+from models_app.domain.errors import LoadFailed
+from models_app.domain.routing import Snapshot, Target
+from models_app.domain.suspects import Death, digest
+from models_app.gateway.admission import Limits
+from tests.fakes.upstream import DEADLINE, FakeUpstream
+from tests.gateway.wire import (
+    COLD,
+    EMBEDDER,
+    TEXT,
+    Answer,
+    Served,
+    Wire,
+    request,
+    serve,
+    snapshot,
+    wait_until,
+)
+
+ASK = {"model": "cold"}
+
+
+class Loads:
+    """Loads nothing: the test says what becomes of each load."""
+
+    def __init__(self) -> None:
+        self.wants: list[Want] = []
+        self.deaths: list[Death] = []
+        self.due = 7
+
+    def want(self, want: Want) -> None:
+        self.wants.append(want)
+
+    def died(self, death: Death) -> None:
+        self.deaths.append(death)
+
+    def retry_after(self, key: str) -> int:
+        return self.due
+
+    @property
+    def waiting(self) -> int:
+        return self.wants[-1].waiting if self.wants else 0
+
+    def until_waiting(self, count: int) -> None:
+        wait_until(lambda: self.waiting == count, f"{count} requests wait, {self.waiting} do")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(100) as threads:
+        yield threads
+
+
+@pytest.fixture
+def loads() -> Loads:
+    return Loads()
+
+
+@pytest.fixture
+def served(upstream: FakeUpstream, loads: Loads) -> Iterator[Served]:
+    with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loads=loads) as running:
+        yield running
+
+
+def loaded(address: str, revision: int = 2, instance: str = "instance-cold") -> Snapshot:
+    """As `snapshot`, and the cold model is loaded."""
+    before = snapshot(address, revision)
+    entry = dataclasses.replace(before.models[COLD], target=Target(COLD, instance, address, TEXT))
+    return dataclasses.replace(before, models={**before.models, COLD: entry})
+
+
+def limited(permission: Permission, *, by: str) -> Snapshot:
+    """The cold model, which its own entry, the API key or the route `cold-route` allows less."""
+    before = snapshot("")
+    if by == "route":
+        return dataclasses.replace(before, permissions={"cold-route": permission})
+    if by == "key":
+        keys = {
+            hashed: dataclasses.replace(key, permission=permission)
+            for hashed, key in before.keys.items()
+        }
+        return dataclasses.replace(before, keys=keys)
+    entry = dataclasses.replace(before.models[COLD], permission=permission)
+    return dataclasses.replace(before, models={**before.models, COLD: entry})
+
+
+def ask(pool: ThreadPoolExecutor, served: Served, count: int = 1) -> list[Future[Answer]]:
+    return [pool.submit(served.post, ASK) for _ in range(count)]
+
+
+def test_a_request_waits_until_its_model_is_loaded(
+    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    waiting = pool.submit(served.post, ASK, x_request_id="cold")
+    loads.until_waiting(1)
+    assert loads.wants[-1].key == COLD and loads.wants[-1].permission == EVERYTHING
+    served.source.current = loaded(upstream.path)
+    answer = waiting.result(DEADLINE)
+    assert (answer.status, answer.headers["x-noa-attempts"]) == (200, "1")
+    assert answer.headers["x-noa-model"] == COLD
+    loads.until_waiting(0)
+    record = served.record_of("cold")
+    assert record.load_wait_ms is not None and 0 < record.load_wait_ms <= record.duration_ms
+
+
+def test_all_who_wait_are_answered_when_the_model_is_loaded(
+    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    waiting = ask(pool, served, 50)
+    loads.until_waiting(50)
+    served.source.current = loaded(upstream.path)
+    assert {one.result(DEADLINE).status for one in waiting} == {200}
+    loads.until_waiting(0)
+
+
+def test_all_who_wait_are_told_at_once_why_it_cannot_be_loaded(
+    served: Served, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    waiting = ask(pool, served, 20)
+    loads.until_waiting(20)
+    served.gateway.room.tell(COLD, LoadFailed("The file has no tensors.", stage="load"))
+    answers = [one.result(DEADLINE) for one in waiting]
+    assert {(answer.status, answer.code) for answer in answers} == {(502, "load_failed")}
+    assert answers[0].json["error"]["message"] == "The file has no tensors."
+    loads.until_waiting(0)
+
+
+@pytest.mark.parametrize("header", [{"x_noa_wait": "0.2"}, {"prefer": "respond-async, wait=0.2"}])
+def test_a_request_that_will_wait_less_is_told_when_to_come_back(
+    served: Served, loads: Loads, header: dict[str, str]
+) -> None:
+    answer = served.post(ASK, **header)
+    assert (answer.status, answer.code) == (503, "model_loading")
+    assert answer.headers["retry-after"] == "7"
+    loads.until_waiting(0)
+
+
+def test_a_request_that_will_not_wait_is_refused(served: Served, loads: Loads) -> None:
+    answer = served.post(ASK, x_noa_wait="0")
+    assert (answer.status, answer.code) == (503, "model_not_loaded")
+    assert not loads.wants
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "nan"])
+def test_a_wait_that_is_no_time_is_refused(served: Served, value: str) -> None:
+    answer = served.post(ASK, x_noa_wait=value)
+    assert (answer.status, answer.json["error"]["param"]) == (400, "X-NOA-Wait")
+
+
+@pytest.mark.parametrize("by", ["model", "key", "route"])
+def test_what_may_not_load_or_evict_is_told_with_the_request(
+    served: Served, loads: Loads, pool: ThreadPoolExecutor, by: str
+) -> None:
+    served.source.current = limited(Permission(load=True, evict=False), by=by)
+    waiting = pool.submit(served.post, {"model": "cold-route"})
+    loads.until_waiting(1)
+    assert loads.wants[-1].permission == Permission(load=True, evict=False)
+    served.source.current = limited(Permission(load=False, evict=True), by=by)
+    second = pool.submit(served.post, {"model": "cold-route"})
+    loads.until_waiting(2)
+    # One who may load does so for all.
+    assert loads.wants[-1].permission == EVERYTHING
+    served.gateway.room.tell(COLD, LoadFailed("It was only a test.", stage="load"))
+    assert {one.result(DEADLINE).status for one in (waiting, second)} == {502}
+
+
+def test_a_model_that_cannot_do_what_is_asked_is_not_loaded_for_it(
+    served: Served, loads: Loads
+) -> None:
+    answer = served.post({"model": "cold", "input": "x"}, "/v1/embeddings")
+    assert (answer.status, answer.code) == (400, "capability_not_supported")
+    assert not loads.wants
+
+
+def test_a_client_that_leaves_frees_its_place(
+    served: Served, upstream: FakeUpstream, loads: Loads
+) -> None:
+    with served.wire() as first, served.wire() as second:
+        first.send(request(ASK, x_request_id="gone"))
+        second.send(request(ASK))
+        loads.until_waiting(2)
+        first.__exit__()
+        loads.until_waiting(1)
+        served.source.current = loaded(upstream.path)
+        assert second.answer().status == 200
+    record = served.record_of("gone")
+    assert (record.status, record.error_code, record.attempts) == (499, "client_left", 0)
+    assert len(upstream.exchanges) == 1
+
+
+def test_a_full_queue_refuses_at_once_and_hurts_nobody_else(
+    upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    limits = Limits(wait_seconds=DEADLINE, queue_limit=64)
+    with serve(upstream.path, limits=limits, loads=loads) as served:
+        wires = [served.wire().send(request(ASK)) for _ in range(64)]
+        loads.until_waiting(64)
+        refused = [answer.result(DEADLINE) for answer in ask(pool, served, 100)]
+        assert {(answer.status, answer.code) for answer in refused} == {(503, "queue_full")}
+        assert {answer.headers["retry-after"] for answer in refused} == {"7"}
+        served.works()
+        served.source.current = loaded(upstream.path)
+        assert {wire.answer().status for wire in wires} == {200}
+        for wire in wires:
+            wire.__exit__()
+        assert served.post(ASK).status == 200
+
+
+def test_a_crowd_before_a_loaded_model_is_bounded_too(upstream: FakeUpstream) -> None:
+    upstream.script(*["hang"] * 8)
+    with serve(upstream.path, limits=Limits(queue_limit=8)) as served:
+        wires = [served.wire().send(request({"model": "current"})) for _ in range(8)]
+        upstream.wait_for_exchange(8)
+        answer = served.post({"model": "current"})
+        assert (answer.status, answer.code) == (503, "queue_full")
+        for wire in wires:
+            wire.__exit__()
+        for exchange in upstream.exchanges:
+            assert exchange.left.wait(DEADLINE)
+        wait_until(lambda: not served.gateway._active, "the requests to end")
+        served.works()
+
+
+def test_a_server_that_stops_lets_nobody_wait(
+    upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loads=loads) as served:
+        waiting = ask(pool, served)[0]
+        loads.until_waiting(1)
+    assert waiting.result(DEADLINE).code == "server_stopping"
+
+
+def test_a_route_that_is_moved_meanwhile_is_followed(
+    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    waiting = pool.submit(served.post, {"model": "cold-route"})
+    loads.until_waiting(1)
+    served.source.current = snapshot(upstream.path, 2, **{"cold-route": "llama.cpp:org/chat-7b.q4"})
+    assert waiting.result(DEADLINE).headers["x-noa-model"] == "llama.cpp:org/chat-7b.q4"
+    loads.until_waiting(0)
+
+
+def test_a_route_with_a_fallback_that_answers_does_not_wait(
+    served: Served, upstream: FakeUpstream, loads: Loads
+) -> None:
+    before = snapshot(upstream.path)
+    served.source.current = dataclasses.replace(
+        before, fallbacks={"cold-route": ("llama.cpp:org/chat-7b.q4",)}
+    )
+    assert served.post({"model": "cold-route"}).status == 200
+    assert not loads.wants
+
+
+def test_a_route_whose_fallbacks_cannot_answer_waits_for_its_target(
+    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    before = snapshot(upstream.path)
+    served.source.current = dataclasses.replace(before, fallbacks={"cold-route": (EMBEDDER,)})
+    waiting = pool.submit(served.post, {"model": "cold-route"})
+    loads.until_waiting(1)
+    served.source.current = loaded(upstream.path)
+    assert waiting.result(DEADLINE).headers["x-noa-model"] == COLD
+
+
+def test_a_runner_that_died_is_waited_for_and_the_request_asked_once_more(
+    served: Served,
+    upstream: FakeUpstream,
+    loads: Loads,
+    pool: ThreadPoolExecutor,
+    sockets: Path,
+) -> None:
+    with FakeUpstream(str(sockets / "old.sock")) as old:
+        served.source.current = loaded(old.path, 2, "first")
+        old.script("close")
+        waiting = ask(pool, served)[0]
+        loads.until_waiting(1)
+        # Its death is known, and then it is back.
+        served.source.current = snapshot(upstream.path, 3)
+        served.source.current = loaded(upstream.path, 4, "second")
+        answer = waiting.result(DEADLINE)
+    assert (answer.status, answer.headers["x-noa-attempts"]) == (200, "2")
+    assert [death.instance_id for death in loads.deaths] == ["first"]
+    assert len(upstream.exchanges) == 1
+
+
+def test_a_runner_that_is_not_there_is_waited_for_as_long_as_it_takes(
+    served: Served,
+    upstream: FakeUpstream,
+    loads: Loads,
+    pool: ThreadPoolExecutor,
+    sockets: Path,
+) -> None:
+    served.source.current = loaded(str(sockets / "nobody.sock"), 2, "first")
+    waiting = ask(pool, served, 5)
+    loads.until_waiting(5)
+    served.source.current = loaded(upstream.path, 3, "second")
+    assert {one.result(DEADLINE).status for one in waiting} == {200}
+    assert not loads.deaths
+
+
+def test_a_model_that_is_being_unloaded_is_not_asked(
+    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    served.source.current = loaded(upstream.path, 2, "old")
+    upstream.script("draining")
+    waiting = ask(pool, served)[0]
+    loads.until_waiting(1)
+    served.source.current = loaded(upstream.path, 3, "new")
+    assert waiting.result(DEADLINE).status == 200
+    assert len(upstream.exchanges) == 2
+
+
+def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeUpstream) -> None:
+    killer = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
+    raw = request(killer).partition(b"\r\n\r\n")[2]
+    found = digest("/v1/chat/completions", raw)
+    before = snapshot(upstream.path)
+    chat = before.routes["current"]
+    assert chat is not None
+    served.source.current = dataclasses.replace(before, killers={chat: {found: 4e9}})
+    for body in (killer, {**killer, "stream": True, "user": "somebody else"}):
+        answer = served.post(body)
+        assert (answer.status, answer.code) == (422, "request_crashes_runner")
+    assert served.post({**killer, "messages": []}).status == 200
+    served.source.current = dataclasses.replace(before, killers={chat: {found: 1.0}})
+    assert served.post(killer).status == 200, "it is forgotten after a while"
+
+
+def test_a_pipelined_request_waits_for_the_first(
+    served: Served, upstream: FakeUpstream, loads: Loads
+) -> None:
+    with Wire(served.port) as wire:
+        wire.send(request(ASK) * 2)
+        loads.until_waiting(1)
+        served.source.current = loaded(upstream.path)
+        assert [wire.answer().status, wire.answer().status] == [200, 200]

@@ -1,0 +1,275 @@
+"""Loads that requests ask for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from models_app.domain.demand import EVERYTHING, NOTHING, Permission, Want
+from models_app.domain.ledger import LedgerCause
+from models_app.domain.states import InstanceState, JobKind, JobState
+from models_app.domain.suspects import FORGOTTEN_SECONDS, Death
+from models_app.models import Demand, Instance, Job, Recovery, RegisteredModel, Suspect
+from models_app.services import demand, instances, jobs, on_demand, requests, routing
+from tests.services.served import KEY, registered_model, with_version
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def model() -> RegisteredModel:
+    return registered_model()
+
+
+def want(permission: Permission = EVERYTHING, waiting: int = 1) -> Want:
+    return Want(KEY, waiting, timezone.now().timestamp(), permission, "request-1")
+
+
+def fail(job: Job, code: str) -> None:
+    jobs.end(
+        job_id=str(job.pk),
+        state=JobState.FAILED,
+        error_code=code,
+        error_message="It did not work.",
+    )
+
+
+def test_whoever_asks_first_causes_one_load_for_all(model: RegisteredModel) -> None:
+    first = on_demand.attend(want=want(Permission(load=True, evict=False)))
+    assert first.created and first.job is not None
+    assert (first.job.kind, first.job.subject) == (JobKind.LOAD, KEY)
+    assert (first.job.actor, first.job.cause) == ("gateway", LedgerCause.REQUEST)
+    assert (first.job.request_id, first.job.may_evict) == ("request-1", False)
+    second = on_demand.attend(want=want())
+    assert not second.created and second.job == first.job
+    assert Job.objects.count() == 1
+
+
+def test_a_load_with_other_options_is_as_good(model: RegisteredModel) -> None:
+    job, _ = requests.request_load(key=KEY, options={"n_ctx": 512}, actor="key:somebody")
+    found = on_demand.attend(want=want())
+    assert (found.job, found.created) == (job, False)
+    assert found.outlook.failure is None
+
+
+def test_nothing_is_loaded_for_those_who_may_not(model: RegisteredModel) -> None:
+    found = on_demand.attend(want=want(NOTHING))
+    assert found.outlook.failure is not None
+    assert found.outlook.failure.code == "model_not_loaded"
+    assert not Job.objects.exists()
+
+
+def test_those_who_may_not_load_wait_for_a_load_that_is_under_way(model: RegisteredModel) -> None:
+    requests.request_load(key=KEY, options={}, actor="key:somebody")
+    assert on_demand.attend(want=want(NOTHING)).outlook.failure is None
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("load_failed", 502),
+        ("load_timeout", 502),
+        ("insufficient_memory", 507),
+        ("file_not_found", 422),
+        ("load_cancelled", 503),
+        ("interrupted", 503),
+    ],
+)
+def test_how_a_load_ended_is_told_to_those_who_waited_for_it(
+    model: RegisteredModel, code: str, status: int
+) -> None:
+    job = on_demand.attend(want=want()).job
+    assert job is not None
+    fail(job, code)
+    failure = on_demand.attend(want=want(), job_id=job.pk).outlook.failure
+    assert failure is not None
+    assert (failure.code, failure.http_status) == (code, status)
+    assert failure.message == "It did not work."
+
+
+def test_what_failed_a_moment_ago_is_not_tried_again_for_each_request(
+    model: RegisteredModel,
+) -> None:
+    job = on_demand.attend(want=want()).job
+    assert job is not None
+    fail(job, "load_failed")
+    failure = on_demand.attend(want=want()).outlook.failure
+    assert failure is not None and failure.code == "load_failed"
+    Job.objects.update(finished_at=timezone.now() - timedelta(seconds=11))
+    assert on_demand.attend(want=want()).created
+
+
+def test_what_was_cancelled_is_tried_again_at_once(model: RegisteredModel) -> None:
+    job = on_demand.attend(want=want()).job
+    assert job is not None
+    jobs.cancel(job_id=job.pk, actor="user:ann")
+    told = on_demand.attend(want=want(), job_id=job.pk).outlook.failure
+    assert told is not None and told.http_status == 503
+    assert on_demand.attend(want=want()).created
+
+
+def test_a_model_that_was_taken_out_is_told(model: RegisteredModel) -> None:
+    model.delete()
+    failure = on_demand.attend(want=want()).outlook.failure
+    assert failure is not None and failure.code == "model_not_found"
+
+
+def test_how_long_it_takes_is_known_from_earlier_loads(model: RegisteredModel) -> None:
+    for seconds in (3.0, 40.0, 5.0):
+        Instance.objects.create(
+            model=model,
+            version=model.version,
+            node="local",
+            state=InstanceState.STOPPED,
+            load_seconds=seconds,
+            ready_at=timezone.now(),
+        )
+    assert on_demand.attend(want=want()).outlook.seconds == 5.0
+
+
+def test_nobody_knows_how_long_the_first_load_takes(model: RegisteredModel) -> None:
+    assert on_demand.attend(want=want()).outlook.seconds is None
+
+
+def test_a_load_that_nobody_waits_for_is_cancelled_before_it_begins(
+    model: RegisteredModel,
+) -> None:
+    on_demand.attend(want=want())
+    demand.publish(process="other", wants=[want()])
+    assert on_demand.leave(key=KEY) is None, "somebody else waits for it"
+    demand.publish(process="other", wants=[])
+    cancelled = on_demand.leave(key=KEY)
+    assert cancelled is not None and cancelled.state == JobState.CANCELLED
+
+
+def test_a_load_that_has_begun_is_kept(model: RegisteredModel) -> None:
+    job = on_demand.attend(want=want()).job
+    assert job is not None
+    steps = [{"name": "check", "state": "done"}, {"name": "start", "state": "running"}]
+    Job.objects.filter(pk=job.pk).update(state=JobState.RUNNING, steps=steps)
+    assert on_demand.leave(key=KEY) is None
+
+
+def test_a_load_that_somebody_else_asked_for_is_kept(model: RegisteredModel) -> None:
+    requests.request_load(key=KEY, options={}, actor="key:somebody")
+    assert on_demand.leave(key=KEY) is None
+
+
+def test_what_all_processes_wait_for_is_counted(model: RegisteredModel) -> None:
+    demand.publish(process="one", wants=[want(waiting=3)])
+    demand.publish(process="two", wants=[want(waiting=4)])
+    assert demand.waiting()[model.pk].count == 7
+    demand.publish(process="one", wants=[want(waiting=1)])
+    assert demand.waiting()[model.pk].count == 5
+    Demand.objects.filter(process="two").update(expires_at=timezone.now())
+    assert demand.waiting()[model.pk].count == 1, "the other process is silent"
+    demand.publish(process="one", wants=[])
+    assert demand.waiting() == {}
+    demand.clear_expired()
+    assert not Demand.objects.exists()
+
+
+def died(
+    model: RegisteredModel, digest: str = "d" * 64, how: str = "was killed by SIGSEGV"
+) -> None:
+    instance = Instance.objects.create(
+        model=model, version=model.version, node="local", state=InstanceState.STARTING
+    )
+    instances.move(instance=instance, to=InstanceState.READY)
+    on_demand.died(death=Death(KEY, str(instance.pk), digest, "request-1"))
+    instances.move(
+        instance=instance,
+        to=InstanceState.FAILED,
+        failure_stage="serve",
+        failure_reason=f"The runner {how}. Its last lines:\n",
+    )
+
+
+def test_a_request_that_killed_two_runners_is_refused(model: RegisteredModel) -> None:
+    died(model)
+    died(model, digest="e" * 64)
+    assert routing.snapshot().killers == {}
+    died(model)
+    assert set(routing.snapshot().killers[KEY]) == {"d" * 64}
+
+
+@pytest.mark.parametrize(
+    "how", ["was killed by SIGKILL", "was killed by SIGTERM", "exited with code 0", "went away"]
+)
+def test_what_ends_a_runner_from_outside_is_no_requests_fault(
+    model: RegisteredModel, how: str
+) -> None:
+    died(model, how=how)
+    died(model, how=how)
+    assert routing.snapshot().killers == {}
+
+
+def test_a_killer_is_forgotten_after_a_while(model: RegisteredModel) -> None:
+    died(model)
+    died(model)
+    Suspect.objects.update(at=timezone.now() - timedelta(seconds=FORGOTTEN_SECONDS + 1))
+    assert routing.snapshot().killers == {}
+
+
+def test_another_version_of_the_model_is_not_killed(model: RegisteredModel) -> None:
+    died(model)
+    died(model)
+    with_version(model, "b" * 64)
+    assert routing.snapshot().killers == {}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"on_demand": False}, {"gone_at": timezone.now()}, {"version": None}],
+    ids=["by_its_entry", "gone", "no_file"],
+)
+def test_what_a_request_may_not_load_is_in_the_snapshot(
+    model: RegisteredModel, changes: dict[str, Any]
+) -> None:
+    assert routing.snapshot().models[KEY].permission.load
+    RegisteredModel.objects.update(**changes)
+    assert not routing.snapshot().models[KEY].permission.load
+
+
+def test_nothing_is_loaded_on_demand_where_that_is_off(
+    model: RegisteredModel, settings: Any
+) -> None:
+    settings.NOA_ON_DEMAND = False
+    assert routing.snapshot().models[KEY].permission == NOTHING
+
+
+def recovery_of(model: RegisteredModel, **fields: Any) -> Recovery:
+    return Recovery.objects.create(model=model, node="local", **fields)
+
+
+def test_a_model_that_is_brought_back_is_waited_for(model: RegisteredModel) -> None:
+    now = timezone.now()
+    recovery_of(model, due_at=now, back_at=now + timedelta(seconds=9), deaths=[now.timestamp()])
+    found = on_demand.attend(want=want())
+    assert found.job is None and found.outlook.seconds == pytest.approx(9, abs=1)
+
+
+def test_a_model_that_was_given_up_is_not_loaded_by_requests(model: RegisteredModel) -> None:
+    now = timezone.now()
+    recovery_of(model, given_up_at=now, deaths=[now.timestamp()])
+    failure = on_demand.attend(want=want()).outlook.failure
+    assert failure is not None and failure.code == "recovery_given_up"
+
+
+def test_what_only_requests_want_is_loaded_again_with_growing_pauses(
+    model: RegisteredModel,
+) -> None:
+    now = timezone.now().timestamp()
+    row = recovery_of(model, deaths=[now - 1])
+    first = on_demand.attend(want=want())
+    assert first.created, "one death costs no pause"
+    Job.objects.all().delete()
+    Recovery.objects.filter(pk=row.pk).update(deaths=[now - 3, now - 2, now - 1, now])
+    found = on_demand.attend(want=want())
+    assert found.job is None and found.outlook.seconds == pytest.approx(4, abs=1)
+    Recovery.objects.filter(pk=row.pk).update(deaths=[now - n for n in range(5)])
+    failure = on_demand.attend(want=want()).outlook.failure
+    assert failure is not None and failure.code == "recovery_given_up"
