@@ -55,6 +55,7 @@ class Config(BaseSettings):
     node_ca: Path | None = None
     node_listen: str | None = None
     node_address: str | None = Field(default=None, validate_default=True)
+    canary_seconds: float = Field(default=15.0, ge=0)
     load_timeout: float = Field(default=600.0, gt=0)
     drain_timeout: float = Field(default=60.0, ge=0)
     memory_budget: ByteSize | None = None

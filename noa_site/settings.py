@@ -18,6 +18,7 @@ from django.urls import reverse_lazy
 from models_app.domain.capabilities import Capability
 from models_app.domain.comparison import Verdict as ComparisonVerdict
 from models_app.domain.events import EventName
+from models_app.domain.health import Health
 from models_app.domain.providers import ProviderKind
 from models_app.domain.states import InstanceState, JobState, ModelStatus, ProfileState
 from noa_site import config as noa_config
@@ -199,6 +200,7 @@ SPECTACULAR_SETTINGS = {
             for words in (
                 Capability,
                 EventName,
+                Health,
                 InstanceState,
                 JobState,
                 ModelStatus,
@@ -251,6 +253,7 @@ NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]
 NOA_RUNNER_COMMAND = [sys.executable, "-m", "models_app.engines.runner"]
+NOA_CANARY_SECONDS = CONFIG.canary_seconds
 NOA_LOAD_TIMEOUT = CONFIG.load_timeout
 NOA_DRAIN_TIMEOUT = CONFIG.drain_timeout
 NOA_MEMORY_BUDGET = None if CONFIG.memory_budget is None else int(CONFIG.memory_budget)

@@ -1,4 +1,4 @@
-"""Asks a runner on its unix socket: health and drain. Blocking, for the worker; the gateway has its own client."""
+"""Asks a runner on its unix socket: health, one token, drain. Blocking, for the worker; the gateway has its own client."""
 
 from __future__ import annotations
 
@@ -24,15 +24,22 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _ask(path: str, method: str, target: str, timeout: float) -> dict[str, Any]:
+def _ask(
+    path: str, method: str, target: str, timeout: float, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
     connection = _UnixConnection(path, timeout)
     try:
-        connection.request(method, target)
+        connection.request(
+            method,
+            target,
+            None if body is None else json.dumps(body),
+            {"Content-Type": "application/json"},
+        )
         response = connection.getresponse()
-        body = response.read()
+        data = response.read()
         if response.status != 200:
             raise RunnerDied(f"The runner answered {response.status} to {method} {target}.")
-        answer: dict[str, Any] = json.loads(body)
+        answer: dict[str, Any] = json.loads(data)
         return answer
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise RunnerDied(f"The runner does not answer {method} {target}: {error}.") from error
@@ -43,6 +50,15 @@ def _ask(path: str, method: str, target: str, timeout: float) -> dict[str, Any]:
 def health(path: str, *, timeout: float = HEALTH_TIMEOUT) -> dict[str, Any]:
     """The runner's /health; raises RunnerDied when it does not answer in `timeout` seconds."""
     return _ask(path, "GET", "/health", timeout)
+
+
+def canary(path: str, *, embeddings: bool, timeout: float) -> None:
+    """Have the runner compute one token, or one embedding; raises RunnerDied when it does not within `timeout` seconds."""
+    if embeddings:
+        _ask(path, "POST", "/v1/embeddings?probe=1", timeout, {"model": "canary", "input": "a"})
+    else:
+        body = {"model": "canary", "prompt": "a", "max_tokens": 1, "temperature": 0}
+        _ask(path, "POST", "/v1/completions?probe=1", timeout, body)
 
 
 def drain(path: str, *, wait: float) -> int:

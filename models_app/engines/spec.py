@@ -15,7 +15,7 @@ On its unix socket a ready runner answers HTTP/1.1 (keep-alive):
 
     GET  /health             {"state": "ready" | "draining", "in_flight": 0, "queued": 0, "pid": 1,
                               "slots": {"total": 16, "busy": 0}, "memory": {…as above…},
-                              "counters": {"requests": 0, "cancelled": 0, "prompt_tokens": 0, "completion_tokens": 0}}
+                              "counters": {"requests": 0, "steps": 0, "cancelled": 0, "prompt_tokens": 0, "completion_tokens": 0}}
     POST /drain?wait=SECONDS stop taking requests; answers {"in_flight": n} at 0 or after the wait
     POST /v1/chat/completions · /v1/completions · /v1/embeddings    OpenAI's wire format
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
 from django.db.models.functions import Now
 
 from models_app.domain.errors import Conflict
@@ -93,6 +93,13 @@ def is_lost(row: Node) -> bool:
 def lost() -> list[Node]:
     """The nodes whose heartbeat has stopped, each once: the caller that gets one looks after what it left."""
     return [row for row in _stale().filter(pid__isnull=False, lost_at=None) if _note_lost(row)]
+
+
+def silent() -> dict[str, float]:
+    """Seconds since the last heartbeat, of nodes whose worker should live and is not heard of."""
+    age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
+    rows = _stale().filter(pid__isnull=False).annotate(age=age).values_list("name", "age")
+    return {name: age.total_seconds() for name, age in rows}
 
 
 def _note_lost(row: Node) -> bool:

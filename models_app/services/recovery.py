@@ -41,11 +41,18 @@ _GUESSED_LOAD_SECONDS = 5.0
 
 
 def fail(
-    *, instance: Instance, what: str, reason: str, actor: str, data: dict[str, Any] | None = None
+    *,
+    instance: Instance,
+    what: str,
+    reason: str,
+    actor: str,
+    data: dict[str, Any] | None = None,
+    not_before: float = 0.0,
 ) -> bool:
     """An instance serves no more, and its model is brought back if it should be loaded.
 
-    `what` completes the sentence "… stopped serving: its …". False when somebody else has ended it meanwhile.
+    `what` completes the sentence "… stopped serving: its …"; `not_before` is the shortest pause until the next attempt, in
+    seconds. False when somebody else has ended it meanwhile.
     """
     before = instance.state
     with transaction.atomic():
@@ -68,7 +75,13 @@ def fail(
             data={"instance": str(instance.pk)} | (data or {}),
         )
         if before == InstanceState.READY:
-            _note(instance.model, instance.node, f"Its {what}.", is_death=True)
+            _note(
+                instance.model,
+                instance.node,
+                f"Its {what}.",
+                is_death=True,
+                not_before=not_before,
+            )
     logger.error("%s: its %s", instance.model.key, what)
     return True
 
@@ -86,7 +99,22 @@ def attempted(*, job: Job) -> None:
     signals.recovery_due.send(sender=Recovery)
 
 
-def _note(model: RegisteredModel, node: str, reason: str, *, is_death: bool) -> None:
+def hasten(*, instance: Instance) -> None:
+    """What its successor had to wait for besides the pause of its deaths is over."""
+    with transaction.atomic():
+        row = _locked(instance.model, instance.node)
+        died = max(row.deaths, default=0.0)
+        pause = policy.next_attempt(row.deaths, refusals=row.refusals, now=died).pause
+        if row.due_at is None or pause is None:
+            return
+        row.due_at = _moment(max(died + pause, time()))
+        row.save(update_fields=["due_at"])
+        transaction.on_commit(lambda: signals.recovery_due.send(sender=Recovery))
+
+
+def _note(
+    model: RegisteredModel, node: str, reason: str, *, is_death: bool, not_before: float = 0.0
+) -> None:
     """Count a death or a refusal, and decide what follows. Call in a transaction."""
     wanted = RegisteredModel.objects.filter(pk=model.pk, wanted=True).exists()
     now = time()
@@ -101,6 +129,7 @@ def _note(model: RegisteredModel, node: str, reason: str, *, is_death: bool) -> 
     elif pause is None:
         _give_up(row)
     else:
+        pause = max(pause, not_before)
         row.due_at = _moment(now + pause)
         row.back_at = _moment(now + pause + load_seconds(model))
         row.given_up_at = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, Q, Sum
@@ -21,7 +22,7 @@ from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState, ModelS
 from models_app.engines import control
 from models_app.models import Activity, Instance, RegisteredModel, Route
 from models_app.models.registry import words_of
-from models_app.services import activity, rollups, usage
+from models_app.services import activity, health, nodes, rollups, usage
 
 _ASK_AT_ONCE = 16
 # Shorter than what a page may take: a healthy runner answers in milliseconds.
@@ -29,7 +30,7 @@ _HEALTH_SECONDS = 1.0
 
 
 def loaded() -> list[Instance]:
-    """Live instances, each with `in_flight` and `memory_bytes` as its runner tells them now.
+    """Live instances, each with `in_flight` and `memory_bytes` as its runner tells them now, and `health_shown`.
 
     `in_flight` is None where the runner does not answer or cannot be reached from this process.
     """
@@ -40,19 +41,29 @@ def loaded() -> list[Instance]:
         # At once: a runner that hangs must not make the others wait for its time-out.
         with ThreadPoolExecutor(min(len(found), _ASK_AT_ONCE)) as pool:
             list(pool.map(_measure, found))
+        silent = nodes.silent()
+        for instance in found:
+            answers = instance.answers  # type: ignore[attr-defined]
+            instance.health_shown = health.shown(  # type: ignore[attr-defined]
+                instance=instance, silent=silent, answers=answers
+            )
     return found
 
 
 def _measure(instance: Instance) -> None:
     in_flight: int | None = None
+    answers: bool | None = None
     if instance.state in (InstanceState.READY, InstanceState.DRAINING) and instance.socket:
         try:
-            health = control.health(instance.socket, timeout=_HEALTH_SECONDS)
-            in_flight = health["in_flight"]
-            instance.memory_bytes = health["memory"]["rss_bytes"]
+            told = control.health(instance.socket, timeout=_HEALTH_SECONDS)
+            in_flight = told["in_flight"]
+            instance.memory_bytes = told["memory"]["rss_bytes"]
+            answers = True
         except RunnerDied:
-            in_flight = None
+            # A socket that is not there belongs to another machine, or has just gone with its runner.
+            answers = False if Path(instance.socket).exists() else None
     instance.in_flight = in_flight  # type: ignore[attr-defined]
+    instance.answers = answers  # type: ignore[attr-defined]
 
 
 def overview(*, since: datetime | None, until: datetime | None, limit: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import node, nodes, signals
+from models_app.services import health, node, nodes, signals
 from models_app.services import state as desired_state
 from models_app.services.nodes import Ownership
 from models_app.tasks import queueing, recovering, webhooks
@@ -42,6 +42,7 @@ def beat() -> None:
 # workers does it.
 LOOKS = (
     Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),
+    Look("health", lambda: health.LOOK_SECONDS, health.Watch().look),
     Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),
 )
 rounds = Rounds(LOOKS)

@@ -25,6 +25,7 @@ BEHAVIOURS = {
     "never-ready": "says that it loads, and goes on loading",
     "ignores-sigterm": "serves, and only SIGKILL ends it",
     "has-a-child": "serves, and has started a process of its own, whose number is in <socket>.child",
+    "computes-nothing": "says that it is well, and never answers what it is asked",
     "keeps-working": "serves, and never has 0 requests in flight",
 }
 
@@ -36,7 +37,7 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer({
             "state": "ready", "in_flight": self.server.in_flight, "queued": 0, "pid": os.getpid(),
-            "slots": {"total": 1, "busy": 0}, "memory": {"rss_bytes": 1000}, "counters": {},
+            "slots": {"total": 1, "busy": 0}, "memory": {"rss_bytes": 1000}, "counters": {"steps": self.server.steps},
         })  # fmt: skip
 
     def do_POST(self) -> None:
@@ -44,6 +45,10 @@ class Answers(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if url.path == "/drain" and self.server.in_flight:
             threading.Event().wait(float(parse_qs(url.query)["wait"][0]))
+        if url.path.startswith("/v1/"):
+            if self.server.computes_nothing:
+                threading.Event().wait()
+            self.server.steps += 1
         self.answer({"in_flight": self.server.in_flight})
 
     def answer(self, body: dict[str, Any]) -> None:
@@ -64,6 +69,9 @@ class Answers(BaseHTTPRequestHandler):
 class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     in_flight = 0
+    # What was asked of it, canaries included.
+    steps = 0
+    computes_nothing = False
 
 
 def main() -> None:
@@ -93,6 +101,7 @@ def main() -> None:
         Path(options.spec["socket"] + ".child").write_text(str(child.pid))
     server = Server(options.spec["socket"], Answers)
     server.in_flight = 1 if options.behaviour == "keeps-working" else 0
+    server.computes_nothing = options.behaviour == "computes-nothing"
     tell(
         event="ready",
         pid=os.getpid(),

@@ -6,7 +6,21 @@ from typing import Any
 
 from rest_framework import serializers
 
+from models_app.domain.health import Health
 from models_app.models import Instance
+
+
+class HealthOutput(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(
+        choices=[word.value for word in Health],
+        help_text="`unknown` also while the worker of its node is away, which would know.",
+    )
+    since = serializers.DateTimeField(allow_null=True)
+    reason = serializers.CharField(allow_blank=True, help_text="Why it is not `healthy`.")
+    last_success_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="When it last computed a token, for somebody or as a canary; up to 10 seconds old.",
+    )
 
 
 class InstanceOutput(serializers.ModelSerializer[Instance]):
@@ -15,12 +29,13 @@ class InstanceOutput(serializers.ModelSerializer[Instance]):
         read_only=True, allow_null=True, help_text="Requests in flight, asked of the runner now."
     )
     fingerprint = serializers.CharField(read_only=True)
+    health = HealthOutput(source="health_shown", read_only=True)
 
     class Meta:
         model = Instance
         fields = [
             "id", "key", "node", "state", "pid", "pid_started_at", "context_tokens", "slots",
-            "memory_bytes", "memory_estimate_bytes", "in_flight", "load_seconds", "fingerprint",
+            "memory_bytes", "memory_estimate_bytes", "in_flight", "load_seconds", "fingerprint", "health",
             "options", "created_at", "ready_at",
         ]  # fmt: skip
         read_only_fields = fields

@@ -41,9 +41,11 @@ _GROWTH_TOKENS = 32
 
 @dataclass(slots=True)
 class Counters:
-    """Totals since the start. `requests` are submitted works; tokens are those of works that have ended."""
+    """Totals since the start. `requests` are submitted works, `steps` computed batches; tokens are those of works that have
+    ended."""
 
     requests: int = 0
+    steps: int = 0
     cancelled: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -226,6 +228,7 @@ class Batcher:
         if status == context.DONE:
             self._pace.learn(rows=self._context.rows, seconds=time.perf_counter() - started)
             self._may_abort = True
+            self.counters.steps += 1
             step.harvest()
         elif status == context.FULL:
             self._make_room()

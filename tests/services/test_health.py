@@ -1,0 +1,181 @@
+"""A runner that serves is believed, one that is idle is asked for a token, one that hangs is replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from models_app.domain.health import FAILURES_ALLOWED, Health
+from models_app.domain.states import InstanceState, JobState
+from models_app.engines import control
+from models_app.models import Event, Instance, Job, Recovery
+from models_app.services import health, loading, node, recovery, statistics
+from models_app.services.health import Watch
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = "llama.cpp:a"
+Load = Callable[..., Instance]
+
+
+@pytest.fixture
+def load(
+    two_models: Path,
+    start_node: Callable[..., None],
+    do: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Load:
+    """Loads a model in a runner that behaves as named. Nobody is patient."""
+    monkeypatch.setattr(health, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(health, "_CANARY_SECONDS", 0.5)
+
+    def load(behaviour: str = "good") -> Instance:
+        start_node(behaviour)
+        assert do(loading.load, key=KEY, options={}).state == JobState.SUCCEEDED
+        return Instance.objects.get()
+
+    return load
+
+
+def steps(instance: Instance) -> int:
+    return int(control.health(instance.socket)["counters"]["steps"])
+
+
+def ask(instance: Instance) -> None:
+    """As an application does."""
+    control.canary(instance.socket, embeddings=False, timeout=10)
+
+
+def test_one_that_serves_needs_no_canary(load: Load, settings: Any) -> None:
+    settings.NOA_CANARY_SECONDS = 1e-9
+    instance, watch = load(), Watch()
+    watch.look()
+    for _ in range(3):
+        ask(instance)
+        watch.look()
+    assert steps(instance) == 3
+    instance.refresh_from_db()
+    assert instance.health == Health.HEALTHY
+    assert instance.last_success_at is not None
+
+
+def test_one_that_is_idle_for_long_is_asked_for_one_token(load: Load, settings: Any) -> None:
+    settings.NOA_CANARY_SECONDS = 1e-9
+    instance, watch = load(), Watch()
+    watch.look()
+    watch.look()
+    assert steps(instance) == 1
+
+
+def test_without_canaries_an_idle_one_is_believed(load: Load, settings: Any) -> None:
+    settings.NOA_CANARY_SECONDS = 0
+    instance, watch = load(), Watch()
+    watch.look()
+    watch.look()
+    assert steps(instance) == 0
+
+
+def stop(instance: Instance) -> None:
+    os.kill(instance.pid or 0, signal.SIGSTOP)
+
+
+def look_until_replaced(watch: Watch) -> None:
+    for _ in range(FAILURES_ALLOWED):
+        assert Instance.objects.get().state == InstanceState.READY
+        watch.look()
+
+
+def test_one_that_is_stopped_is_ended_and_comes_back(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "STOP_GRACE", 0.2)
+    instance, watch = load(), Watch()
+    watch.look()
+    stop(instance)
+    watch.look()
+    instance.refresh_from_db()
+    assert instance.health == Health.FAILING
+    assert "does not answer" in instance.health_reason
+    watch.look()
+    watch.look()
+    instance.refresh_from_db()
+    assert (instance.state, instance.failure_stage) == (InstanceState.FAILED, "serve")
+    assert not psutil.pid_exists(instance.pid or 0)
+    assert Event.objects.get(name="instance-failed").actor == "health"
+    assert [job.subject for job in recovery.due()] == [KEY]
+
+
+def test_one_that_answers_but_computes_nothing_is_ended_too(
+    load: Load, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "STOP_GRACE", 0.2)
+    settings.NOA_CANARY_SECONDS = 1e-9
+    load("computes-nothing")
+    watch = Watch()
+    watch.look()
+    look_until_replaced(watch)
+    assert Instance.objects.get().state == InstanceState.FAILED
+
+
+def test_one_that_recovers_in_time_is_left_alone(load: Load) -> None:
+    instance, watch = load(), Watch()
+    watch.look()
+    stop(instance)
+    watch.look()
+    watch.look()
+    os.kill(instance.pid or 0, signal.SIGCONT)
+    watch.look()
+    instance.refresh_from_db()
+    assert (instance.state, instance.health) == (InstanceState.READY, Health.HEALTHY)
+    assert instance.health_reason == ""
+
+
+def test_its_successor_waits_until_it_has_given_its_memory_back(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def still_there(*, instance_id: str, grace: float) -> None:
+        assert Recovery.objects.get().due_at is not None
+        assert recovery.due() == []
+
+    monkeypatch.setattr(node, "end_runner", still_there)
+    instance, watch = load(), Watch()
+    watch.look()
+    stop(instance)
+    look_until_replaced(watch)
+    assert [job.subject for job in recovery.due()] == [KEY]
+
+
+def test_the_list_of_loaded_models_says_at_once_that_one_does_not_answer(load: Load) -> None:
+    instance = load()
+    Watch().look()
+    (seen,) = statistics.loaded()
+    assert seen.health_shown.state == Health.HEALTHY  # type: ignore[attr-defined]
+    stop(instance)
+    (seen,) = statistics.loaded()
+    assert seen.health_shown.state == Health.FAILING  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("answers", "silent", "state"),
+    [
+        (True, {}, Health.HEALTHY),
+        (None, {}, Health.HEALTHY),
+        (False, {}, Health.FAILING),
+        (True, {"local": 31.0}, Health.UNKNOWN),
+        (None, {"local": 31.0}, Health.UNKNOWN),
+        (None, {"other": 31.0}, Health.HEALTHY),
+    ],
+)
+def test_what_nobody_looks_after_is_not_called_healthy(
+    answers: bool | None, silent: dict[str, float], state: Health
+) -> None:
+    instance = Instance(node="local", state=InstanceState.READY, health=Health.HEALTHY)
+    shown = health.shown(instance=instance, silent=silent, answers=answers)
+    assert shown.state == state
+    assert bool(shown.reason) == (state != Health.HEALTHY)
