@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What needs no whole server and no browser runs on two processors at once.
 SMALL := --ignore=tests/journeys --numprocesses 2 -m
+# What touches the database, and so runs on both.
+ON_DATABASE := tests/services tests/api tests/tasks tests/admin tests/gateway/test_site.py tests/gateway/test_site_remote.py
 # The document's operations are asked one after the other: a server for each processor.
 SCHEMA := tests/journeys/test_schema.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -52,6 +54,7 @@ serve: setup ## run NOA on 127.0.0.1:8000 with a model loaded and answering
 test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and a browser
 	@.ci/packages chromium curl postgresql redis-server
 	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser"
+	@NOA_TEST_DATABASE=postgres $(BIN)/python -m pytest $(SMALL) "not journey and not browser and not wide" $(ON_DATABASE)
 	@$(BIN)/python -m pytest --ignore=$(SCHEMA) -m "journey or browser"
 	@$(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 

@@ -46,8 +46,13 @@ class Config(BaseSettings):
     secret_key: SecretStr | None = None
     # Fernet keys, newest first: the first one seals, all of them open.
     encryption_keys: Annotated[list[SecretStr] | None, NoDecode] = None
-    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
-    broker_url: str | None = None
+    # Both may hold a password.
+    database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
+    database_timeout: float = Field(default=15.0, ge=1)
+    database_connections: int = Field(default=10, ge=3, le=1000)
+    broker_url: SecretStr | None = None
+    web_processes: int = Field(default=1, ge=1, le=64)
+    trusted_proxies: Annotated[list[str] | None, NoDecode] = None
     node: Annotated[str, AfterValidator(node_config.named)] = "local"
     node_secret: SecretStr | None = Field(default=None, min_length=16)
     node_cert: Path | None = None
@@ -121,7 +126,7 @@ class Config(BaseSettings):
                 ) from None
         return value
 
-    @field_validator("allowed_hosts", "encryption_keys", mode="before")
+    @field_validator("allowed_hosts", "encryption_keys", "trusted_proxies", mode="before")
     @classmethod
     def split_hosts(cls, value: Any) -> Any:
         """Lists come separated by commas."""

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
 from cryptography.fernet import Fernet
 from django.urls import reverse_lazy
+from kombu import Exchange, Queue
 
 from models_app.domain.capabilities import Capability
 from models_app.domain.comparison import Verdict as ComparisonVerdict
@@ -22,7 +22,7 @@ from models_app.domain.health import Health
 from models_app.domain.providers import ProviderKind
 from models_app.domain.states import InstanceState, JobState, ModelStatus, ProfileState
 from noa_site import config as noa_config
-from noa_site import console, provider_config
+from noa_site import console, postgres, provider_config
 
 CONFIG = noa_config.read()
 BASE_DIR = noa_config.BASE_DIR
@@ -135,18 +135,17 @@ def _sqlite() -> dict[str, Any]:
     }
 
 
-def _postgres(url: str) -> dict[str, Any]:
-    database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=0))
-    database.setdefault("OPTIONS", {})
-    # A hung server must not hang us: connect() has no limit of its own.
-    database["OPTIONS"] |= {
-        "connect_timeout": 5,
-        "pool": {"min_size": 1, "max_size": 10, "timeout": 10},
-    }
-    return database
+def _database() -> dict[str, Any]:
+    if not CONFIG.database_url:
+        return _sqlite()
+    return postgres.settings(
+        CONFIG.database_url.get_secret_value(),
+        seconds=CONFIG.database_timeout,
+        connections=CONFIG.database_connections,
+    )
 
 
-DATABASES = {"default": _postgres(CONFIG.database_url) if CONFIG.database_url else _sqlite()}
+DATABASES = {"default": _database()}
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -215,7 +214,9 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Celery. Without a broker URL the worker runs beside the web process and needs no server.
-CELERY_BROKER_URL = CONFIG.broker_url or "noa-embedded://localhost"
+CELERY_BROKER_URL = (
+    CONFIG.broker_url.get_secret_value() if CONFIG.broker_url else "noa-embedded://localhost"
+)
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -226,6 +227,23 @@ CELERY_WORKER_POOL = "threads"
 # Jobs mostly wait for runners: more of them than processors may run at once.
 CELERY_WORKER_CONCURRENCY = 8
 CELERY_TASK_DEFAULT_QUEUE = f"node.{CONFIG.node}"
+# What this node's worker takes: its own work, and what any node can do.
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name) for name in (CELERY_TASK_DEFAULT_QUEUE, "common")
+]
+CELERY_BROKER_CONNECTION_TIMEOUT = 5.0
+# Of a consumer whose connection was cut; without a bound, a broker that is away for long would not be asked again.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+if CELERY_BROKER_URL.startswith(("redis", "sentinel")):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        # A message that nobody has acknowledged comes again after this: later than any job ends. Twice is once anyway.
+        "visibility_timeout": int(max(3600.0, 2 * (CONFIG.load_timeout + CONFIG.drain_timeout))),
+        # A broker that hangs; longer than the consumer's own blocking read of 10 seconds.
+        "socket_timeout": 20.0,
+        "socket_connect_timeout": 5.0,
+        "socket_keepalive": True,
+    }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
 # NOA's own, read by models_app through django.conf.settings.
@@ -269,6 +287,10 @@ NOA_HOST = CONFIG.host
 NOA_PORT = CONFIG.port
 NOA_WEB_SERVER = "noa_site.web.serve"
 NOA_EMBEDDED = CONFIG.broker_url is None
+NOA_WEB_PROCESSES = CONFIG.web_processes
+NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
+# Of one web process among several.
+NOA_WEB_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "web_process"]
 
 LOGGING = {
     "version": 1,

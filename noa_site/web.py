@@ -1,10 +1,14 @@
-"""The web process: uvicorn with NOA's front, serving `noa_site.asgi` on a socket that is already bound."""
+"""A web process: uvicorn with NOA's front, serving `noa_site.asgi` on a socket that is already bound."""
 
 from __future__ import annotations
 
+import signal
 import socket
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
+from django.conf import settings
 
 from models_app.gateway.server import FrontProtocol, Server
 from noa_site.asgi import application
@@ -13,8 +17,11 @@ from noa_site.asgi import application
 DRAIN_SECONDS = 30
 
 
-def serve(listener: socket.socket) -> None:
-    """Blocks until SIGINT or SIGTERM; then refuses what is new, lets what runs end, and returns."""
+def serve(listener: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Blocks until SIGINT or SIGTERM; then refuses what is new, lets what runs end, and returns.
+
+    At SIGHUP it leaves new connections to the other processes on this socket, and answers all that it has.
+    """
     config = uvicorn.Config(
         application,
         http=FrontProtocol,
@@ -24,12 +31,20 @@ def serve(listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Whoever asks from loopback could name any address; a proxy in front is a later setting.
-        proxy_headers=False,
+        # Whoever asks from loopback could name any address: only a proxy that is known is believed.
+        proxy_headers=bool(settings.NOA_TRUSTED_PROXIES),
+        forwarded_allow_ips=settings.NOA_TRUSTED_PROXIES,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 
     async def end_requests() -> None:
-        await application.close(DRAIN_SECONDS)
+        # Who has handed over has given them their time already.
+        await application.close(0 if server.handing_over else DRAIN_SECONDS)
 
-    Server(config, end_requests).run(sockets=[listener])
+    server = Server(config, end_requests, on_ready=on_ready, leave=application.leave)
+
+    def hand_over(number: int, frame: FrameType | None) -> None:
+        server.hand_over()
+
+    signal.signal(signal.SIGHUP, hand_over)
+    server.run(sockets=[listener])

@@ -71,6 +71,7 @@ def options(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Web processes.", min=1, max=64)] = None,
 ) -> NoReturn:
     """Run the server of this installation."""
     program = Path(models_app.__file__).resolve().parent.parent / "manage.py"
@@ -81,6 +82,7 @@ def serve(
         )
     arguments = [] if host is None else ["--host", host]
     arguments += [] if port is None else ["--port", str(port)]
+    arguments += [] if workers is None else ["--workers", str(workers)]
     # In place of this process: signals, exit code and terminal are the server's own.
     os.execv(sys.executable, [sys.executable, str(program), "serve", *arguments])
 

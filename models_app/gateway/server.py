@@ -7,6 +7,7 @@ import gc
 import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -23,6 +24,8 @@ from models_app.gateway.types import ANSWER_EXTENSION, Header
 
 # Queued requests of one connection. A client that pipelines more is not waiting for answers.
 _MAX_PIPELINED = 16
+# How late the end of the last connection is seen.
+_LOOK_SECONDS = 0.05
 
 _Phase = Literal["idle", "headers", "body"]
 
@@ -46,6 +49,8 @@ class FrontProtocol(HttpToolsProtocol):
     max_headers: ClassVar[int] = 100
     # Of one request's line and headers; also what may come without one byte of body (chunk extensions, trailers).
     max_header_bytes: ClassVar[int] = 64 * 1024
+    # This process ends: whoever sends one more request on a connection is told to open another one after it.
+    last_request: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,6 +108,8 @@ class FrontProtocol(HttpToolsProtocol):
         self._check_head()
         self._phase = "body"
         super().on_headers_complete()
+        if self.last_request and self.cycle is not None:
+            self.cycle.keep_alive = False
         # uvicorn would add trailers to the headers of a request that already runs.
         self.headers = []
 
@@ -238,18 +245,47 @@ class Server(uvicorn.Server):
     """A uvicorn server that ends what runs before it closes connections.
 
     uvicorn waits for open streams first and tells the application last; `before_shutdown` comes before both, while
-    new connections are still accepted.
+    new connections are still accepted. Where others accept on the same socket, `hand_over` leaves those to them: then
+    `leave` ends what would never end, each connection gets the answers that it waits for, and the rest comes after that.
     """
 
     def __init__(
-        self, config: uvicorn.Config, before_shutdown: Callable[[], Awaitable[None]]
+        self,
+        config: uvicorn.Config,
+        before_shutdown: Callable[[], Awaitable[None]],
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self._before_shutdown = before_shutdown
+        self._on_ready = on_ready
+        self._leave = leave
+        self.handing_over = False
+
+    def hand_over(self) -> None:
+        """End, without a refused or a cut request. For a handler of signals."""
+        self.handing_over = self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.handing_over:
+            await self._finish_connections()
         await self._before_shutdown()
         await super().shutdown(sockets)
+
+    async def _finish_connections(self) -> None:
+        """A connection that is kept alive may carry one more request, which is answered, until it is idle for too long."""
+        for server in self.servers:
+            server.close()
+        FrontProtocol.last_request = True
+        self._leave()
+        deadline = monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while self.server_state.connections and monotonic() < deadline and not self.force_exit:
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def settle_memory() -> None:

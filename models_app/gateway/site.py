@@ -19,6 +19,7 @@ from models_app.gateway.server import settle_memory
 from models_app.gateway.snapshots import LiveSnapshots
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
 from models_app.services import access, activity, breakers
+from models_app.services.changes import follower
 from models_app.services.event_stream import hub
 
 
@@ -82,6 +83,10 @@ class Site:
         await asyncio.to_thread(self._stop)
         await send({"type": "lifespan.shutdown.complete"})
 
+    def leave(self) -> None:
+        """Other processes serve on: event streams end, and their readers go on there from where they are."""
+        hub.close()
+
     async def close(self, deadline: float) -> None:
         """Ends what runs; call it while the server still listens. Event streams end at once: they would never end else."""
         hub.close()
@@ -92,12 +97,14 @@ class Site:
             self.snapshots.start()
             self.loads.start(self.gateway.room.tell)
             hub.start()
+            follower.start()
         finally:
             connection.close()
         activity.start()
         settle_memory()
 
     def _stop(self) -> None:
+        follower.stop()
         self.recorder.close()
         hub.stop()
         activity.stop()

@@ -10,6 +10,7 @@ from django.core.management import call_command
 
 from models_app.domain.events import EventName
 from models_app.domain.scopes import Scope
+from models_app.management import migrating
 from models_app.models import ApiKey
 from models_app.services import events, keys, provider_environment, registry, routing
 
@@ -25,7 +26,12 @@ class Secrets:
 
 
 def prepare() -> Secrets:
-    """Idempotent: a second start makes nothing."""
+    """Idempotent: a second start makes nothing, and of several servers that start at the same time one makes it."""
+    with migrating.alone():
+        return _prepare()
+
+
+def _prepare() -> Secrets:
     call_command("migrate", verbosity=0, interactive=False)
     registry.local_provider()
     provider_environment.from_environment()

@@ -20,6 +20,7 @@ from models_app.domain.errors import Conflict
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState, ModelStatus
 from models_app.management import banner, first_start
+from models_app.management.web_processes import WebProcesses
 from models_app.models import Job, Provider, RegisteredModel
 from models_app.services import discovery, jobs, registry, requests, routing
 from models_app.tasks import queueing
@@ -32,9 +33,12 @@ _FIRST_MODELS_TRIED = 5
 class Server:
     """`say` prints one line for a person."""
 
-    def __init__(self, *, host: str, port: int, say: Callable[[str], object]) -> None:
+    def __init__(
+        self, *, host: str, port: int, web_processes: int, say: Callable[[str], object]
+    ) -> None:
         self._host = host
         self._port = port
+        self._web_processes = web_processes
         self._say = say
 
     def run(self) -> None:
@@ -47,7 +51,6 @@ class Server:
 
     def _serve(self, listener: socket.socket, made: first_start.Secrets) -> None:
         worker = EmbeddedWorker() if settings.NOA_EMBEDDED else None
-        serve_web: Callable[[socket.socket], None] = import_string(settings.NOA_WEB_SERVER)
         # uvicorn raises the signal again when it has shut down; the rest of this function must still happen.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _ignore)
@@ -57,12 +60,26 @@ class Server:
         try:
             if worker:
                 worker.start()
-            announcer.start()
-            serve_web(listener)
+            if self._web_processes == 1:
+                announcer.start()
+                serve_here(listener)
+            else:
+                self._serve_many(listener, announcer)
         finally:
             self._say("Stopping: runners end, nothing is lost.")
             if worker:
                 worker.stop()
+
+    def _serve_many(self, listener: socket.socket, announcer: threading.Thread) -> None:
+        processes = WebProcesses(
+            command=settings.NOA_WEB_COMMAND, listener=listener, count=self._web_processes
+        )
+        processes.start()
+        announcer.start()
+        try:
+            processes.run()
+        finally:
+            processes.stop()
 
     def _announce(self, made: first_start.Secrets) -> None:
         """Bring up what should be loaded, then say how to reach it."""
@@ -77,6 +94,12 @@ class Server:
             )
         finally:
             connection.close()
+
+
+def serve_here(listener: socket.socket) -> None:
+    """The one web process: this one."""
+    serve: Callable[[socket.socket], None] = import_string(settings.NOA_WEB_SERVER)
+    serve(listener)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

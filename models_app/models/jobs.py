@@ -41,6 +41,9 @@ class Job(models.Model):
     cancelled_by = models.CharField(max_length=150, blank=True)
     # Not any more once the job has begun what cannot be taken back: to drain, to move a route.
     cancellable = models.BooleanField(default=True)
+    # Which worker may run it: `node.<name>`, or `common`; see `models_app.services.queues`.
+    queue = models.CharField(max_length=80, blank=True)
+    # The node that ran it.
     node = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     started_at = models.DateTimeField(null=True, blank=True)

@@ -23,7 +23,7 @@ from models_app.services import events, signals
 
 logger = logging.getLogger(__name__)
 
-# The net for events of other processes: those of this one are read at once, by signal.
+# The net for events that nobody told of.
 POLL_SECONDS = 1.0
 # Each stream holds a socket and an idle thread of Django's until it ends. A browser opens one a page; more than this
 # is a fault of somebody who reconnects without closing, and must not take the threads of everybody else.
@@ -81,11 +81,13 @@ class EventHub:
         self._is_open = True
         self._thread = threading.Thread(target=self._follow, name="event-hub", daemon=True)
         signals.event_published.connect(self._stir)
+        signals.stirred.connect(self._stir)
         self._thread.start()
 
     def close(self) -> None:
         """Every stream ends by itself now, and no new one is taken. Does not wait."""
         signals.event_published.disconnect(self._stir)
+        signals.stirred.disconnect(self._stir)
         self._is_open = False
         self._stirred.set()
         self._wake_listeners()

@@ -78,9 +78,9 @@ def take_turn() -> None:
     PostgreSQL gives an id when a row is written, not when it is committed: without turns, the event of a transaction
     that took longer would appear behind the back of a reader that asks for "id > last". SQLite has one writer anyway.
     Whatever is written by every transaction that also publishes must take its turn first, or two of them could wait
-    for each other; `routing.bump` does.
+    for each other; `routing.bump` does. Other processes hear of the commit.
     """
-    turns.take(turns.FACTS)
+    turns.take_and_announce(turns.FACTS)
 
 
 def _put_in_outbox(facts: Sequence[Event]) -> None:

@@ -7,10 +7,12 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from models_app.domain.errors import Cancelled, Conflict, NoaError, NotFound
@@ -24,7 +26,7 @@ from models_app.domain.states import (
     job_sources_of,
 )
 from models_app.models import Job
-from models_app.services import events, signals
+from models_app.services import changes, events, queues, signals
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +55,16 @@ def create(
     cause: LedgerCause | None = None,
     request_id: str = "",
     may_evict: bool = True,
+    queue: str = "",
 ) -> tuple[Job, bool]:
     """A queued job and True, or the one that does the same already and False.
 
-    Its cause is who asked, unless another is given. Raises Conflict when work on the same subject is under way with
+    Its cause is who asked, unless another is given, and its queue the one that fits it. Raises Conflict when work on the same subject is under way with
     other arguments. A job that is shared may evict when one of those who asked for it may.
     """
     try:
         with transaction.atomic():
-            return Job.objects.create(
+            job = Job.objects.create(
                 kind=kind,
                 subject=subject,
                 arguments=arguments,
@@ -69,7 +72,10 @@ def create(
                 cause=cause or cause_of(actor),
                 request_id=request_id,
                 may_evict=may_evict,
-            ), True
+                queue=queue or queues.choose(kind=kind, subject=subject, arguments=arguments),
+            )
+            changes.announce()
+            return job, True
     except IntegrityError:
         active = Job.objects.filter(kind=kind, subject=subject, state__in=ACTIVE_JOB_STATES).first()
     if active is None:
@@ -82,6 +88,7 @@ def create(
             cause=cause,
             request_id=request_id,
             may_evict=may_evict,
+            queue=queue,
         )
     if active.arguments != arguments:
         raise Conflict(
@@ -257,6 +264,7 @@ def end(*, job_id: str, state: JobState, **fields: Any) -> bool:
 def _ended(job_id: str, state: JobState, fields: dict[str, Any]) -> Job | None:
     if not _move(job_id, state, finished_at=timezone.now(), **fields):
         return None
+    changes.announce()
     job = Job.objects.get(pk=job_id)
     if state == JobState.CANCELLED:
         _tell_cancelled(job)
@@ -265,8 +273,15 @@ def _ended(job_id: str, state: JobState, fields: dict[str, Any]) -> Job | None:
 
 def _wake(job: Job) -> None:
     signals.job_finished.send(sender=Job, job=job)
+    _let_waiters_look()
+
+
+def _let_waiters_look(**_: Any) -> None:
     with _finished:
         _finished.notify_all()
+
+
+signals.stirred.connect(_let_waiters_look)
 
 
 def cancel(*, job_id: uuid.UUID, actor: str) -> Job:
@@ -342,6 +357,15 @@ def _move(job_id: str, state: JobState, **fields: Any) -> bool:
         state=state, **fields
     )
     return moved == 1
+
+
+def unclaimed(*, older_than: timedelta) -> list[Job]:
+    """The queued jobs of this node, and those of any node, that have waited for so long, oldest first."""
+    return list(
+        Job.objects.filter(
+            state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than
+        ).order_by("created_at")
+    )
 
 
 def wait(*, job_id: uuid.UUID, seconds: float) -> Job:

@@ -1,4 +1,4 @@
-"""Django signals for code in the same process; sent after the transaction has been committed."""
+"""Django signals for code in this process; sent after the transaction has been committed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from django.dispatch import Signal
 
 # event: models_app.models.Event. Sent in the thread that published it; what a receiver raises is logged, no more.
 event_published = Signal()
+
+# No arguments: another process has changed something. Sent in the thread that heard of it.
+stirred = Signal()
 
 # No arguments: whoever holds a snapshot of the routing reads a new one.
 routing_changed = Signal()

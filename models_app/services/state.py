@@ -18,7 +18,7 @@ from models_app.domain.states import (
 )
 from models_app.engines import process
 from models_app.models import Instance, Job, RegisteredModel, Route
-from models_app.services import events, instances, jobs
+from models_app.services import events, instances, jobs, queues
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,10 @@ def clean_up() -> None:
     RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING)).update(
         status=ModelStatus.AVAILABLE, updated_at=timezone.now()
     )
-    for job in Job.objects.filter(state__in=ACTIVE_JOB_STATES, node__in=("", settings.NOA_NODE)):
+    begun = Job.objects.filter(state__in=ACTIVE_JOB_STATES, node=settings.NOA_NODE)
+    # Where workers are programs of their own, whoever asked is still there, and the next worker does what is queued.
+    queued = Job.objects.filter(state=JobState.QUEUED, node="", queue__in=queues.own())
+    for job in [*begun, *(queued if settings.NOA_EMBEDDED else ())]:
         jobs.end(
             job_id=str(job.pk),
             state=JobState.FAILED,

@@ -18,9 +18,11 @@ from kombu.transport import get_transport_cls
 from models_app.domain.errors import Conflict, Unavailable
 from models_app.services import health, node, nodes, signals
 from models_app.services import state as desired_state
+from models_app.services.changes import follower
 from models_app.services.nodes import Ownership
 from models_app.tasks import queueing, recovering, webhooks
 from models_app.tasks.periodic import Look, Rounds
+from models_app.tasks.pickup import LOOK_SECONDS, pickup
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ LOOKS = (
     Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),
     Look("health", lambda: health.LOOK_SECONDS, health.Watch().look),
     Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),
+    Look("queued-jobs", lambda: LOOK_SECONDS, pickup.look),
 )
 rounds = Rounds(LOOKS)
 
@@ -52,15 +55,21 @@ def _on_recovery_due(**_: Any) -> None:
     rounds.stir("recovery")
 
 
+def _on_stir(**_: Any) -> None:
+    rounds.stir("queued-jobs")
+
+
 def begin_rounds() -> None:
     signals.job_finished.connect(recovering.on_job_finished)
     signals.recovery_due.connect(_on_recovery_due)
+    signals.stirred.connect(_on_stir)
     rounds.start()
 
 
 def end_rounds() -> None:
     signals.job_finished.disconnect(recovering.on_job_finished)
     signals.recovery_due.disconnect(_on_recovery_due)
+    signals.stirred.disconnect(_on_stir)
     rounds.stop()
 
 
@@ -75,10 +84,12 @@ def take_over_node() -> None:
     node.start()
     webhooks.sender.start()
     begin_rounds()
+    follower.start()
 
 
 def leave_node() -> None:
     """End all runners first, so that jobs that wait for them end too."""
+    follower.stop()
     node.stop()
     end_rounds()
     webhooks.sender.stop()
@@ -108,12 +119,14 @@ class EmbeddedWorker:
     def start(self) -> None:
         """Returns when the worker takes tasks; raises Unavailable when it does not come up."""
         take_over_node()
+        queueing.has_embedded_worker = True
         self._thread.start()
         if not self._ready.wait(_READY_SECONDS):
             raise Unavailable(f"The embedded worker was not ready after {_READY_SECONDS:g} s.")
 
     def stop(self) -> None:
         """End the runners and what comes again and again, then the worker."""
+        queueing.has_embedded_worker = False
         leave_node()
         state.should_stop = 0
         get_transport_cls(current_app.connection_for_read().transport_cls).stop_waiting()

@@ -37,6 +37,7 @@ class NoaServer:
 
     data_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
     port: int = field(default_factory=free_port)
     api_key: str = ""
     password: str = ""
@@ -51,7 +52,7 @@ class NoaServer:
     def start(self) -> NoaServer:
         """Returns when the server says that it is ready; fails with its output when it ends before."""
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "--port", str(self.port)],
+            [sys.executable, "manage.py", "serve", "--port", str(self.port), *self.arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

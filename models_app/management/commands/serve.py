@@ -19,9 +19,24 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.NOA_HOST, help="address to listen on")
         parser.add_argument("--port", type=int, default=settings.NOA_PORT, help="port to listen on")
+        parser.add_argument(
+            "--workers",
+            type=int,
+            choices=range(1, 65),
+            metavar="N",
+            default=settings.NOA_WEB_PROCESSES,
+            help="web processes; SIGHUP replaces them one by one",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            Server(host=options["host"], port=options["port"], say=self.stdout.write).run()
+            # The worker in this process must know that jobs come from others.
+            settings.NOA_WEB_PROCESSES = options["workers"]
+            Server(
+                host=options["host"],
+                port=options["port"],
+                web_processes=options["workers"],
+                say=self.stdout.write,
+            ).run()
         except NoaError as error:
             raise CommandError(error.message) from error

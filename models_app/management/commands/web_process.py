@@ -1,0 +1,40 @@
+"""One web process among several; `manage.py serve --workers N` starts it and hands it the socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils.module_loading import import_string
+
+from models_app.management.web_processes import READY
+
+
+class Command(BaseCommand):
+    help = "Not for people: one web process of 'serve --workers N'."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--listener", type=int, required=True, help="an inherited socket")
+        parser.add_argument("--ready", type=int, required=True, help="an inherited pipe")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
+
+        def say_ready() -> None:
+            os.write(options["ready"], READY)
+            os.close(options["ready"])
+
+        listener = socket.socket(fileno=options["listener"])
+        import_string(settings.NOA_WEB_SERVER)(listener, on_ready=say_ready)
+
+
+def _end_with_parent() -> None:
+    """However the parent ends, its end of our standard input closes."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
