@@ -5,6 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The web process that recorded a batch, and how many requests it had recorded and lost by then.
+
+    recorder  its id, with which the ids of its requests begin
+    """
+
+    recorder: str
+    node: str
+    pid: int
+    started_at: float  # Unix seconds
+    recorded: int = 0
+    # Found no room in the file, and waited in memory.
+    unspooled: int = 0
+    dropped: int = 0
+
+
 @dataclass(slots=True)
 class AccessRecord:
     """What the gateway knows of one request. Durations are milliseconds; None means unknown, not 0."""

@@ -48,4 +48,5 @@ class EventName(StrEnum):
     KEY_CREATED = "key-created"
     KEY_CHANGED = "key-changed"
     KEY_REVOKED = "key-revoked"
+    ACCESS_LOG_FAULT = "access-log-fault"
     WEBHOOK_FAILING = "webhook-failing"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Coroutine
 from itertools import count
@@ -112,8 +111,6 @@ class Gateway:
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
-        # Unique without a system call per request: random per process, counted within it.
-        self._id_prefix = secrets.token_hex(8)
         self._ids = count(1)
         self._active: set[asyncio.Task[object]] = set()
         self._closing = False
@@ -124,7 +121,7 @@ class Gateway:
         request_id = admission.valid_request_id(headers.get(b"x-request-id"))
         client = scope.get("client")
         record = AccessRecord(
-            f"{self._id_prefix}-{next(self._ids):x}",
+            f"{self._recorder.id}-{next(self._ids):x}",
             time.time(),
             "",
             client=client[0] if client else "",
@@ -222,6 +219,7 @@ class Gateway:
         patience = limits.wait_seconds
         if b"x-noa-wait" in headers or b"prefer" in headers:
             patience = demand.patience(headers, patience)
+        self._begin(call.record, asked.model)
         watch = self._watches.start(call.receive, call.task)
         try:
             await self._relay.forward(Inference(call, endpoint, head, asked, patience, watch))
@@ -232,6 +230,18 @@ class Gateway:
             raise watch.verdict from None
         finally:
             self._watches.stop(watch)
+
+    def _begin(self, record: AccessRecord, name: str) -> None:
+        """From here on a row will tell of the request, whatever happens to this process."""
+        resolution = self._snapshots.current.resolve(name)
+        model = resolution.model if resolution else None
+        self._recorder.begin(
+            record,
+            requested_model=admission.loggable(name),
+            route=(resolution.route if resolution else None) or "",
+            model_key=model.key if model else "",
+            provider=model.provider if model else "",
+        )
 
     async def _read(self, call: Call, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         """Everything that is not inference: the list of models, and what there is to say about wrong requests."""

@@ -7,7 +7,6 @@ import asyncio
 from django.conf import settings
 from django.db import connection
 
-from models_app.domain.access import AccessRecord
 from models_app.domain.breaker import BreakerState
 from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
@@ -18,17 +17,10 @@ from models_app.gateway.reports import Reports
 from models_app.gateway.server import settle_memory
 from models_app.gateway.snapshots import LiveSnapshots
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
-from models_app.services import access, activity, breakers
+from models_app.services import activity, breakers, quarantine
 from models_app.services.changes import follower
 from models_app.services.event_stream import hub
-
-
-def store(records: list[AccessRecord]) -> None:
-    """The recorder's sink; its thread holds no connection between batches."""
-    try:
-        access.store(records)
-    finally:
-        connection.close()
+from models_app.services.shipping import Shipper
 
 
 def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
@@ -45,7 +37,7 @@ class Site:
     def __init__(self, django: ASGIApp) -> None:
         self._django = BodyLimit(django, settings.NOA_MAX_BODY_BYTES)
         self.snapshots = LiveSnapshots()
-        self.recorder = Recorder(store)
+        self.recorder = Recorder(Shipper(lambda: self.recorder.origin()))
         self.reports = Reports(store_circuit)
         limits = Limits(
             max_body_bytes=settings.NOA_MAX_BODY_BYTES,
@@ -100,6 +92,7 @@ class Site:
             follower.start()
         finally:
             connection.close()
+        self.recorder.open(quarantine.folder(), node=settings.NOA_NODE)
         activity.start()
         settle_memory()
 

@@ -1,6 +1,6 @@
 """The ORM: data, constraints and querysets; no business logic."""
 
-from models_app.models.access import AccessLog
+from models_app.models.access import AccessLog, GatewayProcess
 from models_app.models.activity import Activity, Traffic
 from models_app.models.audit import AuditEntry, IdempotencyKey
 from models_app.models.autoswitch import AutoSwitch
@@ -28,6 +28,7 @@ __all__ = [
     "CapabilityEvidence",
     "Demand",
     "Event",
+    "GatewayProcess",
     "IdempotencyKey",
     "Instance",
     "Job",

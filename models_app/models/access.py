@@ -5,6 +5,38 @@ from __future__ import annotations
 from django.db import models
 
 
+class GatewayProcess(models.Model):
+    """One web process as the access log knows it: what it says that it recorded, and what became of it.
+
+    `recorded` = `stored` + `dropped` + `quarantined`, once everything that waits has been shipped.
+    """
+
+    # With it the request ids of the process begin.
+    recorder = models.CharField(max_length=32, unique=True)
+    node = models.CharField(max_length=64, blank=True)
+    pid = models.PositiveIntegerField(null=True)
+    started_at = models.DateTimeField(db_index=True)
+    # When a batch of it was last shipped.
+    seen_at = models.DateTimeField()
+    recorded = models.PositiveBigIntegerField(default=0)
+    stored = models.PositiveBigIntegerField(default=0)
+    # Lost, and counted: there was no room left in the file and in memory.
+    dropped = models.PositiveBigIntegerField(default=0)
+    # Refused by the database or damaged, and kept in the quarantine file.
+    quarantined = models.PositiveBigIntegerField(default=0)
+    # Requests that were under way when the process was killed; their rows are `aborted`.
+    cut_off = models.PositiveBigIntegerField(default=0)
+    # Whether it was killed, and what it left was recovered.
+    recovered = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["-started_at"]
+        verbose_name_plural = "gateway processes"
+
+    def __str__(self) -> str:
+        return f"{self.recorder} on {self.node}"
+
+
 class AccessLog(models.Model):
     # Unique: a batch that is delivered twice stores its rows once.
     request_id = models.CharField(max_length=64, unique=True)

@@ -3,30 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import CharField
+from django.utils import timezone
 
-from models_app.domain.access import AccessRecord
+from models_app.domain.access import AccessRecord, Origin
 from models_app.domain.confidential import storable
-from models_app.models import AccessLog
-from models_app.services import performance, rollups, summing
+from models_app.models import AccessLog, GatewayProcess
+from models_app.services import performance, quarantine, rollups, summing
 
 _COLUMNS = [field for field in AccessLog._meta.concrete_fields if not field.primary_key]
 _NAMES = [field.name for field in _COLUMNS]
 _SUMMED_BY = ("model_key", "route", "key_id")
 _TEXT_LENGTHS = {field.name: field.max_length for field in _COLUMNS if isinstance(field, CharField)}
+# What one row can do to a batch. Not what a database does that is away, slow or not migrated: that passes.
+_POISON = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
+# The database keeps microseconds.
+_ROUNDING = timedelta(seconds=1)
 
 
-def store(records: Sequence[AccessRecord]) -> None:
-    """Write a batch and add it to the sums, in one transaction. What is stored already (same request id) changes nothing."""
-    with transaction.atomic():
-        rollups.lock()
-        new = _not_stored(records)
-        if new:
-            _insert(new)
-            _add_up(new)
+def store(records: Sequence[AccessRecord], origin: Origin | None = None) -> None:
+    """Write a batch and add it to the sums. What is stored already (same request id) changes nothing.
+
+    A record that the database does not take is put into quarantine, and the others are stored. Raises DatabaseError
+    when the database cannot be reached or does not answer: then none or some of the batch is stored, and the same
+    call may be made again.
+    """
+    try:
+        _store(records, origin)
+    except _POISON as error:
+        if len(records) > 1:
+            half = len(records) // 2
+            store(records[:half], origin)
+            store(records[half:], origin)
+            return
+        quarantine.put_record(records[0], error)
+        _store((), origin, quarantined=1)
+
+
+@transaction.atomic
+def _store(records: Sequence[AccessRecord], origin: Origin | None, *, quarantined: int = 0) -> None:
+    rollups.lock()
+    new = _not_stored(records)
+    if new:
+        _insert(new)
+        _add_up(new)
+    if origin is not None:
+        note(origin, stored=len(new), quarantined=quarantined)
+
+
+def note(origin: Origin, **more: int) -> None:
+    """Add to what is known of a process. Call inside the transaction that makes it true."""
+    process, _ = GatewayProcess.objects.get_or_create(
+        recorder=origin.recorder,
+        defaults={
+            "node": origin.node,
+            "pid": origin.pid,
+            "started_at": summing.moment(origin.started_at),
+            "seen_at": timezone.now(),
+        },
+    )
+    process.seen_at = timezone.now()
+    process.recorded = max(process.recorded, origin.recorded)
+    process.dropped = max(process.dropped, origin.dropped)
+    for name, count in more.items():
+        setattr(process, name, getattr(process, name) + count)
+    process.save()
 
 
 def _add_up(records: list[AccessRecord]) -> None:
@@ -40,9 +85,17 @@ def _add_up(records: list[AccessRecord]) -> None:
 
 def _not_stored(records: Iterable[AccessRecord]) -> list[AccessRecord]:
     by_id = {storable(record.request_id): record for record in records}
-    stored = AccessLog.objects.filter(request_id__in=by_id).values_list("request_id", flat=True)
+    if not by_id:
+        return []
+    times = [summing.moment(record.started_at) for record in by_id.values()]
+    stored = AccessLog.objects.filter(
+        request_id__in=by_id,
+        # On PostgreSQL a day is a table of its own: without this, each of them would be searched.
+        started_at__gte=min(times) - _ROUNDING,
+        started_at__lte=max(times) + _ROUNDING,
+    ).values_list("request_id", flat=True)
     for request_id in stored:
-        del by_id[request_id]
+        by_id.pop(request_id, None)
     return list(by_id.values())
 
 

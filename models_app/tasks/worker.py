@@ -16,7 +16,7 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import health, node, nodes, signals
+from models_app.services import health, node, nodes, signals, upkeep
 from models_app.services import state as desired_state
 from models_app.services.changes import follower
 from models_app.services.nodes import Ownership
@@ -47,6 +47,8 @@ LOOKS = (
     Look("health", lambda: health.LOOK_SECONDS, health.Watch().look),
     Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),
     Look("queued-jobs", lambda: LOOK_SECONDS, pickup.look),
+    Look("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
+    Look("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),
 )
 rounds = Rounds(LOOKS)
 

@@ -37,3 +37,27 @@ class AccessListOutput(serializers.Serializer[Any]):
 
 def represent_access(row: AccessLog) -> dict[str, Any]:
     return {name: getattr(row, name) for name in FIELDS}
+
+
+class AccountOutput(serializers.Serializer[Any]):
+    """recorded = stored + waiting + dropped + quarantined + missing"""
+
+    recorder = serializers.CharField(help_text="The ids of its requests begin with it.")
+    node = serializers.CharField(allow_blank=True)
+    pid = serializers.IntegerField(allow_null=True)
+    started_at = serializers.DateTimeField()
+    seen_at = serializers.DateTimeField(help_text="When it last shipped something.")
+    recovered = serializers.BooleanField(help_text="Killed; what it left was shipped by another.")
+    recorded = serializers.IntegerField(help_text="Answered, by its own count.")
+    stored = serializers.IntegerField(help_text="Of them, written as rows.")
+    rows = serializers.IntegerField(help_text="In the log now; retention deletes some.")
+    waiting = serializers.IntegerField(help_text="In its spool, if that is on this machine.")
+    dropped = serializers.IntegerField(help_text="Lost: neither disk nor memory had room.")
+    quarantined = serializers.IntegerField(help_text="Refused by the database, or damaged.")
+    cut_off = serializers.IntegerField(help_text="Rows of requests that a kill ended.")
+    missing = serializers.IntegerField(help_text="Neither a row nor a reason; 0.")
+
+
+class ReportOutput(serializers.Serializer[Any]):
+    complete = serializers.BooleanField(help_text="No process has a request that is missing.")
+    processes = AccountOutput(many=True, help_text="The newest first.")

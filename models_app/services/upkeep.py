@@ -1,0 +1,19 @@
+"""What workers do for the access log and its sums, again and again."""
+
+from __future__ import annotations
+
+from models_app.services import live_metrics, spools
+
+# What a killed web process left is in the log so soon after the next look.
+SPOOL_SECONDS = 5.0
+RETENTION_SECONDS = 600.0
+
+
+def recover_spools() -> None:
+    """Ship what web processes of this machine left that are dead."""
+    spools.recover()
+
+
+def retain() -> None:
+    """Delete what is older than it has to be."""
+    live_metrics.delete_old()
