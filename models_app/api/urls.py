@@ -8,6 +8,7 @@ from models_app.api.converters import ModelKeyConverter, ProviderConverter
 from models_app.api.views import (
     access,
     audit,
+    autoswitch,
     capabilities,
     events,
     exchange,
@@ -79,6 +80,12 @@ urlpatterns = [
     path("routes", routes.RouteList.as_view(), name="routes"),
     path("routes/<str:name>", routes.RouteDetail.as_view(), name="route"),
     path("routes/<str:name>/changes", routes.RouteChangeList.as_view(), name="route-changes"),
+    path("routes/<str:name>/auto-switch", autoswitch.RouteAutoSwitch.as_view(), name="auto-switch"),
+    path(
+        "routes/<str:name>/auto-switch/preview",
+        autoswitch.RouteAutoSwitchPreview.as_view(),
+        name="auto-switch-preview",
+    ),
     path("routes/<str:name>/rollback", routes.RouteRollback.as_view(), name="route-rollback"),
     path("api-keys", keys.ApiKeyList.as_view(), name="api-keys"),
     path("api-keys/<str:key_id>", keys.ApiKeyDetail.as_view(), name="api-key"),

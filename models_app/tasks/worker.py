@@ -20,7 +20,7 @@ from models_app.services import health, node, nodes, signals, upkeep
 from models_app.services import state as desired_state
 from models_app.services.changes import follower
 from models_app.services.nodes import Ownership
-from models_app.tasks import queueing, recovering, webhooks
+from models_app.tasks import autoswitching, queueing, recovering, webhooks
 from models_app.tasks.periodic import Look, Rounds
 from models_app.tasks.pickup import LOOK_SECONDS, pickup
 
@@ -49,6 +49,7 @@ LOOKS = (
     Look("queued-jobs", lambda: LOOK_SECONDS, pickup.look),
     Look("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
     Look("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),
+    Look("auto-switch", lambda: autoswitching.LOOK_SECONDS, autoswitching.look, alone=True),
 )
 rounds = Rounds(LOOKS)
 

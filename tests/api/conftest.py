@@ -43,6 +43,14 @@ class Api:
             headers=self._headers | headers,
         )
 
+    def put(self, path: str, body: Any, **headers: str) -> Any:
+        return self._client.put(
+            f"/api/v1{path}",
+            body,
+            content_type="application/json",
+            headers=self._headers | headers,
+        )
+
     def delete(self, path: str, **headers: str) -> Any:
         return self._client.delete(f"/api/v1{path}", headers=self._headers | headers)
 

@@ -23,6 +23,7 @@ from models_app.models import (
     AccessLog,
     Activity,
     AuditEntry,
+    AutoSwitch,
     CapabilityEvidence,
     Event,
     Instance,
@@ -92,6 +93,7 @@ def furnish() -> dict[str, str]:
     routes = Route.objects.bulk_create(
         Route(name=f"n{n}", target=models[n], fallbacks=[models[n + 1].key]) for n in range(ROWS)
     )
+    AutoSwitch.objects.create(route=routes[0])
     RouteChange.objects.bulk_create(
         RouteChange(route=routes[0], key=model.key) for _ in range(ROWS)
     )

@@ -1,0 +1,98 @@
+"""The policy by which a route moves by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from models_app.api.serializers.inputs import StrictInput
+from models_app.domain.autoswitch import CURVES, DEFAULT_WEIGHTS, Decision
+from models_app.domain.capabilities import Capability
+from models_app.models import AutoSwitch
+from models_app.services import autoswitch
+
+_WEIGHTS = f"How much each figure counts: {', '.join(CURVES)}. Left out: {dict(DEFAULT_WEIGHTS)}."
+
+
+class AutoSwitchInput(StrictInput):
+    enabled = serializers.BooleanField(default=False)
+    dry_run = serializers.BooleanField(default=False, help_text="Decide and tell, move nothing.")
+    capability = serializers.ChoiceField(
+        choices=[str(one) for one in Capability],
+        default="chat_completion",
+        help_text="Only loaded models that have it are candidates.",
+    )
+    weights = serializers.DictField(
+        child=serializers.FloatField(min_value=0, max_value=100), required=False, help_text=_WEIGHTS
+    )
+    threshold = serializers.FloatField(
+        min_value=0.01,
+        max_value=10,
+        default=0.15,
+        help_text="By which share a model's score must be higher than the present one's.",
+    )
+    confirmations = serializers.IntegerField(
+        min_value=1, max_value=1000, default=3, help_text="In so many looks in a row, one a minute."
+    )
+    cool_down_seconds = serializers.IntegerField(
+        min_value=60, max_value=30 * 86_400, default=1800, help_text="Without moves, after a move."
+    )
+    min_requests = serializers.IntegerField(
+        min_value=5, max_value=1_000_000, default=30, help_text="Fewer are not enough to judge by."
+    )
+
+
+class ScoreOutput(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    basis = serializers.CharField(help_text="`traffic` of the last hour, or `profiles`.")
+    score = serializers.FloatField(allow_null=True)
+    present_score = serializers.FloatField(allow_null=True)
+    lead = serializers.FloatField(allow_null=True, help_text="Null: not enough data.")
+    requests = serializers.IntegerField()
+    present_requests = serializers.IntegerField()
+    figures = serializers.DictField(child=serializers.FloatField(allow_null=True))
+    present_figures = serializers.DictField(child=serializers.FloatField(allow_null=True))
+
+
+class StandingOutput(serializers.Serializer[Any]):
+    leader = serializers.CharField(allow_blank=True)
+    looks = serializers.IntegerField(help_text="In a row in which it led.")
+    moved_at = serializers.FloatField(allow_null=True, help_text="Unix seconds.")
+
+
+class DecisionOutput(serializers.Serializer[Any]):
+    move = serializers.BooleanField()
+    to = serializers.CharField(allow_blank=True)
+    reason = serializers.CharField()
+    why = serializers.CharField()
+    standing = StandingOutput()
+    scores = ScoreOutput(many=True)
+
+
+class NotedDecisionOutput(DecisionOutput):
+    outcome = serializers.CharField(help_text="`moved`, `would move` or `kept`.")
+
+
+class AutoSwitchOutput(serializers.Serializer[Any]):
+    route = serializers.CharField()
+    enabled = serializers.BooleanField()
+    dry_run = serializers.BooleanField()
+    capability = serializers.CharField()
+    weights = serializers.DictField(child=serializers.FloatField())
+    threshold = serializers.FloatField()
+    confirmations = serializers.IntegerField()
+    cool_down_seconds = serializers.IntegerField()
+    min_requests = serializers.IntegerField()
+    moved_at = serializers.DateTimeField(allow_null=True)
+    decided_at = serializers.DateTimeField(allow_null=True)
+    decision = NotedDecisionOutput(allow_null=True, help_text="The last one, with its numbers.")
+
+
+def represent_auto_switch(row: AutoSwitch) -> dict[str, Any]:
+    standing = {name: getattr(row, name) for name in ("moved_at", "decided_at", "decision")}
+    return {"route": row.route.name} | autoswitch.represent(row) | standing
+
+
+def represent_decision(decision: Decision) -> dict[str, Any]:
+    return decision.represent()
