@@ -20,12 +20,18 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from models_app.domain.addresses import checked_url
 from models_app.domain.errors import InvalidRequest
 from models_app.engines.trust import NodeTrust
 from noa_site import node_config, provider_config
+from noa_site.file_config import FileSource
 from noa_site.provider_config import ProviderEntry
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -98,6 +104,17 @@ class Config(BaseSettings):
     def node_trust(self) -> NodeTrust:
         return _trust(self.__dict__)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, FileSource(settings_cls, "NOA_")
+
     @field_validator("providers", mode="before")
     @classmethod
     def parse_providers(cls, value: Any) -> Any:
@@ -165,3 +182,5 @@ def read() -> Config:
             within = f" ({'.'.join(place)})" if place else ""
             lines.append(f"  {variable}{within}: {problem['msg']}")
         sys.exit("noa: these settings are wrong, nothing was started:\n" + "\n".join(lines))
+    except ValueError as error:
+        sys.exit(f"noa: these settings are wrong, nothing was started:\n  {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from models_app.domain.errors import InvalidRequest, ProviderAuthFailed
 from models_app.domain.providers import (
@@ -34,7 +35,7 @@ def secret_of(provider: Provider) -> str:
     Raises SecretUnreadable, or ProviderAuthFailed when the environment variable that should hold it is not set.
     """
     if provider.secret_env:
-        found = os.environ.get(provider.secret_env, "")
+        found = _from_environment(provider.secret_env)
         if not found:
             raise ProviderAuthFailed(
                 f"The API key of '{provider.slug}' should be in the environment variable {provider.secret_env}, which"
@@ -47,6 +48,17 @@ def secret_of(provider: Provider) -> str:
                 f"The API key of '{provider.slug}' cannot be used: {error.message}"
             ) from None
     return secrets.unseal(provider.secret) if provider.secret else ""
+
+
+def _from_environment(variable: str) -> str:
+    """The variable's value, or what is in the file that its `_FILE` names; '' for neither."""
+    path = os.environ.get(f"{variable}_FILE")
+    if path and variable not in os.environ:
+        try:
+            return Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+    return os.environ.get(variable, "")
 
 
 def name_at_provider(model: RegisteredModel) -> str:
