@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import threading
+from time import monotonic
 from typing import Any, Self
 
 import orjson
@@ -21,8 +22,19 @@ class Traffic:
     HTTP's rule. One that breaks within a request is a failure.
     """
 
-    def __init__(self, server: NoaServer, *, clients: int, streams: int = 0) -> None:
+    def __init__(
+        self,
+        server: NoaServer,
+        *,
+        clients: int,
+        streams: int = 0,
+        name: str = "traffic",
+        per_second: float | None = None,
+    ) -> None:
+        """`name` is the X-Request-ID of all requests. `per_second`: what is offered, if the clients can keep up."""
         self._server = server
+        self._name = name
+        self._pause = (clients + streams) / per_second if per_second else 0.0
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
@@ -44,10 +56,12 @@ class Traffic:
 
     def _ask_on(self, stream: bool) -> None:
         connection = self._connection()
+        due = monotonic()
         for number in itertools.count():
-            if self._stopping.is_set():
+            if self._stopping.wait(max(0.0, due - monotonic())):
                 connection.close()
                 return
+            due = max(due, monotonic() - self._pause) + self._pause
             try:
                 self._ask(connection, stream, number)
             except (OSError, http.client.HTTPException, AssertionError) as error:
@@ -72,6 +86,7 @@ class Traffic:
         headers = {
             "Authorization": f"Bearer {self._server.api_key}",
             "Content-Type": "application/json",
+            "X-Request-ID": self._name,
         }
         connection.request("POST", "/v1/chat/completions", orjson.dumps(body), headers)
         answer = connection.getresponse()

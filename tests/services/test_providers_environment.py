@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +135,14 @@ def test_a_right_value_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert entry.slug == "anthropic"
     assert entry.settings().timeouts == {"connect": 5.0}
     assert KEY not in repr(read)
+
+
+def test_a_key_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "key"))
+    read = config.read()
+    assert read.openai_api_key is not None
+    assert read.openai_api_key.get_secret_value() == KEY
+    provider = Provider(slug="openai", secret_env="OPENAI_API_KEY")
+    assert providers.secret_of(provider) == KEY
