@@ -12,12 +12,13 @@ from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
 from models_app.gateway.demand import LiveLoads
 from models_app.gateway.front import BodyLimit
+from models_app.gateway.readiness import Check, Probes
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.reports import Reports
 from models_app.gateway.server import settle_memory
 from models_app.gateway.snapshots import LiveSnapshots
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
-from models_app.services import activity, breakers, quarantine
+from models_app.services import activity, breakers, quarantine, readiness
 from models_app.services.changes import follower
 from models_app.services.event_stream import hub
 from models_app.services.shipping import Shipper
@@ -29,6 +30,18 @@ def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
         breakers.report(slug=provider, state=state, reason=reason)
     finally:
         connection.close()
+
+
+def _closing(check: Check) -> Check:
+    """A check of readiness, whose thread holds no connection afterwards."""
+
+    def checked() -> str:
+        try:
+            return check()
+        finally:
+            connection.close()
+
+    return checked
 
 
 class Site:
@@ -55,6 +68,15 @@ class Site:
             loads=self.loads,
         )
         self.snapshots.listener = self.gateway.room.look_again
+        self.probes = Probes(
+            {
+                "database": _closing(readiness.database),
+                "broker": readiness.broker,
+                "worker": _closing(readiness.worker),
+                "current": _closing(lambda: readiness.current(self.snapshots.current)),
+            },
+            keys=lambda: self.snapshots.current.keys,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -63,6 +85,8 @@ class Site:
             scope["path"] == "/v1" or scope["path"].startswith("/v1/")
         ):
             await self.gateway(scope, receive, send)
+        elif self.probes.answers(scope):
+            await self.probes(scope, receive, send)
         elif scope["type"] == "http":
             await self._django(scope, receive, send)
 
@@ -80,7 +104,11 @@ class Site:
         hub.close()
 
     async def close(self, deadline: float) -> None:
-        """Ends what runs; call it while the server still listens. Event streams end at once: they would never end else."""
+        """Says that it is not ready any more, then ends what runs; call it while the server still listens.
+
+        Event streams end at once: they would never end else.
+        """
+        self.probes.closing = True
         hub.close()
         await self.gateway.close(deadline)
 
