@@ -101,6 +101,13 @@ class Config(BaseSettings):
         return str(node_config.reached_at(value, listens)).partition("://")[2]
 
     @property
+    def node_url(self) -> str:
+        """Where others reach this node's runners; empty when they cannot."""
+        if self.node_listen is None:
+            return ""
+        return f"{'https' if self.node_cert else 'http'}://{self.node_address}"
+
+    @property
     def node_trust(self) -> NodeTrust:
         return _trust(self.__dict__)
 

@@ -250,9 +250,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 NOA_DATA_DIR = DATA_DIR
 NOA_NODE = CONFIG.node
 NOA_NODE_TRUST = CONFIG.node_trust
-# `host:port`, and as others see it; None on a machine whose runners nobody else may reach.
+# None, and empty, on a machine whose runners nobody else may reach.
 NOA_NODE_LISTEN = CONFIG.node_listen
-NOA_NODE_ADDRESS = CONFIG.node_address
+NOA_NODE_ADDRESS = CONFIG.node_url
 NOA_ENCRYPTION_KEYS = _encryption_keys()
 # Keys in them show themselves in no representation.
 NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]

@@ -14,7 +14,7 @@ from models_app.models.ledger import LedgerEntry, LoadMeasurement
 from models_app.models.nodes import Lease, Node
 from models_app.models.profiling import ProfileRun, ProfileSample
 from models_app.models.recovery import Recovery
-from models_app.models.registry import ModelVersion, Provider, RegisteredModel
+from models_app.models.registry import ModelFile, ModelVersion, Provider, RegisteredModel
 from models_app.models.routes import Route, RouteChange, RoutingRevision
 from models_app.models.snapshots import StateSnapshot
 from models_app.models.webhooks import Webhook, WebhookDelivery
@@ -35,6 +35,7 @@ __all__ = [
     "Lease",
     "LedgerEntry",
     "LoadMeasurement",
+    "ModelFile",
     "ModelVersion",
     "Node",
     "ProfileRun",

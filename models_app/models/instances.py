@@ -59,10 +59,16 @@ class Instance(models.Model):
         constraints = [
             # What makes twenty simultaneous loads one load.
             models.UniqueConstraint(
-                fields=["model"],
+                fields=["model", "node"],
                 condition=Q(state__in=in_words(SERVING_INSTANCE_STATES)),
-                name="one_serving_instance_per_model",
-            )
+                name="one_serving_instance_per_node",
+            ),
+            # A model at a provider needs no second one: it is no process.
+            models.UniqueConstraint(
+                fields=["model"],
+                condition=Q(state__in=in_words(SERVING_INSTANCE_STATES), version=None),
+                name="one_serving_instance_of_remote",
+            ),
         ]
 
     def __str__(self) -> str:

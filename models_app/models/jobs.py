@@ -45,6 +45,8 @@ class Job(models.Model):
     queue = models.CharField(max_length=80, blank=True)
     # The node that ran it.
     node = models.CharField(max_length=64, blank=True)
+    # The node for which it was asked by name; empty where NOA chooses.
+    asked_node = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -54,7 +56,7 @@ class Job(models.Model):
         constraints = [
             # Many who ask for the same at once share one job.
             models.UniqueConstraint(
-                fields=["kind", "subject"],
+                fields=["kind", "subject", "asked_node"],
                 condition=Q(state__in=in_words(ACTIVE_JOB_STATES)),
                 name="one_active_job_per_subject",
             )

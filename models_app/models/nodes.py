@@ -30,6 +30,8 @@ class Node(models.Model):
     # Where other nodes and web processes reach its runners; empty on a single machine.
     address = models.CharField(max_length=255, blank=True)
     version = models.CharField(max_length=32, blank=True)
+    # Since when nothing is loaded there any more, because an operator wants to take it down.
+    draining_at = models.DateTimeField(null=True, blank=True)
     # Keys of the models whose files this node sees. Last, because it hides the module's name from what follows.
     models = models.JSONField(default=list, blank=True)
 

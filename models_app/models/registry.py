@@ -87,6 +87,8 @@ class RegisteredModel(models.Model):
     deprecation_note = models.TextField(blank=True)
     # The desired state: a node loads these again when it comes back.
     wanted = models.BooleanField(default=False)
+    # Instances that it should have then, each on a node of its own.
+    replicas = models.PositiveSmallIntegerField(default=1)
     capability_index = models.CharField(max_length=255, blank=True, default="", editable=False)
     # As `capability_index`: what a probe has proven of the present version.
     proven_index = models.CharField(max_length=255, blank=True, default="", editable=False)
@@ -190,3 +192,24 @@ class ModelVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model.key} {self.sha256[:12]}"
+
+
+class ModelFile(models.Model):
+    """A model's file as one node sees it on its disk. The path and the time may differ from node to node."""
+
+    node = models.CharField(max_length=64)
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="files")
+    sha256 = models.CharField(max_length=64)
+    path = models.CharField(max_length=4096)
+    size_bytes = models.PositiveBigIntegerField()
+    file_mtime_ns = models.BigIntegerField()
+    seen_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["node", "model"]
+        constraints = [
+            models.UniqueConstraint(fields=["node", "model"], name="one_file_per_node_and_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.path}"

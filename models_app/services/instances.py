@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from models_app.domain.states import (
@@ -33,17 +34,37 @@ _STATUS_OF = {
 }
 
 
-def serving(*, model: RegisteredModel) -> Instance | None:
-    """The instance of this model that is ready or becoming so."""
-    return Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES).first()
+def serving(*, model: RegisteredModel, node: str = "") -> Instance | None:
+    """The instance of this model, on this node where one is named, that is ready or becoming so; ready ones first."""
+    found = list(copies(model=model, node=node))
+    ready = [one for one in found if one.state == InstanceState.READY]
+    return next(iter(ready or found), None)
+
+
+def copies(*, model: RegisteredModel, node: str = "") -> QuerySet[Instance]:
+    """The instances of this model that are ready or becoming so, of all nodes or of one, oldest first."""
+    found = Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES)
+    return (found.filter(node=node) if node else found).order_by("created_at")
 
 
 def reserve(
-    *, model: RegisteredModel, version: ModelVersion | None, node: str, options: dict[str, Any]
+    *,
+    model: RegisteredModel,
+    version: ModelVersion | None,
+    node: str,
+    options: dict[str, Any],
+    beside: bool = False,
 ) -> Instance | None:
-    """Claim the right to load this model: a new instance, or None when somebody has it already."""
+    """Claim the right to load this model: a new instance, or None when somebody has it already.
+
+    With `beside` it may serve on other nodes too: then only this node's right is claimed.
+    """
     try:
         with transaction.atomic():
+            # Of two nodes that begin at the same moment one waits here, and finds the other's instance.
+            RegisteredModel.objects.select_for_update().filter(pk=model.pk).first()
+            if not beside and copies(model=model).exists():
+                return None
             instance = Instance.objects.create(
                 model=model,
                 version=version,
@@ -83,12 +104,16 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
 def _follow(
     model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = ""
 ) -> None:
-    """A model's status is that of its newest instance: one that drains beside a newer one says nothing."""
-    if (
-        status in (ModelStatus.UNLOADING, ModelStatus.AVAILABLE, ModelStatus.FAILED)
-        and Instance.objects.filter(model_id=model_pk, state__in=SERVING_INSTANCE_STATES).exists()
-    ):
-        return
+    """A model's status is that of its best instance; where none serves any more, that of the one that changed."""
+    serving_now = set(
+        Instance.objects.filter(model_id=model_pk, state__in=SERVING_INSTANCE_STATES).values_list(
+            "state", flat=True
+        )
+    )
+    if serving_now:
+        is_ready = InstanceState.READY in serving_now
+        status = ModelStatus.LOADED if is_ready else ModelStatus.LOADING
+        failure_stage = failure_reason = ""
     RegisteredModel.objects.filter(pk=model_pk).update(
         status=status,
         failure_stage=failure_stage,

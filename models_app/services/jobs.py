@@ -56,11 +56,13 @@ def create(
     request_id: str = "",
     may_evict: bool = True,
     queue: str = "",
+    asked_node: str = "",
 ) -> tuple[Job, bool]:
     """A queued job and True, or the one that does the same already and False.
 
-    Its cause is who asked, unless another is given, and its queue the one that fits it. Raises Conflict when work on the same subject is under way with
-    other arguments. A job that is shared may evict when one of those who asked for it may.
+    Its cause is who asked, unless another is given, and its queue the one that fits it. Raises Conflict when work on
+    the same subject is under way with other arguments. A job that is shared may evict when one of those who asked for
+    it may. One that names its node is not shared with those that leave the choice to NOA.
     """
     try:
         with transaction.atomic():
@@ -73,11 +75,14 @@ def create(
                 request_id=request_id,
                 may_evict=may_evict,
                 queue=queue or queues.choose(kind=kind, subject=subject, arguments=arguments),
+                asked_node=asked_node,
             )
             changes.announce()
             return job, True
     except IntegrityError:
-        active = Job.objects.filter(kind=kind, subject=subject, state__in=ACTIVE_JOB_STATES).first()
+        active = Job.objects.filter(
+            kind=kind, subject=subject, asked_node=asked_node, state__in=ACTIVE_JOB_STATES
+        ).first()
     if active is None:
         # It ended between our insert and our look.
         return create(
@@ -89,6 +94,7 @@ def create(
             request_id=request_id,
             may_evict=may_evict,
             queue=queue,
+            asked_node=asked_node,
         )
     if active.arguments != arguments:
         raise Conflict(

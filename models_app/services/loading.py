@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -31,6 +30,7 @@ from models_app.services import (
     events,
     instances,
     local_discovery,
+    model_files,
     node,
     providers,
     registry,
@@ -68,6 +68,8 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
         with transaction.atomic():
             run.no_return()
             want(loaded=loaded)
+            if run.job.asked_node:
+                want_copies(model=loaded.instance.model)
     except Cancelled:
         take_back(run=run, loaded=loaded)
         raise
@@ -79,7 +81,9 @@ def bring_up(*, run: Run, key: str, options: dict[str, Any]) -> Loaded:
     model = registry.get(key=key)
     remote = providers.is_remote(model.provider)
     parsed = LoadOptions.parse(options if remote else options or model.load_options)
-    instance = instances.serving(model=model)
+    # A load that names its node wants an instance there, whatever others there are.
+    asked_node = run.job.asked_node
+    instance = instances.serving(model=model, node=asked_node)
     if instance is not None and options and instance.options != parsed.as_dict():
         raise Conflict(
             f"'{model.key}' is loaded with other options: {instance.options or 'none'}. "
@@ -92,13 +96,17 @@ def bring_up(*, run: Run, key: str, options: dict[str, Any]) -> Loaded:
             check_loadable(model=model, options=parsed)
             version = None if remote else local_discovery.fresh_version(model=model)
             reserved = instances.reserve(
-                model=model, version=version, node=settings.NOA_NODE, options=parsed.as_dict()
+                model=model,
+                version=version,
+                node=settings.NOA_NODE,
+                options=parsed.as_dict(),
+                beside=bool(asked_node) and not remote,
             )
         started = reserved is not None
         if reserved is not None:
             instance = _start(run, model, version, reserved, parsed)
         else:
-            instance = instances.serving(model=model)
+            instance = instances.serving(model=model, node="" if remote else asked_node)
     if instance is None or instance.state != InstanceState.READY:
         instance = _wait_for_other(run, model, instance)
     run.result |= {
@@ -117,10 +125,16 @@ def want(*, loaded: Loaded) -> None:
     )
 
 
+def want_copies(*, model: RegisteredModel) -> None:
+    """As many as there are now."""
+    count = max(1, instances.copies(model=model).count())
+    RegisteredModel.objects.filter(pk=model.pk).update(replicas=count)
+
+
 def take_back(*, run: Run, loaded: Loaded) -> None:
     """End what a run started itself that was cancelled or failed; what was loaded before stays."""
     if loaded.started:
-        RegisteredModel.objects.filter(pk=loaded.instance.model_id).update(wanted=False)
+        _unwant(loaded.instance)
         unloading.retire(run=run, instance=loaded.instance, because=", as its job did not end well")
     run.result.clear()
 
@@ -180,7 +194,7 @@ def _start(
         with run.step("publish"):
             return _publish(run, model, instance, ready, round(monotonic() - started, 3))
     except Cancelled:
-        _withdraw(model, instance)
+        _withdraw(instance)
         raise
     except NoaError as error:
         _give_up(run, model, instance, error)
@@ -200,7 +214,7 @@ def _plan(
         instance_id=str(instance.pk),
         model=model.key,
         fingerprint=instance.fingerprint,
-        path=Path(version.path),
+        path=model_files.path_here(version),
         socket=node.supervisor().socket_path(str(instance.pk)),
     )
     need = llamacpp.memory_need(metadata, spec).total
@@ -325,8 +339,14 @@ def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaErr
         )
 
 
-def _withdraw(model: RegisteredModel, instance: Instance) -> None:
+def _withdraw(instance: Instance) -> None:
     """Nothing of a cancelled load stays, and nobody has failed."""
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
-    RegisteredModel.objects.filter(pk=model.pk).update(wanted=False)
+    _unwant(instance)
     instances.move(instance=instance, to=InstanceState.STOPPED)
+
+
+def _unwant(instance: Instance) -> None:
+    """Unless other copies of the model serve."""
+    if not instances.copies(model=instance.model).exclude(pk=instance.pk).exists():
+        RegisteredModel.objects.filter(pk=instance.model_id).update(wanted=False)

@@ -16,7 +16,7 @@ from models_app.domain.gguf import GgufMetadata
 from models_app.domain.keys import ModelKey, cleaned_model_id
 from models_app.engines import gguf
 from models_app.models import ModelVersion, RegisteredModel
-from models_app.services import capabilities, events, registry, routing
+from models_app.services import capabilities, events, model_files, registry, routing
 from models_app.services.jobs import Run
 
 
@@ -51,10 +51,13 @@ def _take_in(path: Path, root: Path, seen: set[str], report: ProviderReport) -> 
 def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
     key = str(ModelKey(registry.LOCAL_SLUG, model_id))
     model = RegisteredModel.objects.filter(key=key).select_related("version").first()
-    if model and model.gone_at is None and model.version and _same_file(model.version, path):
+    if model and model.gone_at is None and model.version and _is_known(model, path):
         report.unchanged += 1
         return
     metadata = gguf.inspect(path, roots=settings.NOA_MODEL_ROOTS)
+    if model and _is_copy(model, path, metadata):
+        report.unchanged += 1
+        return
     with transaction.atomic():
         new = model is None
         known = model.version.sha256 if model and model.version else None
@@ -73,9 +76,44 @@ def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
             cause="the file is new" if new else "the file changed",
             before=known,
             after=metadata.sha256,
-            data={"path": str(path), "sha256": metadata.sha256},
+            data={"path": str(path), "sha256": metadata.sha256, "node": settings.NOA_NODE},
         )
     (report.new if new else report.changed).append(key)
+
+
+def _is_known(model: RegisteredModel, path: Path) -> bool:
+    """Whether this node's file is what it was when it was last read."""
+    mine, version = model_files.here(model), model.version
+    if mine is not None:
+        # One that was another model's file before is looked at again: the others may have gone meanwhile.
+        same = version is not None and mine.sha256 == version.sha256
+        return same and model_files.is_unchanged(mine, path)
+    if version is None or not model_files.is_unchanged(version, path):
+        return False
+    # From a server that did not know of nodes yet, or from another node with the same folder.
+    model_files.note(model=model, path=path, sha256=version.sha256, size_bytes=version.size_bytes)
+    return True
+
+
+def _is_copy(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> bool:
+    """Whether other nodes have this very file, so that the model stays what it is. Raises ModelFileError for another."""
+    other = model_files.is_another(model, metadata)
+    is_copy = (
+        model.version is not None
+        and model.version.sha256 == metadata.sha256
+        and model_files.elsewhere(model).exists()
+    )
+    if other or is_copy:
+        _note(model, path, metadata)
+    if other:
+        raise ModelFileError(
+            f"The node '{other}' has another file as '{model.key}'. Rename one of them, or make them equal."
+        )
+    return is_copy
+
+
+def _note(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> None:
+    model_files.note(model=model, path=path, sha256=metadata.sha256, size_bytes=metadata.size_bytes)
 
 
 def _sentence(key: str, path: Path, *, new: bool, was_gone: bool) -> str:
@@ -89,8 +127,12 @@ def _mark_gone(run: Run, report: ProviderReport) -> None:
     rows = RegisteredModel.objects.filter(
         provider=registry.local_provider(), gone_at=None
     ).select_related("version")
+    mine = model_files.paths_here()
     for model in rows:
-        if model.version is None or Path(model.version.path).is_file():
+        if model.version is None or Path(mine.get(model.pk, model.version.path)).is_file():
+            continue
+        model_files.forget(model=model)
+        if model_files.elsewhere(model).exists():
             continue
         with transaction.atomic():
             routing.bump()
@@ -105,18 +147,6 @@ def _mark_gone(run: Run, report: ProviderReport) -> None:
                 data={"path": model.version.path},
             )
         report.gone.append(model.key)
-
-
-def _same_file(version: ModelVersion, path: Path) -> bool:
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return (
-        version.path == str(path)
-        and version.size_bytes == status.st_size
-        and version.file_mtime_ns == status.st_mtime_ns
-    )
 
 
 def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> ModelVersion:
@@ -135,6 +165,7 @@ def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> Mode
         },
     )
     model.version = version
+    _note(model, path, metadata)
     model.name = model.name or metadata.name or model.model_id
     model.context_window = metadata.context_length
     shown = [
@@ -166,10 +197,15 @@ def fresh_version(*, model: RegisteredModel) -> ModelVersion:
             f"No file is known for '{model.key}'. Put it into a model folder and discover again.",
             stage="check",
         )
-    path = Path(version.path)
-    if _same_file(version, path):
+    mine = model_files.here(model)
+    path = Path(mine.path if mine else version.path)
+    if model_files.is_unchanged(mine or version, path) and (
+        not mine or mine.sha256 == version.sha256
+    ):
         gguf.check_place(path, roots=settings.NOA_MODEL_ROOTS)
         return version
     metadata = gguf.inspect(path, roots=settings.NOA_MODEL_ROOTS)
+    if _is_copy(model, path, metadata):
+        return version
     with transaction.atomic():
         return describe(model, path, metadata)

@@ -12,6 +12,7 @@ from django.db import connection
 
 from models_app.domain.errors import Unavailable
 from models_app.domain.states import InstanceState
+from models_app.engines.process import RunnerProcess
 from models_app.engines.supervisor import Supervisor
 from models_app.models import Instance
 from models_app.services import recovery
@@ -46,6 +47,11 @@ def supervisor() -> Supervisor:
     if _supervisor is None:
         raise Unavailable("This process owns no runners: it is not a worker, or it is stopping.")
     return _supervisor
+
+
+def runner(*, instance_id: str) -> RunnerProcess | None:
+    """A runner of this node; None for every other one, and where nothing is owned."""
+    return _supervisor.get(instance_id) if _supervisor is not None else None
 
 
 def end_runner(*, instance_id: str, grace: float) -> None:

@@ -73,6 +73,7 @@ def beat(owner: Ownership) -> bool:
         "memory_total_bytes": total,
         "memory_free_bytes": free,
         "gpus": devices.gpus(),
+        "memory_budget_bytes": settings.NOA_MEMORY_BUDGET,
     }
     if owner.files_seen_at is None or monotonic() - owner.files_seen_at > _FILES_SECONDS:
         owner.files_seen_at = monotonic()
@@ -162,6 +163,7 @@ def _take_over(row: Node) -> Ownership | None:
             heartbeat_at=Now(),
             lost_at=None,
             version=version("noa-server"),
+            address=settings.NOA_NODE_ADDRESS,
         )
         if not taken:
             return None

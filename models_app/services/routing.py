@@ -32,6 +32,7 @@ from models_app.domain.states import InstanceState
 from models_app.models import (
     ApiKey,
     Instance,
+    Node,
     Provider,
     Recovery,
     RegisteredModel,
@@ -98,7 +99,8 @@ def _read_snapshot(number: int) -> Snapshot:
             model_id=model_id,
             provider=provider,
             created=int(created_at.timestamp()),
-            target=targets.get(pk),
+            target=copies[0] if (copies := targets.get(pk)) else None,
+            others=copies[1:] if copies else (),
             back_at=back_at.get(pk),
             permission=EVERYTHING if pk in loadable else NOTHING,
             capabilities=_capabilities(capabilities),
@@ -153,23 +155,44 @@ def _capabilities(index: str) -> frozenset[str]:
 
 def target(*, model: RegisteredModel) -> Target | None:
     """Where requests for this model go now; None while it is not loaded, or its provider cannot be asked."""
-    return _targets(Instance.objects.filter(model=model)).get(model.pk)
+    return next(iter(_targets(Instance.objects.filter(model=model)).get(model.pk, ())), None)
 
 
-def _targets(instances: QuerySet[Instance]) -> dict[int, Target]:
-    """By the model's id."""
+def _targets(instances: QuerySet[Instance]) -> dict[int, tuple[Target, ...]]:
+    """By the model's id; those of this machine first."""
     ready = list(
-        instances.filter(state=InstanceState.READY).select_related("model__provider", "version")
+        instances.filter(state=InstanceState.READY)
+        .select_related("model__provider", "version")
+        .order_by("created_at")
     )
     endpoints = _endpoints(instance.model.provider for instance in ready)
-    return {
-        instance.model_id: target
-        for instance in ready
-        if (target := _target(instance, endpoints)) is not None
-    }
+    addresses = _addresses(ready)
+    found: dict[int, list[Target]] = {}
+    for instance in sorted(ready, key=lambda one: one.node in addresses):
+        target = _target(instance, endpoints, addresses)
+        if target is not None:
+            found.setdefault(instance.model_id, []).append(target)
+    return {pk: _counted(targets) for pk, targets in found.items()}
 
 
-def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint]) -> Target | None:
+def _addresses(ready: Iterable[Instance]) -> dict[str, str]:
+    """Of the nodes whose runners are reached through their proxy. A single machine asks nothing for it."""
+    names = {instance.node for instance in ready if instance.version_id} - {settings.NOA_NODE}
+    if not names:
+        return {}
+    rows = Node.objects.filter(name__in=names).exclude(address="")
+    return dict(rows.values_list("name", "address"))
+
+
+def _counted(targets: list[Target]) -> tuple[Target, ...]:
+    if len(targets) == 1:
+        return tuple(targets)
+    return tuple(dataclasses.replace(target, copies=len(targets)) for target in targets)
+
+
+def _target(
+    instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses: dict[str, str]
+) -> Target | None:
     """None for a model of a provider that cannot be asked now."""
     model = instance.model
     remote = None
@@ -187,6 +210,7 @@ def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint]) -> Target 
         version=instance.version.sha256[:12] if instance.version else "",
         node="" if remote else instance.node,
         price=_price(model),
+        address=addresses.get(instance.node, ""),
     )
 
 

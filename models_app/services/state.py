@@ -30,7 +30,9 @@ def clean_up() -> None:
         if instance.pid and process.kill_stranger(instance.pid, instance.pid_started_at or 0.0):
             logger.warning("killed runner %s, left by an earlier server", instance.pid)
         instances.move(instance=instance, to=InstanceState.STOPPED)
-    RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING)).update(
+    live = Instance.objects.filter(state__in=LIVE_INSTANCE_STATES)
+    stuck = RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING))
+    stuck.exclude(pk__in=live.values("model")).update(
         status=ModelStatus.AVAILABLE, updated_at=timezone.now()
     )
     begun = Job.objects.filter(state__in=ACTIVE_JOB_STATES, node=settings.NOA_NODE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import transaction
 
 from models_app.domain.errors import Cancelled, Conflict, NoaError
@@ -82,9 +81,7 @@ def _retire_previous(run: Run, key: str, because: str) -> None:
     previous = RegisteredModel.objects.filter(key=key).first()
     if previous is None or Route.objects.filter(target=previous).exists():
         return
-    RegisteredModel.objects.filter(pk=previous.pk).update(wanted=False)
-    old = Instance.objects.select_related("model").filter(
-        model=previous, state=InstanceState.READY, node=settings.NOA_NODE
-    )
+    RegisteredModel.objects.filter(pk=previous.pk).update(wanted=False, replicas=1)
+    old = Instance.objects.select_related("model").filter(model=previous, state=InstanceState.READY)
     for instance in old:
         unloading.retire(run=run, instance=instance, because=because)

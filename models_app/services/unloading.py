@@ -9,34 +9,52 @@ from django.db import transaction
 
 from models_app.domain.errors import Conflict, RunnerDied
 from models_app.domain.events import EventName
-from models_app.domain.states import InstanceState, ModelStatus
+from models_app.domain.states import TERMINAL_JOB_STATES, InstanceState, JobKind, ModelStatus
 from models_app.engines import control
 from models_app.models import Instance, RegisteredModel
-from models_app.services import events, instances, node, registry
+from models_app.services import events, instances, jobs, node, registry
 from models_app.services.jobs import Run
 
 logger = logging.getLogger(__name__)
 
+# What the worker of another node gets to begin, and to stop the runner.
+_PATIENCE = 15.0
+
 
 def unload(*, run: Run, key: str) -> None:
-    """Drain and stop a model's instance. Clears the desired state.
+    """Drain and stop a model's instances, or with a job that names a node only the one there. Clears the desired state.
 
     Raises Conflict when the model is not loaded or is only being loaded.
     """
-    model = registry.get(key=key)
-    instance = loaded_instance(model=model)
+    model, node_name = registry.get(key=key), run.job.asked_node
+    loaded_instance(model=model, node=node_name)
+    found = instances.copies(model=model, node=node_name).filter(state=InstanceState.READY)
+    copies = list(found.select_related("model"))
     run.no_return()
-    RegisteredModel.objects.filter(pk=model.pk).update(wanted=False)
-    retire(run=run, instance=instance)
+    _want_less(model, node_name)
+    for instance in copies:
+        retire(run=run, instance=instance)
     run.result |= {"key": model.key}
 
 
-def loaded_instance(*, model: RegisteredModel) -> Instance:
-    """The ready instance; raises Conflict when there is none."""
-    instance = instances.serving(model=model)
+def _want_less(model: RegisteredModel, node_name: str) -> None:
+    """One copy less where a node was named and others remain; none otherwise."""
+    row = RegisteredModel.objects.filter(pk=model.pk)
+    others = instances.copies(model=model).exclude(node=node_name) if node_name else None
+    if others is not None and others.exists():
+        row.update(replicas=others.count())
+    else:
+        row.update(wanted=False, replicas=1)
+
+
+def loaded_instance(*, model: RegisteredModel, node: str = "") -> Instance:
+    """A ready instance, on this node where one is named; raises Conflict when there is none."""
+    instance = instances.serving(model=model, node=node)
+    where = f" on '{node}'" if node else ""
     if instance is None:
         raise Conflict(
-            f"'{model.key}' is not loaded, so there is nothing to unload.", code="model_not_loaded"
+            f"'{model.key}' is not loaded{where}, so there is nothing to unload.",
+            code="model_not_loaded",
         )
     if instance.state != InstanceState.READY:
         raise Conflict(
@@ -53,9 +71,23 @@ def retire(*, run: Run, instance: Instance, because: str = "") -> None:
     """
     # Half of it would leave an instance that neither serves nor ends.
     with run.shielded():
-        if instances.move(instance=instance, to=InstanceState.DRAINING):
+        if instance.version_id is not None and instance.node != settings.NOA_NODE:
+            _let_owner_end(run, instance)
+        elif instances.move(instance=instance, to=InstanceState.DRAINING):
             _end(run, instance, because)
         # Else it stopped or failed by itself meanwhile.
+
+
+def _let_owner_end(run: Run, instance: Instance) -> None:
+    """Only its own node can end a runner. A node that is down has its instances ended when it is found to be lost."""
+    key, name = instance.model.key, instance.node
+    with run.step("unload", f"{key} on '{name}'"):
+        job, _ = jobs.create(
+            kind=JobKind.UNLOAD, subject=key, arguments={}, actor=run.actor, asked_node=name
+        )
+        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_DRAIN_TIMEOUT + _PATIENCE)
+        if ended.state not in TERMINAL_JOB_STATES:
+            logger.warning("%s: the node '%s' has not ended it yet", key, name)
 
 
 def _end(run: Run, instance: Instance, because: str) -> None:

@@ -16,7 +16,7 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import health, node, nodes, signals, upkeep
+from models_app.services import health, node, nodes, runner_door, signals, upkeep
 from models_app.services import state as desired_state
 from models_app.services.changes import follower
 from models_app.services.nodes import Ownership
@@ -85,6 +85,7 @@ def take_over_node() -> None:
     _owner = nodes.take(wait=sleep)
     desired_state.clean_up()
     node.start()
+    runner_door.start()
     webhooks.sender.start()
     begin_rounds()
     follower.start()
@@ -94,6 +95,7 @@ def leave_node() -> None:
     """End all runners first, so that jobs that wait for them end too."""
     follower.stop()
     node.stop()
+    runner_door.stop()
     end_rounds()
     webhooks.sender.stop()
 

@@ -1,0 +1,105 @@
+"""On which node a model is loaded. Sizes are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node, as far as one model is concerned.
+
+    has_file   the model's present file is on its disk, or nobody knows where that file is
+    has_model  an instance of this model serves there, or is being started
+    free       memory for models after what is being started there; None when the node has not said
+    evictable  memory that idle models would give back
+    models     how many models are loaded or being started there
+    """
+
+    name: str
+    is_up: bool = True
+    is_draining: bool = False
+    has_file: bool = True
+    has_model: bool = False
+    has_gpu: bool = False
+    free: int | None = None
+    evictable: int = 0
+    models: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A load. `node` is the one that was named, `prefer` one that would be best; `need` is None when unknown."""
+
+    need: int | None = None
+    node: str = ""
+    prefer: str = ""
+    avoid: frozenset[str] = frozenset()
+    wants_gpu: bool = False
+
+
+class Refusal(StrEnum):
+    UNKNOWN_NODE = "node_not_found"
+    NODE_DOWN = "node_down"
+    NODE_DRAINING = "node_draining"
+    FILE_NOT_THERE = "file_not_on_node"
+    FILE_NOWHERE = "no_node_has_file"
+
+
+@dataclass(frozen=True, slots=True)
+class NoPlace:
+    """`nodes` are those that the reason is about."""
+
+    reason: Refusal
+    nodes: tuple[str, ...] = ()
+
+
+def place(wish: Wish, places: Iterable[Place]) -> Place | NoPlace:
+    """The node on which the model fits best; of those where it does not fit, the one with the most room.
+
+    It does not refuse for lack of memory: that is for the node to decide, which knows what it may evict.
+    """
+    known = tuple(places)
+    if wish.node:
+        return _named(wish, known)
+    fit = [one for one in known if one.has_file]
+    usable = [one for one in fit if one.is_up and not one.is_draining]
+    if not usable:
+        return NoPlace(Refusal.FILE_NOWHERE, tuple(one.name for one in fit))
+    others = [one for one in usable if one.name not in wish.avoid and not one.has_model]
+    return min(others or usable, key=lambda one: _rank(wish, one))
+
+
+def _named(wish: Wish, known: tuple[Place, ...]) -> Place | NoPlace:
+    found = next((one for one in known if one.name == wish.node), None)
+    if found is None:
+        return NoPlace(Refusal.UNKNOWN_NODE, (wish.node,))
+    for is_wrong, reason in (
+        (not found.is_up, Refusal.NODE_DOWN),
+        (found.is_draining, Refusal.NODE_DRAINING),
+        (not found.has_file, Refusal.FILE_NOT_THERE),
+    ):
+        if is_wrong:
+            return NoPlace(reason, (found.name,))
+    return found
+
+
+def _rank(wish: Wish, one: Place) -> tuple[object, ...]:
+    """Smaller is better. The name comes last, so that the same question has the same answer."""
+    need = wish.need or 0
+    # A node that has not said what it has is taken to have room: its own admission will tell.
+    free = need if one.free is None else one.free
+    fits, fits_after_eviction = free >= need, free + one.evictable >= need
+    short = 0 if fits_after_eviction else need - free - one.evictable
+    return (
+        not fits_after_eviction,
+        short,
+        wish.wants_gpu and not one.has_gpu,
+        not fits,
+        one.name != wish.prefer,
+        one.models,
+        -free,
+        one.name,
+    )
