@@ -22,6 +22,8 @@ class EventName(StrEnum):
     MODEL_SWITCHED = "model-switched"
     SWITCH_FAILED = "switch-failed"
     MODEL_EVICTED = "model-evicted"
+    LOAD_REFUSED = "load-refused"
+    MEMORY_NOT_FREED = "memory-not-freed"
     INSTANCE_FAILED = "instance-failed"
     INSTANCE_RECOVERED = "instance-recovered"
     RECOVERY_GIVEN_UP = "recovery-given-up"

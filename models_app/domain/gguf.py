@@ -74,6 +74,8 @@ class GgufMetadata:
     tokenizer: str
     license: str | None
     author: str | None
+    # 0: the header does not say, or it was read before this was kept.
+    feed_forward_length: int = 0
 
     @property
     def is_projector(self) -> bool:
@@ -89,6 +91,8 @@ class GgufMetadata:
             key_length=self.key_length,
             value_length=self.value_length,
             vocab_size=self.vocab_size,
+            feed_forward_length=self.feed_forward_length,
+            causal=self.causal,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,6 +159,7 @@ def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
         tokenizer=values.text("tokenizer.ggml.model") or "",
         license=values.text("general.license"),
         author=values.text("general.author"),
+        feed_forward_length=values.number("feed_forward_length", _MAX_WIDTH),
     )
 
 

@@ -1,12 +1,29 @@
-"""How much memory a local model will need, computed from its header. Sizes are bytes."""
+"""How much memory a local model will need, computed from its header. Sizes are bytes.
+
+What is meant is what its runner holds once it has generated: the weights (mapped from the file, all of it is read at the
+load), the cache of keys and values, the buffers in which llama.cpp computes, and the program itself. The first embedding
+that a model which also generates is asked for adds up to 128 MiB; only a measurement knows whether it ever is.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Python, llama.cpp and the vocabulary of a runner that holds a model of no size (measured: 50 to 90 MB).
-RUNNER_BASE_BYTES = 90 * 1024 * 1024
+# Python, llama.cpp and its libraries: a runner that holds a model of no size (measured: 49 to 57 MiB).
+RUNNER_BASE_BYTES = 54 * 1024 * 1024
+# A token of the vocabulary, with its text and its place in the tables (measured over 32,000 to 120,000 tokens).
+_TOKEN_BYTES = 230
 _F16_BYTES = 2
+_F32_BYTES = 4
+# llama.cpp computes logits for every token it embeds, wanted or not. This bounds their buffer, which is never given back.
+_EMBEDDING_LOGITS_BYTES = 64 * 1024 * 1024
+# Of a batch's activations, how many are held at once where the feed-forward part is widest (in its own widths and in
+# those of the embedding), and in the attention (in those of the embedding): read off llama.cpp's own figures.
+_FEED_FORWARD_COPIES = 3
+_EMBEDDING_COPIES = 3.5
+_ATTENTION_COPIES = 6
+# Where the header does not tell the feed-forward width: as most models have it.
+_USUAL_FEED_FORWARD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +38,8 @@ class ModelShape:
     key_length: int
     value_length: int
     vocab_size: int
+    feed_forward_length: int = 0
+    causal: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +49,31 @@ class MemoryNeed:
     weights: int
     kv_cache: int
     compute: int
+    program: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv_cache + self.compute + RUNNER_BASE_BYTES
+        return self.weights + self.kv_cache + self.compute + self.program
 
 
-def estimate(shape: ModelShape, *, context_tokens: int, batch_tokens: int) -> MemoryNeed:
+def embedding_rows(*, batch_tokens: int, vocab_size: int, causal: bool) -> int:
+    """Tokens that may be embedded in one step. An encoder has to see its whole input at once."""
+    if not causal:
+        return batch_tokens
+    return min(batch_tokens, max(32, _EMBEDDING_LOGITS_BYTES // (_F32_BYTES * max(1, vocab_size))))
+
+
+def batch_size(*, batch_tokens: int, slots: int) -> int:
+    """Tokens of one step of llama.cpp: there has to be room for one of every slot and for a piece of a prompt."""
+    return max(batch_tokens, 2 * slots)
+
+
+def estimate(
+    shape: ModelShape, *, context_tokens: int, batch_tokens: int, slots: int = 1
+) -> MemoryNeed:
     """Memory of one runner whose cache holds `context_tokens` tokens over all of its slots.
 
-    The cache stores one key and one value vector per token, layer and key/value head, in F16. The
-    compute buffer is dominated by the logits and the widest activation of one batch, in F32.
+    The cache stores one key and one value vector per token, layer and key/value head, in F16.
     """
     per_token = (
         shape.block_count
@@ -48,9 +81,24 @@ def estimate(shape: ModelShape, *, context_tokens: int, batch_tokens: int) -> Me
         * (shape.key_length + shape.value_length)
         * _F16_BYTES
     )
-    widest = max(shape.vocab_size, 4 * shape.embedding_length)
     return MemoryNeed(
         weights=shape.file_bytes,
         kv_cache=per_token * context_tokens,
-        compute=batch_tokens * widest * 4,
+        compute=_compute(shape, context_tokens, batch_tokens, slots),
+        program=RUNNER_BASE_BYTES + shape.vocab_size * _TOKEN_BYTES,
     )
+
+
+def _compute(shape: ModelShape, context_tokens: int, batch_tokens: int, slots: int) -> int:
+    """The larger of the two places where llama.cpp needs the most: inside a layer, and at the logits."""
+    batch = batch_size(batch_tokens=batch_tokens, slots=slots)
+    width = shape.embedding_length
+    feed_forward = shape.feed_forward_length or _USUAL_FEED_FORWARD * width
+    activations = max(
+        _FEED_FORWARD_COPIES * feed_forward + _EMBEDDING_COPIES * width, _ATTENTION_COPIES * width
+    )
+    # Which token sees which, in F16.
+    mask = context_tokens * batch * _F16_BYTES
+    rows = slots if shape.causal else batch
+    logits = rows * shape.vocab_size * _F32_BYTES
+    return int(max(batch * activations * _F32_BYTES + mask, logits + batch * width * _F32_BYTES))

@@ -64,3 +64,8 @@ def canary(path: str, *, embeddings: bool, timeout: float) -> None:
 def drain(path: str, *, wait: float) -> int:
     """Stop the runner from taking requests and wait up to `wait` seconds; returns the requests still in flight."""
     return int(_ask(path, "POST", f"/drain?wait={wait:g}", wait + HEALTH_TIMEOUT)["in_flight"])
+
+
+def drain_if_idle(path: str) -> bool:
+    """Stop the runner from taking requests unless one is in flight; whether it did. Nothing comes in between."""
+    return bool(_ask(path, "POST", "/drain?if_idle=1", HEALTH_TIMEOUT)["draining"])

@@ -1,19 +1,56 @@
-"""What this machine has: memory and GPUs. Sizes are bytes."""
+"""What this machine has: memory, the limit of a container, GPUs. Sizes are bytes; nothing is cached."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pynvml
 
+_CGROUPS = Path("/sys/fs/cgroup")
+# The files of cgroup v2 and v1: the limit, what is used, and the name in memory.stat of what is only cached files.
+_CGROUP_FILES = (
+    ("memory.max", "memory.current", "file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Memory of a process: all of it that is in RAM, and what of that the kernel cannot drop (not mapped from files)."""
+
+    resident: int
+    own: int
+
 
 def memory() -> tuple[int, int]:
-    """Memory of the machine, and what of it can be had now."""
+    """Memory of the machine, and what of it can be had now; of the container where that has less."""
     found = psutil.virtual_memory()
-    return int(found.total), int(found.available)
+    total, free = int(found.total), int(found.available)
+    for limit, left in _container_limits():
+        total, free = min(total, limit), min(free, left)
+    return total, free
+
+
+def held(pid: int) -> Held | None:
+    """None when there is no such process."""
+    try:
+        found = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return None
+    return Held(resident=int(found.rss), own=int(found.rss - found.shared))
+
+
+def offloads() -> bool:
+    """Whether llama.cpp was built for NVIDIA GPUs. Its files tell, without loading it into this process."""
+    found = find_spec("llama_cpp")
+    places = (found.submodule_search_locations if found else None) or ()
+    return any(next(Path(place).glob("lib/*ggml-cuda*"), None) for place in places)
 
 
 def gpus() -> list[dict[str, Any]]:
@@ -43,3 +80,24 @@ def _gpu(index: int) -> dict[str, Any]:
         "memory_total_bytes": int(memory.total),
         "memory_free_bytes": int(memory.free),
     }
+
+
+def _container_limits() -> Iterator[tuple[int, int]]:
+    """The limit and what is left of it, of this process's control group and of each above it that has one."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        number, kinds, path = line.split(":", 2)
+        if number == "0" or "memory" in kinds.split(","):
+            root = _CGROUPS if number == "0" else _CGROUPS / "memory"
+            group = root / path.lstrip("/")
+            for place in (group, *group.parents):
+                if place.is_relative_to(root):
+                    yield from _limits_of(place)
+
+
+def _limits_of(group: Path) -> Iterator[tuple[int, int]]:
+    for limit_file, used_file, cached in _CGROUP_FILES:
+        # Not there, or "max": no limit.
+        with contextlib.suppress(OSError, ValueError):
+            limit, used = (int((group / name).read_text()) for name in (limit_file, used_file))
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            yield limit, max(0, limit - used + int(stat.get(cached, 0)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from models_app.domain import memory
@@ -14,6 +16,8 @@ from models_app.engines.spec import RunnerSpec
 DEFAULT_SLOTS = 16
 # llama.cpp's own default; larger steps make running streams wait longer for a long prompt.
 DEFAULT_BATCH = 512
+# llama.cpp rounds a cache up to such a number of tokens.
+CONTEXT_STEP = 256
 
 
 def plan(
@@ -48,4 +52,24 @@ def plan(
 
 def memory_need(metadata: GgufMetadata, spec: RunnerSpec) -> memory.MemoryNeed:
     """The estimate for a runner with these numbers, in bytes."""
-    return memory.estimate(metadata.shape(), context_tokens=spec.n_ctx, batch_tokens=spec.n_batch)
+    return memory.estimate(
+        metadata.shape(),
+        context_tokens=spec.n_ctx,
+        batch_tokens=spec.n_batch,
+        slots=spec.slots,
+    )
+
+
+def largest_context(
+    metadata: GgufMetadata, spec: RunnerSpec, *, fits: Callable[[memory.MemoryNeed], bool]
+) -> int | None:
+    """The largest context, in steps of `CONTEXT_STEP` tokens, below that of `spec` that `fits`; None when none does."""
+    low, high = 0, (spec.n_ctx - 1) // CONTEXT_STEP
+    while low < high:
+        middle = (low + high + 1) // 2
+        smaller = replace(spec, n_ctx=middle * CONTEXT_STEP)
+        if fits(memory_need(metadata, smaller)):
+            low = middle
+        else:
+            high = middle - 1
+    return low * CONTEXT_STEP or None

@@ -14,13 +14,16 @@ A runner is started as `<runner command> --spec JSON --ready-fd N`:
 On its unix socket a ready runner answers HTTP/1.1 (keep-alive):
 
     GET  /health             {"state": "ready" | "draining", "in_flight": 0, "queued": 0, "pid": 1,
+                             "idle_seconds": 1.5,
                               "slots": {"total": 16, "busy": 0}, "memory": {…as above…},
                               "counters": {"requests": 0, "steps": 0, "cancelled": 0, "prompt_tokens": 0, "completion_tokens": 0}}
     POST /drain?wait=SECONDS stop taking requests; answers {"in_flight": n} at 0 or after the wait
+    POST /drain?if_idle=1    the same, but only while no request is in flight; answers {"draining": true, "in_flight": 0}
     POST /v1/chat/completions · /v1/completions · /v1/embeddings    OpenAI's wire format
 
 While it drains, inference answers 503 with code `draining`, `retryable` true: nothing was computed, ask another instance.
-`in_flight` counts a request from its acceptance to the last byte of its answer. Streams end with one SSE comment
+`in_flight` counts a request from its acceptance to the last byte of its answer. `idle_seconds` counts from the last request's end;
+with `?probe=1` a request does not count as use. Streams end with one SSE comment
 `: noa {"usage": {…}}` before `[DONE]`, so that who relays the bytes can count tokens that the client did not ask for.
 """
 

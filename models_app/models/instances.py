@@ -37,6 +37,8 @@ class Instance(models.Model):
     context_tokens = models.PositiveIntegerField(null=True, blank=True)
     slots = models.PositiveIntegerField(null=True, blank=True)
     memory_estimate_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    # Of graphics cards, as it was predicted.
+    memory_vram_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     memory_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     predicted_load_seconds = models.FloatField(null=True, blank=True)
     load_seconds = models.FloatField(null=True, blank=True)

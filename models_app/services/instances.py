@@ -57,7 +57,8 @@ def reserve(
 ) -> Instance | None:
     """Claim the right to load this model: a new instance, or None when somebody has it already.
 
-    With `beside` it may serve on other nodes too: then only this node's right is claimed.
+    With `beside` it may serve on other nodes too: then only this node's right is claimed. One that needs memory of
+    this node is queued until it is admitted.
     """
     try:
         with transaction.atomic():
@@ -70,7 +71,7 @@ def reserve(
                 version=version,
                 node=node,
                 options=options,
-                state=InstanceState.STARTING,
+                state=InstanceState.QUEUED if version else InstanceState.STARTING,
             )
             _follow(instance.model_id, ModelStatus.LOADING)
     except IntegrityError:
@@ -126,6 +127,12 @@ def _follow(
 def _wake() -> None:
     with _moved:
         _moved.notify_all()
+
+
+def wait_for_change() -> None:
+    """Returns when an instance was moved in this process, or after a moment."""
+    with _moved:
+        _moved.wait(_LOOK_EVERY)
 
 
 def wait_until_settled(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -140,9 +140,17 @@ class Run:
         """Why what this job does happens, as events say it."""
         return _CAUSES.get(JobKind(self.job.kind), "requested")
 
+    @property
+    def ledger_cause(self) -> LedgerCause:
+        """What made it happen, as the ledger says it."""
+        return LedgerCause(self.job.cause) if self.job.cause else cause_of(self.actor)
+
     @contextmanager
-    def step(self, name: str, detail: str = "") -> Iterator[None]:
-        """Record a step of the job with its duration and how it ended. Raises Cancelled before it begins."""
+    def step(self, name: str, detail: str = "") -> Iterator[Callable[[str], None]]:
+        """Record a step of the job with its duration and how it ended. Raises Cancelled before it begins.
+
+        Yields what changes the step's detail.
+        """
         self._look()
         started = monotonic()
         entry: dict[str, Any] = {
@@ -154,8 +162,14 @@ class Run:
         }
         self.job.steps.append(entry)
         self._save_steps()
+
+        def say(words: str) -> None:
+            if words != entry["detail"]:
+                entry["detail"] = words
+                self._save_steps()
+
         try:
-            yield
+            yield say
         except BaseException:
             entry["state"] = "failed"
             raise

@@ -7,31 +7,26 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-import psutil
 from django.conf import settings
 from django.db import transaction
 
-from models_app.domain.errors import (
-    Cancelled,
-    Conflict,
-    InsufficientMemory,
-    LoadFailed,
-    NoaError,
-)
+from models_app.domain.admission import Wish
+from models_app.domain.errors import Cancelled, Conflict, InsufficientMemory, LoadFailed, NoaError
 from models_app.domain.events import EventName
-from models_app.domain.gguf import GgufMetadata
+from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.options import LoadOptions
 from models_app.domain.states import InstanceState, ModelStatus
-from models_app.engines import llamacpp
 from models_app.engines.process import Ready
 from models_app.engines.spec import RunnerSpec
 from models_app.models import Instance, ModelVersion, RegisteredModel
 from models_app.services import (
+    admission,
     events,
     instances,
+    ledger,
     local_discovery,
-    model_files,
     node,
+    predictions,
     providers,
     registry,
     remote_loading,
@@ -58,16 +53,18 @@ class Loaded:
 
 
 def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
-    """The ready instance of a model, started if there is none. Sets the desired state.
+    """The ready instance of a model, started if there is none.
 
-    Raises ModelNotFound, ModelFileError, InsufficientMemory or LoadFailed; the model is then `failed` and says why.
+    Sets the desired state, unless a request through the gateway wanted it: that wants an answer, not the model.
+    Raises ModelNotFound, ModelFileError, InsufficientMemory, Unavailable or LoadFailed; the model is then `failed` and says why.
     Raises Cancelled when the job was cancelled; then nothing of the load is left.
     """
     loaded = bring_up(run=run, key=key, options=options)
     try:
         with transaction.atomic():
             run.no_return()
-            want(loaded=loaded)
+            if run.ledger_cause != LedgerCause.REQUEST:
+                want(loaded=loaded)
             if run.job.asked_node:
                 want_copies(model=loaded.instance.model)
     except Cancelled:
@@ -76,8 +73,13 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     return loaded.instance
 
 
-def bring_up(*, run: Run, key: str, options: dict[str, Any]) -> Loaded:
-    """What `load` does without the desired state: the caller sets it with `want`, or ends it with `take_back`."""
+def bring_up(
+    *, run: Run, key: str, options: dict[str, Any], spared: frozenset[str] = frozenset()
+) -> Loaded:
+    """What `load` does without the desired state: the caller sets it with `want`, or ends it with `take_back`.
+
+    Models whose keys are `spared` are not unloaded to make room.
+    """
     model = registry.get(key=key)
     remote = providers.is_remote(model.provider)
     parsed = LoadOptions.parse(options if remote else options or model.load_options)
@@ -104,7 +106,7 @@ def bring_up(*, run: Run, key: str, options: dict[str, Any]) -> Loaded:
             )
         started = reserved is not None
         if reserved is not None:
-            instance = _start(run, model, version, reserved, parsed)
+            instance = _start(run, model, version, reserved, parsed, spared)
         else:
             instance = instances.serving(model=model, node="" if remote else asked_node)
     if instance is None or instance.state != InstanceState.READY:
@@ -172,9 +174,9 @@ def _start(
     version: ModelVersion | None,
     instance: Instance,
     options: LoadOptions,
+    spared: frozenset[str],
 ) -> Instance:
     """`version` is None for a model of a remote provider, which has no file here."""
-    started = monotonic()
     _say(
         run,
         model.key,
@@ -185,16 +187,10 @@ def _start(
     )
     try:
         if version is None:
-            remote_loading.connect(run=run, model=model)
-            ready = None
-        else:
-            spec = _plan(model, version, instance, options)
-            with run.step("start"):
-                ready = _launch(run, instance, spec)
-        with run.step("publish"):
-            return _publish(run, model, instance, ready, round(monotonic() - started, 3))
+            return _connect(run, model, instance)
+        return _start_runner(run, model, version, instance, options, spared)
     except Cancelled:
-        _withdraw(instance)
+        _withdraw(run, instance)
         raise
     except NoaError as error:
         _give_up(run, model, instance, error)
@@ -204,30 +200,40 @@ def _start(
         raise
 
 
-def _plan(
-    model: RegisteredModel, version: ModelVersion, instance: Instance, options: LoadOptions
-) -> RunnerSpec:
-    metadata = GgufMetadata.from_dict(version.header)
-    spec = llamacpp.plan(
-        metadata,
-        options,
-        instance_id=str(instance.pk),
-        model=model.key,
-        fingerprint=instance.fingerprint,
-        path=model_files.path_here(version),
+def _connect(run: Run, model: RegisteredModel, instance: Instance) -> Instance:
+    started = monotonic()
+    remote_loading.connect(run=run, model=model)
+    with run.step("publish"):
+        return _publish(run, model, instance, None, round(monotonic() - started, 3))
+
+
+def _start_runner(
+    run: Run,
+    model: RegisteredModel,
+    version: ModelVersion,
+    instance: Instance,
+    options: LoadOptions,
+    spared: frozenset[str],
+) -> Instance:
+    spec = predictions.spec_for(
+        version=version,
+        options=options,
+        instance=instance,
         socket=node.supervisor().socket_path(str(instance.pk)),
     )
-    need = llamacpp.memory_need(metadata, spec).total
-    instance.memory_estimate_bytes = need
-    instance.save(update_fields=["memory_estimate_bytes"])
-    free = psutil.virtual_memory().available
-    if need > free:
-        raise InsufficientMemory(
-            f"'{model.key}' needs about {need / 2**30:.1f} GiB with a context of {spec.n_ctx} tokens, and "
-            f"{free / 2**30:.1f} GiB are free. Unload another model, or load it with a smaller 'n_ctx'.",
-            details={"needed_bytes": need, "free_bytes": free},
+    prediction = predictions.predict(version=version, spec=spec)
+    wish = Wish(model.key, prediction.memory, priority=model.priority, spared=spared)
+    took = admission.admit(run=run, instance=instance, wish=wish, prediction=prediction)
+    started = monotonic()
+    with run.step("start"):
+        ready = _launch(run, instance, spec)
+    seconds = round(monotonic() - started, 3)
+    with run.step("publish"):
+        loaded = _publish(run, model, instance, ready, seconds, admission.candidates_of(took))
+        predictions.note(
+            version=version, spec=spec, memory_bytes=ready.memory["rss_bytes"], seconds=seconds
         )
-    return spec
+    return loaded
 
 
 def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
@@ -292,7 +298,12 @@ def _say(
 
 
 def _publish(
-    run: Run, model: RegisteredModel, instance: Instance, ready: Ready | None, seconds: float
+    run: Run,
+    model: RegisteredModel,
+    instance: Instance,
+    ready: Ready | None,
+    seconds: float,
+    candidates: list[dict[str, Any]] | None = None,
 ) -> Instance:
     memory = ready.memory if ready else {}
     with transaction.atomic():
@@ -314,13 +325,39 @@ def _publish(
             change=(ModelStatus.LOADING, ModelStatus.LOADED),
             data={"instance": str(instance.pk), "seconds": seconds, "memory": memory},
         )
-    return Instance.objects.select_related("model", "version").get(pk=instance.pk)
+        loaded = Instance.objects.select_related("model", "version").get(pk=instance.pk)
+        _note(run, loaded, LedgerKind.LOAD, LedgerOutcome.DONE, candidates=candidates)
+    return loaded
+
+
+def _note(
+    run: Run,
+    instance: Instance,
+    kind: LedgerKind,
+    outcome: LedgerOutcome,
+    reason: str = "",
+    candidates: list[dict[str, Any]] | None = None,
+) -> None:
+    """The row of the ledger, part of the transaction that it tells of."""
+    ledger.record(
+        kind=kind,
+        model_key=instance.model.key,
+        cause=run.ledger_cause,
+        actor=run.actor,
+        request_id=run.job.request_id,
+        instance=instance,
+        job_id=run.job.pk,
+        outcome=outcome,
+        reason=reason,
+        candidates=candidates,
+    )
 
 
 def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaError) -> None:
     """Nothing of a failed load stays: the process ends before the row says so."""
     stage = str(error.details.get("stage", "check"))
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
+    refused = isinstance(error, InsufficientMemory)
     with transaction.atomic():
         instances.move(
             instance=instance,
@@ -331,19 +368,29 @@ def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaErr
         _say(
             run,
             model.key,
-            EventName.MODEL_LOAD_FAILED,
+            EventName.LOAD_REFUSED if refused else EventName.MODEL_LOAD_FAILED,
             f"could not be loaded (stage '{stage}').",
             cause=error.code,
             change=(ModelStatus.LOADING, ModelStatus.FAILED),
             data={"stage": stage, "code": error.code, "reason": error.message},
         )
+        _note(
+            run,
+            instance,
+            LedgerKind.REFUSAL if refused else LedgerKind.LOAD,
+            LedgerOutcome.REFUSED if refused else LedgerOutcome.FAILED,
+            error.message,
+            error.details.get("kept"),
+        )
 
 
-def _withdraw(instance: Instance) -> None:
+def _withdraw(run: Run, instance: Instance) -> None:
     """Nothing of a cancelled load stays, and nobody has failed."""
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
     _unwant(instance)
-    instances.move(instance=instance, to=InstanceState.STOPPED)
+    with transaction.atomic():
+        instances.move(instance=instance, to=InstanceState.STOPPED)
+        _note(run, instance, LedgerKind.LOAD, LedgerOutcome.CANCELLED)
 
 
 def _unwant(instance: Instance) -> None:

@@ -34,7 +34,15 @@ logger = logging.getLogger(__name__)
 ACTOR = "recovery"
 # Failures of a load that say nothing against the model: something else is missing, and may be there later.
 _REFUSALS = frozenset(
-    {"insufficient_memory", "unavailable", "load_cancelled", "interrupted", "provider_error"}
+    {
+        "insufficient_memory",
+        "no_room_in_time",
+        "too_many_loads",
+        "unavailable",
+        "load_cancelled",
+        "interrupted",
+        "provider_error",
+    }  # fmt: skip
 )
 # Where no load of the model has been measured: what a small one takes.
 _GUESSED_LOAD_SECONDS = 5.0

@@ -1,24 +1,42 @@
-"""Unload models: no new requests, those in flight end, then the runner stops."""
+"""Unload models: no new requests, those in flight end, then the runner stops and its memory is free."""
 
 from __future__ import annotations
 
 import logging
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
 from models_app.domain.errors import Conflict, RunnerDied
 from models_app.domain.events import EventName
+from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.states import TERMINAL_JOB_STATES, InstanceState, JobKind, ModelStatus
 from models_app.engines import control
 from models_app.models import Instance, RegisteredModel
-from models_app.services import events, instances, jobs, node, registry
+from models_app.services import events, instances, jobs, ledger, node, registry, release
 from models_app.services.jobs import Run
 
 logger = logging.getLogger(__name__)
 
 # What the worker of another node gets to begin, and to stop the runner.
 _PATIENCE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why an instance ends. `because` completes the sentence "… was unloaded"."""
+
+    kind: LedgerKind
+    cause: LedgerCause
+    actor: str
+    because: str = ""
+    request_id: str = ""
+    job_id: uuid.UUID | None = None
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 def unload(*, run: Run, key: str) -> None:
@@ -92,27 +110,63 @@ def _let_owner_end(run: Run, instance: Instance) -> None:
 
 def _end(run: Run, instance: Instance, because: str) -> None:
     key = instance.model.key
+    why = Why(
+        kind=LedgerKind.UNLOAD,
+        cause=run.ledger_cause,
+        actor=run.actor,
+        because=because,
+        request_id=run.job.request_id,
+        job_id=run.job.pk,
+    )
     with run.step("drain", f"{key}: waiting for requests in flight to end."):
         cut = _drain(instance)
     with run.step("stop", key):
-        node.end_runner(instance_id=str(instance.pk), grace=node.STOP_GRACE)
-        with transaction.atomic():
-            instances.move(instance=instance, to=InstanceState.STOPPED)
-            _say_unloaded(run, instance, because, cut)
+        finish(instance=instance, why=why, cut=cut, event_cause=run.cause)
 
 
-def _say_unloaded(run: Run, instance: Instance, because: str, cut: int | None) -> None:
+def finish(
+    *, instance: Instance, why: Why, cut: int | None = 0, event_cause: str = "policy"
+) -> None:
+    """Stop the runner of an instance that drains, see its memory given back, and write down why.
+
+    `cut` is how many requests were still in flight; None when nobody knows. What nobody asked to be unloaded is not
+    wanted any more either: a restart must not bring it back.
+    """
+    freed = release.end(instance=instance)
+    with transaction.atomic():
+        if why.cause == LedgerCause.POLICY:
+            _want_less(instance.model, instance.node)
+        instances.move(instance=instance, to=InstanceState.STOPPED)
+        _tell(instance, why, cut, event_cause)
+        ledger.record(
+            kind=why.kind,
+            model_key=instance.model.key,
+            cause=why.cause,
+            actor=why.actor,
+            request_id=why.request_id,
+            instance=instance,
+            job_id=why.job_id,
+            outcome=LedgerOutcome.DONE,
+            reason=why.because.lstrip(" ,"),
+            candidates=why.candidates,
+            data=why.data | {"cut_requests": cut, "memory_came_back_bytes": freed},
+        )
+
+
+def _tell(instance: Instance, why: Why, cut: int | None, event_cause: str) -> None:
     key = instance.model.key
+    evicted = why.kind == LedgerKind.EVICTION
     events.publish(
-        name=EventName.MODEL_UNLOADED,
+        name=EventName.MODEL_EVICTED if evicted else EventName.MODEL_UNLOADED,
         subject=key,
-        message=f"{key} was unloaded{because}" + (f"; {cut} requests were cut." if cut else "."),
-        actor=run.actor,
-        cause=because.lstrip(" ,")[:255] or run.cause,
+        message=f"{key} was unloaded{why.because}"
+        + (f"; {cut} requests were cut." if cut else "."),
+        actor=why.actor,
+        cause=why.because.lstrip(" ,")[:255] or event_cause,
         before=ModelStatus.LOADED,
         after=ModelStatus.AVAILABLE,
-        job_id=run.job.pk,
-        data={"instance": str(instance.pk), "cut_requests": cut},
+        job_id=why.job_id,
+        data={"instance": str(instance.pk), "cut_requests": cut} | why.data,
     )
 
 

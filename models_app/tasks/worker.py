@@ -16,7 +16,7 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import health, node, nodes, runner_door, signals, upkeep
+from models_app.services import eviction, health, node, nodes, runner_door, signals, upkeep
 from models_app.services import state as desired_state
 from models_app.services.changes import follower
 from models_app.services.nodes import Ownership
@@ -50,6 +50,7 @@ LOOKS = (
     Look("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
     Look("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),
     Look("auto-switch", lambda: autoswitching.LOOK_SECONDS, autoswitching.look, alone=True),
+    Look("idle", lambda: eviction.LOOK_SECONDS, eviction.unload_idle),
 )
 rounds = Rounds(LOOKS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models_app.domain.memory import RUNNER_BASE_BYTES, ModelShape, estimate
+from models_app.domain.memory import RUNNER_BASE_BYTES, ModelShape, batch_size, estimate
 
 SHAPE = ModelShape(
     file_bytes=1000,
@@ -13,6 +13,7 @@ SHAPE = ModelShape(
     key_length=16,
     value_length=16,
     vocab_size=512,
+    feed_forward_length=1000,
 )
 
 
@@ -27,5 +28,30 @@ def test_the_cache_grows_with_the_context() -> None:
 
 def test_the_total_has_every_part() -> None:
     need = estimate(SHAPE, context_tokens=100, batch_tokens=10)
-    assert need.compute == 10 * 512 * 4
-    assert need.total == need.weights + need.kv_cache + need.compute + RUNNER_BASE_BYTES
+    # Three feed-forward widths and three and a half of the embedding for each token, and a mask in F16.
+    assert need.compute == 10 * (3 * 1000 + 224) * 4 + 100 * 10 * 2
+    assert need.program > RUNNER_BASE_BYTES
+    assert need.total == need.weights + need.kv_cache + need.compute + need.program
+
+
+def test_an_unknown_feed_forward_width_is_taken_as_usual() -> None:
+    unknown = ModelShape(**{**vars_of(SHAPE), "feed_forward_length": 0})
+    usual = ModelShape(**{**vars_of(SHAPE), "feed_forward_length": 4 * 64})
+    assert estimate(unknown, context_tokens=100, batch_tokens=10) == estimate(
+        usual, context_tokens=100, batch_tokens=10
+    )
+
+
+def test_the_logits_of_many_sequences_can_be_what_counts() -> None:
+    wide = ModelShape(**{**vars_of(SHAPE), "vocab_size": 200_000})
+    need = estimate(wide, context_tokens=64, batch_tokens=32, slots=16)
+    assert need.compute == 16 * 200_000 * 4 + 32 * 64 * 4
+
+
+def test_a_step_has_room_for_a_token_of_every_slot_and_for_a_prompt() -> None:
+    assert batch_size(batch_tokens=32, slots=64) == 128
+    assert batch_size(batch_tokens=512, slots=64) == 512
+
+
+def vars_of(shape: ModelShape) -> dict[str, int | bool]:
+    return {name: getattr(shape, name) for name in ModelShape.__dataclass_fields__}

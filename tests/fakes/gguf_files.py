@@ -50,6 +50,14 @@ CHATML_WITH_TOOLS = """\
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 
 _HEAD_SIZE = 32
+# The type of the weights, the file's type, and bytes of one weight.
+QUANTIZATIONS = {
+    "F32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32, 4.0),
+    "F16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16, 2.0),
+    "Q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0, 34 / 32),
+    "Q5_0": (gguf.GGMLQuantizationType.Q5_0, gguf.LlamaFileType.MOSTLY_Q5_0, 22 / 32),
+    "Q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0, 18 / 32),
+}
 
 
 def write_tiny_gguf(
@@ -102,32 +110,64 @@ def write_random_gguf(
     context: int = 4096,
     name: str = "random",
     seed: int = 0,
+    heads_kv: int | None = None,
+    quantization: str = "F16",
+    unused_tokens: int = 0,
 ) -> Path:
-    """A random-weight F16 llama of about `megabytes` with real attention, for benchmarks; returns `path`.
+    """A llama of about `megabytes` with random weights and real attention, for benchmarks; returns `path`.
 
     The feed-forward width is chosen to reach the size. It writes printable bytes and never ends by itself, so that
-    an answer has as many tokens as were asked for. The same arguments give the same file.
+    an answer has as many tokens as were asked for. The same arguments give the same file. `quantization` is one of
+    `QUANTIZATIONS`; `unused_tokens` makes the vocabulary that much larger.
     """
     vocabulary = Vocabulary.of(bigram.STORY)
-    fixed_bytes = 2 * (2 * len(vocabulary) * embedding + layers * 4 * embedding * embedding)
+    size = len(vocabulary) + unused_tokens
+    kind, file_type, item_bytes = QUANTIZATIONS[quantization]
+    width_kv = embedding // heads * (heads_kv or heads)
+    per_layer = 2 * embedding * embedding + 2 * embedding * width_kv
+    fixed_bytes = item_bytes * (2 * size * embedding + layers * per_layer)
     feed_forward = _feed_forward_for(
-        megabytes * 1e6 - fixed_bytes, layers=layers, width=embedding, item_bytes=2
+        megabytes * 1e6 - fixed_bytes, layers=layers, width=embedding, item_bytes=item_bytes
     )
     noise = _Noise(seed)
-    writer = _writer(path, vocabulary, name=name, context=context, chat_template=CHATML_WITH_TOOLS)
-    _add_shape(writer, width=embedding, layers=layers, heads=heads, feed_forward=feed_forward)
-    writer.add_file_type(int(gguf.LlamaFileType.MOSTLY_F16))
-    output = noise.draw(len(vocabulary), embedding)
+
+    def weights(rows: int, columns: int) -> npt.NDArray[Any]:
+        return gguf.quants.quantize(noise.draw(rows, columns), kind)
+
+    writer = _writer(
+        path,
+        vocabulary,
+        name=name,
+        context=context,
+        chat_template=CHATML_WITH_TOOLS,
+        unused_tokens=unused_tokens,
+    )
+    _add_shape(
+        writer,
+        width=embedding,
+        layers=layers,
+        heads=heads,
+        heads_kv=heads_kv,
+        feed_forward=feed_forward,
+    )
+    writer.add_file_type(int(file_type))
+    output = noise.draw(size, embedding)
     # Tokens that are not printable keep a logit of 0; printable ones spread so far (a deviation of 10) that the best
     # of them is out of reach of 0 at every usual temperature.
-    silent = np.setdiff1d(np.arange(len(vocabulary)), vocabulary.printable)
+    silent = np.setdiff1d(np.arange(size), vocabulary.printable)
     output *= np.float16(10.0)
     output[silent] = 0
-    writer.add_tensor("token_embd.weight", noise.draw(len(vocabulary), embedding))
+
+    def add(name: str, values: npt.NDArray[Any]) -> None:
+        # What is not a plain number of numpy's has to be named.
+        plain = quantization in ("F16", "F32")
+        writer.add_tensor(name, values, raw_dtype=None if plain else kind)
+
+    add("token_embd.weight", weights(size, embedding))
     writer.add_tensor("output_norm.weight", np.ones(embedding, np.float32))
-    writer.add_tensor("output.weight", output)
+    add("output.weight", gguf.quants.quantize(output, kind))
     for layer in range(layers):
-        _add_layer(writer, layer, embedding, feed_forward, noise.draw)
+        _add_layer(writer, layer, embedding, feed_forward, weights, width_kv=width_kv, add=add)
     return _finish(writer, path)
 
 
@@ -163,22 +203,30 @@ def _zeros(rows: int, columns: int) -> Matrix:
     return np.zeros((rows, columns), np.float32)
 
 
-def _feed_forward_for(size: float, *, layers: int, width: int, item_bytes: int) -> int:
+def _feed_forward_for(size: float, *, layers: int, width: int, item_bytes: float) -> int:
     """The feed-forward width, a multiple of 32, with which three matrices per layer take `size` bytes."""
     return max(32, int(size / (item_bytes * 3 * width * layers)) // 32 * 32)
 
 
 def _writer(
-    path: Path, vocabulary: Vocabulary, *, name: str, context: int, chat_template: str | None
+    path: Path,
+    vocabulary: Vocabulary,
+    *,
+    name: str,
+    context: int,
+    chat_template: str | None,
+    unused_tokens: int = 0,
 ) -> gguf.GGUFWriter:
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_context_length(context)
-    writer.add_vocab_size(len(vocabulary))
+    unused = [f"<unused{number}>" for number in range(unused_tokens)]
+    size = len(vocabulary) + unused_tokens
+    writer.add_vocab_size(size)
     writer.add_tokenizer_model("llama")
-    writer.add_token_list(vocabulary.tokens())
-    writer.add_token_types(vocabulary.types())
-    writer.add_token_scores([0.0] * len(vocabulary))
+    writer.add_token_list([*vocabulary.tokens(), *unused])
+    writer.add_token_types([*vocabulary.types(), *[gguf.TokenType.UNUSED] * unused_tokens])
+    writer.add_token_scores([0.0] * size)
     writer.add_bos_token_id(vocabulary.begin)
     writer.add_eos_token_id(vocabulary.message_end)
     writer.add_unk_token_id(vocabulary.unknown)
@@ -191,28 +239,44 @@ def _writer(
 
 
 def _add_shape(
-    writer: gguf.GGUFWriter, *, width: int, layers: int, heads: int, feed_forward: int
+    writer: gguf.GGUFWriter,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    feed_forward: int,
+    heads_kv: int | None = None,
 ) -> None:
     writer.add_embedding_length(width)
     writer.add_block_count(layers)
     writer.add_feed_forward_length(feed_forward)
     writer.add_head_count(heads)
-    writer.add_head_count_kv(heads)
+    writer.add_head_count_kv(heads_kv or heads)
     writer.add_rope_dimension_count(width // heads)
     writer.add_layer_norm_rms_eps(1e-6)
 
 
 def _add_layer(
-    writer: gguf.GGUFWriter, layer: int, width: int, feed_forward: int, weights: Weights
+    writer: gguf.GGUFWriter,
+    layer: int,
+    width: int,
+    feed_forward: int,
+    weights: Weights,
+    *,
+    width_kv: int | None = None,
+    add: Callable[[str, npt.NDArray[Any]], None] | None = None,
 ) -> None:
+    add = add or writer.add_tensor
     block = f"blk.{layer}."
     for norm in ("attn_norm", "ffn_norm"):
         writer.add_tensor(f"{block}{norm}.weight", np.ones(width, np.float32))
-    for matrix in ("attn_q", "attn_k", "attn_v", "attn_output"):
-        writer.add_tensor(f"{block}{matrix}.weight", weights(width, width))
-    writer.add_tensor(f"{block}ffn_gate.weight", weights(feed_forward, width))
-    writer.add_tensor(f"{block}ffn_up.weight", weights(feed_forward, width))
-    writer.add_tensor(f"{block}ffn_down.weight", weights(width, feed_forward))
+    for matrix in ("attn_q", "attn_output"):
+        add(f"{block}{matrix}.weight", weights(width, width))
+    for matrix in ("attn_k", "attn_v"):
+        add(f"{block}{matrix}.weight", weights(width_kv or width, width))
+    add(f"{block}ffn_gate.weight", weights(feed_forward, width))
+    add(f"{block}ffn_up.weight", weights(feed_forward, width))
+    add(f"{block}ffn_down.weight", weights(width, feed_forward))
 
 
 def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:

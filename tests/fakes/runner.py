@@ -15,6 +15,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +27,7 @@ BEHAVIOURS = {
     "ignores-sigterm": "serves, and only SIGKILL ends it",
     "has-a-child": "serves, and has started a process of its own, whose number is in <socket>.child",
     "computes-nothing": "says that it is well, and never answers what it is asked",
+    "heavy": "serves, and says that it holds 100 MiB; /busy?in_flight=N makes it busy or idle",
     "keeps-working": "serves, and never has 0 requests in flight",
 }
 
@@ -37,14 +39,23 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer({
             "state": "ready", "in_flight": self.server.in_flight, "queued": 0, "pid": os.getpid(),
+            "idle_seconds": 0 if self.server.in_flight else monotonic() - self.server.started,
             "slots": {"total": 1, "busy": 0}, "memory": {"rss_bytes": 1000}, "counters": {"steps": self.server.steps},
         })  # fmt: skip
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        query = parse_qs(url.query)
+        if url.path == "/busy":
+            self.server.in_flight = int(query["in_flight"][0])
+            self.server.changed.set()
+        if url.path == "/drain" and "if_idle" in query:
+            self.answer({"draining": not self.server.in_flight, "in_flight": self.server.in_flight})
+            return
         if url.path == "/drain" and self.server.in_flight:
-            threading.Event().wait(float(parse_qs(url.query)["wait"][0]))
+            self.server.changed.clear()
+            self.server.changed.wait(float(query["wait"][0]))
         if url.path.startswith("/v1/"):
             if self.server.computes_nothing:
                 threading.Event().wait()
@@ -72,6 +83,8 @@ class Server(socketserver.ThreadingUnixStreamServer):
     # What was asked of it, canaries included.
     steps = 0
     computes_nothing = False
+    started = monotonic()
+    changed = threading.Event()
 
 
 def main() -> None:
@@ -107,7 +120,7 @@ def main() -> None:
         pid=os.getpid(),
         n_ctx=options.spec["n_ctx"],
         slots=options.spec["slots"],
-        memory={"rss_bytes": 1000},
+        memory={"rss_bytes": 100 << 20 if options.behaviour == "heavy" else 1000},
     )
     os.close(options.ready_fd)
     server.serve_forever()

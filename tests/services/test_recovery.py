@@ -161,15 +161,15 @@ def test_a_load_that_only_dies_is_tried_five_times_and_no_more(
 
 
 def test_a_load_that_is_refused_is_asked_for_again_and_never_given_up(
-    looks: None, monkeypatch: pytest.MonkeyPatch
+    looks: None, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models_app.domain.recovery.LONGEST_PAUSE_SECONDS", 0.01)
-    with monkeypatch.context() as scarce:
-        scarce.setattr("models_app.domain.memory.RUNNER_BASE_BYTES", 1 << 60)
-        kill()
-        until(
-            lambda: Job.objects.filter(error_code="insufficient_memory").count() > DEATHS_ALLOWED,
-            "it was refused more often than it may die",
-        )
+    settings.NOA_MEMORY_BUDGET = 1
+    kill()
+    until(
+        lambda: Job.objects.filter(error_code="insufficient_memory").count() > DEATHS_ALLOWED,
+        "it was refused more often than it may die",
+    )
+    settings.NOA_MEMORY_BUDGET = None
     until(ready, "there was memory again", 20)
     assert named("recovery-given-up") == []

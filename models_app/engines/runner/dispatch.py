@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 from models_app.domain.errors import Draining, NoaError
@@ -79,6 +80,15 @@ class Drain:
         self.in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._used_at = monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last request ended, or since the start; 0 while there is one. Probes do not count as use."""
+        return 0.0 if self.in_flight else monotonic() - self._used_at
+
+    def used(self) -> None:
+        self._used_at = monotonic()
 
     def __enter__(self) -> None:
         if self.draining:
@@ -92,6 +102,12 @@ class Drain:
         self.in_flight -= 1
         if not self.in_flight:
             self._idle.set()
+
+    def start_if_idle(self) -> bool:
+        """Refuse new work if there is none now; what is in flight keeps the instance in service."""
+        if not self.in_flight:
+            self.draining = True
+        return self.draining
 
     async def start(self, wait: float) -> int:
         """Refuse new work; returns the requests still in flight, at 0 or after `wait` seconds."""

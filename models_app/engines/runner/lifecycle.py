@@ -22,6 +22,8 @@ _OOM_SCORE = 800
 _EXIT_BROKEN = 70
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
+# From asm-generic/mman-common.h.
+_MADV_DONTNEED = 4
 # Connections that may wait to be accepted: the gateway opens many at once after a switch.
 _BACKLOG = 512
 # Steps of load progress worth a line; llama.cpp reports every tensor.
@@ -103,6 +105,19 @@ def end_with_any_thread() -> None:
         os._exit(_EXIT_BROKEN)
 
     threading.excepthook = end
+
+
+def let_go_of_mapped(path: Path) -> None:
+    """Drop what is in memory of a file that this process has mapped; what is read again comes back from the cache.
+
+    Weights that were copied at the load would count twice otherwise.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, name = line.split(maxsplit=5)
+        if name == str(path.resolve()):
+            start, end = (int(part, 16) for part in span.split("-"))
+            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
 def offer_to_oom_killer() -> None:

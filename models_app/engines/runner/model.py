@@ -11,15 +11,16 @@ from typing import Any
 
 import llama_cpp
 
+from models_app.domain import memory
 from models_app.domain.errors import LoadFailed
-from models_app.engines.runner import native
+from models_app.engines.runner import lifecycle, native
 from models_app.engines.runner.vocabulary import Vocabulary
 from models_app.engines.spec import RunnerSpec
 
-# llama.cpp computes logits for every token it embeds, wanted or not. This bounds their buffer, which is never given back.
-_EMBEDDING_LOGITS_BYTES = 64 * 1024 * 1024
 # A metadata value: chat templates are the longest (tens of KB); a template bomb is cut off here.
 _METADATA_BYTES = 1024 * 1024
+# Some processors compute faster with weights in another order: llama.cpp copies them, and reads the file's no more.
+_COPIED = re.compile(r"REPACK model buffer size =")
 _BUFFER_LINE = re.compile(r"(KV|RS|compute) buffer size =\s+([\d.]+) MiB")
 _MIB = 1024 * 1024
 
@@ -51,6 +52,8 @@ class LoadedModel:
             raise
         self.n_ctx = self._usable_context(spec)
         self.memory = self._measure()
+        if _COPIED.search("\n".join(native.log.lines)):
+            lifecycle.let_go_of_mapped(Path(spec.path))
         # From here on only warnings are worth the way from C to Python.
         native.log.verbose = False
 
@@ -83,8 +86,8 @@ class LoadedModel:
     def _open_context(self, spec: RunnerSpec) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = spec.n_ctx
-        # A step has to have room for one token of every slot and for a piece of a prompt.
-        params.n_batch = params.n_ubatch = max(spec.n_batch, 2 * spec.slots)
+        batch = memory.batch_size(batch_tokens=spec.n_batch, slots=spec.slots)
+        params.n_batch = params.n_ubatch = batch
         params.n_seq_max = spec.slots
         params.kv_unified = True
         params.n_threads = params.n_threads_batch = spec.n_threads
@@ -106,10 +109,9 @@ class LoadedModel:
         return context
 
     def _embedding_rows(self, spec: RunnerSpec) -> int:
-        """Tokens that may be embedded in one step. An encoder has to see its whole input at once."""
-        if not self.causal:
-            return spec.n_batch
-        return min(spec.n_batch, max(32, _EMBEDDING_LOGITS_BYTES // (4 * self.n_vocab)))
+        return memory.embedding_rows(
+            batch_tokens=spec.n_batch, vocab_size=self.n_vocab, causal=self.causal
+        )
 
     def _refuse_useless(self) -> None:
         model = self._model

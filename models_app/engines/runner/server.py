@@ -50,10 +50,16 @@ class Server:
         await answer(request)
 
     def _inference(self, infer: Infer) -> Answer:
+        drain = self._state.drain
+
         async def answer(request: Request) -> None:
-            with self._state.drain:
-                await infer(self._state, request, json_body.decode(bytes(request.body)))
-                await request.flushed()
+            with drain:
+                try:
+                    await infer(self._state, request, json_body.decode(bytes(request.body)))
+                    await request.flushed()
+                finally:
+                    if "probe" not in request.query:
+                        drain.used()
 
         return answer
 
@@ -67,6 +73,7 @@ class Server:
                 "state": "draining" if drain.draining else "ready",
                 "in_flight": drain.in_flight,
                 "queued": batcher.queued,
+                "idle_seconds": round(drain.idle_seconds, 3),
                 "pid": os.getpid(),
                 "slots": {"total": self._state.spec.slots, "busy": batcher.slots_busy},
                 "memory": self._state.memory(),
@@ -75,8 +82,13 @@ class Server:
         )
 
     async def _drain(self, request: Request) -> None:
+        drain = self._state.drain
+        if "if_idle" in request.query:
+            taken = drain.start_if_idle()
+            request.respond(200, {"draining": taken, "in_flight": drain.in_flight})
+            return
         wait = _seconds(request.query.get("wait", ["0"])[-1])
-        request.respond(200, {"in_flight": await self._state.drain.start(wait)})
+        request.respond(200, {"in_flight": await drain.start(wait)})
 
     async def _models(self, request: Request) -> None:
         model = {

@@ -1,0 +1,263 @@
+"""Whether a model may be loaded now, and who has to go for it. Sizes are bytes, times are seconds.
+
+`decide` is asked before a load, by the dry run and by the load itself, which goes on asking while it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+# A load that a busy model stands in the way of waits so long before the model is taken out of service: its requests
+# end, new ones wait for it. Shorter, two busy models would be swapped all the time; longer, one would starve the other.
+PATIENCE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of the machine, and of its graphics cards together."""
+
+    ram: int = 0
+    vram: int = 0
+
+    def __add__(self, other: Memory) -> Memory:
+        return Memory(self.ram + other.ram, self.vram + other.vram)
+
+    def __sub__(self, other: Memory) -> Memory:
+        return Memory(self.ram - other.ram, self.vram - other.vram)
+
+    def fits_into(self, room: Memory) -> bool:
+        return self.ram <= room.ram and self.vram <= room.vram
+
+
+class Stage(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A local model that holds memory of this node."""
+
+    key: str
+    instance_id: str
+    memory: Memory
+    stage: Stage = Stage.READY
+    busy: bool = False
+    pinned: bool = False
+    priority: int = 50
+    idle_seconds: float = 0.0
+    resident_seconds: float = 0.0
+    min_residency: float = 0.0
+
+    @property
+    def residency_left(self) -> float:
+        return max(0.0, self.min_residency - self.resident_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node has. `bound` says in words what limits `free`; `slots` is how many models may be loaded."""
+
+    free: Memory
+    residents: Sequence[Resident]
+    bound: str = "this machine"
+    slots: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A load. `waited` counts from when it was first decided about."""
+
+    key: str
+    need: Memory
+    priority: int = 50
+    may_evict: bool = True
+    waited: float = 0.0
+    # Keys of models that stay whatever their use: a switch needs the old one until the new one answers.
+    spared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What was thought about one resident."""
+
+    resident: Resident
+    verdict: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """There is room once these are gone; all of them are idle."""
+
+    victims: tuple[Resident, ...]
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """There will be room. `drain` names those that are to take no new request from now on."""
+
+    why: str
+    candidates: tuple[Candidate, ...]
+    drain: tuple[Resident, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """There is no room, and waiting makes none. `most` is what could be free at best."""
+
+    why: str
+    most: Memory
+    candidates: tuple[Candidate, ...]
+
+
+Decision = Fits | Evict | Wait | Refuse
+
+_STAYS, _GOES, _WAITED_FOR = "stays", "goes", "waited for"
+
+
+def decide(wish: Wish, node: Node) -> Decision:
+    """The least that has to happen before this load may start."""
+    if _has_room(wish, node, ()):
+        return Fits()
+    candidates = tuple(_judged(wish, resident) for resident in node.residents)
+    return _hopeless(wish, node, candidates) or _make_room(wish, node, candidates)
+
+
+def passes(wish: Wish, node: Node, ahead: Iterable[Wish]) -> bool:
+    """Whether a load may overtake those that wait before it: without it there must still be enough for them."""
+    if not _has_room(wish, node, ()):
+        return False
+    taken = wish.need
+    for other in ahead:
+        taken += other.need
+    reclaimable = [one for one in node.residents if not one.pinned]
+    enough = taken.fits_into(_freed(node, reclaimable))
+    return enough and (node.slots is None or node.slots > len(node.residents) + 1)
+
+
+def _has_room(wish: Wish, node: Node, gone: Iterable[Resident]) -> bool:
+    gone = tuple(gone)
+    left = len(node.residents) - len(gone)
+    return wish.need.fits_into(_freed(node, gone)) and (node.slots is None or left < node.slots)
+
+
+def _freed(node: Node, gone: Iterable[Resident]) -> Memory:
+    free = node.free
+    for resident in gone:
+        free += resident.memory
+    return free
+
+
+def _judged(wish: Wish, one: Resident) -> Candidate:
+    """Verdict `goes` is for those that could go now, `waited for` for those that could later."""
+    if one.stage == Stage.DRAINING:
+        return Candidate(one, _WAITED_FOR, "is being unloaded already")
+    if one.key in wish.spared:
+        return Candidate(one, _STAYS, "answers until this switch has ended")
+    if one.pinned:
+        return Candidate(one, _STAYS, "is pinned")
+    if one.priority > wish.priority:
+        return Candidate(
+            one, _STAYS, f"has a higher priority ({one.priority} over {wish.priority})"
+        )
+    if not wish.may_evict:
+        return Candidate(one, _STAYS, "may not be unloaded for this request")
+    if one.stage == Stage.STARTING:
+        return Candidate(one, _WAITED_FOR, "is being loaded")
+    if one.residency_left > 0:
+        return Candidate(one, _WAITED_FOR, f"stays for another {one.residency_left:.0f} s at least")
+    if one.busy:
+        return Candidate(one, _WAITED_FOR, "is answering requests")
+    return Candidate(one, _GOES, f"has not been used for {one.idle_seconds:.0f} s")
+
+
+def _hopeless(wish: Wish, node: Node, candidates: tuple[Candidate, ...]) -> Refuse | None:
+    movable = [one.resident for one in candidates if one.verdict != _STAYS]
+    if _has_room(wish, node, movable):
+        return None
+    most = _freed(node, movable)
+    kept = [f"{one.resident.key} {one.why}" for one in candidates if one.verdict == _STAYS]
+    if wish.need.fits_into(most):
+        why = f"{node.slots} models may be loaded at once (NOA_MAX_LOADED_MODELS)"
+    else:
+        why = f"{node.bound} does not have the memory"
+    return Refuse("; ".join([why, *kept]), most, candidates)
+
+
+def _make_room(wish: Wish, node: Node, candidates: tuple[Candidate, ...]) -> Decision:
+    going = [one.resident for one in candidates if one.resident.stage == Stage.DRAINING]
+    if _has_room(wish, node, going):
+        names = _names(going)
+        return Wait(f"{names} is being unloaded.", candidates)
+    idle = [one.resident for one in candidates if one.verdict == _GOES]
+    if victims := _fewest(wish, node, going, idle):
+        return Evict(victims, _marked(candidates, victims))
+    return _wait_for_busy(wish, node, candidates, going, idle)
+
+
+def _wait_for_busy(
+    wish: Wish,
+    node: Node,
+    candidates: tuple[Candidate, ...],
+    going: list[Resident],
+    idle: list[Resident],
+) -> Wait:
+    waited_for = [one for one in candidates if one.verdict == _WAITED_FOR]
+    why = "; ".join(f"{one.resident.key} {one.why}" for one in waited_for) + "."
+    if wish.waited < PATIENCE:
+        return Wait(why, candidates)
+    busy = [
+        one.resident
+        for one in waited_for
+        if one.resident.stage == Stage.READY and not one.resident.residency_left
+    ]
+    return Wait(why, candidates, drain=_fewest(wish, node, going, [*idle, *busy]))
+
+
+def _turn(one: Resident) -> tuple[bool, int, float, float]:
+    """Who goes first: the idle before the busy, low priority before high, then who was used the longest time ago; of
+    busy ones, who has been here the longest."""
+    return one.busy, one.priority, -one.idle_seconds, -one.resident_seconds
+
+
+def _fewest(
+    wish: Wish, node: Node, going: Sequence[Resident], among: Sequence[Resident]
+) -> tuple[Resident, ...]:
+    """Who goes until there is room, without those whose memory was not needed in the end; () if never enough."""
+    chosen: list[Resident] = []
+    for one in sorted(among, key=_turn):
+        chosen.append(one)
+        if _has_room(wish, node, [*going, *chosen]):
+            break
+    else:
+        return ()
+    for one in tuple(chosen):
+        rest = [other for other in chosen if other is not one]
+        if _has_room(wish, node, [*going, *rest]):
+            chosen = rest
+    return tuple(chosen)
+
+
+def _marked(
+    candidates: tuple[Candidate, ...], victims: tuple[Resident, ...]
+) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(one.resident, _STAYS, "its memory is not needed")
+        if one.verdict == _GOES and one.resident not in victims
+        else one
+        for one in candidates
+    )
+
+
+def _names(residents: Sequence[Resident]) -> str:
+    return ", ".join(one.key for one in residents)
