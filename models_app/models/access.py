@@ -38,14 +38,15 @@ class GatewayProcess(models.Model):
 
 
 class AccessLog(models.Model):
-    # Unique: a batch that is delivered twice stores its rows once.
-    request_id = models.CharField(max_length=64, unique=True)
+    # With `started_at`, which a request carries from its begin, unique: a batch that is delivered twice stores its rows
+    # once. On PostgreSQL each day is a table of its own, and only what is unique in a day can be unique.
+    request_id = models.CharField(max_length=64)
     started_at = models.DateTimeField(db_index=True)
     endpoint = models.CharField(max_length=64)
     key_id = models.CharField(max_length=32, blank=True)
     requested_model = models.CharField(max_length=255, blank=True)
     route = models.CharField(max_length=64, blank=True)
-    model_key = models.CharField(max_length=255, blank=True, db_index=True)
+    model_key = models.CharField(max_length=255, blank=True)
     instance_id = models.CharField(max_length=36, blank=True)
     # The first 12 digits of the sha256 of the file that answered, and the node of its runner.
     version = models.CharField(max_length=12, blank=True, default="")
@@ -78,6 +79,14 @@ class AccessLog(models.Model):
         ordering = ["-id"]
         verbose_name = "access log row"
         verbose_name_plural = "access log"
+        constraints = [
+            models.UniqueConstraint(fields=["request_id", "started_at"], name="one_row_per_request")
+        ]
+        # A page of the newest rows of one model or key is read from these as it is.
+        indexes = [
+            models.Index(fields=["model_key", "-id"], name="access_by_model"),
+            models.Index(fields=["key_id", "-id"], name="access_by_key"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.status} {self.request_id}"

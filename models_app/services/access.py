@@ -13,7 +13,7 @@ from django.utils import timezone
 from models_app.domain.access import AccessRecord, Origin
 from models_app.domain.confidential import storable
 from models_app.models import AccessLog, GatewayProcess
-from models_app.services import performance, quarantine, rollups, summing
+from models_app.services import partitions, performance, quarantine, rollups, summing
 
 _COLUMNS = [field for field in AccessLog._meta.concrete_fields if not field.primary_key]
 _NAMES = [field.name for field in _COLUMNS]
@@ -49,6 +49,7 @@ def _store(records: Sequence[AccessRecord], origin: Origin | None, *, quarantine
     rollups.lock()
     new = _not_stored(records)
     if new:
+        partitions.ensure({summing.moment(record.started_at).date() for record in new})
         _insert(new)
         _add_up(new)
     if origin is not None:
@@ -107,7 +108,9 @@ def _insert(records: list[AccessRecord]) -> None:
     rows = [[adapt(getattr(record, name)) for name, adapt in adapters] for record in records]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            copying = cursor.copy(f"COPY {table} ({columns}) FROM STDIN")
+            # Django wraps the errors of execute() only.
+            with connection.wrap_database_errors, copying as copy:
                 for row in rows:
                     copy.write_row(row)
         else:

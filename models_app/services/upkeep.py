@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models_app.services import live_metrics, spools
+from models_app.services import live_metrics, retention, spools
 
 # What a killed web process left is in the log so soon after the next look.
 SPOOL_SECONDS = 5.0
@@ -17,3 +17,4 @@ def recover_spools() -> None:
 def retain() -> None:
     """Delete what is older than it has to be."""
     live_metrics.delete_old()
+    retention.access_log()
