@@ -30,6 +30,7 @@ _SCOPES = {
     Scope.INFER: "infer: ask models through /v1",
     Scope.READ: "read: read the management API",
     Scope.OPERATE: "operate: load, unload and switch models",
+    Scope.METRICS: "metrics:read: the page for Prometheus at /metrics",
     Scope.ADMIN: "admin: everything",
 }
 

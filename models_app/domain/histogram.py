@@ -55,5 +55,14 @@ def quantile(histogram: Mapping[str, int], fraction: float) -> float | None:
         rank -= histogram[bucket]
         if rank <= 0:
             break
-    # The geometric middle of the bucket is equally far, as a factor, from both of its ends.
+    return middle(bucket)
+
+
+def middle(bucket: str) -> float:
+    """The geometric middle of a bucket, which is equally far, as a factor, from both of its ends."""
     return exp((int(bucket) - 0.5) * _STEP)
+
+
+def count_up_to(histogram: Mapping[str, int], value: float) -> int:
+    """How many are at most `value`, as if each were in the middle of its bucket."""
+    return sum(count for bucket, count in histogram.items() if middle(bucket) <= value)

@@ -6,12 +6,16 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """`infer` asks models; `read` reads the management API; `operate` loads, unloads and switches; `admin` is all."""
+    """`infer` asks models; `read` reads the management API; `operate` loads, unloads and switches; `admin` is all.
+
+    `metrics:read` reads the page for Prometheus, and nothing else.
+    """
 
     INFER = "infer"
     READ = "read"
     OPERATE = "operate"
     ADMIN = "admin"
+    METRICS = "metrics:read"
 
 
 def allows(granted: frozenset[str], needed: Scope) -> bool:

@@ -15,6 +15,8 @@ class RollupStep(StrEnum):
     TEN_MINUTES = "ten_minutes"
     HOUR = "hour"
     DAY = "day"
+    # From the first request on: what only ever grows, as counters of Prometheus do.
+    EVER = "ever"
 
     @property
     def length(self) -> timedelta:
@@ -27,6 +29,8 @@ class RollupStep(StrEnum):
 
     def floor(self, moment: datetime) -> datetime:
         """The start of the step that holds this moment, in UTC."""
+        if self == RollupStep.EVER:
+            return _EPOCH
         moment = moment.astimezone(UTC)
         return moment - (moment - _EPOCH) % self.length
 
@@ -37,12 +41,14 @@ _LENGTHS = {
     RollupStep.TEN_MINUTES: timedelta(minutes=10),
     RollupStep.HOUR: timedelta(hours=1),
     RollupStep.DAY: timedelta(days=1),
+    RollupStep.EVER: timedelta.max,
 }
 _KEPT = {
     RollupStep.MINUTE: timedelta(hours=2),
     RollupStep.TEN_MINUTES: timedelta(days=2),
     RollupStep.HOUR: timedelta(days=14),
     RollupStep.DAY: None,
+    RollupStep.EVER: None,
 }
 
 

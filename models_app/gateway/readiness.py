@@ -93,14 +93,14 @@ class Probes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            await _send(send, 405, b"", b"text/plain", [(b"allow", b"GET, HEAD")])
+            await send_plain(send, 405, b"", b"text/plain", [(b"allow", b"GET, HEAD")])
         elif scope["path"] == LIVE_PATH:
-            await _send(send, 200, _LIVE, b"text/plain")
+            await send_plain(send, 200, _LIVE, b"text/plain")
         else:
             ready, body = await self._readiness()
             if not self._may_know_why(scope):
                 body = {"ready": ready}
-            await _send(send, 200 if ready else 503, orjson.dumps(body), b"application/json")
+            await send_plain(send, 200 if ready else 503, orjson.dumps(body), b"application/json")
 
     async def _readiness(self) -> tuple[bool, dict[str, Any]]:
         if self.closing:
@@ -114,8 +114,7 @@ class Probes:
         return ready, {"ready": ready, "parts": parts}
 
     def _may_know_why(self, scope: Scope) -> bool:
-        headers = dict(scope["headers"])
-        if _is_loopback(scope) and not _FORWARDED & headers.keys():
+        if is_on_this_machine(scope):
             return True
         picked = admission.pick(scope["headers"])
         try:
@@ -123,6 +122,11 @@ class Probes:
         except Unauthenticated:
             return False
         return True
+
+
+def is_on_this_machine(scope: Scope) -> bool:
+    """Whether who asks is on this machine, and not behind a proxy that is."""
+    return _is_loopback(scope) and not _FORWARDED & dict(scope["headers"]).keys()
 
 
 def _is_loopback(scope: Scope) -> bool:
@@ -136,9 +140,10 @@ def _is_loopback(scope: Scope) -> bool:
         return False
 
 
-async def _send(
+async def send_plain(
     send: Send, status: int, body: bytes, kind: bytes, more: list[Header] | None = None
 ) -> None:
+    """A whole answer that no cache keeps."""
     headers = [
         (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import connection
@@ -12,13 +14,14 @@ from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
 from models_app.gateway.demand import LiveLoads
 from models_app.gateway.front import BodyLimit
-from models_app.gateway.readiness import Check, Probes
+from models_app.gateway.metrics import MetricsPage
+from models_app.gateway.readiness import Probes
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.reports import Reports
 from models_app.gateway.server import settle_memory
 from models_app.gateway.snapshots import LiveSnapshots
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
-from models_app.services import activity, breakers, quarantine, readiness
+from models_app.services import activity, breakers, exposition, quarantine, readiness
 from models_app.services.changes import follower
 from models_app.services.event_stream import hub
 from models_app.services.shipping import Shipper
@@ -32,12 +35,15 @@ def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
         connection.close()
 
 
-def _closing(check: Check) -> Check:
-    """A check of readiness, whose thread holds no connection afterwards."""
+Told = TypeVar("Told")
 
-    def checked() -> str:
+
+def _closing(look: Callable[[], Told]) -> Callable[[], Told]:
+    """A look at the database, whose thread holds no connection afterwards."""
+
+    def checked() -> Told:
         try:
-            return check()
+            return look()
         finally:
             connection.close()
 
@@ -68,6 +74,9 @@ class Site:
             loads=self.loads,
         )
         self.snapshots.listener = self.gateway.room.look_again
+        self.metrics = MetricsPage(
+            _closing(exposition.page), keys=lambda: self.snapshots.current.keys
+        )
         self.probes = Probes(
             {
                 "database": _closing(readiness.database),
@@ -85,6 +94,8 @@ class Site:
             scope["path"] == "/v1" or scope["path"].startswith("/v1/")
         ):
             await self.gateway(scope, receive, send)
+        elif self.metrics.answers(scope):
+            await self.metrics(scope, receive, send)
         elif self.probes.answers(scope):
             await self.probes(scope, receive, send)
         elif scope["type"] == "http":

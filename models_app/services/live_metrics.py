@@ -160,6 +160,12 @@ def _point(window: Window, at: datetime, totals: Totals, end: datetime) -> Point
     return Point(at, seconds, _metrics(totals, seconds))
 
 
+def ever() -> list[tuple[str, str, Totals]]:
+    """Sums since the first request, by model key and route; both are empty for what reached no model."""
+    rows = Traffic.objects.filter(step=RollupStep.EVER).exclude(model_key=rollups.ALL).order_by()
+    return [(key, route, sums) for _, key, route, sums in _sums(rows)]
+
+
 Sum = tuple[datetime, str, str, Totals]
 """Start, model key, route and sums of one row."""
 

@@ -117,7 +117,7 @@ def test_short_steps_are_deleted_once_no_window_needs_them() -> None:
     access.store([record(ago(hours=1)), record(ago(hours=3)), record(ago(days=3)), record(ago(days=20))])  # fmt: skip
     assert live_metrics.delete_old(now=NOW) > 0
     left = {step: Traffic.objects.filter(step=step, model_key=KEY).count() for step in RollupStep}
-    assert left == {"minute": 1, "ten_minutes": 2, "hour": 3, "day": 3}
+    assert left == {"minute": 1, "ten_minutes": 2, "hour": 3, "day": 3, "ever": 1}
 
 
 def test_a_models_averages_follow_its_requests() -> None:

@@ -59,7 +59,9 @@ class PointOutput(MetricsOutput):
 
 class MetricsSeriesOutput(serializers.Serializer[Any]):
     window = serializers.ChoiceField(choices=_WINDOWS)
-    step = serializers.ChoiceField(choices=[step.value for step in RollupStep])
+    step = serializers.ChoiceField(
+        choices=[step.value for step in RollupStep if step != RollupStep.EVER]
+    )
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
     points = PointOutput(many=True, help_text="Every step, also where nothing happened.")

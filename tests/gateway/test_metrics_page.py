@@ -1,0 +1,80 @@
+"""`/metrics` is open to this machine, and to keys with its scope."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from models_app.domain.routing import KeyEntry, hash_api_key
+from models_app.gateway import metrics
+from models_app.gateway.metrics import MetricsPage
+
+KEYS = {
+    hash_api_key("scrapes"): KeyEntry("a", frozenset({"metrics:read"}), None),
+    hash_api_key("infers"): KeyEntry("b", frozenset({"infer"}), None),
+    hash_api_key("admins"): KeyEntry("c", frozenset({"admin"}), None),
+}
+
+
+def ask(page: MetricsPage, *, client: str = "127.0.0.1", method: str = "GET", **headers: str) -> tuple[int, bytes]:  # fmt: skip
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http", "path": "/metrics", "method": method, "client": (client, 1),
+        "headers": [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()],
+    }  # fmt: skip
+    assert MetricsPage.answers(scope)
+    asyncio.run(page(scope, receive, send))
+    return sent[0]["status"], sent[1]["body"]
+
+
+def made(text: bytes = b"noa_up 1\n") -> MetricsPage:
+    return MetricsPage(lambda: text, lambda: KEYS)
+
+
+def test_this_machine_needs_no_key() -> None:
+    assert ask(made()) == (200, b"noa_up 1\n")
+    assert ask(made(), client="::1") == (200, b"noa_up 1\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "status"), [("", 401), ("unknown", 401), ("infers", 403), ("scrapes", 200), ("admins", 200)]
+)  # fmt: skip
+@pytest.mark.parametrize("way", [{"client": "10.0.0.7"}, {"x_forwarded_for": "10.0.0.7"}])
+def test_others_need_the_scope(key: str, status: int, way: dict[str, str]) -> None:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    found, body = ask(made(), **way, **headers)
+    assert found == status
+    assert (b"noa_up" in body) == (status == 200)
+
+
+def test_it_is_only_read() -> None:
+    assert ask(made(), method="POST")[0] == 405
+
+
+def test_a_page_that_hangs_is_told_as_it_was_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_LIMIT_SECONDS", 0.1)
+    monkeypatch.setattr(metrics, "_BELIEVED_SECONDS", 0.0)
+    gate, calls = threading.Event(), [0]
+
+    def slow() -> bytes:
+        calls[0] += 1
+        if calls[0] > 1:
+            gate.wait(10)
+        return b"page %d\n" % calls[0]
+
+    page = MetricsPage(slow, lambda: KEYS)
+    assert ask(page) == (200, b"page 1\n")
+    for _ in range(5):
+        assert ask(page) == (200, b"page 1\n")
+    assert calls[0] == 2
+    gate.set()
