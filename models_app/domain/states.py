@@ -39,6 +39,7 @@ class JobKind(StrEnum):
     PROBE = "probe"
     PROFILE = "profile"
     RESTORE = "restore"
+    DRAIN = "drain"
 
 
 class ProfileState(StrEnum):

@@ -76,6 +76,10 @@ class Supervisor:
     def get(self, instance_id: str) -> RunnerProcess | None:
         return self._runners.get(instance_id)
 
+    def ids(self) -> list[str]:
+        """The instances whose runners live."""
+        return list(self._runners)
+
     def stop(self, instance_id: str, *, grace: float) -> None:
         """SIGTERM, after `grace` seconds SIGKILL; returns when the process is gone. Unknown ids are ignored."""
         runner = self._runners.get(instance_id)

@@ -55,14 +55,13 @@ def create(
     cause: LedgerCause | None = None,
     request_id: str = "",
     may_evict: bool = True,
-    queue: str = "",
     asked_node: str = "",
 ) -> tuple[Job, bool]:
     """A queued job and True, or the one that does the same already and False.
 
-    Its cause is who asked, unless another is given, and its queue the one that fits it. Raises Conflict when work on
-    the same subject is under way with other arguments. A job that is shared may evict when one of those who asked for
-    it may. One that names its node is not shared with those that leave the choice to NOA.
+    Its cause is who asked, unless another is given, and its queue that of the node that can do it. Raises Conflict when
+    work on the same subject is under way with other arguments, and what says that no node can do it. A job that is
+    shared may evict when one of those who asked for it may. One that names its node is not shared with others.
     """
     try:
         with transaction.atomic():
@@ -74,7 +73,9 @@ def create(
                 cause=cause or cause_of(actor),
                 request_id=request_id,
                 may_evict=may_evict,
-                queue=queue or queues.choose(kind=kind, subject=subject, arguments=arguments),
+                queue=queues.choose(
+                    kind=kind, subject=subject, arguments=arguments, asked_node=asked_node
+                ),
                 asked_node=asked_node,
             )
             changes.announce()
@@ -93,7 +94,6 @@ def create(
             cause=cause,
             request_id=request_id,
             may_evict=may_evict,
-            queue=queue,
             asked_node=asked_node,
         )
     if active.arguments != arguments:

@@ -128,9 +128,9 @@ def want(*, loaded: Loaded) -> None:
 
 
 def want_copies(*, model: RegisteredModel) -> None:
-    """As many as there are now."""
-    count = max(1, instances.copies(model=model).count())
-    RegisteredModel.objects.filter(pk=model.pk).update(replicas=count)
+    """As many as there are now, or as there should be already."""
+    count = instances.copies(model=model).count()
+    RegisteredModel.objects.filter(pk=model.pk, replicas__lt=count).update(replicas=count)
 
 
 def take_back(*, run: Run, loaded: Loaded) -> None:

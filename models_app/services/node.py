@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -16,6 +17,8 @@ from models_app.engines.process import RunnerProcess
 from models_app.engines.supervisor import Supervisor
 from models_app.models import Instance
 from models_app.services import recovery
+
+logger = logging.getLogger(__name__)
 
 # What a runner gets between SIGTERM and SIGKILL when its requests have ended already.
 STOP_GRACE = 5.0
@@ -52,6 +55,15 @@ def supervisor() -> Supervisor:
 def runner(*, instance_id: str) -> RunnerProcess | None:
     """A runner of this node; None for every other one, and where nothing is owned."""
     return _supervisor.get(instance_id) if _supervisor is not None else None
+
+
+def end_strays() -> None:
+    """End the runners that others have written off: while this node was cut off, they may have loaded their models."""
+    owned = _supervisor.ids() if _supervisor is not None else []
+    over = (InstanceState.STOPPED, InstanceState.FAILED)
+    for pk in Instance.objects.filter(pk__in=owned, state__in=over).values_list("pk", flat=True):
+        logger.warning("ended the runner of %s, which does not serve any more", pk)
+        end_runner(instance_id=str(pk), grace=STOP_GRACE)
 
 
 def end_runner(*, instance_id: str, grace: float) -> None:

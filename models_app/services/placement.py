@@ -69,7 +69,7 @@ def node_for_load(
     wish = Wish(
         need=need,
         node=asked_node,
-        prefer=_home(model, rows),
+        prefer=_last_node(model),
         avoid=frozenset(avoid),
         wants_gpu=wants_gpu,
     )
@@ -103,19 +103,18 @@ def _serving_node(model: RegisteredModel) -> str:
 
 
 def _home(model: RegisteredModel, rows: list[Node]) -> str:
-    """Where it was loaded last: its file may still be in that machine's memory. Else this node."""
-    last = (
-        Instance.objects.filter(model=model)
-        .order_by("-created_at")
-        .values_list("node", flat=True)
-        .first()
-    )
+    """The node that is waited for when none works: where the model was last, or this one, or any."""
     names = [row.name for row in rows]
-    if last in names:
-        return str(last)
-    if settings.NOA_NODE in names or not names:
-        return str(settings.NOA_NODE)
+    for name in (_last_node(model), str(settings.NOA_NODE)):
+        if name in names or not names:
+            return name or str(settings.NOA_NODE)
     return names[0]
+
+
+def _last_node(model: RegisteredModel) -> str:
+    """Where it was loaded last: its file may still be in that machine's memory. Empty when it never was."""
+    rows = Instance.objects.filter(model=model).order_by("-created_at")
+    return rows.values_list("node", flat=True).first() or ""
 
 
 def _need(model: RegisteredModel, options: dict[str, Any]) -> tuple[int | None, bool]:
@@ -196,24 +195,25 @@ def _refused(model: RegisteredModel, why: NoPlace) -> NoaError:
     if why.reason == Refusal.UNKNOWN_NODE:
         return NotFound(
             f"There is no node {names}. GET /api/v1/nodes lists them.",
-            code=why.reason,
+            code="node_not_found",
             param="node",
         )
     if why.reason == Refusal.NODE_DOWN:
         return Unavailable(
-            f"The node {names} has no running worker. Start it, or name no node.", code=why.reason
+            f"The node {names} has no running worker. Start it, or name no node.",
+            code="node_down",
         )
     if why.reason == Refusal.NODE_DRAINING:
         return Conflict(
             f"Nothing is loaded on the node {names}, which is being taken down. Name another one.",
-            code=why.reason,
+            code="node_draining",
         )
     if why.reason == Refusal.FILE_NOT_THERE:
         return Conflict(
             f"The node {names} does not have the present file of '{model.key}'. Copy it there, and discover again.",
-            code=why.reason,
+            code="file_not_on_node",
         )
     there = f" It is on {names}, where nothing can be loaded now." if names else ""
     return Unavailable(
-        f"No running node has the present file of '{model.key}'.{there}", code=why.reason
+        f"No running node has the present file of '{model.key}'.{there}", code="no_node_has_file"
     )

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from models_app.domain.states import JobKind
+from models_app.services import placement
 from models_app.services.registry import LOCAL_SLUG
 
 COMMON = "common"
@@ -24,9 +25,14 @@ def own() -> tuple[str, ...]:
     return (of_node(settings.NOA_NODE), COMMON, "")
 
 
-def choose(*, kind: JobKind, subject: str, arguments: dict[str, Any]) -> str:
-    """The queue of a new job. `subject` is a model key, a provider's slug, or '' for all."""
+def choose(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node: str = "") -> str:
+    """The queue of a new job. `subject` is a model key, a provider's slug, or '' for all.
+
+    Raises NotFound, Conflict or Unavailable where no node can do it.
+    """
     slug = subject.partition(":")[0]
-    if kind in _ANYWHERE and slug not in ("", LOCAL_SLUG):
+    if kind in _ANYWHERE and not asked_node and slug not in ("", LOCAL_SLUG):
         return COMMON
-    return of_node(settings.NOA_NODE)
+    return of_node(
+        placement.node_for(kind=kind, subject=subject, arguments=arguments, asked_node=asked_node)
+    )

@@ -215,7 +215,12 @@ def _ask(row: Recovery) -> Job | None:
         return None
     try:
         job, created = jobs.create(
-            kind=JobKind.LOAD, subject=row.model.key, arguments={"options": {}}, actor=ACTOR
+            kind=JobKind.LOAD,
+            subject=row.model.key,
+            arguments={"options": {}},
+            actor=ACTOR,
+            # One of several copies: another that serves does not stand in for it.
+            asked_node=row.node if row.model.replicas > 1 else "",
         )
     except Conflict:
         # Somebody loads it with other options at this moment: theirs is the load that counts.

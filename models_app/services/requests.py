@@ -9,16 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models_app.domain.errors import Conflict
+from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.options import LoadOptions
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
 from models_app.models import Job, RegisteredModel
-from models_app.services import jobs, loading, registry, routing, switching, unloading
+from models_app.services import (
+    jobs,
+    loading,
+    placement,
+    providers,
+    registry,
+    routing,
+    switching,
+    unloading,
+)
 
 
-def request_load(*, key: str, options: Mapping[str, Any], actor: str) -> tuple[Job, bool]:
-    """Raises InvalidRequest, ModelNotFound, or Conflict while the model's provider is disabled."""
+def request_load(
+    *, key: str, options: Mapping[str, Any], node: str = "", actor: str
+) -> tuple[Job, bool]:
+    """`node` is where an instance is wanted, beside those on other nodes; empty lets NOA choose.
+
+    Raises InvalidRequest, ModelNotFound, Conflict while the model's provider is disabled, or what says that the node
+    cannot have it.
+    """
     model = registry.get(key=key)
     parsed = LoadOptions.parse(options)
     loading.check_loadable(model=model, options=parsed)
@@ -27,16 +42,32 @@ def request_load(*, key: str, options: Mapping[str, Any], actor: str) -> tuple[J
         subject=model.key,
         arguments={"options": parsed.as_dict()},
         actor=actor,
+        asked_node=_checked_node(model, parsed, node),
     )
 
 
-def request_unload(*, key: str, actor: str) -> tuple[Job, bool]:
+def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:
     """Raises InvalidRequest, ModelNotFound, or Conflict when there is nothing to unload."""
     model = registry.get(key=key)
     # Its instance serves no more while it drains: whoever asks again then shares that job.
-    if not _is_being_unloaded(model):
-        unloading.loaded_instance(model=model)
-    return jobs.create(kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor)
+    if not _is_being_unloaded(model, node):
+        unloading.loaded_instance(model=model, node=node)
+    return jobs.create(
+        kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor, asked_node=node
+    )
+
+
+def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> str:
+    """A model at a provider runs nowhere here."""
+    if node and providers.is_remote(model.provider):
+        raise InvalidRequest(
+            f"'{model.key}' runs at its provider, on no node. Leave 'node' away.",
+            code="node_not_for_remote",
+            param="node",
+        )
+    if node:
+        placement.node_for_load(model=model, options=options.as_dict(), asked_node=node)
+    return node
 
 
 def request_switch(
@@ -71,7 +102,7 @@ def request_discover(*, provider: str | None = None, actor: str) -> tuple[Job, b
     )
 
 
-def _is_being_unloaded(model: RegisteredModel) -> bool:
+def _is_being_unloaded(model: RegisteredModel, node: str) -> bool:
     return Job.objects.filter(
-        kind=JobKind.UNLOAD, subject=model.key, state__in=ACTIVE_JOB_STATES
+        kind=JobKind.UNLOAD, subject=model.key, asked_node=node, state__in=ACTIVE_JOB_STATES
     ).exists()

@@ -1,5 +1,5 @@
 """Celery: one service call each."""
 
-from models_app.tasks import discovery, lifecycle, probing, profiling, state, worker
+from models_app.tasks import discovery, lifecycle, nodes, probing, profiling, state, worker
 
-__all__ = ["discovery", "lifecycle", "probing", "profiling", "state", "worker"]
+__all__ = ["discovery", "lifecycle", "nodes", "probing", "profiling", "state", "worker"]

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from models_app.domain.states import JobKind
 from models_app.models import Job
-from models_app.tasks import discovery, lifecycle, probing, profiling, state
+from models_app.tasks import discovery, lifecycle, nodes, probing, profiling, state
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ _TASKS = {
     JobKind.PROBE: probing.probe_capabilities,
     JobKind.PROFILE: profiling.profile_model,
     JobKind.RESTORE: state.restore_state,
+    JobKind.DRAIN: nodes.drain_node,
 }
 # A broker that hangs takes its time-outs to say so. What does not fit is found by its worker's look.
 _MAX_WAITING = 1000

@@ -21,6 +21,7 @@ from models_app.services import state as desired_state
 from models_app.services.changes import follower
 from models_app.services.nodes import Ownership
 from models_app.tasks import autoswitching, queueing, recovering, webhooks
+from models_app.tasks import nodes as lost_nodes
 from models_app.tasks.periodic import Look, Rounds
 from models_app.tasks.pickup import LOOK_SECONDS, pickup
 
@@ -45,6 +46,8 @@ def beat() -> None:
 LOOKS = (
     Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),
     Look("health", lambda: health.LOOK_SECONDS, health.Watch().look),
+    Look("lost-nodes", lambda: lost_nodes.LOOK_SECONDS, lost_nodes.look, alone=True),
+    Look("strays", lambda: nodes.HEARTBEAT_SECONDS, node.end_strays),
     Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),
     Look("queued-jobs", lambda: LOOK_SECONDS, pickup.look),
     Look("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),

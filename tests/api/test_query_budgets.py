@@ -29,6 +29,7 @@ from models_app.models import (
     Instance,
     Job,
     ModelVersion,
+    Node,
     ProfileRun,
     ProfileSample,
     RegisteredModel,
@@ -76,6 +77,9 @@ def furnish() -> dict[str, str]:
     model, version = models[0], models[0].version
     Instance.objects.bulk_create(
         Instance(model=model, version=version, node="local", state="stopped") for _ in range(ROWS)
+    )
+    Node.objects.bulk_create(
+        Node(name=f"n{number}", pid=1, heartbeat_at=now) for number in range(ROWS)
     )
     jobs = Job.objects.bulk_create(
         Job(kind="load", subject=f"s{n}", arguments={}, state="succeeded") for n in range(ROWS)

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from models_app.api.serializers.entries import LOAD_OPTIONS
 from models_app.api.serializers.inputs import ModelNameInput
-from models_app.api.serializers.names import RouteField
+from models_app.api.serializers.names import NodeField, RouteField
 from models_app.domain.routing import CURRENT_ROUTE
 
 
@@ -22,10 +22,21 @@ class LoadInput(ModelNameInput):
         default=dict,
         help_text="n_ctx, slots, n_batch, n_threads, n_gpu_layers; what is left out, NOA chooses.",
     )
+    node = NodeField(
+        required=False,
+        default="",
+        max_length=63,
+        help_text="Where an instance is wanted, beside those on other nodes; left out, NOA chooses.",
+    )
 
 
 class UnloadInput(ModelNameInput):
-    pass
+    node = NodeField(
+        required=False,
+        default="",
+        max_length=63,
+        help_text="Only the instance there; left out, all of them.",
+    )
 
 
 class SwitchInput(ModelNameInput):

@@ -14,6 +14,7 @@ from models_app.domain.keys import (
     ROUTE_PATTERN,
     SLUG_PATTERN,
 )
+from models_app.domain.nodes import NODE_NAME_PATTERN
 
 
 def shape(pattern: str, longest: int, **more: Any) -> dict[str, Any]:
@@ -49,6 +50,11 @@ class ModelIdField(serializers.CharField):
 @extend_schema_field(ROUTE)
 class RouteField(serializers.CharField):
     """The name of a route."""
+
+
+@extend_schema_field(shape(NODE_NAME_PATTERN, 63))
+class NodeField(serializers.CharField):
+    """The name of a node."""
 
 
 @extend_schema_field(shape(_ALLOWED, MAX_KEY_LENGTH))

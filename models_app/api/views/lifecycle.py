@@ -33,6 +33,7 @@ class Load(ManagementView):
         job, created = requests.request_load(
             key=body.validated_data["key"],
             options=body.validated_data["options"],
+            node=body.validated_data["node"],
             actor=actor_of(request),
         )
         return answer_with_job(request, job, created=created)
@@ -53,7 +54,9 @@ class Unload(ManagementView):
         body.is_valid(raise_exception=True)
         check_model(request, key=body.validated_data["key"])
         job, created = requests.request_unload(
-            key=body.validated_data["key"], actor=actor_of(request)
+            key=body.validated_data["key"],
+            node=body.validated_data["node"],
+            actor=actor_of(request),
         )
         return answer_with_job(request, job, created=created)
 

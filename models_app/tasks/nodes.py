@@ -1,0 +1,26 @@
+"""Nodes that are taken out of service, or are lost."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.conf import settings
+
+from models_app.services import draining, failover, jobs
+from models_app.services import nodes as heartbeats
+
+# A node is found to be lost so much later than its heartbeat tells.
+LOOK_SECONDS = 1.0
+
+
+@shared_task(name="noa.drain_node")
+def drain_node(job_id: str) -> None:
+    with jobs.run(job_id=job_id, node=settings.NOA_NODE) as run:
+        if run:
+            draining.drain(run=run, name=run.job.subject)
+
+
+def look() -> None:
+    """End what lost nodes served, and have it loaded elsewhere. One worker of all does this."""
+    for row in heartbeats.lost():
+        failover.node_lost(name=row.name)
+    failover.place_missing()
