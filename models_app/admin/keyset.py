@@ -37,7 +37,8 @@ class KeysetChangeList(ChangeList):
         found = list(rows[: self.list_per_page + 1])
         self.result_list = found[: self.list_per_page]
         self.result_count = len(self.result_list)
-        self.full_result_count = None
+        # Equal: the page then says nothing of a number, which would be that of this page alone.
+        self.full_result_count = self.result_count
         self.show_full_result_count = False
         self.show_admin_actions = False
         self.multi_page = self.can_show_all = False

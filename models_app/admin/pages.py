@@ -7,12 +7,14 @@ from django.urls import path
 
 from models_app.admin import playground
 from models_app.admin.dashboard.stream import live
+from models_app.admin.series import series
 
 app_name = "console"
 
 
 urlpatterns = [
     path("live/", admin.site.admin_view(live), name="live"),
+    path("series/", admin.site.admin_view(series), name="series"),
     path("playground/", admin.site.admin_view(playground.page), name="playground"),
     path("playground/key/", admin.site.admin_view(playground.key), name="playground-key"),
     path("playground/record/", admin.site.admin_view(playground.record), name="playground-record"),

@@ -102,3 +102,10 @@ def speed(tokens_per_second: float | None) -> str:
     if tokens_per_second is None:
         return NOTHING
     return f"{tokens_per_second:,.{0 if tokens_per_second >= 10 else 1}f}{_SPACE}tokens/s"
+
+
+def rate(per_second: float) -> str:
+    """Things per second: 12.3, 0.04; as many digits as tell something."""
+    if per_second == 0:
+        return "0"
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.2g}"

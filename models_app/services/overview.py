@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import psutil
-from django.conf import settings
 from django.utils import timezone
 
 from models_app.domain.attention import Warning
 from models_app.domain.events import EventName
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES
-from models_app.models import Activity, Event, Instance, Job, RegisteredModel, Route
-from models_app.services import attention, rollups, statistics
+from models_app.models import Activity, Event, Instance, Job, Node, RegisteredModel, Route
+from models_app.services import attention, live_metrics, rollups, statistics
+from models_app.services.live_metrics import Metrics, Point
 from models_app.services.rollups import Totals
 
 EVENTS_SHOWN = 9
@@ -30,11 +29,11 @@ class NodeMemory:
     """What one machine has, in bytes, and the copies that it holds. None is unknown."""
 
     name: str
-    total: int | None
-    free: int | None
-    budget: int | None
-    instances: list[Instance] = field(default_factory=list)
+    total: int | None = None
+    free: int | None = None
+    budget: int | None = None
     lost: bool = False
+    instances: list[Instance] = field(default_factory=list)
 
     @property
     def used(self) -> int:
@@ -49,9 +48,12 @@ class NodeMemory:
 
 @dataclass(slots=True)
 class Traffic:
-    """Requests through the gateway, from the hourly sums."""
+    """Requests through the gateway, from sums by minute and hour."""
 
-    now: datetime
+    # The last minutes and the last hour, and each minute of that hour.
+    minutes: Metrics
+    hour: Metrics
+    points: list[Point]
     today: Totals
     # The same span of the day before.
     before: Totals
@@ -100,15 +102,18 @@ def facts() -> Facts:
 
 
 def _nodes(loaded: list[Instance]) -> list[NodeMemory]:
-    machine = psutil.virtual_memory()
     found = {
-        settings.NOA_NODE: NodeMemory(
-            settings.NOA_NODE, machine.total, machine.available, settings.NOA_MEMORY_BUDGET
+        node.name: NodeMemory(
+            name=node.name,
+            total=node.memory_total_bytes,
+            free=node.memory_free_bytes,
+            budget=node.memory_budget_bytes,
+            lost=node.lost_at is not None,
         )
+        for node in Node.objects.order_by("name")
     }
     for instance in loaded:
-        name = instance.node
-        found.setdefault(name, NodeMemory(name, None, None, None)).instances.append(instance)
+        found.setdefault(instance.node, NodeMemory(instance.node)).instances.append(instance)
     return list(found.values())
 
 
@@ -121,7 +126,9 @@ def _traffic(now: datetime) -> Traffic:
     }
     starts = [hour - timedelta(hours=back) for back in range(HOURS_SHOWN - 1, -1, -1)]
     return Traffic(
-        now=now,
+        minutes=live_metrics.live(window="5m", now=now).total,
+        hour=live_metrics.live(window="1h", now=now).total,
+        points=live_metrics.series(window="1h", now=now).points,
         today=_sum(rows, lambda at: at >= midnight),
         before=_sum(rows, lambda at: at < hour - timedelta(days=1)),
         hours=[_sum(rows, start.__eq__) for start in starts],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
@@ -30,14 +31,15 @@ def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
     a new one then.
     """
     prefix = f"play{user_id}-"
-    now = timezone.now()
     mine = ApiKey.objects.filter(key_id__startswith=prefix)
-    key = mine.filter(revoked_at=None).first()
-    if key and key.expires_at and key.expires_at > now + _LEFT_AT_LEAST:
-        return key, _text(key.key_id, key.expires_at), False
-    # The first write takes the lock: two windows that open at once renew the key one after the other.
+    if found := _good(mine):
+        return (*found, False)
+    # The first write takes the lock: of two windows that open at once the second finds the key of the first.
     routing.bump()
-    expires_at = now + GOOD_FOR
+    if found := _good(mine):
+        return (*found, False)
+    expires_at = timezone.now() + GOOD_FOR
+    key = mine.filter(revoked_at=None).first()
     if key is None:
         key = ApiKey(
             key_id=f"{prefix}{mine.count() + 1}",
@@ -52,6 +54,13 @@ def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
     if is_first:
         _tell(key)
     return key, _text(key.key_id, expires_at), True
+
+
+def _good(mine: QuerySet[ApiKey]) -> tuple[ApiKey, str] | None:
+    key = mine.filter(revoked_at=None, expires_at__gt=timezone.now() + _LEFT_AT_LEAST).first()
+    if key is None or key.expires_at is None:
+        return None
+    return key, _text(key.key_id, key.expires_at)
 
 
 def _text(key_id: str, expires_at: datetime) -> str:

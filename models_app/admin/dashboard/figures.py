@@ -1,4 +1,4 @@
-"""The figures of the traffic: each with how it was before, and a curve of the last hours."""
+"""The figures of the traffic: each with how it was before, and a curve of what led to it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from models_app.admin import bars, units
 from models_app.domain import histogram
+from models_app.services.live_metrics import Metrics
 from models_app.services.overview import HOURS_SHOWN, Traffic
 from models_app.services.rollups import Totals
 
@@ -24,43 +25,98 @@ class Tile:
     title: str
     value: str
     note: str
-    trend: int
-    tone: str
     curve: SafeString
+    trend: int = 0
+    tone: str = "quiet"
 
 
 def tiles(traffic: Traffic) -> list[Tile]:
     return [
-        _tile(traffic, "Requests today", lambda t: float(t.requests), _count),
-        _tile(traffic, "Latency p95", _p95, units.milliseconds, more_is="bad"),
-        _tile(traffic, "First token p95", _ttft, units.milliseconds, more_is="bad"),
-        _tile(traffic, "Errors", _errors, _part, more_is="bad"),
-        _tile(traffic, "Tokens today", _tokens, _count),
-        _tile(traffic, "Cost today", _cost, _dollars, more_is="bad"),
-    ]
+        _rate(traffic),
+        _recent(
+            traffic, "Latency p95", lambda m: m.latency_ms.p95, lambda t: t.durations, units.milliseconds
+        ),
+        _recent(
+            traffic, "First token p95", lambda m: m.ttft_ms.p95, lambda t: t.ttfts, units.milliseconds
+        ),
+        _errors(traffic),
+        _day(traffic, "Tokens today", _tokens, units.count),
+        _day(traffic, "Cost today", _cost, _dollars),
+    ]  # fmt: skip
 
 
-def _tile(
+def _rate(traffic: Traffic) -> Tile:
+    per_second = traffic.minutes.requests_per_second
+    return Tile(
+        title="Requests per second",
+        value=units.rate(per_second),
+        note=f"{units.count(traffic.today.requests)} today, {units.count(traffic.before.requests)} yesterday by now",
+        curve=_minutes(traffic, "Requests per second", lambda m: m.requests_per_second),
+        trend=_trend(per_second, traffic.hour.requests_per_second),
+    )
+
+
+def _recent(
     traffic: Traffic,
     title: str,
-    of: Callable[[Totals], float | None],
+    of: Callable[[Metrics], float | None],
+    histogram_of: Callable[[Totals], histogram.Histogram],
     words: Callable[[float | None], str],
-    *,
-    more_is: str = "quiet",
 ) -> Tile:
-    now, before = of(traffic.today), of(traffic.before)
+    """Of the last hour, beside the day before."""
+    now = of(traffic.hour)
+    before = histogram.quantile(histogram_of(traffic.before), 0.95)
     trend = _trend(now, before)
-    less_is = "good" if more_is == "bad" else "quiet"
     return Tile(
         title=title,
         value=words(now),
-        note="nothing yesterday" if not before else f"{words(before)} yesterday by now",
+        note=_note(None if before is None else words(before), has_now=now is not None),
+        curve=_minutes(traffic, title, of),
         trend=trend,
-        tone={1: more_is, 0: "quiet", -1: less_is}[trend],
+        tone={1: "bad", 0: "quiet", -1: "good"}[trend],
+    )
+
+
+def _errors(traffic: Traffic) -> Tile:
+    now = traffic.hour.error_rate
+    before = traffic.before.errors / traffic.before.requests if traffic.before.requests else None
+    trend = _trend(now, before)
+    return Tile(
+        title="Errors in the last hour",
+        value=units.NOTHING if now is None else units.share(now),
+        note=_note(None if before is None else units.share(before), has_now=now is not None),
+        curve=_minutes(traffic, "Errors", lambda m: m.error_rate),
+        trend=trend,
+        tone={1: "bad", 0: "quiet", -1: "good"}[trend],
+    )
+
+
+def _note(before: str | None, *, has_now: bool) -> str:
+    if not has_now:
+        return "no request in the last hour"
+    return "nothing yesterday" if before is None else f"{before} yesterday"
+
+
+def _day(
+    traffic: Traffic, title: str, of: Callable[[Totals], float], words: Callable[[float], str]
+) -> Tile:
+    """Since midnight (UTC), beside the same span of the day before."""
+    now, before = of(traffic.today), of(traffic.before)
+    return Tile(
+        title=title,
+        value=words(now),
+        note=f"{words(before)} yesterday by now" if before else "nothing yesterday",
         curve=bars.curve(
             [of(hour) for hour in traffic.hours],
-            label=f"{title} in the last {HOURS_SHOWN} hours",
+            label=f"{title}, of the last {HOURS_SHOWN} hours",
         ),
+        trend=_trend(now, before),
+    )
+
+
+def _minutes(traffic: Traffic, title: str, of: Callable[[Metrics], float | None]) -> SafeString:
+    return bars.curve(
+        [of(point.metrics) for point in traffic.points], label=f"{title} in the last hour"
     )
 
 
@@ -70,33 +126,13 @@ def _trend(now: float | None, before: float | None) -> int:
     return 1 if now > before else -1
 
 
-def _p95(totals: Totals) -> float | None:
-    return histogram.quantile(totals.durations, 0.95)
-
-
-def _ttft(totals: Totals) -> float | None:
-    return histogram.quantile(totals.ttfts, 0.95)
-
-
-def _errors(totals: Totals) -> float | None:
-    return totals.errors / totals.requests if totals.requests else None
-
-
-def _tokens(totals: Totals) -> float | None:
+def _tokens(totals: Totals) -> float:
     return float(totals.prompt_tokens + totals.completion_tokens)
 
 
-def _cost(totals: Totals) -> float | None:
+def _cost(totals: Totals) -> float:
     return float(totals.cost_usd)
 
 
-def _count(number: float | None) -> str:
-    return units.count(number)
-
-
-def _part(fraction: float | None) -> str:
-    return units.NOTHING if fraction is None else units.share(fraction)
-
-
-def _dollars(amount: float | None) -> str:
-    return units.dollars(None if amount is None else Decimal(str(amount)))
+def _dollars(amount: float) -> str:
+    return units.dollars(Decimal(str(amount)))

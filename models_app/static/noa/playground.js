@@ -17,8 +17,17 @@
 
     // The key is kept here alone: not in the page, not in the browser's storage.
     let key = null;
+    let fetching = null;
 
-    async function freshKey() {
+    // Two panes that ask at once fetch it once.
+    function freshKey() {
+        fetching ??= fetchKey().finally(() => {
+            fetching = null;
+        });
+        return fetching;
+    }
+
+    async function fetchKey() {
         const response = await fetch(root.dataset.key, {
             method: "POST",
             headers: { "X-CSRFToken": find("[name=csrfmiddlewaretoken]").value },
