@@ -49,6 +49,8 @@ _NAVIGATION = [
         _list("Instances", "models_app.instance", "memory"),
         _list("Routes", "models_app.route", "alt_route"),
         _list("Providers", "models_app.provider", "hub"),
+        _list("Profiles", "models_app.profilerun", "speed"),
+        _list("Nodes", "models_app.node", "dns"),
     ),
     _group(
         "Activity",

@@ -10,6 +10,8 @@ from models_app.admin import (
     instances,
     jobs,
     keys,
+    nodes,
+    profiles,
     providers,
     registry,
     routes,
@@ -18,5 +20,5 @@ from models_app.admin import (
 admin.site.index_title = "Overview"
 
 __all__ = [
-    "access", "accounts", "audit", "events", "instances", "jobs", "keys", "providers", "registry", "routes",
+    "access", "accounts", "audit", "events", "instances", "jobs", "keys", "nodes", "profiles", "providers", "registry", "routes",
 ]  # fmt: skip

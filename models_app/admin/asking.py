@@ -47,6 +47,21 @@ def ask(
     return go_to(request, marks.page_of(job))
 
 
+def do(
+    request: HttpRequest, act: Callable[[], object], *, action: str, subject: str, told: str
+) -> bool:
+    """Do what makes no job, note it, and say how it went; `told` is what is said when it went well."""
+    try:
+        act()
+    except NoaError as error:
+        note(request, action, subject=subject, status=error.http_status, error_code=error.code)
+        messages.error(request, error.message)
+        return False
+    note(request, action, subject=subject, status=200)
+    messages.success(request, told)
+    return True
+
+
 def note(request: HttpRequest, action: str, **facts: Any) -> None:
     """A row of the audit log for what was done in the console; see `services.audit.record` for the facts."""
     audit.record(

@@ -75,3 +75,33 @@ def curve(values: Sequence[float | None], *, label: str) -> SafeString:
         label,
         line,
     )
+
+
+def whisker(
+    tone: str,
+    value: float,
+    ends: tuple[float | None, float | None],
+    *,
+    top: float,
+    label: str,
+) -> SafeString:
+    """A bar up to `value` of `top`, with a line from one end of its interval to the other where both are known."""
+    low, high = ends
+    line = (
+        format_html(
+            '<line class="noa-whisker" x1="{}" x2="{}" y1="5" y2="5" vector-effect="non-scaling-stroke"/>',
+            round(low / top * _WIDE, 1),
+            round(high / top * _WIDE, 1),
+        )
+        if low is not None and high is not None
+        else SafeString("")
+    )
+    return format_html(
+        '<svg class="noa-bar" viewBox="0 0 {} 10" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<rect class="noa-fill-{}" x="0" y="0" width="{}" height="10"/>{}</svg>',
+        _WIDE,
+        label,
+        tone,
+        round(max(_THINNEST, value / top * _WIDE), 1),
+        line,
+    )

@@ -12,13 +12,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.decorators import display
+from unfold.decorators import action, display
 
-from models_app.admin import marks, units
+from models_app.admin import asking, marks, units
 from models_app.admin.base import MachineWrittenAdmin
+from models_app.admin.dialogs import JobDialog
 from models_app.admin.filters import CreatedFilter
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models import Job, RegisteredModel
+from models_app.services import jobs
 
 _FOLLOWING = "admin/noa/job_progress.html"
 
@@ -37,6 +39,32 @@ class JobAdmin(MachineWrittenAdmin):
         ),
     )
     change_form_outer_before_template = "admin/noa/job.html"
+    actions_detail = ("cancel_job",)
+
+    def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return bool(request.user.has_perm("models_app.change_registeredmodel"))
+
+    @action(
+        description="Cancel…",
+        url_path="cancel",
+        icon="cancel",
+        permissions=["operate"],
+        dialog={
+            "title": "Cancel this job",
+            "description": "",
+            "form_class": JobDialog,
+            "form_submit_text": "Cancel the job",
+        },
+    )
+    def cancel_job(self, request: HttpRequest, form: JobDialog, object_id: str) -> HttpResponse:
+        asking.do(
+            request,
+            lambda: jobs.cancel(job_id=form.job.pk, actor=asking.actor(request)),
+            action="cancel_job",
+            subject=str(form.job.pk),
+            told="The job ends as soon as it can.",
+        )
+        return asking.go_to(request, marks.page_of(form.job))
 
     def get_custom_urls(self) -> tuple[tuple[str, str, Any], ...]:
         return (("<uuid:job_id>/progress", "models_app_job_progress", self.progress_view),)
@@ -94,7 +122,7 @@ class JobAdmin(MachineWrittenAdmin):
     @display(description="With")
     def asked_with(self, job: Job) -> str:
         return (
-            "\n".join(f"{name}: {value}" for name, value in _told(job.arguments))
+            "\n".join(f"{name}: {value}" for name, value in _told(_given(job.arguments)))
             or "nothing special"
         )
 
@@ -165,6 +193,8 @@ def _told(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{_label(name.removesuffix('_seconds'))} took", units.seconds(value)
         elif isinstance(value, bool):
             yield _label(name), "yes" if value else "no"
+        elif isinstance(value, list) and not any(isinstance(item, dict | str) for item in value):
+            yield _label(name), ", ".join(map(str, value)) or units.NOTHING
         elif isinstance(value, list):
             yield f"{_label(name)} ({len(value)})", "\n".join(_item(item) for item in value)
         elif isinstance(value, dict):
@@ -172,6 +202,10 @@ def _told(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield _label(name), told or units.NOTHING
         else:
             yield _label(name), units.NOTHING if value is None else str(value)
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value not in (None, [], {}, "")}
 
 
 def _item(item: Any) -> str:

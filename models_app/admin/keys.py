@@ -21,7 +21,7 @@ from unfold.widgets import (
 
 from models_app.admin import asking, marks
 from models_app.admin.base import ConsoleAdmin
-from models_app.admin.forms import RevokeDialog
+from models_app.admin.dialogs import RevokeDialog
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
 from models_app.services import keys

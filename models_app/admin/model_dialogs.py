@@ -1,21 +1,34 @@
-"""Load, unload and switch: dialogs of the model's row and of its page. A GET shows the dialog and changes nothing."""
+"""What is done to a model: dialogs of its row and of its page. A GET shows the dialog and changes nothing."""
 
 from __future__ import annotations
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 
 from models_app.admin import asking, marks
-from models_app.admin.forms import LoadDialog, SwitchDialog, UnloadDialog
+from models_app.admin.model_forms import (
+    DeprecateDialog,
+    KeepDialog,
+    LoadDialog,
+    ProbeDialog,
+    ProfileDialog,
+    SwitchDialog,
+    UnloadDialog,
+)
 from models_app.domain.routing import CURRENT_ROUTE
-from models_app.services import requests
+from models_app.services import probing, profiling, registration, requests
 
 
 class ModelDialogs:
     """To be mixed into the page of registered models. Who may change a model may operate it."""
 
-    actions_row = ("load_model", "make_current", "unload_model")
+    actions_row = (
+        "load_model", "make_current", "unload_model", "profile_model", "probe_model", "keep_model",
+        "deprecate_model",
+    )  # fmt: skip
+    # The others are buttons of the page: unfold's menus in the header cannot be opened by keyboard.
     actions_detail = ("load_model", "make_current", "unload_model")
     actions_list = ("discover_models",)
 
@@ -96,3 +109,91 @@ class ModelDialogs:
             subject=form.model.key,
             otherwise=marks.page_of(form.model),
         )
+
+    @action(
+        description="Profile…",
+        url_path="profile",
+        icon="speed",
+        permissions=["operate"],
+        dialog={
+            "title": "Profile this model",
+            "description": "Measures time to first token, speed, latency and memory under known loads.",
+            "form_class": ProfileDialog,
+            "form_submit_text": "Profile",
+        },
+    )
+    def profile_model(
+        self, request: HttpRequest, form: ProfileDialog, object_id: str
+    ) -> HttpResponse:
+        return asking.ask(
+            request,
+            lambda: profiling.request(
+                key=form.model.key, wanted=form.wanted(), actor=asking.actor(request)
+            ),
+            action="profile_model",
+            subject=form.model.key,
+            otherwise=marks.page_of(form.model),
+        )
+
+    @action(
+        description="Probe…",
+        url_path="probe",
+        icon="fact_check",
+        permissions=["operate"],
+        dialog={
+            "title": "Find out what it can do",
+            "description": "",
+            "form_class": ProbeDialog,
+            "form_submit_text": "Probe",
+        },
+    )
+    def probe_model(self, request: HttpRequest, form: ProbeDialog, object_id: str) -> HttpResponse:
+        return asking.ask(
+            request,
+            lambda: probing.request(
+                key=form.model.key, wanted=(), effective_context=None, actor=asking.actor(request)
+            ),
+            action="probe_capabilities",
+            subject=form.model.key,
+            otherwise=marks.page_of(form.model),
+        )
+
+    @action(
+        description="Pin, priority…",
+        url_path="keep",
+        icon="keep",
+        permissions=["operate"],
+        dialog={
+            "title": "How long it stays loaded",
+            "description": "",
+            "form_class": KeepDialog,
+            "form_submit_text": "Save",
+        },
+    )
+    def keep_model(self, request: HttpRequest, form: KeepDialog, object_id: str) -> HttpResponse:
+        return self._change(request, form.model.key, form.changes(), marks.page_of(form.model))
+
+    @action(
+        description="Deprecate…",
+        url_path="deprecate",
+        icon="event_busy",
+        permissions=["operate"],
+        dialog={
+            "title": "Deprecate this model",
+            "description": "",
+            "form_class": DeprecateDialog,
+            "form_submit_text": "Save",
+        },
+    )
+    def deprecate_model(
+        self, request: HttpRequest, form: DeprecateDialog, object_id: str
+    ) -> HttpResponse:
+        return self._change(request, form.model.key, form.changes(), marks.page_of(form.model))
+
+    def _change(
+        self, request: HttpRequest, key: str, changes: dict[str, object], page: str
+    ) -> HttpResponse:
+        registration.update(key=key, fields=changes, actor=asking.actor(request))
+        asking.note(request, "update_model", subject=key, status=200, arguments=changes)
+        messages.success(request, f"{key} was changed.")
+        return asking.go_to(request, page)

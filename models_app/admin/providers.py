@@ -16,7 +16,6 @@ from unfold.enums import ActionVariant
 from models_app.admin import asking, marks, units
 from models_app.admin.base import ConsoleAdmin
 from models_app.admin.provider_forms import NewProviderForm, ProviderDialog, ProviderForm
-from models_app.domain.errors import NoaError
 from models_app.models import Provider
 from models_app.services import provider_settings, provider_trial, providers, requests
 
@@ -165,16 +164,15 @@ class ProviderAdmin(ConsoleAdmin):
         self, request: HttpRequest, form: ProviderDialog, object_id: str
     ) -> HttpResponse:
         slug = form.provider.slug
-        try:
-            provider_settings.remove(slug=slug, actor=asking.actor(request))
-        except NoaError as error:
-            asking.note(
-                request, "delete_provider", subject=slug, status=error.http_status, error_code=error.code
-            )  # fmt: skip
-            messages.error(request, error.message)
+        removed = asking.do(
+            request,
+            lambda: provider_settings.remove(slug=slug, actor=asking.actor(request)),
+            action="delete_provider",
+            subject=slug,
+            told=f"The provider '{slug}' was removed.",
+        )
+        if not removed:
             return asking.go_to(request, marks.page_of(form.provider))
-        asking.note(request, "delete_provider", subject=slug, status=204)
-        messages.success(request, f"The provider '{slug}' was removed.")
         return asking.go_to(request, reverse("admin:models_app_provider_changelist"))
 
     @display(description="Address", ordering="base_url")

@@ -6,24 +6,21 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from models_app.admin import asking, marks, units
+from models_app.admin import asking, marks, model_page, units
 from models_app.admin.base import ConsoleAdmin, ReadOnlyInline
 from models_app.admin.filters import CapabilityFilter, QuantizationFilter
 from models_app.admin.model_dialogs import ModelDialogs
-from models_app.domain.routing import CURRENT_ROUTE
-from models_app.models import Instance, ModelVersion, RegisteredModel
-from models_app.services import requests
-
-# More than these are found in the list of instances.
-_INSTANCES_SHOWN = 5
+from models_app.models import ModelVersion, RegisteredModel
+from models_app.services import registration, requests
 
 
 class DescriptionForm(forms.ModelForm):
@@ -31,7 +28,7 @@ class DescriptionForm(forms.ModelForm):
 
     class Meta:
         model = RegisteredModel
-        fields = ("name", "description", "deprecated")
+        fields = ("name", "description")
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
 
@@ -74,38 +71,24 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     ordering = ("key",)
     inlines = (VersionInline,)
     readonly_fields = (
-        "key", "status_badge", "failure", "route_marks", "provider_name", "can_do", "context", "size",
-        "quantization", "architecture", "file", "sha256", "tag_marks", "last_options", "recent_instances",
-        "registered", "updated",
+        "key", "provider_name", "file", "sha256", "tag_marks", "last_options", "registered", "updated",
     )  # fmt: skip
+    change_form_outer_before_template = "admin/noa/model.html"
     fieldsets = (
-        ("State", {"fields": (("status_badge", "route_marks"), "recent_instances")}),
-        ("Description", {"fields": ("key", "name", "description", "deprecated")}),
+        ("Description", {"fields": ("name", "description")}),
         (
             "What it is",
             {
                 "fields": (
-                    ("provider_name", "tag_marks"),
-                    "can_do",
-                    ("context", "size"),
-                    ("quantization", "architecture"),
+                    ("key", "provider_name"),
+                    ("tag_marks", "last_options"),
                     "file",
                     "sha256",
-                    "last_options",
                     ("registered", "updated"),
                 )
             },
         ),
     )
-
-    def get_fieldsets(self, request: HttpRequest, obj: RegisteredModel | None = None) -> Any:
-        if obj is None or not obj.failure_reason:
-            return self.fieldsets
-        state = (
-            "State",
-            {"fields": (("status_badge", "route_marks"), "failure", "recent_instances")},
-        )
-        return (state, *self.fieldsets[1:])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RegisteredModel]:
         rows: QuerySet[RegisteredModel] = super().get_queryset(request)
@@ -115,8 +98,47 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         self, request: HttpRequest, obj: RegisteredModel, form: Any, change: bool
     ) -> None:
         # Only what was changed: a whole row would put back a status that has moved on meanwhile.
-        if form.changed_data:
-            obj.save(update_fields=[*form.changed_data, "updated_at"])
+        changes = {name: form.cleaned_data[name] for name in form.changed_data}
+        if changes:
+            registration.update(key=obj.key, fields=changes, actor=asking.actor(request))
+            asking.note(request, "update_model", subject=obj.key, status=200, arguments=changes)
+
+    def get_custom_urls(self) -> tuple[tuple[str, str, Any], ...]:
+        return (
+            ("<int:pk>/copies/", "models_app_registeredmodel_copies", self.copies_view),
+            ("<int:pk>/log/", "models_app_registeredmodel_log", self.log_view),
+        )
+
+    def copies_view(self, request: HttpRequest, pk: int, **_: object) -> HttpResponse:
+        """The part of the page that is asked for again and again while it is seen."""
+        model = self._viewed(request, pk)
+        return render(request, "admin/noa/model_copies.html", model_page.copies(model))
+
+    def log_view(self, request: HttpRequest, pk: int, **_: object) -> HttpResponse:
+        log = model_page.log_of(self._viewed(request, pk))
+        return render(request, "admin/noa/model_log.html", {"log": log})
+
+    def _viewed(self, request: HttpRequest, pk: int) -> RegisteredModel:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return get_object_or_404(RegisteredModel, pk=pk)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        model = self.get_object(request, object_id)
+        context: dict[str, Any] = {}
+        if model:
+            may = {"may_operate": self.has_operate_permission(request)}
+            context = {"page": model_page.context(model) | may}
+        page: HttpResponse = super().change_view(
+            request, object_id, form_url, {**context, **(extra_context or {})}
+        )
+        return page
 
     @action(
         description="Discover models…",
@@ -176,33 +198,6 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     def provider_name(self, model: RegisteredModel) -> str:
         return model.provider.slug
 
-    @display(description="Why it failed")
-    def failure(self, model: RegisteredModel) -> SafeString | str:
-        stage = f"In stage '{model.failure_stage}', " if model.failure_stage else ""
-        return format_html(
-            "{}{}{}", stage, marks.ago(model.failed_at), marks.quoted(model.failure_reason)
-        )
-
-    @display(description="Instances")
-    def recent_instances(self, model: RegisteredModel) -> SafeString:
-        newest = Instance.objects.filter(model=model).order_by("-created_at")[:_INSTANCES_SHOWN]
-        return marks.table(
-            ("State", "Node", "Memory", "Context", "Slots", "Loaded in", "Since"),
-            (
-                (
-                    marks.link(instance, instance.state),
-                    instance.node,
-                    units.size(instance.memory_bytes),
-                    units.tokens(instance.context_tokens),
-                    instance.slots or units.NOTHING,
-                    units.seconds(instance.load_seconds),
-                    marks.moment(instance.created_at),
-                )
-                for instance in newest
-            ),
-            f"Not loaded yet. Load it, or make it '{CURRENT_ROUTE}'.",
-        )
-
     @display(description="Registered")
     def registered(self, model: RegisteredModel) -> SafeString | str:
         return marks.moment(model.created_at)
@@ -210,10 +205,6 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     @display(description="Last changed")
     def updated(self, model: RegisteredModel) -> SafeString | str:
         return marks.moment(model.updated_at)
-
-    @display(description="Architecture")
-    def architecture(self, model: RegisteredModel) -> str:
-        return (model.version and model.version.architecture) or units.NOTHING
 
     @display(description="File")
     def file(self, model: RegisteredModel) -> str:

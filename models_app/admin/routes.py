@@ -10,9 +10,9 @@ from unfold.enums import ActionVariant
 
 from models_app.admin import asking, marks, units
 from models_app.admin.base import MachineWrittenAdmin, ReadOnlyInline
-from models_app.admin.forms import RouteSwitchDialog
+from models_app.admin.dialogs import RollbackDialog, RouteSwitchDialog
 from models_app.models import Route, RouteChange
-from models_app.services import requests
+from models_app.services import requests, routes
 
 
 class ChangeInline(ReadOnlyInline):
@@ -47,8 +47,8 @@ class RouteAdmin(MachineWrittenAdmin):
     ordering = ("name",)
     inlines = (ChangeInline,)
     fieldsets = ((None, {"fields": (("name", "target_status"), "target_link", "changed")}),)
-    actions_row = ("switch_route",)
-    actions_detail = ("switch_route",)
+    actions_row = ("switch_route", "roll_back_route")
+    actions_detail = ("switch_route", "roll_back_route")
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return bool(request.user.has_perm("models_app.change_route"))
@@ -80,6 +80,34 @@ class RouteAdmin(MachineWrittenAdmin):
             action="switch_model",
             subject=form.cleaned_data["model"].key,
             otherwise=marks.page_of(form.route),
+        )
+
+    @action(
+        description="Roll back…",
+        url_path="roll-back",
+        icon="undo",
+        permissions=["operate"],
+        dialog={
+            "title": "Roll this route back",
+            "description": "To the model that it led to before, without a failed request.",
+            "form_class": RollbackDialog,
+            "form_submit_text": "Roll back",
+        },
+    )
+    def roll_back_route(
+        self, request: HttpRequest, form: RollbackDialog, object_id: str
+    ) -> HttpResponse:
+        route = form.route
+        return asking.ask(
+            request,
+            lambda: requests.request_switch(
+                key=routes.previous_key(route=route),
+                route=route.name,
+                actor=asking.actor(request),
+            ),
+            action="roll_back_route",
+            subject=route.name,
+            otherwise=marks.page_of(route),
         )
 
     @display(description="Leads to", ordering="target__key")

@@ -36,9 +36,11 @@ def tokens(number: int | None) -> str:
 
 
 def seconds(number: float | None) -> str:
-    """0.043 is `43 ms`, 3.21 is `3.2 s`, 95 is `1 min 35 s`."""
+    """0.0043 is `4.3 ms`, 0.043 is `43 ms`, 3.21 is `3.2 s`, 95 is `1 min 35 s`."""
     if number is None:
         return NOTHING
+    if 0 < number < 0.00995:
+        return f"{number * 1000:.1f}{_SPACE}ms"
     if number < 1:
         return f"{number * 1000:.0f}{_SPACE}ms"
     if number < 60:

@@ -34,20 +34,28 @@ def loaded() -> list[Instance]:
 
     `in_flight` is None where the runner does not answer or cannot be reached from this process.
     """
-    found = list(
-        Instance.objects.filter(state__in=LIVE_INSTANCE_STATES).select_related("model", "version")
+    return measured(
+        list(
+            Instance.objects.filter(state__in=LIVE_INSTANCE_STATES).select_related(
+                "model", "version"
+            )
+        )
     )
-    if found:
+
+
+def measured(instances: list[Instance]) -> list[Instance]:
+    """These, as `loaded` has them."""
+    if instances:
         # At once: a runner that hangs must not make the others wait for its time-out.
-        with ThreadPoolExecutor(min(len(found), _ASK_AT_ONCE)) as pool:
-            list(pool.map(_measure, found))
+        with ThreadPoolExecutor(min(len(instances), _ASK_AT_ONCE)) as pool:
+            list(pool.map(_measure, instances))
         silent = nodes.silent()
-        for instance in found:
+        for instance in instances:
             answers = instance.answers  # type: ignore[attr-defined]
             instance.health_shown = health.shown(  # type: ignore[attr-defined]
                 instance=instance, silent=silent, answers=answers
             )
-    return found
+    return instances
 
 
 def _measure(instance: Instance) -> None:

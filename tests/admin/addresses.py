@@ -10,12 +10,14 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.urls import URLPattern, reverse
 
+from models_app.admin import pages
 from models_app.models import RegisteredModel
 
 
 def of_site() -> list[str]:
     names = ("index", "login", "password_change", "password_change_done", "jsi18n", "search")
     found = [reverse(f"admin:{name}") for name in names]
+    found += [reverse(f"console:{pattern.name}") for pattern in pages.urlpatterns]
     return [*found, reverse("admin:app_list", args=["models_app"])]
 
 

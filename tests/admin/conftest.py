@@ -18,6 +18,8 @@ from models_app.models import (
     Instance,
     Job,
     ModelVersion,
+    Node,
+    ProfileRun,
     RegisteredModel,
     Route,
     RouteChange,
@@ -146,6 +148,8 @@ def furnished(make_model: MakeModel) -> RegisteredModel:
     make_job(JobKind.SWITCH, "current", arguments={"key": model.key, "keep_previous": False})
     events.publish(name=EventName.MODEL_LOADED, subject=model.key, message="It was loaded.")
     make_log_row(1)
+    ProfileRun.objects.create(model=model, complete=True, summary={"stages": []})
+    Node.objects.create(name="local", pid=1, memory_total_bytes=2**34, memory_free_bytes=2**33)
     Group.objects.create(name="operators")
     keys.create(name="website", scopes=[Scope.INFER], actor="user:root")
     audit.record(channel=audit.Channel.API, actor="key:ci", action="load_model", status=202)

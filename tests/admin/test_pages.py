@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from models_app.models import AccessLog, Instance, Job, RegisteredModel
+from models_app.models import AccessLog, AuditEntry, Instance, Job, RegisteredModel
 from tests.admin import addresses
 from tests.admin.conftest import make_instance, make_job
 
@@ -63,13 +63,14 @@ def test_editing_a_model_leaves_its_status_alone(console: Client, make_model: An
     model = make_model(status="available")
     address = reverse("admin:models_app_registeredmodel_change", args=[model.pk])
     form = {
-        "name": "Tiny", "description": "For tests.", "deprecated": "on",
+        "name": "Tiny", "description": "For tests.",
         "versions-TOTAL_FORMS": "0", "versions-INITIAL_FORMS": "0",
     }  # fmt: skip
     RegisteredModel.objects.filter(pk=model.pk).update(status="loading")
     assert console.post(address, form).status_code == 302
     model.refresh_from_db()
-    assert (model.description, model.deprecated, model.status) == ("For tests.", True, "loading")
+    assert (model.description, model.status) == ("For tests.", "loading")
+    assert AuditEntry.objects.get(action="update_model").arguments == {"description": "For tests."}
 
 
 def test_numbers_have_units(console: Client, furnished: RegisteredModel) -> None:

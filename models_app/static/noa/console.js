@@ -49,7 +49,7 @@ document.addEventListener("DOMContentLoaded", () => {
             noa.tellTimes();
         }
     }, 10_000);
-    document.body.addEventListener("htmx:afterSwap", (event) => noa.tellTimes(event.detail.target));
+    document.body.addEventListener("htmx:load", (event) => noa.tellTimes(event.detail.elt.parentElement ?? document));
 });
 
 document.addEventListener("click", async (event) => {

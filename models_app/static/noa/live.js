@@ -33,6 +33,7 @@
                 part.innerHTML = html;
             });
             noa.tellTimes(part);
+            htmx.process(part);
         }
     }
 

@@ -1,0 +1,243 @@
+"""The forms of what is done to a model: each says first what it will do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from models_app.admin import units
+from models_app.admin.dialogs import number
+from models_app.domain.errors import InvalidRequest
+from models_app.domain.options import LoadOptions
+from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.states import InstanceState
+from models_app.models import Instance, RegisteredModel, Route
+from models_app.services import statistics
+from models_app.services.profiling import ProfileSettings
+
+
+class ModelDialog(BaseDialogForm):
+    """A dialog about one registered model; a page that is not there any more is a 404."""
+
+    form_before_template = "admin/noa/dialog_model.html"
+
+    def __init__(
+        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(request, object_id, *args, **kwargs)
+        self.model = get_object_or_404(
+            RegisteredModel.objects.select_related("version", "provider"), pk=number(object_id)
+        )
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: Any = None
+    ) -> dict[str, Any]:
+        return {"model": self.model, "facts": self.facts()}
+
+    def facts(self) -> list[str]:
+        """Sentences that help to decide."""
+        version = self.model.version
+        told = [f"Its file has {units.size(version.size_bytes)}."] if version else []
+        if self.model.context_window:
+            told.append(f"It was made for up to {units.tokens(self.model.context_window)} tokens.")
+        return told
+
+
+class LoadDialog(ModelDialog):
+    """Empty fields leave the choice to NOA."""
+
+    n_ctx = forms.IntegerField(
+        label="Context (tokens)",
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Shared by all slots. Empty: as last time, or what NOA chooses.",
+    )
+    slots = forms.IntegerField(
+        label="Slots",
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Requests that are answered at the same time.",
+    )
+    n_gpu_layers = forms.IntegerField(
+        label="Layers on the GPU",
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="-1 puts all of them there.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        for name, value in self.options().items():
+            try:
+                LoadOptions.parse({name: value})
+            except InvalidRequest as error:
+                self.add_error(name, error.message)
+        cleaned: dict[str, Any] = self.cleaned_data
+        return cleaned
+
+    def options(self) -> dict[str, int]:
+        """The load options that were filled in."""
+        fields = ("n_ctx", "slots", "n_gpu_layers")
+        given = {name: self.cleaned_data.get(name) for name in fields}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def facts(self) -> list[str]:
+        last = ", ".join(f"{name} {value}" for name, value in self.model.load_options.items())
+        return super().facts() + ([f"Last loaded with {last}."] if last else [])
+
+
+class UnloadDialog(ModelDialog):
+    def facts(self) -> list[str]:
+        return [*self._flying(), *self._routes()]
+
+    def _flying(self) -> list[str]:
+        """What is under way, and how long it may take."""
+        rows = Instance.objects.filter(model=self.model, state=InstanceState.READY)
+        found = statistics.measured(list(rows.select_related("model", "version")))
+        if not found:
+            return ["It is not loaded."]
+        flying = sum(getattr(one, "in_flight", None) or 0 for one in found)
+        memory = units.size(sum(one.memory_bytes or 0 for one in found))
+        wait = units.seconds(settings.NOA_DRAIN_TIMEOUT)
+        return [
+            f"{flying:,} requests are in flight: they have {wait} to end, then they are cut off."
+            if flying
+            else "No request is in flight: it ends at once.",
+            f"It gives back {memory}.",
+        ]
+
+    def _routes(self) -> list[str]:
+        names = [route.name for route in self.model.routes.all()]
+        if not names:
+            return []
+        return [
+            f"The route {', '.join(repr(name) for name in names)} leads to this model: requests to it are "
+            "refused until it is switched to another model or this one is loaded again."
+        ]
+
+
+class SwitchDialog(ModelDialog):
+    keep_previous = forms.BooleanField(
+        label="Keep the previous model loaded",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="Needs memory for both, and makes the way back instant.",
+    )
+
+    def facts(self) -> list[str]:
+        route = Route.objects.select_related("target").filter(name=CURRENT_ROUTE).first()
+        before = route.target.key if route and route.target else "nothing"
+        return [
+            f"'{CURRENT_ROUTE}' leads to {before} now. It moves when this model has been loaded and has answered; "
+            "no request fails. If it cannot be loaded, nothing changes."
+        ]
+
+
+class ProbeDialog(ModelDialog):
+    def facts(self) -> list[str]:
+        told = ["It is asked one small request for each capability; the answers are the evidence."]
+        if self.model.price:
+            told.append("Its provider charges for these requests.")
+        return told
+
+
+class ProfileDialog(ModelDialog):
+    """What is measured; the fields begin with what fits a first look."""
+
+    requests = forms.IntegerField(
+        label="Requests", min_value=1, max_value=1000, initial=20, widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Of each stage. From 20 on the intervals tell something.",
+    )  # fmt: skip
+    concurrency = forms.CharField(
+        label="At the same time", initial="1, 4", widget=UnfoldAdminTextInputWidget(),
+        help_text="One stage for each number.",
+    )  # fmt: skip
+    max_tokens = forms.IntegerField(
+        label="Tokens of an answer", min_value=1, max_value=4096, initial=64,
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )  # fmt: skip
+
+    def clean_concurrency(self) -> tuple[int, ...]:
+        words = self.cleaned_data["concurrency"].replace(",", " ").split()
+        if not words or not all(word.isdigit() and 0 < int(word) <= 256 for word in words):
+            raise forms.ValidationError("Write whole numbers from 1 to 256, like 1, 4, 8.")
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+    def wanted(self) -> ProfileSettings:
+        return ProfileSettings(
+            requests=self.cleaned_data["requests"],
+            concurrency=self.cleaned_data["concurrency"],
+            max_tokens=self.cleaned_data["max_tokens"],
+        )
+
+    def facts(self) -> list[str]:
+        told = ["It is asked through the same path as by applications; they share it meanwhile."]
+        if self.model.price:
+            told.append("Its provider charges for these requests.")
+        return told
+
+
+class KeepDialog(ModelDialog):
+    """How long a model stays, when there is little room."""
+
+    columns = ("pinned", "priority", "idle_ttl_seconds", "on_demand")
+
+    pinned = forms.BooleanField(
+        label="Pinned", required=False, widget=UnfoldBooleanSwitchWidget(),
+        help_text="It is never evicted, whoever else wants room.",
+    )  # fmt: skip
+    priority = forms.IntegerField(
+        label="Priority", min_value=0, max_value=100, widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="0 to 100. Only models of lower or equal priority have to go for it.",
+    )  # fmt: skip
+    idle_ttl_seconds = forms.IntegerField(
+        label="Unload when idle for (seconds)", required=False, min_value=0,
+        widget=UnfoldAdminIntegerFieldWidget(), help_text="Empty: as the server is set.",
+    )  # fmt: skip
+    on_demand = forms.BooleanField(
+        label="A request loads it", required=False, widget=UnfoldBooleanSwitchWidget(),
+        help_text="Off: requests are refused while it is not loaded.",
+    )  # fmt: skip
+
+    def __init__(
+        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(request, object_id, *args, **kwargs)
+        for name in self.columns:
+            self.fields[name].initial = getattr(self.model, name)
+
+    def changes(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in self.columns}
+
+
+class DeprecateDialog(ModelDialog):
+    deprecated = forms.BooleanField(
+        label="Deprecated", required=False, widget=UnfoldBooleanSwitchWidget()
+    )
+    deprecation_note = forms.CharField(
+        label="Why, and what to use instead", required=False, max_length=1000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+    )  # fmt: skip
+
+    def __init__(
+        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(request, object_id, *args, **kwargs)
+        self.fields["deprecated"].initial = True
+        self.fields["deprecation_note"].initial = self.model.deprecation_note
+
+    def changes(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in ("deprecated", "deprecation_note")}
+
+    def facts(self) -> list[str]:
+        return ["It goes on answering; lists and the API mark it."]

@@ -1,0 +1,157 @@
+"""What stands above the form of a registered model: how it does, what it can do, how fast it is, what happened to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.safestring import SafeString
+
+from models_app.admin import history, marks, profile_marks, units
+from models_app.admin.jobs import following
+from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.states import ACTIVE_JOB_STATES, LIVE_INSTANCE_STATES, ModelStatus
+from models_app.models import CapabilityEvidence, Instance, Job, ProfileRun, RegisteredModel
+from models_app.services import capabilities, providers, runner_logs, statistics
+
+# More than these are found in the lists.
+_PROFILES_SHOWN = 6
+_SENTENCES = {
+    ModelStatus.AVAILABLE: ("quiet", "It is not loaded."),
+    ModelStatus.LOADING: ("busy", "It is being loaded."),
+    ModelStatus.LOADED: ("good", "It is loaded."),
+    ModelStatus.UNLOADING: ("busy", "It is being unloaded."),
+    ModelStatus.FAILED: ("bad", "It failed."),
+}
+
+
+def context(model: RegisteredModel) -> dict[str, Any]:
+    """About ten queries; asks the runners of the model's copies."""
+    tone, sentence = _SENTENCES[ModelStatus(model.status)]
+    return {
+        "model": model,
+        "tone": tone,
+        "sentence": sentence,
+        "route_names": sorted(route.name for route in model.routes.all()),
+        "following": _active_job(model),
+        "facts": _facts(model),
+        "copies": copies(model),
+        "capabilities": _capabilities(model),
+        "profiles": _profiles(model),
+        "history": history.of_model(model.key),
+        "is_local": not providers.is_remote(model.provider),
+    }
+
+
+def _active_job(model: RegisteredModel) -> dict[str, Any] | None:
+    job = (
+        Job.objects.filter(state__in=ACTIVE_JOB_STATES, subject__in=(model.key, *_routes(model)))
+        .order_by("-created_at")
+        .first()
+    )
+    return following(job) if job else None
+
+
+def _routes(model: RegisteredModel) -> list[str]:
+    return [CURRENT_ROUTE, *(route.name for route in model.routes.all())]
+
+
+def _facts(model: RegisteredModel) -> list[tuple[str, Any]]:
+    version = model.version
+    told: list[tuple[str, Any]] = [("Context", f"{units.tokens(model.context_window)} tokens")]
+    if version:
+        told += [
+            ("Size", units.size(version.size_bytes)),
+            ("Quantization", version.quantization or units.NOTHING),
+            ("Architecture", version.architecture or units.NOTHING),
+        ]
+    told += [
+        ("Price", _price(model)),
+        ("Asked", f"{units.count(model.access_count)} times"),
+        ("Last asked", marks.ago(model.last_accessed_at)),
+        ("Keeps its place", _keeping(model)),
+    ]
+    return told
+
+
+def _price(model: RegisteredModel) -> str:
+    price = model.price or {}
+    if not {"input", "output"} <= price.keys():
+        return "not known"
+    return f"${price['input']} in, ${price['output']} out per million tokens"
+
+
+def _keeping(model: RegisteredModel) -> str:
+    """When it may be thrown out for another, in words."""
+    if model.pinned:
+        return "pinned: never evicted"
+    told = f"priority {model.priority}"
+    if model.idle_ttl_seconds is not None:
+        told += f", unloaded after {units.seconds(model.idle_ttl_seconds)} without a request"
+    return told
+
+
+def copies(model: RegisteredModel) -> dict[str, Any]:
+    """The live copies as their runners tell of themselves now."""
+    rows = statistics.measured(
+        list(
+            Instance.objects.filter(model=model, state__in=LIVE_INSTANCE_STATES).select_related(
+                "model", "version"
+            )
+        )
+    )
+    return {"model": model, "copies": [(one, _copy(one)) for one in rows]}
+
+
+def _copy(instance: Instance) -> dict[str, Any]:
+    number: int | None = instance.in_flight  # type: ignore[attr-defined]
+    return {
+        "state": marks.badge(instance.state),
+        "memory": units.size(instance.memory_bytes),
+        "estimate": units.size(instance.memory_estimate_bytes),
+        "in_flight": units.NOTHING if number is None else f"{number:,}",
+        "context": units.tokens(instance.context_tokens),
+        "slots": instance.slots or units.NOTHING,
+        "loaded": units.seconds(instance.load_seconds),
+        "used": marks.ago(instance.last_used_at or instance.ready_at),
+    }
+
+
+def _capabilities(model: RegisteredModel) -> dict[str, Any]:
+    """Those that it has, with what speaks for them; and those of which something says that it has not."""
+    found = [
+        (one, _label(one.capability), [_evidence(row, model) for row in one.evidence])
+        for one in capabilities.assess(model=model)
+    ]
+    return {
+        "has": [one for one in found if one[0].supported],
+        "lacks": [one for one in found if one[2] and not one[0].supported],
+    }
+
+
+def _label(word: str) -> str:
+    text = word.replace("_", " ").replace("json", "JSON")
+    return text[0].upper() + text[1:]
+
+
+def _evidence(row: CapabilityEvidence, model: RegisteredModel) -> tuple[SafeString, str, Any]:
+    tones = {"supported": "good", "unsupported": "bad"}
+    stale = " (of an older version)" if capabilities.is_stale(row, model) else ""
+    source = f"{row.get_source_display()}{stale}"
+    return (
+        marks.badge(source, tones.get(row.verdict, "warn")),
+        row.detail,
+        marks.ago(row.checked_at),
+    )
+
+
+def _profiles(model: RegisteredModel) -> list[tuple[ProfileRun, Any]]:
+    rows = ProfileRun.objects.filter(model=model).order_by("-started_at")[:_PROFILES_SHOWN]
+    return [(run, profile_marks.row(run)) for run in rows]
+
+
+def log_of(model: RegisteredModel) -> str | None:
+    """The runner's last lines; of a model that failed, what it said before."""
+    newest = Instance.objects.filter(model=model).order_by("-created_at").first()
+    if newest is None:
+        return None
+    return runner_logs.tail(instance=newest) or newest.failure_reason or None

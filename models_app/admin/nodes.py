@@ -1,0 +1,107 @@
+"""Machines whose workers own runners."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from models_app.admin import bars, marks, units
+from models_app.admin.base import MachineWrittenAdmin
+from models_app.domain.states import LIVE_INSTANCE_STATES
+from models_app.models import Instance, Node
+
+
+@admin.register(Node)
+class NodeAdmin(MachineWrittenAdmin):
+    list_display = (
+        "name",
+        "state",
+        "hostname",
+        "memory",
+        "cards",
+        "model_count",
+        "beat",
+        "version",
+    )
+    search_fields = ("name", "hostname")
+    search_help_text = "Name or host name"
+    ordering = ("name",)
+    fieldsets = (
+        (
+            "Worker",
+            {"fields": (("name", "state"), ("hostname", "address"), ("started", "beat"), ("process", "version"))},
+        ),
+        ("Memory", {"fields": ("bar", ("memory", "budget"), "cards", "loaded")}),
+        ("Models", {"fields": ("files",)}),
+    )  # fmt: skip
+
+    @display(description="State")
+    def state(self, node: Node) -> SafeString:
+        if node.lost_at:
+            return marks.badge("does not answer", "bad")
+        return marks.badge("works", "good") if node.pid else marks.badge("stopped", "quiet")
+
+    @display(description="Free memory")
+    def memory(self, node: Node) -> str:
+        if node.memory_total_bytes is None:
+            return units.NOTHING
+        return f"{units.size(node.memory_free_bytes)} of {units.size(node.memory_total_bytes)}"
+
+    @display(description="Budget for models")
+    def budget(self, node: Node) -> str:
+        return units.size(node.memory_budget_bytes) if node.memory_budget_bytes else "none set"
+
+    @display(description="Graphics cards")
+    def cards(self, node: Node) -> str:
+        told = [
+            f"{card['name']}: {units.size(card['memory_free_bytes'])} of {units.size(card['memory_total_bytes'])} free"
+            for card in node.gpus
+        ]
+        return "\n".join(told) or "none"
+
+    @display(description="Models here")
+    def model_count(self, node: Node) -> int:
+        return len(node.models)
+
+    @display(description="Last heartbeat", ordering="heartbeat_at")
+    def beat(self, node: Node) -> SafeString | str:
+        return marks.ago(node.heartbeat_at)
+
+    @display(description="Started")
+    def started(self, node: Node) -> SafeString | str:
+        return marks.moment(node.started_at)
+
+    @display(description="Process id")
+    def process(self, node: Node) -> str:
+        return str(node.pid) if node.pid else units.NOTHING
+
+    @display(description="Models in memory")
+    def bar(self, node: Node) -> SafeString:
+        sizes = [(one.model.key, one.memory_bytes or 0) for one in _instances(node)]
+        return bars.memory(sizes, room=node.memory_budget_bytes or node.memory_total_bytes)
+
+    @display(description="Loaded")
+    def loaded(self, node: Node) -> SafeString:
+        return marks.table(
+            ("Model", "State", "Memory", "Last used"),
+            (
+                (
+                    marks.link(one.model),
+                    marks.badge(one.state),
+                    units.size(one.memory_bytes),
+                    marks.ago(one.last_used_at or one.ready_at),
+                )
+                for one in _instances(node)
+            ),
+            "No model is loaded here.",
+        )
+
+    @display(description="Files it sees")
+    def files(self, node: Node) -> str:
+        return "\n".join(sorted(node.models)) or "none"
+
+
+def _instances(node: Node) -> list[Instance]:
+    rows = Instance.objects.filter(node=node.name, state__in=LIVE_INSTANCE_STATES)
+    return list(rows.select_related("model").order_by("-memory_bytes"))

@@ -1,0 +1,118 @@
+"""Measured benchmarks of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+
+from models_app.admin import asking, marks, profile_marks, units
+from models_app.admin.base import MachineWrittenAdmin
+from models_app.admin.dialogs import ProfileRunDialog
+from models_app.admin.filters import StartedFilter
+from models_app.models import ProfileRun
+from models_app.services import profiling
+
+
+@admin.register(ProfileRun)
+class ProfileRunAdmin(MachineWrittenAdmin):
+    list_display = ("model_key", "when", "state", "loads", "ttft", "speed", "latency", "verdict")
+    list_select_related = ("model",)
+    list_filter = (StartedFilter, "complete")
+    search_fields = ("model__key",)
+    search_help_text = "Model"
+    ordering = ("-started_at",)
+    sortable_by = ()
+    actions_row = ("make_baseline",)
+    actions_detail = ("make_baseline",)
+    change_form_outer_before_template = "admin/noa/profile.html"
+    fieldsets = (
+        ("What was asked", {"fields": (("model_link", "when"), ("state", "verdict"), "asked")}),
+        ("What it ran on", {"fields": ("surroundings",)}),
+    )
+
+    def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return bool(request.user.has_perm("models_app.change_registeredmodel"))
+
+    @action(
+        description="Make baseline…",
+        url_path="baseline",
+        icon="flag",
+        permissions=["operate"],
+        dialog={
+            "title": "Hold later profiles against this one",
+            "description": "In place of the last one before them, as long as they are asked the same.",
+            "form_class": ProfileRunDialog,
+            "form_submit_text": "Make baseline",
+        },
+    )
+    def make_baseline(
+        self, request: HttpRequest, form: ProfileRunDialog, object_id: str
+    ) -> HttpResponse:
+        def mark() -> None:
+            profiling.mark_baseline(profile_id=form.run.pk, baseline=True)
+
+        told = "Later profiles of this model are held against this one."
+        asking.do(request, mark, action="update_profile", subject=str(form.run.pk), told=told)
+        return asking.go_to(request, marks.page_of(form.run))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        run = self.get_object(request, object_id)
+        context = {"profile": profile_marks.page(run)} if run else {}
+        page: HttpResponse = super().change_view(
+            request, object_id, form_url, {**context, **(extra_context or {})}
+        )
+        return page
+
+    @display(description="Model", ordering="model__key")
+    def model_key(self, run: ProfileRun) -> str:
+        return run.model.key
+
+    @display(description="Model")
+    def model_link(self, run: ProfileRun) -> SafeString | str:
+        return marks.link(run.model)
+
+    @display(description="When")
+    def when(self, run: ProfileRun) -> SafeString | str:
+        return marks.moment(run.started_at)
+
+    @display(description="State")
+    def state(self, run: ProfileRun) -> SafeString:
+        return profile_marks.state(run)
+
+    @display(description="At a time")
+    def loads(self, run: ProfileRun) -> str:
+        return profile_marks.loads(run) or units.NOTHING
+
+    @display(description="First token p50")
+    def ttft(self, run: ProfileRun) -> str:
+        return units.milliseconds(profile_marks.figure(run, "ttft_ms"))
+
+    @display(description="Speed p50")
+    def speed(self, run: ProfileRun) -> str:
+        return units.speed(profile_marks.figure(run, "generation_tokens_per_second"))
+
+    @display(description="Whole answer p50")
+    def latency(self, run: ProfileRun) -> str:
+        return units.milliseconds(profile_marks.figure(run, "e2el_ms"))
+
+    @display(description="Against its baseline")
+    def verdict(self, run: ProfileRun) -> Any:
+        return profile_marks.verdict(run)
+
+    @display(description="Settings")
+    def asked(self, run: ProfileRun) -> SafeString | str:
+        return marks.data(run.settings)
+
+    @display(description="Surroundings")
+    def surroundings(self, run: ProfileRun) -> SafeString | str:
+        return marks.data(run.environment)
