@@ -70,6 +70,35 @@ def revision() -> int:
     return int(found[0][0]) if found else 0
 
 
+# Every process makes a snapshot at every change. Columns, not objects: there may be 10,000 models.
+_models = PreparedQuery(
+    lambda: RegisteredModel.objects.order_by("key").values_list(
+        "pk", "key", "model_id", "provider__slug", "created_at", "capability_index"
+    )
+)
+_routes = PreparedQuery(
+    lambda: Route.objects.values_list(
+        "name", "target__key", "fallbacks", "load_on_demand", "may_evict"
+    )
+)
+_recoveries = PreparedQuery(
+    lambda: (
+        Recovery.objects.filter(back_at__isnull=False)
+        .order_by("-back_at")
+        .values_list("model_id", "back_at")
+    )
+)
+# A local model is a file, and one that has never been read has no version.
+_loadables = PreparedQuery(
+    lambda: RegisteredModel.objects.filter(
+        ~Q(provider__kind=ProviderKind.LLAMA_CPP) | Q(version__isnull=False),
+        on_demand=True,
+        gone_at=None,
+        provider__enabled=True,
+    ).values_list("pk")
+)
+
+
 def snapshot() -> Snapshot:
     """Everything that the gateway needs, as it was at one revision (seven queries).
 
@@ -88,10 +117,6 @@ def snapshot() -> Snapshot:
 def _read_snapshot(number: int) -> Snapshot:
     targets = _targets(Instance.objects.all())
     back_at = _back_at()
-    # Columns, not objects: of 10,000 models a snapshot is made at every change.
-    rows = RegisteredModel.objects.order_by("key").values_list(
-        "pk", "key", "model_id", "provider__slug", "created_at", "capability_index"
-    )
     loadable = _loadable()
     models = {
         key: ModelEntry(
@@ -105,12 +130,10 @@ def _read_snapshot(number: int) -> Snapshot:
             permission=EVERYTHING if pk in loadable else NOTHING,
             capabilities=_capabilities(capabilities),
         )
-        for pk, key, model_id, provider, created_at, capabilities in rows
+        for pk, key, model_id, provider, created_at, capabilities in _models.rows()
     }
     ids = Counter(entry.model_id for entry in models.values())
-    routes = list(
-        Route.objects.values_list("name", "target__key", "fallbacks", "load_on_demand", "may_evict")
-    )
+    routes = _routes.rows()
     return Snapshot(
         revision=number,
         routes={name: key for name, key, *_ in routes},
@@ -131,21 +154,15 @@ def _read_snapshot(number: int) -> Snapshot:
 
 def _back_at() -> dict[int, float]:
     """When models that are being brought back should serve again, in Unix seconds, by the model's id."""
-    rows = Recovery.objects.filter(back_at__isnull=False).order_by("-back_at")
     # The soonest of several nodes comes last, and stays.
-    return {
-        pk: moment.timestamp() for pk, moment in rows.values_list("model_id", "back_at") if moment
-    }
+    return {pk: moment.timestamp() for pk, moment in _recoveries.rows()}
 
 
 def _loadable() -> set[int]:
     """The ids of the models that a request may load: those that are there, unless somebody has said otherwise."""
     if not settings.NOA_ON_DEMAND:
         return set()
-    there = RegisteredModel.objects.filter(on_demand=True, gone_at=None, provider__enabled=True)
-    # A local model is a file, and one that has never been read has no version.
-    with_file = ~Q(provider__kind=ProviderKind.LLAMA_CPP) | Q(version__isnull=False)
-    return set(there.filter(with_file).values_list("pk", flat=True))
+    return {pk for (pk,) in _loadables.rows()}
 
 
 @lru_cache(maxsize=256)
