@@ -15,6 +15,8 @@ from models_app.domain.errors import InvalidRequest
 CRASHES = 2
 # After an hour a request is tried again: the engine, or what it stumbled over, may have changed.
 FORGOTTEN_SECONDS = 3600.0
+# How long one suspect may keep the others waiting: its web process may have gone.
+TRIAL_SECONDS = 30.0
 
 # They choose the model, the way of the answer, or say who asks: what is computed stays the same.
 _NOT_COMPUTED = ("model", "stream", "stream_options", "user", "metadata")

@@ -98,16 +98,19 @@ class Gateway:
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._upstream = Upstream(self._limits)
         remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
-        self.room = WaitingRoom(loads or NoLoads(), self._limits.queue_limit)
+        loads = loads or NoLoads()
+        self.room = WaitingRoom(loads, self._limits.queue_limit)
         balance = Balance(lambda: asyncio.get_running_loop().time())
         runners = Runners(
             self._upstream,
             Nodes(trust or NodeTrust()),
             balance,
             Crowd(self._limits.queue_limit),
-            loads or NoLoads(),
+            loads,
         )
-        self._relay = Relay(snapshots, remote, runners, Seeker(snapshots, self.room, balance))
+        self._relay = Relay(
+            snapshots, remote, runners, Seeker(snapshots, self.room, loads, balance)
+        )
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}

@@ -29,6 +29,12 @@ class Loads(Protocol):
     def died(self, death: Death) -> None:
         """A runner ended with a request in it."""
 
+    def may_ask(self, death: Death) -> bool:
+        """Whether that request may be asked once more now; a new snapshot, or a look later, may change it."""
+
+    def tried(self, death: Death, *, survived: bool) -> None:
+        """It was asked once more, and whether its runner survived that; or it never will be."""
+
     def retry_after(self, key: str) -> int:
         """Seconds after which it is worth asking again for a model that was waited for in vain."""
 
@@ -40,6 +46,12 @@ class NoLoads:
         pass
 
     def died(self, death: Death) -> None:
+        pass
+
+    def may_ask(self, death: Death) -> bool:
+        return True
+
+    def tried(self, death: Death, *, survived: bool) -> None:
         pass
 
     def retry_after(self, key: str) -> int:

@@ -7,7 +7,9 @@ import os
 import secrets
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 from django.conf import settings
@@ -18,7 +20,7 @@ from models_app.domain.demand import Outlook, Want
 from models_app.domain.suspects import Death
 from models_app.gateway.cold import Tell
 from models_app.models import Job
-from models_app.services import demand, on_demand
+from models_app.services import demand, on_demand, suspects
 from models_app.tasks import queueing
 
 logger = logging.getLogger(__name__)
@@ -37,12 +39,16 @@ class LiveLoads:
     def __init__(self, look_at_snapshot: Callable[[], None]) -> None:
         """`look_at_snapshot` reads the routing snapshot anew if it has moved."""
         self._look_at_snapshot = look_at_snapshot
+        self._woken: Callable[[], None] = _nobody
         self._process = f"{settings.NOA_NODE}.{os.getpid()}.{secrets.token_hex(4)}"
-        self._tell: Tell = _nobody
+        self._tell: Tell = _no_listener
         # Replaced key by key, which is atomic; the thread works on a copy.
         self._wants: dict[str, Want] = {}
         self._due: dict[str, float] = {}
-        self._deaths: list[Death] = []
+        # What became of runners and of the requests that were in them, in the order in which it happened.
+        self._news: deque[Callable[[], None]] = deque()
+        # Whether a request may be asked once more that was in a runner when that died.
+        self._trials: dict[Death, bool] = {}
         self._jobs: dict[str, uuid.UUID] = {}
         self._published: dict[str, int] = {}
         self._publish_at = 0.0
@@ -50,8 +56,9 @@ class LiveLoads:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="on-demand-loads", daemon=True)
 
-    def start(self, tell: Tell) -> None:
-        self._tell = tell
+    def start(self, *, tell: Tell, woken: Callable[[], None]) -> None:
+        """`tell` ends the wait for a model, `woken` makes those who wait look again; both from another thread."""
+        self._tell, self._woken = tell, woken
         self._thread.start()
 
     def stop(self) -> None:
@@ -72,7 +79,16 @@ class LiveLoads:
             self._stirred.set()
 
     def died(self, death: Death) -> None:
-        self._deaths.append(death)
+        self._trials[death] = False
+        self._news.append(partial(on_demand.died, death=death))
+        self._stirred.set()
+
+    def may_ask(self, death: Death) -> bool:
+        return self._trials.get(death, True)
+
+    def tried(self, death: Death, *, survived: bool) -> None:
+        self._trials.pop(death, None)
+        self._news.append(partial(suspects.close, death=death, survived=survived))
         self._stirred.set()
 
     def retry_after(self, key: str) -> int:
@@ -83,7 +99,7 @@ class LiveLoads:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                busy = self._wants or self._published or self._deaths
+                busy = self._wants or self._published or self._news
                 self._stirred.wait(LOOK_SECONDS if busy else None)
                 self._stirred.clear()
                 try:
@@ -98,9 +114,9 @@ class LiveLoads:
             connection.close()
 
     def _look(self) -> None:
-        while self._deaths:
-            on_demand.died(death=self._deaths[0])
-            del self._deaths[0]
+        while self._news:
+            self._news[0]()
+            self._news.popleft()
         wants = dict(self._wants)
         left = [key for key in self._published if key not in wants]
         self._publish(wants)
@@ -112,6 +128,17 @@ class LiveLoads:
             self._attend(want)
         if wants:
             self._look_at_snapshot()
+        self._hold_trials()
+
+    def _hold_trials(self) -> None:
+        waiting = [death for death, is_its_turn in list(self._trials.items()) if not is_its_turn]
+        granted = [death for death in waiting if suspects.may_be_asked(death=death)]
+        for death in granted:
+            # Unless it has left meanwhile.
+            if death in self._trials:
+                self._trials[death] = True
+        if granted:
+            self._woken()
 
     def _publish(self, wants: dict[str, Want]) -> None:
         """What is waited for, in the database: at once when it is another model, else now and then."""
@@ -138,5 +165,9 @@ class LiveLoads:
             self._due[key] = monotonic() + outlook.seconds
 
 
-def _nobody(key: str, error: Exception) -> None:
+def _nobody() -> None:
+    """Before anybody listens."""
+
+
+def _no_listener(key: str, error: Exception) -> None:
     """Before anybody listens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models_app.domain.suspects import Death
 from models_app.gateway.admission import Asked
 from models_app.gateway.call import Call
 from models_app.gateway.targets import Endpoint
@@ -15,6 +16,7 @@ class Inference:
     """`head` is the part of the request to a runner that is the same for all requests of the endpoint.
 
     patience  seconds that it waits for a model that is not loaded
+    death     of the last runner that ended with it, until another has survived it
     """
 
     call: Call
@@ -23,6 +25,7 @@ class Inference:
     asked: Asked
     patience: float
     watch: Watch
+    death: Death | None = None
 
     def to_runner(self, body: bytes) -> bytes:
         """The bytes of a whole request to a runner."""

@@ -36,6 +36,13 @@ class Relay:
     async def forward(self, inference: Inference) -> None:
         """Answers the call, or raises the NoaError that is its answer."""
         try:
+            await self._forward(inference)
+        finally:
+            if inference.death is not None:
+                self._runners.give_up(inference)
+
+    async def _forward(self, inference: Inference) -> None:
+        try:
             await self._first(inference)
         except NoaError as error:
             call = inference.call

@@ -54,11 +54,20 @@ class Runners:
             else:
                 with self._balance.serving(target):
                     await self._serve(inference, target)
+            if inference.death is not None:
+                self._loads.tried(inference.death, survived=True)
+                inference.death = None
         except (Refused, ClosedEarly, Broken, Draining):
             self._balance.avoid(target)
             raise
         finally:
             self._crowd.leave(target.key)
+
+    def give_up(self, inference: Inference) -> None:
+        """A request that was in a runner when that died is not asked once more, or was in vain."""
+        if inference.death is not None:
+            self._loads.tried(inference.death, survived=False)
+            inference.death = None
 
     async def _serve(self, inference: Inference, target: Target) -> None:
         try:
@@ -131,9 +140,11 @@ class Runners:
 
     def _tell_of_death(self, inference: Inference, target: Target) -> None:
         """The runner ended, or hung up, with this request in it: if it crashed, the request may be why."""
+        self.give_up(inference)
         digest = suspects.digest(inference.endpoint.path, inference.asked.raw)
         request_id = inference.call.record.request_id
-        self._loads.died(Death(target.key, target.instance_id, digest, request_id))
+        inference.death = Death(target.key, target.instance_id, digest, request_id)
+        self._loads.died(inference.death)
 
 
 def as_answer(error: UpstreamError) -> NoaError:

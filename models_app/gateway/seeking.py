@@ -13,7 +13,7 @@ from models_app.domain.demand import ColdModel
 from models_app.domain.errors import ModelNotFound, ModelNotLoaded, NoaError
 from models_app.domain.routing import Snapshot, Target
 from models_app.gateway.balance import Balance
-from models_app.gateway.cold import Place, WaitingRoom
+from models_app.gateway.cold import Loads, Place, WaitingRoom
 from models_app.gateway.connection import UpstreamError
 from models_app.gateway.inference import Inference
 from models_app.gateway.targets import choose, note_target, permission_of
@@ -77,11 +77,15 @@ class Search:
 class Seeker:
     """Shared by all requests of a process."""
 
-    def __init__(self, snapshots: SnapshotSource, room: WaitingRoom, balance: Balance) -> None:
+    def __init__(
+        self, snapshots: SnapshotSource, room: WaitingRoom, loads: Loads, balance: Balance
+    ) -> None:
         self._snapshots = snapshots
         self._room = room
+        self._loads = loads
         self._balance = balance
         self._next_look = 0.0
+        self._look_under_way: asyncio.Future[Snapshot] | None = None
 
     def choose(self, snapshot: Snapshot, inference: Inference) -> Target:
         """The target of one request, of several copies the least busy. Raises as `targets.choose` does, and KillsRunner."""
@@ -113,10 +117,12 @@ class Seeker:
                     raise
                 key = cold.key
             else:
-                if search.takes(target):
+                taken = search.takes(target)
+                if taken and self._is_its_turn(inference, search):
                     return target
                 key = target.key
-                until = min(until, search.retry_at)
+                if not taken:
+                    until = min(until, search.retry_at)
             if search.is_over:
                 raise self._room.too_late(key, search.patience)
             await self._wait(inference, search, key, until)
@@ -127,6 +133,10 @@ class Seeker:
             self._room.leave(search.place)
             search.place = None
 
+    def _is_its_turn(self, inference: Inference, search: Search) -> bool:
+        death = inference.death
+        return death is None or not search.patience or self._loads.may_ask(death)
+
     async def _look(
         self, inference: Inference, error: NoaError | UpstreamError, search: Search
     ) -> None:
@@ -136,10 +146,20 @@ class Seeker:
             search.avoid(record.instance_id)
             await self._snapshots.refresh(f"{record.model_key}: {error}")
         elif not (search.patience and isinstance(error, ColdModel)):
+            await self._look_for_a_name(inference, error)
+
+    async def _look_for_a_name(self, inference: Inference, error: NoaError) -> None:
+        """One look for all who ask at the same time; who asks soon after it is refused without one."""
+        look = self._look_under_way
+        if look is None or look.done():
             if _now() < self._next_look:
                 raise error
             self._next_look = _now() + _MISS_SECONDS
-            await self._snapshots.refresh(f"{inference.asked.model[:80]!r} is not served")
+            reason = f"{inference.asked.model[:80]!r} is not served"
+            look = asyncio.ensure_future(self._snapshots.refresh(reason))
+            self._look_under_way = look
+        # Whoever began it may leave.
+        await asyncio.shield(look)
 
     async def _wait(self, inference: Inference, search: Search, key: str, until: float) -> None:
         """Until there is a new snapshot, or the time has come. Raises what ends the wait."""

@@ -126,7 +126,7 @@ class Site:
     def _start(self) -> None:
         try:
             self.snapshots.start()
-            self.loads.start(self.gateway.room.tell)
+            self.loads.start(tell=self.gateway.room.tell, woken=self.gateway.room.look_again)
             hub.start()
             follower.start()
         finally:

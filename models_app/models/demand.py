@@ -37,6 +37,8 @@ class Suspect(models.Model):
     version = models.CharField(max_length=64, blank=True)
     instance_id = models.UUIDField()
     request_id = models.CharField(max_length=64, blank=True)
+    # While it waits to be asked once more, or is: one suspect after another, so that the guilty one is alone.
+    on_trial = models.BooleanField(default=True)
     at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from models_app.domain import suspects as rules
-from models_app.domain.states import InstanceState
+from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState
 from models_app.domain.suspects import Death
 from models_app.models import Instance, RegisteredModel, Suspect
 
@@ -35,6 +35,34 @@ def note(*, death: Death) -> bool:
     except IntegrityError:
         return False  # two requests with the same text were in it
     return Suspect.objects.filter(model=model, digest=death.digest).count() >= rules.CRASHES
+
+
+def may_be_asked(*, death: Death) -> bool:
+    """Whether the request may be asked once more now. Not before it is known how its runner ended.
+
+    After a crash one suspect follows the other, in all processes: else who was beside the guilty one would be beside it
+    again.
+    """
+    instance = Instance.objects.filter(pk=death.instance_id).first()
+    if instance is None:
+        return True
+    if instance.state in LIVE_INSTANCE_STATES:
+        return False
+    if not rules.is_crash(instance.failure_reason):
+        return True
+    since = timezone.now() - timedelta(seconds=rules.TRIAL_SECONDS)
+    waiting = Suspect.objects.filter(model=instance.model_id, on_trial=True, at__gt=since)
+    first = waiting.order_by("pk").values_list("digest", flat=True).first()
+    return first in (None, death.digest)
+
+
+def close(*, death: Death, survived: bool) -> None:
+    """It was asked once more, or never will be. A runner that survived that acquits it."""
+    rows = Suspect.objects.filter(model__key=death.key, digest=death.digest)
+    if survived:
+        rows.delete()
+    else:
+        rows.filter(instance_id=death.instance_id).update(on_trial=False)
 
 
 def killers() -> dict[str, dict[str, float]]:

@@ -29,6 +29,8 @@ BEHAVIOURS = {
     "computes-nothing": "says that it is well, and never answers what it is asked",
     "heavy": "serves, and says that it holds 100 MiB; /busy?in_flight=N makes it busy or idle",
     "keeps-working": "serves, and never has 0 requests in flight",
+    "waits-for-go": "loads until the file of --go is there, then serves",
+    "crashes": "serves, and ends by SIGSEGV when a request holds the text of --crash-at",
 }
 
 
@@ -45,7 +47,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         query = parse_qs(url.query)
         if url.path == "/busy":
             self.server.in_flight = int(query["in_flight"][0])
@@ -60,12 +62,33 @@ class Answers(BaseHTTPRequestHandler):
             if self.server.computes_nothing:
                 threading.Event().wait()
             self.server.steps += 1
+            self.complete(body)
+            return
         self.answer({"in_flight": self.server.in_flight})
 
+    def complete(self, body: bytes) -> None:
+        """One word, whole or as a stream."""
+        if self.server.crash_at and self.server.crash_at in body:
+            os.kill(os.getpid(), signal.SIGSEGV)
+            # Another thread may be the one that is hit.
+            threading.Event().wait()
+        word = {"role": "assistant", "content": "Hello!"}
+        rest = {"id": "chatcmpl-1", "created": 1, "model": self.server.model}
+        usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+        if not json.loads(body).get("stream"):
+            choice = {"index": 0, "message": word, "finish_reason": "stop"}
+            self.answer({**rest, "object": "chat.completion", "choices": [choice], "usage": usage})
+            return
+        piece = {"index": 0, "delta": word, "finish_reason": "stop"}
+        event = {**rest, "object": "chat.completion.chunk", "choices": [piece]}
+        self.send(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode(), "text/event-stream")
+
     def answer(self, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
+        self.send(json.dumps(body).encode(), "application/json")
+
+    def send(self, data: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -79,7 +102,11 @@ class Answers(BaseHTTPRequestHandler):
 
 class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
+    # As the runner's: a whole crowd may come at once.
+    request_queue_size = 512
     in_flight = 0
+    model = ""
+    crash_at = b""
     # What was asked of it, canaries included.
     steps = 0
     computes_nothing = False
@@ -90,6 +117,8 @@ class Server(socketserver.ThreadingUnixStreamServer):
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--behaviour", choices=BEHAVIOURS, default="good")
+    arguments.add_argument("--go", type=Path)
+    arguments.add_argument("--crash-at", type=str.encode, default=b"")
     arguments.add_argument("--spec", type=json.loads, required=True)
     arguments.add_argument("--ready-fd", type=int, required=True)
     options = arguments.parse_args()
@@ -107,12 +136,16 @@ def main() -> None:
         sys.exit(7)
     if options.behaviour == "never-ready":
         signal.pause()
+    if options.behaviour == "waits-for-go":
+        while not options.go.exists():
+            threading.Event().wait(0.01)
     if options.behaviour == "ignores-sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if options.behaviour == "has-a-child":
         child = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
         Path(options.spec["socket"] + ".child").write_text(str(child.pid))
     server = Server(options.spec["socket"], Answers)
+    server.model, server.crash_at = options.spec["model"], options.crash_at
     server.in_flight = 1 if options.behaviour == "keeps-working" else 0
     server.computes_nothing = options.behaviour == "computes-nothing"
     tell(

@@ -37,6 +37,8 @@ class Loads:
     def __init__(self) -> None:
         self.wants: list[Want] = []
         self.deaths: list[Death] = []
+        self.holds_all = False
+        self.trials: list[tuple[Death, bool]] = []
         self.due = 7
 
     def want(self, want: Want) -> None:
@@ -44,6 +46,12 @@ class Loads:
 
     def died(self, death: Death) -> None:
         self.deaths.append(death)
+
+    def may_ask(self, death: Death) -> bool:
+        return not self.holds_all
+
+    def tried(self, death: Death, *, survived: bool) -> None:
+        self.trials.append((death, survived))
 
     def retry_after(self, key: str) -> int:
         return self.due
@@ -319,6 +327,39 @@ def test_a_model_that_is_being_unloaded_is_not_asked(
     served.source.current = loaded(upstream.path, 3, "new")
     assert waiting.result(DEADLINE).status == 200
     assert len(upstream.exchanges) == 2
+
+
+def test_who_was_in_a_runner_that_died_waits_for_its_turn(
+    served: Served,
+    upstream: FakeUpstream,
+    loads: Loads,
+    pool: ThreadPoolExecutor,
+    sockets: Path,
+) -> None:
+    with FakeUpstream(str(sockets / "dying.sock")) as dying:
+        served.source.current = loaded(dying.path, 2, "first")
+        dying.script("close")
+        loads.holds_all = True
+        waiting = ask(pool, served)[0]
+        loads.until_waiting(1)
+        served.source.current = loaded(upstream.path, 3, "second")
+        # Others are asked meanwhile.
+        assert served.post(ASK).status == 200
+        assert not waiting.done() and not loads.trials
+        loads.holds_all = False
+        served.gateway.room.look_again()
+        assert waiting.result(DEADLINE).status == 200
+    (death,) = loads.deaths
+    assert loads.trials == [(death, True)]
+
+
+def test_a_stream_that_its_runner_cut_has_no_second_try(
+    served: Served, upstream: FakeUpstream, loads: Loads
+) -> None:
+    upstream.script("cut_stream")
+    assert b"runner_died" in served.post({"model": "current", "stream": True}).body
+    (death,) = loads.deaths
+    wait_until(lambda: loads.trials == [(death, False)], "nobody waits for it")
 
 
 def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeUpstream) -> None:

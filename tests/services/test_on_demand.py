@@ -11,9 +11,17 @@ from django.utils import timezone
 from models_app.domain.demand import EVERYTHING, NOTHING, Permission, Want
 from models_app.domain.ledger import LedgerCause
 from models_app.domain.states import InstanceState, JobKind, JobState
-from models_app.domain.suspects import FORGOTTEN_SECONDS, Death
+from models_app.domain.suspects import FORGOTTEN_SECONDS, TRIAL_SECONDS, Death
 from models_app.models import Demand, Instance, Job, Recovery, RegisteredModel, Suspect
-from models_app.services import demand, instances, jobs, on_demand, requests, routing
+from models_app.services import (
+    demand,
+    instances,
+    jobs,
+    on_demand,
+    requests,
+    routing,
+    suspects,
+)
 from tests.services.served import KEY, registered_model, with_version
 
 pytestmark = pytest.mark.django_db
@@ -273,3 +281,40 @@ def test_what_only_requests_want_is_loaded_again_with_growing_pauses(
     Recovery.objects.filter(pk=row.pk).update(deaths=[now - n for n in range(5)])
     failure = on_demand.attend(want=want()).outlook.failure
     assert failure is not None and failure.code == "recovery_given_up"
+
+
+def on_trial(model: RegisteredModel, how: str, *digests: str) -> list[Death]:
+    """What was in a runner of this model when that ended."""
+    instance = Instance.objects.create(
+        model=model, version=model.version, node="local", state=InstanceState.STARTING
+    )
+    instances.move(instance=instance, to=InstanceState.READY)
+    deaths = [Death(KEY, str(instance.pk), digest, "request-1") for digest in digests]
+    for death in deaths:
+        on_demand.died(death=death)
+    assert not suspects.may_be_asked(death=deaths[0]), "nobody knows yet how it ended"
+    reason = f"The runner {how}. Its last lines:\n"
+    instances.move(instance=instance, to=InstanceState.FAILED, failure_reason=reason)
+    return deaths
+
+
+def test_after_a_crash_one_suspect_follows_the_other(model: RegisteredModel) -> None:
+    first, second = on_trial(model, "was killed by SIGABRT", "a" * 64, "b" * 64)
+    assert suspects.may_be_asked(death=first)
+    assert not suspects.may_be_asked(death=second)
+    suspects.close(death=first, survived=True)
+    assert suspects.may_be_asked(death=second)
+    suspects.close(death=second, survived=False)
+    assert list(Suspect.objects.values_list("digest", "on_trial")) == [("b" * 64, False)]
+
+
+def test_a_suspect_whose_process_has_gone_keeps_nobody_waiting(model: RegisteredModel) -> None:
+    first, second = on_trial(model, "was killed by SIGABRT", "a" * 64, "b" * 64)
+    gone = Suspect.objects.filter(digest=first.digest)
+    gone.update(at=timezone.now() - timedelta(seconds=TRIAL_SECONDS + 1))
+    assert suspects.may_be_asked(death=second)
+
+
+def test_after_a_kill_from_outside_all_are_asked_at_once(model: RegisteredModel) -> None:
+    deaths = on_trial(model, "was killed by SIGKILL", "a" * 64, "b" * 64)
+    assert all(suspects.may_be_asked(death=death) for death in deaths)
