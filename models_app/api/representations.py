@@ -11,7 +11,7 @@ from models_app.services.catalogue import Row
 _AS_THEY_ARE = (
     "key", "model_id", "name", "description", "status", "deprecated", "deprecation_note", "gone_at", "wanted",
     "context_window", "max_output_tokens", "load_options", "tags", "metadata", "access_count",
-    "last_accessed_at", "created_at", "updated_at",
+    "last_accessed_at", "created_at", "updated_at", "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
 )  # fmt: skip
 _VERSION = ("sha256", "path", "size_bytes", "quantization", "architecture", "created_at")
 _PERFORMANCE = {

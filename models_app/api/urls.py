@@ -54,6 +54,7 @@ urlpatterns = [
         capabilities.Capabilities.as_view(),
         name="capabilities",
     ),
+    path("models/<modelkey:key>/history", lifecycle.History.as_view(), name="model-history"),
     path("models/<modelkey:key>/usage", usage.ModelUsage.as_view(), name="usage"),
     path("models/<modelkey:key>/profile", profiles.ModelProfile.as_view(), name="profile-model"),
     path("models/<modelkey:key>/profiles", profiles.ModelProfileList.as_view(), name="profiles"),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from models_app.cli import jobs, output
+from models_app.cli import jobs, output, residency
 from models_app.cli.session import session_of
 from models_app.domain.routing import CURRENT_ROUTE
 
@@ -44,6 +44,12 @@ def load(
     gpu_layers: Annotated[
         int | None, typer.Option(metavar="N", help="Layers on the GPU; -1 is all.")
     ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Make the context smaller where it would not fit.")
+    ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what would become of it.")
+    ] = False,
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
@@ -53,7 +59,12 @@ def load(
         "n_ctx": ctx, "slots": slots, "n_batch": batch, "n_threads": threads, "n_gpu_layers": gpu_layers,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None}
-    body = {"key": session.key_of(key), "options": options}
+    body: dict[str, Any] = {"key": session.key_of(key), "options": options}
+    if fit:
+        body["fit"] = True
+    if estimate:
+        residency.show_estimate(session, body)
+        return
     job = session.run_job("/api/v1/models/load", body, wait=wait, timeout=timeout)
     if job:
         _show_result(session.as_json, job)

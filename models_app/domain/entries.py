@@ -29,6 +29,9 @@ MAX_TAGS = 64
 MAX_TAG = 64
 # Longer than the context of any model by far.
 MAX_TOKENS = 1_000_000_000
+MAX_PRIORITY = 100
+# A year: of how long a model stays without use, or at least.
+MAX_SECONDS = 31_536_000
 # Metadata is read with every list: a page of 500 must stay an answer that a program likes to get.
 MAX_METADATA_BYTES = 64 * 1024
 # An exported registry holds metadata a few levels down, and no body may be nested deeper than 64.
@@ -170,6 +173,19 @@ def _tokens(value: Any, place: str) -> int | None:
     return value
 
 
+def _whole(limit: int, *, nullable: bool) -> Callable[[Any, str], int | None]:
+    """A whole number from 0 to `limit`; where null is taken, it means that the server's setting counts."""
+
+    def check(value: Any, place: str) -> int | None:
+        if value is None and nullable:
+            return None
+        if type(value) is not int or not 0 <= value <= limit:
+            raise _refusal(place, f"a whole number from 0 to {limit:,}{', or null' * nullable}")
+        return value
+
+    return check
+
+
 def _flag(value: Any, place: str) -> bool:
     if not isinstance(value, bool):
         raise _refusal(place, "true or false")
@@ -298,6 +314,11 @@ _CHECKS: Mapping[str, Check] = {
     "metadata": _metadata,
     "price": _price,
     "load_options": _load_options,
+    "pinned": _flag,
+    "priority": _whole(MAX_PRIORITY, nullable=False),
+    "idle_ttl_seconds": _whole(MAX_SECONDS, nullable=True),
+    "min_residency_seconds": _whole(MAX_SECONDS, nullable=True),
+    "on_demand": _flag,
     "deprecated": _flag,
     "deprecation_note": _lines(MAX_NOTE),
 }

@@ -19,7 +19,9 @@ Row = dict[str, Any]
 COLUMNS = (
     "key", "provider__slug", "model_id", "name", "description", "status", "failure_stage", "failure_reason",
     "failed_at", "deprecated", "deprecation_note", "gone_at", "wanted", "capability_index", "proven_index",
-    "context_window", "max_output_tokens", "load_options", "tags", "metadata", "price", "version_id",
+    "context_window", "max_output_tokens", "load_options",
+    "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
+    "tags", "metadata", "price", "version_id",
     "version__sha256", "version__path", "version__size_bytes", "version__quantization",
     "version__architecture", "version__created_at", "access_count", "last_accessed_at", "created_at",
     "updated_at", "inference_count", "average_latency_ms", "average_success_rate", "average_tokens_per_second",

@@ -16,6 +16,7 @@ PROVIDER_COLUMNS = (
 _MODEL_COLUMNS = (
     "key", "name", "description", "capability_index", "context_window", "max_output_tokens", "tags",
     "metadata", "price", "load_options", "deprecated", "deprecation_note",
+    "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
 )  # fmt: skip
 _FILE_COLUMNS = (
     "path", "sha256", "size_bytes", "quantization", "architecture", "template_digest",

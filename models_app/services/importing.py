@@ -273,6 +273,7 @@ class _Import:
 _COLUMNS = (
     "name", "description", "capability_index", "context_window", "max_output_tokens", "tags", "tag_index",
     "metadata", "price", "load_options", "deprecated", "deprecation_note",
+    "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
 )  # fmt: skip
 
 

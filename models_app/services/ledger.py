@@ -6,10 +6,12 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from models_app.domain.confidential import storable
-from models_app.domain.ledger import LedgerCause, LedgerKind
+from models_app.domain.ledger import LedgerCause, LedgerKind, Told, sentence
 from models_app.models import Instance, LedgerEntry
+from models_app.services import registry
 
 
 def record(
@@ -59,4 +61,52 @@ def record(
         predicted_seconds=predicted_seconds,
         measured_seconds=measured_seconds,
         data=data or {},
+    )
+
+
+def of_model(*, key: str) -> QuerySet[LedgerEntry]:
+    """What happened to a model, newest first; raises ModelNotFound."""
+    return LedgerEntry.objects.filter(model_key=registry.get(key=key).key)
+
+
+def represent(entry: LedgerEntry) -> dict[str, Any]:
+    return {
+        "id": entry.pk,
+        "at": entry.at,
+        "sentence": sentence_of(entry),
+        "kind": entry.kind,
+        "cause": entry.cause,
+        "outcome": entry.outcome,
+        "actor": entry.actor,
+        "request_id": entry.request_id,
+        "node": entry.node,
+        "instance_id": entry.instance_id,
+        "version": entry.version,
+        "job_id": entry.job_id,
+        "reason": entry.reason,
+        "candidates": entry.candidates,
+        "predicted_bytes": entry.predicted_bytes,
+        "measured_bytes": entry.measured_bytes,
+        "predicted_seconds": entry.predicted_seconds,
+        "measured_seconds": entry.measured_seconds,
+        "data": entry.data,
+    }
+
+
+def sentence_of(entry: LedgerEntry) -> str:
+    """Why it happened, for a person."""
+    return sentence(
+        Told(
+            kind=entry.kind,
+            key=entry.model_key,
+            cause=entry.cause,
+            outcome=entry.outcome,
+            actor=entry.actor,
+            request_id=entry.request_id,
+            reason=entry.reason,
+            predicted_bytes=entry.predicted_bytes,
+            measured_bytes=entry.measured_bytes,
+            measured_seconds=entry.measured_seconds,
+            data=entry.data,
+        )
     )

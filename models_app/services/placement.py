@@ -29,6 +29,11 @@ def up() -> QuerySet[Node]:
     )
 
 
+def has_others() -> bool:
+    """Whether another node than this process's own lives."""
+    return up().exclude(name=settings.NOA_NODE).exists()
+
+
 def node_for(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node: str) -> str:
     """The node whose worker is to run a new job.
 

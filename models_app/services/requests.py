@@ -15,6 +15,7 @@ from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
 from models_app.models import Job, RegisteredModel
 from models_app.services import (
+    estimating,
     jobs,
     loading,
     placement,
@@ -24,19 +25,24 @@ from models_app.services import (
     switching,
     unloading,
 )
+from models_app.services.estimating import Estimate
 
 
 def request_load(
-    *, key: str, options: Mapping[str, Any], node: str = "", actor: str
+    *, key: str, options: Mapping[str, Any], node: str = "", actor: str, fit: bool = False
 ) -> tuple[Job, bool]:
-    """`node` is where an instance is wanted, beside those on other nodes; empty lets NOA choose.
+    """`node` is where an instance is wanted, beside those on other nodes; empty lets NOA choose. With `fit` the context is
+    made as small as it has to be.
 
-    Raises InvalidRequest, ModelNotFound, Conflict while the model's provider is disabled, or what says that the node
-    cannot have it.
+    Raises InvalidRequest, ModelNotFound, InsufficientMemory, Conflict while the model's provider is disabled, or what
+    says that the node cannot have it.
     """
     model = registry.get(key=key)
     parsed = LoadOptions.parse(options)
     loading.check_loadable(model=model, options=parsed)
+    if not placement.has_others():
+        # Of another machine's memory only its own worker knows all.
+        parsed = estimating.check(model=model, options=parsed, fit=fit, actor=actor)
     return jobs.create(
         kind=JobKind.LOAD,
         subject=model.key,
@@ -44,6 +50,14 @@ def request_load(
         actor=actor,
         asked_node=_checked_node(model, parsed, node),
     )
+
+
+def estimate_load(*, key: str, options: Mapping[str, Any], fit: bool = False) -> Estimate:
+    """What would become of such a load now. Raises as `request_load` does, but for memory."""
+    model = registry.get(key=key)
+    parsed = LoadOptions.parse(options)
+    loading.check_loadable(model=model, options=parsed)
+    return estimating.estimate(model=model, options=parsed, fit=fit)
 
 
 def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:

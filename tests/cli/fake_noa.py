@@ -26,8 +26,9 @@ def model(key: str, **fields: Any) -> dict[str, Any]:
         "key": key, "provider": provider, "model_id": model_id, "name": model_id, "description": "",
         "status": "available", "failure": None, "deprecated": False, "deprecation_note": "",
         "wanted": False, "capabilities": ["text_generation", "chat_completion"], "proven": [], "context_window": 1024,
-        "max_output_tokens": None, "load_options": {}, "tags": [], "metadata": {}, "price": None,
-        "version": version, "gone_at": None, "access_count": 0, "last_accessed_at": None, "created_at": _TIME,
+        "max_output_tokens": None, "load_options": {}, "pinned": False, "priority": 50,
+        "idle_ttl_seconds": None, "min_residency_seconds": None, "on_demand": True, "tags": [], "metadata": {}, "price": None,
+        "performance": {}, "version": version, "gone_at": None, "access_count": 0, "last_accessed_at": None, "created_at": _TIME,
         "updated_at": _TIME,
     } | fields  # fmt: skip
 
@@ -38,7 +39,7 @@ def instance(key: str, **fields: Any) -> dict[str, Any]:
         "id": "0d9a1c52-8f40-4b7e-9a77-0c6f5ab0f1aa", "key": key, "node": "local", "state": "ready",
         "pid": 4242, "pid_started_at": 1.0, "context_tokens": 1024, "slots": 16,
         "memory_bytes": 120 * 1024 * 1024, "memory_estimate_bytes": 110 * 1024 * 1024, "in_flight": 2,
-        "load_seconds": 0.8, "fingerprint": "abababababab-0d9a1c52", "options": {},
+        "load_seconds": 0.8, "health": "healthy", "fingerprint": "abababababab-0d9a1c52", "options": {},
         "created_at": _TIME, "ready_at": _TIME,
     } | fields  # fmt: skip
 
@@ -101,8 +102,8 @@ class FakeNoa:
     url: str = ""
 
     def bodies(self, path: str) -> list[Any]:
-        """The bodies that were posted to `path`."""
-        return [body for method, asked, body in self.asked if method == "POST" and asked == path]
+        """The bodies that were sent to `path`."""
+        return [body for _, asked, body in self.asked if body is not None and asked == path]
 
     def page(self, query: dict[str, list[str]]) -> dict[str, Any]:
         found = [one for one in self.models if _matches(one, query)]
@@ -150,6 +151,9 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def do_PATCH(self) -> None:
+        self.do_POST()
 
     def _take(self, body: Any) -> None:
         parts = urlsplit(self.path)

@@ -45,6 +45,16 @@ def _tokens(description: str) -> dict[str, Any]:
     }
 
 
+def _seconds(description: str) -> dict[str, Any]:
+    return {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": entries.MAX_SECONDS,
+        "nullable": True,
+        "description": f"{description} null: as the server is set.",
+    }
+
+
 def tags(description: str) -> dict[str, Any]:
     return {
         "type": "array",
@@ -123,6 +133,19 @@ FIELDS: dict[str, Any] = {
     },
     "price": PRICE,
     "load_options": LOAD_OPTIONS,
+    "pinned": {
+        "type": "boolean",
+        "description": "Never unloaded to make room, nor for want of use.",
+    },
+    "priority": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": entries.MAX_PRIORITY,
+        "description": "Only models of a lower or the same priority are unloaded to make room for it.",
+    },
+    "idle_ttl_seconds": _seconds("Unloaded after so long without a request; 0 is never."),
+    "min_residency_seconds": _seconds("Stays loaded at least so long before it makes room."),
+    "on_demand": {"type": "boolean", "description": "Whether a request may load it."},
     "deprecated": {
         "type": "boolean",
         "description": "Still served, but not to be used for new things.",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from models_app.api.serializers.entries import LOAD_OPTIONS
 from models_app.api.serializers.inputs import ModelNameInput
 from models_app.api.serializers.names import NodeField, RouteField
+from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.routing import CURRENT_ROUTE
 
 
@@ -28,6 +31,79 @@ class LoadInput(ModelNameInput):
         max_length=63,
         help_text="Where an instance is wanted, beside those on other nodes; left out, NOA chooses.",
     )
+    fit = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Make the context smaller where it would not fit into memory.",
+    )
+    dry_run = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Only say what would become of it: answers 200 with an estimate, and does nothing.",
+    )
+
+
+class CandidateOutput(serializers.Serializer[Any]):
+    """What was thought about one loaded model."""
+
+    key = serializers.CharField()
+    verdict = serializers.ChoiceField(choices=["goes", "stays", "waited for"])
+    why = serializers.CharField()
+    bytes = serializers.IntegerField(help_text="Memory that it holds.")
+    idle_seconds = serializers.FloatField(help_text="Since its last request ended.")
+
+
+class EstimateOutput(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    verdict = serializers.ChoiceField(
+        choices=["loaded", "fits", "would_evict", "would_wait", "refused", "unknown"]
+    )
+    why = serializers.CharField(allow_blank=True)
+    options = serializers.DictField(help_text="With which it would be loaded.")
+    context_tokens = serializers.IntegerField(allow_null=True)
+    needs_bytes = serializers.IntegerField()
+    needs_gpu_bytes = serializers.IntegerField()
+    free_bytes = serializers.IntegerField(help_text="Of the node's memory, or of its budget.")
+    free_after_evicting_bytes = serializers.IntegerField(help_text="Were all unloaded that may be.")
+    would_evict = CandidateOutput(many=True)
+    others = CandidateOutput(many=True, help_text="The other loaded models, and why they stay.")
+    largest_context = serializers.IntegerField(
+        allow_null=True, help_text="`n_ctx` that would fit, where it is refused."
+    )
+    eta_seconds = serializers.FloatField(
+        allow_null=True, help_text="Until it can be asked; null where it is refused."
+    )
+    measured = serializers.BooleanField(
+        help_text="Whether loads with the same file and options were measured before."
+    )
+
+
+class HistoryEntryOutput(serializers.Serializer[Any]):
+    id = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    sentence = serializers.CharField(help_text="What happened and why, for a person.")
+    kind = serializers.ChoiceField(choices=[word.value for word in LedgerKind])
+    cause = serializers.ChoiceField(choices=[word.value for word in LedgerCause])
+    outcome = serializers.ChoiceField(choices=[word.value for word in LedgerOutcome])
+    actor = serializers.CharField(allow_blank=True)
+    request_id = serializers.CharField(allow_blank=True)
+    node = serializers.CharField(allow_blank=True)
+    instance_id = serializers.UUIDField(allow_null=True)
+    version = serializers.CharField(allow_blank=True, help_text="SHA-256 of the file.")
+    job_id = serializers.UUIDField(allow_null=True)
+    reason = serializers.CharField(allow_blank=True)
+    candidates = CandidateOutput(many=True, help_text="The loaded models that were looked at.")
+    predicted_bytes = serializers.IntegerField(allow_null=True)
+    measured_bytes = serializers.IntegerField(allow_null=True)
+    predicted_seconds = serializers.FloatField(allow_null=True)
+    measured_seconds = serializers.FloatField(allow_null=True)
+    # DRF's metaclass takes declared fields out of the class: nothing is overridden.
+    data = serializers.DictField()  # type: ignore[assignment]
+
+
+class HistoryOutput(serializers.Serializer[Any]):
+    history = HistoryEntryOutput(many=True)
+    next = serializers.URLField(allow_null=True, help_text="Where older entries are.")
 
 
 class UnloadInput(ModelNameInput):

@@ -139,6 +139,17 @@ class ModelOutput(serializers.Serializer[Any]):
     context_window = serializers.IntegerField(allow_null=True, help_text="Tokens.")
     max_output_tokens = serializers.IntegerField(allow_null=True)
     load_options = serializers.DictField(help_text="Options of the next load, for local models.")
+    pinned = serializers.BooleanField(help_text="Never unloaded by NOA itself.")
+    priority = serializers.IntegerField(
+        help_text="0 to 100; only models of a lower or the same one make room for it."
+    )
+    idle_ttl_seconds = serializers.IntegerField(
+        allow_null=True, help_text="Unloaded after so long without a request; null: NOA_IDLE_TTL."
+    )
+    min_residency_seconds = serializers.IntegerField(
+        allow_null=True, help_text="Loaded at least so long; null: NOA_MIN_RESIDENCY."
+    )
+    on_demand = serializers.BooleanField(help_text="Whether a request may load it.")
     tags = serializers.ListField(child=serializers.CharField())
     metadata = serializers.DictField(help_text="Whatever you keep with the model.")
     price = PriceOutput(allow_null=True, help_text="null: not known.")

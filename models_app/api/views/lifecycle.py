@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
 from models_app.api.authentication import actor_of
+from models_app.api.pagination import NEWEST_FIRST, newest_first
 from models_app.api.permissions import check_model
-from models_app.api.serializers.lifecycle import LoadInput, SwitchInput, UnloadInput
+from models_app.api.schema import ERRORS
+from models_app.api.serializers.jobs import JobOutput
+from models_app.api.serializers.lifecycle import (
+    EstimateOutput,
+    HistoryOutput,
+    LoadInput,
+    SwitchInput,
+    UnloadInput,
+)
 from models_app.api.serializers.providers import DiscoverInput
 from models_app.api.views.base import ManagementView
-from models_app.services import requests
+from models_app.api.views.registry import KEY
+from models_app.services import ledger, requests
 
 
 class Load(ManagementView):
@@ -21,22 +31,52 @@ class Load(ManagementView):
         operation_id="load_model",
         tags=["lifecycle"],
         request=LoadInput,
-        parameters=WAIT,
-        responses=JOB_RESPONSES,
+        parameters=[
+            *WAIT,
+            OpenApiParameter(
+                "dry_run", bool, description="As the field of the body: only estimate."
+            ),
+        ],
+        responses=JOB_RESPONSES
+        | {
+            200: PolymorphicProxySerializer(
+                component_name="LoadAnswer",
+                serializers=[JobOutput, EstimateOutput],
+                resource_type_field_name=None,
+            )
+        },
     )
     def post(self, request: Request) -> Response:
-        """Load a model. Many who ask for the same at once share one job; a loaded model stays as it is."""
-        query.refuse_unknown(request, ("wait",))
+        """Load a model. Many who ask for the same at once share one job; a loaded model stays as it is.
+
+        What other models hold is taken from those that are not in use, not pinned and not more important. A load
+        that cannot fit is refused at once. With `dry_run` nothing is done: the answer says what would be.
+        """
+        query.refuse_unknown(request, ("wait", "dry_run"))
         body = LoadInput(data=request.data)
         body.is_valid(raise_exception=True)
-        check_model(request, key=body.validated_data["key"])
-        job, created = requests.request_load(
-            key=body.validated_data["key"],
-            options=body.validated_data["options"],
-            node=body.validated_data["node"],
-            actor=actor_of(request),
-        )
+        wish = body.validated_data
+        check_model(request, key=wish["key"])
+        named = {"key": wish["key"], "options": wish["options"], "fit": wish["fit"]}
+        if wish["dry_run"] or query.flag(request, "dry_run"):
+            return Response(requests.estimate_load(**named).represent())
+        job, created = requests.request_load(**named, node=wish["node"], actor=actor_of(request))
         return answer_with_job(request, job, created=created)
+
+
+class History(ManagementView):
+    @extend_schema(
+        operation_id="get_model_history",
+        tags=["models"],
+        parameters=[KEY, *NEWEST_FIRST],
+        responses={200: HistoryOutput} | ERRORS,
+    )
+    def get(self, request: Request, key: str) -> Response:
+        """Every load, unload, eviction, refusal, switch and recovery of a model, newest first, each with its reason."""
+        query.refuse_unknown(request, ("limit", "before"))
+        return newest_first(
+            request, ledger.of_model(key=key), word="history", represent=ledger.represent
+        )
 
 
 class Unload(ManagementView):

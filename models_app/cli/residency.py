@@ -1,0 +1,73 @@
+"""What stays in memory: estimates of loads, pins, and the history of a model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from models_app.cli import output
+from models_app.cli.client import key_path
+from models_app.cli.session import Session, session_of
+
+Key = Annotated[
+    str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")
+]
+
+
+def show_estimate(session: Session, body: dict[str, Any]) -> None:
+    """What `POST models/load` with `dry_run` answers."""
+    found = session.client.post("/api/v1/models/load", body | {"dry_run": True})
+    if session.as_json:
+        output.show_json(found)
+        return
+    output.show_fields(_estimate_fields(found))
+
+
+def _estimate_fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    fields: list[tuple[str, Any]] = [
+        ("key", found["key"]),
+        ("verdict", found["verdict"].replace("_", " ")),
+        ("needs", output.size(found["needs_bytes"])),
+        ("free", output.size(found["free_bytes"])),
+        ("context", found["context_tokens"]),
+        ("ready in", output.seconds(found["eta_seconds"])),
+    ]
+    fields += [(f"unloads {one['key']}", one["why"]) for one in found["would_evict"]]
+    fields += [(one["key"], one["why"]) for one in found["others"]]
+    return [*fields, ("why", found["why"])] if found["why"] else fields
+
+
+def pin(context: typer.Context, key: Key) -> None:
+    """Keep a model in memory: NOA never unloads it by itself."""
+    _set_pin(context, key, True)
+
+
+def unpin(context: typer.Context, key: Key) -> None:
+    """Let a model make room for others again."""
+    _set_pin(context, key, False)
+
+
+def _set_pin(context: typer.Context, key: str, pinned: bool) -> None:
+    session = session_of(context)
+    found = session.client.patch(key_path(session.key_of(key)), {"pinned": pinned})
+    if session.as_json:
+        output.show_json(found)
+    else:
+        output.show_lines([f"{found['key']} is {'pinned' if pinned else 'not pinned'}."])
+
+
+def history(
+    context: typer.Context,
+    key: Key,
+    limit: Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many.")] = 20,
+) -> None:
+    """Say what happened to a model and why, newest first."""
+    session = session_of(context)
+    path = f"{key_path(session.key_of(key))}/history?limit={limit}"
+    found = session.client.get(path)
+    if session.as_json:
+        output.show_json(found)
+        return
+    rows = [[entry["at"], entry["sentence"]] for entry in found["history"]]
+    output.show_table(("AT", "WHAT HAPPENED"), rows)
