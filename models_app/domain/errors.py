@@ -23,6 +23,7 @@ NoaError                    500 internal_error
 ├── InsufficientMemory      507 insufficient_memory
 └── Unavailable             503 unavailable            retry later
     ├── ModelNotLoaded          503 model_not_loaded
+    ├── Interrupted             503 interrupted            the worker stops; the next one does it
     └── Draining                503 draining
 
 `http_status` is what every wire floor (runner, gateway, API) answers with; `code` is stable and documented;
@@ -198,6 +199,10 @@ class Unavailable(NoaError):
 
 class ModelNotLoaded(Unavailable):
     default_code = "model_not_loaded"
+
+
+class Interrupted(Unavailable):
+    default_code = "interrupted"
 
 
 class Draining(Unavailable):

@@ -27,6 +27,7 @@ class EventName(StrEnum):
     INSTANCE_FAILED = "instance-failed"
     INSTANCE_RECOVERED = "instance-recovered"
     RECOVERY_GIVEN_UP = "recovery-given-up"
+    RUNNER_ENDED = "runner-ended"
     NODE_STARTED = "node-started"
     NODE_LOST = "node-lost"
     JOB_INTERRUPTED = "job-interrupted"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from models_app.domain.errors import LoadFailed, Unavailable
+from models_app.domain.errors import Interrupted, LoadFailed
 from models_app.engines import process
 from models_app.engines.process import RunnerProcess
 from models_app.engines.spec import RunnerSpec
@@ -64,14 +64,23 @@ class Supervisor:
         return self.folder / f"{instance_id.replace('-', '')[:16]}.sock"
 
     def launch(self, spec: RunnerSpec) -> RunnerProcess:
-        """Spawn a runner; raises LoadFailed when the operating system refuses, Unavailable while stopping."""
+        """Spawn a runner; raises LoadFailed when the operating system refuses, Interrupted while stopping."""
         request = _Request(spec, Future())
         with self._accepting:
             if self._closing.is_set():
-                raise Unavailable(_STOPPING)
+                raise Interrupted(_STOPPING)
             self._requests.put(request)
             self._wake()
         return request.answer.result()
+
+    def check_open(self) -> None:
+        """Raises Interrupted once this node stops."""
+        if self._closing.is_set():
+            raise Interrupted(_STOPPING)
+
+    def instance_ids(self) -> set[str]:
+        """Of all runners that live and are not being stopped."""
+        return {key for key, runner in list(self._runners.items()) if not runner.stopping}
 
     def get(self, instance_id: str) -> RunnerProcess | None:
         return self._runners.get(instance_id)
@@ -141,7 +150,7 @@ class Supervisor:
             while True:
                 request = self._requests.get_nowait()
                 if self._closing.is_set():
-                    request.answer.set_exception(Unavailable(_STOPPING))
+                    request.answer.set_exception(Interrupted(_STOPPING))
                     continue
                 try:
                     log_path = self.socket_path(request.spec.instance_id).with_suffix(".log")

@@ -15,8 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from models_app.domain.errors import Cancelled, Conflict, NoaError, NotFound
-from models_app.domain.events import EventName
+from models_app.domain.errors import Cancelled, Conflict, Interrupted, NoaError, NotFound
 from models_app.domain.ledger import LedgerCause, cause_of
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
@@ -26,7 +25,7 @@ from models_app.domain.states import (
     job_sources_of,
 )
 from models_app.models import Job
-from models_app.services import changes, events, queues, signals
+from models_app.services import changes, job_events, queues, signals
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +105,11 @@ def create(
     if may_evict and not active.may_evict:
         Job.objects.filter(pk=active.pk).update(may_evict=True)
     return active, False
+
+
+def runs_here(*, job_id: uuid.UUID) -> bool:
+    """Whether this process runs the job now."""
+    return job_id in _runs
 
 
 def get(*, job_id: uuid.UUID) -> Job:
@@ -248,6 +252,8 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
         # Where nobody cancelled this job, it was the one that it shared.
         state = JobState.CANCELLED if current.cancel_seen else JobState.FAILED
         _finish(current, state, error.code, error.message)
+    except Interrupted:
+        _put_back(current)
     except NoaError as error:
         _finish(current, JobState.FAILED, error.code, error.message)
     except BaseException:
@@ -258,6 +264,14 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
         _finish(current, JobState.SUCCEEDED, "", "")
     finally:
         del _runs[current.job.pk]
+
+
+@transaction.atomic
+def _put_back(current: Run) -> None:
+    """The worker stops, and nothing of the job is left: the next one does it."""
+    fresh = {"steps": [], "progress": 0.0, "cancellable": True, "started_at": None, "node": ""}
+    if _move(str(current.job.pk), JobState.QUEUED, **fresh):
+        job_events.tell_requeued(current.job)
 
 
 def _finish(current: Run, state: JobState, code: str, message: str) -> None:
@@ -287,7 +301,7 @@ def _ended(job_id: str, state: JobState, fields: dict[str, Any]) -> Job | None:
     changes.announce()
     job = Job.objects.get(pk=job_id)
     if state == JobState.CANCELLED:
-        _tell_cancelled(job)
+        job_events.tell_cancelled(job)
     return job
 
 
@@ -355,21 +369,6 @@ def _refuse_late_cancel(job: Job) -> None:
 
 def _by(actor: str) -> str:
     return f"The job was cancelled by {actor or 'nobody known'}."
-
-
-def _tell_cancelled(job: Job) -> None:
-    events.publish(
-        name=EventName.JOB_CANCELLED,
-        subject=job.subject,
-        message=f"The job that should {job.kind} {job.subject} was cancelled."
-        if job.subject
-        else f"The job '{job.kind}' was cancelled.",
-        actor=job.cancelled_by,
-        cause="requested",
-        after={"state": job.state},
-        job_id=job.pk,
-        data={"kind": job.kind},
-    )
 
 
 def _move(job_id: str, state: JobState, **fields: Any) -> bool:

@@ -11,7 +11,14 @@ from django.conf import settings
 from django.db import transaction
 
 from models_app.domain.admission import Wish
-from models_app.domain.errors import Cancelled, Conflict, InsufficientMemory, LoadFailed, NoaError
+from models_app.domain.errors import (
+    Cancelled,
+    Conflict,
+    InsufficientMemory,
+    Interrupted,
+    LoadFailed,
+    NoaError,
+)
 from models_app.domain.events import EventName
 from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.options import LoadOptions
@@ -23,6 +30,7 @@ from models_app.services import (
     admission,
     events,
     instances,
+    joining,
     ledger,
     local_discovery,
     node,
@@ -110,7 +118,7 @@ def bring_up(
         else:
             instance = instances.serving(model=model, node="" if remote else asked_node)
     if instance is None or instance.state != InstanceState.READY:
-        instance = _wait_for_other(run, model, instance)
+        instance = joining.join(run=run, model=model, instance=instance)
     run.result |= {
         "key": model.key,
         "instance": str(instance.pk),
@@ -147,27 +155,6 @@ def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
         remote_loading.check_loadable(model=model, options=options)
 
 
-def _wait_for_other(run: Run, model: RegisteredModel, instance: Instance | None) -> Instance:
-    """Somebody else loads this model already: their load is ours."""
-    if instance is not None:
-        with run.step("wait", f"Another job is loading {model.key}."):
-            instance = instances.wait_until_settled(
-                instance_id=instance.pk,
-                seconds=settings.NOA_LOAD_TIMEOUT,
-                look=run.check_cancelled,
-            )
-    if instance is None or instance.state == InstanceState.STOPPED:
-        raise LoadFailed(
-            f"'{model.key}' is not loaded: its load was cancelled, or it was unloaded at the same time. Ask again.",
-            stage="start",
-            code="load_cancelled",
-        )
-    if instance.state != InstanceState.READY:
-        reason = instance.failure_reason
-        raise LoadFailed(f"'{model.key}' could not be loaded: {reason}", stage="start")
-    return instance
-
-
 def _start(
     run: Run,
     model: RegisteredModel,
@@ -190,6 +177,10 @@ def _start(
             return _connect(run, model, instance)
         return _start_runner(run, model, version, instance, options, spared)
     except Cancelled:
+        _unwant(instance)
+        _withdraw(run, instance)
+        raise
+    except Interrupted:
         _withdraw(run, instance)
         raise
     except NoaError as error:
@@ -262,11 +253,16 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
         low, high = _STAGE_PROGRESS.get(stage, (0.0, 0.0))
         run.progress(low + (high - low) * fraction)
 
-    def stop() -> str | None:
+    def stop() -> None:
         run.check_cancelled()
-        return "The server is stopping." if owner.closing else None
+        owner.check_open()
 
-    ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
+    try:
+        ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
+    except LoadFailed:
+        # Where the worker stops, the runner did not fail: it was told to end.
+        owner.check_open()
+        raise
     if warming.is_set():
         what = "is warm: it has answered its first token."
         _say(run, key, EventName.MODEL_WARMED_UP, what, data=told)
@@ -385,9 +381,8 @@ def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaErr
 
 
 def _withdraw(run: Run, instance: Instance) -> None:
-    """Nothing of a cancelled load stays, and nobody has failed."""
+    """Nothing of a load that was cancelled or interrupted stays, and nobody has failed."""
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
-    _unwant(instance)
     with transaction.atomic():
         instances.move(instance=instance, to=InstanceState.STOPPED)
         _note(run, instance, LedgerKind.LOAD, LedgerOutcome.CANCELLED)

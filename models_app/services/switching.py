@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from models_app.domain.errors import Cancelled, Conflict, NoaError
+from models_app.domain.errors import Cancelled, Conflict, Interrupted, NoaError
 from models_app.domain.events import EventName
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import InstanceState
@@ -28,7 +28,7 @@ def switch(
     try:
         loaded = loading.bring_up(run=run, key=key, options={})
         previous = _move(run, loaded, model, route)
-    except Cancelled:
+    except (Cancelled, Interrupted):
         raise
     except NoaError as error:
         _say_failed(run, model, route, error)

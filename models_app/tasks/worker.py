@@ -16,7 +16,16 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import eviction, health, node, nodes, runner_door, signals, upkeep
+from models_app.services import (
+    eviction,
+    health,
+    node,
+    nodes,
+    runner_door,
+    signals,
+    upkeep,
+    watchdog,
+)
 from models_app.services import state as desired_state
 from models_app.services.changes import follower
 from models_app.services.nodes import Ownership
@@ -49,6 +58,8 @@ LOOKS = (
     Look("lost-nodes", lambda: lost_nodes.LOOK_SECONDS, lost_nodes.look, alone=True),
     Look("strays", lambda: nodes.HEARTBEAT_SECONDS, node.end_strays),
     Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),
+    Look("watchdog", lambda: watchdog.LOOK_SECONDS, watchdog.Watch().look),
+    Look("lost-jobs", lambda: watchdog.LOOK_SECONDS, watchdog.end_lost_jobs, alone=True),
     Look("queued-jobs", lambda: LOOK_SECONDS, pickup.look),
     Look("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
     Look("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),

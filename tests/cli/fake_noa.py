@@ -39,7 +39,8 @@ def instance(key: str, **fields: Any) -> dict[str, Any]:
         "id": "0d9a1c52-8f40-4b7e-9a77-0c6f5ab0f1aa", "key": key, "node": "local", "state": "ready",
         "pid": 4242, "pid_started_at": 1.0, "context_tokens": 1024, "slots": 16,
         "memory_bytes": 120 * 1024 * 1024, "memory_estimate_bytes": 110 * 1024 * 1024, "in_flight": 2,
-        "load_seconds": 0.8, "health": "healthy", "fingerprint": "abababababab-0d9a1c52", "options": {},
+        "load_seconds": 0.8, "fingerprint": "abababababab-0d9a1c52", "options": {},
+        "health": {"state": "healthy", "since": _TIME, "reason": "", "last_success_at": _TIME},
         "created_at": _TIME, "ready_at": _TIME,
     } | fields  # fmt: skip
 

@@ -116,6 +116,6 @@ def test_a_lease_has_one_holder_until_it_ends(monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patched:
         patched.setattr(leases, "holder", lambda: "another")
         assert not leases.claim(name="work", seconds=60)
-    assert leases.claim(name="work", seconds=0)
+    assert leases.claim(name="work", seconds=-1)
     monkeypatch.setattr(leases, "holder", lambda: "another")
     assert leases.claim(name="work", seconds=60)
