@@ -22,7 +22,7 @@ from models_app.domain.health import Health
 from models_app.domain.providers import ProviderKind
 from models_app.domain.states import InstanceState, JobState, ModelStatus, ProfileState
 from noa_site import config as noa_config
-from noa_site import console, postgres, provider_config
+from noa_site import console, logs, postgres, provider_config
 
 CONFIG = noa_config.read()
 BASE_DIR = noa_config.BASE_DIR
@@ -293,19 +293,6 @@ NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
 # Of one web process among several.
 NOA_WEB_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "web_process"]
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {
-        "models_app": {"level": CONFIG.log_level},
-        "noa_site": {"level": CONFIG.log_level},
-        # A client's mistake is answered to the client; it is no warning for the operator.
-        "django.request": {"level": "ERROR"},
-        "uvicorn.error": {"level": "ERROR"},
-    },
-}
+LOGGING = logs.configuration(form=CONFIG.log_format, level=CONFIG.log_level)
 
 UNFOLD = console.UNFOLD

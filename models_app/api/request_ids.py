@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
+from models_app.domain import request_context
+
 _WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -22,6 +24,10 @@ class RequestIdMiddleware:
         given = request.headers.get("X-Request-ID", "")
         request_id = given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
         request.noa_request_id = request_id  # type: ignore[attr-defined]
-        response = self.get_response(request)
+        token = request_context.request_id.set(request_id)
+        try:
+            response = self.get_response(request)
+        finally:
+            request_context.request_id.reset(token)
         response.headers["X-Request-ID"] = request_id
         return response

@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine
 from itertools import count
 
-from models_app.domain import demand
+from models_app.domain import demand, request_context
 from models_app.domain.access import AccessRecord
 from models_app.domain.breaker import BreakerState
 from models_app.domain.capabilities import Capability
@@ -130,6 +130,7 @@ class Gateway:
             client=client[0] if client else "",
             client_request_id=request_id or "",
         )
+        request_context.request_id.set(record.public_id)
         task = _this_task()
         call = Call(receive, send, record, task)
         method, path = scope["method"], scope["path"]

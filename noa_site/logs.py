@@ -1,0 +1,87 @@
+"""The server's own log on standard error: lines for people, or one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+from models_app.domain.request_context import request_id
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def escaped(text: str) -> str:
+    """Without control characters: nobody's input can begin a new line or paint the terminal."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class Plain(logging.Formatter):
+    """Time, level, where and what, then the request's id. A traceback follows on lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = escaped(super().formatMessage(record))
+        number = request_id.get()
+        return f"{line} [{number}]" if number else line
+
+
+def _request_id(
+    logger: Any, name: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    if number := request_id.get():
+        event["request_id"] = number
+    return event
+
+
+def _dumped(event: Any, **_: Any) -> str:
+    # JSON itself leaves some of them as they are.
+    text = orjson.dumps(event, default=repr).decode()
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class Json(structlog.stdlib.ProcessorFormatter):
+    """One object a line: `timestamp`, `level`, `logger`, `event`, `request_id`, and `exception` with the traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(serializer=_dumped),
+            ],
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.stdlib.ExtraAdder(),
+                _request_id,
+            ],
+        )
+
+
+def configuration(*, form: str, level: str) -> dict[str, Any]:
+    """`form` is `text` or `json`."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "text": {
+                "()": "noa_site.logs.Plain",
+                "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+            },
+            "json": {"()": "noa_site.logs.Json"},
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
+        "loggers": {
+            "models_app": {"level": level},
+            "noa_site": {"level": level},
+            # A client's mistake is answered to the client; it is no warning for the operator.
+            "django.request": {"level": "ERROR"},
+            "uvicorn.error": {"level": "ERROR"},
+        },
+    }
