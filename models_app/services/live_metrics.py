@@ -116,7 +116,10 @@ def live(
     wanted, end = WINDOWS[window], now or timezone.now()
     start = wanted.start(end)
     total, models, routes = Totals(), dict[str, Totals](), dict[str, Totals]()
+    pairs: dict[tuple[str, str], Totals] = {}
     for _, key, name, sums in _read(wanted.step, start, end, model, route):
+        rollups.merge(pairs.setdefault((key, name), Totals()), sums)
+    for (key, name), sums in pairs.items():
         rollups.merge(total, sums)
         rollups.merge(models.setdefault(key, Totals()), sums)
         rollups.merge(routes.setdefault(name, Totals()), sums)

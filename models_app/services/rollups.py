@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
+import orjson
 from django.db import connection
+from django.db.models import DateTimeField, DecimalField, JSONField
 
 from models_app.domain import histogram
 from models_app.domain.histogram import Histogram
@@ -109,8 +111,9 @@ def _add_to(table: Table, sums: Mapping[Any, Sums]) -> None:
 
 
 def _add_rows(table: Table, sums: Mapping[Any, Sums]) -> None:
-    of_row = attrgetter(*table.place)
-    found = {of_row(row): row for row in _rows(table, sums)}
+    place_of, of_row = attrgetter(*table.place), attrgetter(*(one.attname for one in table.columns))
+    found = {place_of(row): row for row in _rows(table, sums)}
+    adapters = [_adapter(column) for column in table.columns]
     rows = [_plus(found.get(place), table, place, more) for place, more in sums.items()]
     columns = [connection.ops.quote_name(str(column.column)) for column in table.columns]
     known_by = len(table.place)
@@ -123,13 +126,27 @@ def _add_rows(table: Table, sums: Mapping[Any, Sums]) -> None:
             f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({places})"
             f" ON CONFLICT ({', '.join(columns[:known_by])}) DO UPDATE SET {changes}",
             [
-                [
-                    column.get_db_prep_save(getattr(row, column.attname), connection)
-                    for column in table.columns
-                ]
+                [adapt(value) for adapt, value in zip(adapters, of_row(row), strict=True)]
                 for row in rows
             ],
         )
+
+
+def _adapter(column: Any) -> Callable[[Any], Any]:
+    """As the field's own `get_db_prep_save`, which asks the connection again for each value."""
+    if isinstance(column, JSONField):
+        return lambda value: orjson.dumps(value).decode()
+    if isinstance(column, DecimalField):
+        digits, places = column.max_digits, column.decimal_places
+        adapt = connection.ops.adapt_decimalfield_value
+        return lambda value: adapt(value, digits, places)
+    if isinstance(column, DateTimeField):
+        return connection.ops.adapt_datetimefield_value
+    return _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _rows(table: Table, places: Mapping[Any, Sums]) -> Iterable[Activity | Traffic]:

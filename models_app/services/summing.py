@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TypeVar
 
 from models_app.domain import histogram
@@ -21,6 +22,7 @@ _COST_DIGITS = Decimal("1e-10")
 Cell = tuple[int, str, str, str]
 """Minute (since 1970), model key, route, API key's id: what every table's place can be made of."""
 
+Given = TypeVar("Given")
 Found = TypeVar("Found", bound=tuple[object, ...])
 
 
@@ -63,19 +65,24 @@ def activity_of(found: Mapping[Cell, Sums]) -> dict[Place, Sums]:
 def traffic_of(found: Mapping[Cell, Sums]) -> dict[TrafficPlace, Sums]:
     """By step, model and route, and all requests of the step."""
 
-    def places(cell: Cell) -> Iterable[TrafficPlace]:
-        minute, model, route, _ = cell
-        at = moment(minute * 60)
-        for step in RollupStep:
-            start = step.floor(at)
-            yield str(step), start, model, route
-            yield str(step), start, rollups.ALL, rollups.ALL
+    # First without keys, of which there may be many, and then with longer and longer steps: each look at few sums.
+    sums: dict[TrafficPlace, Sums] = _grouped(
+        found, lambda cell: [(RollupStep.MINUTE, moment(cell[0] * 60), cell[1], cell[2])]
+    )
+    sums |= _grouped(sums, lambda place: [(place[0], place[1], rollups.ALL, rollups.ALL)])
+    every, shorter = dict(sums), sums
+    for step in RollupStep:
+        shorter = _grouped(shorter, partial(_in_step, step))
+        every |= shorter
+    return every
 
-    return _grouped(found, places)
+
+def _in_step(step: RollupStep, place: TrafficPlace) -> list[TrafficPlace]:
+    return [(step, step.floor(place[1]), place[2], place[3])]
 
 
 def _grouped(
-    found: Mapping[Cell, Sums], places: Callable[[Cell], Iterable[Found]]
+    found: Mapping[Given, Sums], places: Callable[[Given], Iterable[Found]]
 ) -> dict[Found, Sums]:
     grouped: dict[Found, Sums] = {}
     for cell, sums in found.items():
