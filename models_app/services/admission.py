@@ -22,7 +22,7 @@ from models_app.domain.errors import Conflict, InsufficientMemory, RunnerDied, U
 from models_app.domain.states import InstanceState
 from models_app.engines import control, devices
 from models_app.models import Instance, Job
-from models_app.services import eviction, instances, node
+from models_app.services import demand, eviction, instances, node
 from models_app.services.jobs import Run
 from models_app.services.predictions import Prediction
 
@@ -60,9 +60,13 @@ def look(*, ask: bool) -> admission.Node:
     ).select_related("model")
     found = [(row, _claim(row)) for row in rows]
     free, bound = _free(found)
+    # Requests that were let in a moment ago, and have not reached its runner, keep a model too.
+    wanted = demand.waiting() if ask else {}
     return admission.Node(
         free=free,
-        residents=tuple(_resident(row, claim.memory, ask) for row, claim in found),
+        residents=tuple(
+            _resident(row, claim.memory, ask, row.model_id in wanted) for row, claim in found
+        ),
         bound=bound,
         slots=settings.NOA_MAX_LOADED_MODELS,
     )
@@ -98,7 +102,7 @@ def _free(found: list[tuple[Instance, _Claim]]) -> tuple[Memory, str]:
     return Memory(ram=ram, vram=vram), bound
 
 
-def _resident(row: Instance, memory: Memory, ask: bool) -> admission.Resident:
+def _resident(row: Instance, memory: Memory, ask: bool, wanted: bool) -> admission.Resident:
     now = timezone.now()
     since = row.ready_at or now
     resident = (now - since).total_seconds()
@@ -109,7 +113,7 @@ def _resident(row: Instance, memory: Memory, ask: bool) -> admission.Resident:
         instance_id=str(row.pk),
         memory=memory,
         stage=_STAGES[InstanceState(row.state)],
-        busy=busy,
+        busy=busy or wanted,
         pinned=row.model.pinned,
         priority=row.model.priority,
         idle_seconds=unused if idle is None else idle,

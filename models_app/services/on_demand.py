@@ -33,6 +33,8 @@ ACTOR = "gateway"
 _HISTORY = 5
 # A job that ended in one of these ways says nothing about the model: the next request may try again at once.
 _NOBODYS_FAULT = frozenset({Cancelled.default_code, "load_cancelled", "interrupted"})
+# There was no room in time, or too many wanted it: later there may be.
+_LATER = frozenset({"no_room_in_time", "too_many_loads", Unavailable.default_code})
 # The steps of a load with which it takes memory, or asks a provider.
 _BEGINNING = frozenset({"start", "connect"})
 _FILE_CODES = frozenset(
@@ -193,6 +195,8 @@ def _failure(job: Job) -> NoaError:
     if code in _NOBODYS_FAULT:
         return Unavailable(message, code=code, retry_after=1)
     rest = int(rules.REST_SECONDS)
+    if code in _LATER:
+        return Unavailable(message, code=code, retry_after=rest)
     if code == InsufficientMemory.default_code:
         return InsufficientMemory(message, retry_after=rest)
     if code in _FILE_CODES:

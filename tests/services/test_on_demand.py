@@ -81,6 +81,7 @@ def test_those_who_may_not_load_wait_for_a_load_that_is_under_way(model: Registe
         ("load_failed", 502),
         ("load_timeout", 502),
         ("insufficient_memory", 507),
+        ("no_room_in_time", 503),
         ("file_not_found", 422),
         ("load_cancelled", 503),
         ("interrupted", 503),
