@@ -244,8 +244,8 @@ def _wait_for_room(
                 )
             instances.wait_for_change()
         run.check_cancelled()
-        # Raises where this process has ceased to be the node's worker.
-        node.supervisor()
+        # Raises where this process is no more, or is ceasing to be, the worker of the node.
+        node.supervisor().check_open()
         if monotonic() > deadline:
             raise _too_late(ticket.wish, decision)
         decision = _try(ticket, run, instance, prediction)

@@ -25,7 +25,16 @@ from models_app.domain.options import LoadOptions
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.domain.suspects import Death
 from models_app.models import Instance, Job, Recovery, RegisteredModel
-from models_app.services import demand, instances, jobs, loading, registry, routing, suspects
+from models_app.services import (
+    demand,
+    instances,
+    jobs,
+    loading,
+    registry,
+    routing,
+    suspects,
+    switching,
+)
 
 # Who asks for the loads that requests need, as jobs, events and the ledger name it.
 ACTOR = "gateway"
@@ -68,6 +77,8 @@ def attend(*, want: Want, job_id: uuid.UUID | None = None) -> Attended:
     instance = instances.serving(model=model)
     if instance is not None:
         return Attended(_coming(model, instance))
+    if switching.replaced(model=model):
+        return Attended(_coming(model))
     return _recovering(model) or _ask(model, want)
 
 

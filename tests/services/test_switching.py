@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from models_app.domain import memory
+from models_app.domain.errors import LoadFailed
+from models_app.domain.ledger import LedgerKind
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
-from models_app.models import Event, Instance, Job, RegisteredModel, Route, RouteChange
-from models_app.services import node, routing, switching
+from models_app.engines.process import RunnerProcess
+from models_app.engines.spec import RunnerSpec
+from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel, Route, RouteChange
+from models_app.services import loading, node, routing, switching
 from tests.conftest import fake_runner
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,7 +43,7 @@ def test_it_moves_the_route_and_retires_the_old_model(
     job = switch(do, B)
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert [step["name"] for step in job.steps] == [
-        "check", "start", "publish", "move", "drain", "stop",
+        "check", "start", "publish", "verify", "move", "drain", "stop",
     ]  # fmt: skip
     assert job.result["previous"] == A
     assert job.result["current"] == B
@@ -119,3 +125,97 @@ def test_an_unknown_route_is_named(two_models: Path, start_node: StartNode, do: 
     job = switch(do, A, route_name="nowhere")
     assert job.error_code == "route_not_found"
     assert status_of(A) == ModelStatus.AVAILABLE
+
+
+def with_room_for_one(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "RUNNER_BASE_BYTES", 90 << 20)
+    settings.NOA_MEMORY_BUDGET = 150 << 20
+
+
+def test_it_says_that_both_were_loaded_where_memory_allows(
+    two_models: Path, start_node: StartNode, do: Work
+) -> None:
+    start_node()
+    switch(do, A)
+    assert switch(do, B).result["mode"] == "overlap"
+    row = LedgerEntry.objects.filter(kind=LedgerKind.SWITCH).first()
+    assert row is not None
+    assert (row.model_key, row.data["mode"], row.data["previous"]) == (B, "overlap", A)
+
+
+def test_where_there_is_room_for_one_the_new_model_takes_the_place_of_the_old(
+    two_models: Path,
+    start_node: StartNode,
+    do: Work,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_room_for_one(settings, monkeypatch)
+    start_node("heavy")
+    switch(do, A)
+    job = switch(do, B)
+    assert (job.state, job.result["mode"]) == (JobState.SUCCEEDED, "replace"), job.error_message
+    assert routing.snapshot().routes["current"] == B
+    assert (status_of(A), status_of(B)) == (ModelStatus.AVAILABLE, ModelStatus.LOADED)
+    assert [RegisteredModel.objects.get(key=key).wanted for key in (A, B)] == [False, True]
+    names = list(Event.objects.order_by("id").values_list("name", "subject"))
+    assert names.index(("model-unloaded", A)) < names.index(("model-loaded", B))
+
+
+def test_a_replacement_that_fails_brings_the_old_model_back(
+    two_models: Path,
+    start_node: StartNode,
+    do: Work,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_room_for_one(settings, monkeypatch)
+    start_node("heavy")
+    assert do(loading.load, key=A, options={"n_ctx": 256}).state == JobState.SUCCEEDED
+    switch(do, A)
+    launched = node.supervisor().launch
+
+    def fail_b(spec: RunnerSpec) -> RunnerProcess:
+        if spec.model == B:
+            raise LoadFailed("There is no such thing.", stage="start")
+        return launched(spec)
+
+    monkeypatch.setattr(node.supervisor(), "launch", fail_b)
+    job = switch(do, B)
+    assert (job.state, job.error_code) == (JobState.FAILED, "load_failed")
+    assert "still leads to llama.cpp:a" in job.error_message
+    assert routing.snapshot().routes["current"] == A
+    back = Instance.objects.get(state=InstanceState.READY)
+    assert (back.model.key, back.options) == (A, {"n_ctx": 256})
+    assert RegisteredModel.objects.get(key=A).wanted
+    assert not switching.replaced(model=back.model)
+
+
+def test_what_another_route_needs_or_shall_be_kept_is_not_replaced(
+    two_models: Path,
+    start_node: StartNode,
+    do: Work,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_room_for_one(settings, monkeypatch)
+    start_node("heavy")
+    switch(do, A)
+    assert switch(do, B, keep_previous=True).error_code == "insufficient_memory"
+    Route.objects.create(name="other", target=RegisteredModel.objects.get(key=A))
+    assert switch(do, B).error_code == "insufficient_memory"
+    assert routing.snapshot().routes["current"] == A
+    assert status_of(A) == ModelStatus.LOADED
+
+
+def test_a_model_that_does_not_answer_gets_no_traffic(
+    two_models: Path, start_node: StartNode, do: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_node()
+    switch(do, A)
+    monkeypatch.setattr(switching, "_CANARY_SECONDS", 0.2)
+    node.supervisor()._command = fake_runner("computes-nothing")
+    job = switch(do, B)
+    assert (job.state, job.error_code) == (JobState.FAILED, "canary_failed")
+    assert routing.snapshot().routes["current"] == A
+    assert Instance.objects.get(state=InstanceState.READY).model.key == A
