@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 from cryptography.fernet import Fernet
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from models_app.domain import limits
 from models_app.domain.addresses import checked_url
 from models_app.domain.errors import InvalidRequest
 from models_app.engines.trust import NodeTrust
@@ -57,6 +59,8 @@ class Config(BaseSettings):
     database_timeout: float = Field(default=15.0, ge=1)
     database_connections: int = Field(default=10, ge=3, le=1000)
     broker_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    key_limits: Annotated[dict[str, Any], NoDecode] = {}
     web_processes: int = Field(default=1, ge=1, le=64)
     trusted_proxies: Annotated[list[str] | None, NoDecode] = None
     node: Annotated[str, AfterValidator(node_config.named)] = "local"
@@ -123,6 +127,16 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, FileSource(settings_cls, "NOA_")
+
+    @field_validator("key_limits", mode="before")
+    @classmethod
+    def are_limits(cls, value: Any) -> Any:
+        try:
+            return limits.checked(orjson.loads(value) if isinstance(value, str) else value)
+        except (orjson.JSONDecodeError, AttributeError, TypeError):
+            raise ValueError('must be a JSON object such as {"requests_per_minute": 600}') from None
+        except InvalidRequest as error:
+            raise ValueError(error.message) from None
 
     @field_validator("providers", mode="before")
     @classmethod

@@ -289,6 +289,16 @@ NOA_PORT = CONFIG.port
 NOA_WEB_SERVER = "noa_site.web.serve"
 NOA_EMBEDDED = CONFIG.broker_url is None
 NOA_WEB_PROCESSES = CONFIG.web_processes
+NOA_KEY_LIMITS = CONFIG.key_limits
+# Where requests are counted against the limits of keys; None: in this process.
+NOA_LIMITS_URL = next(
+    (
+        url
+        for url in (CONFIG.redis_url and CONFIG.redis_url.get_secret_value(), CELERY_BROKER_URL)
+        if url and url.startswith(("redis://", "rediss://", "unix://"))
+    ),
+    None,
+)
 NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
 # Of one web process among several.
 NOA_WEB_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "web_process"]

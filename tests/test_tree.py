@@ -47,7 +47,7 @@ def test_every_module_is_under_the_import_contract_that_means_it() -> None:
     listed = {module for contract in contracts for module in contract.get("source_modules", [])}
     # These join the request path with the database.
     expected = modules("gateway") - {
-        f"models_app.gateway.{name}" for name in ("demand", "site", "snapshots")
+        f"models_app.gateway.{name}" for name in ("demand", "site", "snapshots", "spending")
     }
     assert expected | modules("engines") <= listed
 

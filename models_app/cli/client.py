@@ -38,11 +38,11 @@ class Client:
         )
         return self._json("GET", f"{path}?{text}" if text else path, None, ANSWER_SECONDS)
 
-    def patch(self, path: str, body: dict[str, Any]) -> Any:
-        return self._json("PATCH", path, body, ANSWER_SECONDS)
-
     def post(self, path: str, body: dict[str, Any], seconds: float = ANSWER_SECONDS) -> Any:
         return self._json("POST", path, body, seconds)
+
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return self._json("PATCH", path, body, ANSWER_SECONDS)
 
     def events(self, path: str, body: dict[str, Any]) -> Iterator[str]:
         """The data of each server-sent event, as it comes."""

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import models_app
-from models_app.cli import chat, lifecycle, models, output, profiles, residency, work
+from models_app.cli import chat, keys, lifecycle, models, output, profiles, residency, work
 from models_app.cli.client import Client
 from models_app.cli.failures import ExitCode, Failure
 from models_app.cli.session import Session
@@ -90,7 +90,7 @@ def serve(
 for command in (
     models.ls, models.show, models.ps, lifecycle.load, lifecycle.unload, lifecycle.switch,
     lifecycle.discover, lifecycle.job, work.jobs, work.cancel, chat.chat, profiles.profile, profiles.compare,
-    residency.pin, residency.unpin, residency.history,
+    residency.pin, residency.unpin, residency.history, keys.keys, keys.limits,
 ):  # fmt: skip
     app.command()(command)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from models_app.cli import output
+from models_app.cli.client import key_path
 from models_app.cli.failures import ExitCode, Failure
 from models_app.cli.session import session_of
 
@@ -55,7 +56,7 @@ def profile(
         "prompts": _lines(prompts) if prompts else [],
         "warmup": warmup,
     }
-    job = session.run_job(f"/api/v1/models/{key}/profile", body, wait=wait, timeout=timeout)
+    job = session.run_job(f"{key_path(key)}/profile", body, wait=wait, timeout=timeout)
     if job is None:
         return
     if session.as_json:

@@ -14,6 +14,7 @@ NoaError                    500 internal_error
 ├── RequestTooLarge         413 request_too_large
 ├── RequestTimeout          408 request_timeout
 ├── RateLimited             429 rate_limited
+│   └── BudgetExceeded          429 budget_exceeded        used up until the month ends
 ├── ModelFileError          422 model_file_invalid     the file on disk is not usable
 ├── EngineError             502 engine_error           a local runner failed
 │   ├── LoadFailed              502 load_failed
@@ -144,6 +145,14 @@ class RateLimited(NoaError):
     default_code = "rate_limited"
     error_type = "rate_limit_error"
     retryable = True
+
+
+class BudgetExceeded(RateLimited):
+    """What a key may use in a month is used: to try again helps only in the next one."""
+
+    default_code = "budget_exceeded"
+    error_type = "insufficient_quota"
+    retryable = False
 
 
 class ModelFileError(NoaError):

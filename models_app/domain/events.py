@@ -38,6 +38,8 @@ class EventName(StrEnum):
     PROFILE_REGRESSED = "profile-regressed"
     AUTO_SWITCH_DECIDED = "auto-switch-decided"
     AUTO_SWITCH_CHANGED = "auto-switch-changed"
+    LIMITS_DEGRADED = "limits-degraded"
+    LIMITS_RESTORED = "limits-restored"
     ROUTE_CHANGED = "route-changed"
     ROUTE_DELETED = "route-deleted"
     PROVIDER_ADDED = "provider-added"

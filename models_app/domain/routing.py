@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from models_app.domain.demand import EVERYTHING, NOTHING, Permission
+from models_app.domain.limits import KeyLimits
 from models_app.domain.pricing import Price
 from models_app.domain.providers import ProviderKind
 
@@ -86,6 +87,8 @@ class KeyEntry:
     # Routes, model keys and `<provider>:*` that may be asked for; empty is all.
     allowed_models: frozenset[str] = frozenset()
     permission: Permission = EVERYTHING
+    # None where nothing limits the key, which then costs nothing.
+    limits: KeyLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from models_app.gateway.cold import Crowd, Loads, NoLoads, WaitingRoom
 from models_app.gateway.dialing import Dialer
 from models_app.gateway.errors import JSON, NotAllowed
 from models_app.gateway.inference import Inference
+from models_app.gateway.limiting import Limiter
 from models_app.gateway.nodes import Nodes
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.relay import Relay
@@ -86,9 +87,12 @@ class Gateway:
         dialer: Dialer | None = None,
         trust: NodeTrust | None = None,
         loads: Loads | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         """`report` hears of every change of a provider's circuit; `dialer` connects to providers; `trust` is how nodes
         on other machines know this one.
+
+        `limiter` holds requests to the limits of their keys; without one they are counted in this process.
 
         `loads` brings up models that requests wait for; `room`, where they wait, has to be told how that goes.
         """
@@ -111,6 +115,7 @@ class Gateway:
         self._relay = Relay(
             snapshots, remote, runners, Seeker(snapshots, self.room, loads, balance)
         )
+        self.limiter = limiter or Limiter()
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
@@ -152,6 +157,8 @@ class Gateway:
             await self._guard(call, work)
         finally:
             self._active.discard(task)
+            if call.permit is not None:
+                self.limiter.settle(call.permit, record)
             if record.endpoint:
                 record.duration_ms = (time.perf_counter() - started) * 1000
                 self._recorder.record(record)
@@ -172,6 +179,7 @@ class Gateway:
             except TimeoutError:
                 await self._end_active()
         self._upstream.close()
+        await self.limiter.close()
         await asyncio.to_thread(self._recorder.flush, _FLUSH_SECONDS)
 
     async def _end_active(self) -> None:
@@ -223,6 +231,10 @@ class Gateway:
         patience = limits.wait_seconds
         if b"x-noa-wait" in headers or b"prefer" in headers:
             patience = demand.patience(headers, patience)
+        wanted = call.key.limits
+        if wanted is not None:
+            call.record.requested_model = admission.loggable(asked.model)
+            call.permit = await self.limiter.admit(call, wanted, raw)
         self._begin(call.record, asked.model)
         watch = self._watches.start(call.receive, call.task)
         try:

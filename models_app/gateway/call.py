@@ -9,6 +9,7 @@ from models_app.domain.access import AccessRecord
 from models_app.domain.errors import NoaError
 from models_app.domain.routing import KeyEntry
 from models_app.gateway import errors
+from models_app.gateway.permits import Permit
 from models_app.gateway.types import AnswerWhole, ErrorShape, Header, Receive, Send
 
 NOBODY = KeyEntry("", frozenset(), None)
@@ -31,8 +32,10 @@ class Call:
         "error_body",
         "error_event",
         "finished",
+        "headers",
         "is_events",
         "key",
+        "permit",
         "receive",
         "record",
         "started",
@@ -55,6 +58,10 @@ class Call:
         self.body_read = False
         # Who asks, once that is known.
         self.key = NOBODY
+        # What every answer to this request carries beside the usual: how much is left of the key's limits.
+        self.headers: list[Header] = []
+        # Under which it is counted, until it is settled.
+        self.permit: Permit | None = None
         # How errors are told in the client's dialect, with a request id: as a body, and as the last event of a stream.
         self.error_body: ErrorShape = errors.body
         self.error_event: ErrorShape = errors.event
@@ -98,6 +105,8 @@ class Call:
         headers.append((b"x-noa-attempts", b"%d" % record.attempts))
         if record.model_key:
             headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
+        if self.headers:
+            headers += self.headers
         self.started = True
 
     async def fail(self, error: NoaError) -> None:

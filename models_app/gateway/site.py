@@ -14,12 +14,14 @@ from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
 from models_app.gateway.demand import LiveLoads
 from models_app.gateway.front import BodyLimit
+from models_app.gateway.limiting import Limiter
 from models_app.gateway.metrics import MetricsPage
 from models_app.gateway.readiness import Probes
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.reports import Reports
 from models_app.gateway.server import settle_memory
 from models_app.gateway.snapshots import LiveSnapshots
+from models_app.gateway.spending import Spending
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
 from models_app.services import activity, breakers, exposition, quarantine, readiness
 from models_app.services.changes import follower
@@ -50,6 +52,16 @@ def _closing(look: Callable[[], Told]) -> Callable[[], Told]:
     return checked
 
 
+def _limiter(spending: Spending) -> Limiter:
+    """Counting in Redis where there is one; its library takes a tenth of a second and is read only then."""
+    if settings.NOA_LIMITS_URL is None:
+        return Limiter(report=spending.report)
+    from models_app.gateway import redis_limits
+
+    counters = redis_limits.RedisCounters(settings.NOA_LIMITS_URL)
+    return Limiter(counters, failures=redis_limits.Failure, report=spending.report)
+
+
 class Site:
     """ASGI application. Snapshots and recorder live from lifespan start-up to lifespan shutdown."""
 
@@ -64,6 +76,7 @@ class Site:
             wait_seconds=settings.NOA_COLD_WAIT,
             queue_limit=settings.NOA_QUEUE_LIMIT,
         )
+        self.spending = Spending(lambda: self.snapshots.current, lambda: self.gateway.limiter)
         self.loads = LiveLoads(self.snapshots.follow)
         self.gateway = Gateway(
             self.snapshots,
@@ -72,6 +85,7 @@ class Site:
             report=self.reports.report,
             trust=settings.NOA_NODE_TRUST,
             loads=self.loads,
+            limiter=_limiter(self.spending),
         )
         self.snapshots.listener = self.gateway.room.look_again
         self.metrics = MetricsPage(
@@ -103,7 +117,7 @@ class Site:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        await asyncio.to_thread(self._start)
+        await asyncio.to_thread(self._start, asyncio.get_running_loop())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         # The requests have ended by now: the server waits for them before it says so here.
@@ -123,9 +137,10 @@ class Site:
         hub.close()
         await self.gateway.close(deadline)
 
-    def _start(self) -> None:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             self.snapshots.start()
+            self.spending.start(loop)
             self.loads.start(tell=self.gateway.room.tell, woken=self.gateway.room.look_again)
             hub.start()
             follower.start()
@@ -141,4 +156,5 @@ class Site:
         hub.stop()
         activity.stop()
         self.loads.stop()
+        self.spending.stop()
         self.snapshots.stop()

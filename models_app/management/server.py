@@ -22,7 +22,7 @@ from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState, Model
 from models_app.management import banner, first_start
 from models_app.management.web_processes import WebProcesses
 from models_app.models import Job, Provider, RegisteredModel
-from models_app.services import discovery, jobs, registry, requests, routing
+from models_app.services import budgets, discovery, jobs, registry, requests, routing
 from models_app.tasks import queueing
 from models_app.tasks.worker import EmbeddedWorker, restore
 
@@ -47,6 +47,7 @@ class Server:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with only_server(folder / "server.lock"), listening(self._host, self._port) as listener:
             made = first_start.prepare()
+            require_exact_limits(self._web_processes)
             self._serve(listener, made)
 
     def _serve(self, listener: socket.socket, made: first_start.Secrets) -> None:
@@ -193,3 +194,14 @@ def wait_for_current() -> banner.State:
         return banner.State(model=target.key, problem=None)
     failed = [job.error_message for job in ended or asked[:1] if job.error_message]
     return banner.State(model=target.key if target else None, problem="; ".join(failed) or None)
+
+
+def require_exact_limits(web_processes: int) -> None:
+    """Raises Conflict when keys have limits that the processes of this server would each hold by themselves."""
+    limited = budgets.keys_with_limits()
+    if limited and not budgets.is_exact():
+        raise Conflict(
+            f"{len(limited)} API keys have limits (the first: {limited[0]}), which {web_processes} web processes can"
+            " only hold together with Redis: set NOA_REDIS_URL, take the limits away, or serve with one process.",
+            code="limits_need_redis",
+        )

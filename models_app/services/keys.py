@@ -12,13 +12,14 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
+from models_app.domain import limits as rules
 from models_app.domain.errors import Conflict, InvalidRequest, NotFound
 from models_app.domain.events import EventName
 from models_app.domain.keys import ModelKey, canonical_slug, checked_route_name
 from models_app.domain.routing import hash_api_key
 from models_app.domain.scopes import Scope
 from models_app.models import Activity, ApiKey
-from models_app.services import events, routing
+from models_app.services import budgets, events, routing
 
 # A key for more models than this is a key for a provider, or for all.
 MAX_ALLOWED_MODELS = 100
@@ -56,6 +57,7 @@ def create(
     allowed_models: Sequence[str] = (),
     load_on_demand: bool = True,
     may_evict: bool = True,
+    limits: Mapping[str, Any] | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its text, which is nowhere else and cannot be read again."""
     checked = _checked(
@@ -65,6 +67,7 @@ def create(
             "allowed_models": allowed_models,
             "load_on_demand": load_on_demand,
             "may_evict": may_evict,
+            "limits": limits or {},
         }
     )
     routing.bump()
@@ -204,6 +207,9 @@ def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
         checked["scopes"] = _checked_scopes(checked["scopes"])
     if "allowed_models" in checked:
         checked["allowed_models"] = _checked_names(checked["allowed_models"])
+    if "limits" in checked:
+        checked["limits"] = rules.checked(checked["limits"])
+        budgets.require_exact(checked["limits"])
     expires_at = checked.get("expires_at")
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidRequest(
@@ -259,6 +265,7 @@ def _told(key: ApiKey) -> dict[str, Any]:
         "allowed_models": key.allowed_models,
         "load_on_demand": key.load_on_demand,
         "may_evict": key.may_evict,
+        "limits": key.limits,
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
     }
 

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from models_app.domain import limits
 from models_app.domain.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.errors import Conflict, NoaError, NotFound
 from models_app.domain.events import EventName
@@ -264,6 +265,7 @@ def _keys() -> dict[str, KeyEntry]:
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
             allowed_models=frozenset(key.allowed_models),
             permission=Permission(key.load_on_demand, key.may_evict),
+            limits=limits.effective(key.limits, settings.NOA_KEY_LIMITS),
         )
         for key in ApiKey.objects.usable()
     }

@@ -250,3 +250,26 @@ def test_who_asks_is_known_by_one_small_query(django_assert_num_queries: Any) ->
     with django_assert_num_queries(1):
         client.get("/me")
     assert not IdempotencyKey.objects.exists()
+
+
+def test_a_key_gets_limits_and_loses_them(admin: Api, settings: Any) -> None:
+    limits = {"requests_per_minute": 60, "monthly_budget_usd": 20.5, "addresses": ["10.0.0.1/8"]}
+    made = admin.post("/api-keys", {"name": "x", "scopes": ["infer"], "limits": limits}).json()
+    assert made["limits"] == limits | {"addresses": ["10.0.0.0/8"]}
+    path = f"/api-keys/{made['key_id']}"
+    assert Event.objects.get(name="key-created", subject=made["key_id"]).after["limits"]
+    assert admin.patch(path, {"name": "y"}).json()["limits"]
+    assert admin.patch(path, {"limits": {}}).json()["limits"] == {}
+    for wrong in ({"rpm": 5}, {"requests_per_minute": -1}, {"addresses": ["here"]}, []):
+        assert admin.patch(path, {"limits": wrong}).status_code == 400
+
+
+def test_processes_that_count_apart_take_no_limits(admin: Api, settings: Any) -> None:
+    settings.NOA_WEB_PROCESSES, settings.NOA_LIMITS_URL = 2, None
+    key = {"name": "x", "scopes": ["infer"], "limits": {"max_concurrent": 1}}
+    assert code(admin.post("/api-keys", key)) == (409, "limits_need_redis")
+    key["limits"] = {"addresses": ["10.0.0.1"], "max_concurrent": 0}
+    assert admin.post("/api-keys", key).status_code == 201
+    settings.NOA_LIMITS_URL = "redis://localhost/0"
+    key["limits"] = {"max_concurrent": 1}
+    assert admin.post("/api-keys", key).status_code == 201

@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
 from models_app.api.serializers.names import AllowedModelField
+from models_app.domain import limits
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
 from models_app.services import keys
@@ -17,6 +18,23 @@ from models_app.services import keys
 LOAD_ON_DEMAND = "Whether its requests may load a model that is not loaded."
 MAY_EVICT = "Whether other models may be unloaded for that."
 _ALLOWED = "Routes, model keys and `<provider>:*` that the key may use; empty is all."
+
+
+_LIMITS = "What is left out has the default of all keys (`NOA_KEY_LIMITS`); 0 is no limit."
+
+
+class LimitsInput(StrictInput):
+    requests_per_minute = serializers.IntegerField(required=False, min_value=0, max_value=10**9)
+    tokens_per_minute = serializers.IntegerField(required=False, min_value=0, max_value=10**9)
+    max_concurrent = serializers.IntegerField(required=False, min_value=0, max_value=10**6)
+    monthly_tokens = serializers.IntegerField(required=False, min_value=0, max_value=10**12)
+    monthly_budget_usd = serializers.FloatField(required=False, min_value=0, max_value=1e9)
+    addresses = serializers.ListField(
+        required=False,
+        child=serializers.CharField(max_length=64),
+        max_length=limits.MOST_ADDRESSES,
+        help_text="IP addresses and networks that may use the key; empty is all.",
+    )
 
 
 class ApiKeyChanges(StrictInput):
@@ -37,6 +55,7 @@ class ApiKeyChanges(StrictInput):
     )
     load_on_demand = serializers.BooleanField(required=False, help_text=LOAD_ON_DEMAND)
     may_evict = serializers.BooleanField(required=False, help_text=MAY_EVICT)
+    limits = LimitsInput(required=False, help_text=_LIMITS)
     expires_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="In the future; null: until it is revoked."
     )
@@ -61,6 +80,7 @@ class ApiKeyOutput(serializers.Serializer[Any]):
     allowed_models = serializers.ListField(child=serializers.CharField(), help_text=_ALLOWED)
     load_on_demand = serializers.BooleanField(help_text=LOAD_ON_DEMAND)
     may_evict = serializers.BooleanField(help_text=MAY_EVICT)
+    limits = LimitsInput(help_text=_LIMITS)
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
     last_used_at = serializers.DateTimeField(
@@ -97,6 +117,7 @@ def represent_key(key: ApiKey, last_used: Mapping[str, datetime]) -> dict[str, A
         "allowed_models": key.allowed_models,
         "load_on_demand": key.load_on_demand,
         "may_evict": key.may_evict,
+        "limits": key.limits,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
         "last_used_at": last_used.get(key.key_id),

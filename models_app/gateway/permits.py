@@ -1,0 +1,16 @@
+"""A request that has passed the limits of its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models_app.domain.limits import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """`shared` is whether it is counted in Redis; `month` where what it uses is added up."""
+
+    ticket: Ticket
+    month: str
+    shared: bool

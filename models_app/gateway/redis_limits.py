@@ -1,0 +1,214 @@
+"""The counting of limits in Redis, exact for all processes that share it: one script a request, by Redis' own clock.
+
+It counts as `models_app.domain.limits.Counters` does. What a process that died held is given back after a minute: its
+requests in flight are leases that a living process renews.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from models_app.domain.limits import COUNTED, MICRO, KeyLimits, Refusal, Spent, Standing, Ticket
+
+# No request waits longer for its limits; a healthy Redis answers in less than a millisecond.
+TIMEOUT_SECONDS = 0.05
+_CONNECTIONS = 16
+# At the start of the process nobody waits yet.
+_START_SECONDS = 2.0
+_LEASE_SECONDS = 60
+_RENEW_SECONDS = 20.0
+# A month's counters outlive it by some days, so that its end can still be looked at.
+_MONTH_SECONDS = 40 * 86_400
+
+Failure = (RedisError, OSError, TimeoutError)
+
+_COMMON = """
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local second = tonumber(t[1])
+local function window(key)
+  local total, newest, kept = 0, 0, {}
+  local all = redis.call('HGETALL', key)
+  for i = 1, #all, 2 do
+    local at, count = tonumber(all[i]), tonumber(all[i + 1])
+    if at <= second - 61 then redis.call('HDEL', key, all[i])
+    else total = total + count; kept[#kept + 1] = {at, count}; if at > newest then newest = at end end
+  end
+  return total, newest, kept
+end
+"""
+
+# KEYS: requests, tokens, active, month. ARGV: request id, tokens set aside, five limits (-1: none), lease seconds.
+_ADMIT = (
+    _COMMON
+    + """
+local function free_in(kept, excess)
+  table.sort(kept, function(a, b) return a[1] < b[1] end)
+  for _, one in ipairs(kept) do
+    excess = excess - one[2]
+    if excess <= 0 then return math.max(0.001, one[1] + 61 - now) end
+  end
+  return 1
+end
+local reserved = tonumber(ARGV[2])
+local rpm, tpm, concurrent = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local mtok, micro = tonumber(ARGV[6]), tonumber(ARGV[7])
+local requests, newest_r, kept_r = window(KEYS[1])
+local tokens, newest_t, kept_t = 0, 0, {}
+if tpm >= 0 then tokens, newest_t, kept_t = window(KEYS[2]) end
+local spent = redis.call('HMGET', KEYS[4], 'tokens', 'micro')
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+local refusal, retry = '', 0
+if mtok >= 0 and tonumber(spent[1] or 0) >= mtok then refusal, retry = 'monthly_tokens', -1
+elseif micro >= 0 and tonumber(spent[2] or 0) >= micro then refusal, retry = 'budget', -1
+elseif rpm >= 0 and requests >= rpm then refusal, retry = 'requests', free_in(kept_r, requests - rpm + 1)
+elseif tpm >= 0 and tokens > 0 and tokens + reserved > tpm then
+  refusal, retry = 'tokens', free_in(kept_t, tokens + math.min(reserved, tpm) - tpm)
+elseif concurrent >= 0 and redis.call('ZCARD', KEYS[3]) >= concurrent then refusal, retry = 'concurrent', 1
+else
+  redis.call('HINCRBY', KEYS[1], second, 1); redis.call('EXPIRE', KEYS[1], 62)
+  requests = requests + 1; newest_r = second
+  if tpm >= 0 then
+    redis.call('HINCRBY', KEYS[2], second, reserved); redis.call('EXPIRE', KEYS[2], 62)
+    tokens = tokens + reserved; newest_t = second
+  end
+  if concurrent >= 0 then
+    redis.call('ZADD', KEYS[3], now + tonumber(ARGV[8]), ARGV[1]); redis.call('EXPIRE', KEYS[3], ARGV[8])
+  end
+end
+return {refusal, tostring(retry), second, requests, tokens,
+  tostring(math.max(0, newest_r + 61 - now)), tostring(math.max(0, newest_t + 61 - now))}
+"""
+)
+
+# KEYS as above. ARGV: request id, second and difference of the tokens set aside, tokens, millionths of a dollar, seconds.
+_SETTLE = """
+redis.call('ZREM', KEYS[3], ARGV[1])
+if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then
+  if redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[3]) < 0 then redis.call('HSET', KEYS[2], ARGV[2], 0) end
+end
+redis.call('HINCRBY', KEYS[4], 'tokens', ARGV[4])
+redis.call('HINCRBY', KEYS[4], 'micro', ARGV[5])
+redis.call('EXPIRE', KEYS[4], ARGV[6])
+"""
+
+# KEYS: month. ARGV: tokens, millionths of a dollar, seconds.
+_RAISE = """
+local spent = redis.call('HMGET', KEYS[1], 'tokens', 'micro')
+if tonumber(spent[1] or 0) < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'tokens', ARGV[1]) end
+if tonumber(spent[2] or 0) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], 'micro', ARGV[2]) end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
+
+
+class RedisCounters:
+    """Belongs to the event loop that first uses it. Every method raises one of `Failure` when Redis does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=TIMEOUT_SECONDS,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            decode_responses=True,
+        )
+        self._redis: Redis = Redis(connection_pool=self._pool)
+        self._admit = self._redis.register_script(_ADMIT)
+        self._settle = self._redis.register_script(_SETTLE)
+        self._raise = self._redis.register_script(_RAISE)
+        self._active: dict[str, str] = {}
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Connect, and bring the scripts there: the first request should not have to do it within its time-out."""
+        async with asyncio.timeout(_START_SECONDS):
+            for script in (_ADMIT, _SETTLE, _RAISE):
+                await self._redis.script_load(script)
+
+    async def admit(self, ticket: Ticket, limits: KeyLimits, month: str) -> tuple[Ticket, Standing]:
+        """As `Counters.admit`; the ticket carries the second of Redis' clock."""
+        wanted = [getattr(limits, name) for name in COUNTED]
+        if limits.monthly_budget_usd is not None:
+            wanted[-1] = round(limits.monthly_budget_usd * MICRO)
+        numbers = [-1 if limit is None else limit for limit in wanted]
+        found = await self._call(
+            self._admit(
+                keys=_keys(ticket.key_id, month),
+                args=[ticket.request_id, ticket.reserved, *numbers, _LEASE_SECONDS],
+            )
+        )
+        standing = _standing(found, limits)
+        if standing.refusal is None and limits.max_concurrent is not None:
+            self._hold(ticket)
+        counted = Ticket(ticket.key_id, ticket.request_id, ticket.reserved, int(found[2]))
+        return counted, standing
+
+    async def settle(self, ticket: Ticket, tokens: int, micro_usd: int, month: str) -> None:
+        self._active.pop(ticket.request_id, None)
+        difference = tokens - ticket.reserved
+        numbers = [ticket.second, difference, tokens, micro_usd, _MONTH_SECONDS]
+        await self._call(
+            self._settle(keys=_keys(ticket.key_id, month), args=[ticket.request_id, *numbers])
+        )
+
+    async def raise_to(self, spent: Iterable[Spent]) -> None:
+        for one in spent:
+            keys = _keys(one.key_id, one.month)[3:]
+            await self._call(
+                self._raise(keys=keys, args=[one.tokens, one.micro_usd, _MONTH_SECONDS])
+            )
+
+    async def close(self) -> None:
+        if self._renewing:
+            self._renewing.cancel()
+        with contextlib.suppress(*Failure):
+            await self._pool.disconnect()
+
+    async def _call(self, asked: Any) -> Any:
+        # Around everything: name look-up, connecting and a script that is not loaded yet included.
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return await asked
+
+    def _hold(self, ticket: Ticket) -> None:
+        self._active[ticket.request_id] = ticket.key_id
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Keep the leases of requests that take longer than one."""
+        while self._active:
+            await asyncio.sleep(_RENEW_SECONDS)
+            with contextlib.suppress(*Failure):
+                seconds, _ = await self._redis.time()
+                until = seconds + _LEASE_SECONDS
+                for request_id, key_id in tuple(self._active.items()):
+                    key = _keys(key_id, "")[2]
+                    await self._redis.zadd(key, {request_id: until}, xx=True)
+                    await self._redis.expire(key, _LEASE_SECONDS)
+
+
+def _keys(key_id: str, month: str) -> list[str]:
+    # In braces: a cluster keeps what belongs to one key on one server.
+    start = f"noa:limits:{{{key_id}}}:"
+    return [f"{start}requests", f"{start}tokens", f"{start}active", f"{start}{month}"]
+
+
+def _standing(found: list[Any], limits: KeyLimits) -> Standing:
+    refusal, retry, _, requests, tokens, reset_requests, reset_tokens = found
+    standing = Standing()
+    if refusal:
+        standing.refusal, standing.retry_after = Refusal(refusal), float(retry)
+    if limits.requests_per_minute is not None:
+        standing.remaining_requests = max(0, limits.requests_per_minute - int(requests))
+        standing.reset_requests = float(reset_requests)
+    if limits.tokens_per_minute is not None:
+        standing.remaining_tokens = max(0, limits.tokens_per_minute - int(tokens))
+        standing.reset_tokens = float(reset_tokens)
+    return standing
