@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.conf import settings
 from django.utils import timezone
 
 from models_app.domain.discovery import ProviderReport
 from models_app.domain.errors import NoaError, ProviderError
 from models_app.domain.events import EventName
 from models_app.domain.routing import RemoteEndpoint
-from models_app.models import Provider
+from models_app.domain.states import JobKind
+from models_app.models import Job, Provider
 from models_app.providers import dialects
-from models_app.services import events, local_discovery, providers, registry, remote_discovery
+from models_app.services import (
+    events,
+    jobs,
+    local_discovery,
+    placement,
+    providers,
+    registry,
+    remote_discovery,
+)
 from models_app.services.jobs import Run
 
+# What another node gets to read its model files: to compute the digest of a large one takes a while.
+_NODE_SECONDS = 300.0
 # The column's length.
 _MAX_ERROR = 500
 
@@ -30,14 +42,49 @@ def discover(*, run: Run, provider: str | None = None) -> None:
     try:
         for found in asked:
             if not providers.is_remote(found):
+                others = _ask_other_nodes(run, found)
                 reports[found.slug] = local_discovery.discover(run=run)
                 _keep(run, found, reports[found.slug])
+                _wait_for_nodes(run, others)
         for found, report in _ask_remote(run, [one for one in asked if providers.is_remote(one)]):
             reports[found.slug] = report
             _keep(run, found, report)
     finally:
         run.result["providers"] = {slug: report.as_dict() for slug, report in reports.items()}
     _raise_if_all_failed(reports)
+
+
+def _ask_other_nodes(run: Run, provider: Provider) -> list[Job]:
+    """Each node looks at its own disk. A job that names its node is for that one alone."""
+    if run.job.asked_node:
+        return []
+    rows = placement.up().exclude(name=settings.NOA_NODE)
+    return [
+        here(name=name, actor=run.actor, slug=provider.slug)
+        for name in rows.values_list("name", flat=True)
+    ]
+
+
+def here(*, name: str, actor: str, slug: str = registry.LOCAL_SLUG) -> Job:
+    """A job that looks for the model files of one node."""
+    return jobs.create(
+        kind=JobKind.DISCOVER,
+        subject=slug,
+        arguments={"provider": slug},
+        actor=actor,
+        asked_node=name,
+    )[0]
+
+
+def _wait_for_nodes(run: Run, others: list[Job]) -> None:
+    """What they found is in their own jobs; one that does not answer stops nobody."""
+    for job in others:
+        with run.step("node", job.asked_node):
+            ended = jobs.wait(job_id=job.pk, seconds=_NODE_SECONDS)
+        run.result.setdefault("nodes", {})[job.asked_node] = {
+            "job": str(job.pk),
+            "state": ended.state,
+        }
 
 
 def _asked(slug: str | None) -> list[Provider]:

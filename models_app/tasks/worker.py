@@ -17,6 +17,7 @@ from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
 from models_app.services import (
+    discovery,
     eviction,
     health,
     node,
@@ -178,6 +179,9 @@ def _on_worker_init(**_: Any) -> None:
 
 @celery_signals.worker_ready.connect
 def _on_worker_ready(**_: Any) -> None:
+    if not settings.NOA_EMBEDDED:
+        # The others must know what can be loaded here. An embedded server does it while it starts.
+        queueing.enqueue(discovery.here(name=settings.NOA_NODE, actor="worker"))
     restore()
 
 

@@ -38,6 +38,9 @@ class NoaServer:
     data_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
+    # Where it listens, and what starts it there: another host is another network namespace.
+    host: str = "127.0.0.1"
+    prefix: list[str] = field(default_factory=list)
     port: int = field(default_factory=free_port)
     api_key: str = ""
     password: str = ""
@@ -47,12 +50,22 @@ class NoaServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> NoaServer:
         """Returns when the server says that it is ready; fails with its output when it ends before."""
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "--port", str(self.port), *self.arguments],
+            [
+                *self.prefix,
+                sys.executable,
+                "manage.py",
+                "serve",
+                "--host",
+                self.host,
+                "--port",
+                str(self.port),
+                *self.arguments,
+            ],  # fmt: skip
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -74,7 +74,7 @@ class Traffic:
                     self.answered += 1
 
     def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=_TIMEOUT)
+        return http.client.HTTPConnection(self._server.host, self._server.port, timeout=_TIMEOUT)
 
     def _ask(self, connection: http.client.HTTPConnection, stream: bool, number: int) -> None:
         body: dict[str, Any] = {

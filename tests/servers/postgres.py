@@ -33,8 +33,12 @@ class PostgresServer(OwnServer):
     stop_signal = signal.SIGINT
     users = ("postgres", "nobody")
 
-    def __init__(self, *, max_connections: int = 100) -> None:
+    def __init__(
+        self, *, max_connections: int = 100, network: str = "", host: str = "127.0.0.1"
+    ) -> None:
+        """`network`, as `10.0.0.0/24`, is trusted too, and reaches it at `host`."""
         super().__init__()
+        self._network, self._host = network, host
         self._max_connections = max_connections
         self._bin = binaries()
 
@@ -43,10 +47,13 @@ class PostgresServer(OwnServer):
             str(self._bin / "initdb"), "--pgdata", str(self.folder / "data"), "--username", "noa",
             "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions",
         )  # fmt: skip
+        if self._network:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self._network} trust\n")
 
     def command(self) -> list[str]:
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(dict.fromkeys(("127.0.0.1", self._host))),
             "port": self.port,
             "unix_socket_directories": self.folder,
             "max_connections": self._max_connections,
@@ -62,7 +69,7 @@ class PostgresServer(OwnServer):
         return [str(self._bin / "postgres"), "-D", str(self.folder / "data"), *options]
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://noa@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://noa@{self._host}:{self.port}/{database}"
 
     def create(self, database: str) -> str:
         """The URL of a new, empty database."""

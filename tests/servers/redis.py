@@ -15,8 +15,10 @@ class RedisServer(OwnServer):
     name = "redis"
     users = ("redis", "nobody")
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, host: str = "127.0.0.1") -> None:
+        """It is reached at `host` too, by whoever can."""
         super().__init__()
+        self._host = host
         self._durable = durable
 
     def command(self) -> list[str]:
@@ -24,12 +26,13 @@ class RedisServer(OwnServer):
         if program is None:
             raise RuntimeError("There is no redis-server. Install Debian's package 'redis-server'.")
         return [
-            program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder),
+            program, "--bind", *dict.fromkeys(("127.0.0.1", self._host)), "--protected-mode", "no",
+            "--port", str(self.port), "--dir", str(self.folder),
             "--save", "", "--appendonly", "yes" if self._durable else "no", "--daemonize", "no",
         ]  # fmt: skip
 
     def url(self, database: int = 0) -> str:
-        return f"redis://127.0.0.1:{self.port}/{database}"
+        return f"redis://{self._host}:{self.port}/{database}"
 
     def ask(self, *words: str) -> bytes:
         """The raw answer to one command, on a connection of its own."""

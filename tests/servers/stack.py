@@ -26,12 +26,23 @@ class Worker:
 
     environment: dict[str, str]
     log: Path
+    prefix: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> Self:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "noa_site", "worker", "--loglevel", "INFO"],
+                [
+                    *self.prefix,
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "noa_site",
+                    "worker",
+                    "--loglevel",
+                    "INFO",
+                ],  # fmt: skip
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
