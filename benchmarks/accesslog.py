@@ -123,6 +123,7 @@ def _fill_log(rows: int) -> None:
         rollups.lock()
         partitions.ensure(today - timedelta(days=ago) for ago in range(DAYS + 1))
     with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
         # Oldest first, so that ids grow with time as they do in life.
         cursor.execute(
             "INSERT INTO models_app_accesslog (request_id, started_at, endpoint, key_id, requested_model, route,"

@@ -25,6 +25,7 @@ from models_app.api.views import (
     routes,
     state,
     statistics,
+    texts,
     usage,
     webhooks,
 )
@@ -116,6 +117,9 @@ urlpatterns = [
     path("nodes/<str:name>/resume", nodes.NodeResume.as_view(), name="node-resume"),
     path("profiles/<uuid:profile_id>", profiles.ProfileDetail.as_view(), name="profile"),
     path("access-log", access.AccessList.as_view(), name="access-log"),
+    path("text-rules", texts.TextRuleList.as_view(), name="text-rules"),
+    path("text-rules/<int:rule_id>", texts.TextRuleDetail.as_view(), name="text-rule"),
+    path("access-log/<str:request_id>/texts", texts.AccessTexts.as_view(), name="access-texts"),
     path("access-report", reconciling.AccessReport.as_view(), name="access-report"),
     path("access-log/<str:request_id>", access.AccessDetail.as_view(), name="access"),
     path("metrics/live", metrics.LiveMetrics.as_view(), name="live-metrics"),

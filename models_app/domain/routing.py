@@ -13,6 +13,7 @@ from models_app.domain.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.limits import KeyLimits
 from models_app.domain.pricing import Price
 from models_app.domain.providers import ProviderKind
+from models_app.domain.texts import TextRule
 
 CURRENT_ROUTE = "current"
 
@@ -115,6 +116,8 @@ class Snapshot:
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     # Model ids that exactly one provider has, to their key.
     unique_ids: Mapping[str, str] = field(default_factory=dict)
+    # Whose texts are stored, by `texts.of_key` and `texts.of_route`.
+    text_rules: Mapping[str, TextRule] = field(default_factory=dict)
 
     def resolve(self, name: str) -> Resolution | None:
         """Route, key or unambiguous model id, in this order; None when nothing has that name."""

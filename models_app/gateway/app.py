@@ -19,6 +19,7 @@ from models_app.domain.capabilities import Capability
 from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
 from models_app.domain.routing import KeyEntry
 from models_app.domain.scopes import Scope as KeyScope
+from models_app.domain.texts import CapturedText
 from models_app.engines.trust import NodeTrust
 from models_app.gateway import admission, auth, dialects
 from models_app.gateway.admission import ClientLeft, Hosts, Limits
@@ -38,6 +39,7 @@ from models_app.gateway.remote import Remote
 from models_app.gateway.runners import Runners
 from models_app.gateway.seeking import Seeker, SnapshotSource
 from models_app.gateway.targets import Endpoint
+from models_app.gateway.texts import Texts
 from models_app.gateway.types import ANSWER_EXTENSION, Receive, Scope, Send
 from models_app.gateway.upstream import Upstream
 from models_app.gateway.watch import Watches
@@ -71,6 +73,10 @@ def _unreported(provider: str, state: BreakerState, reason: str) -> None:
     """For a gateway that nobody watches."""
 
 
+def _unkept(texts: list[CapturedText]) -> None:
+    """For a gateway that keeps no texts."""
+
+
 class Gateway:
     """ASGI callable for `http` scopes under `/v1`. One per process; `close` ends it.
 
@@ -84,6 +90,7 @@ class Gateway:
         limits: Limits | None = None,
         *,
         report: Report = _unreported,
+        texts: Texts | None = None,
         dialer: Dialer | None = None,
         trust: NodeTrust | None = None,
         loads: Loads | None = None,
@@ -99,6 +106,7 @@ class Gateway:
         self._limits = limits or Limits()
         self._snapshots = snapshots
         self._recorder = recorder
+        self._texts = texts or Texts(_unkept)
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._upstream = Upstream(self._limits)
         remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
@@ -162,6 +170,8 @@ class Gateway:
             if record.endpoint:
                 record.duration_ms = (time.perf_counter() - started) * 1000
                 self._recorder.record(record)
+                if call.captured is not None:
+                    self._texts.keep(record, call.captured)
             if self._closing and not self._active:
                 self._drained.set()
 
@@ -236,6 +246,8 @@ class Gateway:
             call.record.requested_model = admission.loggable(asked.model)
             call.permit = await self.limiter.admit(call, wanted, raw)
         self._begin(call.record, asked.model)
+        if self._snapshots.current.text_rules:
+            call.captured = self._texts.begin(self._snapshots.current, call.record, asked)
         watch = self._watches.start(call.receive, call.task)
         try:
             await self._relay.forward(Inference(call, endpoint, head, asked, patience, watch))

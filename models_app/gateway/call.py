@@ -10,6 +10,7 @@ from models_app.domain.errors import NoaError
 from models_app.domain.routing import KeyEntry
 from models_app.gateway import errors
 from models_app.gateway.permits import Permit
+from models_app.gateway.texts import Captured
 from models_app.gateway.types import AnswerWhole, ErrorShape, Header, Receive, Send
 
 NOBODY = KeyEntry("", frozenset(), None)
@@ -29,6 +30,7 @@ class Call:
         "answer_whole",
         "answered",
         "body_read",
+        "captured",
         "error_body",
         "error_event",
         "finished",
@@ -67,6 +69,8 @@ class Call:
         self.error_event: ErrorShape = errors.event
         # The server's extension, where it has one.
         self.answer_whole: AnswerWhole | None = None
+        # Keeps the texts of this request, where somebody wants that.
+        self.captured: Captured | None = None
         self._send = send
 
     async def start(self, status: int, headers: list[Header]) -> None:
@@ -75,9 +79,13 @@ class Call:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
+        if self.captured is not None:
+            self.captured.take(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
+        if self.captured is not None:
+            self.captured.take(data)
         self.finished = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
@@ -93,6 +101,8 @@ class Call:
         elif self.answer_whole is not None:
             self._begin(status, headers)
             self.finished = True
+            if self.captured is not None:
+                self.captured.take(body)
             self.answer_whole(status, headers, body)
         else:
             await self.start(status, headers)

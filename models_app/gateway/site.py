@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from models_app.domain.breaker import BreakerState
+from models_app.domain.texts import CapturedText
 from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
 from models_app.gateway.demand import LiveLoads
@@ -22,8 +23,9 @@ from models_app.gateway.reports import Reports
 from models_app.gateway.server import settle_memory
 from models_app.gateway.snapshots import LiveSnapshots
 from models_app.gateway.spending import Spending
+from models_app.gateway.texts import Texts
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
-from models_app.services import activity, breakers, exposition, quarantine, readiness
+from models_app.services import activity, breakers, exposition, quarantine, readiness, texts
 from models_app.services.changes import follower
 from models_app.services.event_stream import hub
 from models_app.services.shipping import Shipper
@@ -33,6 +35,14 @@ def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
     """What a circuit did, from the thread of its reports."""
     try:
         breakers.report(slug=provider, state=state, reason=reason)
+    finally:
+        connection.close()
+
+
+def store_texts(found: list[CapturedText]) -> None:
+    """Texts that somebody wants to be kept, from the thread of them."""
+    try:
+        texts.store(found)
     finally:
         connection.close()
 
@@ -70,6 +80,7 @@ class Site:
         self.snapshots = LiveSnapshots()
         self.recorder = Recorder(Shipper(lambda: self.recorder.origin()))
         self.reports = Reports(store_circuit)
+        self.texts = Texts(store_texts)
         limits = Limits(
             max_body_bytes=settings.NOA_MAX_BODY_BYTES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
@@ -83,6 +94,7 @@ class Site:
             self.recorder,
             limits,
             report=self.reports.report,
+            texts=self.texts,
             trust=settings.NOA_NODE_TRUST,
             loads=self.loads,
             limiter=_limiter(self.spending),
@@ -153,6 +165,7 @@ class Site:
     def _stop(self) -> None:
         follower.stop()
         self.recorder.close()
+        self.texts.close()
         hub.stop()
         activity.stop()
         self.loads.stop()

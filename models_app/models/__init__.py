@@ -17,10 +17,12 @@ from models_app.models.recovery import Recovery
 from models_app.models.registry import ModelFile, ModelVersion, Provider, RegisteredModel
 from models_app.models.routes import Route, RouteChange, RoutingRevision
 from models_app.models.snapshots import StateSnapshot
+from models_app.models.texts import AccessText, TextRule
 from models_app.models.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "AccessLog",
+    "AccessText",
     "Activity",
     "ApiKey",
     "AuditEntry",
@@ -48,6 +50,7 @@ __all__ = [
     "RoutingRevision",
     "StateSnapshot",
     "Suspect",
+    "TextRule",
     "Traffic",
     "Webhook",
     "WebhookDelivery",

@@ -28,6 +28,7 @@ def tell(fault: str, message: str, *, count: int) -> None:
             name=EventName.ACCESS_LOG_FAULT,
             subject=fault,
             message=message,
+            actor="gateway",
             cause="policy",
             data={"fault": fault, "count": count},
         )

@@ -30,6 +30,7 @@ from models_app.domain.routing import (
     Target,
 )
 from models_app.domain.states import InstanceState
+from models_app.domain.texts import TextRule
 from models_app.models import (
     ApiKey,
     Instance,
@@ -41,6 +42,7 @@ from models_app.models import (
     RouteChange,
     RoutingRevision,
 )
+from models_app.models import TextRule as StoredTextRule
 from models_app.models.registry import words_of
 from models_app.services import events, providers, signals, suspects
 from models_app.services.prepared import PreparedQuery
@@ -147,6 +149,7 @@ def _read_snapshot(number: int) -> Snapshot:
         models=models,
         killers=suspects.killers(),
         keys=_keys(),
+        text_rules=_text_rules(),
         unique_ids={
             entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1
         },
@@ -255,6 +258,15 @@ def _endpoints(used: Iterable[Provider]) -> dict[int, RemoteEndpoint]:
         except NoaError as error:
             logger.warning("The provider '%s' cannot be asked: %s", provider.slug, error.message)
     return found
+
+
+def _text_rules() -> dict[str, TextRule]:
+    return {
+        subject: TextRule(share, max_bytes, days)
+        for subject, share, max_bytes, days in StoredTextRule.objects.values_list(
+            "subject", "share", "max_bytes", "days"
+        )
+    }
 
 
 def _keys() -> dict[str, KeyEntry]:

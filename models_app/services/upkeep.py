@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models_app.services import live_metrics, retention, spools
+from models_app.services import live_metrics, retention, spools, texts
 
 # What a killed web process left is in the log so soon after the next look.
 SPOOL_SECONDS = 5.0
@@ -18,3 +18,4 @@ def retain() -> None:
     """Delete what is older than it has to be."""
     live_metrics.delete_old()
     retention.access_log()
+    texts.delete_old()

@@ -21,6 +21,7 @@ from drf_spectacular.generators import SchemaGenerator
 from models_app.domain.scopes import Scope
 from models_app.models import (
     AccessLog,
+    AccessText,
     Activity,
     AuditEntry,
     AutoSwitch,
@@ -121,6 +122,7 @@ def furnish() -> dict[str, str]:
         )
         for n in range(ROWS)
     )  # fmt: skip
+    AccessText.objects.create(request_id="r0", started_at=now, delete_at=now)
     Activity.objects.bulk_create(
         Activity(
             model_key=one.key, hour=now.replace(minute=0, second=0, microsecond=0), last_at=now

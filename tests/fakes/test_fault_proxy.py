@@ -122,9 +122,10 @@ def test_a_cut_comes_after_as_many_bytes_as_were_told(proxy: FaultProxy) -> None
 def test_a_server_that_is_not_there_is_a_reset() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
+    # The reset may come while it connects.
     with (
         FaultProxy("127.0.0.1", port) as proxy,
-        connect(proxy) as connection,
         pytest.raises(ConnectionResetError),
+        connect(proxy) as connection,
     ):
         connection.recv(1)
