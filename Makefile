@@ -52,7 +52,7 @@ serve: setup ## run NOA on 127.0.0.1:8000 with a model loaded and answering
 	@exec $(BIN)/python manage.py serve
 
 test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and a browser
-	@.ci/packages chromium curl postgresql redis-server iproute2
+	@.ci/packages chromium curl postgresql redis-server iproute2 nginx-light
 	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser"
 	@NOA_TEST_DATABASE=postgres $(BIN)/python -m pytest $(SMALL) "not journey and not browser and not wide" $(ON_DATABASE)
 	@$(BIN)/python -m pytest --ignore=$(SCHEMA) -m "journey or browser"
