@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 import pytest
+from django.db.migrations.loader import MigrationLoader
 
 from tests.chaos.conftest import Figures
 from tests.journeys.traffic import Traffic
@@ -108,3 +109,19 @@ def test_a_killed_worker_is_waited_for(stack: Stack, figures: Figures) -> None:
             "serving again after a worker was killed", monotonic() - began, bound=10, count=1
         )
     assert traffic.failures == []
+
+
+def test_a_migration_back_and_forth_costs_no_request(stack: Stack, figures: Figures) -> None:
+    """F38: what a version before or after does to the tables, while this one serves."""
+    *_, before, newest = sorted(
+        name for app, name in MigrationLoader(None).disk_migrations if app == "models_app"
+    )
+    with Traffic(stack.server, clients=2) as traffic:
+        flows(traffic)
+        began = monotonic()
+        for target in (before, newest):
+            stack.manage("migrate", "models_app", target)
+            flows(traffic)
+        figures.record("a migration back and forth", monotonic() - began, bound=60, count=1)
+    assert traffic.failures == []
+    assert stack.server.api("GET", "/api/v1/models")[0] == 200

@@ -114,6 +114,16 @@ class Stack:
             _START_SECONDS,
         )
 
+    def manage(self, *words: str) -> None:
+        """A command of `manage.py` to its end, beside what runs."""
+        subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=os.environ | self.environment,
+            check=True,
+            capture_output=True,
+        )
+
     def count(self, sql: str) -> int:
         """The one number that a query gives."""
         return int(str(self.postgres.execute(sql, DATABASE)[0][0]))
