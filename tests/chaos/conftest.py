@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from tests.journeys.conftest import own_server
 from tests.markdown import ROOT
+from tests.servers.stack import Stack
 
 __all__ = ["own_server"]
 
@@ -58,6 +59,13 @@ class Figures:
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
     return Figures(ROOT / "benchmarks" / "results" / "chaos.jsonl", request.node.nodeid)
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """NOA as in production. Whoever takes a part of it away brings it back."""
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 @pytest.fixture

@@ -128,5 +128,9 @@ class Stack:
         """The one number that a query gives."""
         return int(str(self.postgres.execute(sql, DATABASE)[0][0]))
 
+    def messages_received(self) -> int:
+        """How many messages the worker has taken from the broker."""
+        return self.worker.log.read_text().count(" received")
+
     def story(self) -> str:
         return f"{self.server.text[-3000:]}\n{self.worker.log.read_text()[-3000:]}"
