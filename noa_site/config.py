@@ -51,6 +51,7 @@ class Config(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     allowed_hosts: Annotated[list[str], NoDecode] = ["127.0.0.1", "localhost", "[::1]"]
     debug: bool = False
+    https: bool = False
     secret_key: SecretStr | None = None
     # Fernet keys, newest first: the first one seals, all of them open.
     encryption_keys: Annotated[list[SecretStr] | None, NoDecode] = None

@@ -158,6 +158,16 @@ LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 SESSION_COOKIE_AGE = 8 * 60 * 60
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
+if CONFIG.https:
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    # A day: long enough to matter, short enough to take back.
+    SECURE_HSTS_SECONDS = 86_400
+    SECURE_PROXY_SSL_HEADER = (
+        ("HTTP_X_FORWARDED_PROTO", "https") if CONFIG.trusted_proxies else None
+    )
+    # The proxy redirects, not NOA: programs on this machine go on using plain HTTP over loopback (W008). Whether other
+    # names of the domain have TLS is not NOA's to say (W005, W021).
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 
 REST_FRAMEWORK = {
@@ -247,6 +257,15 @@ if CELERY_BROKER_URL.startswith(("redis", "sentinel")):
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
 # NOA's own, read by models_app through django.conf.settings.
+# What may be set in the environment: `doctor` names what is not among it.
+NOA_VARIABLES = frozenset(
+    {
+        str(field.validation_alias or f"NOA_{name.upper()}")
+        for name, field in type(CONFIG).model_fields.items()
+    }
+    # Of the command line, the set-up and the tests.
+    | {"NOA_URL", "NOA_API_KEY", "NOA_CACHE_DIR", "NOA_TEST_DATABASE", "NOA_TEST_REDIS_URL"}
+)
 NOA_DATA_DIR = DATA_DIR
 NOA_NODE = CONFIG.node
 NOA_NODE_TRUST = CONFIG.node_trust

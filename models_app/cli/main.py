@@ -74,17 +74,27 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Web processes.", min=1, max=64)] = None,
 ) -> NoReturn:
     """Run the server of this installation."""
-    program = Path(models_app.__file__).resolve().parent.parent / "manage.py"
-    if not program.is_file():
-        raise Failure(
-            "The server is not part of this installation. Run 'noa serve' from a checkout of NOA.",
-            ExitCode.USAGE,
-        )
     arguments = [] if host is None else ["--host", host]
     arguments += [] if port is None else ["--port", str(port)]
     arguments += [] if workers is None else ["--workers", str(workers)]
-    # In place of this process: signals, exit code and terminal are the server's own.
-    os.execv(sys.executable, [sys.executable, str(program), "serve", *arguments])
+    _become("serve", *arguments)
+
+
+@app.command()
+def doctor(context: typer.Context) -> NoReturn:
+    """Look at everything that the server of this installation needs, and say what to do."""
+    _become("doctor", *(["--json"] if context.obj.as_json else []))
+
+
+def _become(*words: str) -> NoReturn:
+    """Run a command of the server in place of this process: signals, exit code and terminal are its own."""
+    program = Path(models_app.__file__).resolve().parent.parent / "manage.py"
+    if not program.is_file():
+        raise Failure(
+            f"The server is not part of this installation. Run 'noa {words[0]}' from a checkout of NOA.",
+            ExitCode.USAGE,
+        )
+    os.execv(sys.executable, [sys.executable, str(program), *words])
 
 
 for command in (

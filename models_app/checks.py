@@ -1,0 +1,32 @@
+"""Django's system checks of NOA's settings: what `manage.py check` says beside Django's own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from models_app.domain import diagnosis, limits
+
+
+@register()
+def every_variable_is_a_setting(**_: Any) -> list[CheckMessage]:
+    unknown = diagnosis.unknown_variables(os.environ, settings.NOA_VARIABLES)
+    return [Warning(one.what, hint=one.todo, id="noa.W001") for one in unknown]
+
+
+@register()
+def limits_can_be_held(**_: Any) -> list[CheckMessage]:
+    counted = any(settings.NOA_KEY_LIMITS.get(name) for name in limits.COUNTED)
+    alone = settings.NOA_EMBEDDED and settings.NOA_WEB_PROCESSES == 1
+    if not counted or alone or settings.NOA_LIMITS_URL is not None:
+        return []
+    return [
+        Error(
+            "NOA_KEY_LIMITS needs one place to count in, and several processes serve.",
+            hint="Set NOA_REDIS_URL, or use Redis as NOA_BROKER_URL.",
+            id="noa.E001",
+        )
+    ]

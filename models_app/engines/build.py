@@ -1,0 +1,40 @@
+"""What llama.cpp was compiled for, and what the processor can."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from models_app.domain.errors import EngineError
+
+# In a process of its own: a build for another processor ends whoever loads it.
+_PROGRAM = "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"
+_SECONDS = 60.0
+
+
+def compiled_for() -> frozenset[str]:
+    """The names of llama.cpp's features that are on, such as AVX2. Raises EngineError when it cannot be loaded."""
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=_SECONDS, check=True
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        raise EngineError(f"llama.cpp cannot be loaded: {''.join(last)}") from error
+    return features(told)
+
+
+def features(told: str) -> frozenset[str]:
+    """Of llama.cpp's own line: `CPU : AVX = 1 | AVX2 = 1 | …`."""
+    return frozenset(re.findall(r"(\w+) = 1", told))
+
+
+def processor(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What the kernel says that the processor can; empty where it does not say."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return frozenset()
+    return frozenset(flags[1].split()) if flags else frozenset()

@@ -1,0 +1,39 @@
+"""Looks at everything that the server needs. Ends with 1 when something keeps it from working."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from models_app.domain import diagnosis
+from models_app.domain.diagnosis import Finding, Level
+from models_app.services import doctor
+
+_MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.PROBLEM: "PROBLEM"}
+
+
+class Command(BaseCommand):
+    help = "Look at everything that a NOA server needs, and say what is wrong and what to do."
+    # It tells of the same itself, and of a database that is away.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="the findings as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        findings = doctor.examine()
+        if options["json"]:
+            self.stdout.write(json.dumps([one.represent() for one in findings], indent=2))
+        else:
+            for finding in findings:
+                self.stdout.write(_line(finding))
+        if diagnosis.worst(findings) is Level.PROBLEM:
+            sys.exit(1)
+
+
+def _line(finding: Finding) -> str:
+    todo = f"\n          -> {finding.todo}" if finding.todo else ""
+    return f"{_MARKS[finding.level]}  {finding.check}: {finding.what}{todo}"
