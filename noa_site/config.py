@@ -84,6 +84,7 @@ class Config(BaseSettings):
     queue_limit: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     access_log_days: int = Field(default=90, ge=1, le=36_500)
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$")
     text_redaction: str | None = Field(default=None, pattern=r"^\w+(\.\w+)+$")
     log_format: str = Field(default="text", pattern="^(text|json)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -303,6 +303,7 @@ NOA_COLD_WAIT = CONFIG.cold_wait
 NOA_QUEUE_LIMIT = CONFIG.queue_limit
 NOA_MAX_BODY_BYTES = CONFIG.max_body_bytes
 NOA_ACCESS_LOG_DAYS = CONFIG.access_log_days
+NOA_OTLP_ENDPOINT = CONFIG.otlp_endpoint
 NOA_TEXT_REDACTION = CONFIG.text_redaction
 NOA_HOST = CONFIG.host
 NOA_PORT = CONFIG.port

@@ -78,7 +78,8 @@ class Site:
     def __init__(self, django: ASGIApp) -> None:
         self._django = BodyLimit(django, settings.NOA_MAX_BODY_BYTES)
         self.snapshots = LiveSnapshots()
-        self.recorder = Recorder(Shipper(lambda: self.recorder.origin()))
+        self.shipper = Shipper(lambda: self.recorder.origin())
+        self.recorder = Recorder(self.shipper)
         self.reports = Reports(store_circuit)
         self.texts = Texts(store_texts)
         limits = Limits(
@@ -165,6 +166,7 @@ class Site:
     def _stop(self) -> None:
         follower.stop()
         self.recorder.close()
+        self.shipper.close()
         self.texts.close()
         hub.stop()
         activity.stop()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import connection
 
 from models_app.domain.access import AccessRecord, Origin
 from models_app.services import access, access_faults
+from models_app.services.tracing import Tracer
 
 
 class Shipper:
@@ -15,6 +17,8 @@ class Shipper:
 
     def __init__(self, origin: Callable[[], Origin]) -> None:
         self._origin = origin
+        endpoint = settings.NOA_OTLP_ENDPOINT
+        self._tracer = Tracer(endpoint) if endpoint else None
         self._dropped = 0
         self._unspooled = 0
 
@@ -25,6 +29,13 @@ class Shipper:
             self._tell(origin)
         finally:
             connection.close()
+        if self._tracer is not None and records:
+            self._tracer.take(records)
+
+    def close(self) -> None:
+        """Sends the last traces."""
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _tell(self, origin: Origin) -> None:
         if origin.unspooled > self._unspooled:
