@@ -36,13 +36,6 @@ class Relay:
     async def forward(self, inference: Inference) -> None:
         """Answers the call, or raises the NoaError that is its answer."""
         try:
-            await self._forward(inference)
-        finally:
-            if inference.death is not None:
-                self._runners.give_up(inference)
-
-    async def _forward(self, inference: Inference) -> None:
-        try:
             await self._first(inference)
         except NoaError as error:
             call = inference.call
@@ -54,12 +47,20 @@ class Relay:
             if not isinstance(error, ColdModel):
                 raise
             await self._again(inference, error, inference.patience)
+        finally:
+            if inference.death is not None:
+                self._runners.give_up(inference)
 
     async def _first(self, inference: Inference) -> None:
         """Asks what the name leads to. Where that is gone, looks at what is true now, and asks once more."""
         snapshot = self._snapshots.current
         try:
-            await self._serve(inference, self._seeker.choose(snapshot, inference))
+            target = self._seeker.choose(snapshot, inference)
+            # As `_serve`, without a call between: most requests come no further.
+            if target.remote is None:
+                await self._runners.serve(inference, target)
+            else:
+                await self._remote.serve(inference, target, target.remote)
         except (ModelNotFound, ModelNotLoaded, Draining, UpstreamError) as error:
             # Whom another model can answer does not wait for this one.
             waits = inference.call.record.route not in snapshot.fallbacks

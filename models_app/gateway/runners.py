@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+
 from models_app.domain import suspects
 from models_app.domain.errors import Draining, EngineError, NoaError, RunnerDied, Unavailable
 from models_app.domain.routing import Target
@@ -50,18 +52,26 @@ class Runners:
         self._crowd.enter(target.key)
         try:
             if target.copies == 1:
-                await self._serve(inference, target)
+                await self._exchange(inference, target)
             else:
                 with self._balance.serving(target):
-                    await self._serve(inference, target)
-            if inference.death is not None:
-                self._loads.tried(inference.death, survived=True)
-                inference.death = None
-        except (Refused, ClosedEarly, Broken, Draining):
+                    await self._exchange(inference, target)
+        except (ClosedEarly, Broken) as error:
+            self._balance.avoid(target)
+            self._tell_of_death(inference, target)
+            if inference.call.started:
+                raise as_answer(error) from error
+            raise
+        except (Refused, Draining):
             self._balance.avoid(target)
             raise
+        except UpstreamError as error:
+            raise as_answer(error) from error
         finally:
             self._crowd.leave(target.key)
+        if inference.death is not None:
+            self._loads.tried(inference.death, survived=True)
+            inference.death = None
 
     def give_up(self, inference: Inference) -> None:
         """A request that was in a runner when that died is not asked once more, or was in vain."""
@@ -69,21 +79,10 @@ class Runners:
             self._loads.tried(inference.death, survived=False)
             inference.death = None
 
-    async def _serve(self, inference: Inference, target: Target) -> None:
-        try:
-            if inference.endpoint.dialect is not None:
-                await self._serve_translated(inference, target)
-            else:
-                await self._serve_plain(inference, target)
-        except (ClosedEarly, Broken) as error:
-            self._tell_of_death(inference, target)
-            if inference.call.started:
-                raise as_answer(error) from error
-            raise
-        except UpstreamError as error:
-            if isinstance(error, Refused):
-                raise
-            raise as_answer(error) from error
+    def _exchange(self, inference: Inference, target: Target) -> Coroutine[None, None, None]:
+        if inference.endpoint.dialect is not None:
+            return self._serve_translated(inference, target)
+        return self._serve_plain(inference, target)
 
     async def _serve_plain(self, inference: Inference, target: Target) -> None:
         request = inference.to_runner(inference.asked.raw)

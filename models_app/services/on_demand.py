@@ -36,6 +36,7 @@ from models_app.services import (
     switching,
 )
 
+TIDY_SECONDS = 60.0
 # Who asks for the loads that requests need, as jobs, events and the ledger name it.
 ACTOR = "gateway"
 # Loads from which it is learned how long one takes.
@@ -87,6 +88,12 @@ def died(*, death: Death) -> None:
     if suspects.note(death=death):
         with transaction.atomic():
             routing.bump()
+
+
+def tidy() -> None:
+    """Forget what web processes said that have gone, and suspicions that count no more."""
+    demand.clear_expired()
+    suspects.forget()
 
 
 def leave(*, key: str) -> Job | None:

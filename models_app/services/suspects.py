@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -65,10 +65,14 @@ def close(*, death: Death, survived: bool) -> None:
         rows.filter(instance_id=death.instance_id).update(on_trial=False)
 
 
+def forget() -> None:
+    """Delete what is older than anything that it could lead to."""
+    Suspect.objects.filter(at__lte=_since()).delete()
+
+
 def killers() -> dict[str, dict[str, float]]:
     """By the model's key: the digests of requests that are refused, and until when (Unix seconds)."""
-    since = timezone.now() - timedelta(seconds=rules.FORGOTTEN_SECONDS)
-    rows = Suspect.objects.filter(at__gt=since).values_list(
+    rows = Suspect.objects.filter(at__gt=_since()).values_list(
         "model__key", "model__version__sha256", "version", "digest", "instance_id", "at"
     )
     found = [row for row in rows if (row[1] or "") == row[2]]
@@ -89,3 +93,7 @@ def _crashed(instance_ids: set[uuid.UUID]) -> set[uuid.UUID]:
     failed = Instance.objects.filter(pk__in=instance_ids, state=InstanceState.FAILED)
     reasons = failed.values_list("pk", "failure_reason")
     return {instance_id for instance_id, reason in reasons if rules.is_crash(reason)}
+
+
+def _since() -> datetime:
+    return timezone.now() - timedelta(seconds=rules.FORGOTTEN_SECONDS)

@@ -22,6 +22,7 @@ from models_app.services import (
     health,
     node,
     nodes,
+    on_demand,
     runner_door,
     signals,
     upkeep,
@@ -65,6 +66,7 @@ LOOKS = (
     Look("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
     Look("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),
     Look("auto-switch", lambda: autoswitching.LOOK_SECONDS, autoswitching.look, alone=True),
+    Look("demand", lambda: on_demand.TIDY_SECONDS, on_demand.tidy, alone=True),
     Look("idle", lambda: eviction.LOOK_SECONDS, eviction.unload_idle),
 )
 rounds = Rounds(LOOKS)

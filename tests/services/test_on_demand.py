@@ -177,7 +177,7 @@ def test_what_all_processes_wait_for_is_counted(model: RegisteredModel) -> None:
     assert demand.waiting()[model.pk].count == 1, "the other process is silent"
     demand.publish(process="one", wants=[])
     assert demand.waiting() == {}
-    demand.clear_expired()
+    on_demand.tidy()
     assert not Demand.objects.exists()
 
 
@@ -221,6 +221,8 @@ def test_a_killer_is_forgotten_after_a_while(model: RegisteredModel) -> None:
     died(model)
     Suspect.objects.update(at=timezone.now() - timedelta(seconds=FORGOTTEN_SECONDS + 1))
     assert routing.snapshot().killers == {}
+    on_demand.tidy()
+    assert not Suspect.objects.exists()
 
 
 def test_another_version_of_the_model_is_not_killed(model: RegisteredModel) -> None:
