@@ -17,7 +17,8 @@ from django.utils.safestring import SafeString
 from models_app.admin import units
 from models_app.admin.units import NOTHING
 from models_app.domain.states import InstanceState, JobState, ModelStatus
-from models_app.models import AccessLog
+from models_app.models import AccessLog, Instance
+from models_app.services import health
 
 # One colour per meaning on every page: green answers, blue is on its way, red needs a person.
 TONES: dict[str, str] = {
@@ -46,6 +47,12 @@ def badge(text: str, tone: str | None = None) -> SafeString:
 
 def badges(texts: Iterable[str], tone: str | None = None) -> SafeString | str:
     return format_html_join(" ", "{}", ((badge(text, tone),) for text in texts)) or NOTHING
+
+
+def instance_state(instance: Instance) -> SafeString:
+    """Its state, and that it does not answer where it does not."""
+    answers = badge("does not answer", "bad") if health.is_failing(instance) else ""
+    return format_html("{} {}", badge(instance.state), answers)
 
 
 def http_status(status: int, *, aborted: bool) -> SafeString:

@@ -16,12 +16,12 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from models_app.admin import units
+from models_app.admin import load_facts, units
 from models_app.admin.dialogs import number
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.options import LoadOptions
 from models_app.domain.routing import CURRENT_ROUTE
-from models_app.domain.states import InstanceState
+from models_app.domain.states import InstanceState, ModelStatus
 from models_app.models import Instance, RegisteredModel, Route
 from models_app.services import statistics
 from models_app.services.profiling import ProfileSettings
@@ -93,7 +93,8 @@ class LoadDialog(ModelDialog):
 
     def facts(self) -> list[str]:
         last = ", ".join(f"{name} {value}" for name, value in self.model.load_options.items())
-        return super().facts() + ([f"Last loaded with {last}."] if last else [])
+        told = load_facts.of_load(self.model, LoadOptions()) or super().facts()
+        return told + ([f"Last loaded with {last}."] if last else [])
 
 
 class UnloadDialog(ModelDialog):
@@ -137,10 +138,13 @@ class SwitchDialog(ModelDialog):
     def facts(self) -> list[str]:
         route = Route.objects.select_related("target").filter(name=CURRENT_ROUTE).first()
         before = route.target.key if route and route.target else "nothing"
-        return [
-            f"'{CURRENT_ROUTE}' leads to {before} now. It moves when this model has been loaded and has answered; "
-            "no request fails. If it cannot be loaded, nothing changes."
+        told = [
+            f"'{CURRENT_ROUTE}' leads to {before} now, and to {self.model.key} then. It moves when this model has "
+            "been loaded and has answered; no request fails. If it cannot be loaded, nothing changes."
         ]
+        if self.model.status == ModelStatus.LOADED:
+            return [*told, "It is loaded already: the switch takes a moment."]
+        return told + load_facts.of_load(self.model, LoadOptions(), spared=frozenset({before}))
 
 
 class ProbeDialog(ModelDialog):

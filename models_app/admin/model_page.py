@@ -105,7 +105,7 @@ def copies(model: RegisteredModel) -> dict[str, Any]:
 def _copy(instance: Instance) -> dict[str, Any]:
     number: int | None = instance.in_flight  # type: ignore[attr-defined]
     return {
-        "state": marks.badge(instance.state),
+        "state": marks.instance_state(instance),
         "memory": units.size(instance.memory_bytes),
         "estimate": units.size(instance.memory_estimate_bytes),
         "in_flight": units.NOTHING if number is None else f"{number:,}",

@@ -18,6 +18,7 @@ from models_app.domain.attention import (
 from models_app.domain.ledger import LedgerKind
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Instance, Job, LedgerEntry, Provider, RegisteredModel
+from models_app.services import health
 
 # More than these are found in the lists that the warnings lead to.
 _FAILURES_SHOWN = 5
@@ -75,20 +76,9 @@ def _stuck(now: datetime, loaded: Iterable[Instance], jobs: Iterable[Job]) -> It
 
 def _silent(loaded: Iterable[Instance]) -> Iterable[Warning]:
     for instance in loaded:
-        if (
-            instance.state == InstanceState.READY
-            and instance.socket
-            and _in_flight(instance) is None
-        ):
-            sentence = (
-                f"{instance.model.key} is loaded, but its runner does not answer this server."
-            )
+        if instance.state == InstanceState.READY and health.is_failing(instance):
+            sentence = f"{instance.model.key} is loaded, but its runner does not answer."
             yield Warning("bad", sentence, "model", instance.model.key)
-
-
-def _in_flight(instance: Instance) -> int | None:
-    number: int | None = getattr(instance, "in_flight", None)
-    return number
 
 
 def _evicted(now: datetime) -> Iterable[Warning]:

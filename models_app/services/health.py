@@ -142,3 +142,9 @@ def shown(*, instance: Instance, silent: dict[str, float], answers: bool | None)
         state = Health.UNKNOWN
         reason = f"The worker of node '{instance.node}' was last heard of {silent[instance.node]:.0f} seconds ago."
     return Shown(state, since, reason, instance.last_success_at)
+
+
+def is_failing(instance: Instance) -> bool:
+    """Of an instance as `statistics.loaded` has it: whether its runner does not answer."""
+    told: Shown | None = getattr(instance, "health_shown", None)
+    return told is not None and told.state == Health.FAILING

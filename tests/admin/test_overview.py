@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -44,11 +45,13 @@ def test_a_current_model_that_is_not_loaded_is_an_alarm(console: Client, make_mo
 
 
 def test_a_runner_that_does_not_answer_is_an_alarm(
-    console: Client, furnished: RegisteredModel
+    console: Client, furnished: RegisteredModel, tmp_path: Path
 ) -> None:
-    furnished.instances.update(socket="/nowhere/noa.sock")
+    socket = tmp_path / "noa.sock"
+    socket.touch()
+    furnished.instances.update(socket=str(socket))
     page = index(console)
-    assert "its runner does not answer this server" in page
+    assert "its runner does not answer" in page
     assert "5.0\xa0GiB" in page
 
 

@@ -15,6 +15,7 @@ from models_app.domain.attention import Warning, budget_is_near
 from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import InstanceState
 from models_app.models import Instance, Route
+from models_app.services import health
 from models_app.services.overview import Facts, NodeMemory
 
 Context = dict[str, Any]
@@ -76,8 +77,8 @@ def _answers(facts: Facts) -> tuple[str, str]:
 
 
 def _ready(ready: list[Instance]) -> tuple[str, str]:
-    if all(_in_flight(one) is None and one.socket for one in ready):
-        return "bad", "It is loaded, but its runner does not answer this server."
+    if all(health.is_failing(one) for one in ready):
+        return "bad", "It is loaded, but its runner does not answer."
     flying = sum(_in_flight(one) or 0 for one in ready)
     return "good", f"It answers. {flying:,} in flight." if flying else "It answers."
 
@@ -128,7 +129,7 @@ def _told(node: NodeMemory) -> str:
 def _copy(instance: Instance) -> Context:
     number = _in_flight(instance)
     return {
-        "state": marks.badge(instance.state),
+        "state": marks.instance_state(instance),
         "memory": units.size(instance.memory_bytes),
         "in_flight": units.NOTHING if number is None else f"{number:,}",
         "context": units.tokens(instance.context_tokens),

@@ -67,3 +67,10 @@ document.addEventListener("click", async (event) => {
         button.textContent = "Selected: press Ctrl+C";
     }
 });
+
+// Django's selector of rights gives a label to what has no role: screen readers would not tell it.
+window.addEventListener("load", () => {
+    for (const icon of document.querySelectorAll(".help-tooltip[aria-label]")) {
+        icon.setAttribute("role", "img");
+    }
+});
