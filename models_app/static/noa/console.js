@@ -69,8 +69,8 @@ document.addEventListener("click", async (event) => {
 });
 
 // Django's selector of rights gives a label to what has no role: screen readers would not tell it.
-window.addEventListener("load", () => {
+window.addEventListener("load", () => setTimeout(() => {
     for (const icon of document.querySelectorAll(".help-tooltip[aria-label]")) {
         icon.setAttribute("role", "img");
     }
-});
+}));
