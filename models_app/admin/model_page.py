@@ -66,11 +66,15 @@ def _facts(model: RegisteredModel) -> list[tuple[str, Any]]:
         ]
     told += [
         ("Price", _price(model)),
-        ("Asked", f"{units.count(model.access_count)} times"),
+        ("Asked", _times(model.access_count)),
         ("Last asked", marks.ago(model.last_accessed_at)),
         ("Keeps its place", _keeping(model)),
     ]
     return told
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once"}.get(number) or f"{units.count(number)} times"
 
 
 def _price(model: RegisteredModel) -> str:
