@@ -123,7 +123,9 @@ def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions
     if isinstance(decision, Fits):
         return known
     if isinstance(decision, Refuse):
-        largest = predictions.largest_context(version=version, spec=spec, room=decision.most)
+        largest = None
+        if not wish.need.fits_into(decision.most):
+            largest = predictions.largest_context(version=version, spec=spec, room=decision.most)
         refusal = admission.refusal(wish, decision, largest_context=largest)
         return replace(
             known,

@@ -120,7 +120,7 @@ def shape_of(spec: RunnerSpec) -> str:
 
 def _split(need: MemoryNeed, metadata: GgufMetadata, spec: RunnerSpec) -> Memory:
     """Weights and cache lie where their layers are computed; the output layer counts as one more."""
-    if spec.n_gpu_layers == 0 or not devices.offloads():
+    if spec.n_gpu_layers == 0 or not devices.offloads() or not devices.gpus():
         return Memory(ram=need.total)
     layers = metadata.block_count + 1
     share = 1.0 if spec.n_gpu_layers < 0 else min(1.0, spec.n_gpu_layers / layers)
