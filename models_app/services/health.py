@@ -25,7 +25,8 @@ from models_app.services import node, recovery
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
+_PAUSE_AFTER_FAILURE = 0.2
 # Three looks that fail and the pauses between them take at most 15 seconds. A runner whose loop is not stopped answers
 # within milliseconds; a busy machine may delay it by a second or two.
 _ANSWER_SECONDS = 4.0
@@ -41,6 +42,11 @@ class Watch:
     """What one worker knows of its runners, from look to look."""
 
     seen: dict[UUID, Seen] = field(default_factory=dict)
+
+    def pause(self) -> float:
+        """Seconds until the next look: one that fails is looked at again at once."""
+        failing = any(seen.failures for seen in self.seen.values())
+        return _PAUSE_AFTER_FAILURE if failing else _LOOK_SECONDS
 
     def look(self) -> None:
         """Look at every ready runner of this node, all at once."""

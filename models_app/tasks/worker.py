@@ -52,11 +52,12 @@ def beat() -> None:
         os.kill(os.getpid(), unix_signals.SIGTERM)
 
 
+_health = health.Watch()
 # What every worker does again and again: name, seconds between two times, what; `alone=True` where one of all
 # workers does it.
 LOOKS = (
     Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),
-    Look("health", lambda: health.LOOK_SECONDS, health.Watch().look),
+    Look("health", _health.pause, _health.look),
     Look("lost-nodes", lambda: lost_nodes.LOOK_SECONDS, lost_nodes.look, alone=True),
     Look("strays", lambda: nodes.HEARTBEAT_SECONDS, node.end_strays),
     Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),

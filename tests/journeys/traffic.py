@@ -79,7 +79,8 @@ class Traffic:
     def _ask(self, connection: http.client.HTTPConnection, stream: bool, number: int) -> None:
         body: dict[str, Any] = {
             "model": "current",
-            "messages": [{"role": "user", "content": f"Hello {number}!"}],
+            # Never the same twice: a request that two runners die of is refused.
+            "messages": [{"role": "user", "content": f"Hello {threading.get_ident()}-{number}!"}],
             "max_tokens": 100 if stream else 2,
             "stream": stream,
         }
