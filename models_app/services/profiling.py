@@ -153,6 +153,8 @@ def _begin(
     target: Target,
     wanted: ProfileSettings,
 ) -> ProfileRun:
+    # A worker that stopped gave the job back, and it begins anew.
+    _cut(job_id=run.job.pk, why="The worker stopped; the job began anew with another profile.")
     row = ProfileRun.objects.create(
         model=model,
         version=instance.version,
@@ -265,9 +267,14 @@ def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> No
 def _end_incomplete(job: Job, **_: Any) -> None:
     """However a job ended, also because its process was killed: what it left unfinished says so."""
     if job.kind == JobKind.PROFILE:
-        ProfileRun.objects.filter(job_id=job.pk, finished_at=None).update(
-            finished_at=timezone.now(), incomplete_reason=job.error_message[:500]
-        )
+        _cut(job_id=job.pk, why=job.error_message)
+
+
+def _cut(*, job_id: uuid.UUID, why: str) -> None:
+    """What this job has left unfinished stays so."""
+    ProfileRun.objects.filter(job_id=job_id, finished_at=None).update(
+        finished_at=timezone.now(), incomplete_reason=why[:500]
+    )
 
 
 def profiles(*, key: str | None = None, complete: bool | None = None) -> QuerySet[ProfileRun]:

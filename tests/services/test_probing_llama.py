@@ -48,12 +48,29 @@ def test_the_demo_model_is_probed(demo: Program, do: Work) -> None:
 
 
 def test_the_demo_model_is_profiled(demo: Program, do: Work) -> None:
-    loaded_model(demo.spec.socket)
-    wanted = ProfileSettings(requests=6, concurrency=2, max_tokens=16)
+    """The work is what was asked for: by the answers, and by what llama.cpp itself has counted meanwhile."""
+    loaded_model(demo.spec.socket, context_tokens=demo.spec.n_ctx)
+    before = demo.health()["counters"]
+    wanted = ProfileSettings(
+        requests=4, concurrency=[1, 3], max_tokens=16, prompt_tokens=200, warmup=1
+    )
     job = do(profiling.profile, kind=JobKind.PROFILE, key=KEY, wanted=wanted)
     assert job.state == JobState.SUCCEEDED, job.error_message
     row = ProfileRun.objects.get()
-    assert (row.summary["success_rate"], row.samples.count()) == (1.0, 6)
-    assert all(0 < (sample.completion_tokens or 0) <= 16 for sample in row.samples.all())
-    assert row.summary["tokens_per_second"]["p50"] > 0
-    assert row.summary["completion_tokens"] > 6
+    samples = list(row.samples.all())
+    assert (row.summary["success_rate"], len(samples)) == (1.0, 8)
+    assert {sample.completion_tokens for sample in samples} == {16}
+    # A number at its beginning is more or fewer tokens, whatever the prompt is meant to be.
+    assert all(190 <= (sample.prompt_tokens or 0) <= 210 for sample in samples)
+    demo.until_health("the end of the last request", in_flight=0)
+    after = demo.health()["counters"]
+    # The two requests that find out how long a word is, and the warm-up, come to it.
+    written = after["completion_tokens"] - before["completion_tokens"]
+    assert written == 8 * 16 + 16 + 2
+    read = after["prompt_tokens"] - before["prompt_tokens"]
+    assert read > sum(sample.prompt_tokens or 0 for sample in samples)
+    assert after["requests"] - before["requests"] == 8 + 1 + 2
+    for stage in row.summary["stages"]:
+        assert stage["cached_tokens"] < stage["prompt_tokens"] / 10, "a cache answered the prompts"
+        assert stage["generation_tokens_per_second"]["p50"] > 0
+        assert stage["itl_ms"]["n"] >= stage["requests"]
