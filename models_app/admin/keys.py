@@ -22,6 +22,7 @@ from unfold.widgets import (
 from models_app.admin import asking, marks
 from models_app.admin.base import ConsoleAdmin
 from models_app.admin.dialogs import RevokeDialog
+from models_app.admin.key_limits import LIMIT_FIELDS, LimitsForm
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
 from models_app.services import keys
@@ -35,7 +36,7 @@ _SCOPES = {
 }
 
 
-class NewKeyForm(forms.ModelForm):
+class NewKeyForm(LimitsForm, forms.ModelForm):
     scopes = forms.MultipleChoiceField(
         choices=[(scope.value, words) for scope, words in _SCOPES.items()],
         initial=[Scope.INFER.value],
@@ -69,12 +70,15 @@ class ApiKeyAdmin(ConsoleAdmin):
     search_help_text = "Name, key id or who made it"
     ordering = ("-created_at",)
     form = NewKeyForm
-    add_fieldsets = ((None, {"fields": ("name", "scopes", "expires_at")}),)
+    add_fieldsets = (
+        (None, {"fields": ("name", "scopes", "expires_at")}),
+        ("Limits", {"fields": LIMIT_FIELDS}),
+    )
     fieldsets = (
-        (None, {"fields": (("name", "state"), ("key_id", "scope_marks"))}),
+        (None, {"fields": (("name", "state"), ("key_id", "scope_marks"), "own_limits")}),
         ("Times", {"fields": (("created", "expires", "revoked"), "created_by")}),
     )
-    readonly_fields = ("state", "scope_marks", "created", "expires", "revoked")
+    readonly_fields = ("state", "scope_marks", "own_limits", "created", "expires", "revoked")
     actions_row = ("revoke_key",)
     actions_detail = ("revoke_key",)
 
@@ -95,10 +99,11 @@ class ApiKeyAdmin(ConsoleAdmin):
             name=form.cleaned_data["name"],
             scopes=form.cleaned_data["scopes"],
             expires_at=form.cleaned_data["expires_at"],
+            limits=form.cleaned_data["limits"],
             actor=asking.actor(request),
         )
         obj.pk, obj.key_id = made.pk, made.key_id
-        asked = {"name": made.name, "scopes": made.scopes}
+        asked = {"name": made.name, "scopes": made.scopes, "limits": made.limits}
         asking.note(request, "create_api_key", subject=made.key_id, status=201, arguments=asked)
         form.text = text
 
@@ -161,6 +166,11 @@ class ApiKeyAdmin(ConsoleAdmin):
     @display(description="Scopes")
     def scope_marks(self, key: ApiKey) -> SafeString | str:
         return marks.badges(key.scopes)
+
+    @display(description="Limits")
+    def own_limits(self, key: ApiKey) -> str:
+        words = [f"{name.replace('_', ' ')}: {value}" for name, value in sorted(key.limits.items())]
+        return ", ".join(words) or "what all keys have"
 
     @display(description="Expires", ordering="expires_at")
     def expires(self, key: ApiKey) -> SafeString | str:

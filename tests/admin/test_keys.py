@@ -77,3 +77,21 @@ def test_a_key_cannot_be_changed_or_deleted(console: Client) -> None:
     deletion = reverse("admin:models_app_apikey_delete", args=[key.pk])
     assert console.post(deletion, {"post": "yes"}).status_code == 403
     assert ApiKey.objects.get().name == "website"
+
+
+def test_a_key_is_made_with_limits_and_shows_them(console: Client) -> None:
+    given = {"requests_per_minute": "60", "monthly_budget_usd": "2.5", "addresses": "10.0.0.1/8, "}
+    assert add(console, **given).status_code == 200
+    key = ApiKey.objects.get()
+    assert key.limits == {
+        "requests_per_minute": 60, "monthly_budget_usd": 2.5, "addresses": ["10.0.0.0/8"],
+    }  # fmt: skip
+    page = console.get(reverse("admin:models_app_apikey_change", args=[key.pk])).content.decode()
+    assert "requests per minute: 60" in page
+
+
+def test_a_key_is_not_made_with_limits_that_are_none(console: Client, settings: Any) -> None:
+    assert "addresses and networks such as" in add(console, addresses="here").content.decode()
+    settings.NOA_WEB_PROCESSES, settings.NOA_LIMITS_URL = 2, None
+    assert "NOA_REDIS_URL" in add(console, max_concurrent="3").content.decode()
+    assert not ApiKey.objects.exists()

@@ -1,0 +1,56 @@
+"""The fields of a form that say what an API key may use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from models_app.domain import limits
+from models_app.domain.errors import NoaError
+from models_app.services import budgets
+
+_EMPTY = "Empty: what all keys have. 0: no limit."
+_WHOLE = ("requests_per_minute", "tokens_per_minute", "max_concurrent", "monthly_tokens")
+LIMIT_FIELDS = (*_WHOLE, "monthly_budget_usd", "addresses")
+
+
+def _whole(label: str) -> forms.IntegerField:
+    return forms.IntegerField(
+        label=label, required=False, min_value=0, widget=UnfoldAdminTextInputWidget(), help_text=_EMPTY
+    )  # fmt: skip
+
+
+class LimitsForm(forms.Form):
+    """`cleaned_data["limits"]` is what `models_app.services.keys` takes."""
+
+    requests_per_minute = _whole("Requests per minute")
+    tokens_per_minute = _whole("Tokens per minute")
+    max_concurrent = _whole("Requests at once")
+    monthly_tokens = _whole("Tokens per month")
+    monthly_budget_usd = forms.FloatField(
+        label="US dollars per month",
+        required=False,
+        min_value=0,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text=_EMPTY,
+    )
+    addresses = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Addresses and networks from which it is good, separated by commas. Empty: all.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        given = {name: cleaned.get(name) for name in LIMIT_FIELDS}
+        words = str(given.pop("addresses") or "").split(",")
+        given["addresses"] = [word.strip() for word in words if word.strip()]
+        try:
+            cleaned["limits"] = limits.checked(given)
+            budgets.require_exact(cleaned["limits"])
+        except NoaError as error:
+            place = (error.param or "").rpartition(".")[2]
+            self.add_error(place if place in LIMIT_FIELDS else None, error.message)
+        return cleaned
