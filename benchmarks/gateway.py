@@ -326,6 +326,7 @@ def serve(port: int, address: str, database: str) -> None:
         connection.execute("COMMIT")
 
     recorder = Recorder(store)
+    recorder.open(Path(database).parent / "spool", node="bench")
     gateway = Gateway(Static(), recorder)
     config = uvicorn.Config(
         gateway, port=port, http=FrontProtocol, ws="none", loop="uvloop", lifespan="off",

@@ -24,7 +24,7 @@ class Account:
     """One web process. `recorded` = `stored` + `waiting` + `dropped` + `quarantined` + `missing`, and `missing` is 0.
 
     recorded  requests that it answered, by its own count
-    rows      counted in the log now; fewer than `stored` once retention has deleted some
+    rows      counted in the log now: `stored` and `cut_off`, until retention deletes some
     waiting   in its spool file on this machine
     cut_off   rows of requests that were under way when it was killed; they are not in `recorded`
     """

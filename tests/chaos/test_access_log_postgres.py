@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import monotonic
 
 import psutil
@@ -18,16 +18,16 @@ pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(400)]
 
 Times = Callable[[int, int], int]
 _MIB = 2**20
+# Pools of ten: two web processes, the main process and a worker; and what each keeps outside of them to listen.
+CONNECTIONS = 45
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("log"), max_connections=20) as running:
-        # The second web process hears of the switch a moment after the first.
-        with Asking(running.server, clients=4, name="first", good=(200, 503)) as first:
-            asked_for(first, 1)
-        running.until_current_answers()
-        yield running
+@pytest.fixture(autouse=True)
+def knows_current(stack: Stack) -> None:
+    """Each web process hears of a switch a moment after the one that did it."""
+    with Asking(stack.server, clients=4, name="first", good=(200, 503)) as first:
+        asked_for(first, 1)
+    stack.until_current_answers()
 
 
 def asked_for(asking: Asking, seconds: float) -> None:
@@ -75,7 +75,7 @@ def test_an_outage_loses_no_row_and_is_felt_by_no_request(
 
 
 def test_streams_hold_no_connection(stack: Stack, figures: Figures, times: Times) -> None:
-    """F19: more streams than the database has connections (20)."""
+    """F19: more streams than all pools together have connections."""
     most = 0
     with Asking(stack.server, clients=0, streams=times(60, 200), name="many") as asking:
         for _ in range(times(8, 200)):
@@ -83,8 +83,9 @@ def test_streams_hold_no_connection(stack: Stack, figures: Figures, times: Times
             until(lambda before=before: len(asking.answered) > before, "a stream ended", 60)  # type: ignore[misc]
             most = max(most, stack.count("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"))  # fmt: skip
     assert asking.cut == {}
+    assert most <= CONNECTIONS
     assert "too many clients" not in stack.story()
-    figures.record("F19 connections with streams open", most, bound=20, count=len(asking.answered), unit="")  # fmt: skip
+    figures.record("F19 connections with streams open", most, bound=CONNECTIONS, count=len(asking.answered), unit="")  # fmt: skip
     check_rows(stack, asking)
 
 
@@ -131,6 +132,7 @@ def test_the_report_says_that_nothing_is_missing(stack: Stack) -> None:
     until(complete, "the report was complete", 30)
     _, report = stack.server.api("GET", "/api/v1/access-report")
     for one in report["processes"]:
-        assert one["rows"] == one["stored"] == one["recorded"]
+        assert one["rows"] == one["stored"] + one["cut_off"]
+        assert one["stored"] == one["recorded"]
     total = stack.count("SELECT count(*) FROM models_app_accesslog")
     assert total == sum(one["rows"] for one in report["processes"])

@@ -50,7 +50,9 @@ class AccountOutput(serializers.Serializer[Any]):
     recovered = serializers.BooleanField(help_text="Killed; what it left was shipped by another.")
     recorded = serializers.IntegerField(help_text="Answered, by its own count.")
     stored = serializers.IntegerField(help_text="Of them, written as rows.")
-    rows = serializers.IntegerField(help_text="In the log now; retention deletes some.")
+    rows = serializers.IntegerField(
+        help_text="In the log now: `stored` and `cut_off`, less what retention has deleted."
+    )
     waiting = serializers.IntegerField(help_text="In its spool, if that is on this machine.")
     dropped = serializers.IntegerField(help_text="Lost: neither disk nor memory had room.")
     quarantined = serializers.IntegerField(help_text="Refused by the database, or damaged.")
