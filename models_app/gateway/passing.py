@@ -69,6 +69,9 @@ async def _pass_events(inference: Inference, connection: Connection, price: Pric
             data = await connection.read()
     finally:
         usage.note_openai(record, tail.counts(), price)
+        if record.completion_tokens is None and not call.answered:
+            # The first event names the role. The runner's own count does not come any more.
+            record.completion_tokens = max(0, tail.events - 1)
     await call.finish(fence.rest())
 
 

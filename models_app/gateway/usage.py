@@ -42,15 +42,18 @@ class UsageTail:
     Works for a runner's SSE comment, for OpenAI's last chunk and for a long JSON answer alike.
     """
 
-    __slots__ = ("_parts", "_size")
+    __slots__ = ("_parts", "_size", "events")
 
     def __init__(self) -> None:
+        # Of a stream that is cut, all that there is to count: a runner sends one for each token.
+        self.events = 0
         self._parts: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
+        self.events += data.count(b"\n\n")
         if self._size > _MAX_KEPT:
             self._parts = [b"".join(self._parts)[-_KEPT:]]
             self._size = _KEPT
