@@ -138,7 +138,7 @@ class NoaServer:
         )
         try:
             with urlopen(request, timeout=120) as answer:
-                return answer.status, orjson.loads(answer.read())
+                return answer.status, orjson.loads(answer.read() or b"null")
         except HTTPError as error:
             return error.code, orjson.loads(error.read())
 

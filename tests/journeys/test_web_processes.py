@@ -23,6 +23,10 @@ def web_processes(server: NoaServer) -> set[int]:
     return {one.pid for one in psutil.Process(server.process.pid).children() if is_web(one)}
 
 
+def all_refuse(server: NoaServer, key: str) -> bool:
+    return all(server.api("GET", "/v1/models", key=key)[0] == 401 for _ in range(20))
+
+
 def is_web(process: psutil.Process) -> bool:
     try:
         return "web_process" in process.cmdline()
@@ -41,6 +45,12 @@ def test_every_process_serves_and_each_dies_and_is_replaced_alone(server: NoaSer
     for key in (TIDE, EMBER, TIDE):
         status, job = server.api("POST", "/api/v1/models/switch?wait=60", {"key": key})
         assert (status, job["state"]) == (200, "succeeded"), job
+    # A revoked key is refused by each of them: every request is a connection of its own, which any of them may take.
+    status, key = server.api("POST", "/api/v1/api-keys", {"name": "short", "scopes": ["infer"]})
+    assert status == 201, key
+    assert server.api("GET", "/v1/models", key=key["key"])[0] == 200
+    assert server.api("DELETE", f"/api/v1/api-keys/{key['key_id']}")[0] == 204
+    until(lambda: all_refuse(server, key["key"]), "all processes refused the revoked key")
     before = web_processes(server)
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
