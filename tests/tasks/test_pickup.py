@@ -33,10 +33,10 @@ def ran() -> Iterator[list[str]]:
 
 
 def make(subject: str = "", *, age: float = 10.0, queue: str = "") -> Job:
-    job, _ = jobs.create(
-        kind=JobKind.DISCOVER, subject=subject, arguments={}, actor="test", queue=queue
-    )
-    Job.objects.filter(pk=job.pk).update(created_at=timezone.now() - timedelta(seconds=age))
+    job, _ = jobs.create(kind=JobKind.DISCOVER, subject=subject, arguments={}, actor="test")
+    made_at = timezone.now() - timedelta(seconds=age)
+    Job.objects.filter(pk=job.pk).update(created_at=made_at, queue=queue or job.queue)
+    job.refresh_from_db()
     return job
 
 
