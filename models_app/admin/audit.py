@@ -17,7 +17,7 @@ class AuditEntryAdmin(KeysetAdmin):
     list_display = ("when", "who", "what", "subject", "outcome", "channel", "client")
     list_display_links = ("what",)
     list_filter = (ActedFilter, "channel")
-    search_fields = ("=actor", "=subject")
+    search_fields = ("actor__exact", "subject__exact")
     search_help_text = "A whole actor (user:admin) or subject (a model's key)"
     fieldsets = (
         (

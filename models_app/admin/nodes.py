@@ -40,6 +40,8 @@ class NodeAdmin(MachineWrittenAdmin):
     def state(self, node: Node) -> SafeString:
         if node.lost_at:
             return marks.badge("does not answer", "bad")
+        if node.draining_at:
+            return marks.badge("draining: takes no new model", "warn")
         return marks.badge("works", "good") if node.pid else marks.badge("stopped", "quiet")
 
     @display(description="Free memory")

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from models_app.domain.events import EventName
-from models_app.models import Provider, Route
+from models_app.models import Provider, RegisteredModel, Route
 from models_app.services import events, keys
 from tests.admin.conftest import make_instance, make_job, make_log_row
 
@@ -69,3 +70,28 @@ def test_what_grows_with_the_traffic_is_never_counted(
     assert [
         sql for sql in queries if "COUNT(" in sql.upper() and f"models_app_{table}" in sql
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("admin:index", 20),
+        ("console:playground", 12),
+        ("console:compare", 8),
+        ("console:series", 4),
+        ("admin:models_app_registeredmodel_change", 20),
+        ("admin:models_app_accesslog_change", 10),
+        ("admin:models_app_profilerun_change", 10),
+        ("admin:models_app_node_change", 16),
+        ("admin:models_app_route_change", 12),
+        ("admin:models_app_job_change", 10),
+    ],
+)
+def test_a_page_asks_the_database_a_bounded_number_of_times(
+    console: Client, furnished: RegisteredModel, name: str, most: int
+) -> None:
+    table = name.removesuffix("_change").rpartition("_")[2]
+    models = {model._meta.model_name: model for model in admin.site._registry}
+    arguments = [models[table]._default_manager.first().pk] if name.endswith("_change") else []
+    queries = queries_of(console, reverse(name, args=arguments))
+    assert len(queries) <= most, queries

@@ -120,9 +120,9 @@ def test_an_operator_profiles_a_model_and_sees_it_move(
     page = operator.page
     page.get_by_role("button", name="Profile…").click()
     page.wait_for_selector("#dialog")
-    page.get_by_label("Requests").fill("40")
-    page.get_by_label("At the same time").fill("1")
-    page.get_by_label("Tokens of an answer").fill("48")
+    page.locator("#id_requests").fill("40")
+    page.locator("#id_concurrency").fill("1")
+    page.locator("#id_max_tokens").fill("48")
     page.locator("#modal-content button[type=submit]").click()
     page.wait_for_url("**/job/**")
     page.evaluate(WATCH, "#noa-job")

@@ -50,7 +50,7 @@ def _rate(traffic: Traffic) -> Tile:
     return Tile(
         title="Requests per second",
         value=units.rate(per_second),
-        note=f"{units.count(traffic.today.requests)} today, {units.count(traffic.before.requests)} yesterday by now",
+        note=f"{units.count(traffic.today.requests)} today, {units.count(traffic.before.requests)} yesterday",
         curve=_minutes(traffic, "Requests per second", lambda m: m.requests_per_second),
         trend=_trend(per_second, traffic.hour.requests_per_second),
     )
