@@ -22,6 +22,10 @@ from models_app.models import AccessLog, ApiKey, RegisteredModel
 
 @admin.register(AccessLog)
 class AccessLogAdmin(KeysetAdmin):
+    empty_hint = (
+        "No request has come through the gateway yet. "
+        "Each one is listed here about a second after its end. Try one in the playground."
+    )
     list_display = (
         "when",
         "asked",

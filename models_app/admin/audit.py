@@ -14,6 +14,10 @@ from models_app.models import AuditEntry, Job
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(KeysetAdmin):
+    empty_hint = (
+        "Nobody has changed anything yet. "
+        "Each act is listed here, whether it came by the API, the console or a command."
+    )
     list_display = ("when", "who", "what", "subject", "outcome", "channel", "client")
     list_display_links = ("what",)
     list_filter = (ActedFilter, "channel")

@@ -19,6 +19,9 @@ class ConsoleAdmin(ModelAdmin):
     list_per_page = 50
     # The changelist's own drop-down would hold nothing but "delete selected".
     actions = None
+    list_before_template = "admin/noa/list_hint.html"
+    # What an empty list is told with: what will be here, and what to do for it.
+    empty_hint = ""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -20,6 +20,10 @@ _REASON_IN_LIST = 60
 
 @admin.register(Instance)
 class InstanceAdmin(MachineWrittenAdmin):
+    empty_hint = (
+        "Nothing was loaded yet. "
+        "Each loaded copy of a model is listed here. Open a model and choose Load, or make it current."
+    )
     list_display = (
         "model_key", "state_badge", "node", "pid", "memory", "context", "slots", "loaded_in", "created",
         "failure_start",

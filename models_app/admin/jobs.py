@@ -27,6 +27,10 @@ _FOLLOWING = "admin/noa/job_progress.html"
 
 @admin.register(Job)
 class JobAdmin(MachineWrittenAdmin):
+    empty_hint = (
+        "Nothing was asked for yet. "
+        "Loads, switches, profiles and discoveries are listed here with their steps."
+    )
     list_display = ("what", "state_badge", "done", "took", "actor", "created", "error")
     list_filter = ("state", "kind", CreatedFilter)
     search_fields = ("subject", "actor", "error_message")

@@ -65,6 +65,10 @@ class NewKeyForm(LimitsForm, forms.ModelForm):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ConsoleAdmin):
+    empty_hint = (
+        "No API key was made yet. "
+        "Applications need one to ask models: make it with the plus above. It is shown once."
+    )
     list_display = ("name", "key_id", "state", "scope_marks", "expires", "created", "created_by")
     search_fields = ("name", "key_id", "created_by")
     search_help_text = "Name, key id or who made it"

@@ -14,6 +14,9 @@ from models_app.models import Instance, Node
 
 @admin.register(Node)
 class NodeAdmin(MachineWrittenAdmin):
+    empty_hint = (
+        "No worker has started yet. Each machine that runs one is listed here with its memory."
+    )
     list_display = (
         "name",
         "state",

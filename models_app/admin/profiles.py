@@ -19,6 +19,10 @@ from models_app.services import profiling
 
 @admin.register(ProfileRun)
 class ProfileRunAdmin(MachineWrittenAdmin):
+    empty_hint = (
+        "No model was profiled yet. "
+        "Open a loaded model and choose Profile: its speed, latency and memory are measured."
+    )
     list_display = ("model_key", "when", "state", "loads", "ttft", "speed", "latency", "verdict")
     list_select_related = ("model",)
     list_filter = (StartedFilter, "complete")

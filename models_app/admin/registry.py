@@ -53,6 +53,10 @@ class VersionInline(ReadOnlyInline):
 
 @admin.register(RegisteredModel)
 class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
+    empty_hint = (
+        "No model is registered yet. "
+        "Choose Discover models, above: NOA looks through its model folders and asks every provider. To use OpenAI, Anthropic, Ollama or vLLM, add a provider first."
+    )
     list_display = (
         "key_and_name",
         "status_badge",

@@ -40,6 +40,10 @@ class ChangeInline(ReadOnlyInline):
 
 @admin.register(Route)
 class RouteAdmin(MachineWrittenAdmin):
+    empty_hint = (
+        "No route leads anywhere yet. "
+        "Choose Make current on the page of a model: applications then ask for the model current."
+    )
     list_display = ("name", "target_key", "target_status", "changed")
     list_select_related = ("target",)
     search_fields = ("name", "target__key")

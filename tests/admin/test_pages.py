@@ -173,3 +173,12 @@ def test_an_instance_page_opens_without_a_measurement(console: Client, make_mode
     instance = Instance.objects.create(model=make_model(), node="local", state="queued")
     page = console.get(reverse("admin:models_app_instance_change", args=[instance.pk]))
     assert page.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "table", ["registeredmodel", "route", "accesslog", "job", "profilerun", "apikey"]
+)
+def test_an_empty_list_says_what_will_be_there(console: Client, table: str) -> None:
+    address = reverse(f"admin:models_app_{table}_changelist")
+    assert "noa-hint" in console.get(address).content.decode()
+    assert "noa-hint" not in console.get(address + "?q=nothing").content.decode()
