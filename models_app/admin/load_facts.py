@@ -3,48 +3,48 @@
 from __future__ import annotations
 
 from models_app.admin import units
-from models_app.domain.admission import Decision, Evict, Fits, Refuse, Wait
-from models_app.domain.errors import NoaError
 from models_app.domain.options import LoadOptions
 from models_app.models import RegisteredModel
-from models_app.services import load_plans
-from models_app.services.load_plans import LoadPlan
+from models_app.services import estimating
+from models_app.services.estimating import Estimate
 
 
-def of_load(
-    model: RegisteredModel, options: LoadOptions, *, spared: frozenset[str] = frozenset()
-) -> list[str]:
+def of_load(model: RegisteredModel) -> list[str]:
     """Need, room, who would have to go, and how long it takes; nothing where that cannot be told before."""
-    try:
-        plan = load_plans.plan(model=model, options=options, spared=spared)
-    except NoaError as error:
-        return [error.message]
-    return [] if plan is None else [_room(plan), _others(plan.decision), _time(plan)]
+    found = estimating.estimate(model=model, options=LoadOptions())
+    if not found.need.ram:
+        return [found.why] if found.why else []
+    return [_room(found), _others(found), *_time(found)]
 
 
-def _room(plan: LoadPlan) -> str:
-    told = f"It needs {units.size(plan.need.ram)} of memory; {units.size(max(0, plan.free.ram))} are free."
-    if plan.need.vram:
-        cards = f"{units.size(plan.need.vram)} on the graphics card; {units.size(max(0, plan.free.vram))} are free"
+def of_switch(model: RegisteredModel) -> list[str]:
+    """As `of_load`, where the model takes the place of another."""
+    found = estimating.estimate(model=model, options=LoadOptions())
+    if not found.need.ram:
+        return []
+    beside = "Where both do not fit beside each other, the old one goes first, and requests wait for that."
+    return [_room(found), beside, *_time(found)]
+
+
+def _room(found: Estimate) -> str:
+    told = f"It needs {units.size(found.need.ram)} of memory; {units.size(max(0, found.free.ram))} are free."
+    if found.need.vram:
+        cards = f"{units.size(found.need.vram)} on the graphics card; {units.size(max(0, found.free.vram))} are free"
         told = f"{told} It needs {cards}."
     return told
 
 
-def _others(decision: Decision) -> str:
-    match decision:
-        case Fits():
-            return "Nothing has to go for it."
-        case Evict(victims=victims):
-            gone = ", ".join(
-                f"{one.key} (idle for {units.seconds(one.idle_seconds)})" for one in victims
-            )
-            return f"For it would be evicted: {gone}."
-        case Wait(why=why):
-            return f"It would have to wait: {why}."
-        case Refuse(why=why):
-            return f"It would be refused: {why}."
+def _others(found: Estimate) -> str:
+    if found.would_evict:
+        gone = ", ".join(f"{one.resident.key}, which {one.why}" for one in found.would_evict)
+        return f"For it would be evicted: {gone}."
+    if found.verdict == "refused":
+        return f"It would be refused. {found.why}"
+    return f"It would have to wait: {found.why}" if found.why else "Nothing has to go for it."
 
 
-def _time(plan: LoadPlan) -> str:
-    basis = "as its last loads here took" if plan.measured else "by its size"
-    return f"It takes about {units.seconds(plan.seconds)}, {basis}."
+def _time(found: Estimate) -> list[str]:
+    if found.eta_seconds is None:
+        return []
+    basis = "as its last loads here took" if found.measured else "by its size"
+    return [f"It takes about {units.seconds(found.eta_seconds)}, {basis}."]

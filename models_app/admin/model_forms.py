@@ -93,7 +93,7 @@ class LoadDialog(ModelDialog):
 
     def facts(self) -> list[str]:
         last = ", ".join(f"{name} {value}" for name, value in self.model.load_options.items())
-        told = load_facts.of_load(self.model, LoadOptions()) or super().facts()
+        told = load_facts.of_load(self.model) or super().facts()
         return told + ([f"Last loaded with {last}."] if last else [])
 
 
@@ -144,7 +144,7 @@ class SwitchDialog(ModelDialog):
         ]
         if self.model.status == ModelStatus.LOADED:
             return [*told, "It is loaded already: the switch takes a moment."]
-        return told + load_facts.of_load(self.model, LoadOptions(), spared=frozenset({before}))
+        return told + load_facts.of_switch(self.model)
 
 
 class ProbeDialog(ModelDialog):
