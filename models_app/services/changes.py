@@ -100,7 +100,8 @@ class Follower:
         ready, _, _ = select.select([heard.fileno(), self._wake_read], [], [], _SILENT_SECONDS)
         if not ready:
             heard.execute("SELECT 1")
-        elif any(note.payload != ORIGIN for note in heard.notifies(timeout=0)):
+            # The next call is not without any patience: psycopg would leave unread what the socket has.
+        elif any(note.payload != ORIGIN for note in heard.notifies(timeout=0.05, stop_after=1)):
             _tell()
 
     def _watch(self) -> None:
