@@ -16,7 +16,8 @@ class ConsoleAdmin(ModelAdmin):
     """A page of things that people look after; nothing is deleted behind the back of what runs."""
 
     empty_value_display = NOTHING
-    list_per_page = 50
+    # As many as fit two screens; each row costs about as much as the rest of the page.
+    list_per_page = 30
     # The changelist's own drop-down would hold nothing but "delete selected".
     actions = None
     list_before_template = "admin/noa/list_hint.html"

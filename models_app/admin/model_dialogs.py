@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action
@@ -31,6 +33,11 @@ class ModelDialogs:
     # The others are buttons of the page: unfold's menus in the header cannot be opened by keyboard.
     actions_detail = ("load_model", "make_current", "unload_model")
     actions_list = ("discover_models",)
+
+    def get_actions_row(self, request: HttpRequest) -> list[Any]:
+        """Those of the header. The page has all of them; each one in a row's menu costs its rendering in every row."""
+        names = {f"models_app_registeredmodel_{name}" for name in self.actions_detail}
+        return [one for one in super().get_actions_row(request) if one.action_name in names]  # type: ignore[misc]
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return bool(request.user.has_perm("models_app.change_registeredmodel"))
