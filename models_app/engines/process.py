@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -13,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
-from models_app.domain.errors import LoadFailed
+from models_app.domain.errors import LoadFailed, NoaError, Unavailable
 from models_app.engines.spec import RunnerSpec
 
 # How often a waiting load looks whether it was told to stop.
@@ -25,6 +26,8 @@ _LOOK_EVERY = 0.1
 # What of a runner's log explains a failure to a person.
 _TAIL_LINES = 20
 _TAIL_BYTES = 16_384
+# What passes when others give back what they hold; it says nothing against the model.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 # Seconds. The kernel counts start times in hundredths.
 _SAME_START = 0.02
 
@@ -49,6 +52,7 @@ class RunnerProcess:
     popen: subprocess.Popen[bytes]
     started_at: float  # Unix seconds, as the kernel counts it
     ready_pipe: int
+    exit_fd: int  # becomes readable at the exit: no polling, no signal handler
     log_path: Path
     # The supervisor was told to end it: its exit is no failure.
     stopping: bool = False
@@ -63,9 +67,13 @@ class RunnerProcess:
     def log_tail(self) -> str:
         if self.last_words is not None:
             return self.last_words
-        with self.log_path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+        try:
+            with self.log_path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError as error:
+            # The supervisor's thread comes by here: all runners end with it.
+            return f"(the log could not be read: {error})"
         return "\n".join(lines[-_TAIL_LINES:])
 
     def wait_ready(
@@ -145,25 +153,48 @@ def describe_exit(code: int | None) -> str:
 def spawn(command: Sequence[str], spec: RunnerSpec, log_path: Path) -> RunnerProcess:
     """Start a runner. Call on one long-lived thread: the kernel ends a runner together with the
     *thread* that spawned it (PR_SET_PDEATHSIG, which the runner sets itself)."""
-    read_end, write_end = os.pipe()
-    log: IO[bytes]
-    try:
-        with log_path.open("wb") as log:
-            popen = subprocess.Popen(
-                [*command, "--spec", spec.to_json(), "--ready-fd", str(write_end)],
-                stdin=subprocess.PIPE,  # the lifeline: held open for as long as this process lives
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[write_end],
-                start_new_session=True,
-                env=_environment(),
-            )
-    except OSError as error:
-        os.close(read_end)
-        raise LoadFailed(f"The runner could not be started: {error}.", stage="start") from error
-    finally:
-        os.close(write_end)
-    return RunnerProcess(spec, popen, start_time(popen.pid) or 0.0, read_end, log_path)
+    with contextlib.ExitStack() as undo:
+        try:
+            read_end, write_end = os.pipe()
+            undo.callback(os.close, read_end)
+            try:
+                popen = _popen(command, spec, log_path, write_end)
+            finally:
+                os.close(write_end)
+            # Without its lifeline it ends.
+            undo.callback(popen.wait)
+            undo.enter_context(popen.stdin or contextlib.nullcontext())
+            undo.callback(popen.kill)
+            started_at = start_time(popen.pid) or 0.0
+            exit_fd = os.pidfd_open(popen.pid)
+        except OSError as error:
+            raise _not_started(error) from error
+        undo.pop_all()
+    return RunnerProcess(spec, popen, started_at, read_end, exit_fd, log_path)
+
+
+def _popen(
+    command: Sequence[str], spec: RunnerSpec, log_path: Path, ready_fd: int
+) -> subprocess.Popen[bytes]:
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            [*command, "--spec", spec.to_json(), "--ready-fd", str(ready_fd)],
+            stdin=subprocess.PIPE,  # the lifeline: held open for as long as this process lives
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[ready_fd],
+            start_new_session=True,
+            env=_environment(),
+        )
+
+
+def _not_started(error: OSError) -> NoaError:
+    if error.errno in _EXHAUSTED:
+        return Unavailable(
+            f"The operating system gives this worker no more files or processes ({error.strerror}). Try again, or raise "
+            "its limits (ulimit -n, ulimit -u)."
+        )
+    return LoadFailed(f"The runner could not be started: {error}.", stage="start")
 
 
 def _environment() -> dict[str, str]:

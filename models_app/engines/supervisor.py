@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from models_app.domain.errors import Interrupted, LoadFailed
+from models_app.domain.errors import Interrupted, NoaError
 from models_app.engines import process
 from models_app.engines.process import RunnerProcess
 from models_app.engines.spec import RunnerSpec
@@ -64,7 +64,8 @@ class Supervisor:
         return self.folder / f"{instance_id.replace('-', '')[:16]}.sock"
 
     def launch(self, spec: RunnerSpec) -> RunnerProcess:
-        """Spawn a runner; raises LoadFailed when the operating system refuses, Interrupted while stopping."""
+        """Spawn a runner; raises LoadFailed or Unavailable when the operating system refuses, Interrupted while
+        stopping."""
         request = _Request(spec, Future())
         with self._accepting:
             if self._closing.is_set():
@@ -155,12 +156,11 @@ class Supervisor:
                 try:
                     log_path = self.socket_path(request.spec.instance_id).with_suffix(".log")
                     runner = process.spawn(self._command, request.spec, log_path)
-                except LoadFailed as error:
+                except NoaError as error:
                     request.answer.set_exception(error)
                     continue
                 self._runners[request.spec.instance_id] = runner
-                # A file descriptor that becomes readable at the exit: no polling, no signal handler.
-                selector.register(os.pidfd_open(runner.pid), selectors.EVENT_READ, runner)
+                selector.register(runner.exit_fd, selectors.EVENT_READ, runner)
                 request.answer.set_result(runner)
 
     def _reap(self, runner: RunnerProcess) -> None:

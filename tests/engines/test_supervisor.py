@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -221,3 +222,29 @@ def test_many_threads_may_launch_at_once(make: Make) -> None:
     for thread in threads:
         thread.join()
     assert len({ready(runner).pid for runner in runners}) == 6
+
+
+@pytest.mark.parametrize("spare", range(6))
+def test_f33_without_files_a_start_is_refused_and_works_again_later(
+    make: Make, deaths: list[object], spare: int
+) -> None:
+    """Whichever of the files is the one that it cannot open, nothing is left and the supervisor lives."""
+    supervisor = make()
+    ready(launch(supervisor))  # its thread has what it needs itself
+    supervisor.stop(INSTANCE, grace=5.0)
+    before = len(os.listdir("/proc/self/fd"))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    fillers = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest - before + 2)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 1 + spare, limits[1]))
+        with pytest.raises(Unavailable) as refused:
+            launch(supervisor)
+        assert "no more files or processes" in refused.value.message
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for filler in fillers:
+            os.close(filler)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert ready(launch(supervisor)).pid
+    assert deaths == []
