@@ -40,6 +40,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
             partitions.ensure(today + timedelta(days=days) for days in range(-8, 4))
 
 
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """A PostgreSQL of the run's own ends with the run: its databases need not be taken down one by one."""
+    return connection.vendor == "postgresql"
+
+
 @pytest.fixture
 def queued() -> Iterator[list[Job]]:
     """No worker runs here: what would have been sent to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models_app.admin import units
+from models_app.domain.errors import InvalidRequest
 from models_app.domain.options import LoadOptions
 from models_app.models import RegisteredModel
 from models_app.services import estimating
@@ -11,7 +12,11 @@ from models_app.services.estimating import Estimate
 
 def of_load(model: RegisteredModel) -> list[str]:
     """Need, room, who would have to go, and how long it takes; nothing where that cannot be told before."""
-    found = estimating.estimate(model=model, options=LoadOptions())
+    try:
+        found = estimating.estimate(model=model, options=LoadOptions())
+    except InvalidRequest as error:
+        # The options of its last load, which an empty form stands for, are none that this version knows.
+        return [error.message]
     if not found.need.ram:
         return [found.why] if found.why else []
     return [_room(found), _others(found), *_time(found)]
@@ -19,7 +24,10 @@ def of_load(model: RegisteredModel) -> list[str]:
 
 def of_switch(model: RegisteredModel) -> list[str]:
     """As `of_load`, where the model takes the place of another."""
-    found = estimating.estimate(model=model, options=LoadOptions())
+    try:
+        found = estimating.estimate(model=model, options=LoadOptions())
+    except InvalidRequest as error:
+        return [error.message]
     if not found.need.ram:
         return []
     beside = "Where both do not fit beside each other, the old one goes first, and requests wait for that."

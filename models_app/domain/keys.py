@@ -19,8 +19,11 @@ RESERVED_SLUGS = frozenset(
 
 # Words after a key, as in /api/v1/models/{key}/tags: the model `a/tags` could never be addressed.
 RESERVED_ENDINGS = frozenset(
-    {"capabilities", "probe", "tags", "versions", "instances", "usage", "profile", "profiles"}
-)
+    {
+        "capabilities", "history", "probe", "tags", "versions", "instances", "usage", "profile",
+        "profiles",
+    }
+)  # fmt: skip
 
 SLUG_ALIASES = {"claude": "anthropic"}
 

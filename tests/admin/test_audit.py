@@ -53,7 +53,7 @@ def test_a_new_key_is_written_down_without_its_text(console: Client) -> None:
     key = ApiKey.objects.get()
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.subject, entry.status) == ("create_api_key", key.key_id, 201)
-    assert entry.arguments == {"name": "website", "scopes": ["infer"]}
+    assert entry.arguments == {"name": "website", "scopes": ["infer"], "limits": {}}
     assert f"noa_{key.key_id}_" in page
     assert f"noa_{key.key_id}_" not in str(AuditEntry.objects.values())
 

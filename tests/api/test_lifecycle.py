@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -138,8 +140,15 @@ def test_who_waits_hears_of_the_end(
     ]
     jobs._move(str(job.pk), JobState.RUNNING)
     ending = threading.Timer(0.2, end_elsewhere, (str(job.pk), state))
-    ending.start()
-    answer = admin.post("/models/load", {"key": "llama.cpp:a"}, Prefer="wait=20")
+    wait = jobs.wait
+
+    def begin_to_wait(**arguments: Any) -> Job:
+        # Not before: a request that finds the job ended would ask for another one.
+        ending.start()
+        return wait(**arguments)
+
+    with mock.patch.object(jobs, "wait", begin_to_wait):
+        answer = admin.post("/models/load", {"key": "llama.cpp:a"}, Prefer="wait=20")
     ending.join()
     if state == JobState.SUCCEEDED:
         assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
