@@ -141,10 +141,12 @@ def test_metadata_survives_json(tmp_path: Path) -> None:
 
 
 def test_the_shape_carries_what_the_memory_estimate_needs(tmp_path: Path) -> None:
-    metadata = _inspect(tmp_path / "m.gguf", File())
+    file = File().set("llama.feed_forward_length", U32, u32(16))
+    metadata = _inspect(tmp_path / "m.gguf", file)
     assert dataclasses.asdict(metadata.shape()) == {
         "file_bytes": metadata.size_bytes, "block_count": 1, "embedding_length": 8, "head_count": 2,
         "head_count_kv": 2, "key_length": 4, "value_length": 4, "vocab_size": 4,
+        "feed_forward_length": 16, "causal": True,
     }  # fmt: skip
 
 
