@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -76,19 +76,8 @@ class AccessLogAdmin(KeysetAdmin):
         ),
     )
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        context = {"timeline": timeline.of(row)} if row else {}
-        page: HttpResponse = super().change_view(
-            request, object_id, form_url, {**context, **(extra_context or {})}
-        )
-        return page
+    def told_of(self, request: HttpRequest, row: AccessLog) -> dict[str, Any]:
+        return {"timeline": timeline.of(row)}
 
     @display(description="Time")
     def when(self, row: AccessLog) -> SafeString | str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, TabularInline
 
 from models_app.admin.units import NOTHING
@@ -23,6 +23,18 @@ class ConsoleAdmin(ModelAdmin):
     list_before_template = "admin/noa/list_hint.html"
     # What an empty list is told with: what will be here, and what to do for it.
     empty_hint = ""
+
+    def told_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the template of a row's own page is given beside its fields."""
+        return {}
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        row = context.get("original")
+        told = self.told_of(request, row) if row else {}
+        page: HttpResponse = super().render_change_form(request, context | told, *args, **kwargs)
+        return page
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

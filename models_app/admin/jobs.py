@@ -85,19 +85,8 @@ class JobAdmin(MachineWrittenAdmin):
             response["HX-Refresh"] = "true"
         return response
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        job = self.get_object(request, object_id)
-        context = {"following": following(job)} if job else {}
-        page: HttpResponse = super().change_view(
-            request, object_id, form_url, {**context, **(extra_context or {})}
-        )
-        return page
+    def told_of(self, request: HttpRequest, row: Job) -> dict[str, Any]:
+        return {"following": following(row)}
 
     @display(description="Job", ordering="kind")
     def what(self, job: Job) -> str:

@@ -63,19 +63,8 @@ class ProfileRunAdmin(MachineWrittenAdmin):
         asking.do(request, mark, action="update_profile", subject=str(form.run.pk), told=told)
         return asking.go_to(request, marks.page_of(form.run))
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        run = self.get_object(request, object_id)
-        context = {"profile": profile_marks.page(run)} if run else {}
-        page: HttpResponse = super().change_view(
-            request, object_id, form_url, {**context, **(extra_context or {})}
-        )
-        return page
+    def told_of(self, request: HttpRequest, row: ProfileRun) -> dict[str, Any]:
+        return {"profile": profile_marks.page(row)}
 
     @display(description="Model", ordering="model__key")
     def model_key(self, run: ProfileRun) -> str:

@@ -127,22 +127,9 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
             raise PermissionDenied
         return get_object_or_404(RegisteredModel, pk=pk)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        model = self.get_object(request, object_id)
-        context: dict[str, Any] = {}
-        if model:
-            may = {"may_operate": self.has_operate_permission(request)}
-            context = {"page": model_page.context(model) | may}
-        page: HttpResponse = super().change_view(
-            request, object_id, form_url, {**context, **(extra_context or {})}
-        )
-        return page
+    def told_of(self, request: HttpRequest, row: RegisteredModel) -> dict[str, Any]:
+        may = {"may_operate": self.has_operate_permission(request)}
+        return {"page": model_page.context(row) | may}
 
     @action(
         description="Discover models…",
