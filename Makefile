@@ -55,7 +55,7 @@ test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and
 	@.ci/packages chromium curl postgresql redis-server iproute2 nginx-light
 	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser"
 	@NOA_TEST_DATABASE=postgres $(BIN)/python -m pytest $(SMALL) "not journey and not browser and not wide" $(ON_DATABASE)
-	@$(BIN)/python -m pytest --ignore=$(SCHEMA) -m "journey or browser"
+	@$(BIN)/python -m pytest --ignore=$(SCHEMA) --numprocesses 2 --dist loadfile -m "journey or browser"
 	@$(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 
 test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser, no llama.cpp, no long searches
