@@ -13,6 +13,7 @@ from models_app.domain.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.limits import KeyLimits
 from models_app.domain.pricing import Price
 from models_app.domain.providers import ProviderKind
+from models_app.domain.suspects import Trials
 from models_app.domain.texts import TextRule
 
 CURRENT_ROUTE = "current"
@@ -113,6 +114,8 @@ class Snapshot:
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
     # Of each model the digests of requests that kill its runner, and until when (Unix seconds) they are refused.
     killers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    # By model: requests that are asked one by one, as one of them may have crashed its runner.
+    trials: Mapping[str, Trials] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     # Model ids that exactly one provider has, to their key.
     unique_ids: Mapping[str, str] = field(default_factory=dict)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
 
+from models_app.domain.demand import ColdModel
 from models_app.domain.errors import InvalidRequest
 
 # One crash may be chance, or another request's. Two are none.
@@ -31,6 +32,21 @@ class KillsRunner(InvalidRequest):
 
     http_status = 422
     default_code = "request_crashes_runner"
+
+
+class OnTrial(ColdModel):
+    """A runner crashed with the same request in it: this one waits for its turn too, and never reaches a client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Requests of one model that are asked one by one after a crash: digest to the instance that crashed.
+
+    `until` (Unix seconds) they matter to requests that come anew.
+    """
+
+    until: float
+    crashed: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

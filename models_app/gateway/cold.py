@@ -29,6 +29,9 @@ class Loads(Protocol):
     def died(self, death: Death) -> None:
         """A runner ended with a request in it."""
 
+    def join(self, death: Death) -> None:
+        """A request has come that was in that runner already, sent by somebody else: it waits for the same turn."""
+
     def may_ask(self, death: Death) -> bool:
         """Whether that request may be asked once more now; a new snapshot, or a look later, may change it."""
 
@@ -46,6 +49,9 @@ class NoLoads:
         pass
 
     def died(self, death: Death) -> None:
+        pass
+
+    def join(self, death: Death) -> None:
         pass
 
     def may_ask(self, death: Death) -> bool:

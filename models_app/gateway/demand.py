@@ -83,6 +83,10 @@ class LiveLoads:
         self._news.append(partial(on_demand.died, death=death))
         self._stirred.set()
 
+    def join(self, death: Death) -> None:
+        self._trials[death] = False
+        self._stirred.set()
+
     def may_ask(self, death: Death) -> bool:
         return self._trials.get(death, True)
 

@@ -12,6 +12,7 @@ from models_app.domain import suspects
 from models_app.domain.demand import ColdModel
 from models_app.domain.errors import ModelNotFound, ModelNotLoaded, NoaError
 from models_app.domain.routing import Snapshot, Target
+from models_app.domain.suspects import Death, OnTrial, Trials
 from models_app.gateway.balance import Balance
 from models_app.gateway.cold import Loads, Place, WaitingRoom
 from models_app.gateway.connection import UpstreamError
@@ -93,7 +94,20 @@ class Seeker:
         target = choose(snapshot, inference.endpoint, inference.asked.model, call.record, call.key)
         if snapshot.killers:
             _refuse_killer(snapshot.killers.get(target.key), inference, target.key)
+        if snapshot.trials and inference.death is None and inference.patience:
+            self._join_trial(snapshot.trials.get(target.key), inference, target.key)
         return target if target.copies == 1 else self.one_of(target, snapshot, inference)
+
+    def _join_trial(self, trials: Trials | None, inference: Inference, key: str) -> None:
+        """Raises OnTrial for what may crash the runner beside a suspect that is tried alone."""
+        if trials is None or trials.until < time.time():
+            return
+        digest = suspects.digest(inference.endpoint.path, inference.asked.raw)
+        crashed = trials.crashed.get(digest)
+        if crashed is not None:
+            inference.death = Death(key, crashed, digest, inference.call.record.request_id)
+            self._loads.join(inference.death)
+            raise OnTrial(key)
 
     def one_of(self, target: Target, snapshot: Snapshot, inference: Inference) -> Target:
         entry = snapshot.models.get(target.key)

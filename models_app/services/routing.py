@@ -137,6 +137,7 @@ def _read_snapshot(number: int) -> Snapshot:
     }
     ids = Counter(entry.model_id for entry in models.values())
     routes = _routes.rows()
+    suspicions = suspects.suspicions()
     return Snapshot(
         revision=number,
         routes={name: key for name, key, *_ in routes},
@@ -147,7 +148,8 @@ def _read_snapshot(number: int) -> Snapshot:
             if not (load and evict)
         },
         models=models,
-        killers=suspects.killers(),
+        killers=suspicions.killers,
+        trials=suspicions.trials,
         keys=_keys(),
         text_rules=_text_rules(),
         unique_ids={

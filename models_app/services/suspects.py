@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from models_app.domain import suspects as rules
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState
-from models_app.domain.suspects import Death
+from models_app.domain.suspects import Death, Trials
 from models_app.models import Instance, RegisteredModel, Suspect
 
 
@@ -28,7 +29,7 @@ def note(*, death: Death) -> bool:
             Suspect.objects.create(
                 model=model,
                 digest=death.digest,
-                version=model.version.sha256 if model.version else "",
+                version=_version_of(model),
                 instance_id=death.instance_id,
                 request_id=death.request_id[:64],
             )
@@ -70,17 +71,43 @@ def forget() -> None:
     Suspect.objects.filter(at__lte=_since()).delete()
 
 
-def killers() -> dict[str, dict[str, float]]:
-    """By the model's key: the digests of requests that are refused, and until when (Unix seconds)."""
-    rows = Suspect.objects.filter(at__gt=_since()).values_list(
-        "model__key", "model__version__sha256", "version", "digest", "instance_id", "at"
+@dataclass(frozen=True, slots=True)
+class Suspicions:
+    """By the model's key.
+
+    killers  the digests of requests that are refused, and until when (Unix seconds)
+    trials   requests that are asked one by one
+    """
+
+    killers: dict[str, dict[str, float]]
+    trials: dict[str, Trials]
+
+
+def suspicions() -> Suspicions:
+    rows = (
+        Suspect.objects.filter(at__gt=_since())
+        .select_related("model__version")
+        .only(
+            "digest",
+            "instance_id",
+            "version",
+            "on_trial",
+            "at",
+            "model__key",
+            "model__version__sha256",
+        )
+        .order_by("pk")
     )
-    found = [row for row in rows if (row[1] or "") == row[2]]
-    crashed = _crashed({row[4] for row in found}) if found else set()
+    found = [row for row in rows if _version_of(row.model) == row.version]
+    crashed = _crashed({row.instance_id for row in found}) if found else set()
+    of_crashes = [row for row in found if row.instance_id in crashed]
+    return Suspicions(_killers(of_crashes), _trials(of_crashes))
+
+
+def _killers(rows: list[Suspect]) -> dict[str, dict[str, float]]:
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for key, _, _, digest, instance_id, at in found:
-        if instance_id in crashed:
-            times[key, digest].append(at.timestamp())
+    for row in rows:
+        times[row.model.key, row.digest].append(row.at.timestamp())
     refused: dict[str, dict[str, float]] = defaultdict(dict)
     for (key, digest), moments in times.items():
         until = rules.refused_until(moments)
@@ -89,10 +116,29 @@ def killers() -> dict[str, dict[str, float]]:
     return dict(refused)
 
 
+def _trials(rows: list[Suspect]) -> dict[str, Trials]:
+    since = timezone.now() - timedelta(seconds=rules.TRIAL_SECONDS)
+    found: dict[str, list[Suspect]] = defaultdict(list)
+    for row in rows:
+        if row.on_trial and row.at > since:
+            found[row.model.key].append(row)
+    return {
+        key: Trials(
+            until=max(row.at for row in held).timestamp() + rules.TRIAL_SECONDS,
+            crashed={row.digest: str(row.instance_id) for row in held},
+        )
+        for key, held in found.items()
+    }
+
+
 def _crashed(instance_ids: set[uuid.UUID]) -> set[uuid.UUID]:
     failed = Instance.objects.filter(pk__in=instance_ids, state=InstanceState.FAILED)
     reasons = failed.values_list("pk", "failure_reason")
     return {instance_id for instance_id, reason in reasons if rules.is_crash(reason)}
+
+
+def _version_of(model: RegisteredModel) -> str:
+    return model.version.sha256 if model.version else ""
 
 
 def _since() -> datetime:

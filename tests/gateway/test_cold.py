@@ -12,7 +12,7 @@ import pytest
 from models_app.domain.demand import EVERYTHING, Permission, Want
 from models_app.domain.errors import LoadFailed
 from models_app.domain.routing import Snapshot, Target
-from models_app.domain.suspects import Death, digest
+from models_app.domain.suspects import Death, Trials, digest
 from models_app.gateway.admission import Limits
 from tests.fakes.upstream import DEADLINE, FakeUpstream
 from tests.gateway.wire import (
@@ -39,6 +39,7 @@ class Loads:
         self.deaths: list[Death] = []
         self.holds_all = False
         self.trials: list[tuple[Death, bool]] = []
+        self.joined: list[Death] = []
         self.due = 7
 
     def want(self, want: Want) -> None:
@@ -46,6 +47,9 @@ class Loads:
 
     def died(self, death: Death) -> None:
         self.deaths.append(death)
+
+    def join(self, death: Death) -> None:
+        self.joined.append(death)
 
     def may_ask(self, death: Death) -> bool:
         return not self.holds_all
@@ -376,6 +380,32 @@ def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeU
     assert served.post({**killer, "messages": []}).status == 200
     served.source.current = dataclasses.replace(before, killers={chat: {found: 1.0}})
     assert served.post(killer).status == 200, "it is forgotten after a while"
+
+
+def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
+    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    suspect = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
+    found = digest("/v1/chat/completions", request(suspect).partition(b"\r\n\r\n")[2])
+    before = snapshot(upstream.path)
+    chat = before.routes["current"]
+    assert chat is not None
+    on_trial = Trials(until=4e9, crashed={found: "crashed"})
+    served.source.current = dataclasses.replace(before, trials={chat: on_trial})
+    loads.holds_all = True
+    waiting = pool.submit(served.post, {**suspect, "user": "somebody else"})
+    loads.until_waiting(1)
+    assert served.post({**suspect, "messages": []}).status == 200, "others are asked meanwhile"
+    assert not waiting.done()
+    loads.holds_all = False
+    served.gateway.room.look_again()
+    assert waiting.result(DEADLINE).status == 200
+    (death,) = loads.joined
+    assert (death.instance_id, death.digest) == ("crashed", found)
+    wait_until(lambda: loads.trials == [(death, True)], "it is acquitted")
+    served.source.current = dataclasses.replace(before, trials={chat: Trials(1.0, {found: "x"})})
+    assert served.post(suspect).status == 200
+    assert loads.joined == [death], "a trial that is long over holds up nobody"
 
 
 def test_a_pipelined_request_waits_for_the_first(

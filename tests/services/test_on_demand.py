@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from time import time
 from typing import Any
 
 import pytest
@@ -303,9 +304,13 @@ def on_trial(model: RegisteredModel, how: str, *digests: str) -> list[Death]:
 
 def test_after_a_crash_one_suspect_follows_the_other(model: RegisteredModel) -> None:
     first, second = on_trial(model, "was killed by SIGABRT", "a" * 64, "b" * 64)
+    trials = routing.snapshot().trials[KEY]
+    assert trials.crashed == dict.fromkeys(("a" * 64, "b" * 64), first.instance_id)
+    assert trials.until > time()
     assert suspects.may_be_asked(death=first)
     assert not suspects.may_be_asked(death=second)
     suspects.close(death=first, survived=True)
+    assert set(routing.snapshot().trials[KEY].crashed) == {"b" * 64}
     assert suspects.may_be_asked(death=second)
     suspects.close(death=second, survived=False)
     assert list(Suspect.objects.values_list("digest", "on_trial")) == [("b" * 64, False)]
@@ -321,3 +326,4 @@ def test_a_suspect_whose_process_has_gone_keeps_nobody_waiting(model: Registered
 def test_after_a_kill_from_outside_all_are_asked_at_once(model: RegisteredModel) -> None:
     deaths = on_trial(model, "was killed by SIGKILL", "a" * 64, "b" * 64)
     assert all(suspects.may_be_asked(death=death) for death in deaths)
+    assert routing.snapshot().trials == {}
