@@ -37,7 +37,7 @@ from models_app.gateway.recorder import Recorder
 from models_app.gateway.relay import Relay
 from models_app.gateway.remote import Remote
 from models_app.gateway.runners import Runners
-from models_app.gateway.seeking import Seeker, SnapshotSource
+from models_app.gateway.seeking import Looks, Seeker, SnapshotSource
 from models_app.gateway.targets import Endpoint
 from models_app.gateway.texts import Texts
 from models_app.gateway.types import ANSWER_EXTENSION, Receive, Scope, Send
@@ -126,6 +126,7 @@ class Gateway:
         self.limiter = limiter or Limiter()
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
+        self._keys = Looks(snapshots)
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
         self._ids = count(1)
         self._active: set[asyncio.Task[object]] = set()
@@ -233,7 +234,7 @@ class Gateway:
             raise _stopping()
         limits = self._limits
         admission.check_size(headers, limits.max_body_bytes)
-        self._authenticate(call, headers)
+        await self._authenticate(call, headers)
         raw = await admission.read_body(call.receive, limits.max_body_bytes)
         call.body_read = True
         asked = admission.parse(raw)
@@ -285,7 +286,7 @@ class Gateway:
             )
         if self._closing:
             raise _stopping()
-        self._authenticate(call, headers)
+        await self._authenticate(call, headers)
         await call.answer(200, [JSON], self._listed(path, call.key))
 
     def _listed(self, path: str, key: KeyEntry) -> bytes:
@@ -301,13 +302,19 @@ class Gateway:
             )
         return entry
 
-    def _authenticate(self, call: Call, headers: dict[bytes, bytes]) -> None:
+    async def _authenticate(self, call: Call, headers: dict[bytes, bytes]) -> None:
         record = call.record
         authorization = headers.get(b"authorization")
         if authorization is None and b"x-api-key" in headers:
             # Where clients of Anthropic's API put it.
             authorization = b"Bearer " + headers[b"x-api-key"]
-        entry = auth.authenticate(authorization, self._snapshots.current.keys, record.started_at)
+        now = record.started_at
+        try:
+            entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
+        except auth.UnknownKey:
+            if not await self._keys.again("an API key is not known"):
+                raise
+            entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
         record.key_id = entry.key_id
         call.key = entry
         auth.require(entry, KeyScope.INFER)

@@ -12,6 +12,10 @@ from models_app.domain.scopes import Scope, allows
 _MAX_KEY_LENGTH = 512
 
 
+class UnknownKey(Unauthenticated):
+    """A key that the snapshot does not have; it may be newer than that."""
+
+
 def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now: float) -> KeyEntry:
     """The key of an `Authorization` header. `now` is Unix seconds.
 
@@ -19,7 +23,7 @@ def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now:
     """
     entry = keys.get(hash_api_key(_bearer(authorization)))
     if entry is None:
-        raise Unauthenticated(
+        raise UnknownKey(
             "This API key is not known. Check that it was copied whole, or ask an administrator for a new one."
         )
     if entry.expires_at is not None and entry.expires_at <= now:

@@ -19,7 +19,7 @@ from models_app.gateway.connection import UpstreamError
 from models_app.gateway.inference import Inference
 from models_app.gateway.targets import choose, note_target, permission_of
 
-# How often a name that the snapshot cannot serve may cause a look at the source.
+# How often what the snapshot does not know may cause a look at the source.
 _MISS_SECONDS = 0.5
 # After a runner refused, another one is waited for; if none comes, the same is asked again. Each time twice as long.
 _FIRST_GRACE_SECONDS = 0.5
@@ -37,6 +37,27 @@ class SnapshotSource(Protocol):
     def current(self) -> Snapshot: ...
 
     async def refresh(self, reason: str) -> Snapshot: ...
+
+
+class Looks:
+    """Looks at the source before something is said to be unknown: another process may have made it a moment ago."""
+
+    def __init__(self, snapshots: SnapshotSource) -> None:
+        self._snapshots = snapshots
+        self._next = 0.0
+        self._under_way: asyncio.Future[Snapshot] | None = None
+
+    async def again(self, reason: str) -> bool:
+        """One look for all who ask at the same time. False, without a look, for who asks soon after it."""
+        look = self._under_way
+        if look is None or look.done():
+            if _now() < self._next:
+                return False
+            self._next = _now() + _MISS_SECONDS
+            look = self._under_way = asyncio.ensure_future(self._snapshots.refresh(reason))
+        # Whoever began it may leave.
+        await asyncio.shield(look)
+        return True
 
 
 @dataclass(slots=True)
@@ -85,8 +106,7 @@ class Seeker:
         self._room = room
         self._loads = loads
         self._balance = balance
-        self._next_look = 0.0
-        self._look_under_way: asyncio.Future[Snapshot] | None = None
+        self._names = Looks(snapshots)
 
     def choose(self, snapshot: Snapshot, inference: Inference) -> Target:
         """The target of one request, of several copies the least busy. Raises as `targets.choose` does, and KillsRunner."""
@@ -159,21 +179,10 @@ class Seeker:
         if not isinstance(error, (ModelNotFound, ModelNotLoaded)):
             search.avoid(record.instance_id)
             await self._snapshots.refresh(f"{record.model_key}: {error}")
-        elif not (search.patience and isinstance(error, ColdModel)):
-            await self._look_for_a_name(inference, error)
-
-    async def _look_for_a_name(self, inference: Inference, error: NoaError) -> None:
-        """One look for all who ask at the same time; who asks soon after it is refused without one."""
-        look = self._look_under_way
-        if look is None or look.done():
-            if _now() < self._next_look:
-                raise error
-            self._next_look = _now() + _MISS_SECONDS
-            reason = f"{inference.asked.model[:80]!r} is not served"
-            look = asyncio.ensure_future(self._snapshots.refresh(reason))
-            self._look_under_way = look
-        # Whoever began it may leave.
-        await asyncio.shield(look)
+        elif search.patience and isinstance(error, ColdModel):
+            pass  # whoever waits sees each new snapshot
+        elif not await self._names.again(f"{inference.asked.model[:80]!r} is not served"):
+            raise error
 
     async def _wait(self, inference: Inference, search: Search, key: str, until: float) -> None:
         """Until there is a new snapshot, or the time has come. Raises what ends the wait."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from models_app.domain.routing import KeyEntry, hash_api_key
 from tests.fakes.upstream import FakeUpstream
-from tests.gateway.wire import EXPIRED_KEY, KEY, READER_KEY, Served, request
+from tests.gateway.wire import EXPIRED_KEY, KEY, READER_KEY, Served, request, snapshot
 
 BAD_AUTHORIZATION = {
     "none": ("", "missing_api_key"),
@@ -42,6 +45,21 @@ def test_it_lets_nobody_in_without_a_good_key(
     assert answer.headers["www-authenticate"] == "Bearer"
     assert KEY.encode() not in answer.body
     assert not upstream.exchanges
+
+
+def test_a_key_that_was_made_a_moment_ago_is_known(gateway: Served, upstream: FakeUpstream) -> None:
+    before = snapshot(upstream.path)
+    made = {hash_api_key("noa_new"): KeyEntry("key-9", frozenset({"infer"}), None)}
+    gateway.source.next = dataclasses.replace(before, keys={**before.keys, **made})
+    gateway.gateway._keys._next = 0.0
+    assert gateway.post({"model": "current"}, authorization="Bearer noa_new").status == 200
+    assert len(gateway.source.reasons) == 1
+
+
+def test_a_flood_of_unknown_keys_does_not_reach_the_database(gateway: Served) -> None:
+    for _ in range(50):
+        assert gateway.post({"model": "current"}, authorization="Bearer noa_wrong").status == 401
+    assert len(gateway.source.reasons) <= 5
 
 
 def test_it_refuses_two_authorization_headers_even_when_both_are_good(gateway: Served) -> None:

@@ -102,7 +102,7 @@ def test_a_model_that_was_loaded_a_moment_ago_is_found(
     gateway: Served, upstream: FakeUpstream
 ) -> None:
     gateway.source.next = snapshot(upstream.path, 2, **{"just-made": CHAT})
-    gateway.gateway._relay._seeker._next_look = 0.0
+    gateway.gateway._relay._seeker._names._next = 0.0
     assert gateway.post({"model": "just-made"}).status == 200
     assert len(gateway.source.reasons) == 1
 
