@@ -94,6 +94,7 @@ def _checked_addresses(given: Any) -> list[str]:
     except ValueError as error:
         raise InvalidRequest(
             f"'addresses' takes addresses and networks such as 10.0.0.0/8: {error}.",
+            code="invalid_network",
             param="limits.addresses",
         ) from None
 

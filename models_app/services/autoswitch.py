@@ -57,6 +57,7 @@ def put(*, route: str, wanted: Mapping[str, Any], actor: str) -> AutoSwitch:
     if unknown or not any(weight > 0 for weight in weights.values()):
         raise InvalidRequest(
             f"'weights' must give one of {', '.join(CURVES)} a weight above 0, and name nothing else.",
+            code="invalid_weights",
             param="weights",
         )
     if wanted.get("capability", "chat_completion") not in set(Capability):

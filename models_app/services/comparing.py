@@ -34,6 +34,7 @@ def runs_named(*, names: Sequence[str]) -> list[ProfileRun]:
     if not 2 <= len({run.pk for run in found}) <= MOST_RUNS or len(found) > MOST_RUNS:
         raise InvalidRequest(
             f"Name two to {MOST_RUNS} different runs, by their ids or by the keys of models.",
+            code="invalid_runs",
             param="runs",
         )
     return found

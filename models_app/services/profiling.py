@@ -296,12 +296,14 @@ def get(*, profile_id: uuid.UUID) -> ProfileRun:
 
 
 @transaction.atomic
-def mark_baseline(*, profile_id: uuid.UUID, baseline: bool) -> ProfileRun:
-    """Hold later runs of its class against this one, or no longer. At most one of a class is marked.
+def mark_baseline(*, profile_id: uuid.UUID, baseline: bool | None = None) -> ProfileRun:
+    """Hold later runs of its class against this one, or no longer; None leaves it. At most one of a class is marked.
 
     Raises NotFound, or InvalidRequest for a run that is not complete.
     """
     row = get(profile_id=profile_id)
+    if baseline is None:
+        return row
     if baseline and not row.complete:
         raise InvalidRequest("Only a complete profile can be the baseline.", param="baseline")
     if baseline:

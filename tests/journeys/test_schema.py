@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import Case
-from schemathesis.checks import positive_data_acceptance
+from schemathesis.checks import not_a_server_error, positive_data_acceptance
 
 from tests.journeys.server import ROOT, NoaServer
 
@@ -42,10 +42,14 @@ BEYOND_A_SCHEMA = {
     "context_length_exceeded",
     "invalid_cursor",
     "invalid_expiry",
+    "invalid_network",
     "invalid_period",
+    "invalid_runs",
     "invalid_schema",
     "invalid_secret",
+    "invalid_text_rule",
     "invalid_url",
+    "invalid_weights",
     "missing_base_url",
     "named_twice",
     "number_too_large",
@@ -71,6 +75,17 @@ def refuses_only_what_no_schema_can_express(
     return None
 
 
+def fails_only_for_want_of_a_model(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: Case
+) -> bool | None:
+    """In place of schemathesis's own check: a search makes routes that lead nowhere, and asks them."""
+    if response.status_code == 503:
+        assert response.json()["error"]["code"] == "route_without_model", response.text
+    else:
+        assert response.status_code < 500, response.text
+    return None
+
+
 @pytest.mark.journey
 @pytest.mark.timeout(1200)
 @schema.parametrize()
@@ -87,7 +102,7 @@ def test_every_answer_is_what_the_document_says(case: Case, fuzzed: NoaServer) -
     case.call_and_validate(
         base_url=fuzzed.url,
         headers={"Authorization": f"Bearer {fuzzed.api_key}", "Accept": "application/json"},
-        additional_checks=[refuses_only_what_no_schema_can_express],
-        excluded_checks=[positive_data_acceptance],
+        additional_checks=[refuses_only_what_no_schema_can_express, fails_only_for_want_of_a_model],
+        excluded_checks=[positive_data_acceptance, not_a_server_error],
         timeout=SECONDS,
     )

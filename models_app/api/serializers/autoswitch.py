@@ -15,6 +15,16 @@ from models_app.services import autoswitch
 _WEIGHTS = f"How much each figure counts: {', '.join(CURVES)}. Left out: {dict(DEFAULT_WEIGHTS)}."
 
 
+class WeightsInput(StrictInput):
+    """One field for each figure of a score."""
+
+    def get_fields(self) -> dict[str, Any]:
+        return {
+            name: serializers.FloatField(required=False, min_value=0, max_value=100)
+            for name in CURVES
+        }
+
+
 class AutoSwitchInput(StrictInput):
     enabled = serializers.BooleanField(default=False)
     dry_run = serializers.BooleanField(default=False, help_text="Decide and tell, move nothing.")
@@ -23,9 +33,7 @@ class AutoSwitchInput(StrictInput):
         default="chat_completion",
         help_text="Only loaded models that have it are candidates.",
     )
-    weights = serializers.DictField(
-        child=serializers.FloatField(min_value=0, max_value=100), required=False, help_text=_WEIGHTS
-    )
+    weights = WeightsInput(required=False, help_text=_WEIGHTS)
     threshold = serializers.FloatField(
         min_value=0.01,
         max_value=10,

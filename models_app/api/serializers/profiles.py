@@ -57,7 +57,7 @@ class ProfileInput(StrictInput):
 
 class BaselineInput(StrictInput):
     baseline = serializers.BooleanField(
-        help_text="Later profiles with the same settings are held against this one."
+        required=False, help_text="Later profiles with the same settings are held against this one."
     )
 
 

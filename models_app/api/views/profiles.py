@@ -17,6 +17,7 @@ from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
 from models_app.api.authentication import actor_of
 from models_app.api.pagination import NEWEST_FIRST, newest_first
 from models_app.api.schema import ERRORS
+from models_app.api.serializers.names import KEY
 from models_app.api.serializers.profiles import (
     BaselineInput,
     CompareOutput,
@@ -77,7 +78,7 @@ class ProfileList(ManagementView):
         operation_id="list_profiles",
         tags=["profiles"],
         parameters=[
-            OpenApiParameter("model", query.text_schema(), description="Of the model with this key."),
+            OpenApiParameter("model", KEY, description="Of the model with this key."),
             _COMPLETE,
             *NEWEST_FIRST,
         ],
