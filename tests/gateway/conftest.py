@@ -3,11 +3,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.upstream import FakeUpstream
+from models_app.gateway.admission import Limits
+from tests.fakes.upstream import DEADLINE, FakeUpstream
+from tests.gateway.loads import Loads
 from tests.gateway.wire import Served, serve, snapshot
 
 
@@ -44,3 +47,21 @@ def gateway(shared_gateway: Served, upstream: FakeUpstream) -> Served:
     shared_gateway.source.next = None
     shared_gateway.source.reasons.clear()
     return shared_gateway
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(100) as threads:
+        yield threads
+
+
+@pytest.fixture
+def loads() -> Loads:
+    return Loads()
+
+
+@pytest.fixture
+def served(upstream: FakeUpstream, loads: Loads) -> Iterator[Served]:
+    """A gateway of the test's own whose requests wait for cold models."""
+    with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loads=loads) as running:
+        yield running

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from models_app.domain.demand import EVERYTHING, Permission, Want
+from models_app.domain.demand import EVERYTHING, Permission
 from models_app.domain.errors import LoadFailed
 from models_app.domain.routing import Snapshot, Target
-from models_app.domain.suspects import Death, Trials, digest
 from models_app.gateway.admission import Limits
 from tests.fakes.upstream import DEADLINE, FakeUpstream
+from tests.gateway.loads import Loads
 from tests.gateway.wire import (
     COLD,
     EMBEDDER,
@@ -29,60 +28,6 @@ from tests.gateway.wire import (
 )
 
 ASK = {"model": "cold"}
-
-
-class Loads:
-    """Loads nothing: the test says what becomes of each load."""
-
-    def __init__(self) -> None:
-        self.wants: list[Want] = []
-        self.deaths: list[Death] = []
-        self.holds_all = False
-        self.trials: list[tuple[Death, bool]] = []
-        self.joined: list[Death] = []
-        self.due = 7
-
-    def want(self, want: Want) -> None:
-        self.wants.append(want)
-
-    def died(self, death: Death) -> None:
-        self.deaths.append(death)
-
-    def join(self, death: Death) -> None:
-        self.joined.append(death)
-
-    def may_ask(self, death: Death) -> bool:
-        return not self.holds_all
-
-    def tried(self, death: Death, *, survived: bool) -> None:
-        self.trials.append((death, survived))
-
-    def retry_after(self, key: str) -> int:
-        return self.due
-
-    @property
-    def waiting(self) -> int:
-        return self.wants[-1].waiting if self.wants else 0
-
-    def until_waiting(self, count: int) -> None:
-        wait_until(lambda: self.waiting == count, f"{count} requests wait, {self.waiting} do")
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(100) as threads:
-        yield threads
-
-
-@pytest.fixture
-def loads() -> Loads:
-    return Loads()
-
-
-@pytest.fixture
-def served(upstream: FakeUpstream, loads: Loads) -> Iterator[Served]:
-    with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loads=loads) as running:
-        yield running
 
 
 def loaded(address: str, revision: int = 2, instance: str = "instance-cold") -> Snapshot:
@@ -364,48 +309,6 @@ def test_a_stream_that_its_runner_cut_has_no_second_try(
     assert b"runner_died" in served.post({"model": "current", "stream": True}).body
     (death,) = loads.deaths
     wait_until(lambda: loads.trials == [(death, False)], "nobody waits for it")
-
-
-def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeUpstream) -> None:
-    killer = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
-    raw = request(killer).partition(b"\r\n\r\n")[2]
-    found = digest("/v1/chat/completions", raw)
-    before = snapshot(upstream.path)
-    chat = before.routes["current"]
-    assert chat is not None
-    served.source.current = dataclasses.replace(before, killers={chat: {found: 4e9}})
-    for body in (killer, {**killer, "stream": True, "user": "somebody else"}):
-        answer = served.post(body)
-        assert (answer.status, answer.code) == (422, "request_crashes_runner")
-    assert served.post({**killer, "messages": []}).status == 200
-    served.source.current = dataclasses.replace(before, killers={chat: {found: 1.0}})
-    assert served.post(killer).status == 200, "it is forgotten after a while"
-
-
-def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
-    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
-) -> None:
-    suspect = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
-    found = digest("/v1/chat/completions", request(suspect).partition(b"\r\n\r\n")[2])
-    before = snapshot(upstream.path)
-    chat = before.routes["current"]
-    assert chat is not None
-    on_trial = Trials(until=4e9, crashed={found: "crashed"})
-    served.source.current = dataclasses.replace(before, trials={chat: on_trial})
-    loads.holds_all = True
-    waiting = pool.submit(served.post, {**suspect, "user": "somebody else"})
-    loads.until_waiting(1)
-    assert served.post({**suspect, "messages": []}).status == 200, "others are asked meanwhile"
-    assert not waiting.done()
-    loads.holds_all = False
-    served.gateway.room.look_again()
-    assert waiting.result(DEADLINE).status == 200
-    (death,) = loads.joined
-    assert (death.instance_id, death.digest) == ("crashed", found)
-    wait_until(lambda: loads.trials == [(death, True)], "it is acquitted")
-    served.source.current = dataclasses.replace(before, trials={chat: Trials(1.0, {found: "x"})})
-    assert served.post(suspect).status == 200
-    assert loads.joined == [death], "a trial that is long over holds up nobody"
 
 
 def test_a_pipelined_request_waits_for_the_first(

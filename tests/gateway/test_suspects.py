@@ -1,0 +1,53 @@
+"""Requests that crash runners: refused after a while, and tried alone before that."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+from models_app.domain.suspects import Trials, digest
+from tests.fakes.upstream import DEADLINE, FakeUpstream
+from tests.gateway.loads import Loads
+from tests.gateway.wire import Served, request, snapshot, wait_until
+
+
+def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeUpstream) -> None:
+    killer = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
+    raw = request(killer).partition(b"\r\n\r\n")[2]
+    found = digest("/v1/chat/completions", raw)
+    before = snapshot(upstream.path)
+    chat = before.routes["current"]
+    assert chat is not None
+    served.source.current = dataclasses.replace(before, killers={chat: {found: 4e9}})
+    for body in (killer, {**killer, "stream": True, "user": "somebody else"}):
+        answer = served.post(body)
+        assert (answer.status, answer.code) == (422, "request_crashes_runner")
+    assert served.post({**killer, "messages": []}).status == 200
+    served.source.current = dataclasses.replace(before, killers={chat: {found: 1.0}})
+    assert served.post(killer).status == 200, "it is forgotten after a while"
+
+
+def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
+    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+) -> None:
+    suspect = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
+    found = digest("/v1/chat/completions", request(suspect).partition(b"\r\n\r\n")[2])
+    before = snapshot(upstream.path)
+    chat = before.routes["current"]
+    assert chat is not None
+    on_trial = Trials(until=4e9, crashed={found: "crashed"})
+    served.source.current = dataclasses.replace(before, trials={chat: on_trial})
+    loads.holds_all = True
+    waiting = pool.submit(served.post, {**suspect, "user": "somebody else"})
+    loads.until_waiting(1)
+    assert served.post({**suspect, "messages": []}).status == 200, "others are asked meanwhile"
+    assert not waiting.done()
+    loads.holds_all = False
+    served.gateway.room.look_again()
+    assert waiting.result(DEADLINE).status == 200
+    (death,) = loads.joined
+    assert (death.instance_id, death.digest) == ("crashed", found)
+    wait_until(lambda: loads.trials == [(death, True)], "it is acquitted")
+    served.source.current = dataclasses.replace(before, trials={chat: Trials(1.0, {found: "x"})})
+    assert served.post(suspect).status == 200
+    assert loads.joined == [death], "a trial that is long over holds up nobody"
