@@ -136,24 +136,31 @@ class Crowd(threading.Thread):
 def test_f4_a_crowd_at_several_web_processes_causes_one_load(
     held: Held, figures: Figures, times: Times
 ) -> None:
-    server = held.server
     for count in {20, times(20, 200)}:
-        held.hold()
-        before = loads_of(server, COLD)
-        asking = Crowd(server, [body(stream=bool(number % 2)) for number in range(count)])
-        until(lambda count=count: waiting(server)[0] == count, f"{count} requests waited")
-        processes = waiting(server)[1]
-        held.let_go()
-        ended = asking.result()
-        assert [one for one in ended if one.status != 200 or not one.whole] == []
-        loads = loads_of(server, COLD) - before
-        assert loads == 1
-        assert processes > 1
-        first_bytes = [one.asked_at + one.first_byte for one in ended]
-        spread = max(first_bytes) - min(first_bytes)
-        figures.record("F4 loads", loads, bound=1, count=count, unit="loads")
-        figures.record("F4 spread of first bytes", spread, bound=1.0, count=count)
-        figures.record("F4 web processes", processes, bound=WEB_PROCESSES, count=count, unit="")
+        # The processes share one socket: chance decides who takes a connection, and one may take them all.
+        spread = any(one_load_for(held, count, figures) > 1 for _ in range(10))
+        assert spread, "ten crowds came to one process each"
+
+
+def one_load_for(held: Held, count: int, figures: Figures) -> int:
+    """A crowd before the cold model, which is loaded once for all of it; returns at how many processes it waited."""
+    server = held.server
+    held.hold()
+    before = loads_of(server, COLD)
+    asking = Crowd(server, [body(stream=bool(number % 2)) for number in range(count)])
+    until(lambda: waiting(server)[0] == count, f"{count} requests waited")
+    processes = waiting(server)[1]
+    held.let_go()
+    ended = asking.result()
+    assert [one for one in ended if one.status != 200 or not one.whole] == []
+    loads = loads_of(server, COLD) - before
+    assert loads == 1
+    first_bytes = [one.asked_at + one.first_byte for one in ended]
+    apart = max(first_bytes) - min(first_bytes)
+    figures.record("F4 loads", loads, bound=1, count=count, unit="loads")
+    figures.record("F4 spread of first bytes", apart, bound=1.0, count=count)
+    figures.record("F4 web processes", processes, bound=WEB_PROCESSES, count=count, unit="")
+    return processes
 
 
 def test_f28_clients_that_leave_while_they_wait_cost_nothing(held: Held, times: Times) -> None:
