@@ -11,7 +11,7 @@ from models_app.domain.errors import (
     ProviderError,
 )
 from models_app.domain.routing import Target
-from models_app.gateway.connection import Refused, UpstreamError
+from models_app.gateway.connection import Broken, ClosedEarly, Refused, UpstreamError
 from models_app.gateway.inference import Inference
 from models_app.gateway.remote import Remote
 from models_app.gateway.runners import Runners, as_answer
@@ -71,9 +71,11 @@ class Relay:
     ) -> None:
         """Asks what there is after `error`, and waits up to `patience` seconds for it.
 
-        A runner that has not begun with the request has not been asked: while there is time, another is waited for.
+        A runner that has not begun with the request has not been asked: while there is time, another is waited for. One
+        that ended with it counts: it is asked once more only.
         """
         search = Search.begin(patience)
+        was_in_one = isinstance(error, (ClosedEarly, Broken))
         try:
             while True:
                 target = await self._seeker.find(inference, error, search)
@@ -84,6 +86,10 @@ class Relay:
                     if search.is_over:
                         raise
                     error = again
+                except (ClosedEarly, Broken) as again:
+                    if was_in_one or search.is_over:
+                        raise
+                    was_in_one, error = True, again
         except UpstreamError as last:
             raise as_answer(last) from last
         finally:

@@ -251,6 +251,25 @@ def test_a_runner_that_died_is_waited_for_and_the_request_asked_once_more(
     assert len(upstream.exchanges) == 1
 
 
+def test_a_request_that_was_in_no_runner_yet_is_asked_once_more_too(
+    served: Served,
+    upstream: FakeUpstream,
+    loads: Loads,
+    pool: ThreadPoolExecutor,
+    sockets: Path,
+) -> None:
+    served.source.current = loaded(str(sockets / "nobody.sock"), 2, "gone")
+    waiting = ask(pool, served)[0]
+    loads.until_waiting(1)
+    with FakeUpstream(str(sockets / "dying.sock")) as dying:
+        dying.script("close")
+        served.source.current = loaded(dying.path, 3, "dying")
+        wait_until(lambda: loads.deaths, "the runner has died")
+        loads.until_waiting(1)
+        served.source.current = loaded(upstream.path, 4, "second")
+        assert waiting.result(DEADLINE).status == 200
+
+
 def test_a_runner_that_is_not_there_is_waited_for_as_long_as_it_takes(
     served: Served,
     upstream: FakeUpstream,
