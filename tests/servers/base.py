@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -108,7 +109,9 @@ class OwnServer:
 
     def resume(self) -> None:
         for pid in self.processes():
-            os.kill(pid, signal.SIGCONT)
+            # What its first breath ended is gone already.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def output(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
