@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from models_app.admin import units
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.options import LoadOptions
@@ -12,22 +14,30 @@ from models_app.services.estimating import Estimate
 
 def of_load(model: RegisteredModel) -> list[str]:
     """Need, room, who would have to go, and how long it takes; nothing where that cannot be told before."""
+    return _told(model, _alone)
+
+
+def of_switch(model: RegisteredModel) -> list[str]:
+    """As `of_load`, where the model takes the place of another."""
+    return _told(model, _in_place)
+
+
+def _told(model: RegisteredModel, words: Callable[[Estimate], list[str]]) -> list[str]:
     try:
         found = estimating.estimate(model=model, options=LoadOptions())
     except InvalidRequest as error:
         # The options of its last load, which an empty form stands for, are none that this version knows.
         return [error.message]
+    return words(found)
+
+
+def _alone(found: Estimate) -> list[str]:
     if not found.need.ram:
         return [found.why] if found.why else []
     return [_room(found), _others(found), *_time(found)]
 
 
-def of_switch(model: RegisteredModel) -> list[str]:
-    """As `of_load`, where the model takes the place of another."""
-    try:
-        found = estimating.estimate(model=model, options=LoadOptions())
-    except InvalidRequest as error:
-        return [error.message]
+def _in_place(found: Estimate) -> list[str]:
     if not found.need.ram:
         return []
     beside = "Where both do not fit beside each other, the old one goes first, and requests wait for that."
