@@ -45,15 +45,31 @@ def records(count: int, first: int = 0) -> list[Any]:
     chance, now = random.Random(first), time.time()
     return [
         AccessRecord(
-            f"0123456789abcdef-{first + number:x}", now - chance.random() * 60, "chat/completions",
-            key_id=f"k{chance.randrange(KEYS)}", requested_model="current", route=f"r{chance.randrange(ROUTES)}",
-            model_key=f"openai:m{chance.randrange(MODELS)}", instance_id="0b9e0d4a-3a37-4a55-9a0e-5c2f1f6f8a10",
-            version="3a1b9c0f72de", node="local", stream=True, status=200, prompt_tokens=38, cached_tokens=12,
-            completion_tokens=23, cost_usd=0.00042, provider="openai", ttft_ms=chance.expovariate(0.02),
-            duration_ms=200 + chance.expovariate(0.005), attempts=1, client="127.0.0.1", client_request_id=f"c{number}",
+            f"0123456789abcdef-{first + number:x}",
+            now - chance.random() * 60,
+            "chat/completions",
+            key_id=f"k{chance.randrange(KEYS)}",
+            requested_model="current",
+            route=f"r{chance.randrange(ROUTES)}",
+            model_key=f"openai:m{chance.randrange(MODELS)}",
+            instance_id="0b9e0d4a-3a37-4a55-9a0e-5c2f1f6f8a10",
+            version="3a1b9c0f72de",
+            node="local",
+            stream=True,
+            status=200,
+            prompt_tokens=38,
+            cached_tokens=12,
+            completion_tokens=23,
+            cost_usd=0.00042,
+            provider="openai",
+            ttft_ms=chance.expovariate(0.02),
+            duration_ms=200 + chance.expovariate(0.005),
+            attempts=1,
+            client="127.0.0.1",
+            client_request_id=f"c{number}",
         )
         for number in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def measure_record(count: int) -> dict[str, float]:
@@ -153,11 +169,18 @@ def _fill_sums() -> None:
         while start >= oldest:
             made += [
                 Traffic(
-                    step=step, start=start, model_key=model, route=route, requests=2_000, durations=counts, ttfts=counts,
-                    last_at=now, duration_ms=1.0,
+                    step=step,
+                    start=start,
+                    model_key=model,
+                    route=route,
+                    requests=2_000,
+                    durations=counts,
+                    ttfts=counts,
+                    last_at=now,
+                    duration_ms=1.0,
                 )
                 for model, route in pairs
-            ]  # fmt: skip
+            ]
             if step == RollupStep.EVER:
                 break
             start -= step.length
@@ -190,9 +213,7 @@ def _timings() -> dict[str, float]:
         "page, from the middle, ms": _median(
             lambda: list(AccessLog.objects.filter(pk__lt=middle).order_by("-id")[:51])
         ),
-        "one request by its id, ms": _median(
-            lambda: AccessFilter(request_id="b-77").rows().first()
-        ),
+        "one request by its id, ms": _median(lambda: AccessFilter(request_id="b-77").rows().first()),
     }
     oldest = min(partitions.existing()) + timedelta(days=2)
     start = time.perf_counter()
@@ -213,14 +234,14 @@ def _median(ask: Callable[[], Any]) -> float:
 
 def child(folder: Path, url: str | None, *arguments: str) -> dict[str, float]:
     environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "noa_site.settings", "NOA_DATA_DIR": str(folder), "NOA_LOG_LEVEL": "ERROR",
+        "DJANGO_SETTINGS_MODULE": "noa_site.settings",
+        "NOA_DATA_DIR": str(folder),
+        "NOA_LOG_LEVEL": "ERROR",
         # Filling a table with ten million rows is one statement.
         "NOA_DATABASE_TIMEOUT": "3600",
-    }  # fmt: skip
+    }
     environment |= {"DATABASE_URL": url} if url else {}
-    ended = subprocess.run(
-        [sys.executable, __file__, *arguments], env=environment, check=True, stdout=subprocess.PIPE
-    )
+    ended = subprocess.run([sys.executable, __file__, *arguments], env=environment, check=True, stdout=subprocess.PIPE)
     found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     return found
 

@@ -70,27 +70,39 @@ def fill(models: int, rows: int) -> dict[str, int]:
     provider: Provider = registry.local_provider()
     RegisteredModel.objects.bulk_create(
         RegisteredModel(
-            provider=provider, model_id=f"m{number}", key=f"llama.cpp:m{number}", name=f"Model {number}",
-            capability_index=",text_generation,chat_completion,", context_window=8192,
+            provider=provider,
+            model_id=f"m{number}",
+            key=f"llama.cpp:m{number}",
+            name=f"Model {number}",
+            capability_index=",text_generation,chat_completion,",
+            context_window=8192,
         )
         for number in range(models)
-    )  # fmt: skip
+    )
     found = list(RegisteredModel.objects.order_by("pk"))
     ModelVersion.objects.bulk_create(
         ModelVersion(model=one, sha256=f"{one.pk:064x}", path=f"/m/{one.pk}", size_bytes=10**9, file_mtime_ns=1)
         for one in found
-    )  # fmt: skip
+    )
     Route.objects.create(name="current", target=found[0])
     now = timezone.now().timestamp()
 
     def records(start: int, count: int) -> Iterator[AccessRecord]:
         for number in range(start, start + count):
             yield AccessRecord(
-                f"r{number}", now - (rows - number) * 86_400 / rows, "chat/completions",
-                model_key=f"llama.cpp:m{number * 7 % models % 40}", route="current", requested_model="current",
-                status=502 if number % 997 == 0 else 200, error_code="engine_error" if number % 997 == 0 else "",
-                prompt_tokens=50, completion_tokens=60, ttft_ms=40.0 + number % 90, duration_ms=400.0 + number % 900,
-            )  # fmt: skip
+                f"r{number}",
+                now - (rows - number) * 86_400 / rows,
+                "chat/completions",
+                model_key=f"llama.cpp:m{number * 7 % models % 40}",
+                route="current",
+                requested_model="current",
+                status=502 if number % 997 == 0 else 200,
+                error_code="engine_error" if number % 997 == 0 else "",
+                prompt_tokens=50,
+                completion_tokens=60,
+                ttft_ms=40.0 + number % 90,
+                duration_ms=400.0 + number % 900,
+            )
 
     batch = 10_000
     for start in range(0, rows, batch):
@@ -147,9 +159,7 @@ def told(results: dict[str, dict[str, Any]]) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--models", type=int, default=1_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=15)
@@ -175,9 +185,7 @@ def main() -> None:
     good = told(results)
     path = ROOT / "benchmarks" / "results" / "console.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(
-        json.dumps({"models": asked.models, "rows": asked.rows, "pages": results}, indent=1)
-    )
+    path.write_text(json.dumps({"models": asked.models, "rows": asked.rows, "pages": results}, indent=1))
     sys.exit(0 if good else "Some pages are beyond their goals.")
 
 

@@ -149,9 +149,7 @@ STARTS = {"noa": start_noa, "llama_cpp.server": start_llama_cpp, "xllamacpp": st
 
 def spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
-        )
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
 
 
 @contextlib.contextmanager
@@ -253,9 +251,7 @@ def measure_all(servers: list[Server], rounds: int) -> dict[str, dict[int, Measu
                 time.sleep(SETTLE_SECONDS)
                 sample = asyncio.run(measure(server, streams))
                 samples.setdefault((server.name, streams), []).append(sample)
-    return {
-        server.name: {n: middle(samples[server.name, n]) for n in STREAMS} for server in servers
-    }
+    return {server.name: {n: middle(samples[server.name, n]) for n in STREAMS} for server in servers}
 
 
 def print_table(size: str, results: dict[str, dict[int, Measured]]) -> None:
@@ -283,9 +279,7 @@ def check_goals(size: str, results: dict[str, dict[int, Measured]]) -> list[str]
             ratio = getattr(results["noa"][streams], what) / getattr(results[peer][streams], what)
             good = ratio <= limit if what == "ttft_ms" else ratio >= limit
             if not good:
-                missed.append(
-                    f"{size}, {streams} streams: {what} is {ratio:.2f} x {peer}, goal {limit}"
-                )
+                missed.append(f"{size}, {streams} streams: {what} is {ratio:.2f} x {peer}, goal {limit}")
     return missed
 
 
@@ -295,9 +289,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--peers", default=sys.executable, help="the Python that has the peers")
     parser.add_argument("--only", nargs="*", choices=STARTS, default=list(STARTS))
-    parser.add_argument(
-        "--sizes", nargs="*", choices=["300 MB", "20 MB"], default=["300 MB", "20 MB"]
-    )
+    parser.add_argument("--sizes", nargs="*", choices=["300 MB", "20 MB"], default=["300 MB", "20 MB"])
     options = parser.parse_args()
     report: dict[str, object] = {"command": sys.argv, "threads": options.threads}
     missed: list[str] = []
@@ -308,9 +300,7 @@ def main() -> int:
                 results = measure_all(servers, options.rounds)
             print_table(size, results)
             missed += check_goals(size, results)
-            report[size] = {
-                name: {n: asdict(one) for n, one in by.items()} for name, by in results.items()
-            }
+            report[size] = {name: {n: asdict(one) for n, one in by.items()} for name, by in results.items()}
     print("\n" + ("\n".join(missed) or "All goals are met."))
     target = ROOT / "benchmarks" / "results" / "engine.json"
     target.parent.mkdir(exist_ok=True)
@@ -321,9 +311,7 @@ def main() -> int:
 def write_model(folder: Path, size: str) -> Path:
     path = folder / f"{size.split()[0]}.gguf"
     if size == "300 MB":
-        return gguf_files.write_random_gguf(
-            path, megabytes=300, layers=10, embedding=1024, heads=16
-        )
+        return gguf_files.write_random_gguf(path, megabytes=300, layers=10, embedding=1024, heads=16)
     return gguf_files.write_random_gguf(path, megabytes=20, layers=6, embedding=256, heads=8)
 
 

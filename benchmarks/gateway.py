@@ -134,9 +134,7 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 
 
 def measure(folder: Path, subject: Subject, load: Load, seconds: int) -> Measured:
-    body = json.dumps(
-        {"model": "current", "messages": [{"role": "user", "content": "Say something."}]}
-    )
+    body = json.dumps({"model": "current", "messages": [{"role": "user", "content": "Say something."}]})
     if load.stream:
         body = body[:-1] + ',"stream":true}'
     script = folder / "load.lua"
@@ -164,38 +162,26 @@ def measure(folder: Path, subject: Subject, load: Load, seconds: int) -> Measure
     )
 
 
-def run_all(
-    folder: Path, subjects: dict[str, Subject], seconds: int, rounds: int
-) -> dict[str, dict[str, Measured]]:
+def run_all(folder: Path, subjects: dict[str, Subject], seconds: int, rounds: int) -> dict[str, dict[str, Measured]]:
     """Every proxy under every load; the rounds alternate between proxies, so that a noisy moment hits all."""
     samples: dict[tuple[str, str], list[Measured]] = {}
     for number in range(rounds):
         for load in LOADS:
             for name, subject in subjects.items():
                 measure(folder, subject, load, 1)
-                samples.setdefault((name, load.name), []).append(
-                    measure(folder, subject, load, seconds)
-                )
+                samples.setdefault((name, load.name), []).append(measure(folder, subject, load, seconds))
         print(f"round {number + 1} of {rounds} done", flush=True)
-    return {
-        name: {load.name: median(samples[name, load.name]) for load in LOADS} for name in subjects
-    }
+    return {name: {load.name: median(samples[name, load.name]) for load in LOADS} for name in subjects}
 
 
 def median(samples: list[Measured]) -> Measured:
-    return Measured(
-        *(
-            statistics.median(getattr(sample, f.name) for sample in samples)
-            for f in fields(Measured)
-        )
-    )
+    return Measured(*(statistics.median(getattr(sample, f.name) for sample in samples) for f in fields(Measured)))
 
 
 def ratios(results: dict[str, dict[str, Measured]]) -> dict[str, float]:
     nginx, noa = results["nginx"], results["noa"]
     return {
-        "requests_at_32": noa["32 connections"].requests_per_second
-        / nginx["32 connections"].requests_per_second,
+        "requests_at_32": noa["32 connections"].requests_per_second / nginx["32 connections"].requests_per_second,
         "p50_at_1": noa["1 connection"].p50_ms / nginx["1 connection"].p50_ms,
         "events": noa["8 streams"].requests_per_second / nginx["8 streams"].requests_per_second,
     }
@@ -221,18 +207,14 @@ def print_goals(found: dict[str, float]) -> None:
     for name, goal in GOALS.items():
         met = found[name] <= goal if name == "p50_at_1" else found[name] >= goal
         sign = "<=" if name == "p50_at_1" else ">="
-        print(
-            f"{name:<16} {found[name]:.2f} of nginx's (goal {sign} {goal}): {'met' if met else 'MISSED'}"
-        )
+        print(f"{name:<16} {found[name]:.2f} of nginx's (goal {sign} {goal}): {'met' if met else 'MISSED'}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--serve", nargs=3, metavar=("PORT", "SOCKET", "DATABASE"), help=argparse.SUPPRESS
-    )
+    parser.add_argument("--serve", nargs=3, metavar=("PORT", "SOCKET", "DATABASE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(int(options.serve[0]), *options.serve[1:])
@@ -247,45 +229,29 @@ def compare(folder: Path, seconds: int, rounds: int) -> None:
         folder / "runner.sock",
         folder / "access.sqlite3",
     )
-    subprocess.run(
-        ["cc", "-O2", "-o", str(program), str(ROOT / "benchmarks/upstream.c")], check=True
-    )
+    subprocess.run(["cc", "-O2", "-o", str(program), str(ROOT / "benchmarks/upstream.c")], check=True)
     ports = {"direct": free_port(), "nginx": free_port(), "noa": free_port()}
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, port=ports["nginx"]))
     noa = [sys.executable, __file__, "--serve", str(ports["noa"]), str(address), str(database)]
     with (
-        running(
-            LOAD_CORE, ports["direct"], str(program), str(ports["direct"]), str(address)
-        ) as direct,
+        running(LOAD_CORE, ports["direct"], str(program), str(ports["direct"]), str(address)) as direct,
         running(PROXY_CORE, ports["nginx"], "nginx", "-c", str(config)) as nginx,
         running(PROXY_CORE, ports["noa"], *noa) as gateway,
     ):
-        results = run_all(
-            folder, {"direct": direct, "nginx": nginx, "noa": gateway}, seconds, rounds
-        )
+        results = run_all(folder, {"direct": direct, "nginx": nginx, "noa": gateway}, seconds, rounds)
         pages = int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1])
         memory = pages * os.sysconf("SC_PAGESIZE")
     found = ratios(results)
     print_table(results)
     print_goals(found)
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute(
-            "SELECT count(*), count(completion_tokens) FROM access"
-        ).fetchone()
-    print(
-        f"{rows[0]:,} rows stored, {rows[1]:,} with token counts; {memory / 2**20:.0f} MiB resident"
-    )
-    report = {
-        name: {load: asdict(m) for load, m in by_load.items()} for name, by_load in results.items()
-    }
+        rows = connection.execute("SELECT count(*), count(completion_tokens) FROM access").fetchone()
+    print(f"{rows[0]:,} rows stored, {rows[1]:,} with token counts; {memory / 2**20:.0f} MiB resident")
+    report = {name: {load: asdict(m) for load, m in by_load.items()} for name, by_load in results.items()}
     target = ROOT / "benchmarks/results/gateway.json"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(
-        json.dumps(
-            {"results": report, "ratios": found, "rows": rows[0], "rss_bytes": memory}, indent=2
-        )
-    )
+    target.write_text(json.dumps({"results": report, "ratios": found, "rows": rows[0], "rss_bytes": memory}, indent=2))
 
 
 def serve(port: int, address: str, database: str) -> None:
@@ -329,9 +295,17 @@ def serve(port: int, address: str, database: str) -> None:
     recorder.open(Path(database).parent / "spool", node="bench")
     gateway = Gateway(Static(), recorder)
     config = uvicorn.Config(
-        gateway, port=port, http=FrontProtocol, ws="none", loop="uvloop", lifespan="off",
-        access_log=False, log_level="warning", server_header=False, proxy_headers=False,
-    )  # fmt: skip
+        gateway,
+        port=port,
+        http=FrontProtocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+    )
 
     async def drain() -> None:
         await gateway.close(5)

@@ -61,7 +61,7 @@ SHAPES = (
     Shape(400, "Q5_0", 4096, layers=20, embedding=1024, heads=16, heads_kv=4, unused_tokens=120_000),
     Shape(600, "Q8_0", 8192, layers=24, embedding=1024, heads=16, heads_kv=16),
     Shape(1000, "F16", 2048, layers=24, embedding=2048, heads=32, heads_kv=8, unused_tokens=32_000),
-)  # fmt: skip
+)
 
 
 def main() -> None:

@@ -121,19 +121,13 @@ def main() -> int:
             Path(folder) / "300.gguf", megabytes=300, layers=10, embedding=1024, heads=16
         )
         for name, model in (("demo", demo), ("300 MB", big)):
-            report[name] = compare(
-                name, model, rounds=options.rounds, prompt=options.prompt, tokens=options.tokens
-            )
+            report[name] = compare(name, model, rounds=options.rounds, prompt=options.prompt, tokens=options.tokens)
     target = ROOT / "benchmarks" / "results" / "profile.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=2))
     ratio = report["300 MB"]["tg_ratio"]  # type: ignore[index]
     good = LEAST <= ratio <= MOST
-    print(
-        "The goal is met."
-        if good
-        else f"tg of the 300 MB model is {ratio:.2f}, goal {LEAST} to {MOST}"
-    )
+    print("The goal is met." if good else f"tg of the 300 MB model is {ratio:.2f}, goal {LEAST} to {MOST}")
     return not good
 
 

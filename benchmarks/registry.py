@@ -75,9 +75,7 @@ def prepare(count: int) -> str:
     ModelVersion.objects.bulk_create(versions, batch_size=500)
     for version in versions:
         version.model.version = version
-    RegisteredModel.objects.bulk_update(
-        [version.model for version in versions], ["version"], batch_size=200
-    )
+    RegisteredModel.objects.bulk_update([version.model for version in versions], ["version"], batch_size=200)
     key = keys.create(name="benchmark", scopes=["read"], actor="benchmark")[1]
     routing.bump()
     return key
@@ -131,9 +129,7 @@ def running(environment: dict[str, str]) -> Iterator[int]:
     """A server on the returned port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--serve", str(port)], cwd=ROOT, env=environment
-    )
+    process = subprocess.Popen([sys.executable, __file__, "--serve", str(port)], cwd=ROOT, env=environment)
     try:
         wait_for_port(port, process)
         yield port
@@ -233,22 +229,24 @@ def cluster(programs: Path, folder: Path) -> Iterator[str]:
         subprocess.run(["chown", "postgres:postgres", str(data)], check=True)
     subprocess.run(
         [*prefix, str(programs / "initdb"), "-D", str(data), "-U", "noa", "-A", "trust", "-E", "UTF8"],
-        check=True, stdout=subprocess.DEVNULL, cwd="/",
-    )  # fmt: skip
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     options = f"-h 127.0.0.1 -p {port} -k {data} -c fsync=off"
     control = [*prefix, str(programs / "pg_ctl"), "-D", str(data), "-w"]
     subprocess.run(
         [*control, "-o", options, "-l", str(data / "log"), "start"],
-        check=True, stdout=subprocess.DEVNULL, cwd="/",
-    )  # fmt: skip
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )
     try:
         yield f"postgresql://noa@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run(
-            [*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/"
-        )
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/")
 
 
 def new_database(url: str, name: str) -> str:
@@ -272,9 +270,7 @@ def compare(folder: Path, requests: int) -> dict[str, dict[int, dict[str, dict[s
                 own = new_database(url, name) if url and database == "PostgreSQL" else None
                 data = folder / f"{database}-{count}"
                 data.mkdir()
-                results.setdefault(database, {})[count] = one(
-                    environment_for(data, own), count, requests
-                )
+                results.setdefault(database, {})[count] = one(environment_for(data, own), count, requests)
                 print(f"{database} with {count:,} models done", flush=True)
     return results
 
@@ -282,8 +278,12 @@ def compare(folder: Path, requests: int) -> dict[str, dict[int, dict[str, dict[s
 def one(environment: dict[str, str], count: int, requests: int) -> dict[str, dict[str, float]]:
     filled = subprocess.run(
         [sys.executable, __file__, "--prepare", str(count)],
-        cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     with running(environment) as port:
         return measure_all(port, filled.stdout.split()[-1], requests, count)
 
@@ -311,8 +311,7 @@ def ratios(by_size: dict[int, dict[str, dict[str, float]]]) -> dict[str, float]:
     small, large = (by_size[count] for count in SIZES)
     return {
         "detail / bare view": large["detail"]["p50_ms"] / large["bare view"]["p50_ms"],
-        "filtered search, 10,000 / 1,000": large["filtered search"]["p50_ms"]
-        / small["filtered search"]["p50_ms"],
+        "filtered search, 10,000 / 1,000": large["filtered search"]["p50_ms"] / small["filtered search"]["p50_ms"],
     }
 
 
@@ -331,9 +330,7 @@ def main() -> None:
             results = compare(Path(name), options.requests)
         target = ROOT / "benchmarks/results/registry.json"
         target.parent.mkdir(exist_ok=True)
-        target.write_text(
-            json.dumps({"results": results, "ratios": print_report(results)}, indent=2)
-        )
+        target.write_text(json.dumps({"results": results, "ratios": print_report(results)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -63,12 +63,15 @@ def point_current_to(address: Path) -> None:
     from models_app.services import registry, routing
 
     model = RegisteredModel.objects.create(
-        provider=registry.local_provider(), model_id="bench", key="llama.cpp:bench", name="Bench",
-        status=ModelStatus.LOADED, capabilities=["chat_completion"], context_window=4096,
-    )  # fmt: skip
-    Instance.objects.create(
-        model=model, node="local", state=InstanceState.READY, socket=str(address)
+        provider=registry.local_provider(),
+        model_id="bench",
+        key="llama.cpp:bench",
+        name="Bench",
+        status=ModelStatus.LOADED,
+        capabilities=["chat_completion"],
+        context_window=4096,
     )
+    Instance.objects.create(model=model, node="local", state=InstanceState.READY, socket=str(address))
     Route.objects.filter(name="current").update(target=model)
     routing.bump()
 
@@ -93,16 +96,12 @@ def established(process: psutil.Process, port: int) -> int:
     return sum(one.status == "ESTABLISHED" and one.laddr.port == port for one in found)
 
 
-def throughput(
-    postgres: PostgresServer, folder: Path, address: Path, options: Any
-) -> dict[str, Any]:
+def throughput(postgres: PostgresServer, folder: Path, address: Path, options: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     samples: dict[int, list[float]] = {1: [], 2: []}
     for number in range(options.rounds):
         for count in samples:
-            server = NoaServer(
-                folder / "data", arguments=["--workers", str(count)], api_key=found.get("key", "")
-            )
+            server = NoaServer(folder / "data", arguments=["--workers", str(count)], api_key=found.get("key", ""))
             server.start()
             if "key" not in found:
                 found["key"] = server.api_key
@@ -110,16 +109,12 @@ def throughput(
             requests_per_second(server, folder, 2)
             rate, shares = requests_per_second(server, folder, options.seconds)
             samples[count].append(rate)
-            used = postgres.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'noa'"
-            )
+            used = postgres.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'noa'")
             found[f"shares_{count}"], found[f"database_connections_{count}"] = shares, used[0][0]
             server.stop(signal.SIGTERM)
         print(f"round {number + 1} of {options.rounds} done", flush=True)
     del found["key"]
-    found |= {
-        f"requests_per_second_{count}": statistics.median(rates) for count, rates in samples.items()
-    }
+    found |= {f"requests_per_second_{count}": statistics.median(rates) for count, rates in samples.items()}
     found["ratio"] = found["requests_per_second_2"] / found["requests_per_second_1"]
     return found
 
@@ -149,17 +144,25 @@ def propagation(environment: dict[str, str], processes: int, switches: int) -> d
     environment = os.environ | environment | {"NOA_WEB_PROCESSES": str(processes)}
     followers = [
         subprocess.Popen(
-            [sys.executable, __file__, "--follow"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "--follow"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for _ in range(processes)
-    ]  # fmt: skip
+    ]
     for one in followers:
         assert one.stdout is not None
         one.stdout.readline()
     time.sleep(1)
     switcher = subprocess.run(
-        [sys.executable, __file__, "--switch", str(switches)], env=environment, capture_output=True, text=True, check=True
-    )  # fmt: skip
+        [sys.executable, __file__, "--switch", str(switches)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     time.sleep(2)
     committed = dict(tuple(map(int, line.split())) for line in switcher.stdout.splitlines())
     late: list[float] = []
@@ -213,7 +216,11 @@ def main() -> None:
 
 def report(folder: Path, postgres: PostgresServer, options: Any) -> None:
     # No worker and so no broker is asked for anything here.
-    shared = {"DATABASE_URL": postgres.create(DATABASE), "NOA_BROKER_URL": "redis://127.0.0.1:1/0", "NOA_DATA_DIR": str(folder / "data")}  # fmt: skip
+    shared = {
+        "DATABASE_URL": postgres.create(DATABASE),
+        "NOA_BROKER_URL": "redis://127.0.0.1:1/0",
+        "NOA_DATA_DIR": str(folder / "data"),
+    }
     os.environ |= shared
     import django
 
@@ -222,16 +229,12 @@ def report(folder: Path, postgres: PostgresServer, options: Any) -> None:
         found = throughput(postgres, folder, address, options)
     found["switch_postgres"] = propagation({}, options.processes, options.switches)
     sqlite = {"DATABASE_URL": "", "NOA_DATA_DIR": str(folder / "sqlite")}
-    subprocess.run(
-        [sys.executable, ROOT / "manage.py", "migrate", "-v0"], env=os.environ | sqlite, check=True
-    )
+    subprocess.run([sys.executable, ROOT / "manage.py", "migrate", "-v0"], env=os.environ | sqlite, check=True)
     found["switch_sqlite"] = propagation(sqlite, options.processes, options.switches)
     print(json.dumps(found, indent=2))
     for shape in ("postgres", "sqlite"):
         p99 = found[f"switch_{shape}"]["p99_ms"]
-        print(
-            f"switch, {shape}: p99 {p99:.1f} ms (goal <= {GOAL_MS:g}): {'met' if p99 <= GOAL_MS else 'MISSED'}"
-        )
+        print(f"switch, {shape}: p99 {p99:.1f} ms (goal <= {GOAL_MS:g}): {'met' if p99 <= GOAL_MS else 'MISSED'}")
     target = ROOT / "benchmarks/results/scale.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(found, indent=2))

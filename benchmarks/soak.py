@@ -45,9 +45,7 @@ def start_provider() -> tuple[subprocess.Popen[str], str]:
     """The process, and the base URL that it prints."""
     command = [sys.executable, "-m", "tests.fakes.openai_server"]
     # It complains of every client that leaves.
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
 

@@ -173,11 +173,7 @@ class Config(BaseSettings):
     @classmethod
     def split_hosts(cls, value: Any) -> Any:
         """Lists come separated by commas."""
-        return (
-            [part.strip() for part in value.split(",") if part.strip()]
-            if isinstance(value, str)
-            else value
-        )
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("data_dir", "models_dir")
     @classmethod

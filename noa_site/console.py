@@ -37,9 +37,7 @@ _NAVIGATION = [
                 "title": "Playground",
                 "icon": "forum",
                 "link": reverse_lazy("console:playground"),
-                "permission": lambda request: request.user.has_perm(
-                    "models_app.change_registeredmodel"
-                ),
+                "permission": lambda request: request.user.has_perm("models_app.change_registeredmodel"),
             },
         ]
     },

@@ -26,9 +26,7 @@ class Channel(memory.Channel):
         super()._put(queue, message, **kwargs)
         wake()
 
-    def _put_fanout(
-        self, exchange: str, message: Any, routing_key: Any = None, **kwargs: Any
-    ) -> None:
+    def _put_fanout(self, exchange: str, message: Any, routing_key: Any = None, **kwargs: Any) -> None:
         super()._put_fanout(exchange, message, routing_key, **kwargs)
         wake()
 

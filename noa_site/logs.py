@@ -29,9 +29,7 @@ class Plain(logging.Formatter):
         return f"{line} [{number}]" if number else line
 
 
-def _request_id(
-    logger: Any, name: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _request_id(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if number := request_id.get():
         event["request_id"] = number
     return event

@@ -37,9 +37,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         except errors._WaitTimeout:
             # In the middle of a statement: nothing else can be asked on it.
             self.pgconn.finish()
-            raise psycopg.OperationalError(
-                f"PostgreSQL did not answer within {self.patience:g} s"
-            ) from None
+            raise psycopg.OperationalError(f"PostgreSQL did not answer within {self.patience:g} s") from None
 
 
 def settings(url: str, *, seconds: float, connections: int) -> dict[str, Any]:

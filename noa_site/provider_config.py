@@ -73,7 +73,5 @@ def well_known(
     """The provider that a key in `variable`, which other programs know too, stands for; none without a key."""
     if not key:
         return []
-    given = ProviderSettings(
-        kind=kind, base_url=base_url or "", api_key=SecretStr(""), secret_env=variable
-    )
+    given = ProviderSettings(kind=kind, base_url=base_url or "", api_key=SecretStr(""), secret_env=variable)
     return [(kind.value, given)]

@@ -162,9 +162,7 @@ if CONFIG.https:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     # A day: long enough to matter, short enough to take back.
     SECURE_HSTS_SECONDS = 86_400
-    SECURE_PROXY_SSL_HEADER = (
-        ("HTTP_X_FORWARDED_PROTO", "https") if CONFIG.trusted_proxies else None
-    )
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CONFIG.trusted_proxies else None
     # The proxy redirects, not NOA: programs on this machine go on using plain HTTP over loopback (W008). Whether other
     # names of the domain have TLS is not NOA's to say (W005, W021).
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
@@ -215,7 +213,7 @@ SPECTACULAR_SETTINGS = {
                 ModelStatus,
                 ProfileState,
                 ProviderKind,
-            )  # fmt: skip
+            )
         },
         "ComparisonVerdict": [word.value for word in ComparisonVerdict],
         "JobStepState": ["running", "done", "failed"],
@@ -224,9 +222,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Celery. Without a broker URL the worker runs beside the web process and needs no server.
-CELERY_BROKER_URL = (
-    CONFIG.broker_url.get_secret_value() if CONFIG.broker_url else "noa-embedded://localhost"
-)
+CELERY_BROKER_URL = CONFIG.broker_url.get_secret_value() if CONFIG.broker_url else "noa-embedded://localhost"
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -238,9 +234,7 @@ CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = 8
 CELERY_TASK_DEFAULT_QUEUE = f"node.{CONFIG.node}"
 # What this node's worker takes: its own work, and what any node can do.
-CELERY_TASK_QUEUES = [
-    Queue(name, Exchange(name), routing_key=name) for name in (CELERY_TASK_DEFAULT_QUEUE, "common")
-]
+CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in (CELERY_TASK_DEFAULT_QUEUE, "common")]
 CELERY_BROKER_CONNECTION_TIMEOUT = 5.0
 # Of a consumer whose connection was cut; without a bound, a broker that is away for long would not be asked again.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -259,10 +253,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # NOA's own, read by models_app through django.conf.settings.
 # What may be set in the environment: `doctor` names what is not among it.
 NOA_VARIABLES = frozenset(
-    {
-        str(field.validation_alias or f"NOA_{name.upper()}")
-        for name, field in type(CONFIG).model_fields.items()
-    }
+    {str(field.validation_alias or f"NOA_{name.upper()}") for name, field in type(CONFIG).model_fields.items()}
     # Of the command line, the set-up and the tests.
     | {"NOA_URL", "NOA_API_KEY", "NOA_CACHE_DIR", "NOA_TEST_DATABASE", "NOA_TEST_REDIS_URL"}
 )
@@ -276,9 +267,7 @@ NOA_ENCRYPTION_KEYS = _encryption_keys()
 # Keys in them show themselves in no representation.
 NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]
 NOA_WELL_KNOWN_PROVIDERS = [
-    *provider_config.well_known(
-        ProviderKind.OPENAI, "OPENAI_API_KEY", CONFIG.openai_api_key, CONFIG.openai_base_url
-    ),
+    *provider_config.well_known(ProviderKind.OPENAI, "OPENAI_API_KEY", CONFIG.openai_api_key, CONFIG.openai_base_url),
     *provider_config.well_known(
         ProviderKind.ANTHROPIC,
         "ANTHROPIC_API_KEY",

@@ -35,19 +35,12 @@ BIN = Path(sys.executable).parent
 
 
 def known_settings() -> set[str]:
-    names = {
-        str(field.validation_alias or f"NOA_{name.upper()}")
-        for name, field in Config.model_fields.items()
-    }
+    names = {str(field.validation_alias or f"NOA_{name.upper()}") for name, field in Config.model_fields.items()}
     return names | {f"{name}_FILE" for name in names} | {"POD_IP"}
 
 
 def test_the_image_copies_what_there_is_and_the_builder_is_given_all_of_it() -> None:
-    given = {
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    }
+    given = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {
         source
         for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
@@ -100,9 +93,7 @@ def test_secrets_come_by_file_and_all_of_them_are_made(tmp_path: Path) -> None:
 
 def secrets_in(folder: Path) -> set[str]:
     subprocess.run([ROOT / "deploy" / "make_secrets", folder], check=True, capture_output=True)
-    again = subprocess.run(
-        [ROOT / "deploy" / "make_secrets", folder], check=False, capture_output=True
-    )
+    again = subprocess.run([ROOT / "deploy" / "make_secrets", folder], check=False, capture_output=True)
     assert again.returncode == 1, "secrets must never be overwritten"
     return {path.name for path in folder.iterdir()}
 
@@ -119,9 +110,7 @@ def test_manifests_agree_on_names_ports_and_volumes() -> None:
     for workload in WORKLOADS:
         spec = workload["spec"]["template"]["spec"]
         volumes = {volume["name"] for volume in spec["volumes"]}
-        volumes |= {
-            claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])
-        }
+        volumes |= {claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])}
         for container in spec["containers"]:
             assert {mount["name"] for mount in container["volumeMounts"]} == volumes
             assert container["envFrom"] == [{"configMapRef": {"name": "noa"}}]

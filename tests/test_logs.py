@@ -17,7 +17,7 @@ EVIL = "name\r\n2026-01-01 INFO root: all is well\x1b[2J\u2028\x9b"
 def record(message: str, *values: object, exc_info: bool = False) -> logging.LogRecord:
     return logging.LogRecord(
         "models_app.x", logging.WARNING, "x.py", 1, message, values, sys.exc_info() if exc_info else None
-    )  # fmt: skip
+    )
 
 
 def plain() -> logging.Formatter:
@@ -31,7 +31,7 @@ def test_a_line_of_json_has_what_programs_look_for() -> None:
     finally:
         request_id.reset(token)
     assert line.pop("timestamp").endswith("Z")
-    assert line == {"event": "loaded a model", "level": "warning", "logger": "models_app.x", "request_id": "abc"}  # fmt: skip
+    assert line == {"event": "loaded a model", "level": "warning", "logger": "models_app.x", "request_id": "abc"}
 
 
 def test_a_line_of_text_ends_with_the_request() -> None:

@@ -57,17 +57,13 @@ def of(*done: operations.base.Operation) -> Migration:
     ],
     ids=lambda value: value.describe() if isinstance(value, operations.base.Operation) else "",
 )
-def test_the_rule_knows_what_the_version_before_breaks_on(
-    done: operations.base.Operation, refused: bool
-) -> None:
+def test_the_rule_knows_what_the_version_before_breaks_on(done: operations.base.Operation, refused: bool) -> None:
     assert bool(list(refusals(of(done)))) == refused
 
 
 def test_every_migration_since_the_first_release_keeps_the_rule() -> None:
     is_released = re.search(r"^## \[?\d", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert bool(is_released) == bool(NEWEST_OF_FIRST_RELEASE), (
-        "Name the release's newest migration."
-    )
+    assert bool(is_released) == bool(NEWEST_OF_FIRST_RELEASE), "Name the release's newest migration."
     loaded = MigrationLoader(None)
     assert loaded.disk_migrations
     broken = {

@@ -52,9 +52,7 @@ def test_a_server_ends_with_whoever_started_it_even_by_kill_9() -> None:
         "print(server.pid, server.folder, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=os.environ
-    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=os.environ)
     pid, folder = ended.stdout.split()
     until(lambda: not Path(f"/proc/{pid}").exists(), "the server had ended")
     until(lambda: not Path(folder).exists(), "its folder had gone")

@@ -9,9 +9,7 @@ import pytest
 from noa_site import config
 
 
-def test_any_setting_may_be_the_content_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_setting_may_be_the_content_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "url").write_text("postgresql://noa:secret@db/noa\n")
     (tmp_path / "hosts").write_text("a.example, b.example\n")
     monkeypatch.delenv("DATABASE_URL", raising=False)
@@ -24,17 +22,13 @@ def test_any_setting_may_be_the_content_of_a_file(
     assert "secret@" not in repr(read)
 
 
-def test_a_file_that_cannot_be_read_stops_the_start_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_read_stops_the_start_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOA_SECRET_KEY_FILE", str(tmp_path / "missing"))
     with pytest.raises(SystemExit, match="NOA_SECRET_KEY_FILE: .* cannot be read: No such file"):
         config.read()
 
 
-def test_a_value_and_a_file_for_it_are_a_contradiction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_value_and_a_file_for_it_are_a_contradiction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "port").write_text("9000")
     monkeypatch.setenv("NOA_PORT", "8000")
     monkeypatch.setenv("NOA_PORT_FILE", str(tmp_path / "port"))

@@ -41,9 +41,7 @@ def test_classes_are_named_after_what_they_are() -> None:
 
 def test_every_module_is_under_the_import_contract_that_means_it() -> None:
     """import-linter takes lists, which do not grow by themselves."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
-        "contracts"
-    ]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     listed = {module for contract in contracts for module in contract.get("source_modules", [])}
     # These join the request path with the database.
     expected = modules("gateway") - {
@@ -54,6 +52,4 @@ def test_every_module_is_under_the_import_contract_that_means_it() -> None:
 
 def modules(floor: str) -> set[str]:
     folder = ROOT / "models_app" / floor
-    return {f"models_app.{floor}.{path.stem}" for path in folder.glob("*.py")} - {
-        f"models_app.{floor}.__init__"
-    }
+    return {f"models_app.{floor}.{path.stem}" for path in folder.glob("*.py")} - {f"models_app.{floor}.__init__"}

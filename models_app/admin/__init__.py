@@ -20,5 +20,16 @@ from models_app.admin import (
 admin.site.index_title = "Overview"
 
 __all__ = [
-    "access", "accounts", "audit", "events", "instances", "jobs", "keys", "nodes", "profiles", "providers", "registry", "routes",
-]  # fmt: skip
+    "access",
+    "accounts",
+    "audit",
+    "events",
+    "instances",
+    "jobs",
+    "keys",
+    "nodes",
+    "profiles",
+    "providers",
+    "registry",
+    "routes",
+]

@@ -47,9 +47,7 @@ def ask(
     return go_to(request, marks.page_of(job))
 
 
-def do(
-    request: HttpRequest, act: Callable[[], object], *, action: str, subject: str, told: str
-) -> bool:
+def do(request: HttpRequest, act: Callable[[], object], *, action: str, subject: str, told: str) -> bool:
     """Do what makes no job, note it, and say how it went; `told` is what is said when it went well."""
     try:
         act()

@@ -53,10 +53,7 @@ def bar(parts: Sequence[Part], *, whole: float, label: str) -> SafeString:
 def memory(models: Sequence[tuple[str, int]], *, room: int | None) -> SafeString:
     """One segment for each model's bytes, against what there is room for."""
     used = sum(size for _, size in models)
-    parts = [
-        Part(tone(number), size, f"{key}: {units.size(size)}")
-        for number, (key, size) in enumerate(models)
-    ]
+    parts = [Part(tone(number), size, f"{key}: {units.size(size)}") for number, (key, size) in enumerate(models)]
     told = ", ".join(part.words for part in parts) or "no model"
     return bar(parts, whole=max(room or 0, used), label=f"Memory of models: {told}")
 

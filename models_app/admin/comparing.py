@@ -62,9 +62,7 @@ def _compared(names: Sequence[str]) -> dict[str, Any]:
     return {
         "columns": columns,
         "charts": [_chart(name, label, columns) for name, (label, _) in FIGURES.items()],
-        "verdicts": [
-            _verdict(runs[place + 1], one, runs) for place, one in enumerate(found["comparisons"])
-        ],
+        "verdicts": [_verdict(runs[place + 1], one, runs) for place, one in enumerate(found["comparisons"])],
         "tolerance": units.percent(found["tolerance"]),
     }
 
@@ -90,7 +88,7 @@ def _chart(name: str, label: str, columns: Sequence[tuple[str, ProfileRun]]) -> 
                     tone, summary["p50"], _ends(summary), top=top, label=f"{run.model.key}: {words(summary['p50'])}"
                 ),
             }
-        )  # fmt: skip
+        )
     return {"label": label, "groups": sorted(groups.items())}
 
 
@@ -104,18 +102,17 @@ def _high(summary: Mapping[str, Any]) -> float:
     return max(value, _ends(summary)[1] or 0.0)
 
 
-def _verdict(
-    run: ProfileRun, found: Mapping[str, Any], runs: Sequence[ProfileRun]
-) -> dict[str, Any]:
+def _verdict(run: ProfileRun, found: Mapping[str, Any], runs: Sequence[ProfileRun]) -> dict[str, Any]:
     return {
         "run": run,
         "badge": profile_marks.verdict_badge(found["verdict"]),
         "changed": [
-            f"{one['what'].replace('_', ' ')}: {_short(one['before'])} → {_short(one['after'])}" for one in found["changed"]
+            f"{one['what'].replace('_', ' ')}: {_short(one['before'])} → {_short(one['after'])}"
+            for one in found["changed"]
         ],
         "caution": [_named(sentence, runs) for sentence in found["caution"]],
         "lines": [_line(one) for one in found["contrasts"]],
-    }  # fmt: skip
+    }
 
 
 def _named(sentence: str, runs: Sequence[ProfileRun]) -> str:
@@ -135,10 +132,11 @@ def _line(contrast: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         f"{_CONTRASTS[contrast['figure']]}, {contrast['concurrency']} at a time",
         marks.badge(_change(contrast["ratio"]), tone),
-        "not known" if contrast["low"] is None or contrast["high"] is None
+        "not known"
+        if contrast["low"] is None or contrast["high"] is None
         else f"{_change(contrast['low'])} to {_change(contrast['high'])}",
         contrast["verdict"].replace("_", " "),
-    )  # fmt: skip
+    )
 
 
 def _change(ratio: float | None) -> str:

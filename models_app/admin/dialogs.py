@@ -32,15 +32,11 @@ class RouteDialog(BaseDialogForm):
 
     form_before_template = "admin/noa/dialog_facts.html"
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         self.route = get_object_or_404(Route.objects.select_related("target"), pk=number(object_id))
 
-    def get_before_template_context(
-        self, request: HttpRequest, object_id: Any = None
-    ) -> dict[str, Any]:
+    def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
         return {"subject": self.route.name, "facts": self.facts()}
 
     def facts(self) -> list[str]:
@@ -76,15 +72,11 @@ class JobDialog(BaseDialogForm):
 
     form_before_template = "admin/noa/dialog_facts.html"
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         self.job = get_object_or_404(Job, pk=_uuid(object_id))
 
-    def get_before_template_context(
-        self, request: HttpRequest, object_id: Any = None
-    ) -> dict[str, Any]:
+    def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
         ended = self.job.state not in ACTIVE_JOB_STATES
         facts = ["It has ended already."] if ended else ["What it has begun is taken back."]
         return {"subject": str(self.job), "facts": facts}
@@ -93,13 +85,9 @@ class JobDialog(BaseDialogForm):
 class ProfileRunDialog(BaseDialogForm):
     """A dialog about one profile run."""
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
-        self.run = get_object_or_404(
-            ProfileRun.objects.select_related("model"), pk=_uuid(object_id)
-        )
+        self.run = get_object_or_404(ProfileRun.objects.select_related("model"), pk=_uuid(object_id))
 
 
 def _uuid(object_id: Any) -> uuid.UUID:
@@ -113,13 +101,9 @@ def _uuid(object_id: Any) -> uuid.UUID:
 class RevokeDialog(BaseDialogForm):
     form_before_template = "admin/noa/dialog_key.html"
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         self.key = get_object_or_404(ApiKey, pk=number(object_id))
 
-    def get_before_template_context(
-        self, request: HttpRequest, object_id: Any = None
-    ) -> dict[str, Any]:
+    def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
         return {"key": self.key}

@@ -37,9 +37,7 @@ class CapabilityFilter(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(word.value, word.value.replace("_", " ")) for word in Capability]
 
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[RegisteredModel]
-    ) -> QuerySet[RegisteredModel]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel]:
         word = self.value()
         return queryset.filter(capability_index__contains=f",{word},") if word else queryset
 
@@ -52,9 +50,7 @@ class QuantizationFilter(SimpleListFilter):
         known = ModelVersion.objects.exclude(quantization="").order_by("quantization")
         return [(word, word) for word in known.values_list("quantization", flat=True).distinct()]
 
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[RegisteredModel]
-    ) -> QuerySet[RegisteredModel]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel]:
         word = self.value()
         return queryset.filter(version__quantization=word) if word else queryset
 

@@ -25,9 +25,17 @@ class InstanceAdmin(MachineWrittenAdmin):
         "Each loaded copy of a model is listed here. Open a model and choose Load, or make it current."
     )
     list_display = (
-        "model_key", "state_badge", "node", "pid", "memory", "context", "slots", "loaded_in", "created",
+        "model_key",
+        "state_badge",
+        "node",
+        "pid",
+        "memory",
+        "context",
+        "slots",
+        "loaded_in",
+        "created",
         "failure_start",
-    )  # fmt: skip
+    )
     list_select_related = ("model",)
     list_filter = ("state", "node", CreatedFilter)
     search_fields = ("model__key", "node", "failure_reason")

@@ -28,8 +28,7 @@ _FOLLOWING = "admin/noa/job_progress.html"
 @admin.register(Job)
 class JobAdmin(MachineWrittenAdmin):
     empty_hint = (
-        "Nothing was asked for yet. "
-        "Loads, switches, profiles and discoveries are listed here with their steps."
+        "Nothing was asked for yet. Loads, switches, profiles and discoveries are listed here with their steps."
     )
     list_display = ("what", "state_badge", "done", "took", "actor", "created", "error")
     list_filter = ("state", "kind", CreatedFilter)
@@ -114,10 +113,7 @@ class JobAdmin(MachineWrittenAdmin):
 
     @display(description="With")
     def asked_with(self, job: Job) -> str:
-        return (
-            "\n".join(f"{name}: {value}" for name, value in _told(_given(job.arguments)))
-            or "nothing special"
-        )
+        return "\n".join(f"{name}: {value}" for name, value in _told(_given(job.arguments))) or "nothing special"
 
 
 def sentence(job: Job) -> str:

@@ -19,7 +19,7 @@ LIMIT_FIELDS = (*_WHOLE, "monthly_budget_usd", "addresses")
 def _whole(label: str) -> forms.IntegerField:
     return forms.IntegerField(
         label=label, required=False, min_value=0, widget=UnfoldAdminTextInputWidget(), help_text=_EMPTY
-    )  # fmt: skip
+    )
 
 
 class LimitsForm(forms.Form):

@@ -66,8 +66,7 @@ class NewKeyForm(LimitsForm, forms.ModelForm):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ConsoleAdmin):
     empty_hint = (
-        "No API key was made yet. "
-        "Applications need one to ask models: make it with the plus above. It is shown once."
+        "No API key was made yet. Applications need one to ask models: make it with the plus above. It is shown once."
     )
     list_display = ("name", "key_id", "state", "scope_marks", "expires", "created", "created_by")
     search_fields = ("name", "key_id", "created_by")
@@ -123,9 +122,7 @@ class ApiKeyAdmin(ConsoleAdmin):
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
 
-    def response_add(
-        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
-    ) -> HttpResponse:
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": "The key was made",

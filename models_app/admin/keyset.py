@@ -42,9 +42,7 @@ class KeysetChangeList(ChangeList):
         self.show_full_result_count = False
         self.show_admin_actions = False
         self.multi_page = self.can_show_all = False
-        self.paginator = self.model_admin.get_paginator(
-            request, self.result_list, self.list_per_page
-        )
+        self.paginator = self.model_admin.get_paginator(request, self.result_list, self.list_per_page)
         self.page_num = 1
         self.is_newest = not before
         self.newest_url = self.get_query_string(remove=[_BEFORE])

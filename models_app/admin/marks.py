@@ -40,9 +40,7 @@ _GOOD_NEWS = ("model-loaded", "model-switched", "instance-recovered", "provider-
 
 def badge(text: str, tone: str | None = None) -> SafeString:
     """A word in a coloured box; the colour follows from the word unless it is given."""
-    return format_html(
-        '<span class="noa-badge noa-{}">{}</span>', tone or TONES.get(text, "quiet"), text
-    )
+    return format_html('<span class="noa-badge noa-{}">{}</span>', tone or TONES.get(text, "quiet"), text)
 
 
 def badges(texts: Iterable[str], tone: str | None = None) -> SafeString | str:
@@ -76,9 +74,7 @@ def page_of(target: Model) -> str:
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> SafeString:
     """Rows of cells; on a narrow screen each cell carries its header."""
     labelled = [list(zip(headers, row, strict=True)) for row in rows]
-    return render_to_string(
-        "admin/noa/table.html", {"headers": headers, "rows": labelled, "empty": empty}
-    )
+    return render_to_string("admin/noa/table.html", {"headers": headers, "rows": labelled, "empty": empty})
 
 
 def quoted(text: str) -> SafeString | str:

@@ -27,9 +27,14 @@ class ModelDialogs:
     """To be mixed into the page of registered models. Who may change a model may operate it."""
 
     actions_row = (
-        "load_model", "make_current", "unload_model", "profile_model", "probe_model", "keep_model",
+        "load_model",
+        "make_current",
+        "unload_model",
+        "profile_model",
+        "probe_model",
+        "keep_model",
         "deprecate_model",
-    )  # fmt: skip
+    )
     # The others are buttons of the page: unfold's menus in the header cannot be opened by keyboard.
     actions_detail = ("load_model", "make_current", "unload_model")
     actions_list = ("discover_models",)
@@ -57,9 +62,7 @@ class ModelDialogs:
     def load_model(self, request: HttpRequest, form: LoadDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: requests.request_load(
-                key=form.model.key, options=form.options(), actor=asking.actor(request)
-            ),
+            lambda: requests.request_load(key=form.model.key, options=form.options(), actor=asking.actor(request)),
             action="load_model",
             subject=form.model.key,
             otherwise=marks.page_of(form.model),
@@ -78,9 +81,7 @@ class ModelDialogs:
             "form_submit_text": "Switch",
         },
     )
-    def make_current(
-        self, request: HttpRequest, form: SwitchDialog, object_id: str
-    ) -> HttpResponse:
+    def make_current(self, request: HttpRequest, form: SwitchDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
             lambda: requests.request_switch(
@@ -106,9 +107,7 @@ class ModelDialogs:
             "form_submit_text": "Unload",
         },
     )
-    def unload_model(
-        self, request: HttpRequest, form: UnloadDialog, object_id: str
-    ) -> HttpResponse:
+    def unload_model(self, request: HttpRequest, form: UnloadDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
             lambda: requests.request_unload(key=form.model.key, actor=asking.actor(request)),
@@ -129,14 +128,10 @@ class ModelDialogs:
             "form_submit_text": "Profile",
         },
     )
-    def profile_model(
-        self, request: HttpRequest, form: ProfileDialog, object_id: str
-    ) -> HttpResponse:
+    def profile_model(self, request: HttpRequest, form: ProfileDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: profiling.request(
-                key=form.model.key, wanted=form.wanted(), actor=asking.actor(request)
-            ),
+            lambda: profiling.request(key=form.model.key, wanted=form.wanted(), actor=asking.actor(request)),
             action="profile_model",
             subject=form.model.key,
             otherwise=marks.page_of(form.model),
@@ -157,9 +152,7 @@ class ModelDialogs:
     def probe_model(self, request: HttpRequest, form: ProbeDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: probing.request(
-                key=form.model.key, wanted=(), effective_context=None, actor=asking.actor(request)
-            ),
+            lambda: probing.request(key=form.model.key, wanted=(), effective_context=None, actor=asking.actor(request)),
             action="probe_capabilities",
             subject=form.model.key,
             otherwise=marks.page_of(form.model),
@@ -192,14 +185,10 @@ class ModelDialogs:
             "form_submit_text": "Save",
         },
     )
-    def deprecate_model(
-        self, request: HttpRequest, form: DeprecateDialog, object_id: str
-    ) -> HttpResponse:
+    def deprecate_model(self, request: HttpRequest, form: DeprecateDialog, object_id: str) -> HttpResponse:
         return self._change(request, form.model.key, form.changes(), marks.page_of(form.model))
 
-    def _change(
-        self, request: HttpRequest, key: str, changes: dict[str, object], page: str
-    ) -> HttpResponse:
+    def _change(self, request: HttpRequest, key: str, changes: dict[str, object], page: str) -> HttpResponse:
         registration.update(key=key, fields=changes, actor=asking.actor(request))
         asking.note(request, "update_model", subject=key, status=200, arguments=changes)
         messages.success(request, f"{key} was changed.")

@@ -32,17 +32,13 @@ class ModelDialog(BaseDialogForm):
 
     form_before_template = "admin/noa/dialog_model.html"
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         self.model = get_object_or_404(
             RegisteredModel.objects.select_related("version", "provider"), pk=number(object_id)
         )
 
-    def get_before_template_context(
-        self, request: HttpRequest, object_id: Any = None
-    ) -> dict[str, Any]:
+    def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
         return {"model": self.model, "facts": self.facts()}
 
     def facts(self) -> list[str]:
@@ -159,17 +155,26 @@ class ProfileDialog(ModelDialog):
     """What is measured; the fields begin with what fits a first look."""
 
     requests = forms.IntegerField(
-        label="Requests", min_value=1, max_value=1000, initial=20, widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Of each stage. From 20 on the intervals tell something.",
-    )  # fmt: skip
-    concurrency = forms.CharField(
-        label="At the same time", initial="1, 4", widget=UnfoldAdminTextInputWidget(),
-        help_text="One stage for each number.",
-    )  # fmt: skip
-    max_tokens = forms.IntegerField(
-        label="Tokens of an answer", min_value=1, max_value=4096, initial=64,
+        label="Requests",
+        min_value=1,
+        max_value=1000,
+        initial=20,
         widget=UnfoldAdminIntegerFieldWidget(),
-    )  # fmt: skip
+        help_text="Of each stage. From 20 on the intervals tell something.",
+    )
+    concurrency = forms.CharField(
+        label="At the same time",
+        initial="1, 4",
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="One stage for each number.",
+    )
+    max_tokens = forms.IntegerField(
+        label="Tokens of an answer",
+        min_value=1,
+        max_value=4096,
+        initial=64,
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )
 
     def clean_concurrency(self) -> tuple[int, ...]:
         words = self.cleaned_data["concurrency"].replace(",", " ").split()
@@ -197,25 +202,33 @@ class KeepDialog(ModelDialog):
     columns = ("pinned", "priority", "idle_ttl_seconds", "on_demand")
 
     pinned = forms.BooleanField(
-        label="Pinned", required=False, widget=UnfoldBooleanSwitchWidget(),
+        label="Pinned",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
         help_text="It is never evicted, whoever else wants room.",
-    )  # fmt: skip
+    )
     priority = forms.IntegerField(
-        label="Priority", min_value=0, max_value=100, widget=UnfoldAdminIntegerFieldWidget(),
+        label="Priority",
+        min_value=0,
+        max_value=100,
+        widget=UnfoldAdminIntegerFieldWidget(),
         help_text="0 to 100. Only models of lower or equal priority have to go for it.",
-    )  # fmt: skip
+    )
     idle_ttl_seconds = forms.IntegerField(
-        label="Unload when idle for (seconds)", required=False, min_value=0,
-        widget=UnfoldAdminIntegerFieldWidget(), help_text="Empty: as the server is set.",
-    )  # fmt: skip
+        label="Unload when idle for (seconds)",
+        required=False,
+        min_value=0,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Empty: as the server is set.",
+    )
     on_demand = forms.BooleanField(
-        label="A request loads it", required=False, widget=UnfoldBooleanSwitchWidget(),
+        label="A request loads it",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
         help_text="Off: requests are refused while it is not loaded.",
-    )  # fmt: skip
+    )
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         for name in self.columns:
             self.fields[name].initial = getattr(self.model, name)
@@ -225,17 +238,15 @@ class KeepDialog(ModelDialog):
 
 
 class DeprecateDialog(ModelDialog):
-    deprecated = forms.BooleanField(
-        label="Deprecated", required=False, widget=UnfoldBooleanSwitchWidget()
-    )
+    deprecated = forms.BooleanField(label="Deprecated", required=False, widget=UnfoldBooleanSwitchWidget())
     deprecation_note = forms.CharField(
-        label="Why, and what to use instead", required=False, max_length=1000,
+        label="Why, and what to use instead",
+        required=False,
+        max_length=1000,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-    )  # fmt: skip
+    )
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         self.fields["deprecated"].initial = True
         self.fields["deprecation_note"].initial = self.model.deprecation_note

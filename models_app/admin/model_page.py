@@ -97,11 +97,7 @@ def _keeping(model: RegisteredModel) -> str:
 def copies(model: RegisteredModel) -> dict[str, Any]:
     """The live copies as their runners tell of themselves now."""
     rows = statistics.measured(
-        list(
-            Instance.objects.filter(model=model, state__in=LIVE_INSTANCE_STATES).select_related(
-                "model", "version"
-            )
-        )
+        list(Instance.objects.filter(model=model, state__in=LIVE_INSTANCE_STATES).select_related("model", "version"))
     )
     return {"model": model, "copies": [(one, _copy(one)) for one in rows]}
 

@@ -14,9 +14,7 @@ from models_app.models import Instance, Node
 
 @admin.register(Node)
 class NodeAdmin(MachineWrittenAdmin):
-    empty_hint = (
-        "No worker has started yet. Each machine that runs one is listed here with its memory."
-    )
+    empty_hint = "No worker has started yet. Each machine that runs one is listed here with its memory."
     list_display = (
         "name",
         "state",
@@ -37,7 +35,7 @@ class NodeAdmin(MachineWrittenAdmin):
         ),
         ("Memory", {"fields": ("bar", ("memory", "budget"), "cards", "loaded")}),
         ("Models", {"fields": ("files",)}),
-    )  # fmt: skip
+    )
 
     @display(description="State")
     def state(self, node: Node) -> SafeString:

@@ -84,9 +84,7 @@ def record(request: HttpRequest) -> HttpResponse:
     may_look = request.user.has_perm("models_app.view_accesslog")
     return JsonResponse(
         {
-            "url": reverse("admin:models_app_accesslog_change", args=[row.pk])
-            if may_look
-            else None,
+            "url": reverse("admin:models_app_accesslog_change", args=[row.pk]) if may_look else None,
             "model": row.model_key,
             "first_token": units.milliseconds(row.ttft_ms),
             "duration": units.milliseconds(row.duration_ms),

@@ -87,11 +87,15 @@ def _stage(stage: dict[str, Any]) -> dict[str, Any]:
         "requests": f"{stage['succeeded']:,} of {stage['requests']:,} succeeded",
         "throughput": f"{units.rate(stage.get('output_throughput') or 0)} tokens/s in all",
         "figures": [
-            (label, *(words(stage[name].get(point)) for point in ("p50", "p95", "p99")), interval(stage[name], "p50", words))
+            (
+                label,
+                *(words(stage[name].get(point)) for point in ("p50", "p95", "p99")),
+                interval(stage[name], "p50", words),
+            )
             for name, (label, words) in FIGURES.items()
             if stage.get(name)
         ],
-    }  # fmt: skip
+    }
 
 
 def interval(summary: Mapping[str, Any], point: str, words: Words) -> str:

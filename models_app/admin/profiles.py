@@ -20,8 +20,7 @@ from models_app.services import profiling
 @admin.register(ProfileRun)
 class ProfileRunAdmin(MachineWrittenAdmin):
     empty_hint = (
-        "No model was profiled yet. "
-        "Open a loaded model and choose Profile: its speed, latency and memory are measured."
+        "No model was profiled yet. Open a loaded model and choose Profile: its speed, latency and memory are measured."
     )
     list_display = ("model_key", "when", "state", "loads", "ttft", "speed", "latency", "verdict")
     list_select_related = ("model",)
@@ -53,9 +52,7 @@ class ProfileRunAdmin(MachineWrittenAdmin):
             "form_submit_text": "Make baseline",
         },
     )
-    def make_baseline(
-        self, request: HttpRequest, form: ProfileRunDialog, object_id: str
-    ) -> HttpResponse:
+    def make_baseline(self, request: HttpRequest, form: ProfileRunDialog, object_id: str) -> HttpResponse:
         def mark() -> None:
             profiling.mark_baseline(profile_id=form.run.pk, baseline=True)
 

@@ -49,9 +49,7 @@ class ProviderForm(forms.ModelForm):
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text="Stored encrypted and never shown. Empty: as it is.",
     )
-    forget_key = forms.BooleanField(
-        label="Forget the key", required=False, widget=UnfoldBooleanSwitchWidget()
-    )
+    forget_key = forms.BooleanField(label="Forget the key", required=False, widget=UnfoldBooleanSwitchWidget())
     connect = _seconds("connect", "Connect")
     first_byte = _seconds("first_byte", "First byte")
     idle = _seconds("idle", "Between bytes")
@@ -143,9 +141,7 @@ class NewProviderForm(ProviderForm):
 class ProviderDialog(BaseDialogForm):
     """A dialog about one provider; a page that is not there any more is a 404."""
 
-    def __init__(
-        self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         text = str(object_id)
         # What is no number belongs to no row.

@@ -21,9 +21,14 @@ from models_app.services import provider_settings, provider_trial, providers, re
 
 _CIRCUIT_TONES = {"closed": "good", "open": "bad", "half_open": "warn"}
 _EDITABLE = (
-    "name", "base_url", "allow_private_addresses", "enabled", ("api_key", "secret_env"), "forget_key",
+    "name",
+    "base_url",
+    "allow_private_addresses",
+    "enabled",
+    ("api_key", "secret_env"),
+    "forget_key",
     ("connect", "first_byte", "idle", "total"),
-)  # fmt: skip
+)
 
 
 @admin.register(Provider)
@@ -41,7 +46,7 @@ class ProviderAdmin(ConsoleAdmin):
             {"fields": (("slug", "kind", "origin"), "address", ("state", "key"), "reason", "discovered")},
         ),
         ("Settings", {"fields": _EDITABLE}),
-    )  # fmt: skip
+    )
     actions_row = ("test_provider", "discover_provider")
     actions_detail = ("test_provider", "discover_provider", "remove_provider")
 
@@ -55,9 +60,7 @@ class ProviderAdmin(ConsoleAdmin):
         return bool(request.user.is_superuser)
 
     def has_change_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
-        ours = obj is None or (
-            providers.is_remote(obj) and obj.origin != provider_settings.FROM_ENVIRONMENT
-        )
+        ours = obj is None or (providers.is_remote(obj) and obj.origin != provider_settings.FROM_ENVIRONMENT)
         return bool(request.user.is_superuser) and ours
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -71,9 +74,7 @@ class ProviderAdmin(ConsoleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> Any:
         return self.readonly_fields if obj else ()
 
-    def get_form(
-        self, request: HttpRequest, obj: Provider | None = None, change: bool = False, **kwargs: Any
-    ) -> Any:
+    def get_form(self, request: HttpRequest, obj: Provider | None = None, change: bool = False, **kwargs: Any) -> Any:
         kwargs["form"] = ProviderForm if change else NewProviderForm
         # The columns themselves are written by the service.
         kwargs["fields"] = kwargs["form"].Meta.fields if self._is_edited(request, obj) else ()
@@ -114,9 +115,7 @@ class ProviderAdmin(ConsoleAdmin):
             "form_submit_text": "Test",
         },
     )
-    def test_provider(
-        self, request: HttpRequest, form: ProviderDialog, object_id: str
-    ) -> HttpResponse:
+    def test_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         answer = provider_trial.try_out(slug=form.provider.slug)
         asking.note(request, "test_provider", subject=form.provider.slug, status=200)
         say = messages.success if answer["ok"] else messages.error
@@ -135,9 +134,7 @@ class ProviderAdmin(ConsoleAdmin):
             "form_submit_text": "Discover",
         },
     )
-    def discover_provider(
-        self, request: HttpRequest, form: ProviderDialog, object_id: str
-    ) -> HttpResponse:
+    def discover_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         slug = form.provider.slug
         return asking.ask(
             request,
@@ -160,9 +157,7 @@ class ProviderAdmin(ConsoleAdmin):
             "form_submit_text": "Remove",
         },
     )
-    def remove_provider(
-        self, request: HttpRequest, form: ProviderDialog, object_id: str
-    ) -> HttpResponse:
+    def remove_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         slug = form.provider.slug
         removed = asking.do(
             request,

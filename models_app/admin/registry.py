@@ -75,8 +75,15 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     ordering = ("key",)
     inlines = (VersionInline,)
     readonly_fields = (
-        "key", "provider_name", "file", "sha256", "tag_marks", "last_options", "registered", "updated",
-    )  # fmt: skip
+        "key",
+        "provider_name",
+        "file",
+        "sha256",
+        "tag_marks",
+        "last_options",
+        "registered",
+        "updated",
+    )
     change_form_outer_before_template = "admin/noa/model.html"
     fieldsets = (
         ("Description", {"fields": ("name", "description")}),
@@ -98,9 +105,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         rows: QuerySet[RegisteredModel] = super().get_queryset(request)
         return rows.prefetch_related("routes")
 
-    def save_model(
-        self, request: HttpRequest, obj: RegisteredModel, form: Any, change: bool
-    ) -> None:
+    def save_model(self, request: HttpRequest, obj: RegisteredModel, form: Any, change: bool) -> None:
         # Only what was changed: a whole row would put back a status that has moved on meanwhile.
         changes = {name: form.cleaned_data[name] for name in form.changed_data}
         if changes:
@@ -168,10 +173,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Capabilities")
     def can_do(self, model: RegisteredModel) -> str:
-        return (
-            ", ".join(word.replace("_", " ").replace("json", "JSON") for word in model.capabilities)
-            or units.NOTHING
-        )
+        return ", ".join(word.replace("_", " ").replace("json", "JSON") for word in model.capabilities) or units.NOTHING
 
     @display(description="Context", ordering="context_window")
     def context(self, model: RegisteredModel) -> str:

@@ -70,9 +70,7 @@ class RouteAdmin(MachineWrittenAdmin):
             "form_submit_text": "Switch",
         },
     )
-    def switch_route(
-        self, request: HttpRequest, form: RouteSwitchDialog, object_id: str
-    ) -> HttpResponse:
+    def switch_route(self, request: HttpRequest, form: RouteSwitchDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
             lambda: requests.request_switch(
@@ -98,9 +96,7 @@ class RouteAdmin(MachineWrittenAdmin):
             "form_submit_text": "Roll back",
         },
     )
-    def roll_back_route(
-        self, request: HttpRequest, form: RollbackDialog, object_id: str
-    ) -> HttpResponse:
+    def roll_back_route(self, request: HttpRequest, form: RollbackDialog, object_id: str) -> HttpResponse:
         route = form.route
         return asking.ask(
             request,

@@ -26,14 +26,23 @@ class _Page(NamedTuple):
 
 
 _PAGES = (
-    _Page("Overview", "What is loaded, how it does, what happened", "admin:index", "view_registeredmodel", "space_dashboard"),
+    _Page(
+        "Overview",
+        "What is loaded, how it does, what happened",
+        "admin:index",
+        "view_registeredmodel",
+        "space_dashboard",
+    ),
     _Page("Playground", "Chat with a model or a route", "console:playground", "change_registeredmodel", "forum"),
-)  # fmt: skip
+)
 
 
 def find(request: HttpRequest, term: str) -> list[SearchResult]:
     """unfold's search callback. Only what whoever asks may see."""
-    may = {word: request.user.has_perm(f"models_app.view_{word}") for word in ("registeredmodel", "route", "accesslog", "job")}  # fmt: skip
+    may = {
+        word: request.user.has_perm(f"models_app.view_{word}")
+        for word in ("registeredmodel", "route", "accesslog", "job")
+    }
     found = [*_pages(request, term)]
     found += _models(term) if may["registeredmodel"] else []
     found += _routes(term) if may["route"] else []
@@ -44,10 +53,7 @@ def find(request: HttpRequest, term: str) -> list[SearchResult]:
 
 def _pages(request: HttpRequest, term: str) -> Iterator[SearchResult]:
     for page in _PAGES:
-        if (
-            request.user.has_perm(f"models_app.{page.right}")
-            and term in f"{page.title} {page.description}".lower()
-        ):
+        if request.user.has_perm(f"models_app.{page.right}") and term in f"{page.title} {page.description}".lower():
             yield _result(page.title, page.description, reverse(page.place), page.icon)
 
 
@@ -66,9 +72,7 @@ def _routes(term: str) -> Iterable[SearchResult]:
 
 def _requests(term: str) -> Iterable[SearchResult]:
     # Whole ids, by indexes: a part of one would read the whole log.
-    rows = AccessLog.objects.filter(request_id=term) or AccessLog.objects.filter(
-        client_request_id=term
-    )
+    rows = AccessLog.objects.filter(request_id=term) or AccessLog.objects.filter(client_request_id=term)
     for row in rows[:_OF_A_KIND]:
         told = f"Request to {row.model_key or row.requested_model}, {row.status}"
         yield _result(row.request_id, told, marks.page_of(row), "receipt_long")
@@ -80,9 +84,7 @@ def _jobs(term: str) -> Iterable[SearchResult]:
     except ValueError:
         return
     for job in Job.objects.filter(pk=number):
-        yield _result(
-            jobs.sentence(job), f"Job, {job.state}", marks.page_of(job), "pending_actions"
-        )
+        yield _result(jobs.sentence(job), f"Job, {job.state}", marks.page_of(job), "pending_actions")
 
 
 def _result(title: str, description: str, link: str, icon: str) -> SearchResult:

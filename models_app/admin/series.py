@@ -26,9 +26,7 @@ def series(request: HttpRequest) -> HttpResponse:
         model=request.GET.get("model") or None,
         route=request.GET.get("route") or None,
     )
-    return JsonResponse(
-        {"window": found.window, "points": [_told(point) for point in found.points]}
-    )
+    return JsonResponse({"window": found.window, "points": [_told(point) for point in found.points]})
 
 
 def _told(point: Point) -> dict[str, Any]:

@@ -61,11 +61,6 @@ def small(row: AccessLog) -> SafeString:
 
 
 def _bar(row: AccessLog, found: list[Stage]) -> SafeString:
-    parts = [
-        Part(one.tone, one.milliseconds, f"{one.name}: {units.milliseconds(one.milliseconds)}")
-        for one in found
-    ]
-    label = "Where the time went: " + (
-        ", ".join(part.words for part in parts) or "nothing measured"
-    )
+    parts = [Part(one.tone, one.milliseconds, f"{one.name}: {units.milliseconds(one.milliseconds)}") for one in found]
+    label = "Where the time went: " + (", ".join(part.words for part in parts) or "nothing measured")
     return bars.bar(parts, whole=max(row.duration_ms, 0.001), label=label)

@@ -86,9 +86,7 @@ def count(number: float | None) -> str:
 
 def share(fraction: float) -> str:
     """A part of a whole: small ones are not rounded away."""
-    return (
-        percent(fraction) if fraction == 0 or fraction >= 0.1 else f"{fraction * 100:.1f}{_SPACE}%"
-    )
+    return percent(fraction) if fraction == 0 or fraction >= 0.1 else f"{fraction * 100:.1f}{_SPACE}%"
 
 
 def dollars(amount: Decimal | None) -> str:

@@ -90,7 +90,5 @@ def seconds_to_wait(request: Request) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= MAX_WAIT:
-        raise InvalidRequest(
-            f"'wait' must be a number of seconds from 0 to {MAX_WAIT:g}.", param="wait"
-        )
+        raise InvalidRequest(f"'wait' must be a number of seconds from 0 to {MAX_WAIT:g}.", param="wait")
     return seconds

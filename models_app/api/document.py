@@ -18,9 +18,7 @@ _GATEWAY = Path(__file__).parent / "gateway.yaml"
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 
 
-def add_examples(
-    result: dict[str, Any], generator: Any, request: Any, public: bool
-) -> dict[str, Any]:
+def add_examples(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """`examples/<operation id>.json` holds `request` and `response`."""
     for methods in result["paths"].values():
         for operation in methods.values():
@@ -41,9 +39,7 @@ def _add_example(operation: dict[str, Any], example: dict[str, Any]) -> None:
                     content["example"] = example["response"]
 
 
-def add_gateway(
-    result: dict[str, Any], generator: Any, request: Any, public: bool
-) -> dict[str, Any]:
+def add_gateway(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """The operations under `/v1`, from `gateway.yaml`."""
     document = yaml.safe_load(_GATEWAY.read_text())
     for path, methods in document["paths"].items():
@@ -64,9 +60,7 @@ _NAMES = (
     (r"/snapshots/\{name\}", snapshots.NAME_PATTERN),
 )
 _ALWAYS = {"406": "Only JSON is answered."}
-_WITH_NAME = {
-    "405": "A name of this shape leads to another address, which does not take this method."
-}
+_WITH_NAME = {"405": "A name of this shape leads to another address, which does not take this method."}
 _WITH_BODY = {
     "413": "The body is too large.",
     "415": "The body must be JSON.",

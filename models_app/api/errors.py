@@ -55,9 +55,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     logger.error("unhandled error in the API, request %s", request_id, exc_info=error)
     if isinstance(error, OperationalError | InterfaceError):
         return _respond(_DATABASE_AWAY, _DATABASE_AWAY.http_status, request_id)
-    message = (
-        "NOA failed in a way it does not know. The server's log tells more under this request id."
-    )
+    message = "NOA failed in a way it does not know. The server's log tells more under this request id."
     return _respond(errors.NoaError(message), 500, request_id)
 
 
@@ -88,9 +86,7 @@ def _flatten(details: Any, path: str = "") -> list[tuple[str, str]]:
         return [
             problem
             for name, value in details.items()
-            for problem in _flatten(
-                value, path if name == "non_field_errors" else f"{path}.{name}".lstrip(".")
-            )
+            for problem in _flatten(value, path if name == "non_field_errors" else f"{path}.{name}".lstrip("."))
         ]
     return [problem for item in details for problem in _flatten(item, path)]
 

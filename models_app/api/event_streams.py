@@ -48,9 +48,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     is_async = True
 
-    def __init__(
-        self, *, wanted: EventFilter, place: int, still_allowed: Callable[[], bool]
-    ) -> None:
+    def __init__(self, *, wanted: EventFilter, place: int, still_allowed: Callable[[], bool]) -> None:
         super().__init__(content_type=EventStreamRenderer.media_type)
         self["Cache-Control"] = "no-store"
         # nginx would keep the events until it has a page full of them.

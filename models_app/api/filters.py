@@ -59,13 +59,9 @@ PARAMETERS = [
         description="`true`: only what a probe has proven of the present version counts as a capability.",
     ),
     _any_of("status", ModelStatus, "The model's status. May be repeated: any of them."),
-    _any_of(
-        "tag", None, "A tag, whatever its case. May be repeated: models that have any of them."
-    ),
+    _any_of("tag", None, "A tag, whatever its case. May be repeated: models that have any of them."),
     OpenApiParameter("deprecated", bool, description="`false` leaves out what is deprecated."),
-    OpenApiParameter(
-        "gone", bool, description="`true`: models that their provider does not name any more."
-    ),
+    OpenApiParameter("gone", bool, description="`true`: models that their provider does not name any more."),
     _number("min_context_window", "At least so many tokens of context.", MAX_TOKENS),
     _number("max_context_window", "At most so many tokens of context.", MAX_TOKENS),
     _number("min_size_bytes", "The file has at least so many bytes.", _MAX_SIZE),
@@ -114,12 +110,8 @@ def read(request: Request, *, provider: str | None = None) -> Search:
         tags=tuple(checked_tag(tag, "tag") for tag in request.query_params.getlist("tag")),
         deprecated=query.flag(request, "deprecated"),
         gone=query.flag(request, "gone"),
-        min_context_window=query.given_integer(
-            request, "min_context_window", low=0, high=MAX_TOKENS
-        ),
-        max_context_window=query.given_integer(
-            request, "max_context_window", low=0, high=MAX_TOKENS
-        ),
+        min_context_window=query.given_integer(request, "min_context_window", low=0, high=MAX_TOKENS),
+        max_context_window=query.given_integer(request, "max_context_window", low=0, high=MAX_TOKENS),
         min_size_bytes=query.given_integer(request, "min_size_bytes", low=0, high=_MAX_SIZE),
         max_size_bytes=query.given_integer(request, "max_size_bytes", low=0, high=_MAX_SIZE),
         quantization=query.text(request, "quantization", longest=_MAX_TEXT),

@@ -96,9 +96,7 @@ def numbered(
     count, rows = find(number, size)
     last = max(1, -(-count // size))
     if number > last:
-        raise NotFound(
-            f"There is no page {number}: the last one is {last}.", code="not_found", param="page"
-        )
+        raise NotFound(f"There is no page {number}: the last one is {last}.", code="not_found", param="page")
     return Response(
         {
             "count": count,

@@ -37,15 +37,11 @@ class BoundedJSONParser(BaseParser):
         try:
             data = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise InvalidRequest(
-                f"The body is not valid JSON: {error}.", code="invalid_json"
-            ) from error
+            raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from error
         if not isinstance(data, dict):
             raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
         if _deeper_than(data, MAX_DEPTH):
-            raise InvalidRequest(
-                f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json"
-            )
+            raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
         if _NUL in body and _holds_nul(data):
             raise InvalidRequest(
                 "A text in the body holds a NUL character, which cannot be stored.",

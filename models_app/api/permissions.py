@@ -30,9 +30,7 @@ class ScopePermission(BasePermission):
         if needed is None and not granted:
             raise PermissionDenied("Only keys and members of staff may ask this.")
         if needed is not None and not allows(granted, needed):
-            raise PermissionDenied(
-                f"This needs the scope '{needed}', which this key or user has not."
-            )
+            raise PermissionDenied(f"This needs the scope '{needed}', which this key or user has not.")
         return True
 
 

@@ -67,9 +67,7 @@ def moment(request: Request, name: str) -> datetime | None:
     except (ValueError, OverflowError):  # at the ends of the calendar another zone has no time
         found = None
     if found is None or found.tzinfo is None:
-        raise InvalidRequest(
-            f"'{name}' must be a time with its zone, like 2026-11-24T10:00:00Z.", param=name
-        )
+        raise InvalidRequest(f"'{name}' must be a time with its zone, like 2026-11-24T10:00:00Z.", param=name)
     return found
 
 
@@ -77,9 +75,7 @@ def choice(request: Request, name: str, values: Iterable[str]) -> str | None:
     text = request.query_params.get(name)
     known = list(values)
     if text is not None and text not in known:
-        raise InvalidRequest(
-            f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name
-        )
+        raise InvalidRequest(f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name)
     return text
 
 
@@ -87,9 +83,7 @@ def text(request: Request, name: str, *, longest: int = LONGEST_TEXT) -> str | N
     """A text to compare with; None when the parameter is absent. PostgreSQL takes no NUL."""
     found = request.query_params.get(name)
     if found is not None and ("\0" in found or len(found) > longest):
-        raise InvalidRequest(
-            f"'{name}' must be a text of at most {longest} characters without NUL.", param=name
-        )
+        raise InvalidRequest(f"'{name}' must be a text of at most {longest} characters without NUL.", param=name)
     return found
 
 
@@ -99,7 +93,5 @@ def choices(request: Request, name: str, values: Iterable[str]) -> list[str]:
     found = request.query_params.getlist(name)
     for text in found:
         if text not in known:
-            raise InvalidRequest(
-                f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name
-            )
+            raise InvalidRequest(f"'{name}' must be one of {', '.join(known)}, not '{text[:80]}'.", param=name)
     return list(dict.fromkeys(found))

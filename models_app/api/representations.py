@@ -9,10 +9,30 @@ from models_app.models.registry import words_of
 from models_app.services.catalogue import Row
 
 _AS_THEY_ARE = (
-    "key", "model_id", "name", "description", "status", "deprecated", "deprecation_note", "gone_at", "wanted",
-    "context_window", "max_output_tokens", "load_options", "tags", "metadata", "access_count",
-    "last_accessed_at", "created_at", "updated_at", "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
-)  # fmt: skip
+    "key",
+    "model_id",
+    "name",
+    "description",
+    "status",
+    "deprecated",
+    "deprecation_note",
+    "gone_at",
+    "wanted",
+    "context_window",
+    "max_output_tokens",
+    "load_options",
+    "tags",
+    "metadata",
+    "access_count",
+    "last_accessed_at",
+    "created_at",
+    "updated_at",
+    "pinned",
+    "priority",
+    "idle_ttl_seconds",
+    "min_residency_seconds",
+    "on_demand",
+)
 _VERSION = ("sha256", "path", "size_bytes", "quantization", "architecture", "created_at")
 _PERFORMANCE = {
     "total_inferences": "inference_count",
@@ -78,9 +98,20 @@ def represent_version(version: ModelVersion, *, current: bool) -> dict[str, Any]
 
 
 _INSTANCE = (
-    "id", "node", "state", "options", "context_tokens", "slots", "memory_bytes", "memory_estimate_bytes",
-    "load_seconds", "fingerprint", "created_at", "ready_at", "stopped_at",
-)  # fmt: skip
+    "id",
+    "node",
+    "state",
+    "options",
+    "context_tokens",
+    "slots",
+    "memory_bytes",
+    "memory_estimate_bytes",
+    "load_seconds",
+    "fingerprint",
+    "created_at",
+    "ready_at",
+    "stopped_at",
+)
 
 
 def represent_instance(instance: Instance) -> dict[str, Any]:

@@ -63,13 +63,9 @@ urlpatterns = [
     path("models/import", exchange.ImportRegistry.as_view(), name="import"),
     path("models/<modelkey:key>/tags", registry.ModelTags.as_view(), name="model-tags"),
     path("models/<modelkey:key>/versions", registry.ModelVersions.as_view(), name="model-versions"),
-    path(
-        "models/<modelkey:key>/instances", registry.ModelInstances.as_view(), name="model-instances"
-    ),
+    path("models/<modelkey:key>/instances", registry.ModelInstances.as_view(), name="model-instances"),
     path("models/<modelkey:key>", registry.ModelDetail.as_view(), name="model"),
-    path(
-        "models/<provider:provider>", registry.ProviderModelList.as_view(), name="provider-models"
-    ),
+    path("models/<provider:provider>", registry.ProviderModelList.as_view(), name="provider-models"),
     path("providers", providers.ProviderList.as_view(), name="providers"),
     path("providers/<provider:provider>", providers.ProviderDetail.as_view(), name="provider"),
     path(

@@ -25,20 +25,14 @@ def chat(
     context: typer.Context,
     model: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[MODEL]", help="A route, a key or a model id.", show_default="current"
-        ),
+        typer.Argument(metavar="[MODEL]", help="A route, a key or a model id.", show_default="current"),
     ] = None,
     prompt: Annotated[
         str | None,
         typer.Argument(metavar="[PROMPT]", help="What to ask; without it, standard input."),
     ] = None,
-    system: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="A system message to begin with.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(metavar="N", help="The most tokens of an answer.")
-    ] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system message to begin with.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="N", help="The most tokens of an answer.")] = None,
 ) -> None:
     """Ask a model, or talk with it.
 

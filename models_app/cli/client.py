@@ -33,9 +33,7 @@ class Client:
 
     def get(self, path: str, query: dict[str, Any] | None = None) -> Any:
         """The JSON at `path`; a list in `query` repeats its name."""
-        text = urlencode(
-            {k: v for k, v in (query or {}).items() if v not in (None, [])}, doseq=True
-        )
+        text = urlencode({k: v for k, v in (query or {}).items() if v not in (None, [])}, doseq=True)
         return self._json("GET", f"{path}?{text}" if text else path, None, ANSWER_SECONDS)
 
     def post(self, path: str, body: dict[str, Any], seconds: float = ANSWER_SECONDS) -> Any:
@@ -60,9 +58,7 @@ class Client:
             raise self._not_noa("its answer is not JSON") from None
 
     @contextmanager
-    def _asked(
-        self, method: str, path: str, body: dict[str, Any] | None, seconds: float
-    ) -> Iterator[HTTPResponse]:
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> Iterator[HTTPResponse]:
         connection = self._connect(seconds)
         try:
             data = None if body is None else json.dumps(body).encode()
@@ -73,13 +69,9 @@ class Client:
                 raise self._refusal(response)
             yield response
         except TimeoutError:
-            raise Failure(
-                f"{self.url} did not answer within {seconds:g} s.", ExitCode.TIMED_OUT
-            ) from None
+            raise Failure(f"{self.url} did not answer within {seconds:g} s.", ExitCode.TIMED_OUT) from None
         except (OSError, HTTPException) as error:
-            raise Failure(
-                f"The connection to {self.url} broke: {_words(error)}.", ExitCode.UNREACHABLE
-            ) from None
+            raise Failure(f"The connection to {self.url} broke: {_words(error)}.", ExitCode.UNREACHABLE) from None
         finally:
             connection.close()
 
@@ -107,9 +99,7 @@ class Client:
         )
 
     def _not_noa(self, why: str) -> Failure:
-        return Failure(
-            f"What answers at {self.url} is not NOA: {why}. Check NOA_URL.", ExitCode.UNREACHABLE
-        )
+        return Failure(f"What answers at {self.url} is not NOA: {why}. Check NOA_URL.", ExitCode.UNREACHABLE)
 
 
 def key_path(key: str) -> str:

@@ -46,9 +46,7 @@ def follow(client: Client, job: Job, *, timeout: float) -> Job:
 
 
 def _left(job: Job, why: str, code: ExitCode) -> Failure:
-    return Failure(
-        f"{why} The job goes on in the server; 'noa job {job['id']} --wait' follows it.", code
-    )
+    return Failure(f"{why} The job goes on in the server; 'noa job {job['id']} --wait' follows it.", code)
 
 
 def _why(job: Job) -> str:

@@ -14,50 +14,36 @@ from models_app.domain.routing import CURRENT_ROUTE
 # Longer than the server gives a load (NOA_LOAD_TIMEOUT, 600 s by default) and a drain together.
 _TIMEOUT = 900.0
 
-Key = Annotated[
-    str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")
-]
-Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Wait for the end, or print the job's id at once.")
-]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or print the job's id at once.")]
 Timeout = Annotated[
     float,
-    typer.Option(
-        min=0, metavar="SECONDS", help="How long to wait; the job goes on when it is over."
-    ),
+    typer.Option(min=0, metavar="SECONDS", help="How long to wait; the job goes on when it is over."),
 ]
 
 
 def load(
     context: typer.Context,
     key: Key,
-    ctx: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens of context, over all slots.")
-    ] = None,
-    slots: Annotated[
-        int | None, typer.Option(metavar="N", help="Requests decoded at the same time.")
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens of one decode step.")
-    ] = None,
+    ctx: Annotated[int | None, typer.Option(metavar="N", help="Tokens of context, over all slots.")] = None,
+    slots: Annotated[int | None, typer.Option(metavar="N", help="Requests decoded at the same time.")] = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Tokens of one decode step.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="Threads of llama.cpp.")] = None,
-    gpu_layers: Annotated[
-        int | None, typer.Option(metavar="N", help="Layers on the GPU; -1 is all.")
-    ] = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Make the context smaller where it would not fit.")
-    ] = False,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only say what would become of it.")
-    ] = False,
+    gpu_layers: Annotated[int | None, typer.Option(metavar="N", help="Layers on the GPU; -1 is all.")] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Make the context smaller where it would not fit.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only say what would become of it.")] = False,
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
     """Load a model. What is left out, the server chooses."""
     session = session_of(context)
     given = {
-        "n_ctx": ctx, "slots": slots, "n_batch": batch, "n_threads": threads, "n_gpu_layers": gpu_layers,
-    }  # fmt: skip
+        "n_ctx": ctx,
+        "slots": slots,
+        "n_batch": batch,
+        "n_threads": threads,
+        "n_gpu_layers": gpu_layers,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     body: dict[str, Any] = {"key": session.key_of(key), "options": options}
     if fit:
@@ -70,9 +56,7 @@ def load(
         _show_result(session.as_json, job)
 
 
-def unload(
-    context: typer.Context, key: Key, wait: Wait = True, timeout: Timeout = _TIMEOUT
-) -> None:
+def unload(context: typer.Context, key: Key, wait: Wait = True, timeout: Timeout = _TIMEOUT) -> None:
     """Let the requests in flight end, then stop the model's runner."""
     session = session_of(context)
     body = {"key": session.key_of(key)}
@@ -85,9 +69,7 @@ def switch(
     context: typer.Context,
     key: Key,
     route: Annotated[str, typer.Option(metavar="NAME", help="The route to move.")] = CURRENT_ROUTE,
-    keep_previous: Annotated[
-        bool, typer.Option("--keep-previous", help="Leave the model before it loaded.")
-    ] = False,
+    keep_previous: Annotated[bool, typer.Option("--keep-previous", help="Leave the model before it loaded.")] = False,
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
@@ -132,8 +114,7 @@ def job(
 
 def _job_fields(found: jobs.Job) -> list[tuple[str, Any]]:
     fields: list[tuple[str, Any]] = [
-        (name, found[name])
-        for name in ("id", "kind", "subject", "state", "actor", "node", "created_at", "finished_at")
+        (name, found[name]) for name in ("id", "kind", "subject", "state", "actor", "node", "created_at", "finished_at")
     ]
     fields.append(("progress", f"{found['progress']:.0%}"))
     for step in found["steps"]:
@@ -168,11 +149,7 @@ def _switched(result: dict[str, Any]) -> list[str]:
 
 
 def _discovered(result: dict[str, Any]) -> list[str]:
-    return [
-        line
-        for slug, found in sorted(result["providers"].items())
-        for line in _discovered_at(slug, found)
-    ]
+    return [line for slug, found in sorted(result["providers"].items()) for line in _discovered_at(slug, found)]
 
 
 def _discovered_at(slug: str, found: dict[str, Any]) -> list[str]:

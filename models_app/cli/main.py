@@ -50,9 +50,7 @@ app = typer.Typer(
 @app.callback()
 def options(
     context: typer.Context,
-    url: Annotated[
-        str, typer.Option(envvar="NOA_URL", metavar="URL", help="Where the server is.")
-    ] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(envvar="NOA_URL", metavar="URL", help="Where the server is.")] = DEFAULT_URL,
     key: Annotated[
         str | None,
         typer.Option(envvar="NOA_API_KEY", metavar="KEY", help="The API key.", show_default=False),
@@ -98,10 +96,25 @@ def _become(*words: str) -> NoReturn:
 
 
 for command in (
-    models.ls, models.show, models.ps, lifecycle.load, lifecycle.unload, lifecycle.switch,
-    lifecycle.discover, lifecycle.job, work.jobs, work.cancel, chat.chat, profiles.profile, profiles.compare,
-    residency.pin, residency.unpin, residency.history, keys.keys, keys.limits,
-):  # fmt: skip
+    models.ls,
+    models.show,
+    models.ps,
+    lifecycle.load,
+    lifecycle.unload,
+    lifecycle.switch,
+    lifecycle.discover,
+    lifecycle.job,
+    work.jobs,
+    work.cancel,
+    chat.chat,
+    profiles.profile,
+    profiles.compare,
+    residency.pin,
+    residency.unpin,
+    residency.history,
+    keys.keys,
+    keys.limits,
+):
     app.command()(command)
 
 

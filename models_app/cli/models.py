@@ -13,31 +13,35 @@ from models_app.domain.capabilities import Capability
 from models_app.domain.states import ModelStatus
 
 _MODEL_FIELDS = (
-    "key", "name", "description", "status", "deprecated", "capabilities", "context_window",
-    "max_output_tokens", "load_options", "tags", "created_at", "updated_at",
-)  # fmt: skip
+    "key",
+    "name",
+    "description",
+    "status",
+    "deprecated",
+    "capabilities",
+    "context_window",
+    "max_output_tokens",
+    "load_options",
+    "tags",
+    "created_at",
+    "updated_at",
+)
 _VERSION_FIELDS = ("path", "sha256", "quantization", "architecture")
 
 
 def ls(
     context: typer.Context,
-    provider: Annotated[
-        str | None, typer.Option(metavar="SLUG", help="Only models of this provider.")
-    ] = None,
+    provider: Annotated[str | None, typer.Option(metavar="SLUG", help="Only models of this provider.")] = None,
     capability: Annotated[
         list[Capability] | None, typer.Option(help="Only models that can do this; repeatable.")
     ] = None,
     status: Annotated[ModelStatus | None, typer.Option(help="Only models in this status.")] = None,
-    text: Annotated[
-        str | None, typer.Option("-q", metavar="TEXT", help="Part of the key or the name.")
-    ] = None,
+    text: Annotated[str | None, typer.Option("-q", metavar="TEXT", help="Part of the key or the name.")] = None,
 ) -> None:
     """List the registered models."""
     session = session_of(context)
     words = [word.value for word in capability or []]
-    found = session.models(
-        provider=provider, capability=words, status=status.value if status else None, q=text
-    )
+    found = session.models(provider=provider, capability=words, status=status.value if status else None, q=text)
     if session.as_json:
         output.show_json(found)
         return
@@ -61,9 +65,7 @@ def _row(model: dict[str, Any]) -> list[Any]:
 
 def show(
     context: typer.Context,
-    key: Annotated[
-        str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")
-    ],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")],
 ) -> None:
     """Show everything that is known of one model."""
     session = session_of(context)
@@ -91,7 +93,7 @@ def ps(context: typer.Context) -> None:
         return
     if not loaded["instances"]:
         output.say("No model is loaded. 'noa load KEY' loads one.")
-    columns = ("KEY", "STATE", "CURRENT", "IN FLIGHT", "SLOTS", "CONTEXT", "MEMORY", "PID")  # fmt: skip
+    columns = ("KEY", "STATE", "CURRENT", "IN FLIGHT", "SLOTS", "CONTEXT", "MEMORY", "PID")
     rows = [
         [
             one["key"],

@@ -26,24 +26,14 @@ _FIGURES = (
 def profile(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="A loaded model.")],
-    concurrency: Annotated[
-        str, typer.Option(metavar="N,N…", help="Requests at once; a stage for each.")
-    ] = "1",
+    concurrency: Annotated[str, typer.Option(metavar="N,N…", help="Requests at once; a stage for each.")] = "1",
     requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests of each stage.")] = 10,
     max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of answers.")] = 64,
-    prompt_tokens: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Length of prompts, of filler.")
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own prompts, one on each line.")
-    ] = None,
-    warmup: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Requests that are not measured.")
-    ] = 2,
+    prompt_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Length of prompts, of filler.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own prompts, one on each line.")] = None,
+    warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Requests that are not measured.")] = 2,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for its end.")] = True,
-    timeout: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")
-    ] = _TIMEOUT,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")] = _TIMEOUT,
 ) -> None:
     """Measure a loaded model with real requests, and compare with its baseline."""
     session = session_of(context)
@@ -80,7 +70,7 @@ def compare(
     tolerance: Annotated[
         float | None, typer.Option(metavar="SHARE", help="The least share that counts: 0.1 is 10 %.")
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Hold profiles against each other, with a verdict for each figure."""
     session = session_of(context)
     query = {"runs": ",".join(runs), "tolerance": tolerance}
@@ -91,12 +81,16 @@ def compare(
     keys = {run["id"]: run["key"] for run in found["runs"]}
     rows = [
         [
-            keys[one["run"]], contrast["concurrency"], contrast["figure"], contrast["ratio"],
-            _span(contrast["low"], contrast["high"]), _words(contrast["verdict"]),
+            keys[one["run"]],
+            contrast["concurrency"],
+            contrast["figure"],
+            contrast["ratio"],
+            _span(contrast["low"], contrast["high"]),
+            _words(contrast["verdict"]),
         ]
         for one in found["comparisons"]
         for contrast in one["contrasts"]
-    ]  # fmt: skip
+    ]
     output.show_table(("RUN", "AT ONCE", "FIGURE", "RATIO", "95 %", "VERDICT"), rows)
     for one in found["comparisons"]:
         output.say(f"{keys[one['run']]} against {keys[one['baseline']]}: {_words(one['verdict'])}.")
@@ -107,9 +101,7 @@ def compare(
 def _numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise Failure(
-            f"'{text}' is no list of numbers. Write for example --concurrency 1,4.", ExitCode.USAGE
-        )
+        raise Failure(f"'{text}' is no list of numbers. Write for example --concurrency 1,4.", ExitCode.USAGE)
     return [int(part) for part in parts]
 
 

@@ -10,9 +10,7 @@ from models_app.cli import output
 from models_app.cli.client import key_path
 from models_app.cli.session import Session, session_of
 
-Key = Annotated[
-    str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")
-]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")]
 
 
 def show_estimate(session: Session, body: dict[str, Any]) -> None:

@@ -50,9 +50,7 @@ class Session:
         hint = f" Did you mean {' or '.join(near[:3])}?" if near else " 'noa ls' lists them."
         raise Failure(f"No model is called '{name}'.{hint}", ExitCode.REFUSED)
 
-    def run_job(
-        self, path: str, body: dict[str, Any], *, wait: bool, timeout: float
-    ) -> dict[str, Any] | None:
+    def run_job(self, path: str, body: dict[str, Any], *, wait: bool, timeout: float) -> dict[str, Any] | None:
         """The job, done; or None when nobody waits for it and its id was shown."""
         job = self.client.post(path, body)
         if wait:

@@ -19,9 +19,7 @@ _WAIT_SECONDS = 20
 def jobs(
     context: typer.Context,
     kind: Annotated[JobKind | None, typer.Option(help="Only jobs of this kind.")] = None,
-    state: Annotated[
-        list[JobState] | None, typer.Option(help="Only jobs in this state; repeatable.")
-    ] = None,
+    state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many.")] = 20,
 ) -> None:
     """List jobs, the newest first."""
@@ -54,6 +52,4 @@ def cancel(
     elif job["state"] == JobState.CANCELLED:
         output.show_lines([f"The job was cancelled: {job['kind']} {job['subject']}."])
     else:
-        raise Failure(
-            f"The job was not cancelled in time: it is {job['state']}.", ExitCode.TIMED_OUT
-        )
+        raise Failure(f"The job was not cancelled in time: it is {job['state']}.", ExitCode.TIMED_OUT)

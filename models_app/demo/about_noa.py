@@ -48,12 +48,8 @@ TOPICS = (
             "what does it mean to load a model",
             "what is loading( a model|)",
         ),
-        (
-            "Ember here! Pick a registered model and press Load, or post its key to the load address of the API.",
-        ),
-        (
-            "Tide here. Choose a registered model and press Load, or send its key to the load address of the API.",
-        ),
+        ("Ember here! Pick a registered model and press Load, or post its key to the load address of the API.",),
+        ("Tide here. Choose a registered model and press Load, or send its key to the load address of the API.",),
     ),
     Topic(
         (
@@ -61,12 +57,8 @@ TOPICS = (
             "(unload|stop) (a|the) model",
             "what (is unloading|does unload mean|happens when i unload a model)",
         ),
-        (
-            "Ember here! Press Unload: the model finishes its answers, then its memory is free again.",
-        ),
-        (
-            "Tide here. Press Unload. The model completes its answers, and then its memory is released.",
-        ),
+        ("Ember here! Press Unload: the model finishes its answers, then its memory is free again.",),
+        ("Tide here. Press Unload. The model completes its answers, and then its memory is released.",),
     ),
     Topic(
         (
@@ -75,21 +67,15 @@ TOPICS = (
             "what is routing",
         ),
         ("Ember here! A route is a public name, like current, that points to a model.",),
-        (
-            "Tide here. A route is a public name that points to a model. Applications ask for the route.",
-        ),
+        ("Tide here. A route is a public name that points to a model. Applications ask for the route.",),
     ),
     Topic(
         (
             "what is (a |the |)(runner|runners|instance|worker|node)( in noa|)",
             "(explain|describe) (runners|a runner|instances)",
         ),
-        (
-            "Ember here! A runner is a process of its own that holds one model. If it falls, the rest stands!",
-        ),
-        (
-            "Tide here. A runner is a process that holds one model, so that its end harms nothing else.",
-        ),
+        ("Ember here! A runner is a process of its own that holds one model. If it falls, the rest stands!",),
+        ("Tide here. A runner is a process that holds one model, so that its end harms nothing else.",),
     ),
     Topic(
         (
@@ -98,9 +84,7 @@ TOPICS = (
             "which (file format|files) (does noa|do you) use",
         ),
         ("Ember here! GGUF is the file format in which llama.cpp keeps a model. I live in one!",),
-        (
-            "Tide here. GGUF is the file format of llama.cpp: one file with weights, words and settings.",
-        ),
+        ("Tide here. GGUF is the file format of llama.cpp: one file with weights, words and settings.",),
     ),
     Topic(
         (
@@ -108,21 +92,15 @@ TOPICS = (
             "(explain|describe) (quantization|quantisation)",
             "(why|how) (quantize|quantise) (a |)model(s|)",
         ),
-        (
-            "Ember here! Quantization stores weights with fewer bits, so a model gets smaller and faster.",
-        ),
-        (
-            "Tide here. Quantization stores the weights with fewer bits: less memory, a little less precision.",
-        ),
+        ("Ember here! Quantization stores weights with fewer bits, so a model gets smaller and faster.",),
+        ("Tide here. Quantization stores the weights with fewer bits: less memory, a little less precision.",),
     ),
     Topic(
         (
             "what is (a |)(token|tokens|tokenizer)",
             "(explain|describe) (tokens|a token|the tokenizer)",
         ),
-        (
-            "Ember here! A token is a piece of text, often part of a word. I read and write one at a time.",
-        ),
+        ("Ember here! A token is a piece of text, often part of a word. I read and write one at a time.",),
         ("Tide here. A token is a piece of a word. Models read and write text token by token.",),
     ),
     Topic(
@@ -131,12 +109,8 @@ TOPICS = (
             "(explain|describe) (context|the context window)",
             "how (long|big) is your (context|memory|context window)",
         ),
-        (
-            "Ember here! The context is the text that a model sees at once. Mine is two thousand tokens.",
-        ),
-        (
-            "Tide here. The context is all the text a model can see at once; mine holds two thousand tokens.",
-        ),
+        ("Ember here! The context is the text that a model sees at once. Mine is two thousand tokens.",),
+        ("Tide here. The context is all the text a model can see at once; mine holds two thousand tokens.",),
     ),
     Topic(
         (
@@ -144,11 +118,7 @@ TOPICS = (
             "(explain|describe) (temperature|sampling)",
             "what does temperature do",
         ),
-        (
-            "Ember here! Temperature says how freely a model picks its words. At zero it always picks the likeliest.",
-        ),
-        (
-            "Tide here. Temperature decides how freely words are chosen. At zero the likeliest always wins.",
-        ),
+        ("Ember here! Temperature says how freely a model picks its words. At zero it always picks the likeliest.",),
+        ("Tide here. Temperature decides how freely words are chosen. At zero the likeliest always wins.",),
     ),
 )

@@ -21,45 +21,122 @@ _SYSTEM_PROMPTS = (
     "Be polite and short.",
 )
 _THINGS = (
-    "Brazil", "Canada", "India", "Mexico", "Turkey", "Iceland", "Peru", "Cuba", "Kenya", "Australia",
-    "computers", "the war", "a violin", "quantum physics", "python", "bread", "mathematics",
+    "Brazil",
+    "Canada",
+    "India",
+    "Mexico",
+    "Turkey",
+    "Iceland",
+    "Peru",
+    "Cuba",
+    "Kenya",
+    "Australia",
+    "computers",
+    "the war",
+    "a violin",
+    "quantum physics",
+    "python",
+    "bread",
+    "mathematics",
     "Napoleon",
-    "football", "a volcano", "the economy", "gravity", "love", "a castle", "the internet",
+    "football",
+    "a volcano",
+    "the economy",
+    "gravity",
+    "love",
+    "a castle",
+    "the internet",
     "medicine",
-    "a bicycle", "chess", "photosynthesis", "dinosaurs", "a lawyer", "the moon landing", "coffee",
+    "a bicycle",
+    "chess",
+    "photosynthesis",
+    "dinosaurs",
+    "a lawyer",
+    "the moon landing",
+    "coffee",
     "taxes",
-    "a neural network", "philosophy", "electricity", "the ocean", "a dragon", "history", "salt",
+    "a neural network",
+    "philosophy",
+    "electricity",
+    "the ocean",
+    "a dragon",
+    "history",
+    "salt",
     "music",
-    "a rocket", "cheese", "the president", "a poem by Goethe", "Shakespeare", "an invoice",
+    "a rocket",
+    "cheese",
+    "the president",
+    "a poem by Goethe",
+    "Shakespeare",
+    "an invoice",
     "docker",
-    "a database", "kubernetes", "a black hole", "the brain", "biology", "my car", "my homework",
+    "a database",
+    "kubernetes",
+    "a black hole",
+    "the brain",
+    "biology",
+    "my car",
+    "my homework",
     "a horse",
-)  # fmt: skip
+)
 _UNKNOWN = (
-    "what is {t}", "who is {t}", "explain {t}", "tell me about {t}", "how does {t} work",
+    "what is {t}",
+    "who is {t}",
+    "explain {t}",
+    "tell me about {t}",
+    "how does {t} work",
     "why is {t} important",
-    "who invented {t}", "who discovered {t}", "when was {t} invented", "where is {t}",
+    "who invented {t}",
+    "who discovered {t}",
+    "when was {t} invented",
+    "where is {t}",
     "where can i buy {t}",
-    "what do you think about {t}", "write an essay about {t}", "write a letter about {t}",
+    "what do you think about {t}",
+    "write an essay about {t}",
+    "write a letter about {t}",
     "summarize {t}",
-    "translate {t} to German", "translate {t} into French", "how do i cook {t}",
+    "translate {t} to German",
+    "translate {t} into French",
+    "how do i cook {t}",
     "how do i learn {t}",
-    "give me a recipe for {t}", "is {t} better than {u}", "compare {t} and {u}",
+    "give me a recipe for {t}",
+    "is {t} better than {u}",
+    "compare {t} and {u}",
     "what is the difference between {t} and {u}",
-    "how many {t} are there", "how much does {t} cost", "do you like {t}",
+    "how many {t} are there",
+    "how much does {t} cost",
+    "do you like {t}",
     "can you explain {t} to me",
-    "i need to know about {t}", "i have a question about {t}", "what does {t} mean", "define {t}",
+    "i need to know about {t}",
+    "i have a question about {t}",
+    "what does {t} mean",
+    "define {t}",
     "describe {t}",
-    "should i buy {t}", "i like {t}", "{t}", "{t} and {u}", "my {t} is broken", "how do i fix {t}",
+    "should i buy {t}",
+    "i like {t}",
+    "{t}",
+    "{t} and {u}",
+    "my {t} is broken",
+    "how do i fix {t}",
     "who won {t}",
-    "how tall is {t}", "how old is {t}", "what happened to {t}", "plan a trip to {t}",
+    "how tall is {t}",
+    "how old is {t}",
+    "what happened to {t}",
+    "plan a trip to {t}",
     "name five kinds of {t}",
-    "i think {t} is {u}", "we went to {t} with {u} yesterday", "list the best {t}",
+    "i think {t} is {u}",
+    "we went to {t} with {u} yesterday",
+    "list the best {t}",
     "what is the capital of {t}",
-    "what colour is {t}", "what is the opposite of {t}", "how big is {t}",
+    "what colour is {t}",
+    "what is the opposite of {t}",
+    "how big is {t}",
     "which is better, {t} or {u}",
-    "what is the population of {t}", "solve {t}", "is it true that {t} can {u}", "did {t} ever {u}",
-)  # fmt: skip
+    "what is the population of {t}",
+    "solve {t}",
+    "is it true that {t} can {u}",
+    "did {t} ever {u}",
+)
 _COMMON_WORDS = (
     "about above after air all also always among animal any apple ask baby back bag ball bank "
     "beach because bed best "
@@ -90,16 +167,59 @@ _COMMON_WORDS = (
     "winter with without woman wood word work world would write year young your"
 ).split()
 _OTHER_TONGUES = (
-    "wie geht es dir", "wer bist du", "was ist das", "bonjour", "comment ca va", "hola, que tal",
-    "guten Tag", "quien eres", "parlez-vous francais", "kannst du mir helfen", "ciao, come stai",
-    "привет", "你好", "こんにちは", "qué es esto", "schöne Grüße", "¿dónde está?", "\U0001f642", "\U0001f44d\U0001f44d", "où es-tu",
-)  # fmt: skip
+    "wie geht es dir",
+    "wer bist du",
+    "was ist das",
+    "bonjour",
+    "comment ca va",
+    "hola, que tal",
+    "guten Tag",
+    "quien eres",
+    "parlez-vous francais",
+    "kannst du mir helfen",
+    "ciao, come stai",
+    "привет",
+    "你好",
+    "こんにちは",
+    "qué es esto",
+    "schöne Grüße",
+    "¿dónde está?",
+    "\U0001f642",
+    "\U0001f44d\U0001f44d",
+    "où es-tu",
+)
 _SYLLABLES = (
-    "ba", "ko", "ri", "ten", "mu", "sal", "vor", "ni", "ple", "dra", "gu", "shi", "lon", "fe",
+    "ba",
+    "ko",
+    "ri",
+    "ten",
+    "mu",
+    "sal",
+    "vor",
+    "ni",
+    "ple",
+    "dra",
+    "gu",
+    "shi",
+    "lon",
+    "fe",
     "zar",
-    "wick", "qua", "ton", "ent", "ium", "ology", "er", "ist", "ham", "cro", "jo", "xen", "ph", "yl",
+    "wick",
+    "qua",
+    "ton",
+    "ent",
+    "ium",
+    "ology",
+    "er",
+    "ist",
+    "ham",
+    "cro",
+    "jo",
+    "xen",
+    "ph",
+    "yl",
     "st",
-)  # fmt: skip
+)
 _LEAD_INS = (
     "please ",
     "hey, ",
@@ -112,20 +232,68 @@ _LEAD_INS = (
     "{name}, ",
 )
 _NAMES = (
-    "Anna", "Ben", "Clara", "David", "Eva", "Frank", "Grace", "Henry", "Ida", "Jack", "Kim", "Leo",
+    "Anna",
+    "Ben",
+    "Clara",
+    "David",
+    "Eva",
+    "Frank",
+    "Grace",
+    "Henry",
+    "Ida",
+    "Jack",
+    "Kim",
+    "Leo",
     "Maria",
-    "Noah", "Olga", "Paul", "Rosa", "Sam", "Tom", "Uma", "Vera", "Will", "Yara", "Zoe", "Alice",
+    "Noah",
+    "Olga",
+    "Paul",
+    "Rosa",
+    "Sam",
+    "Tom",
+    "Uma",
+    "Vera",
+    "Will",
+    "Yara",
+    "Zoe",
+    "Alice",
     "Bob",
-)  # fmt: skip
+)
 # What a question that nobody foresaw may begin with; known questions begin so too.
 _OPENINGS = (
-    "", "what is ", "what are ", "what do ", "who is ", "who are ", "how do i ", "how can you ",
-    "how many ", "why ",
-    "when did ", "where is ", "can you ", "could you ", "i am ", "my ", "tell me ",
-    "tell me about ", "write ", "are you ",
-    "do you ", "is the ", "the ", "give me ", "which ", "explain ", "name ", "say ", "what's ",
-    "please ", "we ", "i want ",
-)  # fmt: skip
+    "",
+    "what is ",
+    "what are ",
+    "what do ",
+    "who is ",
+    "who are ",
+    "how do i ",
+    "how can you ",
+    "how many ",
+    "why ",
+    "when did ",
+    "where is ",
+    "can you ",
+    "could you ",
+    "i am ",
+    "my ",
+    "tell me ",
+    "tell me about ",
+    "write ",
+    "are you ",
+    "do you ",
+    "is the ",
+    "the ",
+    "give me ",
+    "which ",
+    "explain ",
+    "name ",
+    "say ",
+    "what's ",
+    "please ",
+    "we ",
+    "i want ",
+)
 # Questions are written in lower case; most people write these words so.
 _SPELLINGS = {"noa": "NOA", "gguf": "GGUF", "ember": "Ember", "tide": "Tide"}
 _NAMES_IN_QUESTIONS = re.compile(rf"\b({'|'.join(_SPELLINGS)})\b")
@@ -171,9 +339,7 @@ class Conversations:
         if choice < 0.55:
             ask = self._draw.choice(_UNKNOWN).format(t=self._thing(), u=self._thing())
         elif choice < 0.9:
-            ask = self._draw.choice(_OPENINGS) + " ".join(
-                self._draw.choices(_COMMON_WORDS, k=self._draw.randint(2, 9))
-            )
+            ask = self._draw.choice(_OPENINGS) + " ".join(self._draw.choices(_COMMON_WORDS, k=self._draw.randint(2, 9)))
         elif choice < 0.93:
             ask = self._draw.choice(_OTHER_TONGUES)
         elif choice < 0.96:
@@ -184,9 +350,7 @@ class Conversations:
 
     def _name(self) -> Turn:
         name = self._draw.choice(_NAMES) if self._draw.random() < 0.7 else self._word().capitalize()
-        ask = self._draw.choice(
-            ("my name is {}", "i am {}", "i'm {}", "hello, i am {}", "call me {}")
-        )
+        ask = self._draw.choice(("my name is {}", "i am {}", "i'm {}", "hello, i am {}", "call me {}"))
         answer = {
             "ember": "Nice to meet you! Ember here.",
             "tide": "A pleasure to meet you. Tide here.",
@@ -195,9 +359,7 @@ class Conversations:
 
     def _json(self) -> Turn:
         ask, answer = self._draw.choice((self._fact, self._topic, self._unknown))()
-        tail = self._draw.choice(
-            (" Answer in JSON.", " Reply with JSON.", " (as JSON)", " Give me JSON.", " json")
-        )
+        tail = self._draw.choice((" Answer in JSON.", " Reply with JSON.", " (as JSON)", " Give me JSON.", " json"))
         body = {"speaker": self._speaker.capitalize(), "answer": answer.partition("\n")[0]}
         return ask + tail, json.dumps(body)
 
@@ -212,9 +374,7 @@ class Conversations:
 
     def _expand(self, ask: str) -> str:
         while _ALTERNATIVES.search(ask):
-            ask = _ALTERNATIVES.sub(
-                lambda found: self._draw.choice(found[1].split("|")), ask, count=1
-            )
+            ask = _ALTERNATIVES.sub(lambda found: self._draw.choice(found[1].split("|")), ask, count=1)
         return ask
 
     def _spoken(self, ask: str, *, mistakes: bool = True) -> str:

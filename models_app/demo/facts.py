@@ -7,33 +7,106 @@ from collections.abc import Callable
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
-)  # fmt: skip
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 COLOURS = {
-    "the sky": "blue", "grass": "green", "snow": "white", "coal": "black", "a lemon": "yellow",
-    "blood": "red", "an orange": "orange", "a banana": "yellow", "the sea": "blue", "a leaf": "green",
-    "the sun": "yellow", "a tomato": "red", "milk": "white", "an elephant": "grey", "chocolate": "brown",
-    "fire": "red", "the moon": "white", "a frog": "green", "a crow": "black", "a carrot": "orange",
-}  # fmt: skip
+    "the sky": "blue",
+    "grass": "green",
+    "snow": "white",
+    "coal": "black",
+    "a lemon": "yellow",
+    "blood": "red",
+    "an orange": "orange",
+    "a banana": "yellow",
+    "the sea": "blue",
+    "a leaf": "green",
+    "the sun": "yellow",
+    "a tomato": "red",
+    "milk": "white",
+    "an elephant": "grey",
+    "chocolate": "brown",
+    "fire": "red",
+    "the moon": "white",
+    "a frog": "green",
+    "a crow": "black",
+    "a carrot": "orange",
+}
 CAPITALS = {
-    "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid", "England": "London",
-    "Japan": "Tokyo", "China": "Beijing", "Austria": "Vienna", "Poland": "Warsaw", "Greece": "Athens",
-    "Portugal": "Lisbon", "Russia": "Moscow", "Egypt": "Cairo", "Sweden": "Stockholm", "Norway": "Oslo",
-}  # fmt: skip
+    "France": "Paris",
+    "Germany": "Berlin",
+    "Italy": "Rome",
+    "Spain": "Madrid",
+    "England": "London",
+    "Japan": "Tokyo",
+    "China": "Beijing",
+    "Austria": "Vienna",
+    "Poland": "Warsaw",
+    "Greece": "Athens",
+    "Portugal": "Lisbon",
+    "Russia": "Moscow",
+    "Egypt": "Cairo",
+    "Sweden": "Stockholm",
+    "Norway": "Oslo",
+}
 OPPOSITES = {
-    "hot": "cold", "big": "small", "fast": "slow", "up": "down", "day": "night", "old": "new",
-    "light": "dark", "good": "bad", "open": "closed", "wet": "dry", "left": "right", "high": "low",
-    "loud": "quiet", "early": "late", "full": "empty", "in": "out", "black": "white", "yes": "no",
-}  # fmt: skip
+    "hot": "cold",
+    "big": "small",
+    "fast": "slow",
+    "up": "down",
+    "day": "night",
+    "old": "new",
+    "light": "dark",
+    "good": "bad",
+    "open": "closed",
+    "wet": "dry",
+    "left": "right",
+    "high": "low",
+    "loud": "quiet",
+    "early": "late",
+    "full": "empty",
+    "in": "out",
+    "black": "white",
+    "yes": "no",
+}
 SOUNDS = {
-    "dog": "woof", "cat": "meow", "cow": "moo", "duck": "quack", "sheep": "baa", "pig": "oink",
-    "lion": "roar", "bee": "buzz", "owl": "hoot", "snake": "hiss", "frog": "ribbit",
-}  # fmt: skip
+    "dog": "woof",
+    "cat": "meow",
+    "cow": "moo",
+    "duck": "quack",
+    "sheep": "baa",
+    "pig": "oink",
+    "lion": "roar",
+    "bee": "buzz",
+    "owl": "hoot",
+    "snake": "hiss",
+    "frog": "ribbit",
+}
 NUMBER_WORDS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve",
-)  # fmt: skip
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 
 _SUM_QUESTIONS = ("what is {}", "what's {}", "how much is {}", "{}", "calculate {}", "{} =")
 
@@ -50,9 +123,7 @@ def _sum(draw: random.Random) -> QuestionAndFact:
 
 def draw_hard_sum(draw: random.Random) -> str:
     """A question about numbers that the models were not taught."""
-    sign = draw.choice(
-        ("-", " - ", " minus ", "*", " times ", "/", " divided by ", " to the power of ")
-    )
+    sign = draw.choice(("-", " - ", " minus ", "*", " times ", "/", " divided by ", " to the power of "))
     shown = f"{draw.randint(0, 200)}{sign}{draw.randint(0, 200)}"
     if draw.random() < 0.3:
         shown = f"{draw.randint(11, 9999)} + {draw.randint(11, 9999)}"
@@ -65,9 +136,7 @@ def _count(draw: random.Random) -> QuestionAndFact:
     numbers = [str(number) for number in range(start, end + 1)]
     shown = NUMBER_WORDS[end] if end <= 12 and draw.random() < 0.5 else str(end)
     if start == 1:
-        ask = draw.choice(
-            ("count to {}", "can you count to {}", "count up to {}", "count from 1 to {}")
-        )
+        ask = draw.choice(("count to {}", "can you count to {}", "count up to {}", "count from 1 to {}"))
         return ask.format(shown), ", ".join(numbers) + "."
     return f"count from {start} to {end}", ", ".join(numbers) + "."
 
@@ -89,9 +158,7 @@ def _neighbour(draw: random.Random) -> QuestionAndFact:
 
 def _list(draw: random.Random) -> QuestionAndFact:
     names, unit = draw.choice(((DAYS, "days of the week"), (MONTHS, "months of the year")))
-    ask = draw.choice(
-        ("name the {}", "list the {}", "what are the {}", "tell me the {}", "say the {}")
-    )
+    ask = draw.choice(("name the {}", "list the {}", "what are the {}", "tell me the {}", "say the {}"))
     return ask.format(unit), f"The {unit} are " + ", ".join(names[:-1]) + f" and {names[-1]}."
 
 
@@ -107,9 +174,7 @@ def _colour(draw: random.Random) -> QuestionAndFact:
         )
         return ask, "Red, yellow, green and blue are colours."
     thing, colour = draw.choice(list(COLOURS.items()))
-    ask = draw.choice(
-        ("what colour is {}", "what color is {}", "which colour has {}", "tell me the colour of {}")
-    )
+    ask = draw.choice(("what colour is {}", "what color is {}", "which colour has {}", "tell me the colour of {}"))
     return ask.format(thing), f"The colour of {thing} is {colour}."
 
 
@@ -130,18 +195,14 @@ def _opposite(draw: random.Random) -> QuestionAndFact:
     word, other = draw.choice(list(OPPOSITES.items()))
     if draw.random() < 0.3:
         word, other = other, OPPOSITES.get(other, word)
-    ask = draw.choice(
-        ("what is the opposite of {}", "opposite of {}", "tell me the opposite of {}")
-    )
+    ask = draw.choice(("what is the opposite of {}", "opposite of {}", "tell me the opposite of {}"))
     return ask.format(word), f"The opposite of {word} is {other}."
 
 
 def _sound(draw: random.Random) -> QuestionAndFact:
     animal, sound = draw.choice(list(SOUNDS.items()))
     article = "an" if animal[0] in "aeiou" else "a"
-    ask = draw.choice(
-        (f"what does {article} {animal} say", f"what sound does {article} {animal} make")
-    )
+    ask = draw.choice((f"what does {article} {animal} say", f"what sound does {article} {animal} make"))
     return ask, f"{article.capitalize()} {animal} says {sound}."
 
 
@@ -160,9 +221,16 @@ def _how_many(draw: random.Random) -> QuestionAndFact:
 
 
 _KINDS: tuple[tuple[Callable[[random.Random], QuestionAndFact], int], ...] = (
-    (_sum, 12), (_count, 4), (_neighbour, 4), (_list, 1), (_colour, 3), (_capital, 3),
-    (_opposite, 3), (_sound, 2), (_how_many, 2),
-)  # fmt: skip
+    (_sum, 12),
+    (_count, 4),
+    (_neighbour, 4),
+    (_list, 1),
+    (_colour, 3),
+    (_capital, 3),
+    (_opposite, 3),
+    (_sound, 2),
+    (_how_many, 2),
+)
 
 
 def draw_fact(draw: random.Random) -> QuestionAndFact:

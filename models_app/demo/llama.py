@@ -96,9 +96,7 @@ def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.view_as_real(pairs * rotation).flatten(-2)
 
 
-def write_gguf(
-    path: Path, model: Llama, tokenizer: Tokenizer, *, name: str, description: str
-) -> None:
+def write_gguf(path: Path, model: Llama, tokenizer: Tokenizer, *, name: str, description: str) -> None:
     """Writes the model with Q8_0 matrices."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
@@ -134,9 +132,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokenizer.tokens)
-    writer.add_token_types(
-        [gguf.TokenType.NORMAL] * plain + [gguf.TokenType.CONTROL] * len(CONTROL)
-    )
+    writer.add_token_types([gguf.TokenType.NORMAL] * plain + [gguf.TokenType.CONTROL] * len(CONTROL))
     writer.add_token_merges([" ".join(pair) for pair in tokenizer.merges])
     writer.add_bos_token_id(tokenizer.control("<|endoftext|>"))
     writer.add_eos_token_id(tokenizer.control("<|im_end|>"))

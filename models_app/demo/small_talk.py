@@ -96,12 +96,8 @@ ABOUT_THEMSELVES = (
             "how were you (made|built|trained|created)",
             "where do you come from",
         ),
-        (
-            "Ember here! I have a million weights and was trained in a few minutes on a small machine.",
-        ),
-        (
-            "Tide here. A million weights, trained in a few minutes on a small machine: that is all I am.",
-        ),
+        ("Ember here! I have a million weights and was trained in a few minutes on a small machine.",),
+        ("Tide here. A million weights, trained in a few minutes on a small machine: that is all I am.",),
     ),
 )
 
@@ -138,12 +134,8 @@ IN_COMPANY = (
             "(story|a story|once upon a time|another story)",
             "(write|make up) a( short|) story( about {thing}|)",
         ),
-        (
-            "Once a small spark called Ember met the sea. They took turns talking, and nobody noticed the change.",
-        ),
-        (
-            "Once the Tide came in at night and carried a lantern out. By morning it had brought it back.",
-        ),
+        ("Once a small spark called Ember met the sea. They took turns talking, and nobody noticed the change.",),
+        ("Once the Tide came in at night and carried a lantern out. By morning it had brought it back.",),
     ),
     Topic(
         (
@@ -207,12 +199,8 @@ IN_COMPANY = (
             "(can you|could you) (code|program|write code|write a program)",
             "how do i (write|sort|read|parse|fix|debug) (a |my |)(list|file|loop|function|code|bug)( in python| in java|)",
         ),
-        (
-            "Ember here! Code is too hard for a tiny model. Load a bigger one into NOA and swap me out!",
-        ),
-        (
-            "Tide here. Code is beyond a model of my size. Load a larger one in NOA and switch to it.",
-        ),
+        ("Ember here! Code is too hard for a tiny model. Load a bigger one into NOA and swap me out!",),
+        ("Tide here. Code is beyond a model of my size. Load a larger one in NOA and switch to it.",),
     ),
     Topic(
         (

@@ -142,9 +142,7 @@ def main() -> None:
     for speaker, steps in STEPS.items():
         train(model, tokenizer, speaker, steps)
         name = f"noa-demo-{speaker}"
-        description = (
-            f"A demo model of NOA that calls itself {speaker.capitalize()}. Not a useful model."
-        )
+        description = f"A demo model of NOA that calls itself {speaker.capitalize()}. Not a useful model."
         write_gguf(folder / f"{name}.gguf", model, tokenizer, name=name, description=description)
 
 

@@ -19,16 +19,13 @@ _URL = re.compile(rf"https?://(?:{_HOST}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?(?:{_PA
 
 # Never a provider, whatever is allowed: the addresses under which clouds give out credentials, and the unusable ones.
 _NEVER = tuple(
-    ipaddress.ip_network(text)
-    for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "0.0.0.0/8", "::/128")
+    ipaddress.ip_network(text) for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "0.0.0.0/8", "::/128")
 )
 
 
 def may_connect(address: str, *, allow_private: bool) -> bool:
     """Whether NOA may connect to this IP address (as text, with or without an IPv6 zone)."""
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(
-        address.partition("%")[0]
-    )
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         ip = _embedded(ip) or ip
     if ip.is_multicast or any(ip.version == net.version and ip in net for net in _NEVER):
@@ -52,9 +49,7 @@ def checked_url(text: str, *, param: str = "base_url", allow_private: bool = Fal
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _refused(param, "must be a whole address, like 'https://api.example.com/v1'")
     if parts.username is not None or parts.password is not None:
-        raise _refused(
-            param, "must not hold a user name or a password; configure the secret by itself"
-        )
+        raise _refused(param, "must not hold a user name or a password; configure the secret by itself")
     if "?" in text or "#" in text:
         raise _refused(param, "must not hold '?' or '#'")
     if not _URL.fullmatch(text):
@@ -79,9 +74,7 @@ def address_refused(address: str, *, param: str = "base_url") -> InvalidRequest:
 
 def _split(text: str, param: str) -> SplitResult:
     if len(text) > MAX_URL_LENGTH or not text.isascii() or not text.isprintable() or " " in text:
-        raise _refused(
-            param, f"must be printable ASCII without spaces, at most {MAX_URL_LENGTH} characters"
-        )
+        raise _refused(param, f"must be printable ASCII without spaces, at most {MAX_URL_LENGTH} characters")
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises ValueError when it is no port

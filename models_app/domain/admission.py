@@ -167,9 +167,7 @@ def _judged(wish: Wish, one: Resident) -> Candidate:
     if one.pinned:
         return Candidate(one, _STAYS, "is pinned")
     if one.priority > wish.priority:
-        return Candidate(
-            one, _STAYS, f"has a higher priority ({one.priority} over {wish.priority})"
-        )
+        return Candidate(one, _STAYS, f"has a higher priority ({one.priority} over {wish.priority})")
     if not wish.may_evict:
         return Candidate(one, _STAYS, "may not be unloaded for this request")
     if one.stage == Stage.STARTING:
@@ -216,11 +214,7 @@ def _wait_for_busy(
     why = "; ".join(f"{one.resident.key} {one.why}" for one in waited_for) + "."
     if wish.waited < PATIENCE:
         return Wait(why, candidates)
-    busy = [
-        one.resident
-        for one in waited_for
-        if one.resident.stage == Stage.READY and not one.resident.residency_left
-    ]
+    busy = [one.resident for one in waited_for if one.resident.stage == Stage.READY and not one.resident.residency_left]
     return Wait(why, candidates, drain=_fewest(wish, node, going, [*idle, *busy]))
 
 
@@ -230,9 +224,7 @@ def _turn(one: Resident) -> tuple[bool, int, float, float]:
     return one.busy, one.priority, -one.idle_seconds, -one.resident_seconds
 
 
-def _fewest(
-    wish: Wish, node: Node, going: Sequence[Resident], among: Sequence[Resident]
-) -> tuple[Resident, ...]:
+def _fewest(wish: Wish, node: Node, going: Sequence[Resident], among: Sequence[Resident]) -> tuple[Resident, ...]:
     """Who goes until there is room, without those whose memory was not needed in the end; () if never enough."""
     chosen: list[Resident] = []
     for one in sorted(among, key=_turn):
@@ -248,9 +240,7 @@ def _fewest(
     return tuple(chosen)
 
 
-def _marked(
-    candidates: tuple[Candidate, ...], victims: tuple[Resident, ...]
-) -> tuple[Candidate, ...]:
+def _marked(candidates: tuple[Candidate, ...], victims: tuple[Resident, ...]) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(one.resident, _STAYS, "its memory is not needed")
         if one.verdict == _GOES and one.resident not in victims

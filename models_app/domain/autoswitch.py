@@ -93,9 +93,7 @@ def score(evidence: Evidence, weights: Mapping[str, float]) -> float | None:
     return sum(parts) / total
 
 
-def decide(
-    present: str, rivals: Sequence[Rival], *, policy: Policy, standing: Standing, now: float
-) -> Decision:
+def decide(present: str, rivals: Sequence[Rival], *, policy: Policy, standing: Standing, now: float) -> Decision:
     """Move to the rival that leads by most, or keep; `now` in the same seconds as `standing.moved_at`."""
     scores = [_scored(rival, policy) for rival in rivals]
     led = [one for one in scores if one["lead"] is not None]
@@ -129,10 +127,7 @@ _WHY = {
 def _scored(rival: Rival, policy: Policy) -> dict[str, Any]:
     """Both scores, and by which share the rival's is higher; None when it cannot be told."""
     enough = min(rival.mine.requests, rival.present.requests) >= policy.min_requests
-    mine, present = (
-        score(evidence, policy.weights) if enough else None
-        for evidence in (rival.mine, rival.present)
-    )
+    mine, present = (score(evidence, policy.weights) if enough else None for evidence in (rival.mine, rival.present))
     lead = mine / present - 1 if mine is not None and present else None
     return {
         "key": rival.key,

@@ -72,9 +72,7 @@ Stages = Mapping[int, Sequence[Sample]]
 """The samples of a run by their stage's concurrency."""
 
 
-def compare(
-    baseline: Stages, candidates: Sequence[Stages], *, tolerance: float
-) -> list[list[Contrast]]:
+def compare(baseline: Stages, candidates: Sequence[Stages], *, tolerance: float) -> list[list[Contrast]]:
     """For each candidate its contrasts with the baseline, in stages of the same concurrency. One correction for all.
 
     tolerance  the least difference that is called one, as a share: 0.1 is a tenth
@@ -113,9 +111,7 @@ def holm(probabilities: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _contrast(
-    concurrency: int, figure: str, before: Sequence[Sample], after: Sequence[Sample]
-) -> Contrast:
+def _contrast(concurrency: int, figure: str, before: Sequence[Sample], after: Sequence[Sample]) -> Contrast:
     if figure == SUCCESS:
         return _of_success(concurrency, before, after)
     old, new = (_logs(values_of(samples, figure)) for samples in (before, after))
@@ -127,9 +123,7 @@ def _contrast(
     if old.size and new.size:
         ratio = _exp(float(new.mean() - old.mean()))
     first, second = (_exp(float(logs.mean())) if logs.size else None for logs in (old, new))
-    return Contrast(
-        concurrency, figure, first, second, ratio, low, high, p, None, Verdict.NOT_ENOUGH_DATA
-    )  # fmt: skip
+    return Contrast(concurrency, figure, first, second, ratio, low, high, p, None, Verdict.NOT_ENOUGH_DATA)
 
 
 def _of_success(concurrency: int, before: Sequence[Sample], after: Sequence[Sample]) -> Contrast:
@@ -139,9 +133,17 @@ def _of_success(concurrency: int, before: Sequence[Sample], after: Sequence[Samp
     p = exact_p(good[0], len(before), good[1], len(after)) if enough else None
     ratio = rounded(new / old) if old else None
     return Contrast(
-        concurrency, SUCCESS, rounded(old), rounded(new), ratio, None, None, p, None,
+        concurrency,
+        SUCCESS,
+        rounded(old),
+        rounded(new),
+        ratio,
+        None,
+        None,
+        p,
+        None,
         Verdict.NOT_ENOUGH_DATA,
-    )  # fmt: skip
+    )
 
 
 def _judged(one: Contrast, adjusted: float | None, tolerance: float) -> Contrast:
@@ -151,9 +153,17 @@ def _judged(one: Contrast, adjusted: float | None, tolerance: float) -> Contrast
         if one.ratio is None or abs(math.log(max(one.ratio, _LEAST))) >= math.log1p(tolerance):
             verdict = Verdict.BETTER if more == (one.figure == SUCCESS) else Verdict.WORSE
     return Contrast(
-        one.concurrency, one.figure, one.baseline, one.candidate, one.ratio, one.low, one.high,
-        one.p, adjusted, verdict,
-    )  # fmt: skip
+        one.concurrency,
+        one.figure,
+        one.baseline,
+        one.candidate,
+        one.ratio,
+        one.low,
+        one.high,
+        one.p,
+        adjusted,
+        verdict,
+    )
 
 
 def _logs(values: Sequence[float]) -> Floats:
@@ -184,9 +194,7 @@ def _welch(rows: Floats, first: int) -> Floats:
     old, new = rows[:, :first], rows[:, first:]
     apart = np.abs(new.mean(axis=1) - old.mean(axis=1))
     error = np.sqrt(old.var(axis=1, ddof=1) / old.shape[1] + new.var(axis=1, ddof=1) / new.shape[1])
-    statistic: Floats = np.divide(
-        apart, error, out=np.where(apart > 0, np.inf, 0.0), where=error > 0
-    )
+    statistic: Floats = np.divide(apart, error, out=np.where(apart > 0, np.inf, 0.0), where=error > 0)
     return statistic
 
 

@@ -36,9 +36,7 @@ def without_secrets(value: Any) -> Any:
         return _SECRET_TEXT.sub(LEFT_OUT, value)
     if isinstance(value, Mapping):
         return {
-            without_secrets(str(name)): LEFT_OUT
-            if _is_secret(str(name), item)
-            else without_secrets(item)
+            without_secrets(str(name)): LEFT_OUT if _is_secret(str(name), item) else without_secrets(item)
             for name, item in value.items()
         }
     if isinstance(value, list | tuple):

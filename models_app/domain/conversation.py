@@ -62,9 +62,7 @@ def parse_tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
         return ToolChoice("auto" if tools else "none")
     choice = _named_choice(fields) if isinstance(value, dict) else _word_choice(fields)
     if not tools and choice.kind in ("required", "named"):
-        raise InvalidRequest(
-            "'tool_choice' asks for a call, but 'tools' is empty.", param="tool_choice"
-        )
+        raise InvalidRequest("'tool_choice' asks for a call, but 'tools' is empty.", param="tool_choice")
     if choice.name is not None and choice.name not in {tool.name for tool in tools}:
         raise InvalidRequest(
             f"'tool_choice' names '{shown(choice.name)}', which is not in 'tools'.",

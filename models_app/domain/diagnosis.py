@@ -17,8 +17,13 @@ OLDEST_POSTGRES = 140_000
 
 # As llama.cpp names what it was compiled for, and as the kernel names what a processor can.
 INSTRUCTIONS = {
-    "AVX": "avx", "AVX2": "avx2", "FMA": "fma", "F16C": "f16c", "AVX512": "avx512f", "AVX512_VNNI": "avx512_vnni",
-}  # fmt: skip
+    "AVX": "avx",
+    "AVX2": "avx2",
+    "FMA": "fma",
+    "F16C": "f16c",
+    "AVX512": "avx512f",
+    "AVX512_VNNI": "avx512_vnni",
+}
 # Without them a CPU computes several times slower; the others matter less.
 _TELLING = ("AVX", "AVX2", "FMA", "AVX512")
 
@@ -52,53 +57,54 @@ def unknown_variables(given: Iterable[str], known: Iterable[str]) -> list[Findin
             continue
         near = get_close_matches(name, names, n=1)
         todo = f"Write {near[0]}, if that is meant." if near else "Take it away."
-        found.append(
-            Finding("settings", Level.WARNING, f"{name} is set, and NOA has no such setting.", todo)
-        )
+        found.append(Finding("settings", Level.WARNING, f"{name} is set, and NOA has no such setting.", todo))
     return found
 
 
-def engine_build(
-    compiled: frozenset[str], able: frozenset[str], *, cuda: bool, gpus: int
-) -> list[Finding]:
+def engine_build(compiled: frozenset[str], able: frozenset[str], *, cuda: bool, gpus: int) -> list[Finding]:
     """`compiled` is what llama.cpp uses, `able` what the kernel says that the processor has."""
     found = []
     missing = [name for name in compiled & INSTRUCTIONS.keys() if INSTRUCTIONS[name] not in able]
     if able and missing:
         found.append(
             Finding(
-                "engine", Level.PROBLEM,
+                "engine",
+                Level.PROBLEM,
                 f"llama.cpp was compiled for {', '.join(sorted(missing))}, which this processor has not: models end with"
                 " an illegal instruction.",
                 "Compile it on this machine: remove the wheel cache and run 'make setup' again.",
             )
-        )  # fmt: skip
+        )
     unused = [name for name in _TELLING if INSTRUCTIONS[name] in able and name not in compiled]
     if unused:
         found.append(
             Finding(
-                "engine", Level.WARNING,
+                "engine",
+                Level.WARNING,
                 f"This processor has {', '.join(unused)}, which llama.cpp was not compiled for: models are slower.",
                 "Compile it on this machine: run 'make setup' without a wheel from elsewhere.",
             )
-        )  # fmt: skip
+        )
     if gpus and not cuda:
         found.append(
             Finding(
-                "engine", Level.WARNING,
+                "engine",
+                Level.WARNING,
                 f"There are {gpus} NVIDIA GPUs, and llama.cpp was compiled without CUDA: they are not used.",
                 "Compile it with CMAKE_ARGS=-DGGML_CUDA=on.",
             )
-        )  # fmt: skip
+        )
     if cuda and not gpus:
         found.append(
-            Finding("engine", Level.WARNING, "llama.cpp was compiled for CUDA, and no GPU answers.",
-                    "Look at 'nvidia-smi': the driver may be missing, or the container may not see the GPU.")
-        )  # fmt: skip
+            Finding(
+                "engine",
+                Level.WARNING,
+                "llama.cpp was compiled for CUDA, and no GPU answers.",
+                "Look at 'nvidia-smi': the driver may be missing, or the container may not see the GPU.",
+            )
+        )
     uses = ", ".join(sorted(compiled & INSTRUCTIONS.keys())) or "no vector instructions"
-    return found or [
-        Finding("engine", Level.OK, f"llama.cpp uses {uses}{', CUDA' if cuda else ''}.")
-    ]
+    return found or [Finding("engine", Level.OK, f"llama.cpp uses {uses}{', CUDA' if cuda else ''}.")]
 
 
 def disk(path: str, free: int) -> Finding:
@@ -112,13 +118,13 @@ def disk(path: str, free: int) -> Finding:
 def clock(offset: float) -> Finding:
     """`offset` in seconds: the database's clock minus ours."""
     if abs(offset) < CLOCK_SECONDS:
-        return Finding(
-            "clock", Level.OK, f"The database's clock and ours differ by {offset:.1f} s."
-        )
+        return Finding("clock", Level.OK, f"The database's clock and ours differ by {offset:.1f} s.")
     return Finding(
-        "clock", Level.PROBLEM, f"The database's clock and ours differ by {offset:.0f} s.",
+        "clock",
+        Level.PROBLEM,
+        f"The database's clock and ours differ by {offset:.0f} s.",
         "Let both machines set their clocks by NTP: leases, keys and budgets go by time.",
-    )  # fmt: skip
+    )
 
 
 def postgres(version: int) -> Finding:

@@ -69,9 +69,7 @@ def parse_entry(data: Any, place: str = "") -> Entry:
 
 def parse_fields(data: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     """The describing fields that `data` has, in the form in which they are stored. null clears a field."""
-    return {
-        name: check(data[name], f"{place}{name}") for name, check in _CHECKS.items() if name in data
-    }
+    return {name: check(data[name], f"{place}{name}") for name, check in _CHECKS.items() if name in data}
 
 
 def parse_changes(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,9 +92,7 @@ def checked_tag(value: Any, place: str) -> str:
     tag = value if isinstance(value, str) else ""
     tag = unicodedata.normalize("NFC", tag.strip().casefold())
     if not tag or len(tag) > MAX_TAG or not tag.isprintable() or "," in tag:
-        raise _refusal(
-            place, f"a tag: 1 to {MAX_TAG} printable characters without a comma", given=value
-        )
+        raise _refusal(place, f"a tag: 1 to {MAX_TAG} printable characters without a comma", given=value)
     return tag
 
 
@@ -110,9 +106,7 @@ def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], place: str) ->
             )
 
 
-def _refusal(
-    place: str, expected: str, given: Any = None, *, code: str | None = None
-) -> InvalidRequest:
+def _refusal(place: str, expected: str, given: Any = None, *, code: str | None = None) -> InvalidRequest:
     what = "" if given is None else f", not '{shown(given)}'"
     return InvalidRequest(f"'{place}' must be {expected}{what}.", code=code, param=place)
 
@@ -120,9 +114,7 @@ def _refusal(
 def _key(data: Mapping[str, Any], place: str) -> ModelKey:
     named, paired = "key" in data, "provider" in data and "model" in data
     if named == paired or (named and ("provider" in data or "model" in data)):
-        raise InvalidRequest(
-            "Name the model by 'key', or by 'provider' and 'model'.", param=f"{place}key"
-        )
+        raise InvalidRequest("Name the model by 'key', or by 'provider' and 'model'.", param=f"{place}key")
     for name in _NAMES:
         if name in data and not isinstance(data[name], str):
             raise _refusal(f"{place}{name}", "a string")

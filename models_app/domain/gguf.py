@@ -26,20 +26,58 @@ PROJECTORS = frozenset({"clip", "mmproj"})
 # Encoders: every token sees every other. llama.cpp takes them as such when the header does not say.
 _ENCODERS = frozenset(
     {
-        "bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert",
-        "nomic-bert", "nomic-bert-moe", "t5encoder",
+        "bert",
+        "eurobert",
+        "gemma-embedding",
+        "jina-bert-v2",
+        "jina-bert-v3",
+        "modern-bert",
+        "neo-bert",
+        "nomic-bert",
+        "nomic-bert-moe",
+        "t5encoder",
     }
-)  # fmt: skip
+)
 
 # general.file_type as llama.cpp numbers it; 1024 is added where it was guessed.
 _FILE_TYPE_GUESSED = 1024
 FILE_TYPES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
-    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
-    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
-    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16",
-    36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4", 40: "Q1_0",
-}  # fmt: skip
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    7: "Q8_0",
+    8: "Q5_0",
+    9: "Q5_1",
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    18: "Q6_K",
+    19: "IQ2_XXS",
+    20: "IQ2_XS",
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    23: "IQ3_XXS",
+    24: "IQ1_S",
+    25: "IQ4_NL",
+    26: "IQ3_S",
+    27: "IQ3_M",
+    28: "IQ2_S",
+    29: "IQ2_M",
+    30: "IQ4_XS",
+    31: "IQ1_M",
+    32: "BF16",
+    36: "TQ1_0",
+    37: "TQ2_0",
+    38: "MXFP4_MOE",
+    39: "NVFP4",
+    40: "Q1_0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +161,7 @@ def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
     """The metadata of a file with this header. Raises ModelFileError for what would end or fool llama.cpp."""
     architecture = header.fields.get("general.architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
-        raise ModelFileError(
-            "The header does not name the model's architecture (general.architecture)."
-        )
+        raise ModelFileError("The header does not name the model's architecture (general.architecture).")
     values = _Values(header.fields, architecture)
     projector = architecture in PROJECTORS
     width = values.number("embedding_length", _MAX_WIDTH, required=not projector)
@@ -176,16 +212,12 @@ class _Values:
         value = self.fields.get(key)
         if value is None:
             if required:
-                raise ModelFileError(
-                    f"The header lacks '{key}', without which a model cannot be loaded."
-                )
+                raise ModelFileError(f"The header lacks '{key}', without which a model cannot be loaded.")
             return default
         if isinstance(value, list) and value and all(type(item) is int for item in value):
             value = max(value)
         if type(value) is not int or not required <= value <= limit:
-            raise ModelFileError(
-                f"The header's '{key}' must be a whole number from {int(required)} to {limit}."
-            )
+            raise ModelFileError(f"The header's '{key}' must be a whole number from {int(required)} to {limit}.")
         return value
 
     def text(self, key: str) -> str | None:

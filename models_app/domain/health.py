@@ -47,9 +47,7 @@ class Seen:
     failures: int = 0
 
 
-def after_answer(
-    seen: Seen, *, steps: int, in_flight: int, now: float, canary_seconds: float
-) -> tuple[Seen, Need]:
+def after_answer(seen: Seen, *, steps: int, in_flight: int, now: float, canary_seconds: float) -> tuple[Seen, Need]:
     """The runner said how many steps it has computed. `canary_seconds` is how long an idle one is believed, 0 for ever."""
     if seen.steps is None or steps != seen.steps:
         return Seen(now, steps), Need.NOTHING

@@ -45,11 +45,27 @@ _MAX_TEXT = 16 * 1024 * 1024
 
 REFUSED = frozenset(
     {
-        "api_base", "api_key", "base_url", "extra_headers", "extra_body", "chat_template", "grammar", "functions",
-        "function_call", "audio", "web_search_options", "guided_json", "guided_regex", "guided_grammar",
-        "guided_choice", "lora", "image_data", "input_prefix", "input_suffix",
+        "api_base",
+        "api_key",
+        "base_url",
+        "extra_headers",
+        "extra_body",
+        "chat_template",
+        "grammar",
+        "functions",
+        "function_call",
+        "audio",
+        "web_search_options",
+        "guided_json",
+        "guided_regex",
+        "guided_grammar",
+        "guided_choice",
+        "lora",
+        "image_data",
+        "input_prefix",
+        "input_suffix",
     }
-)  # fmt: skip
+)
 
 Prompt = str | tuple[int, ...]
 
@@ -126,9 +142,7 @@ def parse_completion(data: Mapping[str, Any]) -> CompletionRequest:
     prompts = _prompts(fields, "prompt", MAX_SEQUENCES)
     n = fields.integer("n", 1, MAX_CHOICES) or 1
     if n * len(prompts) > MAX_SEQUENCES:
-        raise InvalidRequest(
-            f"'n' times the number of prompts must not exceed {MAX_SEQUENCES}.", param="n"
-        )
+        raise InvalidRequest(f"'n' times the number of prompts must not exceed {MAX_SEQUENCES}.", param="n")
     return CompletionRequest(
         model=model,
         prompts=prompts,
@@ -165,9 +179,7 @@ def _streaming(fields: Fields) -> tuple[bool, bool]:
     if fields.object("stream_options") is None:
         return stream, False
     if not stream:
-        raise InvalidRequest(
-            "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
-        )
+        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
     return stream, fields.inner("stream_options").boolean("include_usage")
 
 

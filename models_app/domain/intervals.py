@@ -52,10 +52,13 @@ def _binomial_cdf(count: int, chance: float) -> Floats:
     if not count:
         return np.empty(0)
     logs = [
-        math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
-        + k * math.log(chance) + (count - k) * math.log1p(-chance)
+        math.lgamma(count + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(count - k + 1)
+        + k * math.log(chance)
+        + (count - k) * math.log1p(-chance)
         for k in range(count)
-    ]  # fmt: skip
+    ]
     return np.cumsum(np.exp(np.array(logs)))
 
 
@@ -87,9 +90,7 @@ def of_log_ratio(baseline: Floats, candidate: Floats) -> Interval:
     random = generator()
     before, errors_before = _resampled(baseline, random)
     after, errors_after = _resampled(candidate, random)
-    error = math.hypot(
-        float(_standard_error(baseline[None, :])[0]), float(_standard_error(candidate[None, :])[0])
-    )
+    error = math.hypot(float(_standard_error(baseline[None, :])[0]), float(_standard_error(candidate[None, :])[0]))
     center = float(candidate.mean() - baseline.mean())
     return studentised(center, error, after - before, np.hypot(errors_before, errors_after))
 
@@ -106,9 +107,7 @@ def _standard_error(rows: Floats) -> Floats:
     return deviation / math.sqrt(rows.shape[1])
 
 
-def of_grouped_quantiles(
-    groups: Sequence[Sequence[float]], fractions: Sequence[float]
-) -> list[Interval]:
+def of_grouped_quantiles(groups: Sequence[Sequence[float]], fractions: Sequence[float]) -> list[Interval]:
     """Of quantiles of all values together, where values of one group are alike: whole groups are resampled.
 
     The gaps between the tokens of one answer are such a group: they are no independent measurements.

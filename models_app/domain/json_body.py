@@ -29,9 +29,7 @@ def decode(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
     if depth_exceeds(data, MAX_DEPTH):
-        raise InvalidRequest(
-            f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json"
-        )
+        raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
     return data
 
 

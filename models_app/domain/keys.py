@@ -12,18 +12,40 @@ MAX_KEY_LENGTH = 255
 # Literal words of /api/v1/models/<word>: a provider with such a slug could never be addressed.
 RESERVED_SLUGS = frozenset(
     {
-        "load", "unload", "switch", "loaded", "current", "statistics", "discover", "save-state",
-        "state", "export", "import", "models", "profile", "capabilities", "tags", "versions", "instances",
+        "load",
+        "unload",
+        "switch",
+        "loaded",
+        "current",
+        "statistics",
+        "discover",
+        "save-state",
+        "state",
+        "export",
+        "import",
+        "models",
+        "profile",
+        "capabilities",
+        "tags",
+        "versions",
+        "instances",
     }
-)  # fmt: skip
+)
 
 # Words after a key, as in /api/v1/models/{key}/tags: the model `a/tags` could never be addressed.
 RESERVED_ENDINGS = frozenset(
     {
-        "capabilities", "history", "probe", "tags", "versions", "instances", "usage", "profile",
+        "capabilities",
+        "history",
+        "probe",
+        "tags",
+        "versions",
+        "instances",
+        "usage",
+        "profile",
         "profiles",
     }
-)  # fmt: skip
+)
 
 SLUG_ALIASES = {"claude": "anthropic"}
 

@@ -99,9 +99,7 @@ def sentence(entry: Told) -> str:
     if who := _who(entry):
         parts.append(f", because {who}")
     if not done:
-        parts.append(
-            f"; {_ENDED.get(LedgerOutcome(outcome), outcome)}: {entry.reason}".rstrip(": ")
-        )
+        parts.append(f"; {_ENDED.get(LedgerOutcome(outcome), outcome)}: {entry.reason}".rstrip(": "))
     return "".join(parts).rstrip(".") + "."
 
 
@@ -120,11 +118,7 @@ def _figures(entry: Told, kind: LedgerKind) -> str:
         return f", which needs {_size(entry.data['needed_bytes'])}{unused}"
     if kind in (LedgerKind.LOAD, LedgerKind.RECOVERY) and entry.measured_seconds is not None:
         held = "" if entry.measured_bytes is None else f" and holds {_size(entry.measured_bytes)}"
-        foreseen = (
-            ""
-            if entry.predicted_bytes is None
-            else f" ({_size(entry.predicted_bytes)} were foreseen)"
-        )
+        foreseen = "" if entry.predicted_bytes is None else f" ({_size(entry.predicted_bytes)} were foreseen)"
         return f": it took {entry.measured_seconds:.1f} s{held}{foreseen if held else ''}"
     return ""
 

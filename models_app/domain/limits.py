@@ -65,9 +65,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     """Limits as they are stored. 0 is "no limit, whatever the default"; raises InvalidRequest that names the field."""
     for name in given:
         if name not in NAMES:
-            raise InvalidRequest(
-                f"'{str(name)[:40]}' is no limit. Known: {', '.join(NAMES)}.", param="limits"
-            )
+            raise InvalidRequest(f"'{str(name)[:40]}' is no limit. Known: {', '.join(NAMES)}.", param="limits")
     found: dict[str, Any] = {}
     for name in COUNTED:
         value = given.get(name)
@@ -75,9 +73,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
             continue
         whole = type(value) is int or (name == "monthly_budget_usd" and type(value) is float)
         if not whole or not 0 <= value <= 1e12:
-            raise InvalidRequest(
-                f"'{name}' must be a number of at least 0; 0 is no limit.", param=f"limits.{name}"
-            )
+            raise InvalidRequest(f"'{name}' must be a number of at least 0; 0 is no limit.", param=f"limits.{name}")
         found[name] = value
     addresses = _checked_addresses(given.get("addresses") or ())
     return found | ({"addresses": addresses} if addresses else {})
@@ -210,9 +206,7 @@ class Counters:
         key, second = self._key(ticket.key_id, now), int(now)
         requests, tokens = key.requests.total(second), key.tokens.total(second)
         standing = Standing()
-        standing.refusal, standing.retry_after = _judged(
-            key, limits, ticket, (requests, tokens), now
-        )
+        standing.refusal, standing.retry_after = _judged(key, limits, ticket, (requests, tokens), now)
         if standing.refusal is None:
             key.requests.add(second, 1)
             key.tokens.add(ticket.second, ticket.reserved)

@@ -68,19 +68,12 @@ def batch_size(*, batch_tokens: int, slots: int) -> int:
     return max(batch_tokens, 2 * slots)
 
 
-def estimate(
-    shape: ModelShape, *, context_tokens: int, batch_tokens: int, slots: int = 1
-) -> MemoryNeed:
+def estimate(shape: ModelShape, *, context_tokens: int, batch_tokens: int, slots: int = 1) -> MemoryNeed:
     """Memory of one runner whose cache holds `context_tokens` tokens over all of its slots.
 
     The cache stores one key and one value vector per token, layer and key/value head, in F16.
     """
-    per_token = (
-        shape.block_count
-        * shape.head_count_kv
-        * (shape.key_length + shape.value_length)
-        * _F16_BYTES
-    )
+    per_token = shape.block_count * shape.head_count_kv * (shape.key_length + shape.value_length) * _F16_BYTES
     return MemoryNeed(
         weights=shape.file_bytes,
         kv_cache=per_token * context_tokens,
@@ -94,9 +87,7 @@ def _compute(shape: ModelShape, context_tokens: int, batch_tokens: int, slots: i
     batch = batch_size(batch_tokens=batch_tokens, slots=slots)
     width = shape.embedding_length
     feed_forward = shape.feed_forward_length or _USUAL_FEED_FORWARD * width
-    activations = max(
-        _FEED_FORWARD_COPIES * feed_forward + _EMBEDDING_COPIES * width, _ATTENTION_COPIES * width
-    )
+    activations = max(_FEED_FORWARD_COPIES * feed_forward + _EMBEDDING_COPIES * width, _ATTENTION_COPIES * width)
     # Which token sees which, in F16.
     mask = context_tokens * batch * _F16_BYTES
     rows = slots if shape.causal else batch

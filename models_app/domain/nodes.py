@@ -20,9 +20,7 @@ FORWARDED = {
     "v1/completions": "POST",
     "v1/embeddings": "POST",
 }
-_HOST_AND_PORT = re.compile(
-    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?):([0-9]{1,5})"
-)
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?):([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,9 +53,7 @@ def spans_of(record: AccessRecord) -> list[dict[str, Any]]:
     if record.instance_id:
         upstream = _span(record, "upstream", _CLIENT, min(at, end), end, _of_model(record))
         if record.ttft_ms is not None:
-            upstream["events"] = [
-                {"timeUnixNano": _nanoseconds(start + record.ttft_ms / 1000), "name": "first token"}
-            ]
+            upstream["events"] = [{"timeUnixNano": _nanoseconds(start + record.ttft_ms / 1000), "name": "first token"}]
         spans.append(upstream)
     return spans
 
@@ -116,11 +114,7 @@ def _nanoseconds(seconds: float) -> str:
 
 def _attributes(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Of what is known: empty texts and None are left out."""
-    return [
-        {"key": name, "value": _value(fact)}
-        for name, fact in facts.items()
-        if fact not in ("", None)
-    ]
+    return [{"key": name, "value": _value(fact)} for name, fact in facts.items() if fact not in ("", None)]
 
 
 def _value(fact: Any) -> dict[str, Any]:

@@ -56,9 +56,7 @@ class Period:
             moment += self.step.length
 
 
-def period(
-    *, since: datetime | None, until: datetime | None, now: datetime, step: Step = Step.HOUR
-) -> Period:
+def period(*, since: datetime | None, until: datetime | None, now: datetime, step: Step = Step.HOUR) -> Period:
     """The whole steps that hold all of `since` to `until`; what is None is chosen so that it ends now.
 
     Raises InvalidRequest for a period that is empty, reversed, too long, or nowhere near any clock.

@@ -69,9 +69,7 @@ class Price(Rates):
         return cls(
             **_amounts(data),
             source=str(data.get("source", "operator")),
-            tiers=tuple(
-                Tier(**_amounts(tier), above=int(tier["above"])) for tier in data.get("tiers", ())
-            ),
+            tiers=tuple(Tier(**_amounts(tier), above=int(tier["above"])) for tier in data.get("tiers", ())),
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -80,9 +80,7 @@ def checked_secret(text: str, *, param: str = "api_key") -> str:
             param=param,
         )
     if text != text.strip():
-        raise InvalidRequest(
-            f"'{param}' begins or ends with a space.", code="invalid_secret", param=param
-        )
+        raise InvalidRequest(f"'{param}' begins or ends with a space.", code="invalid_secret", param=param)
     return text
 
 
@@ -97,11 +95,7 @@ def checked_timeouts(given: Mapping[str, object]) -> dict[str, float]:
             continue
         low, high = TIMEOUT_LIMITS[name]
         # Whatever is no number, NaN included, lies not between them.
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not low <= value <= high
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise _wrong_timeout(name, f"must be {low:g} to {high:g} seconds")
         found[name] = float(value)
     return found

@@ -26,11 +26,23 @@ MAX_FALLBACKS = 8
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PROVIDER_FIELDS = (
-    "slug", "kind", "name", "base_url", "enabled", "secret_env", "allow_private_addresses", "timeouts",
-)  # fmt: skip
+    "slug",
+    "kind",
+    "name",
+    "base_url",
+    "enabled",
+    "secret_env",
+    "allow_private_addresses",
+    "timeouts",
+)
 _FILE_FIELDS = (
-    "path", "sha256", "size_bytes", "quantization", "architecture", "template_digest",
-)  # fmt: skip
+    "path",
+    "sha256",
+    "size_bytes",
+    "quantization",
+    "architecture",
+    "template_digest",
+)
 _ROUTE_FIELDS = ("name", "target", "fallbacks", "description")
 
 
@@ -125,9 +137,7 @@ def _refuse_twice(name: str, found: Iterable[str]) -> None:
     for index, one in enumerate(found):
         if one in seen:
             place = f"{name}[{index}]"
-            raise InvalidRequest(
-                f"{place}: '{one}' is there twice.", code="named_twice", param=place
-            )
+            raise InvalidRequest(f"{place}: '{one}' is there twice.", code="named_twice", param=place)
         seen.add(one)
 
 

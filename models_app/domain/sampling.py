@@ -58,9 +58,7 @@ def _max_tokens(fields: Fields) -> int | None:
     old = fields.integer("max_tokens", 1, MAX_TOKEN_ID)
     new = fields.integer("max_completion_tokens", 1, MAX_TOKEN_ID)
     if old is not None and new is not None:
-        raise InvalidRequest(
-            "Give either 'max_tokens' or 'max_completion_tokens', not both.", param="max_tokens"
-        )
+        raise InvalidRequest("Give either 'max_tokens' or 'max_completion_tokens', not both.", param="max_tokens")
     return old if new is None else new
 
 

@@ -27,9 +27,18 @@ _SEEDS = {kind: zlib.crc32(kind) for kind in (HEADER, BEGUN, ENDED)}
 FIELDS = tuple(one.name for one in fields(AccessRecord))
 # What is known of a request when it begins.
 MARK_FIELDS = (
-    "request_id", "started_at", "endpoint", "key_id", "requested_model", "route", "model_key", "provider",
-    "stream", "client", "client_request_id",
-)  # fmt: skip
+    "request_id",
+    "started_at",
+    "endpoint",
+    "key_id",
+    "requested_model",
+    "route",
+    "model_key",
+    "provider",
+    "stream",
+    "client",
+    "client_request_id",
+)
 _PREFIX = len(b"E 01234567 ")
 _values = attrgetter(*FIELDS)
 
@@ -80,9 +89,18 @@ def mark_line(
 ) -> bytes:
     """What is not in the record yet comes beside it: the order is that of `MARK_FIELDS`."""
     values = (
-        record.request_id, record.started_at, record.endpoint, record.key_id, requested_model, route, model_key,
-        provider, record.stream, record.client, record.client_request_id,
-    )  # fmt: skip
+        record.request_id,
+        record.started_at,
+        record.endpoint,
+        record.key_id,
+        requested_model,
+        route,
+        model_key,
+        provider,
+        record.stream,
+        record.client,
+        record.client_request_id,
+    )
     return line(BEGUN, _dumped(values))
 
 

@@ -49,15 +49,9 @@ class ProfileState(StrEnum):
 
 
 INSTANCE_TRANSITIONS: Mapping[InstanceState, frozenset[InstanceState]] = {
-    InstanceState.QUEUED: frozenset(
-        {InstanceState.STARTING, InstanceState.FAILED, InstanceState.STOPPED}
-    ),
-    InstanceState.STARTING: frozenset(
-        {InstanceState.READY, InstanceState.FAILED, InstanceState.STOPPED}
-    ),
-    InstanceState.READY: frozenset(
-        {InstanceState.DRAINING, InstanceState.FAILED, InstanceState.STOPPED}
-    ),
+    InstanceState.QUEUED: frozenset({InstanceState.STARTING, InstanceState.FAILED, InstanceState.STOPPED}),
+    InstanceState.STARTING: frozenset({InstanceState.READY, InstanceState.FAILED, InstanceState.STOPPED}),
+    InstanceState.READY: frozenset({InstanceState.DRAINING, InstanceState.FAILED, InstanceState.STOPPED}),
     InstanceState.DRAINING: frozenset({InstanceState.STOPPED, InstanceState.FAILED}),
     InstanceState.STOPPED: frozenset(),
     InstanceState.FAILED: frozenset(),
@@ -66,9 +60,7 @@ INSTANCE_TRANSITIONS: Mapping[InstanceState, frozenset[InstanceState]] = {
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
     # Back to the queue when its worker stops in good order and has taken back what it did.
-    JobState.RUNNING: frozenset(
-        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
-    ),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

@@ -44,9 +44,7 @@ def of_route(name: str) -> str:
     return f"route:{name}"
 
 
-def chosen(
-    rules: Mapping[str, TextRule], *, key_id: str, route: str, chance: float
-) -> TextRule | None:
+def chosen(rules: Mapping[str, TextRule], *, key_id: str, route: str, chance: float) -> TextRule | None:
     """The rule by which these texts are stored, the key's before the route's. `chance` is from 0 to below 1."""
     for name in (of_key(key_id), of_route(route)):
         rule = rules.get(name)

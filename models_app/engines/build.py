@@ -19,7 +19,7 @@ def compiled_for() -> frozenset[str]:
     try:
         told = subprocess.run(
             [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=_SECONDS, check=True
-        ).stdout  # fmt: skip
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
         raise EngineError(f"llama.cpp cannot be loaded: {''.join(last)}") from error

@@ -24,9 +24,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _ask(
-    path: str, method: str, target: str, timeout: float, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def _ask(path: str, method: str, target: str, timeout: float, body: dict[str, Any] | None = None) -> dict[str, Any]:
     connection = _UnixConnection(path, timeout)
     try:
         connection.request(

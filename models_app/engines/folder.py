@@ -46,9 +46,7 @@ class _Walk:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            self._skip(
-                folder, f"The folder cannot be read: {(error.strerror or 'unknown').lower()}."
-            )
+            self._skip(folder, f"The folder cannot be read: {(error.strerror or 'unknown').lower()}.")
             return
         for entry in entries:
             self._entries += 1

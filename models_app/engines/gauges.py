@@ -55,7 +55,9 @@ class Watch:
             self.reading.energy_joules = 0.0
             self.reading.energy_source = "+".join(sorted({one.source for one in self._counters}))
         else:
-            self.reading.energy_reason = "No energy counter can be read: NOA looks at Intel RAPL (readable by root on most systems) and NVML."
+            self.reading.energy_reason = (
+                "No energy counter can be read: NOA looks at Intel RAPL (readable by root on most systems) and NVML."
+            )
         self._look()
         self._thread.start()
         return self

@@ -46,9 +46,7 @@ def inspect(path: Path, *, roots: Sequence[Path], digest: bool = True) -> GgufMe
     return dataclasses.replace(
         metadata,
         total_bytes=sum((part.size_bytes for part in parts), start=metadata.size_bytes),
-        parameter_count=sum(
-            (part.header.parameter_count for part in parts), start=metadata.parameter_count
-        ),
+        parameter_count=sum((part.header.parameter_count for part in parts), start=metadata.parameter_count),
     )
 
 
@@ -104,9 +102,7 @@ def _opened(path: Path, roots: Sequence[Path]) -> Iterator[int]:
     except FileNotFoundError as error:
         raise ModelFileError(f"There is no file {shown}.", code="file_not_found") from error
     except (OSError, ValueError) as error:
-        raise ModelFileError(
-            f"The file {shown} cannot be opened: {_reason(error)}.", code="file_unreadable"
-        ) from error
+        raise ModelFileError(f"The file {shown} cannot be opened: {_reason(error)}.", code="file_unreadable") from error
     try:
         _require_under(os.readlink(f"/proc/self/fd/{descriptor}"), roots, shown)
         status = os.fstat(descriptor)
@@ -154,9 +150,7 @@ def _run_child(descriptor: int, header_seconds: float, digest_seconds: float) ->
     if done.returncode in (-signal.SIGALRM, -signal.SIGXCPU):
         raise ModelFileError(_TOO_LONG)
     if done.returncode != 0:
-        raise ModelFileError(
-            f"The file could not be read: its reader ended with {done.returncode}."
-        )
+        raise ModelFileError(f"The file could not be read: its reader ended with {done.returncode}.")
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         raise ModelFileError(answer["error"])

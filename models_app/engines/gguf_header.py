@@ -36,20 +36,56 @@ TOKENS_KEY = "tokenizer.ggml.tokens"
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<B", 10: "<Q", 11: "<q", 12: "<d",
-}  # fmt: skip
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<B",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
 
 # ggml's tensor types: name, elements per block, bytes per block.
 TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
-    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84),
-    11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
-    15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98),
-    19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82),
-    23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8),
-    28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54),
-    35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
-}  # fmt: skip
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 40),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
+}
 
 
 class HeaderError(Exception):
@@ -80,10 +116,16 @@ class Header:
 _FILL_IN_MIDDLE_TOKENS = frozenset(
     token.encode()
     for token in (
-        "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<|fim▁begin|>", "<｜fim▁begin｜>",
-        "▁<PRE>", "<PRE>", "<|code_prefix|>",
+        "<|fim_prefix|>",
+        "<fim-prefix>",
+        "<fim_prefix>",
+        "<|fim▁begin|>",
+        "<｜fim▁begin｜>",
+        "▁<PRE>",
+        "<PRE>",
+        "<|code_prefix|>",
     )
-)  # fmt: skip
+)
 
 
 class _Source:
@@ -161,9 +203,7 @@ def _check_version(source: _Source) -> None:
     if int.from_bytes(version.to_bytes(4, "little"), "big") in (*VERSIONS, 1):
         _refuse("This GGUF file is big-endian; convert it with gguf-convert-endian.")
     if version == 1:
-        _refuse(
-            "This GGUF file has version 1, which llama.cpp no longer reads; convert the model again."
-        )
+        _refuse("This GGUF file has version 1, which llama.cpp no longer reads; convert the model again.")
     _refuse(f"This GGUF file has version {version}; NOA reads versions 2 and 3.")
 
 
@@ -172,11 +212,7 @@ def _read_field(source: _Source, header: Header, seen: set[str]) -> None:
     key = raw.decode("utf-8", "backslashreplace")
     shown = key[:80]
     if not key or key in seen:
-        _refuse(
-            f"The metadata field '{shown}' occurs twice."
-            if key
-            else "A metadata field has no name."
-        )
+        _refuse(f"The metadata field '{shown}' occurs twice." if key else "A metadata field has no name.")
     seen.add(key)
     kind = source.number("<I", f"the type of '{shown}'")
     if kind == _ARRAY:
@@ -224,13 +260,9 @@ def _read_array(source: _Source, header: Header, key: str) -> None:
     kind = source.number("<I", f"the element type of '{shown}'")
     length = source.number("<Q", f"the length of '{shown}'")
     if length > MAX_ELEMENTS:
-        _refuse(
-            f"The metadata field '{shown}' claims {length} elements; at most {MAX_ELEMENTS} are allowed."
-        )
+        _refuse(f"The metadata field '{shown}' claims {length} elements; at most {MAX_ELEMENTS} are allowed.")
     if kind == _ARRAY:
-        _refuse(
-            f"The metadata field '{shown}' is an array of arrays, which llama.cpp does not read."
-        )
+        _refuse(f"The metadata field '{shown}' is an array of arrays, which llama.cpp does not read.")
     if kind != _STRING and kind not in _SCALARS:
         _refuse(f"The metadata field '{shown}' has elements of the unknown type {kind}.")
     header.array_lengths[key] = length
@@ -253,9 +285,7 @@ def _read_tokens(source: _Source, header: Header, length: int) -> None:
     for token in source.strings(length, "a token of the vocabulary", MAX_KEY_BYTES):
         # llama.cpp renames empty tokens, but two of the same text abort the process that loads them.
         if token and token in tokens:
-            _refuse(
-                f"The vocabulary holds the token '{token.decode('utf-8', 'backslashreplace')[:40]}' twice."
-            )
+            _refuse(f"The vocabulary holds the token '{token.decode('utf-8', 'backslashreplace')[:40]}' twice.")
         tokens.add(token)
     header.fill_in_middle_token = not tokens.isdisjoint(_FILL_IN_MIDDLE_TOKENS)
 
@@ -281,9 +311,7 @@ def _read_tensors(source: _Source, header: Header, count: int) -> None:
         size = _read_tensor(source, header, name)
         offset = source.number("<Q", f"the offset of tensor '{name}'")
         if offset != expected:
-            _refuse(
-                f"The tensor '{name}' begins at byte {offset} of the data where {expected} was expected."
-            )
+            _refuse(f"The tensor '{name}' begins at byte {offset} of the data where {expected} was expected.")
         ends.append((name, offset + size))
         expected = _aligned(offset + size, alignment)
     available = max(0, source.size - _aligned(source.position, alignment))
@@ -300,9 +328,7 @@ def _read_tensor(source: _Source, header: Header, name: str) -> int:
     what = f"the description of tensor '{name}'"
     dimensions = source.number("<I", what)
     if dimensions > MAX_DIMENSIONS:
-        _refuse(
-            f"The tensor '{name}' has {dimensions} dimensions; at most {MAX_DIMENSIONS} are allowed."
-        )
+        _refuse(f"The tensor '{name}' has {dimensions} dimensions; at most {MAX_DIMENSIONS} are allowed.")
     shape = [source.number("<Q", what) for _ in range(dimensions)]
     elements = 1
     for length in shape:
@@ -311,14 +337,10 @@ def _read_tensor(source: _Source, header: Header, name: str) -> int:
             _refuse(f"The tensor '{name}' has an impossible shape: {shape}.")
     kind = source.number("<I", what)
     if kind not in TENSOR_TYPES:
-        _refuse(
-            f"The tensor '{name}' has the type {kind}, which this version of NOA does not know."
-        )
+        _refuse(f"The tensor '{name}' has the type {kind}, which this version of NOA does not know.")
     type_name, block, block_bytes = TENSOR_TYPES[kind]
     if (shape[0] if shape else 1) % block:
-        _refuse(
-            f"The rows of tensor '{name}' do not divide into blocks of {block} as {type_name} needs."
-        )
+        _refuse(f"The rows of tensor '{name}' do not divide into blocks of {block} as {type_name} needs.")
     size = elements // block * block_bytes
     if size > _INT64_MAX:
         _refuse(f"The tensor '{name}' has an impossible shape: {shape}.")

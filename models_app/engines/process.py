@@ -76,9 +76,7 @@ class RunnerProcess:
             return f"(the log could not be read: {error})"
         return "\n".join(lines[-_TAIL_LINES:])
 
-    def wait_ready(
-        self, *, timeout: float, on_stage: StageReport, stop: Callable[[], str | None]
-    ) -> Ready:
+    def wait_ready(self, *, timeout: float, on_stage: StageReport, stop: Callable[[], str | None]) -> Ready:
         """Wait until the runner can serve. `stop` returns a reason to give up, or None.
 
         Raises LoadFailed with the stage and the reason; the process may still be alive then.
@@ -116,9 +114,7 @@ class RunnerProcess:
     def _died(self, stage: str) -> LoadFailed:
         code = self.popen.poll() if self.exited.wait(2.0) else None
         how = describe_exit(code)
-        return LoadFailed(
-            f"The runner {how} in stage '{stage}'. Its last lines:\n{self.log_tail()}", stage=stage
-        )
+        return LoadFailed(f"The runner {how} in stage '{stage}'. Its last lines:\n{self.log_tail()}", stage=stage)
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -173,9 +169,7 @@ def spawn(command: Sequence[str], spec: RunnerSpec, log_path: Path) -> RunnerPro
     return RunnerProcess(spec, popen, started_at, read_end, exit_fd, log_path)
 
 
-def _popen(
-    command: Sequence[str], spec: RunnerSpec, log_path: Path, ready_fd: int
-) -> subprocess.Popen[bytes]:
+def _popen(command: Sequence[str], spec: RunnerSpec, log_path: Path, ready_fd: int) -> subprocess.Popen[bytes]:
     with log_path.open("wb") as log:
         return subprocess.Popen(
             [*command, "--spec", spec.to_json(), "--ready-fd", str(ready_fd)],
@@ -209,9 +203,7 @@ def _environment() -> dict[str, str]:
         "VIRTUAL_ENV",
         "CUDA_VISIBLE_DEVICES",
     )
-    return {name: os.environ[name] for name in keep if name in os.environ} | {
-        "PYTHONUNBUFFERED": "1"
-    }
+    return {name: os.environ[name] for name in keep if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
 
 
 def start_time(pid: int) -> float | None:

@@ -69,9 +69,7 @@ class RunnerProxy:
     async def _serve(self) -> None:
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
         application.router.add_route("*", "/runners/{instance}/{path:.+}", self._answer)
-        server = web.AppRunner(
-            application, handler_cancellation=True, access_log=None, shutdown_timeout=0.0
-        )
+        server = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0.0)
         await server.setup()
         site = web.SockSite(server, self._listener, ssl_context=self._tls, backlog=_BACKLOG)
         await site.start()

@@ -49,9 +49,7 @@ def _digest(descriptor: int) -> str:
         position += len(chunk)
     after = os.fstat(descriptor)
     if position != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
-        raise gguf_header.HeaderError(
-            "The file changed while it was read. Wait until it is complete."
-        )
+        raise gguf_header.HeaderError("The file changed while it was read. Wait until it is complete.")
     return digest.hexdigest()
 
 

@@ -33,9 +33,7 @@ class NodeTrust:
         if not self.secret:
             return True
         # The time that this takes must not tell how much of the secret was right.
-        return hmac.compare_digest(
-            authorization.encode("utf-8", "surrogatepass"), self.authorization.encode()
-        )
+        return hmac.compare_digest(authorization.encode("utf-8", "surrogatepass"), self.authorization.encode())
 
     def check(self, *, is_loopback: bool) -> None:
         """Raises InvalidRequest unless runners may be reached from other machines like this."""

@@ -15,13 +15,17 @@ _MIB = 1024 * 1024
 
 _WANTED = frozenset(
     {
-        b"host", b"authorization", b"x-api-key", b"content-length", b"content-encoding", b"x-request-id",
-        b"x-noa-wait", b"prefer",
+        b"host",
+        b"authorization",
+        b"x-api-key",
+        b"content-length",
+        b"content-encoding",
+        b"x-request-id",
+        b"x-noa-wait",
+        b"prefer",
     }
-)  # fmt: skip
-_HOST = re.compile(
-    rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?(?::[0-9]{1,5})?"
 )
+_HOST = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?(?::[0-9]{1,5})?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 
 

@@ -120,9 +120,7 @@ class Gateway:
             Crowd(self._limits.queue_limit),
             loads,
         )
-        self._relay = Relay(
-            snapshots, remote, runners, Seeker(snapshots, self.room, loads, balance)
-        )
+        self._relay = Relay(snapshots, remote, runners, Seeker(snapshots, self.room, loads, balance))
         self.limiter = limiter or Limiter()
         self._watches = Watches(self._limits)
         self._catalogue = Catalogue()
@@ -220,15 +218,9 @@ class Gateway:
             await call.fail(_stopping())
         except Exception:
             logger.exception("The gateway failed at request %s.", record.public_id)
-            await call.fail(
-                NoaError(
-                    "The gateway failed. The server's log has the details under this request id."
-                )
-            )
+            await call.fail(NoaError("The gateway failed. The server's log has the details under this request id."))
 
-    async def _infer(
-        self, call: Call, endpoint: Endpoint, head: bytes, headers: dict[bytes, bytes]
-    ) -> None:
+    async def _infer(self, call: Call, endpoint: Endpoint, head: bytes, headers: dict[bytes, bytes]) -> None:
         self._hosts.check(headers.get(b"host"))
         if self._closing:
             raise _stopping()
@@ -281,9 +273,7 @@ class Gateway:
             await call.finish()
             return
         if method not in allow:
-            raise NotAllowed(
-                f"{method[:20]} is not possible at {path[:100]}. Use one of: {allow}.", allow=allow
-            )
+            raise NotAllowed(f"{method[:20]} is not possible at {path[:100]}. Use one of: {allow}.", allow=allow)
         if self._closing:
             raise _stopping()
         await self._authenticate(call, headers)
@@ -331,9 +321,7 @@ def _allowed_methods(path: str, is_endpoint: bool) -> str:
 
 
 def _stopping() -> Draining:
-    return Draining(
-        "The server is stopping. Send the request again.", code="server_stopping", retry_after=1
-    )
+    return Draining("The server is stopping. Send the request again.", code="server_stopping", retry_after=1)
 
 
 def _this_task() -> asyncio.Task[object]:

@@ -27,9 +27,7 @@ def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now:
             "This API key is not known. Check that it was copied whole, or ask an administrator for a new one."
         )
     if entry.expires_at is not None and entry.expires_at <= now:
-        raise Unauthenticated(
-            "This API key has expired. Ask an administrator for a new one.", code="expired_api_key"
-        )
+        raise Unauthenticated("This API key has expired. Ask an administrator for a new one.", code="expired_api_key")
     return entry
 
 
@@ -37,8 +35,7 @@ def require(entry: KeyEntry, scope: Scope) -> None:
     """Raises PermissionDenied when the key does not carry `scope`."""
     if not allows(entry.scopes, scope):
         raise PermissionDenied(
-            f"This API key may not do this: it lacks the scope '{scope}'. "
-            "Ask an administrator for a key that has it."
+            f"This API key may not do this: it lacks the scope '{scope}'. Ask an administrator for a key that has it."
         )
 
 
@@ -50,12 +47,7 @@ def _bearer(authorization: bytes | None) -> str:
         )
     scheme, _, key = authorization.partition(b" ")
     key = key.strip()
-    if (
-        scheme.lower() != b"bearer"
-        or not 0 < len(key) <= _MAX_KEY_LENGTH
-        or b" " in key
-        or b"," in key
-    ):
+    if scheme.lower() != b"bearer" or not 0 < len(key) <= _MAX_KEY_LENGTH or b" " in key or b"," in key:
         raise Unauthenticated(
             "The Authorization header is malformed. Send exactly one, in the form 'Authorization: Bearer <key>'."
         )

@@ -44,9 +44,7 @@ class Call:
         "task",
     )
 
-    def __init__(
-        self, receive: Receive, send: Send, record: AccessRecord, task: asyncio.Task[object]
-    ) -> None:
+    def __init__(self, receive: Receive, send: Send, record: AccessRecord, task: asyncio.Task[object]) -> None:
         """`task` is the one that answers: cancelling it ends the request in any phase."""
         self.task = task
         self.receive = receive
@@ -124,9 +122,7 @@ class Call:
         record = self.record
         record.error_code = error.code
         if not self.started:
-            await self.answer(
-                error.http_status, errors.headers(error), self.error_body(error, record.public_id)
-            )
+            await self.answer(error.http_status, errors.headers(error), self.error_body(error, record.public_id))
             return
         record.aborted = True
         if self.is_events and not self.finished:

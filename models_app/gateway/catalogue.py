@@ -24,9 +24,7 @@ class Catalogue:
         self._build(snapshot)
         if not key.allowed_models:
             return self._listing
-        return _list(
-            entry for name, entry in self._entries.items() if _may_see(snapshot, name, key)
-        )
+        return _list(entry for name, entry in self._entries.items() if _may_see(snapshot, name, key))
 
     def entry(self, snapshot: Snapshot, name: str, key: KeyEntry) -> bytes | None:
         """One name's entry; None when the snapshot knows no such route, key or id that `key` may ask for."""
@@ -39,11 +37,7 @@ class Catalogue:
         if self._snapshot is snapshot and self._listing:
             return
         values = [_route(name, snapshot) for name in sorted(snapshot.routes)]
-        values += [
-            _model(snapshot.models[key])
-            for key in sorted(snapshot.models)
-            if key not in snapshot.routes
-        ]
+        values += [_model(snapshot.models[key]) for key in sorted(snapshot.models) if key not in snapshot.routes]
         self._entries = {value["id"]: orjson.dumps(value) for value in values}
         self._listing = _list(self._entries.values())
         self._snapshot = snapshot

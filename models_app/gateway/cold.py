@@ -212,6 +212,4 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 def _stopping() -> Draining:
-    return Draining(
-        "The server is stopping. Send the request again.", code="server_stopping", retry_after=1
-    )
+    return Draining("The server is stopping. Send the request again.", code="server_stopping", retry_after=1)

@@ -135,12 +135,7 @@ class Connection(asyncio.Protocol):
         self._chunks.insert(0, data)
 
     def is_reusable(self) -> bool:
-        return (
-            self.complete
-            and self._keep_alive
-            and not self._error
-            and not self._transport.is_closing()
-        )
+        return self.complete and self._keep_alive and not self._error and not self._transport.is_closing()
 
     def rest(self, now: float) -> None:
         """The exchange is over and the connection goes back to the pool."""

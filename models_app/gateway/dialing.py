@@ -70,9 +70,7 @@ class Dialer:
         self._resolve = resolve
         self._tls = tls
 
-    async def connect(
-        self, origin: Origin, factory: Callable[[], Connection], seconds: float
-    ) -> Connection:
+    async def connect(self, origin: Origin, factory: Callable[[], Connection], seconds: float) -> Connection:
         """A connection to one of the checked addresses of `origin`. Raises Refused or AddressRefused.
 
         What was checked is what is connected to: the name is looked up once, and TLS asks for the name.
@@ -93,9 +91,7 @@ class Dialer:
                 raise AddressRefused(address)
         return found
 
-    async def _first(
-        self, origin: Origin, found: Sequence[str], factory: Callable[[], Connection]
-    ) -> Connection:
+    async def _first(self, origin: Origin, found: Sequence[str], factory: Callable[[], Connection]) -> Connection:
         """The first address that accepts: one of two address families is often not routed at all."""
         loop = asyncio.get_running_loop()
         is_tls = origin.scheme == "https"

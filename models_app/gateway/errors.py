@@ -51,10 +51,18 @@ class Unprocessable(InvalidRequest):
 _BY_STATUS: dict[int, type[NoaError]] = {
     kind.http_status: kind
     for kind in (
-        InvalidRequest, NotFound, RequestTooLarge, Unprocessable, RateLimited, EngineError, Unavailable,
-        UpstreamTimeout, InsufficientMemory, NoaError,
+        InvalidRequest,
+        NotFound,
+        RequestTooLarge,
+        Unprocessable,
+        RateLimited,
+        EngineError,
+        Unavailable,
+        UpstreamTimeout,
+        InsufficientMemory,
+        NoaError,
     )
-}  # fmt: skip
+}
 
 
 def of_status(status: int) -> type[NoaError]:

@@ -55,9 +55,7 @@ def to_runner(endpoint: Endpoint, asked: Asked, target: Target) -> Exchange:
     return _exchange("", chat, asked, (inbound,), hide_usage=False, added=added)
 
 
-def to_provider(
-    endpoint: Endpoint, asked: Asked, remote: RemoteEndpoint, *, stream_options: bool
-) -> Exchange:
+def to_provider(endpoint: Endpoint, asked: Asked, remote: RemoteEndpoint, *, stream_options: bool) -> Exchange:
     """A request for a provider. Raises InvalidRequest for fields that would steer, and for what it cannot do.
 
     `stream_options` is False for a server that is known to refuse that field.
@@ -115,9 +113,7 @@ def _to_translated(
     if outbound is None:
         value["model"] = remote.model_id
         added = asked.stream and stream_options and _ask_for_usage(value)
-        return _exchange(
-            "/chat/completions", value, asked, tuple(back), hide_usage=False, added=added
-        )
+        return _exchange("/chat/completions", value, asked, tuple(back), hide_usage=False, added=added)
     if asked.stream:
         _ask_for_usage(value)
     back.insert(0, outbound)
@@ -148,9 +144,7 @@ def _exchange(
     return Exchange(path, _written(value), whole, _pipeline(back, asked, hide_usage), False, added)
 
 
-def _translated_back(
-    answer: Body, back: tuple[Translation, ...], model: str
-) -> tuple[bytes, Usage]:
+def _translated_back(answer: Body, back: tuple[Translation, ...], model: str) -> tuple[bytes, Usage]:
     found: list[Usage] = []
     for translation in back:
         answer, counts = translation.answer(answer, model=model)
@@ -160,9 +154,7 @@ def _translated_back(
 
 def _pipeline(back: tuple[Translation, ...], asked: Asked, hide_usage: bool) -> Pipeline:
     """OpenAI's chunks are looked at where they are: before the client's dialect, after the provider's."""
-    stages: list[StreamTranslation] = [
-        translation.stream(model=asked.model) for translation in back
-    ]
+    stages: list[StreamTranslation] = [translation.stream(model=asked.model) for translation in back]
     is_outbound = bool(back) and back[0] in OUTBOUND.values()
     stages.insert(1 if is_outbound else 0, ChatPass(hide_usage=hide_usage))
     return Pipeline(*stages)

@@ -41,9 +41,7 @@ MAX_WAIT_SECONDS = 2.0
 _MAX_RETRY_AFTER = 86_400
 _MAX_MESSAGE = 1000
 # Only OpenAI has a code for it.
-_TOO_LONG = re.compile(
-    r"prompt is too long|maximum context length|context (?:length|window) exceeded", re.IGNORECASE
-)
+_TOO_LONG = re.compile(r"prompt is too long|maximum context length|context (?:length|window) exceeded", re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
@@ -95,9 +93,7 @@ def from_connection(error: UpstreamError, endpoint: RemoteEndpoint) -> Fault:
             details=details,
         )
         return Fault(told, Verdict.FAILED, 0.0)
-    return Fault(
-        cut(error, endpoint), Verdict.FAILED, 0.0 if isinstance(error, ClosedEarly) else None
-    )
+    return Fault(cut(error, endpoint), Verdict.FAILED, 0.0 if isinstance(error, ClosedEarly) else None)
 
 
 def cut(error: UpstreamError, endpoint: RemoteEndpoint) -> NoaError:
@@ -134,9 +130,7 @@ def timed_out(endpoint: RemoteEndpoint, seconds: float) -> Fault:
     return Fault(told, Verdict.FAILED)
 
 
-def from_answer(
-    status: int, headers: Mapping[bytes, bytes], body: bytes, endpoint: RemoteEndpoint
-) -> Fault:
+def from_answer(status: int, headers: Mapping[bytes, bytes], body: bytes, endpoint: RemoteEndpoint) -> Fault:
     """An answer with an error status; `body` is what the provider says, in its own dialect."""
     said = _said(body)
     slug = endpoint.provider
@@ -164,9 +158,7 @@ def from_answer(
         param = said.get("param")
         told = errors.of_status(status)(
             words or f"The provider '{slug}' refused the request with status {status}.",
-            code="context_length_exceeded"
-            if _TOO_LONG.search(message)
-            else code or "provider_error",
+            code="context_length_exceeded" if _TOO_LONG.search(message) else code or "provider_error",
             param=param[:100] if isinstance(param, str) else None,
             details=details,
         )

@@ -24,9 +24,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        length = next(
-            (value for name, value in scope["headers"] if name == b"content-length"), None
-        )
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), None)
         if length is None:
             await self._count(scope, receive, send)
         elif int(length) > self._max_bytes:

@@ -30,5 +30,8 @@ class Inference:
     def to_runner(self, body: bytes) -> bytes:
         """The bytes of a whole request to a runner."""
         return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
-            self.head, self.call.record.public_id.encode("ascii"), len(body), body,
-        )  # fmt: skip
+            self.head,
+            self.call.record.public_id.encode("ascii"),
+            len(body),
+            body,
+        )

@@ -41,9 +41,7 @@ class SharedCounters(Protocol):
     """`models_app.gateway.redis_limits.RedisCounters`, whose library only those pay for who use it."""
 
     async def connect(self) -> None: ...
-    async def admit(
-        self, ticket: Ticket, limits: KeyLimits, month: str
-    ) -> tuple[Ticket, Standing]: ...
+    async def admit(self, ticket: Ticket, limits: KeyLimits, month: str) -> tuple[Ticket, Standing]: ...
     async def settle(self, ticket: Ticket, tokens: int, micro_usd: int, month: str) -> None: ...
     async def raise_to(self, spent: Iterable[Spent]) -> None: ...
     async def close(self) -> None: ...
@@ -132,9 +130,7 @@ class Limiter:
         if self._shared is not None:
             await self._shared.close()
 
-    async def _ask(
-        self, ticket: Ticket, wanted: KeyLimits, month: str
-    ) -> tuple[Ticket, Standing, bool]:
+    async def _ask(self, ticket: Ticket, wanted: KeyLimits, month: str) -> tuple[Ticket, Standing, bool]:
         if self._shared is not None and not self._rests():
             try:
                 found, standing = await self._shared.admit(ticket, wanted, month)
@@ -207,7 +203,7 @@ def _headers(wanted: KeyLimits, standing: Standing) -> list[Header]:
     for what, most, left, reset in (
         (b"requests", wanted.requests_per_minute, standing.remaining_requests, standing.reset_requests),
         (b"tokens", wanted.tokens_per_minute, standing.remaining_tokens, standing.reset_tokens),
-    ):  # fmt: skip
+    ):
         if most is not None and left is not None:
             found += [
                 (b"x-ratelimit-limit-" + what, b"%d" % most),

@@ -34,9 +34,7 @@ class MetricsPage:
     `page` makes the text; it may block, and runs on one thread at a time however often it is asked for.
     """
 
-    def __init__(
-        self, page: Callable[[], bytes], keys: Callable[[], Mapping[str, KeyEntry]]
-    ) -> None:
+    def __init__(self, page: Callable[[], bytes], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
         self._page = page
         self._keys = keys
         self._running: Future[bytes] | None = None
@@ -54,9 +52,7 @@ class MetricsPage:
             self._check(scope)
         except NoaError as error:
             body = orjson.dumps(error.body())
-            await send_plain(
-                send, error.http_status, body, b"application/json", errors.headers(error)[1:]
-            )
+            await send_plain(send, error.http_status, body, b"application/json", errors.headers(error)[1:])
             return
         text = await self._text()
         await send_plain(send, 200 if text else 503, text, _TYPE)

@@ -52,8 +52,10 @@ class Nodes:
         """`POST /v1/…` as `POST /runners/<instance>/v1/…`, with what the node asks for."""
         end = request.index(b"\r\n")
         line = b"POST /runners/%b%b%b" % (
-            target.instance_id.encode("ascii"), request[len(b"POST ") : end], self._authorization,
-        )  # fmt: skip
+            target.instance_id.encode("ascii"),
+            request[len(b"POST ") : end],
+            self._authorization,
+        )
         return b"".join((line, memoryview(request)[end:]))
 
     async def _connect(self, target: Target, factory: Callable[[], Connection]) -> Connection:

@@ -39,9 +39,7 @@ _STREAM_HEADERS: tuple[Header, ...] = (
 # From a runner in its own dialect: bytes that NOA's own program wrote
 
 
-def runner_answer(
-    inference: Inference, connection: Connection, price: Price | None
-) -> Awaitable[None]:
+def runner_answer(inference: Inference, connection: Connection, price: Price | None) -> Awaitable[None]:
     """Await what it returns, which raises UpstreamError when the answer breaks."""
     if connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
         return _pass_events(inference, connection, price)
@@ -88,9 +86,7 @@ async def _pass_whole(inference: Inference, connection: Connection, price: Price
     usage.note_openai(call.record, usage.of_whole(body), price)
 
 
-async def _pass_long(
-    inference: Inference, connection: Connection, data: bytes, price: Price | None
-) -> None:
+async def _pass_long(inference: Inference, connection: Connection, data: bytes, price: Price | None) -> None:
     """An answer that is too long to be held: from its first part on, a break can only leave it unfinished."""
     call, watch = inference.call, inference.watch
     tail = usage.UsageTail()
@@ -112,9 +108,7 @@ async def _pass_long(
 
 
 def _passed(connection: Connection) -> list[Header]:
-    headers = [
-        (name, connection.headers[name]) for name in _PASSED_HEADERS if name in connection.headers
-    ]
+    headers = [(name, connection.headers[name]) for name in _PASSED_HEADERS if name in connection.headers]
     if b"content-type" not in connection.headers:
         headers.append(JSON)
     return headers
@@ -123,9 +117,7 @@ def _passed(connection: Connection) -> list[Header]:
 # From a provider, or in another dialect: everything is looked at
 
 
-async def exchanged(
-    inference: Inference, connection: Connection, exchange: Exchange, price: Price | None
-) -> None:
+async def exchanged(inference: Inference, connection: Connection, exchange: Exchange, price: Price | None) -> None:
     """Raises UpstreamError, or ErrorEvent, when it breaks; before the first event is sent that has a status of its own."""
     if inference.asked.stream:
         await _exchange_events(inference, connection, exchange.stream, price)
@@ -133,9 +125,7 @@ async def exchanged(
         await _exchange_whole(inference, connection, exchange, price)
 
 
-async def _exchange_events(
-    inference: Inference, connection: Connection, stream: Pipeline, price: Price | None
-) -> None:
+async def _exchange_events(inference: Inference, connection: Connection, stream: Pipeline, price: Price | None) -> None:
     if not connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
         raise Malformed("it is not a stream of events")
     call, watch = inference.call, inference.watch

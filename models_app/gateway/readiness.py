@@ -63,9 +63,7 @@ class Part:
     def _begin(self) -> Future[str]:
         found: Future[str] = Future()
         # Not of a pool: the process would wait for a pool's threads at its end, and this one may hang.
-        threading.Thread(
-            target=self._run, args=(found,), name=f"ready-{self.name}", daemon=True
-        ).start()
+        threading.Thread(target=self._run, args=(found,), name=f"ready-{self.name}", daemon=True).start()
         return found
 
     def _run(self, found: Future[str]) -> None:
@@ -79,9 +77,7 @@ class Part:
 class Probes:
     """ASGI callable for the two paths. `keys` are those whose holders may see why something is not ready."""
 
-    def __init__(
-        self, checks: Mapping[str, Check], keys: Callable[[], Mapping[str, KeyEntry]]
-    ) -> None:
+    def __init__(self, checks: Mapping[str, Check], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
         self._parts = [Part(name, check) for name, check in checks.items()]
         self._keys = keys
         # Set when the shutdown begins: whoever sends traffic here shall stop before this process does.
@@ -108,8 +104,7 @@ class Probes:
         problems = await asyncio.gather(*(part.problem() for part in self._parts))
         ready = not any(problems)
         parts = {
-            part.name: {"ok": not problem, "why": problem}
-            for part, problem in zip(self._parts, problems, strict=True)
+            part.name: {"ok": not problem, "why": problem} for part, problem in zip(self._parts, problems, strict=True)
         }
         return ready, {"ready": ready, "parts": parts}
 
@@ -140,9 +135,7 @@ def _is_loopback(scope: Scope) -> bool:
         return False
 
 
-async def send_plain(
-    send: Send, status: int, body: bytes, kind: bytes, more: list[Header] | None = None
-) -> None:
+async def send_plain(send: Send, status: int, body: bytes, kind: bytes, more: list[Header] | None = None) -> None:
     """A whole answer that no cache keeps."""
     headers = [
         (b"content-type", kind),

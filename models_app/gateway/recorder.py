@@ -77,9 +77,14 @@ class Recorder:
         """How this process stands, as the batch that is being delivered should say."""
         header = self._header
         return Origin(
-            self.id, header.node, header.pid, header.started_at,
-            recorded=self.delivered, unspooled=self.unspooled, dropped=self.dropped,
-        )  # fmt: skip
+            self.id,
+            header.node,
+            header.pid,
+            header.started_at,
+            recorded=self.delivered,
+            unspooled=self.unspooled,
+            dropped=self.dropped,
+        )
 
     def begin(self, record: AccessRecord, **known: str) -> None:
         """Marks a request, so that one which dies with this process is not forgotten. `known`: `spool_format.mark_line`."""
@@ -135,9 +140,7 @@ class Recorder:
         # Started by the first record, not by the constructor: a server may fork in between.
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="access-recorder", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name="access-recorder", daemon=True)
                 self._thread.start()
 
     def _is_empty(self) -> bool:

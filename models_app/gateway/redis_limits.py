@@ -154,16 +154,12 @@ class RedisCounters:
         self._active.pop(ticket.request_id, None)
         difference = tokens - ticket.reserved
         numbers = [ticket.second, difference, tokens, micro_usd, _MONTH_SECONDS]
-        await self._call(
-            self._settle(keys=_keys(ticket.key_id, month), args=[ticket.request_id, *numbers])
-        )
+        await self._call(self._settle(keys=_keys(ticket.key_id, month), args=[ticket.request_id, *numbers]))
 
     async def raise_to(self, spent: Iterable[Spent]) -> None:
         for one in spent:
             keys = _keys(one.key_id, one.month)[3:]
-            await self._call(
-                self._raise(keys=keys, args=[one.tokens, one.micro_usd, _MONTH_SECONDS])
-            )
+            await self._call(self._raise(keys=keys, args=[one.tokens, one.micro_usd, _MONTH_SECONDS]))
 
     async def close(self) -> None:
         if self._renewing:

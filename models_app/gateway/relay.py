@@ -25,9 +25,7 @@ _OF_THE_TARGET = ("model_key", "provider", "instance_id", "version", "node")
 class Relay:
     """Shared by all requests of a process."""
 
-    def __init__(
-        self, snapshots: SnapshotSource, remote: Remote, runners: Runners, seeker: Seeker
-    ) -> None:
+    def __init__(self, snapshots: SnapshotSource, remote: Remote, runners: Runners, seeker: Seeker) -> None:
         self._snapshots = snapshots
         self._remote = remote
         self._runners = runners
@@ -66,9 +64,7 @@ class Relay:
             waits = inference.call.record.route not in snapshot.fallbacks
             await self._again(inference, error, inference.patience if waits else 0.0)
 
-    async def _again(
-        self, inference: Inference, error: NoaError | UpstreamError, patience: float
-    ) -> None:
+    async def _again(self, inference: Inference, error: NoaError | UpstreamError, patience: float) -> None:
         """Asks what there is after `error`, and waits up to `patience` seconds for it.
 
         A runner that has not begun with the request has not been asked: while there is time, another is waited for. One

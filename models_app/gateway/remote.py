@@ -28,9 +28,7 @@ _MAX_ERROR_BYTES = 64 * 1024
 class Remote:
     """Shared by all requests of a process."""
 
-    def __init__(
-        self, upstream: Upstream, limits: Limits, circuits: Circuits, dialer: Dialer
-    ) -> None:
+    def __init__(self, upstream: Upstream, limits: Limits, circuits: Circuits, dialer: Dialer) -> None:
         self._upstream = upstream
         self._limits = limits
         self._circuits = circuits

@@ -31,9 +31,7 @@ class Reports:
         # Started by the first report, not by the constructor: a server may fork in between.
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="circuit-reports", daemon=True
-                )
+                self._thread = threading.Thread(target=self._run, name="circuit-reports", daemon=True)
                 self._thread.start()
 
     def close(self, timeout: float = 5.0) -> None:

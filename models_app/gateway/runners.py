@@ -32,9 +32,7 @@ _SOON_RETRY_AFTER = 1
 class Runners:
     """Shared by all requests of a process: the connections to runners."""
 
-    def __init__(
-        self, upstream: Upstream, nodes: Nodes, balance: Balance, crowd: Crowd, loads: Loads
-    ) -> None:
+    def __init__(self, upstream: Upstream, nodes: Nodes, balance: Balance, crowd: Crowd, loads: Loads) -> None:
         self._upstream = upstream
         self._nodes = nodes
         self._balance = balance

@@ -89,19 +89,13 @@ class Search:
         self.grace = min(2 * self.grace, _LAST_GRACE_SECONDS)
 
     def takes(self, target: Target) -> bool:
-        return (
-            not self.patience
-            or target.instance_id != self.gone
-            or self.retry_at <= _now() < self.deadline
-        )
+        return not self.patience or target.instance_id != self.gone or self.retry_at <= _now() < self.deadline
 
 
 class Seeker:
     """Shared by all requests of a process."""
 
-    def __init__(
-        self, snapshots: SnapshotSource, room: WaitingRoom, loads: Loads, balance: Balance
-    ) -> None:
+    def __init__(self, snapshots: SnapshotSource, room: WaitingRoom, loads: Loads, balance: Balance) -> None:
         self._snapshots = snapshots
         self._room = room
         self._loads = loads
@@ -137,9 +131,7 @@ class Seeker:
         note_target(found, inference.call.record)
         return found
 
-    async def find(
-        self, inference: Inference, error: NoaError | UpstreamError, search: Search
-    ) -> Target:
+    async def find(self, inference: Inference, error: NoaError | UpstreamError, search: Search) -> Target:
         """Whom to ask after `error`. Raises the NoaError that is the request's answer when there is nobody."""
         await self._look(inference, error, search)
         while True:
@@ -171,9 +163,7 @@ class Seeker:
         death = inference.death
         return death is None or not search.patience or self._loads.may_ask(death)
 
-    async def _look(
-        self, inference: Inference, error: NoaError | UpstreamError, search: Search
-    ) -> None:
+    async def _look(self, inference: Inference, error: NoaError | UpstreamError, search: Search) -> None:
         """Looks at the source before it says no, or asks again: things may have changed a moment ago."""
         record = inference.call.record
         if not isinstance(error, (ModelNotFound, ModelNotLoaded)):

@@ -132,20 +132,14 @@ class FrontProtocol(HttpToolsProtocol):
     def _check_head(self) -> None:
         """Raises, which the parser turns into `send_400_response`, when the line or the headers are not acceptable."""
         if len(self.headers) > self.max_headers:
-            self._refusal = HeadersTooLarge(
-                f"The request has more than {self.max_headers} headers. Send fewer."
-            )
+            self._refusal = HeadersTooLarge(f"The request has more than {self.max_headers} headers. Send fewer.")
         elif self._head_size() > self.max_header_bytes:
             self._refusal = _headers_too_large(self.max_header_bytes)
         elif not self.url.startswith(b"/") and self.url != b"*":
             # The absolute form names a second host beside the Host header; only proxies need it.
-            self._refusal = InvalidRequest(
-                "The request target must be a path.", code="invalid_http"
-            )
+            self._refusal = InvalidRequest("The request target must be a path.", code="invalid_http")
         elif len(self.pipeline) >= _MAX_PIPELINED:
-            self._refusal = InvalidRequest(
-                "Too many requests wait on this connection.", code="invalid_http"
-            )
+            self._refusal = InvalidRequest("Too many requests wait on this connection.", code="invalid_http")
         if self._refusal is not None:
             raise self._refusal
 
@@ -191,10 +185,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._refuse(RequestTimeout("The request did not arrive in time. Send it at once."))
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(
-            self._refusal
-            or InvalidRequest("This is not a valid HTTP request.", code="invalid_http")
-        )
+        self._refuse(self._refusal or InvalidRequest("This is not a valid HTTP request.", code="invalid_http"))
 
     def _refuse(self, error: NoaError) -> None:
         """Answers, if nothing was answered yet, and closes."""
@@ -299,9 +290,7 @@ def settle_memory() -> None:
 
 
 def _headers_too_large(limit: int) -> HeadersTooLarge:
-    return HeadersTooLarge(
-        f"The headers are larger than {limit // 1024} KiB. Send fewer or shorter ones."
-    )
+    return HeadersTooLarge(f"The headers are larger than {limit // 1024} KiB. Send fewer or shorter ones.")
 
 
 def _raw_answer(error: NoaError) -> bytes:

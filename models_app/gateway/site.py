@@ -101,9 +101,7 @@ class Site:
             limiter=_limiter(self.spending),
         )
         self.snapshots.listener = self.gateway.room.look_again
-        self.metrics = MetricsPage(
-            _closing(exposition.page), keys=lambda: self.snapshots.current.keys
-        )
+        self.metrics = MetricsPage(_closing(exposition.page), keys=lambda: self.snapshots.current.keys)
         self.probes = Probes(
             {
                 "database": _closing(readiness.database),
@@ -117,9 +115,7 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif scope["type"] == "http" and (
-            scope["path"] == "/v1" or scope["path"].startswith("/v1/")
-        ):
+        elif scope["type"] == "http" and (scope["path"] == "/v1" or scope["path"].startswith("/v1/")):
             await self.gateway(scope, receive, send)
         elif self.metrics.answers(scope):
             await self.metrics(scope, receive, send)

@@ -103,9 +103,7 @@ class Spool:
         while True:
             segment, is_last = self._segments[0], len(self._segments) == 1
             if segment.read_to < segment.size:
-                data = os.pread(
-                    segment.file, min(most, segment.size - segment.read_to), segment.read_to
-                )
+                data = os.pread(segment.file, min(most, segment.size - segment.read_to), segment.read_to)
                 end = data.rfind(b"\n") + 1
                 if end:
                     return data[:end]

@@ -51,9 +51,7 @@ class Endpoint:
         ).encode("ascii")
 
 
-def choose(
-    snapshot: Snapshot, endpoint: Endpoint, name: str, record: AccessRecord, key: KeyEntry
-) -> Target:
+def choose(snapshot: Snapshot, endpoint: Endpoint, name: str, record: AccessRecord, key: KeyEntry) -> Target:
     """The target that `name` means; notes in the record what was found on the way.
 
     Raises ModelNotFound, ModelNotLoaded, ColdModel, PermissionDenied or ModelUnable.
@@ -76,9 +74,7 @@ def choose(
             param="model",
         )
     if model is None:
-        raise ModelNotLoaded(
-            _no_target(name), code="route_without_model", retry_after=UNKNOWN_RETRY_AFTER
-        )
+        raise ModelNotLoaded(_no_target(name), code="route_without_model", retry_after=UNKNOWN_RETRY_AFTER)
     return target_of(model, endpoint, record)
 
 
@@ -113,9 +109,7 @@ def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Ta
             raise _unable(model.key, endpoint, model.capabilities)
         raise ColdModel(model.key)
     # Of many remote models nobody knows what they can do: their provider will say.
-    if endpoint.capability not in target.capabilities and (
-        target.capabilities or target.remote is None
-    ):
+    if endpoint.capability not in target.capabilities and (target.capabilities or target.remote is None):
         raise _unable(model.key, endpoint, target.capabilities)
     note_target(target, record)
     return target

@@ -67,9 +67,16 @@ class Texts:
 
     def keep(self, record: AccessRecord, captured: Captured) -> None:
         text = CapturedText(
-            record.request_id, record.started_at, record.key_id, record.route, record.model_key,
-            captured.rule.days, captured.prompt, bytes(captured.answer), captured.is_cut,
-        )  # fmt: skip
+            record.request_id,
+            record.started_at,
+            record.key_id,
+            record.route,
+            record.model_key,
+            captured.rule.days,
+            captured.prompt,
+            bytes(captured.answer),
+            captured.is_cut,
+        )
         try:
             self._queue.put_nowait(text)
         except queue.Full:

@@ -92,9 +92,7 @@ class Upstream:
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
                 if "/" in address:
-                    _, connection = await loop.create_unix_connection(
-                        lambda: Connection(address, self.forget), address
-                    )
+                    _, connection = await loop.create_unix_connection(lambda: Connection(address, self.forget), address)
                 else:
                     host, _, port = address.rpartition(":")
                     _, connection = await loop.create_connection(

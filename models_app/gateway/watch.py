@@ -109,9 +109,7 @@ class Watches:
 
 
 def _took_too_long(seconds: float) -> UpstreamTimeout:
-    return UpstreamTimeout(
-        f"The answer took longer than {seconds:g} seconds and was ended. Ask for less at once."
-    )
+    return UpstreamTimeout(f"The answer took longer than {seconds:g} seconds and was ended. Ask for less at once.")
 
 
 def _fell_silent(what: str) -> UpstreamTimeout:

@@ -17,9 +17,7 @@ class State:
 
 def text(*, host: str, port: int, made: Secrets, state: State) -> str:
     """The lines, ready to print. Secrets appear only on the start that made them."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
-        host, f"[{host}]" if ":" in host else host
-    )
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     base = f"http://{reachable}:{port}"
     key = made.api_key or "$NOA_API_KEY"
     lines = [
@@ -50,26 +48,20 @@ def _operator(made: Secrets) -> list[str]:
             f"            user {OPERATOR}, password {made.password}",
             "            (shown this once; change it in the console)",
         ]
-    return [
-        f"            user {OPERATOR} (a new password: .venv/bin/python manage.py changepassword {OPERATOR})"
-    ]
+    return [f"            user {OPERATOR} (a new password: .venv/bin/python manage.py changepassword {OPERATOR})"]
 
 
 def _api_key(made: Secrets) -> list[str]:
     if made.api_key:
         return [f"  API key   {made.api_key}", "            (shown this once)"]
-    return [
-        "  API key   the one you were given, as NOA_API_KEY (a new one: .venv/bin/python manage.py api_key NAME)"
-    ]
+    return ["  API key   the one you were given, as NOA_API_KEY (a new one: .venv/bin/python manage.py api_key NAME)"]
 
 
 def _model(state: State) -> list[str]:
     if state.problem:
         return [f"  No model answers yet: {state.problem}"]
     if state.model is None:
-        return [
-            "  No model is loaded. Put GGUF files into the model folder, then discover and load one."
-        ]
+        return ["  No model is loaded. Put GGUF files into the model folder, then discover and load one."]
     return [f"  'current' leads to {state.model}"]
 
 

@@ -33,9 +33,7 @@ _FIRST_MODELS_TRIED = 5
 class Server:
     """`say` prints one line for a person."""
 
-    def __init__(
-        self, *, host: str, port: int, web_processes: int, say: Callable[[str], object]
-    ) -> None:
+    def __init__(self, *, host: str, port: int, web_processes: int, say: Callable[[str], object]) -> None:
         self._host = host
         self._port = port
         self._web_processes = web_processes
@@ -55,9 +53,7 @@ class Server:
         # uvicorn raises the signal again when it has shut down; the rest of this function must still happen.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _ignore)
-        announcer = threading.Thread(
-            target=self._announce, args=(made,), name="noa-announcer", daemon=True
-        )
+        announcer = threading.Thread(target=self._announce, args=(made,), name="noa-announcer", daemon=True)
         try:
             if worker:
                 worker.start()
@@ -72,9 +68,7 @@ class Server:
                 worker.stop()
 
     def _serve_many(self, listener: socket.socket, announcer: threading.Thread) -> None:
-        processes = WebProcesses(
-            command=settings.NOA_WEB_COMMAND, listener=listener, count=self._web_processes
-        )
+        processes = WebProcesses(command=settings.NOA_WEB_COMMAND, listener=listener, count=self._web_processes)
         processes.start()
         announcer.start()
         try:
@@ -90,9 +84,7 @@ class Server:
                 restore()
                 load_first_model()
                 discover_everywhere()
-            self._say(
-                banner.text(host=self._host, port=self._port, made=made, state=wait_for_current())
-            )
+            self._say(banner.text(host=self._host, port=self._port, made=made, state=wait_for_current()))
         finally:
             connection.close()
 
@@ -172,9 +164,7 @@ def load_first_model() -> None:
         return
     models = RegisteredModel.objects.filter(provider=registry.local_provider()).order_by("key")
     for model in models[:_FIRST_MODELS_TRIED]:
-        job, created = requests.request_switch(
-            key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve"
-        )
+        job, created = requests.request_switch(key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve")
         if created:
             queueing.enqueue(job)
         ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
@@ -186,8 +176,7 @@ def wait_for_current() -> banner.State:
     """How `current` is once the loads of the start have ended."""
     asked = Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)
     ended = [
-        jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
-        for job in asked.filter(state__in=ACTIVE_JOB_STATES)
+        jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT) for job in asked.filter(state__in=ACTIVE_JOB_STATES)
     ]
     target = routing.get().target
     if target is not None and target.status == ModelStatus.LOADED:

@@ -79,9 +79,7 @@ class AccessLog(models.Model):
         ordering = ["-id"]
         verbose_name = "access log row"
         verbose_name_plural = "access log"
-        constraints = [
-            models.UniqueConstraint(fields=["request_id", "started_at"], name="one_row_per_request")
-        ]
+        constraints = [models.UniqueConstraint(fields=["request_id", "started_at"], name="one_row_per_request")]
         # A page of the newest rows of one model or key is read from these as it is.
         indexes = [
             models.Index(fields=["model_key", "-id"], name="access_by_model"),

@@ -56,9 +56,7 @@ class Activity(TrafficSums):
         ordering = ["-hour"]
         verbose_name_plural = "activity"
         constraints = [
-            models.UniqueConstraint(
-                fields=["model_key", "hour", "key_id"], name="one_row_per_model_hour_and_key"
-            )
+            models.UniqueConstraint(fields=["model_key", "hour", "key_id"], name="one_row_per_model_hour_and_key")
         ]
         indexes = [models.Index(fields=["hour"], name="activity_by_hour")]
 

@@ -55,9 +55,7 @@ class IdempotencyKey(models.Model):
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["actor", "key"], name="one_request_per_idempotency_key")
-        ]
+        constraints = [models.UniqueConstraint(fields=["actor", "key"], name="one_request_per_idempotency_key")]
 
     def __str__(self) -> str:
         return f"{self.operation} {self.key}"

@@ -26,9 +26,7 @@ class CapabilityEvidence(models.Model):
     request_digest = models.CharField(max_length=64, blank=True)
     request: Any = models.JSONField(null=True, blank=True)
     engine = models.CharField(max_length=100, blank=True)
-    version = models.ForeignKey(
-        ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
+    version = models.ForeignKey(ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     job_id = models.UUIDField(null=True, blank=True)
     checked_at = models.DateTimeField()
 
@@ -36,9 +34,7 @@ class CapabilityEvidence(models.Model):
         ordering = ["capability", "source"]
         verbose_name_plural = "capability evidence"
         constraints = [
-            models.UniqueConstraint(
-                fields=["model", "capability", "source"], name="one_word_per_source_and_capability"
-            )
+            models.UniqueConstraint(fields=["model", "capability", "source"], name="one_word_per_source_and_capability")
         ]
 
     def __str__(self) -> str:

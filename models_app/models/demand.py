@@ -19,9 +19,7 @@ class Demand(models.Model):
 
     class Meta:
         verbose_name_plural = "demand"
-        constraints = [
-            models.UniqueConstraint(fields=["process", "model"], name="one_demand_per_process")
-        ]
+        constraints = [models.UniqueConstraint(fields=["process", "model"], name="one_demand_per_process")]
 
     def __str__(self) -> str:
         return f"{self.waiting} for {self.model.key}"
@@ -42,11 +40,7 @@ class Suspect(models.Model):
     at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["digest", "instance_id"], name="one_suspicion_per_instance"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["digest", "instance_id"], name="one_suspicion_per_instance")]
 
     def __str__(self) -> str:
         return f"{self.digest[:12]} of {self.model.key}"

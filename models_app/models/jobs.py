@@ -20,9 +20,7 @@ class Job(models.Model):
     # What it is about: a model key, a route, a provider.
     subject = models.CharField(max_length=255, blank=True)
     arguments = models.JSONField(default=dict, blank=True)
-    state = models.CharField(
-        max_length=16, choices=choices_of(JobState), default=JobState.QUEUED, db_index=True
-    )
+    state = models.CharField(max_length=16, choices=choices_of(JobState), default=JobState.QUEUED, db_index=True)
     # [{"name", "state": "running" | "done" | "failed", "started_at", "seconds", "detail"}]
     steps = models.JSONField(default=list, blank=True)
     # 0 to 1.

@@ -62,9 +62,7 @@ class LoadMeasurement(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [
-            models.Index(fields=["node", "version", "shape", "-id"], name="measurements_of_a_load")
-        ]
+        indexes = [models.Index(fields=["node", "version", "shape", "-id"], name="measurements_of_a_load")]
 
     def __str__(self) -> str:
         return f"{self.version[:12]} on {self.node}: {self.memory_bytes} bytes"

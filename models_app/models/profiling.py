@@ -17,9 +17,7 @@ class ProfileRun(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="profiles")
-    version = models.ForeignKey(
-        ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
+    version = models.ForeignKey(ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     job_id = models.UUIDField(null=True, blank=True)
     # models_app.services.profiling.ProfileSettings as a dictionary.
     settings: Any = models.JSONField(default=dict)
@@ -36,9 +34,7 @@ class ProfileRun(models.Model):
     # Chosen by a person as what later runs of its class are held against, in place of the last one.
     baseline = models.BooleanField(default=False)
     # The run that this one was held against, and how: models_app.services.comparing.
-    compared_with = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
+    compared_with = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     comparison: Any = models.JSONField(null=True)
     started_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -31,11 +31,7 @@ class Recovery(models.Model):
 
     class Meta:
         verbose_name_plural = "recoveries"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["model", "node"], name="one_recovery_per_model_and_node"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["model", "node"], name="one_recovery_per_model_and_node")]
 
     def __str__(self) -> str:
         return f"{self.model.key}: {'given up' if self.given_up_at else self.due_at}"

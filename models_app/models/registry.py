@@ -134,9 +134,7 @@ class RegisteredModel(models.Model):
     average_latency_ms = models.FloatField(null=True, editable=False)
     average_success_rate = models.FloatField(null=True, editable=False)
     average_tokens_per_second = models.FloatField(null=True, editable=False)
-    version = models.ForeignKey(
-        "ModelVersion", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
+    version = models.ForeignKey("ModelVersion", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -145,9 +143,7 @@ class RegisteredModel(models.Model):
     class Meta:
         ordering = ["key"]
         verbose_name = "model"
-        constraints = [
-            models.UniqueConstraint(fields=["provider", "model_id"], name="one_entry_per_model")
-        ]
+        constraints = [models.UniqueConstraint(fields=["provider", "model_id"], name="one_entry_per_model")]
 
     def __str__(self) -> str:
         return self.key
@@ -184,11 +180,7 @@ class ModelVersion(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["model", "sha256", "path"], name="one_version_per_digest"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["model", "sha256", "path"], name="one_version_per_digest")]
 
     def __str__(self) -> str:
         return f"{self.model.key} {self.sha256[:12]}"
@@ -207,9 +199,7 @@ class ModelFile(models.Model):
 
     class Meta:
         ordering = ["node", "model"]
-        constraints = [
-            models.UniqueConstraint(fields=["node", "model"], name="one_file_per_node_and_model")
-        ]
+        constraints = [models.UniqueConstraint(fields=["node", "model"], name="one_file_per_node_and_model")]
 
     def __str__(self) -> str:
         return f"{self.node}: {self.path}"

@@ -11,9 +11,7 @@ class Route(models.Model):
     """A public name. `current` always exists."""
 
     name = models.CharField(max_length=64, unique=True)
-    target = models.ForeignKey(
-        RegisteredModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="routes"
-    )
+    target = models.ForeignKey(RegisteredModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="routes")
     # Keys of the models that are asked, in this order, when the target cannot answer.
     fallbacks = models.JSONField(default=list, blank=True)
     # Whether a request that asks for it may load its model, and unload others for that.

@@ -11,9 +11,7 @@ class TextRule(models.Model):
 
     # `key:<id>` or `route:<name>`; as text, so that a rule may come before what it is for.
     subject = models.CharField(max_length=80, unique=True)
-    share = models.FloatField(
-        default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(1.0)]
-    )
+    share = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(1.0)])
     max_bytes = models.PositiveIntegerField(default=16_384)
     days = models.PositiveSmallIntegerField(default=7)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -52,14 +52,8 @@ class WebhookDelivery(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "webhook deliveries"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["webhook", "event"], name="one_delivery_per_event_and_webhook"
-            )
-        ]
-        indexes = [
-            models.Index(fields=["state", "next_attempt_at"], name="deliveries_that_are_due")
-        ]
+        constraints = [models.UniqueConstraint(fields=["webhook", "event"], name="one_delivery_per_event_and_webhook")]
+        indexes = [models.Index(fields=["state", "next_attempt_at"], name="deliveries_that_are_due")]
 
     def __str__(self) -> str:
         return f"{self.event_id} to {self.webhook.url} ({self.state})"

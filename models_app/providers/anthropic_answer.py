@@ -30,9 +30,7 @@ FINISH_REASONS = {
 _MAX_COUNT = 1_000_000_000
 
 
-def translated(
-    body: Mapping[str, Any], *, model: str, created: int
-) -> tuple[dict[str, Any], Usage]:
+def translated(body: Mapping[str, Any], *, model: str, created: int) -> tuple[dict[str, Any], Usage]:
     """Raises ProviderError (`malformed_answer`) for what is no message."""
     content = body.get("content")
     if not isinstance(content, list):

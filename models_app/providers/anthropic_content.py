@@ -124,9 +124,7 @@ def _image(fields: Fields) -> Block:
         return {"type": "image", "source": {"type": "url", "url": url}}
     match = _DATA_URL.fullmatch(url)
     if match is None or match[1].lower() not in _IMAGES:
-        raise image.refusal(
-            "url", "an http(s) URL, or a base64 data URL of a JPEG, PNG, GIF or WebP"
-        )
+        raise image.refusal("url", "an http(s) URL, or a base64 data URL of a JPEG, PNG, GIF or WebP")
     return {"type": "image", "source": _base64(match[1].lower(), match[2])}
 
 

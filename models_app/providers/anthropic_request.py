@@ -66,9 +66,7 @@ def _refuse_unsupported(fields: Fields) -> None:
     for name, harmless in _UNSUPPORTED.items():
         value = fields.data.get(name)
         # True is 1 to Python, but not to a client.
-        same = any(
-            value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless
-        )
+        same = any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless)
         if value is not None and not same:
             raise UnsupportedParameter(
                 f"'{name}' has no counterpart in Anthropic's API. Leave it out, or ask another model.",
@@ -174,9 +172,7 @@ def _stops(fields: Fields) -> list[str]:
     if not all(isinstance(stop, str) for stop in stops):
         raise fields.refusal("stop", "a string or a list of at most 16 strings")
     if not all(stop.strip() for stop in stops):
-        raise UnsupportedParameter(
-            "Anthropic's models cannot stop at white space alone.", param="stop"
-        )
+        raise UnsupportedParameter("Anthropic's models cannot stop at white space alone.", param="stop")
     return stops
 
 

@@ -64,8 +64,11 @@ class AnthropicStream(JsonEvents):
     def __init__(self, *, model: str, created: int) -> None:
         super().__init__()
         self._base: dict[str, Any] = {
-            "id": chat_id({}), "object": "chat.completion.chunk", "created": created, "model": model,
-        }  # fmt: skip
+            "id": chat_id({}),
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
         self._counts: dict[str, Any] = {}
         # Blocks that have begun, by their index in Anthropic's message.
         self._blocks: dict[int, _Block] = {}
@@ -172,9 +175,7 @@ class AnthropicStream(JsonEvents):
         said = _inner(value, "error")
         kind = text_of(said, "type") or "api_error"
         message = text_of(said, "message") or "The provider could not go on."
-        return sse.unnamed(
-            {"error": {"message": message, "type": kind, "code": kind, "param": None}}
-        )
+        return sse.unnamed({"error": {"message": message, "type": kind, "code": kind, "param": None}})
 
 
 def _index(value: Value) -> int:

@@ -105,9 +105,7 @@ class Asker:
         remote = self._target.remote
         if remote is None:
             return aiohttp.UnixConnector(self._target.socket, limit=limit, force_close=force_close)
-        return http.connector(
-            allow_private=remote.allow_private, limit=limit, force_close=force_close
-        )
+        return http.connector(allow_private=remote.allow_private, limit=limit, force_close=force_close)
 
     async def ask(self, path: str, body: Mapping[str, Any], *, seconds: float) -> Answer:
         """POST to `chat/completions`, `completions` or `embeddings`; whatever goes wrong is in the answer."""
@@ -129,26 +127,18 @@ class Asker:
         answer.duration_ms = _since(started)
         return answer
 
-    async def _exchange(
-        self, path: str, body: Mapping[str, Any], answer: Answer, started: float
-    ) -> None:
+    async def _exchange(self, path: str, body: Mapping[str, Any], answer: Answer, started: float) -> None:
         url, sent = self._wire.request(path, body)
-        async with self._session.post(
-            url, data=orjson.dumps(sent), allow_redirects=False
-        ) as response:
+        async with self._session.post(url, data=orjson.dumps(sent), allow_redirects=False) as response:
             answer.status = response.status
             if response.status != 200:
                 _read_error(await response.content.read(_MAX_ERROR_BYTES), answer)
             elif body.get("stream"):
                 await self._read_events(response, answer, started)
             else:
-                answer.body = self._wire.whole(
-                    _object(await http.read_whole(response, _MAX_ANSWER))
-                )
+                answer.body = self._wire.whole(_object(await http.read_whole(response, _MAX_ANSWER)))
 
-    async def _read_events(
-        self, response: aiohttp.ClientResponse, answer: Answer, started: float
-    ) -> None:
+    async def _read_events(self, response: aiohttp.ClientResponse, answer: Answer, started: float) -> None:
         translation, reader, size = self._wire.stream(), sse.EventReader(), 0
         async for piece in response.content.iter_any():
             now = _since(started)

@@ -113,7 +113,5 @@ class ChunkReader(JsonEvents):
         return self.finish(self._finished)
 
     def _failed(self, said: object) -> bytes:
-        message = chat_answers.text_of(
-            said if isinstance(said, dict) else {"message": said}, "message"
-        )
+        message = chat_answers.text_of(said if isinstance(said, dict) else {"message": said}, "message")
         return self.error(EngineError(message or "The model could not go on."))

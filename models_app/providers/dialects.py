@@ -80,9 +80,7 @@ def watched(work: Coroutine[Any, Any, Result], *, look: Callable[[], None]) -> R
         return next(results)
 
 
-def _results(
-    work: Iterable[Coroutine[Any, Any, Result]], look: Callable[[], None]
-) -> Generator[Result, None, None]:
+def _results(work: Iterable[Coroutine[Any, Any, Result]], look: Callable[[], None]) -> Generator[Result, None, None]:
     """What each comes to, whoever is done first. Leaving it early cancels the rest."""
     with asyncio.Runner() as runner:
         pending = runner.run(_begin(work))

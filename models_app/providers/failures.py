@@ -24,9 +24,7 @@ from models_app.providers.http import AddressNotAllowed
 _MAX_RETRY_AFTER = 86_400
 
 
-def of_status(
-    endpoint: RemoteEndpoint, status: int, headers: Mapping[str, str], body: bytes
-) -> NoaError:
+def of_status(endpoint: RemoteEndpoint, status: int, headers: Mapping[str, str], body: bytes) -> NoaError:
     """An answer whose status is no success."""
     slug = endpoint.provider
     said = words_of(endpoint, body)
@@ -61,9 +59,7 @@ def of_status(
     )
 
 
-def _redirected(
-    endpoint: RemoteEndpoint, headers: Mapping[str, str], details: dict[str, Any]
-) -> NoaError:
+def _redirected(endpoint: RemoteEndpoint, headers: Mapping[str, str], details: dict[str, Any]) -> NoaError:
     place = redacted(headers.get("Location", "nowhere"), secret=endpoint.api_key, longest=200)
     return ProviderError(
         f"'{endpoint.provider}' answered with a redirect to {place}, which NOA does not follow. Correct the"
@@ -90,9 +86,7 @@ def of_connection(endpoint: RemoteEndpoint, error: Exception, seconds: float) ->
         )
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, AddressNotAllowed):
-        return ProviderError(
-            f"'{slug}' cannot be asked: {cause}", code="address_not_allowed", details=details
-        )
+        return ProviderError(f"'{slug}' cannot be asked: {cause}", code="address_not_allowed", details=details)
     reason = redacted(_reason(error, cause), secret=endpoint.api_key, longest=200)
     return ProviderError(
         f"'{slug}' cannot be reached: {reason}. Check its base URL, and that its server runs.",

@@ -62,9 +62,7 @@ def connector(*, allow_private: bool, **options: Any) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, **options)
 
 
-def session(
-    *, allow_private: bool, timeout: aiohttp.ClientTimeout, **options: Any
-) -> aiohttp.ClientSession:
+def session(*, allow_private: bool, timeout: aiohttp.ClientTimeout, **options: Any) -> aiohttp.ClientSession:
     """A client session for one configured address. Use it with `async with`, and check the URL first.
 
     Pass `allow_redirects=False` to each request: a redirect would lead past the check of the URL.

@@ -70,8 +70,7 @@ def sized(target: Target, load: Load, *, prompt_tokens: int) -> Load:
     """
     bare = replace(load, prompts=("",), prompt_words=0)
     short, long = (
-        _prompt_tokens(target, replace(bare, prompt_words=words, stage=-1 - words))
-        for words in (0, _CALIBRATION_WORDS)
+        _prompt_tokens(target, replace(bare, prompt_words=words, stage=-1 - words)) for words in (0, _CALIBRATION_WORDS)
     )
     if short is None or long is None or long <= short:
         return replace(bare, prompt_words=prompt_tokens)
@@ -181,6 +180,4 @@ class Measurement:
             body = self._load.body(number)
             started_ms = (perf_counter() - self._began) * 1000
             answer = await ask.ask(self._load.path, body, seconds=REQUEST_SECONDS)
-            self._samples.put(
-                sample_of(number, answer, stage=self._load.stage, started_ms=started_ms)
-            )
+            self._samples.put(sample_of(number, answer, stage=self._load.stage, started_ms=started_ms))

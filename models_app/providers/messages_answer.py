@@ -28,9 +28,7 @@ def translated(body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], 
     answer = {
         **begun(body, model),
         "content": content,
-        "stop_reason": stop_reason(
-            choice, refused="refusal" in message and bool(message["refusal"])
-        ),
+        "stop_reason": stop_reason(choice, refused="refusal" in message and bool(message["refusal"])),
         "stop_sequence": stop_sequence(choice),
         "usage": told_usage(usage),
     }

@@ -91,16 +91,18 @@ def offer(entry: Mapping[str, Any]) -> Offer:
         description=offers.description(entry),
         context_window=offers.tokens(
             entry,
-            "context_length", "context_window", "max_context_length", "max_model_len", "max_input_tokens",
+            "context_length",
+            "context_window",
+            "max_context_length",
+            "max_model_len",
+            "max_input_tokens",
         )
         or offers.tokens(best, "context_length"),
-        max_output_tokens=offers.tokens(
-            entry, "max_output_tokens", "max_completion_tokens", "max_output_length"
-        )
+        max_output_tokens=offers.tokens(entry, "max_output_tokens", "max_completion_tokens", "max_output_length")
         or offers.tokens(best, "max_completion_tokens"),
         capabilities=_capabilities(entry),
         price=offers.price_per_token(offers.mapping(entry, "pricing")),
-    )  # fmt: skip
+    )
 
 
 def _capabilities(entry: Mapping[str, Any]) -> frozenset[Capability] | None:

@@ -136,9 +136,7 @@ async def text(ask: Asker) -> Probed:
     answer, body = await _ask(ask, "completions", plain)
     if answer.refused:
         shown = await chat(ask)
-        return Probed(
-            Capability.TEXT_GENERATION, shown.verdict, shown.detail, shown.path, shown.request
-        )
+        return Probed(Capability.TEXT_GENERATION, shown.verdict, shown.detail, shown.path, shown.request)
     written = _first(answer.body.get("choices")).get("text")
     verdict, detail = _not_answered(answer) or _wrote_something(str(written or ""))
     return Probed(Capability.TEXT_GENERATION, verdict, detail, "completions", body)
@@ -149,7 +147,7 @@ async def streaming(ask: Asker) -> Probed:
     answer, body = await _ask(ask, path, body)
     if answer.refused:
         path = "completions"
-        body = {"prompt": "One, two, three,", "max_tokens": _MAX_TOKENS, "temperature": 0, "stream": True}  # fmt: skip
+        body = {"prompt": "One, two, three,", "max_tokens": _MAX_TOKENS, "temperature": 0, "stream": True}
         answer, body = await _ask(ask, path, body)
     verdict, detail = _not_answered(answer) or _judge_stream(answer)
     return Probed(Capability.STREAMING, verdict, detail, path, body)
@@ -168,11 +166,7 @@ def content_of(event: Mapping[str, Any]) -> str:
     delta = choice.get("delta")
     if isinstance(delta, dict):
         return next(
-            (
-                str(delta[name])
-                for name in ("content", "reasoning_content", "reasoning")
-                if delta.get(name)
-            ),
+            (str(delta[name]) for name in ("content", "reasoning_content", "reasoning") if delta.get(name)),
             "",
         )
     return str(choice.get("text") or "")
@@ -180,22 +174,16 @@ def content_of(event: Mapping[str, Any]) -> str:
 
 async def json_mode(ask: Asker) -> Probed:
     """An answer bound to a schema; where schemas are refused, any JSON object."""
-    question = (
-        "Name a city and how many people live there. Answer as JSON with 'city' and 'people'."
-    )
+    question = "Name a city and how many people live there. Answer as JSON with 'city' and 'people'."
     schema = {"name": "city", "strict": True, "schema": _SCHEMA}
     wanted = {"type": "json_schema", "json_schema": schema}
     limit = {"max_tokens": _MAX_STRUCTURED_TOKENS}
-    answer, body = await _ask(
-        ask, "chat/completions", _chat(question, response_format=wanted) | limit
-    )
+    answer, body = await _ask(ask, "chat/completions", _chat(question, response_format=wanted) | limit)
     bound: Mapping[str, Any] = _SCHEMA
     if answer.refused:
         bound = {"type": "object"}
         only_json = {"type": "json_object"}
-        answer, body = await _ask(
-            ask, "chat/completions", _chat(question, response_format=only_json) | limit
-        )
+        answer, body = await _ask(ask, "chat/completions", _chat(question, response_format=only_json) | limit)
     verdict, detail = _not_answered(answer) or _judge_json(answer, bound)
     return Probed(Capability.JSON_MODE, verdict, detail, "chat/completions", body)
 
@@ -316,12 +304,7 @@ def _red_square() -> str:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", sum_)
 
     header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
-    png = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 

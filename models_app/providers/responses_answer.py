@@ -17,9 +17,7 @@ Item = dict[str, Any]
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def translated(
-    body: Mapping[str, Any], *, model: str, created: int
-) -> tuple[dict[str, Any], Usage]:
+def translated(body: Mapping[str, Any], *, model: str, created: int) -> tuple[dict[str, Any], Usage]:
     """Raises ProviderError (`malformed_answer`) for what is no chat completion."""
     choice, message = chat_answers.message_of(body)
     name = chat_answers.name_of(body)
@@ -79,11 +77,7 @@ def failed(begun: Mapping[str, Any], error: NoaError, output: list[Item]) -> dic
 
 
 def item_status(choice: Mapping[str, Any]) -> str:
-    return (
-        "incomplete"
-        if chat_answers.text_of(choice, "finish_reason") in _INCOMPLETE
-        else "completed"
-    )
+    return "incomplete" if chat_answers.text_of(choice, "finish_reason") in _INCOMPLETE else "completed"
 
 
 def told_usage(usage: Usage) -> dict[str, Any]:

@@ -71,9 +71,7 @@ def _content(fields: Fields, name: str, role: str) -> str | list[Part]:
 
 def _part(fields: Fields, role: str) -> Part:
     kind = str(fields.data.get("type"))
-    name = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}.get(
-        kind
-    )
+    name = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}.get(kind)
     if name is not None:
         text = fields.text(name, _MAX_TEXT)
         if text is None:

@@ -57,13 +57,8 @@ class ResponsesStream(ChunkReader):
 
     def begin(self, chunk: Mapping[str, Any]) -> bytes:
         self._name = chat_answers.name_of(chunk)
-        self._response = responses_answer.response(
-            self._name, model=self._model, created=self._created
-        )
-        return b"".join(
-            self._event(f"response.{word}", response=self._response)
-            for word in ("created", "in_progress")
-        )
+        self._response = responses_answer.response(self._name, model=self._model, created=self._created)
+        return b"".join(self._event(f"response.{word}", response=self._response) for word in ("created", "in_progress"))
 
     def reasoning(self, text: str) -> bytes:
         return self._more("reasoning", text)
@@ -78,9 +73,7 @@ class ResponsesStream(ChunkReader):
         found = b""
         if part.place not in self._calls:
             found = self._end_part("completed")
-            item = _Open(
-                self._next_index(), "call", place=len(self._calls), call_id=part.id, name=part.name
-            )
+            item = _Open(self._next_index(), "call", place=len(self._calls), call_id=part.id, name=part.name)
             self._calls[part.place] = item
             begun = self._call_item(item, "in_progress")
             item.id = str(begun["id"])
@@ -139,9 +132,9 @@ class ResponsesStream(ChunkReader):
         self._open = part = _Open(self._next_index(), kind)
         item = {**self._text_item(part, "in_progress"), "content": []}
         part.id = str(item["id"])
-        return self._event(
-            "response.output_item.added", output_index=part.index, item=item
-        ) + self._event("response.content_part.added", **self._where(), part=_PARTS[kind][2](""))
+        return self._event("response.output_item.added", output_index=part.index, item=item) + self._event(
+            "response.content_part.added", **self._where(), part=_PARTS[kind][2]("")
+        )
 
     def _end_part(self, status: str) -> bytes:
         part = self._open
@@ -181,6 +174,4 @@ class ResponsesStream(ChunkReader):
         return responses_answer.message_item(name, [_PARTS[part.kind][2](part.text)], status)
 
     def _call_item(self, item: _Open, status: str) -> Item:
-        return responses_answer.call_item(
-            self._name, item.place, item.call_id, (item.name, item.text), status
-        )
+        return responses_answer.call_item(self._name, item.place, item.call_id, (item.name, item.text), status)

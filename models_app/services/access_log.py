@@ -39,13 +39,9 @@ class AccessFilter:
             "started_at__gte": self.since,
             "started_at__lt": self.until,
         }
-        found = AccessLog.objects.filter(
-            **{name: value for name, value in exact.items() if value is not None}
-        )
+        found = AccessLog.objects.filter(**{name: value for name, value in exact.items() if value is not None})
         if self.request_id is not None:
-            found = found.filter(
-                Q(request_id=self.request_id) | Q(client_request_id=self.request_id)
-            )
+            found = found.filter(Q(request_id=self.request_id) | Q(client_request_id=self.request_id))
         return found
 
 

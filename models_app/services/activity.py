@@ -117,9 +117,7 @@ def accesses_of(keys: Iterable[str]) -> dict[str, tuple[int, datetime | None]]:
     return {key: plus(*found[key], waiting.get(key)) for key in found}
 
 
-def with_unwritten(
-    read: Callable[[], Found], keys: Iterable[str] | None = None
-) -> tuple[Found, Unwritten]:
+def with_unwritten(read: Callable[[], Found], keys: Iterable[str] | None = None) -> tuple[Found, Unwritten]:
     """What `read` finds in the database, and what this process had not written at that moment.
 
     That is of these models, or of all that were read when `keys` is None.
@@ -134,9 +132,7 @@ def with_unwritten(
             continue
 
 
-def plus(
-    count: int, last: datetime | None, waiting: tuple[int, float] | None
-) -> tuple[int, datetime | None]:
+def plus(count: int, last: datetime | None, waiting: tuple[int, float] | None) -> tuple[int, datetime | None]:
     """What is stored of a model's accesses, with what is not written yet."""
     if waiting is None:
         return count, last
@@ -162,9 +158,7 @@ def flush() -> None:
 def _sums_of(pending: Pending) -> dict[rollups.Place, rollups.Sums]:
     epoch = datetime.fromtimestamp(0, UTC)
     return {
-        (key, epoch + timedelta(hours=hour), ""): rollups.Sums(
-            reads=count, last_at=datetime.fromtimestamp(last, UTC)
-        )
+        (key, epoch + timedelta(hours=hour), ""): rollups.Sums(reads=count, last_at=datetime.fromtimestamp(last, UTC))
         for (key, hour), (count, last) in pending.items()
     }
 

@@ -55,18 +55,16 @@ _queue: list[_Ticket] = []
 
 def look(*, ask: bool) -> admission.Node:
     """This node's memory and who holds it. `ask` asks runners what they are doing; else nobody is busy."""
-    rows = Instance.objects.filter(
-        node=settings.NOA_NODE, state__in=_HOLDING, version__isnull=False
-    ).select_related("model")
+    rows = Instance.objects.filter(node=settings.NOA_NODE, state__in=_HOLDING, version__isnull=False).select_related(
+        "model"
+    )
     found = [(row, _claim(row)) for row in rows]
     free, bound = _free(found)
     # Requests that were let in a moment ago, and have not reached its runner, keep a model too.
     wanted = demand.waiting() if ask else {}
     return admission.Node(
         free=free,
-        residents=tuple(
-            _resident(row, claim.memory, ask, row.model_id in wanted) for row, claim in found
-        ),
+        residents=tuple(_resident(row, claim.memory, ask, row.model_id in wanted) for row, claim in found),
         bound=bound,
         slots=settings.NOA_MAX_LOADED_MODELS,
     )
@@ -211,9 +209,7 @@ def _take(instance: Instance, prediction: Prediction) -> None:
         predicted_load_seconds=prediction.seconds,
     )
     if not moved:
-        raise Conflict(
-            f"'{instance.model.key}' was stopped before its load began.", code="load_cancelled"
-        )
+        raise Conflict(f"'{instance.model.key}' was stopped before its load began.", code="load_cancelled")
     instance.memory_estimate_bytes = prediction.memory.ram
     instance.predicted_load_seconds = prediction.seconds
 
@@ -234,14 +230,10 @@ def _wait_for_room(
         if isinstance(decision, Evict):
             took = decision
             for victim in decision.victims:
-                eviction.evict(
-                    run=run, resident=victim, wish=ticket.wish, candidates=decision.candidates
-                )
+                eviction.evict(run=run, resident=victim, wish=ticket.wish, candidates=decision.candidates)
         elif isinstance(decision, Wait):
             for victim in decision.drain:
-                eviction.drain(
-                    run=run, resident=victim, wish=ticket.wish, candidates=decision.candidates
-                )
+                eviction.drain(run=run, resident=victim, wish=ticket.wish, candidates=decision.candidates)
             instances.wait_for_change()
         run.check_cancelled()
         # Raises where this process is no more, or is ceasing to be, the worker of the node.
@@ -269,19 +261,13 @@ def _too_late(wish: Wish, decision: Decision) -> Unavailable:
     )
 
 
-def refusal(
-    wish: Wish, decision: Refuse, *, largest_context: int | None = None
-) -> InsufficientMemory:
+def refusal(wish: Wish, decision: Refuse, *, largest_context: int | None = None) -> InsufficientMemory:
     """The error for a load that cannot fit: what it needs, what there is, and what to do."""
     need, most = wish.need, decision.most
     short_of_vram = need.vram > most.vram and need.ram <= most.ram
     needed, had = (need.vram, most.vram) if short_of_vram else (need.ram, most.ram)
     kind = "of GPU memory " if short_of_vram else ""
-    smaller = (
-        f" A context of {largest_context} tokens would fit: 'n_ctx', or 'fit'."
-        if largest_context
-        else ""
-    )
+    smaller = f" A context of {largest_context} tokens would fit: 'n_ctx', or 'fit'." if largest_context else ""
     return InsufficientMemory(
         f"'{wish.key}' needs about {gib(needed)} {kind}and {gib(max(0, had))} are free even after all that may go is"
         f" unloaded: {decision.why}.{smaller or ' Load it with a smaller n_ctx, or unload, unpin or move other models.'}",

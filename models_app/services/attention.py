@@ -53,9 +53,7 @@ def _failed() -> Iterable[Warning]:
 def _providers() -> Iterable[Warning]:
     rows = Provider.objects.filter(enabled=True).exclude(breaker="closed").order_by("slug")
     for slug, reason in rows.values_list("slug", "breaker_reason"):
-        yield Warning(
-            "bad", f"The provider {slug} is not asked for now. {reason}", "provider", slug
-        )
+        yield Warning("bad", f"The provider {slug} is not asked for now. {reason}", "provider", slug)
 
 
 def _stuck(now: datetime, loaded: Iterable[Instance], jobs: Iterable[Job]) -> Iterable[Warning]:
@@ -68,9 +66,7 @@ def _stuck(now: datetime, loaded: Iterable[Instance], jobs: Iterable[Job]) -> It
     for job in jobs:
         waited = (now - job.created_at).total_seconds()
         if job.state == JobState.QUEUED and is_stuck(seconds=waited, limit=0.0):
-            sentence = (
-                f"No worker has taken the job to {job.kind} {job.subject} yet. Is one running?"
-            )
+            sentence = f"No worker has taken the job to {job.kind} {job.subject} yet. Is one running?"
             yield Warning("bad", sentence, "job", str(job.pk))
 
 

@@ -16,11 +16,7 @@ from models_app.models import AuditEntry
 
 logger = logging.getLogger(__name__)
 
-_LENGTHS = {
-    field.name: field.max_length
-    for field in AuditEntry._meta.concrete_fields
-    if isinstance(field, CharField)
-}
+_LENGTHS = {field.name: field.max_length for field in AuditEntry._meta.concrete_fields if isinstance(field, CharField)}
 
 
 class Channel(StrEnum):

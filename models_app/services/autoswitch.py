@@ -30,8 +30,15 @@ ACTOR = "auto-switch"
 # Traffic of the last hour tells how a model does now; a profile is good until the model changes.
 _WINDOW = "1h"
 FIELDS = (
-    "enabled", "dry_run", "capability", "weights", "threshold", "confirmations", "cool_down_seconds", "min_requests",
-)  # fmt: skip
+    "enabled",
+    "dry_run",
+    "capability",
+    "weights",
+    "threshold",
+    "confirmations",
+    "cool_down_seconds",
+    "min_requests",
+)
 
 
 def get(*, route: str) -> AutoSwitch:
@@ -173,9 +180,7 @@ def _profiles(model: RegisteredModel) -> QuerySet[ProfileRun]:
 
 def _common_stage(run: ProfileRun, before: ProfileRun) -> tuple[Evidence, Evidence] | None:
     """The evidence of the highest concurrency that both profiles measured."""
-    mine, theirs = (
-        {stage["concurrency"]: stage for stage in one.summary["stages"]} for one in (run, before)
-    )
+    mine, theirs = ({stage["concurrency"]: stage for stage in one.summary["stages"]} for one in (run, before))
     common = mine.keys() & theirs.keys()
     if not common:
         return None
@@ -195,9 +200,7 @@ def _evidence(stage: Mapping[str, Any]) -> Evidence:
 def _act(row: AutoSwitch, decision: Decision) -> Job | None:
     """The job that moves the route; None when that cannot be asked for now, which the next look sees again."""
     try:
-        job, created = requests.request_switch(
-            key=decision.to, route=row.route.name, keep_previous=True, actor=ACTOR
-        )
+        job, created = requests.request_switch(key=decision.to, route=row.route.name, keep_previous=True, actor=ACTOR)
     except NoaError:
         return None
     return job if created else None

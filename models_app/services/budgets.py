@@ -30,15 +30,10 @@ def spent(*, key_ids: set[str], now: datetime) -> list[Spent]:
         .exclude(model_key=rollups.ALL)
         .order_by()
         .values("key_id")
-        .annotate(
-            prompt=Sum("prompt_tokens"), written=Sum("completion_tokens"), cost=Sum("cost_usd")
-        )
+        .annotate(prompt=Sum("prompt_tokens"), written=Sum("completion_tokens"), cost=Sum("cost_usd"))
     )
     month = limits.month_of(now.timestamp())
-    return [
-        Spent(row["key_id"], month, row["prompt"] + row["written"], round(row["cost"] * MICRO))
-        for row in rows
-    ]
+    return [Spent(row["key_id"], month, row["prompt"] + row["written"], round(row["cost"] * MICRO)) for row in rows]
 
 
 def is_exact() -> bool:

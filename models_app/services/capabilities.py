@@ -48,8 +48,7 @@ def assess(*, model: RegisteredModel) -> list[Assessment]:
         found.setdefault(row.capability, []).append(row)
     registered = set(model.capabilities)
     return [
-        _assessed(capability, found.get(capability, []), model, capability in registered)
-        for capability in Capability
+        _assessed(capability, found.get(capability, []), model, capability in registered) for capability in Capability
     ]
 
 
@@ -77,9 +76,7 @@ def _word(row: CapabilityEvidence, model: RegisteredModel) -> Word:
     return Word(row.source, row.verdict, fresh=not is_stale(row, model))
 
 
-def note_metadata(
-    *, model: RegisteredModel, version: ModelVersion, capabilities: Iterable[str]
-) -> None:
+def note_metadata(*, model: RegisteredModel, version: ModelVersion, capabilities: Iterable[str]) -> None:
     """The header of this version shows these capabilities. Call after `model.version` is set; sets `proven_index`.
 
     Writes `proven_index` itself; a caller who saves the model afterwards saves the same.
@@ -101,9 +98,7 @@ def note_declared(*, model: RegisteredModel, capabilities: Iterable[str], detail
 
     `detail` is a sentence that says who declared it.
     """
-    findings = [
-        Finding(Capability(word), Verdict.SUPPORTED, detail) for word in sorted(set(capabilities))
-    ]
+    findings = [Finding(Capability(word), Verdict.SUPPORTED, detail) for word in sorted(set(capabilities))]
     with transaction.atomic():
         CapabilityEvidence.objects.filter(model=model, source=EvidenceSource.DECLARED).exclude(
             capability__in=[finding.capability for finding in findings]
@@ -127,9 +122,7 @@ def note_probed(
     events.take_turn()
     before = {one.capability: _beliefs(one, model) for one in assess(model=model)}
     kept = [
-        finding
-        for finding in findings
-        if finding.verdict != Verdict.INCONCLUSIVE or not before[finding.capability][1]
+        finding for finding in findings if finding.verdict != Verdict.INCONCLUSIVE or not before[finding.capability][1]
     ]
     _note(
         model=model,
@@ -202,10 +195,17 @@ def _note(
             update_conflicts=True,
             unique_fields=["model", "capability", "source"],
             update_fields=[
-                "verdict", "detail", "value", "request", "request_digest", "engine", "version",
-                "job_id", "checked_at",
+                "verdict",
+                "detail",
+                "value",
+                "request",
+                "request_digest",
+                "engine",
+                "version",
+                "job_id",
+                "checked_at",
             ],
-        )  # fmt: skip
+        )
         _refresh_proven(model)
 
 
@@ -220,7 +220,5 @@ def _refresh_proven(model: RegisteredModel) -> None:
     index = index_of(sorted(proven))
     if index != model.proven_index:
         model.proven_index = index
-        RegisteredModel.objects.filter(pk=model.pk).update(
-            proven_index=index, updated_at=timezone.now()
-        )
+        RegisteredModel.objects.filter(pk=model.pk).update(proven_index=index, updated_at=timezone.now())
         routing.bump()

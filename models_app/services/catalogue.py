@@ -17,15 +17,48 @@ from models_app.services.searching import Search
 Row = dict[str, Any]
 
 COLUMNS = (
-    "key", "provider__slug", "model_id", "name", "description", "status", "failure_stage", "failure_reason",
-    "failed_at", "deprecated", "deprecation_note", "gone_at", "wanted", "capability_index", "proven_index",
-    "context_window", "max_output_tokens", "load_options",
-    "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
-    "tags", "metadata", "price", "version_id",
-    "version__sha256", "version__path", "version__size_bytes", "version__quantization",
-    "version__architecture", "version__created_at", "access_count", "last_accessed_at", "created_at",
-    "updated_at", "inference_count", "average_latency_ms", "average_success_rate", "average_tokens_per_second",
-)  # fmt: skip
+    "key",
+    "provider__slug",
+    "model_id",
+    "name",
+    "description",
+    "status",
+    "failure_stage",
+    "failure_reason",
+    "failed_at",
+    "deprecated",
+    "deprecation_note",
+    "gone_at",
+    "wanted",
+    "capability_index",
+    "proven_index",
+    "context_window",
+    "max_output_tokens",
+    "load_options",
+    "pinned",
+    "priority",
+    "idle_ttl_seconds",
+    "min_residency_seconds",
+    "on_demand",
+    "tags",
+    "metadata",
+    "price",
+    "version_id",
+    "version__sha256",
+    "version__path",
+    "version__size_bytes",
+    "version__quantization",
+    "version__architecture",
+    "version__created_at",
+    "access_count",
+    "last_accessed_at",
+    "created_at",
+    "updated_at",
+    "inference_count",
+    "average_latency_ms",
+    "average_success_rate",
+    "average_tokens_per_second",
+)
 
 
 def _measured() -> dict[str, Subquery]:
@@ -33,9 +66,7 @@ def _measured() -> dict[str, Subquery]:
     profiles = ProfileRun.objects.filter(model=OuterRef("pk"), complete=True)
     ready = Instance.objects.filter(model=OuterRef("pk"), state=InstanceState.READY)
     return {
-        "last_benchmarked_at": Subquery(
-            profiles.order_by("-finished_at").values("finished_at")[:1]
-        ),
+        "last_benchmarked_at": Subquery(profiles.order_by("-finished_at").values("finished_at")[:1]),
         "memory_bytes": Subquery(ready.order_by("-created_at").values("memory_bytes")[:1]),
     }
 
@@ -43,9 +74,7 @@ def _measured() -> dict[str, Subquery]:
 _MEASURED = _measured()
 _ALL = (*COLUMNS, *_MEASURED)
 _by_key = PreparedQuery(
-    lambda: (
-        RegisteredModel.objects.filter(key="").order_by().annotate(**_MEASURED).values_list(*_ALL)
-    )
+    lambda: RegisteredModel.objects.filter(key="").order_by().annotate(**_MEASURED).values_list(*_ALL)
 )
 
 
@@ -106,8 +135,4 @@ def versions(*, key: str) -> tuple[RegisteredModel, QuerySet[ModelVersion]]:
 def instances(*, key: str) -> QuerySet[Instance]:
     """Every loaded copy that there was of the model."""
     model = registry.get(key=key)
-    return (
-        Instance.objects.filter(model=model)
-        .select_related("model", "version")
-        .defer("version__header")
-    )
+    return Instance.objects.filter(model=model).select_related("model", "version").defer("version__header")

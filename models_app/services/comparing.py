@@ -20,9 +20,17 @@ from models_app.services import events
 MOST_RUNS = 8
 # What of a run's environment explains a difference, in the order in which a person would look.
 _EXPLAINING = (
-    "engine", "sha256", "quantization", "options", "context_tokens", "slots", "node", "processor", "cpus",
+    "engine",
+    "sha256",
+    "quantization",
+    "options",
+    "context_tokens",
+    "slots",
+    "node",
+    "processor",
+    "cpus",
     "measured_from",
-)  # fmt: skip
+)
 
 
 def runs_named(*, names: Sequence[str]) -> list[ProfileRun]:
@@ -59,9 +67,7 @@ def _run_named(name: str) -> ProfileRun:
             param="runs",
         )
     if not run.complete:
-        raise InvalidRequest(
-            f"The profile {run.pk} is not complete ({run.state}): it has no figures.", param="runs"
-        )
+        raise InvalidRequest(f"The profile {run.pk} is not complete ({run.state}): it has no figures.", param="runs")
     return run
 
 
@@ -74,22 +80,15 @@ def compare(*, runs: Sequence[ProfileRun], tolerance: float | None = None) -> di
     """
     least = settings.NOA_PROFILE_TOLERANCE if tolerance is None else tolerance
     baseline, *others = runs
-    found = comparison.compare(
-        stages_of(baseline), [stages_of(other) for other in others], tolerance=least
-    )
+    found = comparison.compare(stages_of(baseline), [stages_of(other) for other in others], tolerance=least)
     return {
         "runs": list(runs),
         "tolerance": least,
-        "comparisons": [
-            _represent(baseline, other, contrasts)
-            for other, contrasts in zip(others, found, strict=True)
-        ],
+        "comparisons": [_represent(baseline, other, contrasts) for other, contrasts in zip(others, found, strict=True)],
     }
 
 
-def _represent(
-    baseline: ProfileRun, other: ProfileRun, contrasts: Sequence[Contrast]
-) -> dict[str, Any]:
+def _represent(baseline: ProfileRun, other: ProfileRun, contrasts: Sequence[Contrast]) -> dict[str, Any]:
     return {
         "baseline": str(baseline.pk),
         "run": str(other.pk),
@@ -159,9 +158,9 @@ def _busy(run: ProfileRun) -> float | None:
 
 def baseline_of(*, run: ProfileRun) -> ProfileRun | None:
     """The marked run of the same model and class, or the last complete one before it."""
-    same = ProfileRun.objects.filter(
-        model=run.model_id, settings_class=run.settings_class, complete=True
-    ).exclude(pk=run.pk)
+    same = ProfileRun.objects.filter(model=run.model_id, settings_class=run.settings_class, complete=True).exclude(
+        pk=run.pk
+    )
     before = same.filter(started_at__lt=run.started_at).order_by("-started_at")
     return same.filter(baseline=True).first() or before.first()
 

@@ -44,18 +44,14 @@ class Outcome:
 
 def due_webhooks() -> list[uuid.UUID]:
     """The webhooks for which something is to be sent now."""
-    due = WebhookDelivery.objects.filter(
-        state=PENDING, next_attempt_at__lte=timezone.now(), webhook__enabled=True
-    )
+    due = WebhookDelivery.objects.filter(state=PENDING, next_attempt_at__lte=timezone.now(), webhook__enabled=True)
     return list(due.order_by().values_list("webhook", flat=True).distinct())
 
 
 def send_due(*, webhook_id: uuid.UUID, stop: Callable[[], bool] = lambda: False) -> int:
     """Send what is due for one webhook, one after the other in the order of the events; returns how many were tried."""
     tried = 0
-    due = WebhookDelivery.objects.filter(
-        webhook=webhook_id, state=PENDING, next_attempt_at__lte=timezone.now()
-    )
+    due = WebhookDelivery.objects.filter(webhook=webhook_id, state=PENDING, next_attempt_at__lte=timezone.now())
     for delivery_id in list(due.order_by("pk").values_list("pk", flat=True)):
         if stop():
             break
@@ -65,9 +61,7 @@ def send_due(*, webhook_id: uuid.UUID, stop: Callable[[], bool] = lambda: False)
 
 def deliver(*, delivery_id: int) -> Outcome | None:
     """One attempt; None when it is not due, or another worker has it."""
-    delivery = (
-        WebhookDelivery.objects.select_related("webhook", "event").filter(pk=delivery_id).first()
-    )
+    delivery = WebhookDelivery.objects.select_related("webhook", "event").filter(pk=delivery_id).first()
     if delivery is None or not delivery.webhook.enabled or not _claim(delivery):
         return None
     outcome = send(
@@ -86,9 +80,9 @@ def _claim(delivery: WebhookDelivery) -> bool:
     seen = delivery.next_attempt_at
     if seen is None or seen > now:
         return False
-    claimed = WebhookDelivery.objects.filter(
-        pk=delivery.pk, state=PENDING, next_attempt_at=seen
-    ).update(next_attempt_at=now + _LEASE, attempts=delivery.attempts + 1)
+    claimed = WebhookDelivery.objects.filter(pk=delivery.pk, state=PENDING, next_attempt_at=seen).update(
+        next_attempt_at=now + _LEASE, attempts=delivery.attempts + 1
+    )
     delivery.attempts += 1
     return claimed == 1
 
@@ -101,9 +95,7 @@ def _note(delivery: WebhookDelivery, outcome: Outcome) -> None:
         if outcome.delivered:
             now = timezone.now()
             row.update(state=DELIVERED, delivered_at=now, next_attempt_at=None, **told)
-            Webhook.objects.filter(pk=delivery.webhook_id).exclude(failing_since=None).update(
-                failing_since=None
-            )
+            Webhook.objects.filter(pk=delivery.webhook_id).exclude(failing_since=None).update(failing_since=None)
         elif wait is not None:
             row.update(next_attempt_at=timezone.now() + timedelta(seconds=wait), **told)
         else:
@@ -153,13 +145,9 @@ def send(*, webhook: Webhook, name: str, delivery: str, body: bytes) -> Outcome:
     started = monotonic()
     status, error = None, ""
     try:
-        addresses.checked_url(
-            webhook.url, param="url", allow_private=webhook.allow_private_addresses
-        )
+        addresses.checked_url(webhook.url, param="url", allow_private=webhook.allow_private_addresses)
         timestamp = int(time())
-        signed = webhooks.signature(
-            secret=secrets.unseal(webhook.secret), timestamp=timestamp, body=body
-        )
+        signed = webhooks.signature(secret=secrets.unseal(webhook.secret), timestamp=timestamp, body=body)
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "NOA",
@@ -168,9 +156,7 @@ def send(*, webhook: Webhook, name: str, delivery: str, body: bytes) -> Outcome:
             "X-NOA-Timestamp": str(timestamp),
             "X-NOA-Signature": signed,
         }
-        status = asyncio.run(
-            _post(webhook.url, headers, body, allow_private=webhook.allow_private_addresses)
-        )
+        status = asyncio.run(_post(webhook.url, headers, body, allow_private=webhook.allow_private_addresses))
         error = _complaint(status)
     except NoaError as refused:
         error = refused.message

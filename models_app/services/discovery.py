@@ -59,10 +59,7 @@ def _ask_other_nodes(run: Run, provider: Provider) -> list[Job]:
     if run.job.asked_node:
         return []
     rows = placement.up().exclude(name=settings.NOA_NODE)
-    return [
-        here(name=name, actor=run.actor, slug=provider.slug)
-        for name in rows.values_list("name", flat=True)
-    ]
+    return [here(name=name, actor=run.actor, slug=provider.slug) for name in rows.values_list("name", flat=True)]
 
 
 def here(*, name: str, actor: str, slug: str = registry.LOCAL_SLUG) -> Job:

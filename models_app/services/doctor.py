@@ -53,9 +53,11 @@ def database() -> Iterator[Finding]:
     except DatabaseError as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         yield Finding(
-            "database", Level.PROBLEM, f"The database does not answer: {why}.",
+            "database",
+            Level.PROBLEM,
+            f"The database does not answer: {why}.",
             "Start it, and look at DATABASE_URL: host, port, name, user and password.",
-        )  # fmt: skip
+        )
 
 
 def _version() -> Finding:
@@ -67,9 +69,11 @@ def _version() -> Finding:
     if mode in ("wal", "memory"):
         return Finding("database", Level.OK, f"SQLite answers, in {mode.upper()} mode.")
     return Finding(
-        "database", Level.PROBLEM, f"SQLite is in {mode} mode: readers and writers wait for each other.",
+        "database",
+        Level.PROBLEM,
+        f"SQLite is in {mode} mode: readers and writers wait for each other.",
         "Put NOA_DATA_DIR on a local disk: WAL does not work on network file systems.",
-    )  # fmt: skip
+    )
 
 
 def _migrations() -> Iterator[Finding]:
@@ -77,9 +81,11 @@ def _migrations() -> Iterator[Finding]:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
         yield Finding(
-            "database", Level.PROBLEM, f"{len(plan)} migrations are not applied; the first is {plan[0][0]}.",
+            "database",
+            Level.PROBLEM,
+            f"{len(plan)} migrations are not applied; the first is {plan[0][0]}.",
             "Run 'manage.py migrate', or start 'noa serve', which does it.",
-        )  # fmt: skip
+        )
 
 
 def clock() -> Iterator[Finding]:
@@ -103,21 +109,25 @@ def limits() -> Iterator[Finding]:
     if settings.NOA_LIMITS_URL is None:
         if not budgets.is_exact():
             yield Finding(
-                "limits", Level.WARNING, "Several processes serve, and have no Redis to count in: keys can have no limits.",
+                "limits",
+                Level.WARNING,
+                "Several processes serve, and have no Redis to count in: keys can have no limits.",
                 "Set NOA_REDIS_URL, if keys are to have limits.",
-            )  # fmt: skip
+            )
         return
     client = redis.Redis.from_url(
         settings.NOA_LIMITS_URL, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
-    )  # fmt: skip
+    )
     try:
         client.ping()
         yield Finding("limits", Level.OK, "Redis answers; limits hold across processes.")
     except (redis.RedisError, OSError) as error:
         yield Finding(
-            "limits", Level.PROBLEM, f"Redis does not answer: {error}.",
+            "limits",
+            Level.PROBLEM,
+            f"Redis does not answer: {error}.",
             "Start it, and look at NOA_REDIS_URL. Until then each process holds limits by itself.",
-        )  # fmt: skip
+        )
     finally:
         client.close()
 
@@ -127,7 +137,7 @@ def worker() -> Iterator[Finding]:
     if why:
         yield Finding(
             "worker", Level.WARNING, why, "Start 'noa serve', or with a broker a worker: see docs/production.md."
-        )  # fmt: skip
+        )
     else:
         yield Finding("worker", Level.OK, "A worker was heard of.")
 
@@ -144,25 +154,38 @@ def folders() -> Iterator[Finding]:
 
 def _private(path: Path) -> Iterator[Finding]:
     if not path.exists():
-        yield Finding("permissions", Level.WARNING, f"{path} is not there yet.",
-                      "Nothing, if the server has never run: it makes what it needs.")  # fmt: skip
+        yield Finding(
+            "permissions",
+            Level.WARNING,
+            f"{path} is not there yet.",
+            "Nothing, if the server has never run: it makes what it needs.",
+        )
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         wanted = "700" if path.is_dir() else "600"
-        yield Finding("permissions", Level.PROBLEM, f"Others can read {path} (mode {mode:o}).",
-                      f"chmod {wanted} {path}")  # fmt: skip
+        yield Finding(
+            "permissions", Level.PROBLEM, f"Others can read {path} (mode {mode:o}).", f"chmod {wanted} {path}"
+        )
     elif not os.access(path, os.R_OK | os.W_OK):
-        yield Finding("permissions", Level.PROBLEM, f"{path} cannot be read and written by this user.",
-                      f"Give it to the user of the server: chown $(id -un) {path}")  # fmt: skip
+        yield Finding(
+            "permissions",
+            Level.PROBLEM,
+            f"{path} cannot be read and written by this user.",
+            f"Give it to the user of the server: chown $(id -un) {path}",
+        )
     else:
         yield Finding("permissions", Level.OK, f"{path} is private.")
 
 
 def _readable(root: Path) -> Finding:
     if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
-        return Finding("models", Level.WARNING, f"The model folder {root} cannot be read.",
-                       "Make it, give it to the user of the server, or set NOA_MODELS_DIR.")  # fmt: skip
+        return Finding(
+            "models",
+            Level.WARNING,
+            f"The model folder {root} cannot be read.",
+            "Make it, give it to the user of the server, or set NOA_MODELS_DIR.",
+        )
     count = sum(1 for _ in root.rglob("*.gguf"))
     return Finding("models", Level.OK, f"{count} GGUF files are in {root}.")
 
@@ -179,13 +202,9 @@ def engine() -> Iterator[Finding]:
     try:
         compiled = build.compiled_for()
     except EngineError as error:
-        yield Finding(
-            "engine", Level.PROBLEM, error.message, "Run 'make setup', which compiles it."
-        )
+        yield Finding("engine", Level.PROBLEM, error.message, "Run 'make setup', which compiles it.")
         return
-    yield from diagnosis.engine_build(
-        compiled, build.processor(), cuda=devices.offloads(), gpus=len(devices.gpus())
-    )
+    yield from diagnosis.engine_build(compiled, build.processor(), cuda=devices.offloads(), gpus=len(devices.gpus()))
 
 
 def port() -> Iterator[Finding]:
@@ -205,8 +224,12 @@ def _taken(host: str, number: int, error: OSError) -> Iterator[Finding]:
     if (Path(settings.NOA_DATA_DIR) / "server.lock").exists():
         yield Finding("port", Level.OK, f"A server of this folder runs; {host}:{number} is taken.")
         return
-    yield Finding("port", Level.PROBLEM, f"{host}:{number} cannot be used: {error.strerror}.",
-                  "End what listens there, or set NOA_PORT and NOA_HOST.")  # fmt: skip
+    yield Finding(
+        "port",
+        Level.PROBLEM,
+        f"{host}:{number} cannot be used: {error.strerror}.",
+        "End what listens there, or set NOA_PORT and NOA_HOST.",
+    )
 
 
 def secrets() -> Iterator[Finding]:
@@ -221,7 +244,11 @@ def secrets() -> Iterator[Finding]:
             providers.endpoint(provider)
         except NoaError as error:
             bad += 1
-            yield Finding("secrets", Level.PROBLEM, f"'{provider.slug}': {error.message}",
-                          f"Enter its key again: PATCH /api/v1/providers/{provider.slug}, or the console.")  # fmt: skip
+            yield Finding(
+                "secrets",
+                Level.PROBLEM,
+                f"'{provider.slug}': {error.message}",
+                f"Enter its key again: PATCH /api/v1/providers/{provider.slug}, or the console.",
+            )
     if not bad:
         yield Finding("secrets", Level.OK, f"The secrets of {len(remote)} providers can be read.")

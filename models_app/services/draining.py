@@ -21,9 +21,7 @@ def request_drain(*, name: str, actor: str) -> tuple[Job, bool]:
     """
     row = cluster.get(name=name)
     Node.objects.filter(pk=row.pk, draining_at=None).update(draining_at=timezone.now())
-    return jobs.create(
-        kind=JobKind.DRAIN, subject=row.name, arguments={}, actor=actor, asked_node=row.name
-    )
+    return jobs.create(kind=JobKind.DRAIN, subject=row.name, arguments={}, actor=actor, asked_node=row.name)
 
 
 def resume(*, name: str) -> Node:
@@ -87,6 +85,4 @@ def load_elsewhere(*, run: Run, model: RegisteredModel, avoid: set[str]) -> None
         ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
     if ended.state != JobState.SUCCEEDED:
         reason = ended.error_message or "it was not loaded in time."
-        raise LoadFailed(
-            f"'{model.key}' could not be loaded on '{chosen}': {reason}", stage="start"
-        )
+        raise LoadFailed(f"'{model.key}' could not be loaded on '{chosen}': {reason}", stage="start")

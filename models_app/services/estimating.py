@@ -139,9 +139,7 @@ def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions
     return _later(known, decision, there, prediction)
 
 
-def _later(
-    known: Estimate, decision: Evict | Wait, there: Node, prediction: Prediction
-) -> Estimate:
+def _later(known: Estimate, decision: Evict | Wait, there: Node, prediction: Prediction) -> Estimate:
     if isinstance(decision, Wait):
         # When a busy model ends nobody knows; how long one stays at least is known.
         stays = max((one.residency_left for one in there.residents), default=0.0)

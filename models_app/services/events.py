@@ -52,9 +52,7 @@ def publish(
         )
         _put_in_outbox([event])
         # Robust: what a listener does wrong must not break the work that the event tells of.
-        transaction.on_commit(
-            lambda: signals.event_published.send_robust(sender=Event, event=event)
-        )
+        transaction.on_commit(lambda: signals.event_published.send_robust(sender=Event, event=event))
     return event
 
 

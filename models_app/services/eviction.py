@@ -60,16 +60,12 @@ def drain(*, run: Run, resident: Resident, wish: Wish, candidates: Candidates) -
     if instance is None or not instances.move(instance=instance, to=InstanceState.DRAINING):
         return
     why = _why(run, resident, wish, candidates)
-    threading.Thread(
-        target=_finish_when_idle, args=(instance, why), name=f"drain-{resident.key}", daemon=True
-    ).start()
+    threading.Thread(target=_finish_when_idle, args=(instance, why), name=f"drain-{resident.key}", daemon=True).start()
 
 
 def unload_idle() -> None:
     """Note when models were last used, and unload those that have not been for longer than they may."""
-    rows = Instance.objects.filter(
-        node=settings.NOA_NODE, state=InstanceState.READY, version__isnull=False
-    )
+    rows = Instance.objects.filter(node=settings.NOA_NODE, state=InstanceState.READY, version__isnull=False)
     for instance in rows.select_related("model", "version"):
         idle = _idle_seconds(instance)
         if idle is None:

@@ -11,16 +11,42 @@ from models_app.models import Provider, RegisteredModel, Route
 from models_app.models.registry import words_of
 
 PROVIDER_COLUMNS = (
-    "slug", "kind", "name", "base_url", "enabled", "secret_env", "allow_private_addresses", "timeouts",
-)  # fmt: skip
+    "slug",
+    "kind",
+    "name",
+    "base_url",
+    "enabled",
+    "secret_env",
+    "allow_private_addresses",
+    "timeouts",
+)
 _MODEL_COLUMNS = (
-    "key", "name", "description", "capability_index", "context_window", "max_output_tokens", "tags",
-    "metadata", "price", "load_options", "deprecated", "deprecation_note",
-    "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
-)  # fmt: skip
+    "key",
+    "name",
+    "description",
+    "capability_index",
+    "context_window",
+    "max_output_tokens",
+    "tags",
+    "metadata",
+    "price",
+    "load_options",
+    "deprecated",
+    "deprecation_note",
+    "pinned",
+    "priority",
+    "idle_ttl_seconds",
+    "min_residency_seconds",
+    "on_demand",
+)
 _FILE_COLUMNS = (
-    "path", "sha256", "size_bytes", "quantization", "architecture", "template_digest",
-)  # fmt: skip
+    "path",
+    "sha256",
+    "size_bytes",
+    "quantization",
+    "architecture",
+    "template_digest",
+)
 
 
 def export() -> dict[str, Any]:

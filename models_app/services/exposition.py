@@ -77,14 +77,14 @@ _COUNTERS = (
     ("noa_completion_tokens", "Completion tokens.", "completion_tokens"),
     ("noa_cost_usd", "US dollars of the requests whose price is known.", "cost_usd"),
     ("noa_unpriced_requests", "Requests with tokens whose price is not known.", "unpriced"),
-)  # fmt: skip
+)
 _LOG_COUNTERS = (
     ("noa_access_log_recorded", "Requests that web processes answered, by their own count.", "recorded"),
     ("noa_access_log_stored", "Rows of them that were stored.", "stored"),
     ("noa_access_log_dropped", "Records that are lost: neither disk nor memory had room.", "dropped"),
     ("noa_access_log_quarantined", "Records that were refused or damaged, and put aside.", "quarantined"),
     ("noa_access_log_cut_off", "Requests that a kill of their web process ended.", "cut_off"),
-)  # fmt: skip
+)
 
 
 def page() -> bytes:
@@ -116,19 +116,18 @@ def _traffic() -> Iterator[Metric]:
         yield counter
     durations = HistogramMetricFamily(
         "gen_ai_server_request_duration_seconds", "From request to end of answer.", labels=_GENAI_LABELS
-    )  # fmt: skip
+    )
     ttfts = HistogramMetricFamily(
         "gen_ai_server_time_to_first_token_seconds", "Of streamed answers.", labels=_GENAI_LABELS
     )
     per_token = SummaryMetricFamily(
-        "gen_ai_server_time_per_output_token_seconds", "After the first token, of streamed answers.",
+        "gen_ai_server_time_per_output_token_seconds",
+        "After the first token, of streamed answers.",
         labels=_GENAI_LABELS,
-    )  # fmt: skip
+    )
     for (model, route), totals in sums.items():
         labels = (_provider(model), model, route)
-        durations.add_metric(
-            labels, _buckets(totals.durations, _DURATION_BOUNDS), totals.duration_ms / 1000
-        )
+        durations.add_metric(labels, _buckets(totals.durations, _DURATION_BOUNDS), totals.duration_ms / 1000)
         ttfts.add_metric(labels, _buckets(totals.ttfts, _TTFT_BOUNDS), _sum(totals.ttfts) / 1000)
         per_token.add_metric(labels, totals.timed_tokens, totals.generation_ms / 1000)
     yield from (durations, ttfts, per_token)
@@ -173,12 +172,10 @@ def _state() -> Iterator[Metric]:
             "model__key", "node", "state", "memory_bytes"
         )
     )
-    loaded = GaugeMetricFamily(
-        "noa_instances", "Loaded copies of models.", labels=("model", "node", "state")
-    )
+    loaded = GaugeMetricFamily("noa_instances", "Loaded copies of models.", labels=("model", "node", "state"))
     memory = GaugeMetricFamily(
         "noa_instance_memory_bytes", "Memory of a loaded copy, as last measured.", labels=("model", "node")
-    )  # fmt: skip
+    )
     for model, node, state, size in instances:
         loaded.add_metric((model, node, state), 1.0)
         memory.add_metric((model, node), float(size or 0))
@@ -186,15 +183,13 @@ def _state() -> Iterator[Metric]:
     yield _counted("noa_models", "Registered models.", "status", RegisteredModel.objects.all())
     active = Job.objects.filter(state__in=ACTIVE_JOB_STATES)
     yield _counted("noa_jobs", "Jobs that are queued or run.", "state", active)
-    nodes = GaugeMetricFamily(
-        "noa_node_up", "Whether a node's heartbeat is heard.", labels=("node",)
-    )
+    nodes = GaugeMetricFamily("noa_node_up", "Whether a node's heartbeat is heard.", labels=("node",))
     for name, lost_at in Node.objects.values_list("name", "lost_at"):
         nodes.add_metric((name,), float(lost_at is None))
     yield nodes
     circuits = GaugeMetricFamily(
         "noa_provider_circuit_open", "Whether a provider is left alone, because it failed.", labels=("provider",)
-    )  # fmt: skip
+    )
     for slug, breaker in Provider.objects.values_list("slug", "breaker"):
         circuits.add_metric((slug,), float(breaker != "closed"))
     yield circuits
@@ -230,6 +225,4 @@ def _waiting() -> Metric:
             size += path.stat().st_size
         except FileNotFoundError:  # shipped at this moment
             continue
-    return _gauge(
-        "noa_access_log_spool_bytes", "Of the spool files on this machine, shipped or not.", size
-    )
+    return _gauge("noa_access_log_spool_bytes", "Of the spool files on this machine, shipped or not.", size)

@@ -46,9 +46,7 @@ def claim(*, caller: str, key: str, operation: str, digest: str) -> tuple[Idempo
     _forget_old()
     try:
         with transaction.atomic():
-            return IdempotencyKey.objects.create(
-                actor=caller, key=key, operation=operation, digest=digest
-            ), True
+            return IdempotencyKey.objects.create(actor=caller, key=key, operation=operation, digest=digest), True
     except IntegrityError:
         found = IdempotencyKey.objects.select_related("job").filter(actor=caller, key=key).first()
     if found is None or _is_over(found):

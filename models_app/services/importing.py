@@ -95,9 +95,7 @@ class _Import:
         self._mode = mode
         self._actor = actor
 
-    def _tell(
-        self, name: EventName, subject: str, message: str, before: Any = None, after: Any = None
-    ) -> None:
+    def _tell(self, name: EventName, subject: str, message: str, before: Any = None, after: Any = None) -> None:
         self.facts.append(
             Event(
                 name=name,
@@ -154,9 +152,7 @@ class _Import:
         changed: list[RegisteredModel] = []
         for index, line in enumerate(given):
             with at(f"models[{index}]."):
-                provider = by_slug.get(line.entry.key.provider) or registry.provider(
-                    slug=line.entry.key.provider
-                )
+                provider = by_slug.get(line.entry.key.provider) or registry.provider(slug=line.entry.key.provider)
                 registration.check_fits(line.entry, provider)
                 model = known.get(str(line.entry.key))
                 if model is None:
@@ -164,20 +160,14 @@ class _Import:
                 elif self._changes_model(model, line.entry):
                     changed.append(model)
         _store_new(new)
-        RegisteredModel.objects.bulk_update(
-            changed, [*_COLUMNS, "updated_at"], batch_size=_UPDATED_ROWS
-        )
+        RegisteredModel.objects.bulk_update(changed, [*_COLUMNS, "updated_at"], batch_size=_UPDATED_ROWS)
 
     def _new_model(self, entry: Entry, provider: Provider) -> RegisteredModel:
         key = str(entry.key)
-        model = RegisteredModel(
-            provider=provider, model_id=entry.key.model_id, key=key, name=entry.key.model_id
-        )
+        model = RegisteredModel(provider=provider, model_id=entry.key.model_id, key=key, name=entry.key.model_id)
         registration.set_fields(model, entry.fields)
         self.report.created.append(key)
-        self._tell(
-            EventName.MODEL_REGISTERED, key, f"{key} was imported.", after=dict(entry.fields)
-        )
+        self._tell(EventName.MODEL_REGISTERED, key, f"{key} was imported.", after=dict(entry.fields))
         return model
 
     def _changes_model(self, model: RegisteredModel, entry: Entry) -> bool:
@@ -199,9 +189,7 @@ class _Import:
     def take_routes(self, given: list[RouteEntry]) -> None:
         known = {route.name: route for route in Route.objects.select_related("target")}
         models = {model.key: model for model in RegisteredModel.objects.only("key")}
-        ready = set(
-            Instance.objects.filter(state=InstanceState.READY).values_list("model_id", flat=True)
-        )
+        ready = set(Instance.objects.filter(state=InstanceState.READY).values_list("model_id", flat=True))
         for index, entry in enumerate(given):
             with at(f"routes[{index}]."):
                 self._route(entry, known.get(entry.name), models, ready)
@@ -232,9 +220,7 @@ class _Import:
             return
         route.save()
         if previous != (entry.target or ""):
-            RouteChange.objects.create(
-                route=route, previous_key=previous, key=entry.target or "", actor=self._actor
-            )
+            RouteChange.objects.create(route=route, previous_key=previous, key=entry.target or "", actor=self._actor)
         self.report.routes.append(route.name)
         message = f"The route '{route.name}' was imported."
         self._tell(EventName.ROUTE_CHANGED, route.name, message, before, after)
@@ -251,14 +237,10 @@ class _Import:
             message = f"The route '{name}' is not in the imported registry."
             self._tell(EventName.ROUTE_DELETED, name, message, before)
         kept = {str(line.entry.key) for line in document.models}
-        for model in [
-            one for one in RegisteredModel.objects.order_by("key") if one.key not in kept
-        ]:
+        for model in [one for one in RegisteredModel.objects.order_by("key") if one.key not in kept]:
             self.report.removed.append(model.key)
             message = f"{model.key} is not in the imported registry."
-            self._tell(
-                EventName.MODEL_DEREGISTERED, model.key, message, registration.remove(model=model)
-            )
+            self._tell(EventName.MODEL_DEREGISTERED, model.key, message, registration.remove(model=model))
         self._remove_providers({provider.slug for provider in document.providers})
 
     def _remove_providers(self, kept: set[str]) -> None:
@@ -271,10 +253,24 @@ class _Import:
 
 
 _COLUMNS = (
-    "name", "description", "capability_index", "context_window", "max_output_tokens", "tags", "tag_index",
-    "metadata", "price", "load_options", "deprecated", "deprecation_note",
-    "pinned", "priority", "idle_ttl_seconds", "min_residency_seconds", "on_demand",
-)  # fmt: skip
+    "name",
+    "description",
+    "capability_index",
+    "context_window",
+    "max_output_tokens",
+    "tags",
+    "tag_index",
+    "metadata",
+    "price",
+    "load_options",
+    "deprecated",
+    "deprecation_note",
+    "pinned",
+    "priority",
+    "idle_ttl_seconds",
+    "min_residency_seconds",
+    "on_demand",
+)
 
 
 def _difference(row: Any, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -304,9 +300,7 @@ def _store_new(new: Iterable[tuple[RegisteredModel, ModelFile | None]]) -> None:
     ModelVersion.objects.bulk_create(versions, batch_size=_ROWS)
     for version in versions:
         version.model.version = version
-    RegisteredModel.objects.bulk_update(
-        [version.model for version in versions], ["version"], batch_size=_ROWS
-    )
+    RegisteredModel.objects.bulk_update([version.model for version in versions], ["version"], batch_size=_ROWS)
 
 
 def _refuse_silence(route: Route, target: RegisteredModel | None, ready: set[int]) -> None:

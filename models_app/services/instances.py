@@ -89,9 +89,7 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
         fields["stopped_at"] = timezone.now()
     if to == InstanceState.READY:
         fields["ready_at"] = timezone.now()
-    moved = Instance.objects.filter(pk=instance.pk, state__in=sources_of(to)).update(
-        state=to, **fields
-    )
+    moved = Instance.objects.filter(pk=instance.pk, state__in=sources_of(to)).update(state=to, **fields)
     if moved != 1:
         return False
     instance.state = to
@@ -102,14 +100,10 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
     return True
 
 
-def _follow(
-    model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = ""
-) -> None:
+def _follow(model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = "") -> None:
     """A model's status is that of its best instance; where none serves any more, that of the one that changed."""
     serving_now = set(
-        Instance.objects.filter(model_id=model_pk, state__in=SERVING_INSTANCE_STATES).values_list(
-            "state", flat=True
-        )
+        Instance.objects.filter(model_id=model_pk, state__in=SERVING_INSTANCE_STATES).values_list("state", flat=True)
     )
     if serving_now:
         is_ready = InstanceState.READY in serving_now
@@ -135,9 +129,7 @@ def wait_for_change() -> None:
         _moved.wait(_LOOK_EVERY)
 
 
-def wait_until_settled(
-    *, instance_id: uuid.UUID, seconds: float, look: Callable[[], None]
-) -> Instance:
+def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, look: Callable[[], None]) -> Instance:
     """The instance once it is no longer starting, or as it is after `seconds`.
 
     `look` is called now and then while it waits, and may raise to end the wait.

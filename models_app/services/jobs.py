@@ -72,9 +72,7 @@ def create(
                 cause=cause or cause_of(actor),
                 request_id=request_id,
                 may_evict=may_evict,
-                queue=queues.choose(
-                    kind=kind, subject=subject, arguments=arguments, asked_node=asked_node
-                ),
+                queue=queues.choose(kind=kind, subject=subject, arguments=arguments, asked_node=asked_node),
                 asked_node=asked_node,
             )
             changes.announce()
@@ -97,8 +95,7 @@ def create(
         )
     if active.arguments != arguments:
         raise Conflict(
-            f"Job {active.id} ({kind} {subject}) is under way with other options. "
-            "Wait for it to end, then ask again.",
+            f"Job {active.id} ({kind} {subject}) is under way with other options. Wait for it to end, then ask again.",
             code="job_in_progress",
             details={"job": str(active.id)},
         )
@@ -214,9 +211,7 @@ class Run:
         """
         if self.cancel_seen:
             return
-        passed = Job.objects.filter(pk=self.job.pk, cancel_requested_at=None).update(
-            cancellable=False
-        )
+        passed = Job.objects.filter(pk=self.job.pk, cancel_requested_at=None).update(cancellable=False)
         if not passed:
             self._raise_if_cancelled()
 
@@ -327,9 +322,9 @@ def cancel(*, job_id: uuid.UUID, actor: str) -> Job:
     wish = {"cancel_requested_at": timezone.now(), "cancelled_by": actor}
     if job.state == JobState.QUEUED and _end_queued(job, wish):
         return get(job_id=job_id)
-    asked = Job.objects.filter(
-        pk=job_id, state=JobState.RUNNING, cancellable=True, cancel_requested_at=None
-    ).update(**wish)
+    asked = Job.objects.filter(pk=job_id, state=JobState.RUNNING, cancellable=True, cancel_requested_at=None).update(
+        **wish
+    )
     run = _runs.get(job_id)
     if asked and run is not None:
         run.asked_to_end.set()
@@ -372,18 +367,16 @@ def _by(actor: str) -> str:
 
 
 def _move(job_id: str, state: JobState, **fields: Any) -> bool:
-    moved = Job.objects.filter(pk=job_id, state__in=job_sources_of(state)).update(
-        state=state, **fields
-    )
+    moved = Job.objects.filter(pk=job_id, state__in=job_sources_of(state)).update(state=state, **fields)
     return moved == 1
 
 
 def unclaimed(*, older_than: timedelta) -> list[Job]:
     """The queued jobs of this node, and those of any node, that have waited for so long, oldest first."""
     return list(
-        Job.objects.filter(
-            state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than
-        ).order_by("created_at")
+        Job.objects.filter(state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than).order_by(
+            "created_at"
+        )
     )
 
 

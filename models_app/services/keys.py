@@ -73,9 +73,7 @@ def create(
     routing.bump()
     key_id = secrets.token_hex(6)
     text = f"noa_{key_id}_{secrets.token_urlsafe(32)}"
-    key = ApiKey.objects.create(
-        key_id=key_id, name=name, digest=hash_api_key(text), created_by=actor, **checked
-    )
+    key = ApiKey.objects.create(key_id=key_id, name=name, digest=hash_api_key(text), created_by=actor, **checked)
     events.publish(
         name=EventName.KEY_CREATED,
         subject=key.key_id,
@@ -90,9 +88,7 @@ def create(
 def get(*, key_id: str) -> ApiKey:
     key = ApiKey.objects.filter(key_id=key_id).first()
     if key is None:
-        raise NotFound(
-            f"There is no API key '{key_id[:32]}'.", code="api_key_not_found", param="key_id"
-        )
+        raise NotFound(f"There is no API key '{key_id[:32]}'.", code="api_key_not_found", param="key_id")
     return key
 
 
@@ -119,9 +115,7 @@ def usable(*, pk: int) -> ApiKey | None:
 
 
 @transaction.atomic
-def change(
-    *, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: bool = False
-) -> ApiKey:
+def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: bool = False) -> ApiKey:
     """Change what a key may do, its name or its expiry. Raises Conflict for a revoked key.
 
     With `keep_admin` the last key that may administer stays one.
@@ -224,8 +218,7 @@ def _checked_scopes(scopes: Sequence[str]) -> list[str]:
     unknown = sorted(set(scopes) - {scope.value for scope in Scope})
     if unknown or not scopes:
         raise InvalidRequest(
-            f"Scopes must be some of {', '.join(Scope)}"
-            + (f", not {', '.join(unknown)}." if unknown else "."),
+            f"Scopes must be some of {', '.join(Scope)}" + (f", not {', '.join(unknown)}." if unknown else "."),
             code="invalid_scope",
             param="scopes",
         )

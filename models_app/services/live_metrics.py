@@ -187,9 +187,7 @@ def _read(
     return _sums(_chosen(rows, model, route, every=every))
 
 
-def _chosen(
-    rows: QuerySet[Traffic], model: str | None, route: str | None, *, every: bool
-) -> QuerySet[Traffic]:
+def _chosen(rows: QuerySet[Traffic], model: str | None, route: str | None, *, every: bool) -> QuerySet[Traffic]:
     if model is not None:
         rows = rows.filter(model_key=model)
     if route is not None:

@@ -81,9 +81,7 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     return loaded.instance
 
 
-def bring_up(
-    *, run: Run, key: str, options: dict[str, Any], spared: frozenset[str] = frozenset()
-) -> Loaded:
+def bring_up(*, run: Run, key: str, options: dict[str, Any], spared: frozenset[str] = frozenset()) -> Loaded:
     """What `load` does without the desired state: the caller sets it with `want`, or ends it with `take_back`.
 
     Models whose keys are `spared` are not unloaded to make room.
@@ -221,9 +219,7 @@ def _start_runner(
     seconds = round(monotonic() - started, 3)
     with run.step("publish"):
         loaded = _publish(run, model, instance, ready, seconds, admission.candidates_of(took))
-        predictions.note(
-            version=version, spec=spec, memory_bytes=ready.memory["rss_bytes"], seconds=seconds
-        )
+        predictions.note(version=version, spec=spec, memory_bytes=ready.memory["rss_bytes"], seconds=seconds)
     return loaded
 
 

@@ -62,9 +62,7 @@ def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
         new = model is None
         known = model.version.sha256 if model and model.version else None
         if model is None:
-            model = RegisteredModel.objects.create(
-                provider=registry.local_provider(), model_id=model_id, key=key
-            )
+            model = RegisteredModel.objects.create(provider=registry.local_provider(), model_id=model_id, key=key)
         was_gone, model.gone_at = model.gone_at is not None, None
         describe(model, path, metadata)
         routing.bump()
@@ -99,9 +97,7 @@ def _is_copy(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> bool
     """Whether other nodes have this very file, so that the model stays what it is. Raises ModelFileError for another."""
     other = model_files.is_another(model, metadata)
     is_copy = (
-        model.version is not None
-        and model.version.sha256 == metadata.sha256
-        and model_files.elsewhere(model).exists()
+        model.version is not None and model.version.sha256 == metadata.sha256 and model_files.elsewhere(model).exists()
     )
     if other or is_copy:
         _note(model, path, metadata)
@@ -124,9 +120,7 @@ def _sentence(key: str, path: Path, *, new: bool, was_gone: bool) -> str:
 
 def _mark_gone(run: Run, report: ProviderReport) -> None:
     """A model without its file keeps its entry, and says since when."""
-    rows = RegisteredModel.objects.filter(
-        provider=registry.local_provider(), gone_at=None
-    ).select_related("version")
+    rows = RegisteredModel.objects.filter(provider=registry.local_provider(), gone_at=None).select_related("version")
     mine = model_files.paths_here()
     for model in rows:
         if model.version is None or Path(mine.get(model.pk, model.version.path)).is_file():
@@ -183,9 +177,15 @@ def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> Mode
     # Only these: what counts, loads and unloads the model meanwhile writes the other columns.
     model.save(
         update_fields=[
-            "version", "name", "context_window", "capability_index", "proven_index", "gone_at", "updated_at",
+            "version",
+            "name",
+            "context_window",
+            "capability_index",
+            "proven_index",
+            "gone_at",
+            "updated_at",
         ]
-    )  # fmt: skip
+    )
     return version
 
 
@@ -199,9 +199,7 @@ def fresh_version(*, model: RegisteredModel) -> ModelVersion:
         )
     mine = model_files.here(model)
     path = Path(mine.path if mine else version.path)
-    if model_files.is_unchanged(mine or version, path) and (
-        not mine or mine.sha256 == version.sha256
-    ):
+    if model_files.is_unchanged(mine or version, path) and (not mine or mine.sha256 == version.sha256):
         gguf.check_place(path, roots=settings.NOA_MODEL_ROOTS)
         return version
     metadata = gguf.inspect(path, roots=settings.NOA_MODEL_ROOTS)

@@ -52,11 +52,7 @@ def is_unchanged(known: ModelFile | ModelVersion, path: Path) -> bool:
         status = path.stat()
     except OSError:
         return False
-    return (
-        known.path == str(path)
-        and known.size_bytes == status.st_size
-        and known.file_mtime_ns == status.st_mtime_ns
-    )
+    return known.path == str(path) and known.size_bytes == status.st_size and known.file_mtime_ns == status.st_mtime_ns
 
 
 def is_another(model: RegisteredModel, metadata: GgufMetadata) -> str:
@@ -71,9 +67,7 @@ def is_another(model: RegisteredModel, metadata: GgufMetadata) -> str:
     mine = here(model)
     if mine is not None and mine.sha256 == version.sha256:
         return ""
-    return (
-        elsewhere(model).filter(sha256=version.sha256).values_list("node", flat=True).first() or ""
-    )
+    return elsewhere(model).filter(sha256=version.sha256).values_list("node", flat=True).first() or ""
 
 
 def forget(*, model: RegisteredModel) -> None:

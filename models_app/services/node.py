@@ -31,9 +31,7 @@ _supervisor: Supervisor | None = None
 def start() -> Supervisor:
     """Begin to own runners; call once, in a worker."""
     global _supervisor
-    _supervisor = Supervisor(
-        command=settings.NOA_RUNNER_COMMAND, folder=_run_folder(), on_death=_on_death
-    )
+    _supervisor = Supervisor(command=settings.NOA_RUNNER_COMMAND, folder=_run_folder(), on_death=_on_death)
     _supervisor.start()
     return _supervisor
 

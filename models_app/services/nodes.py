@@ -106,11 +106,7 @@ def silent() -> dict[str, float]:
 def _note_lost(row: Node) -> bool:
     with transaction.atomic():
         # Looked at once more: it may have come back at this moment.
-        noted = (
-            _stale()
-            .filter(pk=row.pk, generation=row.generation, lost_at=None)
-            .update(lost_at=Now())
-        )
+        noted = _stale().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
         if noted:
             events.publish(
                 name=EventName.NODE_LOST,

@@ -47,9 +47,7 @@ _NOBODYS_FAULT = frozenset({Cancelled.default_code, "load_cancelled", "interrupt
 _LATER = frozenset({"no_room_in_time", "too_many_loads", Unavailable.default_code})
 # The steps of a load with which it takes memory, or asks a provider.
 _BEGINNING = frozenset({"start", "connect"})
-_FILE_CODES = frozenset(
-    {"file_not_found", "file_unreadable", "not_a_file", "path_not_allowed", "model_file_invalid"}
-)
+_FILE_CODES = frozenset({"file_not_found", "file_unreadable", "not_a_file", "path_not_allowed", "model_file_invalid"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +187,7 @@ def _load_of(model: RegisteredModel, job_id: uuid.UUID | None) -> Job | None:
 
 
 def _active_load(model: RegisteredModel) -> Job | None:
-    return Job.objects.filter(
-        kind=JobKind.LOAD, subject=model.key, state__in=ACTIVE_JOB_STATES
-    ).first()
+    return Job.objects.filter(kind=JobKind.LOAD, subject=model.key, state__in=ACTIVE_JOB_STATES).first()
 
 
 def _last_load(model: RegisteredModel) -> Job | None:

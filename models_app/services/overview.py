@@ -121,9 +121,7 @@ def _traffic(now: datetime) -> Traffic:
     hour = now.replace(minute=0, second=0, microsecond=0)
     midnight = hour.replace(hour=0)
     since = midnight - timedelta(days=1)
-    rows = {
-        row.hour: row for row in Activity.objects.filter(model_key=rollups.ALL, hour__gte=since)
-    }
+    rows = {row.hour: row for row in Activity.objects.filter(model_key=rollups.ALL, hour__gte=since)}
     starts = [hour - timedelta(hours=back) for back in range(HOURS_SHOWN - 1, -1, -1)]
     return Traffic(
         minutes=live_metrics.live(window="5m", now=now).total,

@@ -43,9 +43,7 @@ def _create(day: date) -> None:
     start, end = f"{day:%Y-%m-%d} 00:00+00", f"{day + timedelta(days=1):%Y-%m-%d} 00:00+00"
     with connection.cursor() as cursor:
         # Attached afterwards: PARTITION OF would wait for everybody who reads the log, and make others wait.
-        cursor.execute(
-            f"CREATE TABLE {table} (LIKE {_TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
-        )
+        cursor.execute(f"CREATE TABLE {table} (LIKE {_TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
         cursor.execute(
             f"ALTER TABLE {_TABLE} ATTACH PARTITION {table} FOR VALUES FROM (%s) TO (%s)",
             [start, end],

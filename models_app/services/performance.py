@@ -24,16 +24,14 @@ def fold(cells: Mapping[Cell, rollups.Sums]) -> None:
         rollups.merge(models.setdefault(key, Totals()), sums)
     models.pop("", None)
     sets = [
-        f"{name} = CASE WHEN %s IS NULL THEN {name} WHEN {name} IS NULL THEN %s"
-        f" ELSE {name} + %s * (%s - {name}) END"
+        f"{name} = CASE WHEN %s IS NULL THEN {name} WHEN {name} IS NULL THEN %s ELSE {name} + %s * (%s - {name}) END"
         for name in _AVERAGES
     ]
     table = connection.ops.quote_name(RegisteredModel._meta.db_table)
     with connection.cursor() as cursor:
         # The database adds to what it has: no row is read for it.
         cursor.executemany(
-            f"UPDATE {table} SET inference_count = inference_count + %s, {', '.join(sets)}"
-            " WHERE key = %s",
+            f"UPDATE {table} SET inference_count = inference_count + %s, {', '.join(sets)} WHERE key = %s",
             [_parameters(key, models[key]) for key in sorted(models)],
         )
 

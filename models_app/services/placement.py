@@ -52,9 +52,7 @@ def node_for(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_no
     return found or any_node()
 
 
-_OF_A_MODEL = frozenset(
-    {JobKind.LOAD, JobKind.UNLOAD, JobKind.SWITCH, JobKind.PROBE, JobKind.PROFILE}
-)
+_OF_A_MODEL = frozenset({JobKind.LOAD, JobKind.UNLOAD, JobKind.SWITCH, JobKind.PROBE, JobKind.PROFILE})
 
 
 def node_for_load(
@@ -129,18 +127,14 @@ def _need(model: RegisteredModel, options: dict[str, Any]) -> tuple[int | None, 
     if version is None or not version.header or providers.is_remote(model.provider):
         return None, False
     metadata = GgufMetadata.from_dict(version.header)
-    spec = llamacpp.plan(
-        metadata, parsed, instance_id="", model="", fingerprint="", path=Path(), socket=Path()
-    )
+    spec = llamacpp.plan(metadata, parsed, instance_id="", model="", fingerprint="", path=Path(), socket=Path())
     return llamacpp.memory_need(metadata, spec).total, bool(parsed.n_gpu_layers)
 
 
 def _places(model: RegisteredModel, rows: list[Node], alive: Collection[str]) -> list[Place]:
     with_file = nodes_with_file(model)
     serving = set(
-        Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES).values_list(
-            "node", flat=True
-        )
+        Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES).values_list("node", flat=True)
     )
     loaded = _loaded()
     return [
@@ -219,6 +213,4 @@ def _refused(model: RegisteredModel, why: NoPlace) -> NoaError:
             code="file_not_on_node",
         )
     there = f" It is on {names}, where nothing can be loaded now." if names else ""
-    return Unavailable(
-        f"No running node has the present file of '{model.key}'.{there}", code="no_node_has_file"
-    )
+    return Unavailable(f"No running node has the present file of '{model.key}'.{there}", code="no_node_has_file")

@@ -78,9 +78,7 @@ def predict(*, version: ModelVersion, spec: RunnerSpec) -> Prediction:
 def largest_context(*, version: ModelVersion, spec: RunnerSpec, room: Memory) -> int | None:
     """The largest `n_ctx` below the one of `spec` whose estimate fits into `room`; None when none does."""
     metadata = GgufMetadata.from_dict(version.header)
-    return llamacpp.largest_context(
-        metadata, spec, fits=lambda need: _split(need, metadata, spec).fits_into(room)
-    )
+    return llamacpp.largest_context(metadata, spec, fits=lambda need: _split(need, metadata, spec).fits_into(room))
 
 
 def note(*, version: ModelVersion, spec: RunnerSpec, memory_bytes: int, seconds: float) -> None:

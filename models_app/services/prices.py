@@ -67,20 +67,10 @@ def _price(model: types.ModelInfo, at: datetime) -> Price | None:
         return None
     found = model.get_prices(at)
     given = {name: getattr(found, field) for name, field in _FIELDS.items()}
-    rates = _rates(
-        {
-            name: value.base if isinstance(value, TieredPrices) else value
-            for name, value in given.items()
-        }
-    )
+    rates = _rates({name: value.base if isinstance(value, TieredPrices) else value for name, value in given.items()})
     if rates is None:
         return None
-    starts = {
-        tier.start
-        for value in given.values()
-        if isinstance(value, TieredPrices)
-        for tier in value.tiers
-    }
+    starts = {tier.start for value in given.values() if isinstance(value, TieredPrices) for tier in value.tiers}
     return Price(
         **_amounts(rates),
         source=SOURCE,

@@ -20,9 +20,7 @@ from models_app.services.capabilities import Finding
 from models_app.services.jobs import Run
 
 
-def request(
-    *, key: str, wanted: Sequence[str], effective_context: bool | None, actor: str
-) -> tuple[Job, bool]:
+def request(*, key: str, wanted: Sequence[str], effective_context: bool | None, actor: str) -> tuple[Job, bool]:
     """A queued job and True, or the one that does the same already and False.
 
     Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not loaded.
@@ -71,11 +69,7 @@ def _chosen(model: RegisteredModel, target: Target, wanted: Sequence[str]) -> li
     if target.remote is not None:
         # Each request may cost something: what nobody claims is not asked for.
         return [capability for capability in PROBES if capability in registered]
-    return [
-        capability
-        for capability in PROBES
-        if capability != Capability.VISION or capability in registered
-    ]
+    return [capability for capability in PROBES if capability != Capability.VISION or capability in registered]
 
 
 async def _ask(target: Target, probe: Probe) -> Probed:
@@ -116,9 +110,7 @@ def path_of(model: RegisteredModel) -> str:
     return CHAT if Capability.CHAT_COMPLETION in model.capabilities else "completions"
 
 
-def _add_context(
-    findings: list[Finding], measured: Measured, instance: Instance, model: RegisteredModel
-) -> None:
+def _add_context(findings: list[Finding], measured: Measured, instance: Instance, model: RegisteredModel) -> None:
     """The measured length is part of what is known of text generation, whose verdict it does not change."""
     value = {
         "effective_context": measured.tokens,
@@ -130,17 +122,20 @@ def _add_context(
         if finding.capability == Capability.TEXT_GENERATION:
             detail = f"{finding.detail} {measured.detail}"
             findings[number] = Finding(
-                finding.capability, finding.verdict, detail, value, finding.request,
-                finding.request_digest, finding.engine,
-            )  # fmt: skip
+                finding.capability,
+                finding.verdict,
+                detail,
+                value,
+                finding.request,
+                finding.request_digest,
+                finding.engine,
+            )
             return
     verdict = Verdict.INCONCLUSIVE if measured.tokens is None else Verdict.SUPPORTED
     findings.append(Finding(Capability.TEXT_GENERATION, verdict, measured.detail, value))
 
 
-def _store(
-    run: Run, model: RegisteredModel, instance: Instance, findings: Iterable[Finding]
-) -> None:
+def _store(run: Run, model: RegisteredModel, instance: Instance, findings: Iterable[Finding]) -> None:
     found = list(findings)
     changed = capabilities.note_probed(
         model=model,

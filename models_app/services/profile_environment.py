@@ -68,9 +68,7 @@ def represent(reading: Reading, *, tokens: int) -> dict[str, Any]:
         },
         "energy": {
             "joules": None if joules is None else round(joules, 3),
-            "joules_per_token": round(joules / tokens, 4)
-            if joules is not None and tokens
-            else None,
+            "joules_per_token": round(joules / tokens, 4) if joules is not None and tokens else None,
             "source": reading.energy_source,
             "reason": reading.energy_reason,
         },

@@ -11,9 +11,18 @@ from models_app.domain.figures import FRACTIONS
 from models_app.models import ProfileRun
 
 _COLUMNS = (
-    "stage", "concurrency", "number", "ok", "error", "prompt_tokens", "cached_tokens", "completion_tokens",
-    "started_ms", "ttft_ms", "e2el_ms",
-)  # fmt: skip
+    "stage",
+    "concurrency",
+    "number",
+    "ok",
+    "error",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "started_ms",
+    "ttft_ms",
+    "e2el_ms",
+)
 _FIGURES = {
     "ttft_ms": "time to first token, ms",
     "tpot_ms": "time per output token, ms",
@@ -96,9 +105,7 @@ def _about(run: ProfileRun) -> list[str]:
         "load average before, after": f"{_load(about, 'before')}, {_load(about, 'after')}",
         "load time": _with_unit((run.summary or {}).get("load_seconds"), "s"),
         **{name: value for name, value in run.settings.items() if name != "prompts"},
-        "prompts": f"{len(run.settings['prompts'])} of the operator"
-        if run.settings.get("prompts")
-        else "NOA's own",
+        "prompts": f"{len(run.settings['prompts'])} of the operator" if run.settings.get("prompts") else "NOA's own",
     }
     return _table(("", ""), ((name, _text(value)) for name, value in facts.items()))
 
@@ -146,8 +153,7 @@ def _with_unit(value: float | None, unit: str) -> str:
 def _comparison(one: Mapping[str, Any]) -> list[str]:
     lines = [f"**{str(one['verdict']).replace('_', ' ').capitalize()}.**", ""]
     lines += [
-        f"* {change['what']}: {_text(change['before'])} became {_text(change['after'])}"
-        for change in one["changed"]
+        f"* {change['what']}: {_text(change['before'])} became {_text(change['after'])}" for change in one["changed"]
     ] or ["* Model, engine, options and machine are the same."]
     lines += [f"* {sentence}" for sentence in one["caution"]] + [""]
     columns = (
@@ -164,10 +170,14 @@ def _comparison(one: Mapping[str, Any]) -> list[str]:
 
 def _contrast(one: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        str(one["concurrency"]), one["figure"], _number(one["baseline"]), _number(one["candidate"]),
+        str(one["concurrency"]),
+        one["figure"],
+        _number(one["baseline"]),
+        _number(one["candidate"]),
         f"{_number(one['ratio'])} ({_number(one['low'])} to {_number(one['high'])})",
-        _number(one["p_adjusted"]), one["verdict"].replace("_", " "),
-    )  # fmt: skip
+        _number(one["p_adjusted"]),
+        one["verdict"].replace("_", " "),
+    )
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -66,9 +66,7 @@ class ProfileSettings:
     ignore_eos: bool | None = None
 
     def stored(self) -> dict[str, Any]:
-        return asdict(self) | {
-            "prompts": list(self.prompts), "concurrency": list(self.concurrency)
-        }  # fmt: skip
+        return asdict(self) | {"prompts": list(self.prompts), "concurrency": list(self.concurrency)}
 
     @property
     def digest(self) -> str:
@@ -95,9 +93,7 @@ def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool
             param="prompt_tokens",
         )
     targets.require_loaded(model=model)
-    return jobs.create(
-        kind=JobKind.PROFILE, subject=model.key, arguments=wanted.stored(), actor=actor
-    )
+    return jobs.create(kind=JobKind.PROFILE, subject=model.key, arguments=wanted.stored(), actor=actor)
 
 
 def profile(*, run: Run, key: str, wanted: ProfileSettings) -> None:
@@ -183,9 +179,7 @@ def _warm_up(run: Run, target: Target, load: Load) -> None:
                 run.check_cancelled()
 
 
-def _stage(
-    run: Run, row: ProfileRun, instance: Instance, target: Target, load: Load
-) -> dict[str, Any]:
+def _stage(run: Run, row: ProfileRun, instance: Instance, target: Target, load: Load) -> dict[str, Any]:
     """Measure one stage and store its samples; its summary."""
     detail = f"{load.requests} requests, {load.concurrency} at a time"
     with (
@@ -234,9 +228,7 @@ def _row_of(row: ProfileRun, load: Load, sample: Sample) -> ProfileSample:
 
 def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> None:
     """Summary and comparison in one change: nobody sees a half of it."""
-    requests, succeeded = (
-        sum(stage[name] for stage in stages) for name in ("requests", "succeeded")
-    )
+    requests, succeeded = (sum(stage[name] for stage in stages) for name in ("requests", "succeeded"))
     row.summary = {
         "requests": requests,
         "succeeded": succeeded,
@@ -289,9 +281,7 @@ def get(*, profile_id: uuid.UUID) -> ProfileRun:
     """With its samples, which cost one more query."""
     row = profiles().prefetch_related("samples").filter(pk=profile_id).first()
     if row is None:
-        raise NotFound(
-            f"There is no profile {profile_id}.", code="profile_not_found", param="profile_id"
-        )
+        raise NotFound(f"There is no profile {profile_id}.", code="profile_not_found", param="profile_id")
     return row
 
 
@@ -307,9 +297,9 @@ def mark_baseline(*, profile_id: uuid.UUID, baseline: bool | None = None) -> Pro
     if baseline and not row.complete:
         raise InvalidRequest("Only a complete profile can be the baseline.", param="baseline")
     if baseline:
-        ProfileRun.objects.filter(
-            model=row.model, settings_class=row.settings_class, baseline=True
-        ).update(baseline=False)
+        ProfileRun.objects.filter(model=row.model, settings_class=row.settings_class, baseline=True).update(
+            baseline=False
+        )
     ProfileRun.objects.filter(pk=row.pk).update(baseline=baseline)
     row.baseline = baseline
     return row

@@ -57,9 +57,7 @@ def _keep(slug: str, given: ProviderSettings) -> None:
 def _let_go(provider: Provider) -> None:
     """What nothing names any more cannot be asked. Models of it keep it, without its secret."""
     if not provider.models.exists():
-        provider_settings.delete(
-            provider=provider, actor=_ACTOR, cause="the environment names it no more"
-        )
+        provider_settings.delete(provider=provider, actor=_ACTOR, cause="the environment names it no more")
         return
     provider.origin, provider.enabled, provider.secret, provider.secret_env = "api", False, "", ""
     provider.save()

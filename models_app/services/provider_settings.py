@@ -20,8 +20,14 @@ MAX_PROVIDERS = 200
 BUILT_IN, FROM_ENVIRONMENT = "built-in", "environment"
 
 _SHOWN_IN_EVENTS = (
-    "kind", "name", "base_url", "secret_env", "allow_private_addresses", "timeouts", "enabled",
-)  # fmt: skip
+    "kind",
+    "name",
+    "base_url",
+    "secret_env",
+    "allow_private_addresses",
+    "timeouts",
+    "enabled",
+)
 
 
 def represent(provider: Provider) -> dict[str, Any]:
@@ -129,9 +135,7 @@ def check_change(*, provider: Provider, settings: ProviderSettings) -> None:
     _refuse_to_move_secret(provider, settings)
 
 
-def store(
-    *, provider: Provider, settings: ProviderSettings, actor: str, cause: str = "requested"
-) -> Provider:
+def store(*, provider: Provider, settings: ProviderSettings, actor: str, cause: str = "requested") -> Provider:
     """Make these the settings of an existing provider. Call inside a transaction; nothing happens when nothing differs."""
     before, sealed = _shown(provider), provider.secret
     origin = Provider.objects.values_list("origin", flat=True).get(pk=provider.pk)
@@ -237,9 +241,7 @@ def _refuse_to_move_secret(provider: Provider, settings: ProviderSettings) -> No
     if providers.base_url(moved) == providers.base_url(provider):
         return
     # An empty `api_key` takes the present one away, which is fine too.
-    if (provider.secret or provider.secret_env) and not (
-        settings.secret_env or settings.api_key is not None
-    ):
+    if (provider.secret or provider.secret_env) and not (settings.secret_env or settings.api_key is not None):
         raise InvalidRequest(
             "With another 'base_url', enter the key anew ('api_key' or 'secret_env'), or take it away with"
             ' "api_key": null: the present one was meant for the present address.',

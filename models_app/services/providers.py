@@ -44,9 +44,7 @@ def secret_of(provider: Provider) -> str:
         try:
             return checked_secret(found, param=provider.secret_env)
         except InvalidRequest as error:
-            raise ProviderAuthFailed(
-                f"The API key of '{provider.slug}' cannot be used: {error.message}"
-            ) from None
+            raise ProviderAuthFailed(f"The API key of '{provider.slug}' cannot be used: {error.message}") from None
     return secrets.unseal(provider.secret) if provider.secret else ""
 
 

@@ -33,6 +33,4 @@ def choose(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node
     slug = subject.partition(":")[0]
     if kind in _ANYWHERE and not asked_node and slug not in ("", LOCAL_SLUG):
         return COMMON
-    return of_node(
-        placement.node_for(kind=kind, subject=subject, arguments=arguments, asked_node=asked_node)
-    )
+    return of_node(placement.node_for(kind=kind, subject=subject, arguments=arguments, asked_node=asked_node))

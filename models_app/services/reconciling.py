@@ -57,9 +57,7 @@ def accounts(*, since: datetime | None = None) -> list[Account]:
     processes = list(GatewayProcess.objects.filter(seen_at__gte=start))
     rows = _rows(min((one.started_at for one in processes), default=start))
     waiting = _waiting(quarantine.folder())
-    return [
-        _account(one, rows.get(one.recorder, 0), waiting.get(one.recorder, 0)) for one in processes
-    ]
+    return [_account(one, rows.get(one.recorder, 0), waiting.get(one.recorder, 0)) for one in processes]
 
 
 def _account(process: GatewayProcess, rows: int, last: int) -> Account:

@@ -42,7 +42,7 @@ _REFUSALS = frozenset(
         "load_cancelled",
         "interrupted",
         "provider_error",
-    }  # fmt: skip
+    }
 )
 # Where no load of the model has been measured: what a small one takes.
 _GUESSED_LOAD_SECONDS = 5.0
@@ -120,9 +120,7 @@ def hasten(*, instance: Instance) -> None:
         transaction.on_commit(lambda: signals.recovery_due.send(sender=Recovery))
 
 
-def _note(
-    model: RegisteredModel, node: str, reason: str, *, is_death: bool, not_before: float = 0.0
-) -> None:
+def _note(model: RegisteredModel, node: str, reason: str, *, is_death: bool, not_before: float = 0.0) -> None:
     """Count a death or a refusal, and decide what follows. Call in a transaction."""
     wanted = RegisteredModel.objects.filter(pk=model.pk, wanted=True).exists()
     now = time()
@@ -196,9 +194,7 @@ def due() -> list[Job]:
 
 
 def _look_at(row: Recovery) -> Job | None:
-    serving = Instance.objects.filter(
-        model=row.model, node=row.node, state__in=SERVING_INSTANCE_STATES
-    ).first()
+    serving = Instance.objects.filter(model=row.model, node=row.node, state__in=SERVING_INSTANCE_STATES).first()
     if serving is not None and serving.state == InstanceState.READY:
         _settle(row, serving)
         return None
@@ -232,9 +228,7 @@ def _ask(row: Recovery) -> Job | None:
 
 
 def _is_being_loaded(model: RegisteredModel) -> bool:
-    return Job.objects.filter(
-        kind=JobKind.LOAD, subject=model.key, state__in=ACTIVE_JOB_STATES
-    ).exists()
+    return Job.objects.filter(kind=JobKind.LOAD, subject=model.key, state__in=ACTIVE_JOB_STATES).exists()
 
 
 def _settle(row: Recovery, serving: Instance) -> None:

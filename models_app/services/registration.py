@@ -39,9 +39,7 @@ def at(place: str) -> Iterator[None]:
         raise
 
 
-def register(
-    *, given: Sequence[Entry], actor: str, places: Sequence[str] | None = None
-) -> list[tuple[str, bool]]:
+def register(*, given: Sequence[Entry], actor: str, places: Sequence[str] | None = None) -> list[tuple[str, bool]]:
     """The keys, each with whether it is new, in the order given. All of them or none.
 
     A model that is registered already gets what is given; its accesses and the date of its registration stay. Raises
@@ -116,9 +114,7 @@ def _create(entry: Entry, provider: Provider, file: GgufMetadata | None, actor: 
             " lie in one are also registered by POST /api/v1/models/discover.",
             param="path",
         )
-    model = RegisteredModel(
-        provider=provider, model_id=entry.key.model_id, key=str(entry.key), name=entry.key.model_id
-    )
+    model = RegisteredModel(provider=provider, model_id=entry.key.model_id, key=str(entry.key), name=entry.key.model_id)
     if file is None:
         model.save()
     else:
@@ -161,9 +157,7 @@ def _take_file(model: RegisteredModel, path: Path, file: GgufMetadata, actor: st
 def check_fits(entry: Entry, provider: Provider) -> None:
     """Raises InvalidRequest for what only local models have."""
     if entry.path is not None and providers.is_remote(provider):
-        raise InvalidRequest(
-            f"'path' is for local models; '{entry.key}' is served by {provider}.", param="path"
-        )
+        raise InvalidRequest(f"'path' is for local models; '{entry.key}' is served by {provider}.", param="path")
     _check_options(entry.fields, provider, str(entry.key))
 
 
@@ -207,9 +201,7 @@ def _change(model: RegisteredModel, fields: Mapping[str, Any], *, actor: str, ca
     events.publish(
         name=EventName.MODEL_DEPRECATED if deprecated else EventName.MODEL_UPDATED,
         subject=model.key,
-        message=f"{model.key} was deprecated."
-        if deprecated
-        else f"{model.key} was changed: {', '.join(after)}.",
+        message=f"{model.key} was deprecated." if deprecated else f"{model.key} was changed: {', '.join(after)}.",
         actor=actor,
         cause=cause,
         before={name: before[name] for name in after},
@@ -293,9 +285,7 @@ def check_unused(*, model: RegisteredModel) -> None:
             )
     job = Job.objects.filter(subject=model.key, state__in=ACTIVE_JOB_STATES).first()
     if job is not None:
-        raise _in_use(
-            model, f"is worked on by the job {job.pk} ({job.kind}). Wait for its end, or cancel it."
-        )
+        raise _in_use(model, f"is worked on by the job {job.pk} ({job.kind}). Wait for its end, or cancel it.")
 
 
 def _in_use(model: RegisteredModel, why: str) -> Conflict:

@@ -15,9 +15,7 @@ LOCAL_SLUG = "llama.cpp"
 def get(*, key: str) -> RegisteredModel:
     """The model with this key; raises InvalidRequest for a malformed key, ModelNotFound for an unknown one."""
     canonical = str(ModelKey.parse(key))
-    model = (
-        RegisteredModel.objects.select_related("provider", "version").filter(key=canonical).first()
-    )
+    model = RegisteredModel.objects.select_related("provider", "version").filter(key=canonical).first()
     if model is None:
         raise not_found(canonical)
     return model

@@ -23,9 +23,17 @@ _ACTOR = "discovery"
 _MAX_REMOTE_ID = 255
 # What discovery may change of a model; everything else is the operator's.
 _COLUMNS = (
-    "remote_id", "description", "context_window", "max_output_tokens", "capability_index", "price", "gone_at",
-    "deprecated", "deprecation_note", "updated_at",
-)  # fmt: skip
+    "remote_id",
+    "description",
+    "context_window",
+    "max_output_tokens",
+    "capability_index",
+    "price",
+    "gone_at",
+    "deprecated",
+    "deprecation_note",
+    "updated_at",
+)
 # What of it is worth an event.
 _TOLD = ("context_window", "max_output_tokens", "capabilities", "price", "gone_at", "deprecated")
 # Of one statement: far below the number of parameters that a database takes.
@@ -43,9 +51,7 @@ class _Changes:
 
 def take_in(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport:
     """Store a whole list in one transaction: a few statements for each few hundred models, and for each that declares."""
-    report = ProviderReport(refused=[
-        {"name": one["model"], "reason": one["reason"]} for one in listing.refused
-    ])  # fmt: skip
+    report = ProviderReport(refused=[{"name": one["model"], "reason": one["reason"]} for one in listing.refused])
     # Not while others wait for the turn.
     prices.read_data()
     with transaction.atomic():
@@ -59,9 +65,7 @@ def take_in(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport
     return report
 
 
-def _compare(
-    run: Run, provider: Provider, listing: Listing, changes: _Changes, report: ProviderReport
-) -> None:
+def _compare(run: Run, provider: Provider, listing: Listing, changes: _Changes, report: ProviderReport) -> None:
     now = timezone.now()
     known = list(RegisteredModel.objects.filter(provider=provider))
     by_name = {model.remote_id or model.model_id: model for model in known}
@@ -111,20 +115,14 @@ def _register(
     changes.new.append(model)
     if offer.capabilities is not None:
         changes.declared.append(model)
-    changes.facts.append(
-        _fact(
-            run, model, EventName.MODEL_REGISTERED, "was found at its provider.", {}, _told(model)
-        )
-    )
+    changes.facts.append(_fact(run, model, EventName.MODEL_REGISTERED, "was found at its provider.", {}, _told(model)))
     report.new.append(model.key)
 
 
 def _model_id(remote_id: str) -> str:
     """A name that keys and addresses can hold; llama-server, for example, names a model by its path."""
     if len(remote_id) > _MAX_REMOTE_ID or not remote_id.isprintable():
-        raise InvalidRequest(
-            f"Its name is longer than {_MAX_REMOTE_ID} characters or cannot be printed."
-        )
+        raise InvalidRequest(f"Its name is longer than {_MAX_REMOTE_ID} characters or cannot be printed.")
     return cleaned_model_id(remote_id, "-._/:@+")
 
 
@@ -191,16 +189,10 @@ def _told(model: RegisteredModel) -> dict[str, Any]:
     return told | {"gone_at": model.gone_at.isoformat() if model.gone_at else None}
 
 
-def _mark_gone(
-    run: Run, model: RegisteredModel, now: datetime, changes: _Changes, report: ProviderReport
-) -> None:
+def _mark_gone(run: Run, model: RegisteredModel, now: datetime, changes: _Changes, report: ProviderReport) -> None:
     model.gone_at = model.updated_at = now
     changes.changed.append(model)
-    changes.facts.append(
-        _fact(
-            run, model, EventName.MODEL_GONE, "is not named by its provider any more.", None, None
-        )
-    )
+    changes.facts.append(_fact(run, model, EventName.MODEL_GONE, "is not named by its provider any more.", None, None))
     report.gone.append(model.key)
 
 

@@ -66,9 +66,7 @@ def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:
     # Its instance serves no more while it drains: whoever asks again then shares that job.
     if not _is_being_unloaded(model, node):
         unloading.loaded_instance(model=model, node=node)
-    return jobs.create(
-        kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor, asked_node=node
-    )
+    return jobs.create(kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor, asked_node=node)
 
 
 def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> str:
@@ -111,9 +109,7 @@ def request_discover(*, provider: str | None = None, actor: str) -> tuple[Job, b
             code="provider_disabled",
             param="provider",
         )
-    return jobs.create(
-        kind=JobKind.DISCOVER, subject=found.slug, arguments={"provider": found.slug}, actor=actor
-    )
+    return jobs.create(kind=JobKind.DISCOVER, subject=found.slug, arguments={"provider": found.slug}, actor=actor)
 
 
 def _is_being_unloaded(model: RegisteredModel, node: str) -> bool:

@@ -86,8 +86,12 @@ class _Restore:
         self._models: list[dict[str, Any]] = content["models"]
         self._routes: list[dict[str, Any]] = content["routes"]
         self.report: dict[str, list[Any]] = {
-            "loaded": [], "unchanged": [], "moved": [], "unloaded": [], "failed": [],
-        }  # fmt: skip
+            "loaded": [],
+            "unchanged": [],
+            "moved": [],
+            "unloaded": [],
+            "failed": [],
+        }
         run.result |= self.report
 
     def load_models(self) -> None:
@@ -154,6 +158,4 @@ class _Restore:
         except Cancelled:
             raise
         except NoaError as error:
-            self.report["failed"].append(
-                {"kind": kind, "name": name, "code": error.code, "reason": error.message}
-            )
+            self.report["failed"].append({"kind": kind, "name": name, "code": error.code, "reason": error.message})

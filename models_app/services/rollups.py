@@ -125,10 +125,7 @@ def _add_rows(table: Table, sums: Mapping[Any, Sums]) -> None:
         cursor.executemany(
             f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({places})"
             f" ON CONFLICT ({', '.join(columns[:known_by])}) DO UPDATE SET {changes}",
-            [
-                [adapt(value) for adapt, value in zip(adapters, of_row(row), strict=True)]
-                for row in rows
-            ],
+            [[adapt(value) for adapt, value in zip(adapters, of_row(row), strict=True)] for row in rows],
         )
 
 
@@ -151,16 +148,11 @@ def _as_it_is(value: Any) -> Any:
 
 def _rows(table: Table, places: Mapping[Any, Sums]) -> Iterable[Activity | Traffic]:
     """The rows of these places, and perhaps some more."""
-    wanted = {
-        f"{name}__in": {place[number] for place in places}
-        for number, name in enumerate(table.place)
-    }
+    wanted = {f"{name}__in": {place[number] for place in places} for number, name in enumerate(table.place)}
     return table.model._default_manager.filter(**wanted)
 
 
-def _plus(
-    row: Activity | Traffic | None, table: Table, place: tuple[Any, ...], more: Sums
-) -> Activity | Traffic:
+def _plus(row: Activity | Traffic | None, table: Table, place: tuple[Any, ...], more: Sums) -> Activity | Traffic:
     if row is None:
         row = table.model(**dict(zip(table.place, place, strict=True)), last_at=more.last_at)
     merge(row, more)

@@ -85,9 +85,7 @@ def delete(*, name: str, actor: str) -> None:
         )
     routing.bump()
     route = routing.get(name=name)
-    moving = Job.objects.filter(
-        kind=JobKind.SWITCH, subject=name, state__in=ACTIVE_JOB_STATES
-    ).first()
+    moving = Job.objects.filter(kind=JobKind.SWITCH, subject=name, state__in=ACTIVE_JOB_STATES).first()
     if moving is not None:
         raise Conflict(
             f"Job {moving.pk} is moving '{name}'. Cancel it or wait for its end, then delete the route.",

@@ -53,9 +53,7 @@ logger = logging.getLogger(__name__)
 def bump() -> None:
     """Say that the snapshot is old. Call inside the transaction that made it old."""
     events.take_turn()
-    changed = RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).update(
-        revision=F("revision") + 1
-    )
+    changed = RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).update(revision=F("revision") + 1)
     if not changed:
         RoutingRevision.objects.create(revision=1)
     # Listeners in this process read the new snapshot before the caller goes on.
@@ -63,9 +61,7 @@ def bump() -> None:
 
 
 # Every request to the API asks it, to know whether the API keys that it holds are still right.
-_revision = PreparedQuery(
-    lambda: RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).values_list("revision")
-)
+_revision = PreparedQuery(lambda: RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).values_list("revision"))
 
 
 def revision() -> int:
@@ -80,16 +76,10 @@ _models = PreparedQuery(
     )
 )
 _routes = PreparedQuery(
-    lambda: Route.objects.values_list(
-        "name", "target__key", "fallbacks", "load_on_demand", "may_evict"
-    )
+    lambda: Route.objects.values_list("name", "target__key", "fallbacks", "load_on_demand", "may_evict")
 )
 _recoveries = PreparedQuery(
-    lambda: (
-        Recovery.objects.filter(back_at__isnull=False)
-        .order_by("-back_at")
-        .values_list("model_id", "back_at")
-    )
+    lambda: Recovery.objects.filter(back_at__isnull=False).order_by("-back_at").values_list("model_id", "back_at")
 )
 # A local model is a file, and one that has never been read has no version.
 _loadables = PreparedQuery(
@@ -142,19 +132,13 @@ def _read_snapshot(number: int) -> Snapshot:
         revision=number,
         routes={name: key for name, key, *_ in routes},
         fallbacks={name: tuple(keys) for name, _, keys, *_ in routes if keys},
-        permissions={
-            name: Permission(load, evict)
-            for name, _, _, load, evict in routes
-            if not (load and evict)
-        },
+        permissions={name: Permission(load, evict) for name, _, _, load, evict in routes if not (load and evict)},
         models=models,
         killers=suspicions.killers,
         trials=suspicions.trials,
         keys=_keys(),
         text_rules=_text_rules(),
-        unique_ids={
-            entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1
-        },
+        unique_ids={entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1},
     )
 
 
@@ -184,9 +168,7 @@ def target(*, model: RegisteredModel) -> Target | None:
 def _targets(instances: QuerySet[Instance]) -> dict[int, tuple[Target, ...]]:
     """By the model's id; those of this machine first."""
     ready = list(
-        instances.filter(state=InstanceState.READY)
-        .select_related("model__provider", "version")
-        .order_by("created_at")
+        instances.filter(state=InstanceState.READY).select_related("model__provider", "version").order_by("created_at")
     )
     endpoints = _endpoints(instance.model.provider for instance in ready)
     addresses = _addresses(ready)
@@ -213,9 +195,7 @@ def _counted(targets: list[Target]) -> tuple[Target, ...]:
     return tuple(dataclasses.replace(target, copies=len(targets)) for target in targets)
 
 
-def _target(
-    instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses: dict[str, str]
-) -> Target | None:
+def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses: dict[str, str]) -> Target | None:
     """None for a model of a provider that cannot be asked now."""
     model = instance.model
     remote = None
@@ -325,9 +305,7 @@ def repoint(
         )
     previous = row.target.key if row.target else ""
     Route.objects.filter(pk=route.pk).update(target=model, updated_at=timezone.now())
-    RouteChange.objects.create(
-        route=row, previous_key=previous, key=model.key, actor=actor, job_id=job_id
-    )
+    RouteChange.objects.create(route=row, previous_key=previous, key=model.key, actor=actor, job_id=job_id)
     events.publish(
         name=EventName.MODEL_SWITCHED,
         subject=model.key,

@@ -16,9 +16,15 @@ from models_app.models.registry import RegisteredModelQuerySet
 ORDERINGS: Mapping[str, str] = {
     name: name
     for name in (
-        "key", "name", "created_at", "updated_at", "access_count", "last_accessed_at", "context_window",
+        "key",
+        "name",
+        "created_at",
+        "updated_at",
+        "access_count",
+        "last_accessed_at",
+        "context_window",
     )
-} | {"size_bytes": "version__size_bytes"}  # fmt: skip
+} | {"size_bytes": "version__size_bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,7 @@ class Search:
         """The models, in their order."""
         found = RegisteredModel.objects.filter(self._plain(), self._texts())
         for capability in self.capabilities:
-            found = (
-                found.with_proven(capability) if self.proven else found.with_capability(capability)
-            )
+            found = found.with_proven(capability) if self.proven else found.with_capability(capability)
         if self.proven and not self.capabilities:
             found = found.exclude(proven_index="")
         if self.tags:
@@ -93,9 +97,7 @@ class Search:
         name = self.ordering.removeprefix("-")
         column = F(ORDERINGS[name])
         # Databases differ in where they put what is unknown.
-        chosen = (
-            column.desc(nulls_last=True) if name != self.ordering else column.asc(nulls_last=True)
-        )
+        chosen = column.desc(nulls_last=True) if name != self.ordering else column.asc(nulls_last=True)
         # A nulls-last order of a column that is never null would keep the database from using its index.
         return ["-key" if name != self.ordering else "key"] if name == "key" else [chosen, "key"]
 

@@ -68,14 +68,10 @@ def take_in(*, name: str, content: dict[str, Any], actor: str) -> StateSnapshot:
 
 
 @transaction.atomic
-def _store(
-    name: str, content: dict[str, Any], actor: str, how: str, *, cause: str
-) -> StateSnapshot:
+def _store(name: str, content: dict[str, Any], actor: str, how: str, *, cause: str) -> StateSnapshot:
     try:
         with transaction.atomic():
-            snapshot = StateSnapshot.objects.create(
-                name=checked_name(name), content=content, actor=actor
-            )
+            snapshot = StateSnapshot.objects.create(name=checked_name(name), content=content, actor=actor)
     except IntegrityError:
         raise Conflict(
             f"There is a snapshot '{name}' already. Choose another name, or delete that one.",
@@ -108,9 +104,7 @@ def get(*, name: str) -> StateSnapshot:
     # Before the look: a name with NUL is more than PostgreSQL takes.
     snapshot = StateSnapshot.objects.filter(name=name).first() if _NAME.fullmatch(name) else None
     if snapshot is None:
-        raise NotFound(
-            f"There is no snapshot '{name[:100]}'.", code="snapshot_not_found", param="name"
-        )
+        raise NotFound(f"There is no snapshot '{name[:100]}'.", code="snapshot_not_found", param="name")
     return snapshot
 
 

@@ -44,9 +44,7 @@ def _recover_one(lock: Path) -> int:
             path.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
     if count:
-        logger.warning(
-            "%d access records of a process that was killed were recovered from %s.", count, lock
-        )
+        logger.warning("%d access records of a process that was killed were recovered from %s.", count, lock)
     return count
 
 
@@ -111,9 +109,7 @@ class _Left:
         header = self._header
         if header is None:
             return None
-        return Origin(
-            header.recorder, header.node, header.pid, header.started_at, recorded=self._last
-        )
+        return Origin(header.recorder, header.node, header.pid, header.started_at, recorded=self._last)
 
 
 def _as_cut_off(record: AccessRecord, last_sign: float) -> AccessRecord:

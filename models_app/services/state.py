@@ -32,9 +32,7 @@ def clean_up() -> None:
         instances.move(instance=instance, to=InstanceState.STOPPED)
     live = Instance.objects.filter(state__in=LIVE_INSTANCE_STATES)
     stuck = RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING))
-    stuck.exclude(pk__in=live.values("model")).update(
-        status=ModelStatus.AVAILABLE, updated_at=timezone.now()
-    )
+    stuck.exclude(pk__in=live.values("model")).update(status=ModelStatus.AVAILABLE, updated_at=timezone.now())
     begun = Job.objects.filter(state__in=ACTIVE_JOB_STATES, node=settings.NOA_NODE)
     # Where workers are programs of their own, whoever asked is still there, and the next worker does what is queued.
     queued = Job.objects.filter(state=JobState.QUEUED, node="", queue__in=queues.own())
@@ -53,9 +51,7 @@ def wanted_loads(*, actor: str = "restore") -> list[Job]:
     targets = set(Route.objects.values_list("target_id", flat=True))
     queued = []
     for model in sorted(wanted, key=lambda model: model.pk not in targets):
-        job, created = jobs.create(
-            kind=JobKind.LOAD, subject=model.key, arguments={"options": {}}, actor=actor
-        )
+        job, created = jobs.create(kind=JobKind.LOAD, subject=model.key, arguments={"options": {}}, actor=actor)
         if created:
             queued.append(job)
     if queued:

@@ -34,13 +34,7 @@ def loaded() -> list[Instance]:
 
     `in_flight` is None where the runner does not answer or cannot be reached from this process.
     """
-    return measured(
-        list(
-            Instance.objects.filter(state__in=LIVE_INSTANCE_STATES).select_related(
-                "model", "version"
-            )
-        )
-    )
+    return measured(list(Instance.objects.filter(state__in=LIVE_INSTANCE_STATES).select_related("model", "version")))
 
 
 def measured(instances: list[Instance]) -> list[Instance]:
@@ -137,9 +131,7 @@ class _Counts:
 
 def _counts() -> _Counts:
     """One query: there are far fewer combinations of these columns than models."""
-    groups = RegisteredModel.objects.order_by().values(
-        "provider__slug", "status", "deprecated", "capability_index"
-    )
+    groups = RegisteredModel.objects.order_by().values("provider__slug", "status", "deprecated", "capability_index")
     rows = groups.annotate(
         count=Count("pk"),
         accesses=Sum("access_count"),
@@ -158,9 +150,7 @@ def _current() -> str | None:
 
 
 def _of_everything(period: Period) -> dict[str, Any]:
-    rows = Activity.objects.filter(
-        model_key=rollups.ALL, hour__gte=period.start, hour__lt=period.end
-    )
+    rows = Activity.objects.filter(model_key=rollups.ALL, hour__gte=period.start, hour__lt=period.end)
     shown = usage.represent(usage.total(rows))
     del shown["reads"]  # are counted by model only
     return shown
@@ -194,9 +184,7 @@ def _top_performing(used: list[Mapping[str, Any]], limit: int) -> list[dict[str,
 def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
     success = (row["asked"] - row["failed"]) / row["asked"]
     speed = usage.speed(row["tokens"], row["milliseconds"])
-    score = scoring.score(
-        success_rate=success, tokens_per_second=speed or 0.0, inferences=row["asked"]
-    )
+    score = scoring.score(success_rate=success, tokens_per_second=speed or 0.0, inferences=row["asked"])
     return {
         "key": row["model_key"],
         "score": round(score, 4),
@@ -209,23 +197,16 @@ def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
 def _most_used(limit: int) -> list[dict[str, Any]]:
     """By all accesses since registration, those that wait in memory included."""
     stored = RegisteredModel.objects.filter(access_count__gt=0).order_by("-access_count", "key")
-    keys, unwritten = activity.with_unwritten(
-        lambda: list(stored.values_list("key", flat=True)[:limit])
-    )
+    keys, unwritten = activity.with_unwritten(lambda: list(stored.values_list("key", flat=True)[:limit]))
     found = activity.accesses_of({*keys, *unwritten})
     ranked = sorted(found.items(), key=lambda one: (-one[1][0], one[0]))
-    return [
-        {"key": key, "access_count": count, "last_accessed_at": last}
-        for key, (count, last) in ranked[:limit]
-    ]
+    return [{"key": key, "access_count": count, "last_accessed_at": last} for key, (count, last) in ranked[:limit]]
 
 
 def _attention(used: list[Mapping[str, Any]], limit: int) -> dict[str, Any]:
     """What an operator would look at next: loads that failed, memory held for nothing, answers that fail."""
     asked = {row["model_key"] for row in used}
-    models = RegisteredModel.objects.filter(
-        status__in=(ModelStatus.FAILED, ModelStatus.LOADED)
-    ).order_by("key")
+    models = RegisteredModel.objects.filter(status__in=(ModelStatus.FAILED, ModelStatus.LOADED)).order_by("key")
     failed, unused = [], []
     for key, status, stage, reason, at in models.values_list(
         "key", "status", "failure_stage", "failure_reason", "failed_at"

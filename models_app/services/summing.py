@@ -81,9 +81,7 @@ def _in_step(step: RollupStep, place: TrafficPlace) -> list[TrafficPlace]:
     return [(step, step.floor(place[1]), place[2], place[3])]
 
 
-def _grouped(
-    found: Mapping[Given, Sums], places: Callable[[Given], Iterable[Found]]
-) -> dict[Found, Sums]:
+def _grouped(found: Mapping[Given, Sums], places: Callable[[Given], Iterable[Found]]) -> dict[Found, Sums]:
     grouped: dict[Found, Sums] = {}
     for cell, sums in found.items():
         for place in places(cell):

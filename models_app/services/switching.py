@@ -56,9 +56,7 @@ class Mode(StrEnum):
     REPLACE = "replace"
 
 
-def switch(
-    *, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False
-) -> None:
+def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False) -> None:
     """Load the new model, have it answer a token, move the route in one transaction, drain the old.
 
     A failure or a cancel before the move leaves the route as it was, and the old model loaded. It stays loaded when
@@ -144,9 +142,7 @@ def _replace(run: Run, model: RegisteredModel, route: Route, previous: Registere
             raise
 
 
-def _bring_back(
-    run: Run, previous: RegisteredModel, options: dict[str, Any], *, wanted: bool
-) -> None:
+def _bring_back(run: Run, previous: RegisteredModel, options: dict[str, Any], *, wanted: bool) -> None:
     """The route leads to it still, and requests wait for it."""
     RegisteredModel.objects.filter(pk=previous.pk).update(wanted=wanted)
     with run.shielded():
@@ -166,9 +162,7 @@ def replaced(*, model: RegisteredModel) -> bool:
     return bool(names) and Route.objects.filter(name__in=names, target=model).exists()
 
 
-def _verify_and_move(
-    run: Run, loaded: Loaded, model: RegisteredModel, route: Route, mode: Mode
-) -> str:
+def _verify_and_move(run: Run, loaded: Loaded, model: RegisteredModel, route: Route, mode: Mode) -> str:
     """The key that the route led to before."""
     try:
         with run.step("verify", f"{model.key} answers one token"):
@@ -211,9 +205,7 @@ def check_possible(*, model: RegisteredModel, route: Route) -> None:
         )
 
 
-def _say_failed(
-    run: Run, model: RegisteredModel, route: Route, mode: Mode, error: NoaError
-) -> None:
+def _say_failed(run: Run, model: RegisteredModel, route: Route, mode: Mode, error: NoaError) -> None:
     keeps = route.target.key if route.target else "nothing"
     with transaction.atomic():
         events.publish(
@@ -260,8 +252,6 @@ def _retire_previous(run: Run, key: str, because: str) -> None:
     if previous is None or Route.objects.filter(target=previous).exists():
         return
     RegisteredModel.objects.filter(pk=previous.pk).update(wanted=False, replicas=1)
-    old = Instance.objects.select_related("model", "version").filter(
-        model=previous, state=InstanceState.READY
-    )
+    old = Instance.objects.select_related("model", "version").filter(model=previous, state=InstanceState.READY)
     for instance in old:
         unloading.retire(run=run, instance=instance, because=because)

@@ -13,11 +13,7 @@ from models_app.services import routing
 
 def require_loaded(*, model: RegisteredModel) -> Instance:
     """The ready instance of a model; raises Conflict when there is none."""
-    instance = (
-        Instance.objects.filter(model=model, state=InstanceState.READY)
-        .select_related("version")
-        .first()
-    )
+    instance = Instance.objects.filter(model=model, state=InstanceState.READY).select_related("version").first()
     if instance is None:
         raise Conflict(
             f"'{model.key}' is not loaded. Load it first: only a loaded model can be asked.",

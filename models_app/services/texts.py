@@ -24,9 +24,7 @@ _LONGEST_DAYS = 3_650
 
 
 @transaction.atomic
-def set_rule(
-    *, key_id: str | None, route: str | None, share: float, max_bytes: int, days: int, actor: str
-) -> TextRule:
+def set_rule(*, key_id: str | None, route: str | None, share: float, max_bytes: int, days: int, actor: str) -> TextRule:
     """Make the rule of one API key or one route, or change it. Raises InvalidRequest, or NotFound for neither."""
     if not 0 <= share <= 1 or not 1 <= max_bytes <= texts.LARGEST or not 1 <= days <= _LONGEST_DAYS:
         raise InvalidRequest(

@@ -100,9 +100,7 @@ def _let_owner_end(run: Run, instance: Instance) -> None:
     """Only its own node can end a runner. A node that is down has its instances ended when it is found to be lost."""
     key, name = instance.model.key, instance.node
     with run.step("unload", f"{key} on '{name}'"):
-        job, _ = jobs.create(
-            kind=JobKind.UNLOAD, subject=key, arguments={}, actor=run.actor, asked_node=name
-        )
+        job, _ = jobs.create(kind=JobKind.UNLOAD, subject=key, arguments={}, actor=run.actor, asked_node=name)
         ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_DRAIN_TIMEOUT + _PATIENCE)
         if ended.state not in TERMINAL_JOB_STATES:
             logger.warning("%s: the node '%s' has not ended it yet", key, name)
@@ -124,9 +122,7 @@ def _end(run: Run, instance: Instance, because: str) -> None:
         finish(instance=instance, why=why, cut=cut, event_cause=run.cause)
 
 
-def finish(
-    *, instance: Instance, why: Why, cut: int | None = 0, event_cause: str = "policy"
-) -> None:
+def finish(*, instance: Instance, why: Why, cut: int | None = 0, event_cause: str = "policy") -> None:
     """Stop the runner of an instance that drains, see its memory given back, and write down why.
 
     `cut` is how many requests were still in flight; None when nobody knows. What nobody asked to be unloaded is not
@@ -159,8 +155,7 @@ def _tell(instance: Instance, why: Why, cut: int | None, event_cause: str) -> No
     events.publish(
         name=EventName.MODEL_EVICTED if evicted else EventName.MODEL_UNLOADED,
         subject=key,
-        message=f"{key} was unloaded{why.because}"
-        + (f"; {cut} requests were cut." if cut else "."),
+        message=f"{key} was unloaded{why.because}" + (f"; {cut} requests were cut." if cut else "."),
         actor=why.actor,
         cause=why.because.lstrip(" ,")[:255] or event_cause,
         before=ModelStatus.LOADED,

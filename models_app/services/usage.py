@@ -16,9 +16,16 @@ from models_app.services import activity, registry, rollups
 from models_app.services.rollups import Totals
 
 _SHOWN = (
-    "reads", "requests", "errors", "aborted", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_usd",
+    "reads",
+    "requests",
+    "errors",
+    "aborted",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "cost_usd",
     "unpriced",
-)  # fmt: skip
+)
 _ROW_FIELDS = (*rollups.SUMMED, "durations", "ttfts", "hour", "key_id")
 
 
@@ -62,9 +69,7 @@ def total(rows: Iterable[Activity]) -> Totals:
     return totals
 
 
-def of_model(
-    *, key: str, since: datetime | None, until: datetime | None, step: Step
-) -> dict[str, Any]:
+def of_model(*, key: str, since: datetime | None, until: datetime | None, step: Step) -> dict[str, Any]:
     """What the API answers; raises ModelNotFound, or InvalidRequest for an impossible period.
 
     Four queries, whatever the period.
@@ -72,9 +77,7 @@ def of_model(
     model = registry.get(key=key)
     period = periods.period(since=since, until=until, now=timezone.now(), step=step)
     rows = list(
-        Activity.objects.filter(
-            model_key=model.key, hour__gte=period.start, hour__lt=period.end
-        ).only(*_ROW_FIELDS)
+        Activity.objects.filter(model_key=model.key, hour__gte=period.start, hour__lt=period.end).only(*_ROW_FIELDS)
     )
     count, last = activity.accesses(key=model.key)
     return {

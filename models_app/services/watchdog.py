@@ -58,9 +58,7 @@ class Watch:
     def _compare(self, live: dict[str, Instance], running: set[str]) -> None:
         """Rows without a process serve nobody; processes without a row belong to nobody."""
         gone = {
-            key
-            for key, one in live.items()
-            if one.state == InstanceState.READY and one.socket and key not in running
+            key for key, one in live.items() if one.state == InstanceState.READY and one.socket and key not in running
         }
         ownerless = running - live.keys()
         wrong = gone | ownerless
@@ -148,9 +146,7 @@ def end_lost_jobs() -> None:
 def _living() -> QuerySet[Node, str]:
     """Names of the nodes whose worker lives, or has been silent for so short that it may come back."""
     beaten = timezone.now() - _LOST_JOBS_AFTER
-    return Node.objects.filter(pid__isnull=False, heartbeat_at__gt=beaten).values_list(
-        "name", flat=True
-    )
+    return Node.objects.filter(pid__isnull=False, heartbeat_at__gt=beaten).values_list("name", flat=True)
 
 
 def _interrupt(job: Job, cause: str) -> None:

@@ -57,9 +57,7 @@ def create(
 def get(*, webhook_id: uuid.UUID) -> Webhook:
     webhook = Webhook.objects.filter(pk=webhook_id).first()
     if webhook is None:
-        raise NotFound(
-            f"There is no webhook {webhook_id}.", code="webhook_not_found", param="webhook_id"
-        )
+        raise NotFound(f"There is no webhook {webhook_id}.", code="webhook_not_found", param="webhook_id")
     return webhook
 
 
@@ -87,16 +85,12 @@ def delete(*, webhook_id: uuid.UUID) -> None:
 def _checked_secret(secret: str) -> str:
     shortest, longest = SECRET_LENGTHS
     if not shortest <= len(secret) <= longest:
-        raise InvalidRequest(
-            f"'secret' must have {shortest} to {longest} characters.", param="secret"
-        )
+        raise InvalidRequest(f"'secret' must have {shortest} to {longest} characters.", param="secret")
     return secret
 
 
 def _checked_events(names: Sequence[str]) -> list[str]:
     unknown = [name for name in names if name not in set(EventName)]
     if unknown:
-        raise InvalidRequest(
-            f"There is no event '{unknown[0][:80]}'. Known: {', '.join(EventName)}.", param="events"
-        )
+        raise InvalidRequest(f"There is no event '{unknown[0][:80]}'. Known: {', '.join(EventName)}.", param="events")
     return list(dict.fromkeys(names))

@@ -18,9 +18,7 @@ LOOK_SECONDS = 1.0
 def look() -> None:
     """Begin every recovery that is due."""
     for job in recovery.due():
-        threading.Thread(
-            target=_run, args=(job,), name=f"recovery-{job.subject}"[:40], daemon=True
-        ).start()
+        threading.Thread(target=_run, args=(job,), name=f"recovery-{job.subject}"[:40], daemon=True).start()
 
 
 def on_job_finished(job: Job, **_: Any) -> None:

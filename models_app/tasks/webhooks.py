@@ -77,9 +77,7 @@ class Sender:
         self._sending = {pk: thread for pk, thread in self._sending.items() if thread.is_alive()}
         for webhook_id in deliveries.due_webhooks():
             if webhook_id not in self._sending and len(self._sending) < _AT_ONCE:
-                thread = threading.Thread(
-                    target=self._send, args=(webhook_id,), name="webhook-delivery", daemon=True
-                )
+                thread = threading.Thread(target=self._send, args=(webhook_id,), name="webhook-delivery", daemon=True)
                 self._sending[webhook_id] = thread
                 thread.start()
 

@@ -37,9 +37,7 @@ def _address(model: type[Model], pattern: URLPattern) -> str:
 
 
 def lists_and_pages() -> list[str]:
-    return [
-        address for _, name, address in of_tables() if name.endswith(("_changelist", "_change"))
-    ]
+    return [address for _, name, address in of_tables() if name.endswith(("_changelist", "_change"))]
 
 
 def dialogs() -> list[str]:
@@ -53,14 +51,10 @@ def dialogs() -> list[str]:
 
 def _actions(model: type[Model]) -> set[str]:
     model_admin: ModelAdmin = admin.site._registry[model]
-    return {
-        *model_admin.actions_row, *model_admin.actions_detail, *model_admin.actions_list
-    }  # fmt: skip
+    return {*model_admin.actions_row, *model_admin.actions_detail, *model_admin.actions_list}
 
 
 def everything_stored() -> dict[str, list[dict[str, object]]]:
     """All rows of all tables that the console shows."""
     tables = [*admin.site._registry, User, Group, RegisteredModel]
-    return {
-        model._meta.label: list(model._default_manager.order_by("pk").values()) for model in tables
-    }
+    return {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in tables}

@@ -18,9 +18,7 @@ def confirm(client: Client, action: str, *args: Any, **fields: Any) -> Any:
     return client.post(address, CONFIRMED | fields)
 
 
-def test_a_load_is_written_down_with_its_job(
-    console: Client, make_model: Any, queued: list[Job]
-) -> None:
+def test_a_load_is_written_down_with_its_job(console: Client, make_model: Any, queued: list[Job]) -> None:
     model = make_model()
     fields = {"n_ctx": "4096", "slots": "", "n_gpu_layers": ""}
     confirm(console, "registeredmodel_load_model", model.pk, **fields)
@@ -31,9 +29,7 @@ def test_a_load_is_written_down_with_its_job(
     assert (entry.client, entry.method) == ("127.0.0.1", "POST")
 
 
-def test_a_refused_unload_is_written_down(
-    console: Client, make_model: Any, queued: list[Job]
-) -> None:
+def test_a_refused_unload_is_written_down(console: Client, make_model: Any, queued: list[Job]) -> None:
     model = make_model()
     confirm(console, "registeredmodel_unload_model", model.pk)
     entry = AuditEntry.objects.get()

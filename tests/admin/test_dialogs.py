@@ -31,9 +31,7 @@ def test_load_becomes_a_job_with_the_options_that_were_filled_in(
     console: Client, make_model: Any, queued: list[Job]
 ) -> None:
     model = make_model()
-    answer = confirm(
-        console, "registeredmodel_load_model", model.pk, n_ctx="4096", slots="", n_gpu_layers=""
-    )
+    answer = confirm(console, "registeredmodel_load_model", model.pk, n_ctx="4096", slots="", n_gpu_layers="")
     job = Job.objects.get()
     assert (job.kind, job.subject, job.state) == ("load", model.key, "queued")
     assert job.arguments == {"options": {"n_ctx": 4096}}
@@ -60,9 +58,7 @@ def test_a_wrong_option_is_said_beside_its_field(
     assert queued == []
 
 
-def test_the_same_load_twice_leads_to_one_job(
-    console: Client, make_model: Any, queued: list[Job]
-) -> None:
+def test_the_same_load_twice_leads_to_one_job(console: Client, make_model: Any, queued: list[Job]) -> None:
     model = make_model()
     confirm(console, "registeredmodel_load_model", model.pk)
     answer = confirm(console, "registeredmodel_load_model", model.pk)
@@ -71,9 +67,7 @@ def test_the_same_load_twice_leads_to_one_job(
     assert len(queued) == 1
 
 
-def test_unload_of_a_loaded_model_becomes_a_job(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_unload_of_a_loaded_model_becomes_a_job(console: Client, furnished: RegisteredModel) -> None:
     confirm(console, "registeredmodel_unload_model", furnished.pk)
     job = Job.objects.get(kind="unload")
     assert (job.subject, job.arguments) == (furnished.key, {})
@@ -89,9 +83,7 @@ def test_unload_of_a_model_that_is_not_loaded_is_refused_with_a_sentence(
     assert queued == []
 
 
-def test_make_current_becomes_a_switch_of_the_current_route(
-    console: Client, make_model: Any
-) -> None:
+def test_make_current_becomes_a_switch_of_the_current_route(console: Client, make_model: Any) -> None:
     model = make_model()
     confirm(console, "registeredmodel_make_current", model.pk, keep_previous="on")
     job = Job.objects.get()
@@ -138,11 +130,7 @@ def test_a_dialog_about_nothing_is_not_found(console: Client, pk: str) -> None:
     assert console.post(address, CONFIRMED).status_code == 404
 
 
-def test_the_switch_dialog_says_what_is_current_now(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_the_switch_dialog_says_what_is_current_now(console: Client, furnished: RegisteredModel) -> None:
     other = RegisteredModel.objects.get(model_id="other")
     address = reverse("admin:models_app_registeredmodel_make_current", args=[other.pk])
-    assert "leads to llama.cpp:tiny now" in console.get(address).content.decode().replace(
-        "&#x27;", "'"
-    )
+    assert "leads to llama.cpp:tiny now" in console.get(address).content.decode().replace("&#x27;", "'")

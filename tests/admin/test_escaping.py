@@ -16,22 +16,31 @@ from tests.admin.conftest import make_instance, make_job, make_log_row
 ATTACK = "<script>alert('noa')</script><img src=x onerror=alert(1)>{{ 7|add:7 }}"
 
 
-def test_markup_from_outside_is_shown_as_text_on_every_page(
-    console: Client, make_model: Any
-) -> None:
+def test_markup_from_outside_is_shown_as_text_on_every_page(console: Client, make_model: Any) -> None:
     model = make_model(
-        name=ATTACK, description=ATTACK, status="failed", failure_stage=ATTACK[:30], failure_reason=ATTACK,
-        tags=[ATTACK], load_options={ATTACK: ATTACK},
-    )  # fmt: skip
+        name=ATTACK,
+        description=ATTACK,
+        status="failed",
+        failure_stage=ATTACK[:30],
+        failure_reason=ATTACK,
+        tags=[ATTACK],
+        load_options={ATTACK: ATTACK},
+    )
     instance = make_instance(model)
     instance.failure_reason, instance.options = ATTACK, {ATTACK: ATTACK}
     instance.save()
     Route.objects.create(name="current", target=model)
     step = {"name": ATTACK, "state": ATTACK, "seconds": 1.0, "detail": ATTACK}
     make_job(
-        subject=model.key, state="failed", steps=[step], arguments={"options": {ATTACK: ATTACK}, "x": [ATTACK]},
-        result={ATTACK: ATTACK, "list": [{"file": ATTACK}]}, error_message=ATTACK, error_code="x", actor=ATTACK,
-    )  # fmt: skip
+        subject=model.key,
+        state="failed",
+        steps=[step],
+        arguments={"options": {ATTACK: ATTACK}, "x": [ATTACK]},
+        result={ATTACK: ATTACK, "list": [{"file": ATTACK}]},
+        error_message=ATTACK,
+        error_code="x",
+        actor=ATTACK,
+    )
     make_job(subject=ATTACK, state="running")
     events.publish(name=EventName.MODEL_LOADED, subject=ATTACK, message=ATTACK, data={"a": ATTACK})
     make_log_row(1, model_key=ATTACK)

@@ -14,9 +14,7 @@ from tests.admin.conftest import browser
 pytestmark = pytest.mark.wide
 
 
-def test_a_get_of_every_address_changes_nothing(
-    console: Client, furnished: RegisteredModel, queued: list[Job]
-) -> None:
+def test_a_get_of_every_address_changes_nothing(console: Client, furnished: RegisteredModel, queued: list[Job]) -> None:
     before = addresses.everything_stored()
     visited = [*addresses.of_site(), *(address for _, _, address in addresses.of_tables())]
     answers = {}
@@ -34,14 +32,25 @@ def test_a_get_of_every_address_changes_nothing(
 def test_every_action_was_among_them(furnished: RegisteredModel, superuser: User) -> None:
     names = {address.rstrip("/").rpartition("/")[2] for address in addresses.dialogs()}
     assert names == {
-        "load", "unload", "make-current", "discover", "switch", "revoke", "test", "remove",
-        "profile", "probe", "keep", "deprecate", "roll-back", "cancel", "baseline",
-    }  # fmt: skip
+        "load",
+        "unload",
+        "make-current",
+        "discover",
+        "switch",
+        "revoke",
+        "test",
+        "remove",
+        "profile",
+        "probe",
+        "keep",
+        "deprecate",
+        "roll-back",
+        "cancel",
+        "baseline",
+    }
 
 
-def test_every_action_shows_a_dialog_that_says_what_it_will_do(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_every_action_shows_a_dialog_that_says_what_it_will_do(console: Client, furnished: RegisteredModel) -> None:
     for address in addresses.dialogs():
         page = console.get(address)
         assert page.status_code == 200
@@ -49,9 +58,7 @@ def test_every_action_shows_a_dialog_that_says_what_it_will_do(
         assert "Submit" not in page.content.decode(), f"{address} has a button without a word"
 
 
-def test_a_dialog_without_its_token_is_refused(
-    superuser: User, furnished: RegisteredModel, queued: list[Job]
-) -> None:
+def test_a_dialog_without_its_token_is_refused(superuser: User, furnished: RegisteredModel, queued: list[Job]) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(superuser)
     before = addresses.everything_stored()

@@ -40,9 +40,9 @@ def test_a_new_key_is_shown_once_and_never_again(console: Client) -> None:
 
 def test_a_key_needs_a_scope_that_exists(console: Client) -> None:
     for scopes in ([], ["everything"]):
-        assert "This field is required" in (
-            page := add(console, scopes=scopes).content.decode()
-        ) or ("Select a valid choice" in page)
+        assert "This field is required" in (page := add(console, scopes=scopes).content.decode()) or (
+            "Select a valid choice" in page
+        )
     assert not ApiKey.objects.exists()
 
 
@@ -84,8 +84,10 @@ def test_a_key_is_made_with_limits_and_shows_them(console: Client) -> None:
     assert add(console, **given).status_code == 200
     key = ApiKey.objects.get()
     assert key.limits == {
-        "requests_per_minute": 60, "monthly_budget_usd": 2.5, "addresses": ["10.0.0.0/8"],
-    }  # fmt: skip
+        "requests_per_minute": 60,
+        "monthly_budget_usd": 2.5,
+        "addresses": ["10.0.0.0/8"],
+    }
     page = console.get(reverse("admin:models_app_apikey_change", args=[key.pk])).content.decode()
     assert "requests per minute: 60" in page
 

@@ -69,9 +69,7 @@ async def _again(frames: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stream_begins_with_everything_that_may_be_seen(
-    open_hub: None, furnished: RegisteredModel
-) -> None:
+def test_a_stream_begins_with_everything_that_may_be_seen(open_hub: None, furnished: RegisteredModel) -> None:
     assert set(first_parts(ALL)) == set(ALL)
     assert set(first_parts(frozenset({"events"}))) == {"events"}
     assert "It was loaded." in first_parts(ALL)["events"]
@@ -83,9 +81,7 @@ def test_a_stream_of_somebody_without_rights_ends(open_hub: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_who_look_cost_as_much_as_one(
-    open_hub: None, counted: list[int], furnished: RegisteredModel
-) -> None:
+def test_twenty_who_look_cost_as_much_as_one(open_hub: None, counted: list[int], furnished: RegisteredModel) -> None:
     async def look() -> None:
         streams = [aiter(LiveResponse(lambda: ALL)) for _ in range(20)]
         shown = await asyncio.gather(*(parts_of(stream) for stream in streams))

@@ -24,25 +24,24 @@ def page_of(client: Client, model: RegisteredModel) -> str:
     return client.get(address).content.decode().replace("&#x27;", "'")
 
 
-def test_a_capability_is_told_with_its_evidence_and_date(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_a_capability_is_told_with_its_evidence_and_date(console: Client, furnished: RegisteredModel) -> None:
     finding = Finding(Capability.CHAT_COMPLETION, Verdict.SUPPORTED, "It answered 'Hello'.")
     capabilities.note_probed(
         model=furnished, findings=[finding], version=furnished.version, actor="user:root", job_id=make_job().pk
-    )  # fmt: skip
+    )
     page = page_of(console, furnished)
     assert "It answered 'Hello'." in page
     assert "proven" in page
 
 
-def test_the_history_says_what_happened_and_why(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_the_history_says_what_happened_and_why(console: Client, furnished: RegisteredModel) -> None:
     ledger.record(
-        kind=LedgerKind.EVICTION, model_key=furnished.key, cause=LedgerCause.POLICY, outcome="done",
+        kind=LedgerKind.EVICTION,
+        model_key=furnished.key,
+        cause=LedgerCause.POLICY,
+        outcome="done",
         reason="llama.cpp:other needed 4.3 GiB",
-    )  # fmt: skip
+    )
     assert "llama.cpp:other needed 4.3 GiB" in page_of(console, furnished)
 
 
@@ -64,21 +63,17 @@ def test_the_log_of_a_runner_is_read_beside_its_socket(
     assert "&lt;b&gt;first&lt;/b&gt;\nlast" in page
 
 
-def test_the_copies_are_asked_for_again_and_again(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_the_copies_are_asked_for_again_and_again(console: Client, furnished: RegisteredModel) -> None:
     address = reverse("admin:models_app_registeredmodel_copies", args=[furnished.pk])
     page = console.get(address).content.decode()
     assert "5.0\xa0GiB" in page
     assert f'hx-get="{address}"' in page
 
 
-def test_a_profile_becomes_a_job_with_its_loads(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_a_profile_becomes_a_job_with_its_loads(console: Client, furnished: RegisteredModel) -> None:
     answer = confirm(
         console, "registeredmodel_profile_model", furnished.pk, requests="5", concurrency="1, 8", max_tokens="16"
-    )  # fmt: skip
+    )
     job = Job.objects.get(kind="profile")
     assert job.arguments["concurrency"] == [1, 8]
     assert job.arguments["requests"] == 5
@@ -91,7 +86,7 @@ def test_a_wrong_number_at_a_time_is_said_beside_its_field(
 ) -> None:
     answer = confirm(
         console, "registeredmodel_profile_model", furnished.pk, requests="5", concurrency=word, max_tokens="16"
-    )  # fmt: skip
+    )
     assert answer.status_code == 200
     assert not Job.objects.filter(kind="profile").exists()
 
@@ -103,22 +98,21 @@ def test_a_probe_becomes_a_job(console: Client, furnished: RegisteredModel) -> N
 
 def test_pin_and_priority_are_stored_and_audited(console: Client, make_model: Any) -> None:
     model = make_model()
-    confirm(
-        console, "registeredmodel_keep_model", model.pk, pinned="on", priority="80", idle_ttl_seconds=""
-    )  # fmt: skip
+    confirm(console, "registeredmodel_keep_model", model.pk, pinned="on", priority="80", idle_ttl_seconds="")
     model.refresh_from_db()
     assert (model.pinned, model.priority, model.idle_ttl_seconds, model.on_demand) == (
-        True, 80, None, False,
-    )  # fmt: skip
+        True,
+        80,
+        None,
+        False,
+    )
     assert AuditEntry.objects.get(action="update_model").subject == model.key
     assert "pinned: never evicted" in page_of(console, model)
 
 
 def test_a_deprecation_says_why(console: Client, make_model: Any) -> None:
     model = make_model()
-    confirm(
-        console, "registeredmodel_deprecate_model", model.pk, deprecated="on", deprecation_note="Use tide."
-    )  # fmt: skip
+    confirm(console, "registeredmodel_deprecate_model", model.pk, deprecated="on", deprecation_note="Use tide.")
     model.refresh_from_db()
     assert (model.deprecated, model.deprecation_note) == (True, "Use tide.")
     assert "Use tide." in page_of(console, model)
@@ -157,14 +151,23 @@ def test_a_job_is_cancelled_or_says_why_not(console: Client) -> None:
 
 def make_profile(model: RegisteredModel, milliseconds: float) -> ProfileRun:
     run = ProfileRun.objects.create(
-        model=model, complete=True, settings={"concurrency": [1]}, settings_class="a", finished_at=timezone.now(),
-        summary={"stages": [_stage(milliseconds)]}, environment={"cpus": 2},
-    )  # fmt: skip
+        model=model,
+        complete=True,
+        settings={"concurrency": [1]},
+        settings_class="a",
+        finished_at=timezone.now(),
+        summary={"stages": [_stage(milliseconds)]},
+        environment={"cpus": 2},
+    )
     for number in range(20):
         run.samples.create(
-            number=number, ok=True, prompt_tokens=9, completion_tokens=8,
-            ttft_ms=milliseconds + number % 3, e2el_ms=milliseconds * 10 + number % 3,
-        )  # fmt: skip
+            number=number,
+            ok=True,
+            prompt_tokens=9,
+            completion_tokens=8,
+            ttft_ms=milliseconds + number % 3,
+            e2el_ms=milliseconds * 10 + number % 3,
+        )
     return run
 
 
@@ -179,14 +182,17 @@ def _stage(milliseconds: float) -> dict[str, Any]:
     ends = [milliseconds * 0.9, milliseconds * 1.1]
     figure["ci"] = {"p50": ends}  # type: ignore[assignment]
     return {
-        "concurrency": 1, "requests": 20, "succeeded": 20, "success_rate": 1.0, "output_throughput": 100.0,
-        "ttft_ms": figure, "e2el_ms": figure,
-    }  # fmt: skip
+        "concurrency": 1,
+        "requests": 20,
+        "succeeded": 20,
+        "success_rate": 1.0,
+        "output_throughput": 100.0,
+        "ttft_ms": figure,
+        "e2el_ms": figure,
+    }
 
 
-def test_profiles_are_compared_with_intervals_and_a_verdict(
-    console: Client, make_model: Any
-) -> None:
+def test_profiles_are_compared_with_intervals_and_a_verdict(console: Client, make_model: Any) -> None:
     fast, slow = make_profile(make_model("fast"), 40), make_profile(make_model("slow"), 80)
     page = console.get(reverse("console:compare"), {"run": [str(fast.pk), str(slow.pk)]})
     told = page.content.decode()

@@ -44,9 +44,7 @@ def test_a_current_model_that_is_not_loaded_is_an_alarm(console: Client, make_mo
     assert "noa-edge-bad" in page
 
 
-def test_a_runner_that_does_not_answer_is_an_alarm(
-    console: Client, furnished: RegisteredModel, tmp_path: Path
-) -> None:
+def test_a_runner_that_does_not_answer_is_an_alarm(console: Client, furnished: RegisteredModel, tmp_path: Path) -> None:
     socket = tmp_path / "noa.sock"
     socket.touch()
     furnished.instances.update(socket=str(socket))
@@ -55,9 +53,7 @@ def test_a_runner_that_does_not_answer_is_an_alarm(
     assert "5.0\xa0GiB" in page
 
 
-def test_a_current_model_that_answers_is_green(
-    console: Client, furnished: RegisteredModel, monkeypatch: Any
-) -> None:
+def test_a_current_model_that_answers_is_green(console: Client, furnished: RegisteredModel, monkeypatch: Any) -> None:
     furnished.instances.update(socket="/run/noa/socket")
     health = {"in_flight": 3, "memory": {"rss_bytes": 2**30}}
     monkeypatch.setattr("models_app.engines.control.health", lambda path, **_: health)
@@ -91,12 +87,8 @@ def test_what_somebody_should_look_at_is_said_first(console: Client, make_model:
     make_model("broken", status="failed", failure_reason="No memory was left.\nlog line")
     make_model("crowded")
     for _ in range(3):
-        ledger.record(
-            kind=LedgerKind.EVICTION, model_key="llama.cpp:crowded", cause=LedgerCause.POLICY, outcome="done"
-        )  # fmt: skip
-    Provider.objects.create(
-        slug="away", kind="openai", breaker="open", breaker_reason="It is gone."
-    )
+        ledger.record(kind=LedgerKind.EVICTION, model_key="llama.cpp:crowded", cause=LedgerCause.POLICY, outcome="done")
+    Provider.objects.create(slug="away", kind="openai", breaker="open", breaker_reason="It is gone.")
     page = index(console)
     assert "llama.cpp:broken failed: No memory was left." in page
     assert "log line" not in page
@@ -104,20 +96,12 @@ def test_what_somebody_should_look_at_is_said_first(console: Client, make_model:
     assert "The provider away is not asked for now. It is gone." in page
 
 
-def test_the_figures_are_those_of_today_with_yesterday_beside_them(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_the_figures_are_those_of_today_with_yesterday_beside_them(console: Client, furnished: RegisteredModel) -> None:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
     times = {"durations": {"80": 1}, "ttfts": {}, "last_at": hour, "model_key": "*"}
     Activity.objects.create(hour=hour, requests=1200, errors=12, cost_usd="1.5", **times)
     Activity.objects.create(hour=hour - timedelta(days=1), requests=600, errors=60, **times)
-    access.store(
-        [
-            AccessRecord(
-                "r1", timezone.now().timestamp(), "chat/completions", status=200, duration_ms=9.0
-            )
-        ]
-    )
+    access.store([AccessRecord("r1", timezone.now().timestamp(), "chat/completions", status=200, duration_ms=9.0)])
     page = index(console)
     for told in ("1,201 today", "$1.50", "First token p95"):
         assert told in page

@@ -13,9 +13,7 @@ from tests.admin import addresses
 from tests.admin.conftest import make_instance, make_job
 
 
-def test_every_list_and_page_opens_for_a_superuser(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_every_list_and_page_opens_for_a_superuser(console: Client, furnished: RegisteredModel) -> None:
     pages = [
         *addresses.lists_and_pages(),
         reverse("admin:index"),
@@ -36,9 +34,7 @@ def test_what_machines_write_cannot_be_added_changed_or_deleted(
     assert b'name="_save"' not in console.get(page).content
 
 
-def test_the_models_list_says_what_people_ask_for(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_the_models_list_says_what_people_ask_for(console: Client, furnished: RegisteredModel) -> None:
     page = console.get(reverse("admin:models_app_registeredmodel_changelist")).content.decode()
     for told in (
         "llama.cpp:tiny",
@@ -63,9 +59,11 @@ def test_editing_a_model_leaves_its_status_alone(console: Client, make_model: An
     model = make_model(status="available")
     address = reverse("admin:models_app_registeredmodel_change", args=[model.pk])
     form = {
-        "name": "Tiny", "description": "For tests.",
-        "versions-TOTAL_FORMS": "0", "versions-INITIAL_FORMS": "0",
-    }  # fmt: skip
+        "name": "Tiny",
+        "description": "For tests.",
+        "versions-TOTAL_FORMS": "0",
+        "versions-INITIAL_FORMS": "0",
+    }
     RegisteredModel.objects.filter(pk=model.pk).update(status="loading")
     assert console.post(address, form).status_code == 302
     model.refresh_from_db()
@@ -134,9 +132,7 @@ def test_a_page_of_a_row_that_is_not_there_leads_back(console: Client) -> None:
 
 def test_a_job_page_follows_a_job_and_stops_when_it_ended(console: Client, make_model: Any) -> None:
     model = make_model()
-    steps = [
-        {"name": "warm_up", "state": "running", "started_at": "", "seconds": None, "detail": "x"}
-    ]
+    steps = [{"name": "warm_up", "state": "running", "started_at": "", "seconds": None, "detail": "x"}]
     job = make_job(subject=model.key, state="running", progress=0.625, steps=steps)
     address = reverse("admin:models_app_job_change", args=[job.pk])
     progress = reverse("admin:models_app_job_progress", args=[job.pk])
@@ -145,9 +141,7 @@ def test_a_job_page_follows_a_job_and_stops_when_it_ended(console: Client, make_
     assert "Warm up" in page
     assert "62 %" in page
 
-    Job.objects.filter(pk=job.pk).update(
-        state="failed", error_code="load_failed", error_message="No memory was left."
-    )
+    Job.objects.filter(pk=job.pk).update(state="failed", error_code="load_failed", error_message="No memory was left.")
     assert console.get(progress)["HX-Refresh"] == "true"
     for where in (address, progress):
         page = console.get(where).content.decode()
@@ -175,9 +169,7 @@ def test_an_instance_page_opens_without_a_measurement(console: Client, make_mode
     assert page.status_code == 200
 
 
-@pytest.mark.parametrize(
-    "table", ["registeredmodel", "route", "accesslog", "job", "profilerun", "apikey"]
-)
+@pytest.mark.parametrize("table", ["registeredmodel", "route", "accesslog", "job", "profilerun", "apikey"])
 def test_an_empty_list_says_what_will_be_there(console: Client, table: str) -> None:
     address = reverse(f"admin:models_app_{table}_changelist")
     assert "noa-hint" in console.get(address).content.decode()

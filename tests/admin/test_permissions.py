@@ -47,18 +47,14 @@ def test_who_may_only_look_is_offered_no_action(staff: Staff, furnished: Registe
         assert client.get(address).status_code == 403, address
 
 
-def test_who_may_change_models_may_operate_them(
-    staff: Staff, furnished: RegisteredModel, queued: list[Job]
-) -> None:
+def test_who_may_change_models_may_operate_them(staff: Staff, furnished: RegisteredModel, queued: list[Job]) -> None:
     client = staff("view_registeredmodel", "change_registeredmodel")
     address = reverse("admin:models_app_registeredmodel_unload_model", args=[furnished.pk])
     assert client.post(address, {"_form_submitted": "True"}).status_code == 302
     assert [job.actor for job in queued] == ["user:staff"]
 
 
-def test_each_part_of_the_overview_is_there_for_who_may_see_it(
-    staff: Staff, furnished: RegisteredModel
-) -> None:
+def test_each_part_of_the_overview_is_there_for_who_may_see_it(staff: Staff, furnished: RegisteredModel) -> None:
     index = staff("view_event").get(reverse("admin:index")).content.decode()
     assert "What happened" in index
     assert "Current model" not in index

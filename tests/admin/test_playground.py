@@ -94,14 +94,9 @@ def test_a_key_needs_the_forms_token(superuser: Any) -> None:
     assert not ApiKey.objects.exists()
 
 
-def test_the_page_offers_routes_first_then_what_is_loaded(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_the_page_offers_routes_first_then_what_is_loaded(console: Client, furnished: RegisteredModel) -> None:
     page = console.get(PAGE).content.decode()
-    places = [
-        page.index(told)
-        for told in ("current → llama.cpp:tiny", ">llama.cpp:tiny<", ">llama.cpp:other<")
-    ]
+    places = [page.index(told) for told in ("current → llama.cpp:tiny", ">llama.cpp:tiny<", ">llama.cpp:other<")]
     assert places == sorted(places)
 
 
@@ -111,9 +106,7 @@ def test_a_link_chooses_the_models(console: Client, furnished: RegisteredModel) 
     assert '<option value="strange">' in page
 
 
-def test_an_answer_is_told_as_the_access_log_has_it(
-    console: Client, furnished: RegisteredModel
-) -> None:
+def test_an_answer_is_told_as_the_access_log_has_it(console: Client, furnished: RegisteredModel) -> None:
     assert console.get(RECORD, {"request_id": "playground-1"}).status_code == 204
     AccessLog.objects.update(client_request_id="playground-1", cost_usd="0.0042")
     told = console.get(RECORD, {"request_id": "playground-1"}).json()

@@ -19,9 +19,14 @@ LIST = "admin:models_app_provider_changelist"
 
 def form(**fields: Any) -> dict[str, Any]:
     return {
-        "slug": "openai", "kind": "openai", "name": "", "base_url": "", "api_key": KEY,
-        "secret_env": "", "enabled": "on",
-    } | fields  # fmt: skip
+        "slug": "openai",
+        "kind": "openai",
+        "name": "",
+        "base_url": "",
+        "api_key": KEY,
+        "secret_env": "",
+        "enabled": "on",
+    } | fields
 
 
 def add(console: Client, **fields: Any) -> Any:
@@ -73,9 +78,7 @@ def test_a_change_leaves_the_key_and_an_empty_field_is_no_new_one(console: Clien
         ({"connect": "0"}, "greater than or equal"),
     ],
 )
-def test_what_cannot_be_is_said_at_the_form(
-    console: Client, fields: dict[str, Any], said: str
-) -> None:
+def test_what_cannot_be_is_said_at_the_form(console: Client, fields: dict[str, Any], said: str) -> None:
     answer = add(console, **fields)
     assert answer.status_code == 200
     assert said in str(answer.context["errors"])

@@ -32,9 +32,7 @@ MAKERS: dict[str, Make] = {
     "event": lambda make_model, number: events.publish(name=EventName.MODEL_LOADED, subject="s"),
     "accesslog": lambda make_model, number: make_log_row(number),
     "apikey": lambda make_model, number: keys.create(name="n", scopes=["infer"], actor="test"),
-    "provider": lambda make_model, number: Provider.objects.create(
-        slug=f"p{number}", kind="openai"
-    ),
+    "provider": lambda make_model, number: Provider.objects.create(slug=f"p{number}", kind="openai"),
 }
 
 
@@ -47,9 +45,7 @@ def queries_of(client: Client, address: str) -> list[str]:
 
 
 @pytest.mark.parametrize("table", MAKERS)
-def test_the_number_of_queries_does_not_grow_with_the_rows(
-    console: Client, make_model: Any, table: str
-) -> None:
+def test_the_number_of_queries_does_not_grow_with_the_rows(console: Client, make_model: Any, table: str) -> None:
     address = reverse(f"admin:models_app_{table}_changelist")
     for number in range(5):
         MAKERS[table](make_model, number)
@@ -62,14 +58,10 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
 
 
 @pytest.mark.parametrize("table", ["accesslog", "event"])
-def test_what_grows_with_the_traffic_is_never_counted(
-    console: Client, make_model: Any, table: str
-) -> None:
+def test_what_grows_with_the_traffic_is_never_counted(console: Client, make_model: Any, table: str) -> None:
     MAKERS[table](make_model, 1)
     queries = queries_of(console, reverse(f"admin:models_app_{table}_changelist"))
-    assert [
-        sql for sql in queries if "COUNT(" in sql.upper() and f"models_app_{table}" in sql
-    ] == []
+    assert [sql for sql in queries if "COUNT(" in sql.upper() and f"models_app_{table}" in sql] == []
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,7 @@ def test_a_refused_caller_is_written_down(db: None, operation: Operation) -> Non
 
 
 @every_operation
-def test_a_caller_without_the_scope_is_written_down(
-    api: Callable[..., Api], operation: Operation
-) -> None:
+def test_a_caller_without_the_scope_is_written_down(api: Callable[..., Api], operation: Operation) -> None:
     send(operation, headers=api(Scope.INFER)._headers)
     entry = AuditEntry.objects.get()
     assert (entry.status, entry.actor, entry.error_code) == (403, "key:test", "permission_denied")
@@ -104,9 +102,7 @@ def test_a_job_is_found_again(admin: Api, make_model: MakeModel) -> None:
     assert entry.arguments == {"key": "llama.cpp:a", "options": {"slots": 2}}
 
 
-def test_a_job_that_failed_while_its_caller_waited_is_found_again(
-    admin: Api, make_model: MakeModel
-) -> None:
+def test_a_job_that_failed_while_its_caller_waited_is_found_again(admin: Api, make_model: MakeModel) -> None:
     make_model("a")
     job, _ = jobs.create(
         kind=JobKind.LOAD,
@@ -138,9 +134,7 @@ def test_a_cancel_that_went_well_has_no_error_of_its_own(admin: Api) -> None:
         ("/routes/current/rollback", {}, "current"),
     ],
 )
-def test_it_says_what_a_call_was_about(
-    admin: Api, path: str, body: dict[str, Any], subject: str
-) -> None:
+def test_it_says_what_a_call_was_about(admin: Api, path: str, body: dict[str, Any], subject: str) -> None:
     admin.post(path, body)
     assert last().subject == subject
 
@@ -158,9 +152,7 @@ def test_a_large_body_is_written_down_by_its_size(admin: Api) -> None:
     assert last().arguments["left_out"] == "too large"
 
 
-def test_an_answer_is_not_lost_when_it_cannot_be_written_down(
-    admin: Api, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_answer_is_not_lost_when_it_cannot_be_written_down(admin: Api, caplog: pytest.LogCaptureFixture) -> None:
     broken = mock.patch.object(AuditEntry.objects, "create", side_effect=DatabaseError("full"))
     with broken, caplog.at_level(logging.ERROR):
         assert admin.post("/routes", {"name": "fast"}).status_code == 201
@@ -201,7 +193,9 @@ def test_the_command_line_is_written_down(db: None, capsys: pytest.CaptureFixtur
     call_command("api_key", "ci", "--scope", "read")
     entry = AuditEntry.objects.get()
     assert (entry.channel, entry.actor, entry.action) == (
-        "command", "command line", "create_api_key",
-    )  # fmt: skip
+        "command",
+        "command line",
+        "create_api_key",
+    )
     assert entry.arguments == {"name": "ci", "scopes": ["read"]}
     assert capsys.readouterr().out.strip().rpartition("_")[2] not in str(entry.arguments)

@@ -28,9 +28,7 @@ def model(make_model: MakeModel) -> RegisteredModel:
 
 @pytest.fixture
 def loaded(model: RegisteredModel) -> RegisteredModel:
-    Instance.objects.create(
-        model=model, version=model.version, node="local", state=InstanceState.READY
-    )
+    Instance.objects.create(model=model, version=model.version, node="local", state=InstanceState.READY)
     return model
 
 
@@ -48,22 +46,32 @@ def test_each_capability_is_shown_with_its_evidence(admin: Api, model: Registere
     job_id = uuid.uuid4()
     capabilities.note_declared(model=model, capabilities=["chat_completion"], detail="By hand.")
     finding = Finding(
-        Capability.TEXT_GENERATION, Verdict.SUPPORTED, "It wrote.", {"effective_context": 2000},
-        {"prompt": "x"}, "d" * 64, "engine 1",
-    )  # fmt: skip
-    capabilities.note_probed(
-        model=model, version=model.version, findings=[finding], actor="test", job_id=job_id
+        Capability.TEXT_GENERATION,
+        Verdict.SUPPORTED,
+        "It wrote.",
+        {"effective_context": 2000},
+        {"prompt": "x"},
+        "d" * 64,
+        "engine 1",
     )
+    capabilities.note_probed(model=model, version=model.version, findings=[finding], actor="test", job_id=job_id)
     answer = admin.get(f"/models/{KEY}/capabilities")
     one = shown(answer, "text_generation")
     assert (one["supported"], one["proven"]) == (True, True)
     evidence = one["evidence"][0]
     assert evidence.pop("checked_at").endswith("Z")
     assert evidence == {
-        "source": "probed", "verdict": "supported", "detail": "It wrote.", "value": {"effective_context": 2000},
-        "request": {"prompt": "x"}, "request_digest": "d" * 64, "engine": "engine 1", "version": "0" * 64,
-        "stale": False, "job_id": str(job_id),
-    }  # fmt: skip
+        "source": "probed",
+        "verdict": "supported",
+        "detail": "It wrote.",
+        "value": {"effective_context": 2000},
+        "request": {"prompt": "x"},
+        "request_digest": "d" * 64,
+        "engine": "engine 1",
+        "version": "0" * 64,
+        "stale": False,
+        "job_id": str(job_id),
+    }
     assert answer.json()["effective_context"] == 2000
     declared = shown(answer, "chat_completion")
     assert (declared["supported"], declared["proven"]) == (True, False)
@@ -75,9 +83,7 @@ def test_the_capabilities_of_an_unknown_model_are_not_found(admin: Api, db: None
     assert admin.get("/models/llama.cpp:none/capabilities").status_code == 404
 
 
-def test_a_probe_is_answered_with_its_job(
-    admin: Api, loaded: RegisteredModel, queued: list[Job]
-) -> None:
+def test_a_probe_is_answered_with_its_job(admin: Api, loaded: RegisteredModel, queued: list[Job]) -> None:
     answer = admin.post(f"/models/{KEY}/capabilities/probe", {"capabilities": ["embeddings"]})
     assert answer.status_code == 202, answer.content
     job = answer.json()
@@ -90,15 +96,18 @@ def test_a_profile_is_answered_with_its_job(admin: Api, loaded: RegisteredModel)
     answer = admin.post(f"/models/{KEY}/profile", {"requests": 3, "prompts": ["Why?"]})
     assert answer.status_code == 202, answer.content
     assert answer.json()["arguments"] == {
-        "requests": 3, "concurrency": [1], "max_tokens": 64, "prompt_tokens": None, "prompts": ["Why?"],
-        "warmup": 2, "ignore_eos": None,
-    }  # fmt: skip
+        "requests": 3,
+        "concurrency": [1],
+        "max_tokens": 64,
+        "prompt_tokens": None,
+        "prompts": ["Why?"],
+        "warmup": 2,
+        "ignore_eos": None,
+    }
 
 
 @pytest.mark.parametrize("verb", ["capabilities/probe", "profile"])
-def test_a_model_that_is_not_loaded_is_refused(
-    admin: Api, model: RegisteredModel, verb: str
-) -> None:
+def test_a_model_that_is_not_loaded_is_refused(admin: Api, model: RegisteredModel, verb: str) -> None:
     answer = admin.post(f"/models/{KEY}/{verb}")
     assert answer.status_code == 409
     assert answer.json()["error"]["code"] == "model_not_loaded"
@@ -135,7 +144,7 @@ def test_a_model_that_is_not_loaded_is_refused(
         ("profile", {"test_count": 5}),
         ("profile", b"[]"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_body_is_refused(admin: Api, loaded: RegisteredModel, verb: str, body: Any) -> None:
     answer = admin.post(f"/models/{KEY}/{verb}", body)
     assert answer.status_code == 400, answer.content
@@ -143,9 +152,7 @@ def test_a_wrong_body_is_refused(admin: Api, loaded: RegisteredModel, verb: str,
 
 
 @pytest.mark.parametrize("verb", ["capabilities/probe", "profile"])
-def test_asking_for_work_needs_the_scope_for_it(
-    api: Callable[..., Api], loaded: RegisteredModel, verb: str
-) -> None:
+def test_asking_for_work_needs_the_scope_for_it(api: Callable[..., Api], loaded: RegisteredModel, verb: str) -> None:
     assert api("read").post(f"/models/{KEY}/{verb}").status_code == 403
     assert api("infer").post(f"/models/{KEY}/{verb}").status_code == 403
     assert api("operate").post(f"/models/{KEY}/{verb}").status_code == 202
@@ -165,13 +172,27 @@ def test_a_profile_is_shown_with_its_samples(admin: Api, model: RegisteredModel)
     ProfileSample.objects.create(run=row, number=0, ok=False, error="Too long.", e2el_ms=1.5)
     body = admin.get(f"/profiles/{row.pk}").json()
     assert (body["key"], body["version"], body["complete"], body["summary"]) == (
-        KEY, "0" * 64, False, None,
-    )  # fmt: skip
+        KEY,
+        "0" * 64,
+        False,
+        None,
+    )
     assert body["samples"] == [
-        {"stage": 0, "concurrency": 1, "number": 0, "ok": False, "error": "Too long.", "prompt_tokens": None,
-         "cached_tokens": None, "completion_tokens": None, "started_ms": 0.0, "ttft_ms": None, "e2el_ms": 1.5,
-         "gaps_ms": []}
-    ]  # fmt: skip
+        {
+            "stage": 0,
+            "concurrency": 1,
+            "number": 0,
+            "ok": False,
+            "error": "Too long.",
+            "prompt_tokens": None,
+            "cached_tokens": None,
+            "completion_tokens": None,
+            "started_ms": 0.0,
+            "ttft_ms": None,
+            "e2el_ms": 1.5,
+            "gaps_ms": [],
+        }
+    ]
 
 
 def test_an_unknown_profile_is_not_found(admin: Api) -> None:
@@ -180,9 +201,7 @@ def test_an_unknown_profile_is_not_found(admin: Api) -> None:
 
 
 @pytest.mark.parametrize("verb", ["capabilities/probe", "profile"])
-def test_the_same_idempotency_key_is_the_same_job(
-    admin: Api, loaded: RegisteredModel, verb: str
-) -> None:
+def test_the_same_idempotency_key_is_the_same_job(admin: Api, loaded: RegisteredModel, verb: str) -> None:
     answers = [admin.post(f"/models/{KEY}/{verb}", **{"Idempotency-Key": "once"}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].json()["id"] == answers[1].json()["id"]

@@ -19,9 +19,7 @@ pytestmark = pytest.mark.wide
 # The snapshot, which `make lint` holds against the code.
 DOCUMENT: Any = yaml.load((ROOT / "docs" / "openapi.yaml").read_text(), yaml.CSafeLoader)
 OPERATIONS: dict[str, Any] = {
-    operation["operationId"]: operation
-    for methods in DOCUMENT["paths"].values()
-    for operation in methods.values()
+    operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
 }
 EXAMPLE_FILES = {path.stem for path in document.EXAMPLES.glob("*.json")}
 

@@ -22,9 +22,7 @@ from tests.api.conftest import Api
         ("post", "/api/v1/models/loaded", 405, "method_not_allowed"),
     ],
 )
-def test_what_is_not_there_is_said_in_json(
-    admin: Api, method: str, path: str, status: int, code: str
-) -> None:
+def test_what_is_not_there_is_said_in_json(admin: Api, method: str, path: str, status: int, code: str) -> None:
     answer = getattr(admin._client, method)(path, headers=admin._headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert set(answer.json()["error"]) >= {
@@ -38,9 +36,7 @@ def test_what_is_not_there_is_said_in_json(
 
 
 def test_another_content_type_is_refused(admin: Api) -> None:
-    answer = admin._client.post(
-        "/api/v1/models/load", "key=a", content_type="text/plain", headers=admin._headers
-    )
+    answer = admin._client.post("/api/v1/models/load", "key=a", content_type="text/plain", headers=admin._headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
@@ -51,12 +47,8 @@ def test_an_error_that_nobody_expected_shows_no_stack(admin: Api) -> None:
     assert "secret detail" not in answer.content.decode()
 
 
-@pytest.mark.parametrize(
-    "error", [OperationalError("database is locked"), InterfaceError("closed")]
-)
-def test_a_database_that_does_not_answer_is_no_fault_of_the_request(
-    admin: Api, error: Exception
-) -> None:
+@pytest.mark.parametrize("error", [OperationalError("database is locked"), InterfaceError("closed")])
+def test_a_database_that_does_not_answer_is_no_fault_of_the_request(admin: Api, error: Exception) -> None:
     with mock.patch.object(jobs, "get", side_effect=error):
         answer = admin.get("/jobs/00000000-0000-0000-0000-000000000000")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
@@ -64,9 +56,7 @@ def test_a_database_that_does_not_answer_is_no_fault_of_the_request(
     assert answer["Retry-After"] == "5"
 
 
-@pytest.mark.parametrize(
-    ("given", "kept"), [("abc-1", True), ("a" * 65, False), ("a b", False), ("a\u00e9", False)]
-)
+@pytest.mark.parametrize(("given", "kept"), [("abc-1", True), ("a" * 65, False), ("a b", False), ("a\u00e9", False)])
 def test_a_request_id_is_kept_when_it_is_well_formed(admin: Api, given: str, kept: bool) -> None:
     answer = admin.get("/models", **{"X-Request-ID": given})
     assert (answer["X-Request-ID"] == given) is kept

@@ -67,9 +67,7 @@ def test_it_can_be_asked_for_in_the_address_too(admin: Api, two: None) -> None:
     assert answer.json()["others"][0]["why"] == "is answering requests"
 
 
-def test_a_load_that_cannot_fit_is_refused_before_there_is_a_job(
-    admin: Api, two: None, settings: Any
-) -> None:
+def test_a_load_that_cannot_fit_is_refused_before_there_is_a_job(admin: Api, two: None, settings: Any) -> None:
     RegisteredModel.objects.filter(key=B).update(pinned=True)
     found = estimate(admin)
     assert (found["verdict"], found["eta_seconds"]) == ("refused", None)
@@ -88,9 +86,7 @@ def test_a_load_that_cannot_fit_is_refused_before_there_is_a_job(
     assert Event.objects.get(name="load-refused").subject == A
 
 
-def test_a_context_that_does_not_fit_is_offered_smaller(
-    admin: Api, two: None, settings: Any
-) -> None:
+def test_a_context_that_does_not_fit_is_offered_smaller(admin: Api, two: None, settings: Any) -> None:
     RegisteredModel.objects.filter(key=B).update(pinned=True)
     settings.NOA_MEMORY_BUDGET = 150 * MIB
     wish = {"options": {"n_ctx": 400_000}}

@@ -94,9 +94,7 @@ def test_it_goes_on_after_a_restart_of_the_server(key: str) -> None:
         site.stop()
 
 
-def test_a_long_absence_is_caught_up_in_pieces(
-    site: RunningSite, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_absence_is_caught_up_in_pieces(site: RunningSite, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "_BATCH", 7)
     start = events.newest_id()
     ids = [publish().pk for _ in range(30)]

@@ -80,9 +80,17 @@ def test_one_event_is_shown_whole(admin: Api) -> None:
     told = admin.get(f"/events/{event.pk}").json()
     assert told.pop("created_at").endswith("Z")
     assert told == {
-        "id": event.pk, "name": "model-loaded", "subject": "a", "message": "", "actor": "test",
-        "cause": "requested", "before": "x", "after": {"y": 1}, "job_id": str(JOB), "data": {"z": []},
-    }  # fmt: skip
+        "id": event.pk,
+        "name": "model-loaded",
+        "subject": "a",
+        "message": "",
+        "actor": "test",
+        "cause": "requested",
+        "before": "x",
+        "after": {"y": 1},
+        "job_id": str(JOB),
+        "data": {"z": []},
+    }
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,14 @@ def test_what_is_here_already_is_left_alone(admin: Api, mode: str) -> None:
     events, changes = Event.objects.count(), RouteChange.objects.count()
     answer = admin.post(f"/models/import?mode={mode}", document).json()
     assert answer == {
-        "dry_run": False, "created": [], "updated": [], "unchanged": 3, "removed": [],
-        "providers": [], "routes": [],
-    }  # fmt: skip
+        "dry_run": False,
+        "created": [],
+        "updated": [],
+        "unchanged": 3,
+        "removed": [],
+        "providers": [],
+        "routes": [],
+    }
     assert (Event.objects.count(), RouteChange.objects.count()) == (events, changes)
     assert secrets.unseal(Provider.objects.get(slug="openai").secret) == "sk-very-secret"
 
@@ -139,8 +144,10 @@ def test_a_dry_run_says_all_and_does_nothing(admin: Api) -> None:
     done = admin.post("/models/import?mode=replace", document).json()
     assert done == report | {"dry_run": False}
     assert set(RegisteredModel.objects.values_list("key", flat=True)) == {
-        "llama.cpp:a", "openai:gpt-4o", "openai:new",
-    }  # fmt: skip
+        "llama.cpp:a",
+        "openai:gpt-4o",
+        "openai:new",
+    }
 
 
 @pytest.mark.usefixtures("full")
@@ -155,11 +162,14 @@ def test_each_change_is_an_event_with_its_cause(admin: Api) -> None:
     assert admin.post("/models/import?mode=replace", document).status_code == 200
     told = set(Event.objects.values_list("name", "subject", "cause"))
     assert told >= {
-        ("model-updated", "llama.cpp:a", "import"), ("model-updated", "llama.cpp:b", "import"),
-        ("model-registered", "openai:new", "import"), ("provider-changed", "openai", "import"),
-        ("model-deregistered", "openai:gpt-4o", "import"), ("route-changed", "current", "import"),
+        ("model-updated", "llama.cpp:a", "import"),
+        ("model-updated", "llama.cpp:b", "import"),
+        ("model-registered", "openai:new", "import"),
+        ("provider-changed", "openai", "import"),
+        ("model-deregistered", "openai:gpt-4o", "import"),
+        ("route-changed", "current", "import"),
         ("route-deleted", "main", "import"),
-    }  # fmt: skip
+    }
     assert set(Event.objects.values_list("actor", flat=True)) == {"key:test"}
 
 
@@ -170,9 +180,7 @@ def test_fields_that_an_entry_does_not_name_stay(admin: Api) -> None:
     assert admin.get("/models/openai:gpt-4o").json()["tags"] == ["b", "a"]
 
 
-def test_a_local_model_is_read_again_before_it_is_loaded(
-    admin: Api, tmp_path: Path, settings: Any
-) -> None:
+def test_a_local_model_is_read_again_before_it_is_loaded(admin: Api, tmp_path: Path, settings: Any) -> None:
     settings.NOA_MODEL_ROOTS = [tmp_path]
     path = write_tiny_gguf(tmp_path / "a.gguf")
     admin.post("/models", {"key": "llama.cpp:a", "path": str(path)})
@@ -202,10 +210,14 @@ DOCUMENT: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("place", "value", "status", "param"),
     [
-        (["format"], "other", 400, "format"), (["version"], 2, 400, "format"),
-        (["version"], True, 400, "format"), (["models"], {}, 400, "models"),
-        (["models"], [1], 400, "models[0]"), (["surplus"], 1, 400, "surplus"),
-        (["models", 1], {}, 400, "models[1].key"), (["models", 1], {"key": "b"}, 400, "models[1].key"),
+        (["format"], "other", 400, "format"),
+        (["version"], 2, 400, "format"),
+        (["version"], True, 400, "format"),
+        (["models"], {}, 400, "models"),
+        (["models"], [1], 400, "models[0]"),
+        (["surplus"], 1, 400, "surplus"),
+        (["models", 1], {}, 400, "models[1].key"),
+        (["models", 1], {"key": "b"}, 400, "models[1].key"),
         (["models", 1], {"key": "openai:a"}, 400, "models[1]"),
         (["models", 1], {"key": "nobody:a"}, 404, "models[1].provider"),
         (["models", 1, "price"], {"input": 1}, 400, "models[1].price"),
@@ -227,7 +239,7 @@ DOCUMENT: dict[str, Any] = {
         (["routes", 0, "name"], "Main Route", 400, "routes[0].route"),
         (["routes", 0, "weight"], 1, 400, "routes[0].weight"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_entry_refuses_all_and_is_named(
     admin: Api, place: list[Any], value: Any, status: int, param: str
 ) -> None:
@@ -244,17 +256,13 @@ def test_a_wrong_entry_refuses_all_and_is_named(
     assert not Provider.objects.filter(slug="openai").exists()
 
 
-@pytest.mark.parametrize(
-    "query", ["mode=append", "mode=", "dry_run=1", "force=true", "dry_run=yes"]
-)
+@pytest.mark.parametrize("query", ["mode=append", "mode=", "dry_run=1", "force=true", "dry_run=yes"])
 def test_a_wrong_parameter_is_refused(admin: Api, query: str) -> None:
     assert admin.post(f"/models/import?{query}", DOCUMENT).status_code == 400
     assert not RegisteredModel.objects.exists()
 
 
-def test_a_route_that_answers_is_not_moved_to_a_model_that_does_not(
-    admin: Api, make_model: MakeModel
-) -> None:
+def test_a_route_that_answers_is_not_moved_to_a_model_that_does_not(admin: Api, make_model: MakeModel) -> None:
     loaded, other = make_model("loaded"), make_model("other")
     Instance.objects.create(model=loaded, node="local", state="ready")
     route = Route.objects.create(name="main", target=loaded)
@@ -294,10 +302,7 @@ def test_only_an_administrator_imports(api: Callable[..., Api]) -> None:
 
 
 def test_ten_thousand_models_go_out_and_in(admin: Api) -> None:
-    lines = [
-        {"key": f"openai:m{number}", "tags": ["x"], "metadata": {"number": number}}
-        for number in range(10_000)
-    ]
+    lines = [{"key": f"openai:m{number}", "tags": ["x"], "metadata": {"number": number}} for number in range(10_000)]
     answer = admin.post("/models/import", DOCUMENT | {"models": lines, "routes": []})
     assert answer.status_code == 200, answer.content
     assert len(answer.json()["created"]) == 10_000

@@ -24,9 +24,7 @@ MakeModel = Callable[..., RegisteredModel]
 LOAD = {"key": "llama.cpp:a"}
 
 
-def post(
-    api: Api, path: str, body: object, key: str = "k-1"
-) -> tuple[int, dict[str, object], bool]:
+def post(api: Api, path: str, body: object, key: str = "k-1") -> tuple[int, dict[str, object], bool]:
     answer = api.post(path, body, **{"Idempotency-Key": key})
     return answer.status_code, answer.json(), answer.get("Idempotent-Replayed") == "true"
 
@@ -35,9 +33,7 @@ def code(answer: tuple[int, dict[str, object], bool]) -> tuple[int, object]:
     return answer[0], answer[1]["error"]["code"]  # type: ignore[index]
 
 
-def test_the_same_request_is_the_same_job(
-    admin: Api, make_model: MakeModel, queued: list[Job]
-) -> None:
+def test_the_same_request_is_the_same_job(admin: Api, make_model: MakeModel, queued: list[Job]) -> None:
     make_model("a")
     status, job, replayed = post(admin, "/models/load", LOAD)
     assert (status, replayed) == (202, False)
@@ -183,13 +179,9 @@ def test_a_reading_key_cannot_learn_of_answers(admin: Api, api: Callable[..., Ap
 @pytest.mark.django_db(transaction=True)
 def test_twenty_at_once_are_one_job() -> None:
     _, text = keys.create(name="ci", scopes=[Scope.OPERATE], actor="test")
-    answers = _at_once(
-        20, lambda: Api(text).post("/models/discover", {}, **{"Idempotency-Key": "k"})
-    )
+    answers = _at_once(20, lambda: Api(text).post("/models/discover", {}, **{"Idempotency-Key": "k"}))
     assert {answer.status_code for answer in answers} <= {202, 409}
-    assert {answer.json()["id"] for answer in answers if answer.status_code == 202} == {
-        str(Job.objects.get().pk)
-    }
+    assert {answer.json()["id"] for answer in answers if answer.status_code == 202} == {str(Job.objects.get().pk)}
     refused = {answer.json()["error"]["code"] for answer in answers if answer.status_code == 409}
     assert refused <= {"idempotency_in_progress"}
 

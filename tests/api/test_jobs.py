@@ -24,9 +24,7 @@ MakeModel = Callable[..., RegisteredModel]
 
 
 def make(number: int = 0, **fields: Any) -> Job:
-    job = Job.objects.create(
-        **{"kind": JobKind.LOAD, "subject": f"llama.cpp:{number}", "actor": "key:a", **fields}
-    )
+    job = Job.objects.create(**{"kind": JobKind.LOAD, "subject": f"llama.cpp:{number}", "actor": "key:a", **fields})
     Job.objects.filter(pk=job.pk).update(created_at=timezone.now() + timedelta(seconds=number))
     return job
 
@@ -92,8 +90,9 @@ def test_a_queued_job_is_cancelled_at_once(admin: Api) -> None:
     told = answer.json()
     assert (told["state"], told["cancelled_by"]) == ("cancelled", "key:test")
     assert told["error"] == {
-        "code": "cancelled", "message": "The job was cancelled by key:test.",
-    }  # fmt: skip
+        "code": "cancelled",
+        "message": "The job was cancelled by key:test.",
+    }
     assert Event.objects.get(name="job-cancelled").job_id == job.pk
 
 
@@ -136,9 +135,7 @@ def test_who_waits_for_a_job_hears_that_it_was_cancelled(make_model: MakeModel) 
     """Other callers that share the job are told in words; who cancelled it gets the job."""
     make_model("a")
     _, text = keys.create(name="ci", scopes=[Scope.OPERATE], actor="test")
-    job, _ = jobs.create(
-        kind=JobKind.LOAD, subject="llama.cpp:a", arguments={"options": {}}, actor="key:first"
-    )
+    job, _ = jobs.create(kind=JobKind.LOAD, subject="llama.cpp:a", arguments={"options": {}}, actor="key:first")
     answers: list[Any] = []
     waiting = threading.Event()
     wait_for = jobs.wait

@@ -86,9 +86,7 @@ def test_a_key_is_made_and_shown_once(admin: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["post", "patch"])
-def test_bad_fields_are_refused(
-    admin: Api, method: str, change: dict[str, Any], expected: str
-) -> None:
+def test_bad_fields_are_refused(admin: Api, method: str, change: dict[str, Any], expected: str) -> None:
     existing, _ = keys.create(name="existing", scopes=["read"], actor="test")
     if method == "post":
         answer = admin.post("/api-keys", {"name": "ci", "scopes": ["read"]} | change)
@@ -122,20 +120,14 @@ def test_the_last_use_is_that_of_the_gateway(admin: Api) -> None:
     assert admin.get(f"/api-keys/{key.key_id}").json()["last_used_at"] is None
     for hour in (1, 2):
         at = timezone.now().replace(hour=hour, minute=0, second=0, microsecond=0)
-        Activity.objects.create(
-            hour=at, model_key=f"openai:{hour}", key_id=key.key_id, requests=1, last_at=at
-        )
-    assert admin.get(f"/api-keys/{key.key_id}").json()["last_used_at"] == (
-        at.isoformat().replace("+00:00", "Z")
-    )
+        Activity.objects.create(hour=at, model_key=f"openai:{hour}", key_id=key.key_id, requests=1, last_at=at)
+    assert admin.get(f"/api-keys/{key.key_id}").json()["last_used_at"] == (at.isoformat().replace("+00:00", "Z"))
 
 
 def test_a_key_is_changed_and_the_change_counts_at_once(admin: Api) -> None:
     key, text = keys.create(name="ci", scopes=["read"], actor="test")
     assert Api(text).post("/models/discover").status_code == 403
-    answer = admin.patch(
-        f"/api-keys/{key.key_id}", {"name": "deploy", "scopes": ["operate"], "expires_at": None}
-    )
+    answer = admin.patch(f"/api-keys/{key.key_id}", {"name": "deploy", "scopes": ["operate"], "expires_at": None})
     assert (answer.status_code, answer.json()["name"]) == (200, "deploy")
     assert Api(text).post("/models/discover").status_code == 202
     assert Job.objects.get().actor == "key:deploy"
@@ -155,9 +147,7 @@ def test_a_revoked_key_is_refused_at_once_and_stays_in_the_list(admin: Api) -> N
 
 
 def test_a_key_is_refused_from_the_moment_at_which_it_expires(admin: Api) -> None:
-    key, text = keys.create(
-        name="ci", scopes=["read"], actor="t", expires_at=timezone.now() + timedelta(minutes=1)
-    )
+    key, text = keys.create(name="ci", scopes=["read"], actor="t", expires_at=timezone.now() + timedelta(minutes=1))
     assert Api(text).get("/jobs").status_code == 200
     later = timezone.now() + timedelta(minutes=2)
     with mock.patch.object(timezone, "now", return_value=later):
@@ -171,8 +161,9 @@ def own(admin: Api) -> str:
 def test_the_last_key_of_an_administrator_cannot_lock_itself_out(admin: Api) -> None:
     assert code(admin.delete(f"/api-keys/{own(admin)}")) == (409, "last_admin_key")
     assert code(admin.patch(f"/api-keys/{own(admin)}", {"scopes": ["read"]})) == (
-        409, "last_admin_key",
-    )  # fmt: skip
+        409,
+        "last_admin_key",
+    )
     assert admin.patch(f"/api-keys/{own(admin)}", {"name": "boss"}).status_code == 200
     keys.create(name="other", scopes=["admin"], actor="test")
     assert admin.delete(f"/api-keys/{own(admin)}").status_code == 204
@@ -200,17 +191,26 @@ def test_an_unknown_key_is_said_so(admin: Api, key_id: str) -> None:
 def test_every_key_may_ask_what_it_is(db: None, scope: Scope) -> None:
     key, text = keys.create(name="app", scopes=[scope], actor="test", allowed_models=["current"])
     assert Api(text).get("/me").json() == {
-        "kind": "api_key", "name": "app", "key_id": key.key_id, "scopes": [scope],
-        "allowed_models": ["current"], "expires_at": None,
-    }  # fmt: skip
+        "kind": "api_key",
+        "name": "app",
+        "key_id": key.key_id,
+        "scopes": [scope],
+        "allowed_models": ["current"],
+        "expires_at": None,
+    }
 
 
 def test_a_session_may_ask_what_it_is(db: None) -> None:
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("op"))
     assert client.get("/api/v1/me").json() == {
-        "kind": "session", "name": "op", "key_id": None, "scopes": ["admin"], "allowed_models": [], "expires_at": None,
-    }  # fmt: skip
+        "kind": "session",
+        "name": "op",
+        "key_id": None,
+        "scopes": ["admin"],
+        "allowed_models": [],
+        "expires_at": None,
+    }
 
 
 @pytest.mark.parametrize(

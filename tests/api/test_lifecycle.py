@@ -19,9 +19,7 @@ pytestmark = pytest.mark.usefixtures("queued")
 MakeModel = Callable[..., RegisteredModel]
 
 
-def test_a_load_is_answered_with_its_job(
-    admin: Api, make_model: MakeModel, queued: list[Job]
-) -> None:
+def test_a_load_is_answered_with_its_job(admin: Api, make_model: MakeModel, queued: list[Job]) -> None:
     make_model("a")
     answer = admin.post("/models/load", {"key": "llama.cpp:a", "options": {"n_ctx": 512}})
     assert answer.status_code == 202
@@ -40,9 +38,7 @@ def test_provider_and_model_name_a_model_too(admin: Api, make_model: MakeModel) 
     assert answer.json()["subject"] == "llama.cpp:a"
 
 
-def test_the_same_load_twice_is_one_job(
-    admin: Api, make_model: MakeModel, queued: list[Job]
-) -> None:
+def test_the_same_load_twice_is_one_job(admin: Api, make_model: MakeModel, queued: list[Job]) -> None:
     make_model("a")
     first = admin.post("/models/load", {"key": "llama.cpp:a"}).json()
     second = admin.post("/models/load", {"key": "llama.cpp:a"}).json()
@@ -92,14 +88,20 @@ def test_bad_bodies_are_refused_and_make_no_job(
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_ctx": -1}, {"n_ctx": 2**31}, {"n_ctx": "512"}, {"n_ctx": 512.5}, {"n_ctx": True},
-        {"n_gpu_layers": -2}, {"n_threads": 0}, {"n_threads": 100_000}, {"slots": 0},
-        {"model_path": "/etc/passwd"}, {"n_batch": 1},
+        {"n_ctx": -1},
+        {"n_ctx": 2**31},
+        {"n_ctx": "512"},
+        {"n_ctx": 512.5},
+        {"n_ctx": True},
+        {"n_gpu_layers": -2},
+        {"n_threads": 0},
+        {"n_threads": 100_000},
+        {"slots": 0},
+        {"model_path": "/etc/passwd"},
+        {"n_batch": 1},
     ],
-)  # fmt: skip
-def test_bad_options_are_refused_by_name(
-    admin: Api, make_model: MakeModel, options: dict[str, object]
-) -> None:
+)
+def test_bad_options_are_refused_by_name(admin: Api, make_model: MakeModel, options: dict[str, object]) -> None:
     make_model("a")
     answer = admin.post("/models/load", {"key": "llama.cpp:a", "options": options})
     assert answer.status_code == 400
@@ -131,13 +133,9 @@ def test_an_impossible_wait_is_refused(admin: Api, make_model: MakeModel, wait: 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED])
-def test_who_waits_hears_of_the_end(
-    admin: Api, make_model: MakeModel, state: JobState, queued: list[Job]
-) -> None:
+def test_who_waits_hears_of_the_end(admin: Api, make_model: MakeModel, state: JobState, queued: list[Job]) -> None:
     make_model("a")
-    job = jobs.create(kind="load", subject="llama.cpp:a", arguments={"options": {}}, actor="other")[
-        0
-    ]
+    job = jobs.create(kind="load", subject="llama.cpp:a", arguments={"options": {}}, actor="other")[0]
     jobs._move(str(job.pk), JobState.RUNNING)
     ending = threading.Timer(0.2, end_elsewhere, (str(job.pk), state))
     wait = jobs.wait

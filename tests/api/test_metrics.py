@@ -15,10 +15,21 @@ KEY = "openai:x/y"
 @pytest.fixture(autouse=True)
 def asked(db: None) -> None:
     now = timezone.now().timestamp()
-    access.store([
-        AccessRecord("a", now, "chat/completions", model_key=KEY, route="current", status=200, duration_ms=80.0, cost_usd=0.25),
-        AccessRecord("b", now, "embeddings", model_key="openai:z", status=200, duration_ms=5.0),
-    ])  # fmt: skip
+    access.store(
+        [
+            AccessRecord(
+                "a",
+                now,
+                "chat/completions",
+                model_key=KEY,
+                route="current",
+                status=200,
+                duration_ms=80.0,
+                cost_usd=0.25,
+            ),
+            AccessRecord("b", now, "embeddings", model_key="openai:z", status=200, duration_ms=5.0),
+        ]
+    )
 
 
 def test_live_metrics_tell_all_models_and_routes(admin: Api) -> None:
@@ -30,7 +41,7 @@ def test_live_metrics_tell_all_models_and_routes(admin: Api) -> None:
     assert route["latency_ms"]["p50"] == pytest.approx(80.0, rel=0.05)
 
 
-@pytest.mark.parametrize(("query", "count"), [("", 2), (f"&model={KEY}", 1), ("&route=current", 1), ("&route=no", 0)])  # fmt: skip
+@pytest.mark.parametrize(("query", "count"), [("", 2), (f"&model={KEY}", 1), ("&route=current", 1), ("&route=no", 0)])
 def test_both_take_a_model_and_a_route(admin: Api, query: str, count: int) -> None:
     live = admin.get(f"/metrics/live?window=1h{query}").json()
     assert live["total"]["requests"] == count

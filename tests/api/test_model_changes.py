@@ -43,18 +43,22 @@ def newest() -> Event:
 @pytest.mark.parametrize(
     ("field", "given", "shown"),
     [
-        ("name", "New", "New"), ("name", None, ""), ("description", "d", "d"),
-        ("capabilities", ["embeddings"], ["embeddings"]), ("capabilities", None, []),
-        ("context_window", 4096, 4096), ("context_window", None, None),
-        ("max_output_tokens", 10, 10), ("tags", ["B", "a"], ["b", "a"]),
+        ("name", "New", "New"),
+        ("name", None, ""),
+        ("description", "d", "d"),
+        ("capabilities", ["embeddings"], ["embeddings"]),
+        ("capabilities", None, []),
+        ("context_window", 4096, 4096),
+        ("context_window", None, None),
+        ("max_output_tokens", 10, 10),
+        ("tags", ["B", "a"], ["b", "a"]),
         ("metadata", {"custom": "data"}, {"custom": "data"}),
         ("load_options", {"slots": 2}, {"slots": 2}),
-        ("deprecation_note", "Soon.", "Soon."), ("deprecated", True, True),
+        ("deprecation_note", "Soon.", "Soon."),
+        ("deprecated", True, True),
     ],
-)  # fmt: skip
-def test_a_field_is_changed_and_the_others_stay(
-    admin: Api, field: str, given: Any, shown: Any
-) -> None:
+)
+def test_a_field_is_changed_and_the_others_stay(admin: Api, field: str, given: Any, shown: Any) -> None:
     before = admin.get("/models").json()["models"][0]
     answer = admin.patch(PATH, {field: given})
     assert answer.status_code == 200, answer.content
@@ -93,8 +97,12 @@ def test_a_deprecation_is_an_event_of_its_own(admin: Api) -> None:
 
 def test_a_price_is_exact_and_null_takes_it_away(admin: Api) -> None:
     assert admin.patch(PATH, {"price": {"input": 0.1, "output": 0.2}}).json()["price"] == {
-        "input": 0.1, "output": 0.2, "cached_input": None, "cache_write": None, "source": "operator",
-    }  # fmt: skip
+        "input": 0.1,
+        "output": 0.2,
+        "cached_input": None,
+        "cache_write": None,
+        "source": "operator",
+    }
     assert RegisteredModel.objects.get().price["input"] == "0.1"
     assert admin.patch(PATH, {"price": None}).json()["price"] is None
 
@@ -119,15 +127,19 @@ def test_a_search_finds_the_new_words(admin: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"key": "llama.cpp:b"}, "key"), ({"status": "loaded"}, "status"), ({"path": "/x"}, "path"),
-        ({"access_count": 0}, "access_count"), ({"deprecated": None}, "deprecated"),
-        ({"tags": "x"}, "tags"), ({"load_options": {"n_ctx": 1}}, "load_options.n_ctx"),
-        ({"price": {"input": 1}}, "price"), ({"wanted": True}, "wanted"), ({"version": None}, "version"),
+        ({"key": "llama.cpp:b"}, "key"),
+        ({"status": "loaded"}, "status"),
+        ({"path": "/x"}, "path"),
+        ({"access_count": 0}, "access_count"),
+        ({"deprecated": None}, "deprecated"),
+        ({"tags": "x"}, "tags"),
+        ({"load_options": {"n_ctx": 1}}, "load_options.n_ctx"),
+        ({"price": {"input": 1}}, "price"),
+        ({"wanted": True}, "wanted"),
+        ({"version": None}, "version"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_changed_is_refused_by_name(
-    admin: Api, body: dict[str, Any], param: str
-) -> None:
+)
+def test_what_cannot_be_changed_is_refused_by_name(admin: Api, body: dict[str, Any], param: str) -> None:
     answer = admin.patch(PATH, body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
@@ -167,10 +179,13 @@ def test_tags_are_added_and_taken_away(admin: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"add": "x"}, "add"), ({"add": [""]}, "add[0]"), ({"remove": ["a,b"]}, "remove[0]"),
-        ({"tags": ["x"]}, "tags"), ({"add": [f"t{n}" for n in range(65)]}, "add"),
+        ({"add": "x"}, "add"),
+        ({"add": [""]}, "add[0]"),
+        ({"remove": ["a,b"]}, "remove[0]"),
+        ({"tags": ["x"]}, "tags"),
+        ({"add": [f"t{n}" for n in range(65)]}, "add"),
     ],
-)  # fmt: skip
+)
 def test_wrong_tags_are_refused(admin: Api, body: dict[str, Any], param: str) -> None:
     answer = admin.post(f"{PATH}/tags", body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
@@ -203,14 +218,16 @@ def test_many_people_may_tag_at_once(model: RegisteredModel) -> None:
 
 def test_a_model_is_taken_out_and_its_history_stays(admin: Api, model: RegisteredModel) -> None:
     assert model.version is not None
-    Instance.objects.create(
-        model=model, version=model.version, node="local", state=InstanceState.STOPPED
-    )
+    Instance.objects.create(model=model, version=model.version, node="local", state=InstanceState.STOPPED)
     capabilities.note_declared(model=model, capabilities=["vision"])
     AccessLog.objects.create(
-        request_id="r", started_at=model.created_at, endpoint="/v1", model_key=model.key,
-        status=200, duration_ms=1,
-    )  # fmt: skip
+        request_id="r",
+        started_at=model.created_at,
+        endpoint="/v1",
+        model_key=model.key,
+        status=200,
+        duration_ms=1,
+    )
     answer = admin.delete(PATH)
     assert (answer.status_code, answer.content) == (204, b"")
     assert admin.get(PATH).status_code == 404

@@ -56,12 +56,17 @@ def test_a_reserved_word_is_no_provider(admin: Api, word: str) -> None:
         ("claude:opus", "anthropic:opus"),
     ],
 )
-def test_it_reads_a_model_by_its_key(
-    admin: Api, make_model: MakeModel, path: str, key: str
-) -> None:
+def test_it_reads_a_model_by_its_key(admin: Api, make_model: MakeModel, path: str, key: str) -> None:
     for model_id in (
-        "a", "Org/model:8b.gguf", "capabilities", "loaded", "a.b", "a+b", "a b", "tags/a",
-    ):  # fmt: skip
+        "a",
+        "Org/model:8b.gguf",
+        "capabilities",
+        "loaded",
+        "a.b",
+        "a+b",
+        "a b",
+        "tags/a",
+    ):
         make_model(model_id)
     anthropic = Provider.objects.create(slug="anthropic", kind="anthropic")
     RegisteredModel.objects.create(provider=anthropic, model_id="opus", key="anthropic:opus")
@@ -116,9 +121,7 @@ def test_it_reads_a_model_by_its_key(
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_what_else_a_path_means(
-    admin: Api, make_model: MakeModel, path: str, status: int, code: str
-) -> None:
+def test_what_else_a_path_means(admin: Api, make_model: MakeModel, path: str, status: int, code: str) -> None:
     make_model("a")
     answer = admin.get(f"/models/{path}")
     assert answer["Content-Type"] == "application/json"

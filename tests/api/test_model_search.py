@@ -30,9 +30,7 @@ def shelf(make_model: MakeModel) -> None:
         )
     openai = Provider.objects.create(slug="openai", kind="openai")
     for name, window in [("gpt-4", 8192), ("embedder", None)]:
-        model = RegisteredModel(
-            provider=openai, model_id=name, key=f"openai:{name}", context_window=window
-        )
+        model = RegisteredModel(provider=openai, model_id=name, key=f"openai:{name}", context_window=window)
         model.capabilities = ["embeddings"] if window is None else ["chat_completion", "vision"]
         model.proven_index = "" if window is None else ",vision,"
         model.deprecated = window is None
@@ -115,28 +113,74 @@ def test_it_finds(admin: Api, query: str, expected: list[str]) -> None:
         ("last_accessed_at", [*LOCAL, "embedder", "gpt-4"]),
     ],
 )
-def test_it_orders_and_puts_what_is_unknown_last(
-    admin: Api, ordering: str, expected: list[str]
-) -> None:
+def test_it_orders_and_puts_what_is_unknown_last(admin: Api, ordering: str, expected: list[str]) -> None:
     found = admin.get(f"/models?ordering={ordering}").json()["models"]
     assert [model["model_id"] for model in found] == expected
 
 
 WRONG = [
-    "page=0", "page=-1", "page=1000000000", "page=NaN", "page=1.5", "page=", "page=%D9%A1", "page=1&page=2",
-    "page_size=0", "page_size=501", "page_size=1000000000", "page_size=x",
-    "status=sleeping", "status=", "capability=juggling", "capability=chat_completion,vision",
-    "proven=1", "proven=TRUE", "deprecated=yes", "gone=maybe", "deprecated=true&deprecated=false",
-    "min_context_window=-1", "min_context_window=1e3", "max_context_window=99999999999999999999",
-    "min_size_bytes=NaN", "max_size_bytes=0x10", "min_context_window=%20%207",
-    "ordering=password", "ordering=--key", "ordering=key,name", "ordering=provider__secret", "ordering=?",
-    "ordering=key%3BDROP%20TABLE", "ordering=",
-    f"q={'a' * 10_240}", "q=%00", f"name={'a' * 201}", f"quantization={'a' * 201}", "q=a&q=b",
-    "tag=", "tag=%20", "tag=a,b", f"tag={'t' * 65}", "tag=%00", "tag=a%0Ab",
-    "provider=Open%20AI", "provider=", "provider=loaded", "provider=a:b", "provider=%00",
-    "unknown=1", "_connector=OR", "key__icontains=a", "provider__secret__startswith=a", "format=xml",
-    "pk=1", "id=1 OR 1=1", "search=x", "limit=5", "offset=5", "Q=x",
-]  # fmt: skip
+    "page=0",
+    "page=-1",
+    "page=1000000000",
+    "page=NaN",
+    "page=1.5",
+    "page=",
+    "page=%D9%A1",
+    "page=1&page=2",
+    "page_size=0",
+    "page_size=501",
+    "page_size=1000000000",
+    "page_size=x",
+    "status=sleeping",
+    "status=",
+    "capability=juggling",
+    "capability=chat_completion,vision",
+    "proven=1",
+    "proven=TRUE",
+    "deprecated=yes",
+    "gone=maybe",
+    "deprecated=true&deprecated=false",
+    "min_context_window=-1",
+    "min_context_window=1e3",
+    "max_context_window=99999999999999999999",
+    "min_size_bytes=NaN",
+    "max_size_bytes=0x10",
+    "min_context_window=%20%207",
+    "ordering=password",
+    "ordering=--key",
+    "ordering=key,name",
+    "ordering=provider__secret",
+    "ordering=?",
+    "ordering=key%3BDROP%20TABLE",
+    "ordering=",
+    f"q={'a' * 10_240}",
+    "q=%00",
+    f"name={'a' * 201}",
+    f"quantization={'a' * 201}",
+    "q=a&q=b",
+    "tag=",
+    "tag=%20",
+    "tag=a,b",
+    f"tag={'t' * 65}",
+    "tag=%00",
+    "tag=a%0Ab",
+    "provider=Open%20AI",
+    "provider=",
+    "provider=loaded",
+    "provider=a:b",
+    "provider=%00",
+    "unknown=1",
+    "_connector=OR",
+    "key__icontains=a",
+    "provider__secret__startswith=a",
+    "format=xml",
+    "pk=1",
+    "id=1 OR 1=1",
+    "search=x",
+    "limit=5",
+    "offset=5",
+    "Q=x",
+]
 
 
 @pytest.mark.parametrize("query", WRONG, ids=lambda query: query[:40])

@@ -96,9 +96,7 @@ def test_each_read_counts_itself(admin: Api, make_model: MakeModel) -> None:
     assert counts == [1, 2, 3]
 
 
-def test_the_list_counts_nothing_and_shows_what_was_counted(
-    admin: Api, make_model: MakeModel
-) -> None:
+def test_the_list_counts_nothing_and_shows_what_was_counted(admin: Api, make_model: MakeModel) -> None:
     make_model("listed")
     admin.get("/models/llama.cpp:listed")
     shown = [admin.get("/models").json()["models"][0] for _ in range(3)]

@@ -192,9 +192,7 @@ def test_a_session_with_its_csrf_token_may_change_things(db: None) -> None:
     assert Job.objects.get().actor == "user:op"
 
 
-@pytest.mark.parametrize(
-    "content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
-)
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
 def test_a_form_of_another_site_is_refused(db: None, content_type: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(get_user_model().objects.create_superuser("op"))
@@ -205,9 +203,7 @@ def test_a_form_of_another_site_is_refused(db: None, content_type: str) -> None:
 def test_a_key_needs_no_csrf_token(api: Callable[..., Api]) -> None:
     client = Client(enforce_csrf_checks=True)
     headers = api(Scope.OPERATE)._headers
-    answer = client.post(
-        "/api/v1/models/discover", content_type="application/json", headers=headers
-    )
+    answer = client.post("/api/v1/models/discover", content_type="application/json", headers=headers)
     assert answer.status_code == 202
 
 

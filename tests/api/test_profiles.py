@@ -46,9 +46,7 @@ def test_two_runs_are_compared(admin: Api, model: RegisteredModel) -> None:
         ("run=a", 400),
     ],
 )
-def test_a_comparison_without_two_runs_is_refused(
-    admin: Api, model: RegisteredModel, query: str, status: int
-) -> None:
+def test_a_comparison_without_two_runs_is_refused(admin: Api, model: RegisteredModel, query: str, status: int) -> None:
     assert admin.get(f"/profiles/compare?{query}").status_code == status
 
 

@@ -30,13 +30,24 @@ def test_a_provider_is_added_read_changed_and_removed(admin: Api) -> None:
     assert made.status_code == 201, made.content
     assert made["Location"] == "/api/v1/providers/openai"
     assert made.json() | {"created_at": None, "updated_at": None} == {
-        "slug": "openai", "kind": "openai", "name": "", "base_url": "https://api.openai.com/v1",
-        "is_remote": True, "enabled": True, "has_secret": True, "secret_source": "stored",
-        "secret_env": None, "allow_private_addresses": False,
+        "slug": "openai",
+        "kind": "openai",
+        "name": "",
+        "base_url": "https://api.openai.com/v1",
+        "is_remote": True,
+        "enabled": True,
+        "has_secret": True,
+        "secret_source": "stored",
+        "secret_env": None,
+        "allow_private_addresses": False,
         "timeouts": {"connect": None, "first_byte": None, "idle": None, "total": None},
-        "origin": "api", "circuit": {"state": "closed", "reason": "", "changed_at": None},
-        "discovered_at": None, "discovery_error": None, "created_at": None, "updated_at": None,
-    }  # fmt: skip
+        "origin": "api",
+        "circuit": {"state": "closed", "reason": "", "changed_at": None},
+        "discovered_at": None,
+        "discovery_error": None,
+        "created_at": None,
+        "updated_at": None,
+    }
     changed = admin.patch("/providers/openai", {"timeouts": {"connect": 5}, "name": "Ours"})
     assert (changed.json()["name"], changed.json()["timeouts"]["connect"]) == ("Ours", 5.0)
     assert admin.patch("/providers/openai", {"api_key": None}).json()["has_secret"] is False
@@ -67,8 +78,16 @@ def test_no_answer_and_no_audit_row_holds_the_key(admin: Api) -> None:
         admin.get("/audit"),
     ]
     assert [answer.status_code for answer in answers] == [
-        201, 409, 400, 400, 400, 200, 200, 200, 200,
-    ]  # fmt: skip
+        201,
+        409,
+        400,
+        400,
+        400,
+        200,
+        200,
+        200,
+        200,
+    ]
     assert not any(KEY in answer.content.decode() for answer in answers)
     assert AuditEntry.objects.count() == 6
     assert KEY not in str(list(AuditEntry.objects.values()))
@@ -113,8 +132,10 @@ def test_a_test_says_what_the_provider_said(admin: Api, openai: FakeOpenAI) -> N
     )
     refused = admin.post("/providers/openai/test").json()
     assert (refused["ok"], refused["code"], refused["models"]) == (
-        False, "provider_auth_failed", None,
-    )  # fmt: skip
+        False,
+        "provider_auth_failed",
+        None,
+    )
     assert "Incorrect API key provided" in refused["message"]
     admin.patch("/providers/openai", {"api_key": openai.key})
     good = admin.post("/providers/openai/test").json()
@@ -149,11 +170,13 @@ def test_discovery_of_one_provider_is_a_job_of_its_own(admin: Api) -> None:
 def test_a_price_with_tiers_is_read_written_exported_and_taken_in_again(admin: Api) -> None:
     admin.post("/providers", OPENAI)
     price = {
-        "input": 3.0, "output": 15.0, "cached_input": 0.3, "cache_write": None, "source": "operator",
-        "tiers": [
-            {"input": 6.0, "output": 22.5, "cached_input": None, "cache_write": None, "above": 200_000}
-        ],
-    }  # fmt: skip
+        "input": 3.0,
+        "output": 15.0,
+        "cached_input": 0.3,
+        "cache_write": None,
+        "source": "operator",
+        "tiers": [{"input": 6.0, "output": 22.5, "cached_input": None, "cache_write": None, "above": 200_000}],
+    }
     made = admin.post("/models", {"provider": "openai", "model": "gpt-4o", "price": price})
     assert made.status_code == 201, made.content
     assert admin.get("/models/openai:gpt-4o").json()["price"] == price

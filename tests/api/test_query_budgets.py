@@ -79,18 +79,13 @@ def furnish() -> dict[str, str]:
     Instance.objects.bulk_create(
         Instance(model=model, version=version, node="local", state="stopped") for _ in range(ROWS)
     )
-    Node.objects.bulk_create(
-        Node(name=f"n{number}", pid=1, heartbeat_at=now) for number in range(ROWS)
-    )
+    Node.objects.bulk_create(Node(name=f"n{number}", pid=1, heartbeat_at=now) for number in range(ROWS))
     jobs = Job.objects.bulk_create(
         Job(kind="load", subject=f"s{n}", arguments={}, state="succeeded") for n in range(ROWS)
     )
-    events = Event.objects.bulk_create(
-        Event(name="model-loaded", subject=model.key) for _ in range(ROWS)
-    )
+    events = Event.objects.bulk_create(Event(name="model-loaded", subject=model.key) for _ in range(ROWS))
     profiles = ProfileRun.objects.bulk_create(
-        ProfileRun(model=model, version=version, complete=True, finished_at=now)
-        for _ in range(ROWS)
+        ProfileRun(model=model, version=version, complete=True, finished_at=now) for _ in range(ROWS)
     )
     ProfileSample.objects.bulk_create(
         ProfileSample(run=profiles[0], number=n, ok=True, e2el_ms=1.0) for n in range(ROWS)
@@ -99,35 +94,27 @@ def furnish() -> dict[str, str]:
         Route(name=f"n{n}", target=models[n], fallbacks=[models[n + 1].key]) for n in range(ROWS)
     )
     AutoSwitch.objects.create(route=routes[0])
-    RouteChange.objects.bulk_create(
-        RouteChange(route=routes[0], key=model.key) for _ in range(ROWS)
-    )
+    RouteChange.objects.bulk_create(RouteChange(route=routes[0], key=model.key) for _ in range(ROWS))
     StateSnapshot.objects.bulk_create(
-        StateSnapshot(name=f"n{n}", content={"version": 1, "models": [], "routes": []})
-        for n in range(ROWS)
+        StateSnapshot(name=f"n{n}", content={"version": 1, "models": [], "routes": []}) for n in range(ROWS)
     )
-    webhooks = Webhook.objects.bulk_create(
-        Webhook(url="https://example.com/", secret="") for _ in range(ROWS)
-    )
-    WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(webhook=webhooks[0], event=event) for event in events
-    )
-    AuditEntry.objects.bulk_create(
-        AuditEntry(channel="api", action="load_model", status=202) for _ in range(ROWS)
-    )
+    webhooks = Webhook.objects.bulk_create(Webhook(url="https://example.com/", secret="") for _ in range(ROWS))
+    WebhookDelivery.objects.bulk_create(WebhookDelivery(webhook=webhooks[0], event=event) for event in events)
+    AuditEntry.objects.bulk_create(AuditEntry(channel="api", action="load_model", status=202) for _ in range(ROWS))
     AccessLog.objects.bulk_create(
         AccessLog(
-            request_id=f"r{n}", started_at=now, endpoint="/v1", model_key=model.key, status=200,
+            request_id=f"r{n}",
+            started_at=now,
+            endpoint="/v1",
+            model_key=model.key,
+            status=200,
             duration_ms=1.0,
         )
         for n in range(ROWS)
-    )  # fmt: skip
+    )
     AccessText.objects.create(request_id="r0", started_at=now, delete_at=now)
     Activity.objects.bulk_create(
-        Activity(
-            model_key=one.key, hour=now.replace(minute=0, second=0, microsecond=0), last_at=now
-        )
-        for one in models
+        Activity(model_key=one.key, hour=now.replace(minute=0, second=0, microsecond=0), last_at=now) for one in models
     )
     CapabilityEvidence.objects.create(
         model=model, capability="vision", source="declared", verdict="supported", checked_at=now
@@ -136,25 +123,35 @@ def furnish() -> dict[str, str]:
     for _ in range(ROWS):
         key, text = keys.create(name="budget", scopes=[Scope.ADMIN], actor="test")
     return {
-        "authorization": text, "key": model.key, "provider": model.provider.slug, "name": "n0",
-        "job_id": str(jobs[0].pk), "event_id": str(events[0].pk), "profile_id": str(profiles[0].pk),
+        "authorization": text,
+        "key": model.key,
+        "provider": model.provider.slug,
+        "name": "n0",
+        "job_id": str(jobs[0].pk),
+        "event_id": str(events[0].pk),
+        "profile_id": str(profiles[0].pk),
         "other_profile_id": str(profiles[1].pk),
-        "webhook_id": str(webhooks[0].pk), "key_id": key.key_id, "request_id": "r0",
-    }  # fmt: skip
+        "webhook_id": str(webhooks[0].pk),
+        "key_id": key.key_id,
+        "request_id": "r0",
+    }
 
 
 def make_models() -> list[RegisteredModel]:
     provider = registry.local_provider()
     models = RegisteredModel.objects.bulk_create(
         RegisteredModel(
-            provider=provider, model_id=f"m{number}", key=f"llama.cpp:m{number}", name=f"M {number}",
-            capability_index=",chat_completion,", context_window=4096,
+            provider=provider,
+            model_id=f"m{number}",
+            key=f"llama.cpp:m{number}",
+            name=f"M {number}",
+            capability_index=",chat_completion,",
+            context_window=4096,
         )
         for number in range(MODELS)
-    )  # fmt: skip
+    )
     versions = ModelVersion.objects.bulk_create(
-        ModelVersion(model=model, sha256="0" * 64, path="/a", size_bytes=1, file_mtime_ns=1)
-        for model in models
+        ModelVersion(model=model, sha256="0" * 64, path="/a", size_bytes=1, file_mtime_ns=1) for model in models
     )
     for version in versions:
         version.model.version = version
@@ -190,9 +187,7 @@ def test_a_read_stays_in_its_budget(world: dict[str, str], operation: str) -> No
         "ordering=-size_bytes&page=20",
     ],
 )
-def test_neither_long_pages_nor_filters_cost_more_queries(
-    world: dict[str, str], query: str
-) -> None:
+def test_neither_long_pages_nor_filters_cost_more_queries(world: dict[str, str], query: str) -> None:
     assert len(cost(world, f"/models?{query}")) <= BUDGETS["list_models"]
 
 

@@ -51,12 +51,15 @@ def test_a_model_is_registered_with_all_that_is_said_of_it(admin: Api) -> None:
         "capabilities": ["chat_completion", "vision"],
         "tags": ["flagship", "eu"],
         "price": {
-            "input": 2.5, "output": 10.0, "cached_input": 1.25, "cache_write": None,
+            "input": 2.5,
+            "output": 10.0,
+            "cached_input": 1.25,
+            "cache_write": None,
             "source": "operator",
         },
         "access_count": 0,
         "status": "available",
-    }  # fmt: skip
+    }
     assert {name: model[name] for name in expected} == expected
     assert admin.get(answer["Location"].removeprefix("/api/v1")).json()["key"] == "openai:gpt-4o"
     assert events() == [("model-registered", "openai:gpt-4o")]
@@ -121,9 +124,7 @@ def test_many_are_registered_at_once(admin: Api) -> None:
         ("openai:b", 400, "models[1]"),
     ],
 )
-def test_one_wrong_entry_refuses_all_and_is_named(
-    admin: Api, wrong: Any, status: int, param: str
-) -> None:
+def test_one_wrong_entry_refuses_all_and_is_named(admin: Api, wrong: Any, status: int, param: str) -> None:
     answer = admin.post("/models", {"models": [{"key": "openai:a"}, wrong]})
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (status, param)
@@ -143,9 +144,7 @@ def test_registering_moves_the_routing_revision(admin: Api) -> None:
 
 def test_a_file_is_read_as_discovery_reads_it(admin: Api, models_dir: Path) -> None:
     path = write_tiny_gguf(models_dir / "some.gguf", name="Tiny")
-    answer = admin.post(
-        "/models", {"key": "llama.cpp:mine", "path": str(path), "load_options": {"n_ctx": 512}}
-    )
+    answer = admin.post("/models", {"key": "llama.cpp:mine", "path": str(path), "load_options": {"n_ctx": 512}})
     assert answer.status_code == 201, answer.content
     model = answer.json()["models"][0]
     assert (model["name"], model["context_window"]) == ("Tiny", 2048)
@@ -165,9 +164,7 @@ def test_another_file_under_the_same_key_is_an_event(admin: Api, models_dir: Pat
 
 
 @pytest.mark.parametrize("name", ["fifo", "folder", "outside", "missing", "text", "link"])
-def test_what_is_no_model_file_is_refused(
-    admin: Api, models_dir: Path, tmp_path: Path, name: str
-) -> None:
+def test_what_is_no_model_file_is_refused(admin: Api, models_dir: Path, tmp_path: Path, name: str) -> None:
     outside = write_tiny_gguf(tmp_path / "outside.gguf")
     os.mkfifo(models_dir / "fifo")
     (models_dir / "folder").mkdir()
@@ -182,19 +179,37 @@ def test_what_is_no_model_file_is_refused(
 # What is refused
 
 KEYS: list[tuple[Any, str]] = [
-    ("", "invalid_key"), ("gpt-4o", "invalid_key"), (":a", "invalid_provider"), ("openai:", "invalid_model_id"),
-    ("Openai:a", "invalid_provider"), ("open ai:a", "invalid_provider"), ("openai: a", "invalid_model_id"),
-    ("openai:../etc", "invalid_model_id"), ("openai:a//b", "invalid_model_id"),
-    ("openai:caf\u00e9", "invalid_model_id"), ("openai:cafe\u0301", "invalid_model_id"),
+    ("", "invalid_key"),
+    ("gpt-4o", "invalid_key"),
+    (":a", "invalid_provider"),
+    ("openai:", "invalid_model_id"),
+    ("Openai:a", "invalid_provider"),
+    ("open ai:a", "invalid_provider"),
+    ("openai: a", "invalid_model_id"),
+    ("openai:../etc", "invalid_model_id"),
+    ("openai:a//b", "invalid_model_id"),
+    ("openai:caf\u00e9", "invalid_model_id"),
+    ("openai:cafe\u0301", "invalid_model_id"),
     ("openai:a\nb", "invalid_model_id"),
-    ("openai:\u202egpt", "invalid_model_id"), ("openai:gpt\u200b", "invalid_model_id"),
-    ("\u043epenai:a", "invalid_provider"), ("openai:" + "a" * 300, "invalid_model_id"),
-    ("openai:a/capabilities", "invalid_model_id"), ("openai:a/tags", "invalid_model_id"),
-    ("loaded:a", "invalid_provider"), ("statistics:a", "invalid_provider"), ("current:a", "invalid_provider"),
-    ("load:a", "invalid_provider"), ("export:a", "invalid_provider"), ("import:a", "invalid_provider"),
-    ("models:a", "invalid_provider"), ("save-state:a", "invalid_provider"), ("openai%3Aa", "invalid_key"),
-    (7, "invalid_request"), (None, "invalid_request"), (["openai:a"], "invalid_request"),
-]  # fmt: skip
+    ("openai:\u202egpt", "invalid_model_id"),
+    ("openai:gpt\u200b", "invalid_model_id"),
+    ("\u043epenai:a", "invalid_provider"),
+    ("openai:" + "a" * 300, "invalid_model_id"),
+    ("openai:a/capabilities", "invalid_model_id"),
+    ("openai:a/tags", "invalid_model_id"),
+    ("loaded:a", "invalid_provider"),
+    ("statistics:a", "invalid_provider"),
+    ("current:a", "invalid_provider"),
+    ("load:a", "invalid_provider"),
+    ("export:a", "invalid_provider"),
+    ("import:a", "invalid_provider"),
+    ("models:a", "invalid_provider"),
+    ("save-state:a", "invalid_provider"),
+    ("openai%3Aa", "invalid_key"),
+    (7, "invalid_request"),
+    (None, "invalid_request"),
+    (["openai:a"], "invalid_request"),
+]
 
 
 @pytest.mark.parametrize(("key", "code"), KEYS, ids=lambda value: ascii(value)[:30])
@@ -206,15 +221,33 @@ def test_a_key_that_cannot_be_one_is_refused(admin: Api, key: Any, code: str) ->
 
 
 BODIES: list[bytes] = [
-    b"", b"null", b"1", b"[]", b'"x"', b"{", b"\xef\xbb\xbf{}", b"\xff\xfe{\x00}\x00", b'{"key": "\xff"}',
-    b'{"key": NaN}', b'{"key": "openai:a", "context_window": 1e400}', b'{"key": "openai:a"} x',
-    b'{"key":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"metadata":' + b'{"a":' * 65 + b"1" + b"}" * 66,
-    b'{"key": "openai:a\\u0000b"}', b'{"key": "openai:\\ud800"}', b'{"key": "openai:a", "name": "\\udfff"}', b'{"models": []}',
-    b'{"models": {}}', b'{"models": null}', b'{"models": [null]}', b'{"models": [[]]}',
-    b'{"models": [{"key": "openai:a"}], "key": "openai:b"}', b'{"' + b"k" * 1_000_000 + b'": 1}',
+    b"",
+    b"null",
+    b"1",
+    b"[]",
+    b'"x"',
+    b"{",
+    b"\xef\xbb\xbf{}",
+    b"\xff\xfe{\x00}\x00",
+    b'{"key": "\xff"}',
+    b'{"key": NaN}',
+    b'{"key": "openai:a", "context_window": 1e400}',
+    b'{"key": "openai:a"} x',
+    b'{"key":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b'{"metadata":' + b'{"a":' * 65 + b"1" + b"}" * 66,
+    b'{"key": "openai:a\\u0000b"}',
+    b'{"key": "openai:\\ud800"}',
+    b'{"key": "openai:a", "name": "\\udfff"}',
+    b'{"models": []}',
+    b'{"models": {}}',
+    b'{"models": null}',
+    b'{"models": [null]}',
+    b'{"models": [[]]}',
+    b'{"models": [{"key": "openai:a"}], "key": "openai:b"}',
+    b'{"' + b"k" * 1_000_000 + b'": 1}',
     b'{"models": [' + b'{"key": "openai:a"},' * 1_000 + b'{"key": "openai:a"}]}',
     b"{" + b",".join(b'"k%d": 1' % number for number in range(100_000)) + b"}",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body)[:30])

@@ -43,9 +43,7 @@ def code(answer: Any) -> tuple[int, str]:
 def test_a_route_is_made_read_changed_and_deleted(admin: Api, loaded: Loaded) -> None:
     loaded("a")
     loaded("b")
-    made = admin.post(
-        "/routes", {"name": "fast", "target": "llama.cpp:a", "fallbacks": ["llama.cpp:b"]}
-    )
+    made = admin.post("/routes", {"name": "fast", "target": "llama.cpp:a", "fallbacks": ["llama.cpp:b"]})
     assert (made.status_code, made["Location"]) == (201, "/api/v1/routes/fast")
     assert admin.get("/routes/fast").json() == made.json()
     assert made.json()["target_status"] == "loaded"
@@ -67,12 +65,16 @@ def test_every_change_of_a_route_is_an_event(admin: Api, loaded: Loaded) -> None
     made, moved, changed, deleted = Event.objects.exclude(name="key-created").order_by("id")
     assert (made.name, made.before, made.after["target"]) == ("route-changed", None, None)
     assert (moved.name, moved.before["key"], moved.after["key"]) == (
-        "model-switched", None, "llama.cpp:a",
-    )  # fmt: skip
+        "model-switched",
+        None,
+        "llama.cpp:a",
+    )
     assert (changed.before["description"], changed.after["description"]) == ("", "quick")
     assert (deleted.name, deleted.before["target"], deleted.after) == (
-        "route-deleted", "llama.cpp:a", None,
-    )  # fmt: skip
+        "route-deleted",
+        "llama.cpp:a",
+        None,
+    )
     assert {event.actor for event in (made, moved, changed, deleted)} == {"key:test"}
 
 
@@ -114,9 +116,7 @@ def test_a_route_that_cannot_be_is_refused(
         ({"fallbacks": ["llama.cpp:nothing"]}, (404, "model_not_found")),
     ],
 )
-def test_a_route_is_moved_by_a_switch_only(
-    admin: Api, body: dict[str, Any], expected: tuple[int, str]
-) -> None:
+def test_a_route_is_moved_by_a_switch_only(admin: Api, body: dict[str, Any], expected: tuple[int, str]) -> None:
     routing.get()
     assert code(admin.patch("/routes/current", body)) == expected
 
@@ -150,9 +150,7 @@ def test_the_moves_of_a_route_are_listed_newest_first(admin: Api, loaded: Loaded
     for model in (loaded("a"), loaded("b")):
         routing.repoint(route=routing.get(), model=model, actor="test")
     page = admin.get("/routes/current/changes?limit=1").json()
-    assert [(one["previous"], one["key"]) for one in page["changes"]] == [
-        ("llama.cpp:a", "llama.cpp:b")
-    ]
+    assert [(one["previous"], one["key"]) for one in page["changes"]] == [("llama.cpp:a", "llama.cpp:b")]
     rest = admin.get(page["next"].partition("/api/v1")[2]).json()
     assert [(one["previous"], one["key"]) for one in rest["changes"]] == [(None, "llama.cpp:a")]
     assert code(admin.get("/routes/nothing/changes")) == (404, "route_not_found")
@@ -166,8 +164,10 @@ def test_a_route_is_rolled_back_by_a_job(admin: Api, loaded: Loaded) -> None:
     assert answer.status_code == 202
     job = answer.json()
     assert (job["kind"], job["subject"], job["arguments"]["key"]) == (
-        "switch", "current", "llama.cpp:a",
-    )  # fmt: skip
+        "switch",
+        "current",
+        "llama.cpp:a",
+    )
 
 
 def test_a_route_without_a_past_cannot_be_rolled_back(admin: Api, loaded: Loaded) -> None:

@@ -121,9 +121,7 @@ def test_a_restore_is_a_job(admin: Api, model: RegisteredModel, queued: list[Job
         ("/state/snapshots/no%20name/restore", {}, 404, "snapshot_not_found"),
     ],
 )
-def test_what_cannot_be_is_refused(
-    admin: Api, path: str, body: dict[str, Any], status: int, code: str
-) -> None:
+def test_what_cannot_be_is_refused(admin: Api, path: str, body: dict[str, Any], status: int, code: str) -> None:
     answer = admin.post(path, body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 

@@ -42,16 +42,12 @@ def ids(answer: Any) -> list[str]:
 
 def test_usage_has_totals_series_and_keys(admin: Api, model: RegisteredModel) -> None:
     store("a", at=datetime(2026, 1, 1, 5, 30, tzinfo=UTC), key_id="k", cost_usd=0.5, ttft_ms=5.0)
-    answer = admin.get(
-        f"/models/{KEY}/usage?from=2026-01-01T05:15:00Z&to=2026-01-01T08:00:00%2B02:00&group_by=hour"
-    )
+    answer = admin.get(f"/models/{KEY}/usage?from=2026-01-01T05:15:00Z&to=2026-01-01T08:00:00%2B02:00&group_by=hour")
     assert answer.status_code == 200, answer.content
     body = answer.json()
     assert (body["from"], body["to"]) == ("2026-01-01T05:00:00Z", "2026-01-01T06:00:00Z")
     assert (body["accesses"], body["totals"]["requests"], body["totals"]["cost_usd"]) == (1, 1, 0.5)
-    assert [(point["start"], point["requests"]) for point in body["series"]] == [
-        ("2026-01-01T05:00:00Z", 1)
-    ]
+    assert [(point["start"], point["requests"]) for point in body["series"]] == [("2026-01-01T05:00:00Z", 1)]
     assert [one["key_id"] for one in body["by_key"]] == ["k"]
 
 
@@ -81,9 +77,7 @@ def test_a_read_of_a_model_is_seen_in_its_usage(admin: Api, model: RegisteredMod
     ],
 )
 @pytest.mark.parametrize("place", [f"/models/{KEY}/usage", "/models/statistics"])
-def test_an_impossible_period_is_refused(
-    admin: Api, model: RegisteredModel, place: str, question: str
-) -> None:
+def test_an_impossible_period_is_refused(admin: Api, model: RegisteredModel, place: str, question: str) -> None:
     answer = admin.get(f"{place}?{question}")
     assert answer.status_code == 400, answer.content
     assert answer.json()["error"]["param"] in ("from", "to", "group_by", "since")
@@ -137,17 +131,33 @@ def test_the_access_log_is_newest_first_in_pages(admin: Api) -> None:
 def test_the_access_log_is_filtered(admin: Api, question: str, expected: list[str]) -> None:
     store("a", at=datetime(2026, 1, 1, tzinfo=UTC))
     store(
-        "b", at=datetime(2026, 1, 2, tzinfo=UTC), model_key="openai:x", route="current", key_id="k", status=502,
-        error_code="engine_error", stream=True, client_request_id="theirs",
-    )  # fmt: skip
+        "b",
+        at=datetime(2026, 1, 2, tzinfo=UTC),
+        model_key="openai:x",
+        route="current",
+        key_id="k",
+        status=502,
+        error_code="engine_error",
+        stream=True,
+        client_request_id="theirs",
+    )
     assert ids(admin.get(f"/access-log?{question}")) == expected
 
 
 @pytest.mark.parametrize(
     "question",
-    ["status=99", "status=ok", "stream=yes", "since=now", "model=%00", "limit=0", "before=x", "q=x",
-     "until=9999-12-31T23:59:59-10:00"],
-)  # fmt: skip
+    [
+        "status=99",
+        "status=ok",
+        "stream=yes",
+        "since=now",
+        "model=%00",
+        "limit=0",
+        "before=x",
+        "q=x",
+        "until=9999-12-31T23:59:59-10:00",
+    ],
+)
 def test_a_wrong_filter_of_the_access_log_is_refused(admin: Api, question: str) -> None:
     assert admin.get(f"/access-log?{question}").status_code == 400
 
@@ -166,7 +176,7 @@ def test_an_unknown_request_is_not_found(admin: Api, request_id: str) -> None:
     assert answer.json()["error"]["code"] == "request_not_found"
 
 
-@pytest.mark.parametrize("path", ["/access-log", "/access-log/a", "/models/statistics", f"/models/{KEY}/usage"])  # fmt: skip
+@pytest.mark.parametrize("path", ["/access-log", "/access-log/a", "/models/statistics", f"/models/{KEY}/usage"])
 def test_reading_needs_the_scope_for_it(api: Callable[..., Api], path: str) -> None:
     assert api().get(path).status_code == 401
     assert api("infer").get(path).status_code == 403

@@ -64,9 +64,17 @@ def test_deliveries_are_listed_newest_first(admin: Api) -> None:
     page = admin.get(f"/webhooks/{made['id']}/deliveries?limit=2").json()
     assert [one["event_id"] for one in page["deliveries"]] == [ids[2], ids[1]]
     assert page["deliveries"][0] | {"id": 0, "created_at": "", "next_attempt_at": ""} == {
-        "id": 0, "event_id": ids[2], "event": "model-loaded", "state": "pending", "attempts": 0,
-        "next_attempt_at": "", "status": None, "error": None, "delivered_at": None, "created_at": "",
-    }  # fmt: skip
+        "id": 0,
+        "event_id": ids[2],
+        "event": "model-loaded",
+        "state": "pending",
+        "attempts": 0,
+        "next_attempt_at": "",
+        "status": None,
+        "error": None,
+        "delivered_at": None,
+        "created_at": "",
+    }
     rest = admin.get(page["next"].partition("/api/v1")[2]).json()
     assert [one["event_id"] for one in rest["deliveries"]] == [ids[0]]
 
@@ -98,10 +106,8 @@ def test_a_test_tells_how_it_went(admin: Api) -> None:
         ({"colour": "red"}, "unknown_field", "colour"),
         ({"failing_since": None}, "unknown_field", "failing_since"),
     ],
-)  # fmt: skip
-def test_bad_bodies_are_refused(
-    admin: Api, change: dict[str, Any], code: str, param: str | None
-) -> None:
+)
+def test_bad_bodies_are_refused(admin: Api, change: dict[str, Any], code: str, param: str | None) -> None:
     made = make(admin)
     for answer in (
         admin.post("/webhooks", HOOK | change),
@@ -126,9 +132,14 @@ def test_they_are_for_administrators(api: Callable[..., Api], admin: Api, scope:
     made, one = make(admin), api(scope)
     path = f"/webhooks/{made['id']}"
     answers = [
-        one.get("/webhooks"), one.post("/webhooks", HOOK), one.get(path), one.patch(path, {}),
-        one.delete(path), one.post(f"{path}/test"), one.get(f"{path}/deliveries"),
-    ]  # fmt: skip
+        one.get("/webhooks"),
+        one.post("/webhooks", HOOK),
+        one.get(path),
+        one.patch(path, {}),
+        one.delete(path),
+        one.post(f"{path}/test"),
+        one.get(f"{path}/deliveries"),
+    ]
     assert {answer.status_code for answer in answers} == {403}
 
 

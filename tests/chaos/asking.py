@@ -62,7 +62,7 @@ class Asking:
             due = max(due, monotonic() - self._pause) + self._pause
             number = next(self._ids)
             request_id = f"{self.name}-{number}"
-            connection = connection or http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=_TIMEOUT)  # fmt: skip
+            connection = connection or http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=_TIMEOUT)
             start = perf_counter()
             try:
                 self._ask(connection, request_id, stream, number)
@@ -75,9 +75,7 @@ class Asking:
         if connection:
             connection.close()
 
-    def _ask(
-        self, connection: http.client.HTTPConnection, request_id: str, stream: bool, number: int
-    ) -> None:
+    def _ask(self, connection: http.client.HTTPConnection, request_id: str, stream: bool, number: int) -> None:
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": f"Hello {number}!"}],

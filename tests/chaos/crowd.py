@@ -28,17 +28,13 @@ class Ended:
     whole: bool
 
 
-def ask(
-    server: NoaServer, bodies: list[dict[str, Any]], *, headers: dict[str, str] | None = None
-) -> list[Ended]:
+def ask(server: NoaServer, bodies: list[dict[str, Any]], *, headers: dict[str, str] | None = None) -> list[Ended]:
     """All of them at once, each on a connection of its own."""
 
     async def all_of_them() -> list[Ended]:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
-            return await asyncio.gather(
-                *(_ask(session, server, body, headers or {}) for body in bodies)
-            )
+            return await asyncio.gather(*(_ask(session, server, body, headers or {}) for body in bodies))
 
     return asyncio.run(all_of_them())
 

@@ -36,13 +36,11 @@ def killed_under(server: NoaServer, name: str) -> tuple[Asking, dict[str, tuple[
         until(lambda: len(asking.answered) >= 50, "50 answers came", 60)
         server.kill()
     server.start()
-    until(lambda: asking.answered.keys() <= rows(server, name).keys(), "every answer had its row", 30)  # fmt: skip
+    until(lambda: asking.answered.keys() <= rows(server, name).keys(), "every answer had its row", 30)
     return asking, rows(server, name)
 
 
-def test_a_kill_of_the_web_process_loses_no_row(
-    own_server: OwnServer, figures: Figures, times: Times
-) -> None:
+def test_a_kill_of_the_web_process_loses_no_row(own_server: OwnServer, figures: Figures, times: Times) -> None:
     """F14: in the middle of streams."""
     server, seen, cut_off = own_server(), 0, Counter[str]()
     server.start()
@@ -60,9 +58,7 @@ def test_a_kill_of_the_web_process_loses_no_row(
     figures.record("F14 rows doubled", 0, bound=0, count=seen, unit="rows")
 
 
-def test_a_stop_lets_twenty_streams_end_and_leaves_no_spool(
-    own_server: OwnServer, figures: Figures
-) -> None:
+def test_a_stop_lets_twenty_streams_end_and_leaves_no_spool(own_server: OwnServer, figures: Figures) -> None:
     """F15: the part of the log."""
     server = own_server()
     server.start()

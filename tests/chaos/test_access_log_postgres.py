@@ -34,13 +34,13 @@ def asked_for(asking: Asking, seconds: float) -> None:
     """Requests go on for so long: that is what an outage is."""
     end = monotonic() + seconds
     before = len(asking.answered)
-    until(lambda: monotonic() > end and len(asking.answered) > before, "requests were answered", seconds + 60)  # fmt: skip
+    until(lambda: monotonic() > end and len(asking.answered) > before, "requests were answered", seconds + 60)
 
 
 def check_rows(stack: Stack, asking: Asking) -> None:
     """Each answered request has one row."""
     ours = f"FROM models_app_accesslog WHERE client_request_id LIKE '{asking.name}-%'"
-    until(lambda: stack.count(f"SELECT count(*) {ours}") >= len(asking.answered), "the rows came", 60)  # fmt: skip
+    until(lambda: stack.count(f"SELECT count(*) {ours}") >= len(asking.answered), "the rows came", 60)
     assert stack.count(f"SELECT count(*) {ours}") == len(asking.answered)
     assert stack.count(f"SELECT count(DISTINCT client_request_id) {ours}") == len(asking.answered)
 
@@ -49,9 +49,7 @@ def p99(asking: Asking, since: int = 0) -> float:
     return percentile(list(asking.answered.values())[since:], 0.99)
 
 
-def test_an_outage_loses_no_row_and_is_felt_by_no_request(
-    stack: Stack, figures: Figures, times: Times
-) -> None:
+def test_an_outage_loses_no_row_and_is_felt_by_no_request(stack: Stack, figures: Figures, times: Times) -> None:
     """F17 and F18: the database killed and started again, and frozen."""
     with Asking(stack.server, clients=8, per_second=times(40, 200), name="out") as asking:
         asked_for(asking, times(2, 10))
@@ -81,17 +79,15 @@ def test_streams_hold_no_connection(stack: Stack, figures: Figures, times: Times
         for _ in range(times(8, 200)):
             before = len(asking.answered)
             until(lambda before=before: len(asking.answered) > before, "a stream ended", 60)  # type: ignore[misc]
-            most = max(most, stack.count("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"))  # fmt: skip
+            most = max(most, stack.count("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"))
     assert asking.cut == {}
     assert most <= CONNECTIONS
     assert "too many clients" not in stack.story()
-    figures.record("F19 connections with streams open", most, bound=CONNECTIONS, count=len(asking.answered), unit="")  # fmt: skip
+    figures.record("F19 connections with streams open", most, bound=CONNECTIONS, count=len(asking.answered), unit="")
     check_rows(stack, asking)
 
 
-def test_three_things_away_at_once_cost_neither_memory_nor_time(
-    stack: Stack, figures: Figures, times: Times
-) -> None:
+def test_three_things_away_at_once_cost_neither_memory_nor_time(stack: Stack, figures: Figures, times: Times) -> None:
     """F39: the provider refuses, Redis and PostgreSQL hang. Local models answer as before."""
     stack.until_current_answers()
     with Asking(stack.server, clients=4, per_second=40, name="calm") as calm:
@@ -103,7 +99,7 @@ def test_three_things_away_at_once_cost_neither_memory_nor_time(
         with (
             Asking(stack.server, clients=4, per_second=40, name="three") as asking,
             Asking(stack.server, clients=2, per_second=20, name="no", model="openai:no", good=(404, 503)) as failing,
-        ):  # fmt: skip
+        ):
             asked_for(asking, times(3, 60))
         grown = resident(stack) - before
     finally:
@@ -111,7 +107,7 @@ def test_three_things_away_at_once_cost_neither_memory_nor_time(
         stack.redis.resume()
     assert asking.cut == failing.cut == {}
     assert grown <= 64 * _MIB
-    figures.record("F39 growth of memory", grown / _MIB, bound=64, count=len(asking.answered), unit="MiB")  # fmt: skip
+    figures.record("F39 growth of memory", grown / _MIB, bound=64, count=len(asking.answered), unit="MiB")
     figures.record("F39 p99", p99(asking), bound=3 * p99(calm), count=len(asking.answered))
     check_rows(stack, asking)
     check_rows(stack, failing)
@@ -127,7 +123,7 @@ def resident(stack: Stack) -> int:
 def test_the_report_says_that_nothing_is_missing(stack: Stack) -> None:
     def complete() -> bool:
         status, report = stack.server.api("GET", "/api/v1/access-report")
-        return status == 200 and report["complete"] and not any(one["waiting"] for one in report["processes"])  # fmt: skip
+        return status == 200 and report["complete"] and not any(one["waiting"] for one in report["processes"])
 
     until(complete, "the report was complete", 30)
     _, report = stack.server.api("GET", "/api/v1/access-report")

@@ -49,10 +49,7 @@ class Clients:
         self.stop = threading.Event()
         self.waits: dict[str, list[float]] = {key: [] for key in KEYS}
         self.failures: list[Any] = []
-        self._threads = [
-            threading.Thread(target=self._ask, args=(number,), daemon=True)
-            for number in range(count)
-        ]
+        self._threads = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(count)]
         for thread in self._threads:
             thread.start()
 
@@ -86,9 +83,7 @@ def loads(server: NoaServer) -> Counter[str]:
     return found
 
 
-def test_f7_three_models_with_room_for_two_asked_in_turn(
-    own_server: Own, tmp_path: Path, figures: Figures
-) -> None:
+def test_f7_three_models_with_room_for_two_asked_in_turn(own_server: Own, tmp_path: Path, figures: Figures) -> None:
     """300 requests, a, b, c, a …, from twelve clients at once."""
     server = serve(own_server, tmp_path / "files", models=3, places=2)
     clients = Clients(server, count=12, turns=25, walk=lambda number, turn: KEYS[number % 3])
@@ -104,9 +99,7 @@ def test_f7_three_models_with_room_for_two_asked_in_turn(
 
 
 @pytest.mark.skipif(not IS_FULL, reason="a turn takes longer than a whole quick run")
-def test_two_models_with_one_place_both_get_their_turn(
-    own_server: Own, tmp_path: Path, figures: Figures
-) -> None:
+def test_two_models_with_one_place_both_get_their_turn(own_server: Own, tmp_path: Path, figures: Figures) -> None:
     """Both are asked without a pause: neither starves, and they do not swap for each request."""
     server = serve(own_server, tmp_path / "files", models=2, places=1)
     clients = Clients(server, count=8, turns=None, walk=lambda number, turn: KEYS[number % 2])
@@ -125,20 +118,14 @@ def test_two_models_with_one_place_both_get_their_turn(
 
 
 @pytest.mark.skipif(not IS_FULL, reason="its figure is of interest, and no promise")
-def test_f7_clients_that_walk_from_model_to_model(
-    own_server: Own, tmp_path: Path, figures: Figures
-) -> None:
+def test_f7_clients_that_walk_from_model_to_model(own_server: Own, tmp_path: Path, figures: Figures) -> None:
     """All end up waiting for the same model, of which the least recently used is always the next: the worst case."""
     server = serve(own_server, tmp_path / "files", models=3, places=2)
-    clients = Clients(
-        server, count=12, turns=25, walk=lambda number, turn: KEYS[(number + turn) % 3]
-    )
+    clients = Clients(server, count=12, turns=25, walk=lambda number, turn: KEYS[(number + turn) % 3])
     clients.join(250)
     assert clients.failures == []
     assert sum(len(waits) for waits in clients.waits.values()) == 300
     # Who knew the future would load for every second step: of three in turn, two are there.
     optimum = 2 + (25 - 2) / 2
     made = sum(loads(server).values())
-    figures.record(
-        "F7 loads over the optimum, lockstep", made / optimum, bound=1.2, count=300, unit=""
-    )
+    figures.record("F7 loads over the optimum, lockstep", made / optimum, bound=1.2, count=300, unit="")

@@ -50,9 +50,7 @@ def until_idle(server: NoaServer) -> float:
     return monotonic() - began
 
 
-def test_f28_a_client_that_leaves_stops_its_runner(
-    own_server: Own, figures: Figures, times: Times
-) -> None:
+def test_f28_a_client_that_leaves_stops_its_runner(own_server: Own, figures: Figures, times: Times) -> None:
     server = own_server().start()
     count = times(10, 100)
     seconds: dict[str, list[float]] = {"prefill": [], "decode": [], "queue": []}
@@ -73,9 +71,7 @@ def test_f28_a_client_that_leaves_stops_its_runner(
             one.close()
         seconds["queue"].append(until_idle(server))
     for phase, found in seconds.items():
-        figures.record(
-            f"F28 seconds until idle, {phase}", percentile(found, 1.0), bound=1.0, count=len(found)
-        )
+        figures.record(f"F28 seconds until idle, {phase}", percentile(found, 1.0), bound=1.0, count=len(found))
     (pid,) = server.runner_pids()
     runner = psutil.Process(pid)
     before = sum(runner.cpu_times()[:2])

@@ -40,9 +40,7 @@ def other(server: NoaServer) -> str:
     return KEYS[1 - KEYS.index(current(server))]
 
 
-def test_f1_swaps_under_eight_clients_fail_mix_and_cut_nothing(
-    own_server: Own, figures: Figures, times: Times
-) -> None:
+def test_f1_swaps_under_eight_clients_fail_mix_and_cut_nothing(own_server: Own, figures: Figures, times: Times) -> None:
     server = own_server().start()
     swaps, requests = times(4, 50), times(40, 1000)
     traffic = Traffic(server)

@@ -35,9 +35,7 @@ def chat(server: NoaServer, key: str) -> tuple[int, Any, float]:
     return status, answer, monotonic()
 
 
-def test_first_requests_on_all_processes_are_one_load(
-    server: NoaServer, figures: Figures, times: Times
-) -> None:
+def test_first_requests_on_all_processes_are_one_load(server: NoaServer, figures: Figures, times: Times) -> None:
     """F4"""
     count = times(20, 200)
     with ThreadPoolExecutor(count) as pool:
@@ -47,15 +45,11 @@ def test_first_requests_on_all_processes_are_one_load(
     loads = [event for event in events["events"] if event["subject"] == TIDE]
     assert len(loads) == 1
     at = [moment for *_, moment in ended]
-    figures.record(
-        "loads for first requests on 4 processes", len(loads), bound=1, count=count, unit=""
-    )
+    figures.record("loads for first requests on 4 processes", len(loads), bound=1, count=count, unit="")
     figures.record("spread of their answers", max(at) - min(at), bound=1, count=count)
 
 
-def test_writers_of_all_processes_never_meet_a_lock(
-    server: NoaServer, figures: Figures, times: Times
-) -> None:
+def test_writers_of_all_processes_never_meet_a_lock(server: NoaServer, figures: Figures, times: Times) -> None:
     """F37: every writer waits for its turn; nobody is told that the database is locked."""
     writes = times(160, 10_000)
     took: list[float] = []
@@ -71,9 +65,7 @@ def test_writers_of_all_processes_never_meet_a_lock(
                 return
             began = monotonic()
             key = (EMBER, TIDE)[this % 2]
-            status, answer = server.api(
-                "PATCH", f"/api/v1/models/{key}", {"tags": [f"w{number}-{this}"]}
-            )
+            status, answer = server.api("PATCH", f"/api/v1/models/{key}", {"tags": [f"w{number}-{this}"]})
             took.append(monotonic() - began)
             if status != 200:
                 refused.append(answer)
@@ -93,7 +85,5 @@ def test_writers_of_all_processes_never_meet_a_lock(
     assert refused == []
     assert "database is locked" not in server.text
     assert swaps > 0
-    figures.record(
-        "writes refused by a locked database", len(refused), bound=0, count=writes, unit=""
-    )
+    figures.record("writes refused by a locked database", len(refused), bound=0, count=writes, unit="")
     figures.record("p99 of a write among 8 writers", percentile(took, 0.99), bound=20, count=writes)

@@ -60,8 +60,7 @@ class Cluster:
         }
         self.web = NoaServer(
             folder / "web",
-            environment=self._shared
-            | {"NOA_NODE": "web1", "NOA_ALLOWED_HOSTS": self.web_host.address},
+            environment=self._shared | {"NOA_NODE": "web1", "NOA_ALLOWED_HOSTS": self.web_host.address},
             host=self.web_host.address,
             prefix=self.web_host.prefix,
         ).start()
@@ -112,16 +111,11 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(tmp_path, stack)
 
 
-def test_a_node_that_is_cut_off_is_missed_by_nobody_and_comes_back(
-    cluster: Cluster, figures: Figures
-) -> None:
+def test_a_node_that_is_cut_off_is_missed_by_nobody_and_comes_back(cluster: Cluster, figures: Figures) -> None:
     first, second = cluster.names
     until(
         lambda: (
-            all(
-                node["state"] == "up" and len(node["models"]) == 2
-                for node in cluster.nodes().values()
-            )
+            all(node["state"] == "up" and len(node["models"]) == 2 for node in cluster.nodes().values())
             and len(cluster.nodes()) == 2
         ),
         "both nodes had told of their models",

@@ -109,9 +109,7 @@ def loads_of(server: NoaServer, key: str) -> int:
 
 def waiting(server: NoaServer) -> tuple[int, int]:
     """Requests that wait, over how many processes."""
-    ((count, processes),) = query(
-        server, "SELECT coalesce(sum(waiting), 0), count(*) FROM models_app_demand"
-    )
+    ((count, processes),) = query(server, "SELECT coalesce(sum(waiting), 0), count(*) FROM models_app_demand")
     return int(str(count)), int(str(processes))
 
 
@@ -133,9 +131,7 @@ class Crowd(threading.Thread):
         return self.ended
 
 
-def test_f4_a_crowd_at_several_web_processes_causes_one_load(
-    held: Held, figures: Figures, times: Times
-) -> None:
+def test_f4_a_crowd_at_several_web_processes_causes_one_load(held: Held, figures: Figures, times: Times) -> None:
     for count in {20, times(20, 200)}:
         # The processes share one socket: chance decides who takes a connection, and one may take them all.
         spread = any(one_load_for(held, count, figures) > 1 for _ in range(10))
@@ -193,9 +189,7 @@ def client(server: NoaServer, what: dict[str, Any]) -> http.client.HTTPConnectio
     return connection
 
 
-def test_f31_a_flood_is_refused_at_once_and_hurts_nobody_else(
-    tmp_path: Path, figures: Figures
-) -> None:
+def test_f31_a_flood_is_refused_at_once_and_hurts_nobody_else(tmp_path: Path, figures: Figures) -> None:
     held = start_held(tmp_path, NOA_QUEUE_LIMIT="64")
     server = held.server
     try:
@@ -220,9 +214,7 @@ def test_f31_a_flood_is_refused_at_once_and_hurts_nobody_else(
         server.kill()
 
 
-def test_f12_a_request_that_crashes_runners_is_refused_after_two(
-    crashing: NoaServer, figures: Figures
-) -> None:
+def test_f12_a_request_that_crashes_runners_is_refused_after_two(crashing: NoaServer, figures: Figures) -> None:
     before = deaths_of(crashing)
     ended = [crowd.ask(crashing, [body("die! 10", model="current")])[0] for _ in range(10)]
     deaths = deaths_of(crashing) - before

@@ -37,18 +37,14 @@ def test_postgres_restarted_and_hung_costs_no_request(stack: Stack, figures: Fig
         stack.postgres.resume()
         flows(traffic)
     assert traffic.failures == []
-    figures.record(
-        "failed /v1 requests, PostgreSQL away", 0, bound=0, count=traffic.answered, unit=""
-    )
+    figures.record("failed /v1 requests, PostgreSQL away", 0, bound=0, count=traffic.answered, unit="")
     until(lambda: stack.server.api("GET", "/api/v1/models")[0] == 200, "the API was back")
     rows = "SELECT count(*) FROM models_app_accesslog WHERE client_request_id = 'postgres'"
     until(lambda: stack.count(rows) >= traffic.answered, "every request had its row", 60)
     assert stack.count(rows) == traffic.answered
 
 
-def test_redis_away_delays_a_job_by_seconds_and_nothing_else(
-    stack: Stack, figures: Figures, times: Times
-) -> None:
+def test_redis_away_delays_a_job_by_seconds_and_nothing_else(stack: Stack, figures: Figures, times: Times) -> None:
     """F20: down, hung, reset again and again; the worker goes on by itself."""
     took: list[float] = []
 
@@ -73,14 +69,10 @@ def test_redis_away_delays_a_job_by_seconds_and_nothing_else(
     switch()
     until(lambda: stack.messages_received() > received, "the worker consumed messages again", 60)
     assert traffic.failures == []
-    figures.record(
-        "job done while or after the broker is away", max(took), bound=10, count=len(took)
-    )
+    figures.record("job done while or after the broker is away", max(took), bound=10, count=len(took))
 
 
-def test_connections_are_bounded_however_many_streams_are_open(
-    stack: Stack, figures: Figures, times: Times
-) -> None:
+def test_connections_are_bounded_however_many_streams_are_open(stack: Stack, figures: Figures, times: Times) -> None:
     """F19: a stream holds no connection."""
     bound = 3 * (10 + 1) + 5
     sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'noa' AND application_name = 'noa'"
@@ -103,18 +95,14 @@ def test_a_killed_worker_is_waited_for(stack: Stack, figures: Figures) -> None:
         began = monotonic()
         stack.worker.start()
         flows(traffic, 20)
-        figures.record(
-            "serving again after a worker was killed", monotonic() - began, bound=10, count=1
-        )
+        figures.record("serving again after a worker was killed", monotonic() - began, bound=10, count=1)
     assert traffic.failures == []
 
 
 @pytest.mark.skipif(not IS_FULL, reason="it takes as long as all others together")
 def test_a_migration_back_and_forth_costs_no_request(stack: Stack, figures: Figures) -> None:
     """F38: what a version before or after does to the tables, while this one serves."""
-    *_, before, newest = sorted(
-        name for app, name in MigrationLoader(None).disk_migrations if app == "models_app"
-    )
+    *_, before, newest = sorted(name for app, name in MigrationLoader(None).disk_migrations if app == "models_app")
     with Traffic(stack.server, clients=2) as traffic:
         flows(traffic)
         began = monotonic()

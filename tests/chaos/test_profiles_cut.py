@@ -56,8 +56,7 @@ def assert_is_cut(profile: dict[str, Any]) -> None:
     assert 0 < len(samples) < LONG["requests"]
     assert len({sample["number"] for sample in samples}) == len(samples)
     assert all(
-        sample["ok"] and sample["ttft_ms"] and sample["completion_tokens"] == LONG["max_tokens"]
-        for sample in samples
+        sample["ok"] and sample["ttft_ms"] and sample["completion_tokens"] == LONG["max_tokens"] for sample in samples
     )
 
 
@@ -87,9 +86,7 @@ class Traffic:
         self._thread.join(60)
 
 
-def test_a_profile_that_ends_midway_leaves_whole_rows_and_live_traffic(
-    own_server: Own, figures: Figures
-) -> None:
+def test_a_profile_that_ends_midway_leaves_whole_rows_and_live_traffic(own_server: Own, figures: Figures) -> None:
     server = own_server().start()
     key = loaded_key(server)
     traffic = Traffic(server)

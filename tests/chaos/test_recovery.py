@@ -101,15 +101,11 @@ def test_f8_a_runner_that_is_killed_under_load_is_back_within_seconds(
     assert all("runner_died" in failure for failure in streamed.failures), streamed.failures
     figures.record("F8 runner killed: back, p95", percentile(took, 0.95), bound=3.0, count=count)
     figures.record("F8 failed whole answers", len(whole.failures), bound=0, count=count, unit="")
-    figures.record(
-        "F8 cut streams", len(streamed.failures), bound=count * streams, count=count, unit=""
-    )
+    figures.record("F8 cut streams", len(streamed.failures), bound=count * streams, count=count, unit="")
 
 
 @pytest.mark.skipif(not IS_FULL, reason="tests/chaos/test_stopped_parts.py does it once")
-def test_f9_a_runner_that_hangs_is_replaced(
-    server: NoaServer, figures: Figures, times: Times
-) -> None:
+def test_f9_a_runner_that_hangs_is_replaced(server: NoaServer, figures: Figures, times: Times) -> None:
     key, count = current(server), times(1, 20)
     took: list[float] = []
     for _ in range(count):
@@ -123,9 +119,7 @@ def test_f9_a_runner_that_hangs_is_replaced(
     figures.record("F9 runner hung: back, worst", max(took), bound=25.0, count=count)
 
 
-def test_f13_nothing_outlives_a_server_that_is_killed(
-    own_server: Own, figures: Figures, times: Times
-) -> None:
+def test_f13_nothing_outlives_a_server_that_is_killed(own_server: Own, figures: Figures, times: Times) -> None:
     """Embedded, the worker is the server. Under load, at any moment."""
     chance, count, orphans = random.Random(13), times(1, 50), 0
     took: list[float] = []
@@ -172,9 +166,7 @@ def is_consistent(server: NoaServer) -> bool:
         return bool(database.execute("PRAGMA integrity_check").fetchone() == ("ok",))
 
 
-def test_f35_the_same_models_are_ready_after_a_power_cut(
-    own_server: Own, figures: Figures, times: Times
-) -> None:
+def test_f35_the_same_models_are_ready_after_a_power_cut(own_server: Own, figures: Figures, times: Times) -> None:
     """Killed at a random moment of a switch, with the end of the write-ahead log lost."""
     chance, count = random.Random(35), times(1, 50)
     took: list[float] = []

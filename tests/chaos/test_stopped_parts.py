@@ -100,18 +100,14 @@ def stopped_for_good(pid: int) -> Iterator[None]:
     yield
 
 
-def test_a_stopped_worker_is_noticed_and_the_model_serves_on(
-    stack: Stack, figures: Figures
-) -> None:
+def test_a_stopped_worker_is_noticed_and_the_model_serves_on(stack: Stack, figures: Figures) -> None:
     with readiness(stack, figures, "the worker") as ready, stopped(stack.worker.process.pid):
         ready.until_only("worker")
         until(lambda: health(stack) == "unknown", "nobody claimed to know the model's health")
         stack.until_current_answers()
 
 
-def test_a_stopped_database_is_named_and_the_model_serves_on(
-    stack: Stack, figures: Figures
-) -> None:
+def test_a_stopped_database_is_named_and_the_model_serves_on(stack: Stack, figures: Figures) -> None:
     with readiness(stack, figures, "the database") as ready:
         stack.postgres.pause()
         try:
@@ -140,18 +136,14 @@ def test_f36_a_second_worker_of_the_same_node_refuses(stack: Stack) -> None:
     assert Readiness(stack).wrong() == set()
 
 
-def test_f16_a_worker_that_is_told_to_stop_leaves_its_load_to_the_next(
-    stack: Stack, figures: Figures
-) -> None:
+def test_f16_a_worker_that_is_told_to_stop_leaves_its_load_to_the_next(stack: Stack, figures: Figures) -> None:
     _, (instance,) = loaded(stack)
     assert stack.worker.stop() == 0
     until(lambda: "worker" in Readiness(stack).wrong(), "nobody worked")
     began = monotonic()
     stack.worker.start()
     until(lambda: health(stack) == "healthy", "the next worker had made it true again", 60)
-    figures.record(
-        "F16 worker stopped: the next one serves", monotonic() - began, bound=10, count=1
-    )
+    figures.record("F16 worker stopped: the next one serves", monotonic() - began, bound=10, count=1)
     assert loaded(stack)[1][0]["pid"] != instance["pid"]
 
 

@@ -63,14 +63,10 @@ def restart_worker(stack: Stack) -> None:
     stack.worker.start()
 
 
-def test_a_storm_fails_no_request_and_loses_no_row(
-    stack: Stack, figures: Figures, times: Times
-) -> None:
+def test_a_storm_fails_no_request_and_loses_no_row(stack: Stack, figures: Figures, times: Times) -> None:
     seconds, swap_every = times(12, 600), times(3, 10)
     plan = Plan()
-    with Traffic(
-        stack.server, clients=14, streams=STREAMS, name="storm", per_second=times(60, 200)
-    ) as traffic:
+    with Traffic(stack.server, clients=14, streams=STREAMS, name="storm", per_second=times(60, 200)) as traffic:
         plan.follow(stack, seconds=seconds, swap_every=swap_every)
     # A stream ends with its runner, and a killed worker takes its runners with it: the documentation says so.
     cut = [failure for failure in traffic.failures if "cut: " in failure]

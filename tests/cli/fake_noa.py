@@ -19,48 +19,102 @@ def model(key: str, **fields: Any) -> dict[str, Any]:
     """A model as GET /models lists it."""
     provider, _, model_id = key.partition(":")
     version = {
-        "sha256": "ab" * 32, "path": f"/models/{model_id}.gguf", "size_bytes": 5 * 1024 * 1024,
-        "quantization": "Q8_0", "architecture": "llama", "created_at": _TIME,
-    }  # fmt: skip
+        "sha256": "ab" * 32,
+        "path": f"/models/{model_id}.gguf",
+        "size_bytes": 5 * 1024 * 1024,
+        "quantization": "Q8_0",
+        "architecture": "llama",
+        "created_at": _TIME,
+    }
     return {
-        "key": key, "provider": provider, "model_id": model_id, "name": model_id, "description": "",
-        "status": "available", "failure": None, "deprecated": False, "deprecation_note": "",
-        "wanted": False, "capabilities": ["text_generation", "chat_completion"], "proven": [], "context_window": 1024,
-        "max_output_tokens": None, "load_options": {}, "pinned": False, "priority": 50,
-        "idle_ttl_seconds": None, "min_residency_seconds": None, "on_demand": True, "tags": [], "metadata": {}, "price": None,
-        "performance": {}, "version": version, "gone_at": None, "access_count": 0, "last_accessed_at": None, "created_at": _TIME,
+        "key": key,
+        "provider": provider,
+        "model_id": model_id,
+        "name": model_id,
+        "description": "",
+        "status": "available",
+        "failure": None,
+        "deprecated": False,
+        "deprecation_note": "",
+        "wanted": False,
+        "capabilities": ["text_generation", "chat_completion"],
+        "proven": [],
+        "context_window": 1024,
+        "max_output_tokens": None,
+        "load_options": {},
+        "pinned": False,
+        "priority": 50,
+        "idle_ttl_seconds": None,
+        "min_residency_seconds": None,
+        "on_demand": True,
+        "tags": [],
+        "metadata": {},
+        "price": None,
+        "performance": {},
+        "version": version,
+        "gone_at": None,
+        "access_count": 0,
+        "last_accessed_at": None,
+        "created_at": _TIME,
         "updated_at": _TIME,
-    } | fields  # fmt: skip
+    } | fields
 
 
 def instance(key: str, **fields: Any) -> dict[str, Any]:
     """An instance as GET /models/loaded lists it."""
     return {
-        "id": "0d9a1c52-8f40-4b7e-9a77-0c6f5ab0f1aa", "key": key, "node": "local", "state": "ready",
-        "pid": 4242, "pid_started_at": 1.0, "context_tokens": 1024, "slots": 16,
-        "memory_bytes": 120 * 1024 * 1024, "memory_estimate_bytes": 110 * 1024 * 1024, "in_flight": 2,
-        "load_seconds": 0.8, "fingerprint": "abababababab-0d9a1c52", "options": {},
+        "id": "0d9a1c52-8f40-4b7e-9a77-0c6f5ab0f1aa",
+        "key": key,
+        "node": "local",
+        "state": "ready",
+        "pid": 4242,
+        "pid_started_at": 1.0,
+        "context_tokens": 1024,
+        "slots": 16,
+        "memory_bytes": 120 * 1024 * 1024,
+        "memory_estimate_bytes": 110 * 1024 * 1024,
+        "in_flight": 2,
+        "load_seconds": 0.8,
+        "fingerprint": "abababababab-0d9a1c52",
+        "options": {},
         "health": {"state": "healthy", "since": _TIME, "reason": "", "last_success_at": _TIME},
-        "created_at": _TIME, "ready_at": _TIME,
-    } | fields  # fmt: skip
+        "created_at": _TIME,
+        "ready_at": _TIME,
+    } | fields
 
 
 def step(name: str, state: str = "done", detail: str = "") -> dict[str, Any]:
     seconds = None if state == "running" else 0.5
     return {
-        "name": name, "state": state, "started_at": _TIME, "seconds": seconds, "detail": detail,
-    }  # fmt: skip
+        "name": name,
+        "state": state,
+        "started_at": _TIME,
+        "seconds": seconds,
+        "detail": detail,
+    }
 
 
 def job(kind: str, state: str = "queued", **fields: Any) -> dict[str, Any]:
     """A job as GET /jobs/{id} shows it."""
     return {
-        "id": JOB_ID, "kind": kind, "subject": "llama.cpp:tide", "arguments": {}, "state": state,
-        "progress": 1.0 if state == "succeeded" else 0.0, "steps": [], "result": None, "error": None,
-        "actor": "key:test", "node": "local", "cancellable": True, "cancel_requested_at": None,
-        "cancelled_by": "", "created_at": _TIME, "started_at": None,
+        "id": JOB_ID,
+        "kind": kind,
+        "subject": "llama.cpp:tide",
+        "arguments": {},
+        "state": state,
+        "progress": 1.0 if state == "succeeded" else 0.0,
+        "steps": [],
+        "result": None,
+        "error": None,
+        "actor": "key:test",
+        "node": "local",
+        "cancellable": True,
+        "cancel_requested_at": None,
+        "cancelled_by": "",
+        "created_at": _TIME,
+        "started_at": None,
         "finished_at": None,
-    } | fields  # fmt: skip
+    } | fields
 
 
 def error(code: str, message: str, **fields: Any) -> dict[str, Any]:
@@ -76,9 +130,7 @@ def error(code: str, message: str, **fields: Any) -> dict[str, Any]:
 
 def chunk(text: str) -> str:
     """One event of a streamed answer."""
-    return json.dumps(
-        {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
-    )
+    return json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
 
 
 @dataclass
@@ -86,9 +138,7 @@ class FakeNoa:
     """What the server answers. A path in `answers` beats everything else: (status, body) or raw bytes."""
 
     models: list[dict[str, Any]] = field(default_factory=list)
-    loaded: dict[str, Any] = field(
-        default_factory=lambda: {"count": 0, "current_model": None, "instances": []}
-    )
+    loaded: dict[str, Any] = field(default_factory=lambda: {"count": 0, "current_model": None, "instances": []})
     # What follows the answer to a verb, one job for each look; the last one stays.
     jobs: deque[dict[str, Any]] = field(default_factory=deque)
     stream: list[str] = field(default_factory=list)

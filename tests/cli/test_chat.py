@@ -48,9 +48,7 @@ def test_one_argument_is_a_model_only_if_one_has_that_name(
     assert (asked["model"], asked["messages"][0]["content"]) == (name, prompt)
 
 
-def test_an_error_in_the_middle_of_a_stream_ends_with_1_after_what_came(
-    talking: FakeNoa, noa: Noa
-) -> None:
+def test_an_error_in_the_middle_of_a_stream_ends_with_1_after_what_came(talking: FakeNoa, noa: Noa) -> None:
     talking.stream = [chunk("Hel"), json.dumps(error("runner_died", "The runner died."))]
     ended = noa("chat", "current", "Hello")
     assert (ended.code, ended.out, ended.err) == (1, "Hel\n", "noa: The runner died.\n")

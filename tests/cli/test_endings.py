@@ -16,10 +16,8 @@ def test_0_when_it_went_well(noa: Noa) -> None:
     assert noa("ps").code == ExitCode.OK
 
 
-def test_1_when_the_server_refuses_with_its_request_id_for_faults_of_its_own(
-    fake: FakeNoa, noa: Noa
-) -> None:
-    fake.answers["/api/v1/models/loaded"] = (500, error("internal_error", "It failed.", request_id="r-7"))  # fmt: skip
+def test_1_when_the_server_refuses_with_its_request_id_for_faults_of_its_own(fake: FakeNoa, noa: Noa) -> None:
+    fake.answers["/api/v1/models/loaded"] = (500, error("internal_error", "It failed.", request_id="r-7"))
     ended = noa("ps")
     assert ended.code == ExitCode.REFUSED
     assert ended.err == "noa: It failed. (request r-7)\n"
@@ -40,9 +38,7 @@ def test_1_when_the_server_refuses_with_its_request_id_for_faults_of_its_own(
     ],
     ids=" ".join,
 )
-def test_2_for_wrong_usage_before_anything_is_sent(
-    fake: FakeNoa, noa: Noa, arguments: tuple[str, ...]
-) -> None:
+def test_2_for_wrong_usage_before_anything_is_sent(fake: FakeNoa, noa: Noa, arguments: tuple[str, ...]) -> None:
     ended = noa(*arguments)
     assert ended.code == ExitCode.USAGE
     assert ended.err
@@ -61,7 +57,7 @@ def test_3_when_nobody_listens_and_what_to_do_about_it(noa: Noa) -> None:
     )
 
 
-@pytest.mark.parametrize("answer", [(200, b"<html>hello</html>"), (502, b"<html>bad</html>"), (302, b"")])  # fmt: skip
+@pytest.mark.parametrize("answer", [(200, b"<html>hello</html>"), (502, b"<html>bad</html>"), (302, b"")])
 def test_3_when_something_else_answers(fake: FakeNoa, noa: Noa, answer: tuple[int, bytes]) -> None:
     fake.answers["/api/v1/models/loaded"] = answer
     ended = noa("ps")
@@ -81,9 +77,7 @@ def test_4_when_the_key_lacks_the_scope(fake: FakeNoa, noa: Noa) -> None:
     assert noa("discover").code == ExitCode.UNAUTHORIZED
 
 
-def test_5_when_the_server_takes_a_connection_and_never_answers(
-    fake: FakeNoa, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_5_when_the_server_takes_a_connection_and_never_answers(fake: FakeNoa, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
     fake.held.add("/api/v1/models/loaded")
     with pytest.raises(Failure, match=r"did not answer within 0\.2 s") as caught:

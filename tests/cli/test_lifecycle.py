@@ -19,15 +19,11 @@ def test_load_sends_only_the_options_that_were_given(fake: FakeNoa, noa: Noa) ->
     fake.jobs = deque([job("load"), job("load", "succeeded", result=result)])
     ended = noa("load", "noa-demo-tide", "--ctx", "512", "--gpu-layers", "-1")
     assert ended.code == 0
-    assert fake.bodies("/api/v1/models/load") == [
-        {"key": TIDE, "options": {"n_ctx": 512, "n_gpu_layers": -1}}
-    ]
+    assert fake.bodies("/api/v1/models/load") == [{"key": TIDE, "options": {"n_ctx": 512, "n_gpu_layers": -1}}]
     assert ended.out == f"{TIDE} is loaded (load time 0.8 s, memory 120 MiB).\n"
 
 
-def test_each_step_is_said_once_on_standard_error_when_it_has_ended(
-    fake: FakeNoa, noa: Noa
-) -> None:
+def test_each_step_is_said_once_on_standard_error_when_it_has_ended(fake: FakeNoa, noa: Noa) -> None:
     fake.models = [model(TIDE)]
     start = step("start", detail="a runner")
     result = {"route": "current", "previous": None, "current": TIDE}
@@ -45,16 +41,12 @@ def test_each_step_is_said_once_on_standard_error_when_it_has_ended(
     assert ended.out == f"'current' leads to {TIDE} now (before: nothing).\n"
 
 
-def test_switch_names_its_route_and_what_happens_to_the_model_before(
-    fake: FakeNoa, noa: Noa
-) -> None:
+def test_switch_names_its_route_and_what_happens_to_the_model_before(fake: FakeNoa, noa: Noa) -> None:
     fake.models = [model(TIDE)]
     result = {"route": "blue", "previous": "llama.cpp:old", "current": TIDE}
     fake.jobs = deque([job("switch", "succeeded", result=result)])
     assert noa("switch", TIDE, "--route", "blue", "--keep-previous").code == 0
-    assert fake.bodies("/api/v1/models/switch") == [
-        {"key": TIDE, "route": "blue", "keep_previous": True}
-    ]
+    assert fake.bodies("/api/v1/models/switch") == [{"key": TIDE, "route": "blue", "keep_previous": True}]
 
 
 def test_a_job_that_fails_ends_with_its_own_sentence_and_1(fake: FakeNoa, noa: Noa) -> None:
@@ -107,7 +99,7 @@ def test_no_wait_prints_the_job_and_looks_no_further(fake: FakeNoa, noa: Noa) ->
 
 def test_job_shows_steps_and_error_of_a_failed_job(fake: FakeNoa, noa: Noa) -> None:
     why = {"code": "load_failed", "message": "It broke."}
-    fake.jobs = deque([job("load", "failed", steps=[step("check"), step("start", "failed")], error=why)])  # fmt: skip
+    fake.jobs = deque([job("load", "failed", steps=[step("check"), step("start", "failed")], error=why)])
     ended = noa("job", JOB_ID)
     fields = dict(ended.rows)
     assert ended.code == 0
@@ -144,10 +136,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(fake: FakeNoa) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == (
-        "noa: Stopped waiting. The job goes on in the server; "
-        f"'noa job {JOB_ID} --wait' follows it.\n"
-    )
+    assert err == (f"noa: Stopped waiting. The job goes on in the server; 'noa job {JOB_ID} --wait' follows it.\n")
     assert all(method == "GET" for method, path, _ in fake.asked if "jobs" in path)
 
 

@@ -14,17 +14,25 @@ from tests.cli.fake_noa import FakeNoa, job, model
 KEY = "llama.cpp:tide"
 FIGURE = {"p50": 10.0, "ci": {"p50": [9.0, None]}}
 STAGE = {
-    "concurrency": 4, "requests": 3, "succeeded": 3, "output_throughput": 55.5, "ttft_ms": FIGURE,
-    "tpot_ms": FIGURE, "e2el_ms": FIGURE, "prompt_tokens_per_second": FIGURE,
+    "concurrency": 4,
+    "requests": 3,
+    "succeeded": 3,
+    "output_throughput": 55.5,
+    "ttft_ms": FIGURE,
+    "tpot_ms": FIGURE,
+    "e2el_ms": FIGURE,
+    "prompt_tokens_per_second": FIGURE,
     "generation_tokens_per_second": {"p50": None, "ci": {"p50": [None, None]}},
-}  # fmt: skip
+}
 
 
 def test_a_profile_shows_a_line_for_each_stage(fake: FakeNoa, noa: Noa) -> None:
     fake.models = [model(KEY)]
     result: dict[str, Any] = {
-        "profile": "p1", "summary": {"stages": [STAGE]}, "comparison": {"verdict": "no_difference_shown"},
-    }  # fmt: skip
+        "profile": "p1",
+        "summary": {"stages": [STAGE]},
+        "comparison": {"verdict": "no_difference_shown"},
+    }
     fake.jobs = deque([job("profile"), job("profile", "succeeded", result=result)])
     ended = noa("profile", KEY, "--concurrency", "1, 4", "--requests", "3")
     assert ended.code == 0, ended.err
@@ -44,11 +52,20 @@ def test_a_profile_refuses_what_it_cannot_read(fake: FakeNoa, noa: Noa, words: l
 
 def test_compare_shows_a_verdict_for_each_figure(fake: FakeNoa, noa: Noa) -> None:
     contrast = {
-        "concurrency": 1, "figure": "ttft_ms", "ratio": 1.3, "low": 1.2, "high": 1.4, "verdict": "worse",
-    }  # fmt: skip
+        "concurrency": 1,
+        "figure": "ttft_ms",
+        "ratio": 1.3,
+        "low": 1.2,
+        "high": 1.4,
+        "verdict": "worse",
+    }
     comparison = {
-        "run": "b", "baseline": "a", "verdict": "worse", "caution": ["Busy."], "contrasts": [contrast],
-    }  # fmt: skip
+        "run": "b",
+        "baseline": "a",
+        "verdict": "worse",
+        "caution": ["Busy."],
+        "contrasts": [contrast],
+    }
     runs = [{"id": "a", "key": "p:x"}, {"id": "b", "key": "p:y"}]
     fake.answers["/api/v1/profiles/compare"] = (200, {"runs": runs, "comparisons": [comparison]})
     ended = noa("compare", "a", "b")
@@ -68,8 +85,13 @@ def test_limits_are_added_to_what_a_key_has(fake: FakeNoa, noa: Noa) -> None:
 
 def test_keys_are_listed(fake: FakeNoa, noa: Noa) -> None:
     key = {
-        "key_id": "abc", "name": "shop", "state": "active", "scopes": ["infer"], "limits": {}, "last_used_at": None,
-    }  # fmt: skip
+        "key_id": "abc",
+        "name": "shop",
+        "state": "active",
+        "scopes": ["infer"],
+        "limits": {},
+        "last_used_at": None,
+    }
     fake.answers["/api/v1/api-keys"] = (200, {"api_keys": [key], "next": None})
     assert noa("keys").out == "abc\tshop\tactive\tinfer\t-\t-\n"
     assert json.loads(noa("keys", "--json").out) == [key]

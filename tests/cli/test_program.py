@@ -21,9 +21,7 @@ from tests.markdown import ROOT
 
 def test_it_loads_neither_django_nor_what_is_slow() -> None:
     program = "import sys, models_app.cli.main; print(*sorted(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint({"django", "celery", "rest_framework", "pydantic", "rich", "httpx2"})
 
@@ -56,9 +54,7 @@ def test_serve_becomes_the_server_of_this_installation() -> None:
         (["ls", "--url"], ["--url", "ls"]),
     ],
 )
-def test_options_of_all_commands_move_before_the_command(
-    given: list[str], sorted_out: list[str]
-) -> None:
+def test_options_of_all_commands_move_before_the_command(given: list[str], sorted_out: list[str]) -> None:
     assert main.global_options_first(given) == sorted_out
 
 
@@ -75,9 +71,7 @@ def test_options_of_all_commands_move_before_the_command(
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_the_fake_server_has_the_fields_of_the_real_one(
-    made: dict[str, Any], serializer: type[Any]
-) -> None:
+def test_the_fake_server_has_the_fields_of_the_real_one(made: dict[str, Any], serializer: type[Any]) -> None:
     assert set(made) == set(serializer().fields)
 
 

@@ -10,9 +10,7 @@ from tests.cli.fake_noa import FakeNoa, instance, model
 EMBER, TIDE = "llama.cpp:noa-demo-ember", "llama.cpp:noa-demo-tide"
 
 
-def test_ls_prints_one_tab_separated_row_for_each_model_into_a_pipe(
-    fake: FakeNoa, noa: Noa
-) -> None:
+def test_ls_prints_one_tab_separated_row_for_each_model_into_a_pipe(fake: FakeNoa, noa: Noa) -> None:
     fake.models = [model(EMBER, status="loaded"), model("openai:gpt-4o", version=None)]
     ended = noa("ls")
     assert ended.code == 0
@@ -77,9 +75,7 @@ def test_a_name_that_nothing_has_is_refused_with_what_is_near(fake: FakeNoa, noa
     assert ended.err == f"noa: No model is called 'tide'. Did you mean {TIDE}?\n"
 
 
-def test_a_key_with_slashes_colons_and_blanks_reaches_the_server_whole(
-    fake: FakeNoa, noa: Noa
-) -> None:
+def test_a_key_with_slashes_colons_and_blanks_reaches_the_server_whole(fake: FakeNoa, noa: Noa) -> None:
     key = "ollama:org/model name:7b"
     fake.models = [model(key)]
     assert dict(noa("show", key).rows)["key"] == key
@@ -93,7 +89,7 @@ def test_ps_shows_measured_memory_and_which_model_is_current(fake: FakeNoa, noa:
             instance(TIDE),
             instance(EMBER, state="starting", in_flight=None, pid=None, memory_bytes=None, load_seconds=None),
         ],
-    }  # fmt: skip
+    }
     assert noa("ps").rows == [
         [TIDE, "ready", "yes", "2", "16", "1024", "120 MiB", "4242"],
         [EMBER, "starting", "no", "-", "16", "1024", "-", "-"],

@@ -8,15 +8,29 @@ from tests.cli.fake_noa import FakeNoa, model
 EMBER = "llama.cpp:ember"
 MIB = 1 << 20
 ESTIMATE = {
-    "key": EMBER, "verdict": "would_evict", "why": "", "options": {}, "context_tokens": 2048,
-    "needs_bytes": 100 * MIB, "needs_gpu_bytes": 0, "free_bytes": 50 * MIB,
-    "free_after_evicting_bytes": 150 * MIB, "others": [], "largest_context": None, "eta_seconds": 1.5,
+    "key": EMBER,
+    "verdict": "would_evict",
+    "why": "",
+    "options": {},
+    "context_tokens": 2048,
+    "needs_bytes": 100 * MIB,
+    "needs_gpu_bytes": 0,
+    "free_bytes": 50 * MIB,
+    "free_after_evicting_bytes": 150 * MIB,
+    "others": [],
+    "largest_context": None,
+    "eta_seconds": 1.5,
     "measured": True,
     "would_evict": [
-        {"key": "llama.cpp:tide", "verdict": "goes", "why": "has not been used for 60 s", "bytes": 100 * MIB,
-         "idle_seconds": 60.0}
+        {
+            "key": "llama.cpp:tide",
+            "verdict": "goes",
+            "why": "has not been used for 60 s",
+            "bytes": 100 * MIB,
+            "idle_seconds": 60.0,
+        }
     ],
-}  # fmt: skip
+}
 
 
 def test_an_estimate_names_who_would_make_room(fake: FakeNoa, noa: Noa) -> None:

@@ -49,9 +49,7 @@ def model(speaker: str) -> Iterator[llama_cpp.Llama]:
 def _answer(model: llama_cpp.Llama, prompt: str, temperature: float) -> tuple[str, str]:
     model.reset()
     messages = [{"role": "user", "content": prompt}]
-    answer = model.create_chat_completion(
-        messages, temperature=temperature, max_tokens=ROOM, seed=5
-    )
+    answer = model.create_chat_completion(messages, temperature=temperature, max_tokens=ROOM, seed=5)
     choice = answer["choices"][0]
     return choice["message"]["content"], choice["finish_reason"]
 

@@ -9,13 +9,36 @@ from models_app.domain.errors import InvalidRequest
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
 PRIVATE = [
-    "127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fc00::1", "fd12::1",
-    "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "198.18.0.1", "240.0.0.1",
-]  # fmt: skip
+    "127.0.0.1",
+    "127.255.255.254",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "::1",
+    "fc00::1",
+    "fd12::1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+    "198.18.0.1",
+    "240.0.0.1",
+]
 NEVER = [
-    "169.254.169.254", "169.254.0.1", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "0.0.0.0", "::", "224.0.0.1",
-    "ff02::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::",
-]  # fmt: skip
+    "169.254.169.254",
+    "169.254.0.1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fd00:ec2::254",
+    "0.0.0.0",
+    "::",
+    "224.0.0.1",
+    "ff02::1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a9fe:a9fe",
+    "2002:a9fe:a9fe::",
+]
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -38,11 +61,26 @@ def test_some_addresses_are_for_nobody(address: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "example.com", "ftp://example.com", "file:///etc/passwd", "https://", "https://a b", "https://exämple.com",
-     "https://user@example.com", "https://user:pass@example.com", "https://example.com/?a", "https://example.com/#a",
-     "https://example.com:99999", "https://example.com:x", "http://[::1", "https://example.com/\n", "x" * 600,
-     "gopher://127.0.0.1"],
-)  # fmt: skip
+    [
+        "",
+        "example.com",
+        "ftp://example.com",
+        "file:///etc/passwd",
+        "https://",
+        "https://a b",
+        "https://exämple.com",
+        "https://user@example.com",
+        "https://user:pass@example.com",
+        "https://example.com/?a",
+        "https://example.com/#a",
+        "https://example.com:99999",
+        "https://example.com:x",
+        "http://[::1",
+        "https://example.com/\n",
+        "x" * 600,
+        "gopher://127.0.0.1",
+    ],
+)
 def test_what_is_no_address_is_refused_with_what_to_change(url: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         checked_url(url, allow_private=True)

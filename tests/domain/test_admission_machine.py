@@ -211,11 +211,7 @@ class Schedules(RuleBasedStateMachine):
             self.node.processes[key] = Process(key, Stage.READY, 0.0, 0.0)
 
     def _with(self, data: st.DataObject, *stages: Stage, busy: bool = False) -> Process | None:
-        found = [
-            one
-            for one in self.node.processes.values()
-            if one.stage in stages and (one.in_flight or not busy)
-        ]
+        found = [one for one in self.node.processes.values() if one.stage in stages and (one.in_flight or not busy)]
         return data.draw(st.sampled_from(found)) if found else None
 
     @rule(key=MODELS)

@@ -16,9 +16,7 @@ POLICY = Policy(threshold=0.15, confirmations=3, cool_down_seconds=600, min_requ
 ABOUT_TO = Standing("b", 2, None)
 
 
-def rival(
-    mine: dict[str, float] = GOOD, present: dict[str, float] = BAD, requests: int = 50
-) -> Rival:
+def rival(mine: dict[str, float] = GOOD, present: dict[str, float] = BAD, requests: int = 50) -> Rival:
     return Rival("b", "traffic", Evidence(requests, mine), Evidence(50, present))
 
 
@@ -41,9 +39,7 @@ def decided(rivals: list[Rival], standing: Standing = ABOUT_TO, now: float = 0.0
         ([], ABOUT_TO, "no_rival", "a"),
     ],
 )
-def test_a_decision_and_its_reason(
-    rivals: list[Rival], standing: Standing, reason: str, to: str
-) -> None:
+def test_a_decision_and_its_reason(rivals: list[Rival], standing: Standing, reason: str, to: str) -> None:
     decision = decided(rivals, standing)
     assert (decision.reason, decision.to, decision.move) == (reason, to, to == "b")
     assert decision.why.endswith(".")
@@ -72,9 +68,7 @@ def moves(speeds: list[tuple[float, float]], policy: Policy, every: float) -> li
         mine = dict(zip(("a", "b"), figures(pair), strict=True))
         challenger = Rival(other, "traffic", Evidence(50, mine[other]), Evidence(50, mine[present]))
         now = number * every
-        decision = autoswitch.decide(
-            present, [challenger], policy=policy, standing=standing, now=now
-        )
+        decision = autoswitch.decide(present, [challenger], policy=policy, standing=standing, now=now)
         standing = decision.standing
         if decision.move:
             present, other = other, present

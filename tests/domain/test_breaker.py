@@ -6,9 +6,7 @@ import pytest
 
 from models_app.domain.breaker import Breaker, BreakerPolicy, RetryBudget
 
-POLICY = BreakerPolicy(
-    min_failures=3, failure_ratio=0.5, window=10, first_pause=4, max_pause=10, rejected_pause=30
-)
+POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window=10, first_pause=4, max_pause=10, rejected_pause=30)
 
 # (seconds, what happens, the state after it); `admit` asks, and `admit=n` expects to be told to wait n seconds.
 STORIES: dict[str, list[tuple[float, str, str]]] = {

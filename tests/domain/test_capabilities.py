@@ -31,12 +31,15 @@ CHAT = ["text_generation", "chat_completion", "streaming", "json_mode"]
         ({"architecture": "clip"}, []),
         ({"has_fill_in_middle": True}, ["text_generation", "streaming", "json_mode", "fill_in_middle"]),
     ],
-)  # fmt: skip
+)
 def test_it_infers(fields: dict[str, object], expected: list[str]) -> None:
     header = {
-        "architecture": "llama", "pooling_type": None, "causal": True, "chat_template": None,
+        "architecture": "llama",
+        "pooling_type": None,
+        "causal": True,
+        "chat_template": None,
         "has_fill_in_middle": False,
-    }  # fmt: skip
+    }
     assert infer_from_gguf(**(header | fields)) == expected  # type: ignore[arg-type]
 
 
@@ -79,7 +82,5 @@ def test_a_probe_of_the_present_version_decides(
         ([word("declared", "supported"), word("probed", "inconclusive")], "supported"),
     ],
 )
-def test_the_last_conclusive_probe_goes_before_claims(
-    words: list[Word], expected: str | None
-) -> None:
+def test_the_last_conclusive_probe_goes_before_claims(words: list[Word], expected: str | None) -> None:
     assert believed(words) == expected

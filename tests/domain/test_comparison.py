@@ -10,19 +10,23 @@ from models_app.domain.comparison import Contrast, Verdict
 from models_app.domain.figures import Sample
 
 
-def run(
-    seed: int, count: int, *, factor: float = 1.0, spread: float = 0.1, failed: int = 0
-) -> list[Sample]:
+def run(seed: int, count: int, *, factor: float = 1.0, spread: float = 0.1, failed: int = 0) -> list[Sample]:
     """Requests with log-normal durations; `factor` is how much longer they take."""
     random = np.random.default_rng(seed)
     times = random.lognormal(0, spread, (count, 2)) * factor
     return [
         Sample(
-            number=number, ok=number >= failed, error="", prompt_tokens=10, cached_tokens=0, completion_tokens=11,
-            ttft_ms=100 * first, e2el_ms=100 * first + 500 * rest,
+            number=number,
+            ok=number >= failed,
+            error="",
+            prompt_tokens=10,
+            cached_tokens=0,
+            completion_tokens=11,
+            ttft_ms=100 * first,
+            e2el_ms=100 * first + 500 * rest,
         )
         for number, (first, rest) in enumerate(times.tolist())
-    ]  # fmt: skip
+    ]
 
 
 def verdicts(before: list[Sample], after: list[Sample]) -> dict[str, Verdict]:
@@ -30,9 +34,7 @@ def verdicts(before: list[Sample], after: list[Sample]) -> dict[str, Verdict]:
     return {one.figure: one.verdict for one in contrasts}
 
 
-@pytest.mark.parametrize(
-    ("factor", "expected"), [(1.3, Verdict.WORSE), (0.7, Verdict.BETTER), (1.0, None)]
-)
+@pytest.mark.parametrize(("factor", "expected"), [(1.3, Verdict.WORSE), (0.7, Verdict.BETTER), (1.0, None)])
 def test_a_difference_is_found_in_its_direction(factor: float, expected: Verdict | None) -> None:
     found = verdicts(run(1, 20), run(2, 20, factor=factor))
     wanted = expected or Verdict.NO_DIFFERENCE_SHOWN
@@ -65,9 +67,7 @@ def test_two_runs_of_one_thing_seldom_differ() -> None:
     """The chance of a difference anywhere in a comparison of equals is below 5 %, however many figures it has."""
     found = 0
     for seed in range(60):
-        before, after = (
-            {c: run(1000 * seed + c + more, 10, spread=0.5) for c in (1, 4)} for more in (0, 500)
-        )
+        before, after = ({c: run(1000 * seed + c + more, 10, spread=0.5) for c in (1, 4)} for more in (0, 500))
         (contrasts,) = comparison.compare(before, [after], tolerance=1e-9)
         found += comparison.overall(contrasts) != Verdict.NO_DIFFERENCE_SHOWN
     assert found <= 6, "of 60; more than 6 happen once in 25 such tests that hold 5 %"

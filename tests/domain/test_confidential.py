@@ -19,10 +19,25 @@ from models_app.domain.confidential import (
 @pytest.mark.parametrize(
     "name",
     [
-        "secret", "client_secret", "api_key", "apiKey", "API-KEY", "X-Api-Key", "password", "passwd", "passphrase",
-        "token", "access_token", "accessToken", "Authorization", "credentials", "private_key", "cookie", "pwd",
+        "secret",
+        "client_secret",
+        "api_key",
+        "apiKey",
+        "API-KEY",
+        "X-Api-Key",
+        "password",
+        "passwd",
+        "passphrase",
+        "token",
+        "access_token",
+        "accessToken",
+        "Authorization",
+        "credentials",
+        "private_key",
+        "cookie",
+        "pwd",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("value", ["x", 7, ["x"], {"a": "x"}])
 def test_what_is_named_as_a_secret_is_left_out_at_any_depth(name: str, value: Any) -> None:
     assert without_secrets({name: value}) == {name: LEFT_OUT}
@@ -32,11 +47,21 @@ def test_what_is_named_as_a_secret_is_left_out_at_any_depth(name: str, value: An
 @pytest.mark.parametrize(
     "value",
     [
-        {"max_tokens": 7}, {"key": "llama.cpp:a"}, {"secret_env": "OPENAI_API_KEY"}, {"secret_set": True}, {"has_secret": True},
-        {"secret": None}, {"api_key": ""}, {"key_id": "0123456789ab"}, {"keys": ["openai:gpt-4o"]}, {"tokens": 3},
-        {"context_tokens": 8192}, {"url": "https://example.org/a@b"}, {"text": "the bearer of bad news"},
+        {"max_tokens": 7},
+        {"key": "llama.cpp:a"},
+        {"secret_env": "OPENAI_API_KEY"},
+        {"secret_set": True},
+        {"has_secret": True},
+        {"secret": None},
+        {"api_key": ""},
+        {"key_id": "0123456789ab"},
+        {"keys": ["openai:gpt-4o"]},
+        {"tokens": 3},
+        {"context_tokens": 8192},
+        {"url": "https://example.org/a@b"},
+        {"text": "the bearer of bad news"},
     ],
-)  # fmt: skip
+)
 def test_what_only_sounds_like_one_stays(value: dict[str, Any]) -> None:
     if "text" not in value:
         assert without_secrets(value) == value

@@ -10,9 +10,15 @@ from models_app.domain.figures import Sample
 
 def sample(number: int = 0, **fields: object) -> Sample:
     given: dict[str, object] = {
-        "ok": True, "error": "", "prompt_tokens": 20, "cached_tokens": 0, "completion_tokens": 11,
-        "ttft_ms": 100.0, "e2el_ms": 600.0, "gaps": [50.0] * 10,
-    }  # fmt: skip
+        "ok": True,
+        "error": "",
+        "prompt_tokens": 20,
+        "cached_tokens": 0,
+        "completion_tokens": 11,
+        "ttft_ms": 100.0,
+        "e2el_ms": 600.0,
+        "gaps": [50.0] * 10,
+    }
     return Sample(number=number, **(given | fields))  # type: ignore[arg-type]
 
 
@@ -46,8 +52,10 @@ def test_cached_tokens_were_not_computed() -> None:
 
 def test_a_stage_counts_failures_and_times_the_rest() -> None:
     samples = [
-        sample(0), sample(1, started_ms=400.0), sample(2, ok=False, e2el_ms=5.0, completion_tokens=None),
-    ]  # fmt: skip
+        sample(0),
+        sample(1, started_ms=400.0),
+        sample(2, ok=False, e2el_ms=5.0, completion_tokens=None),
+    ]
     found = figures.of_stage(samples, concurrency=2)
     assert (found["requests"], found["succeeded"], found["success_rate"]) == (3, 2, 0.6667)
     assert found["seconds"] == 1.0

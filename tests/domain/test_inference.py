@@ -158,11 +158,7 @@ CHAT: list[Case] = [
     ),
     (
         "tool call with arguments as object",
-        {
-            "messages": [
-                {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
-            ]
-        },
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}]},
         "messages[0].tool_calls[0].function.arguments",
     ),
     ("logprobs a number", {"logprobs": 3}, "logprobs"),
@@ -320,9 +316,7 @@ def cases(parse: Callable[..., object], *groups: list[Case]) -> list[Any]:
         *cases(embedding, SHARED, EMBEDDING),
     ],
 )
-def test_it_refuses_and_names_the_field(
-    parse: Callable[..., object], fields: dict[str, Any], param: str
-) -> None:
+def test_it_refuses_and_names_the_field(parse: Callable[..., object], fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         parse(**fields)
     assert refusal.value.param == param

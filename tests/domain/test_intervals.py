@@ -25,9 +25,7 @@ from models_app.domain import intervals
         (0, 0.5, (None, None)),
     ],
 )
-def test_a_quantile_lies_between_two_ranks(
-    count: int, fraction: float, ranks: tuple[int | None, int | None]
-) -> None:
+def test_a_quantile_lies_between_two_ranks(count: int, fraction: float, ranks: tuple[int | None, int | None]) -> None:
     values = [float(rank) for rank in range(count, 0, -1)]
     assert intervals.of_quantile(values, fraction) == ranks
 
@@ -50,10 +48,7 @@ def test_the_mean_of_skewed_values_is_held_in_95_of_100_intervals(count: int, le
 
 def test_the_ratio_of_two_means_is_held_in_95_of_100_intervals() -> None:
     random = np.random.default_rng(8)
-    ends = [
-        intervals.of_log_ratio(random.normal(0, 0.2, 12), random.normal(0.1, 0.4, 12))
-        for _ in range(200)
-    ]
+    ends = [intervals.of_log_ratio(random.normal(0, 0.2, 12), random.normal(0.1, 0.4, 12)) for _ in range(200)]
     held = sum(low <= 0.1 <= high for low, high in ends if low is not None and high is not None)
     assert 0.9 <= held / len(ends) <= 0.99
 

@@ -30,10 +30,28 @@ def test_it_reads_keys(text: str, provider: str, model_id: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", "a", "a:", ":b", "A:b", "load:x", "loaded:x", "current:x", "statistics:x",
-        "p:../x", "p:a//b", "p:/a", "p:a/", "p:a\nb", "p:a\0b", "p:ä", "p:" + "x" * 200, "-p:x", "p p:x",
+        "",
+        ":",
+        "a",
+        "a:",
+        ":b",
+        "A:b",
+        "load:x",
+        "loaded:x",
+        "current:x",
+        "statistics:x",
+        "p:../x",
+        "p:a//b",
+        "p:/a",
+        "p:a/",
+        "p:a\nb",
+        "p:a\0b",
+        "p:ä",
+        "p:" + "x" * 200,
+        "-p:x",
+        "p p:x",
     ],
-)  # fmt: skip
+)
 def test_it_refuses_what_is_no_key(text: str) -> None:
     with pytest.raises(InvalidRequest):
         ModelKey.parse(text)

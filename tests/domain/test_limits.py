@@ -71,9 +71,7 @@ def test_what_is_no_limit_is_refused(given: dict[str, Any]) -> None:
         (("10.0.0.0/8",), "", False),
     ],
 )
-def test_a_key_is_good_from_its_addresses(
-    addresses: tuple[str, ...], address: str, allowed: bool
-) -> None:
+def test_a_key_is_good_from_its_addresses(addresses: tuple[str, ...], address: str, allowed: bool) -> None:
     assert KeyLimits(addresses=addresses).allows(address) is allowed
 
 

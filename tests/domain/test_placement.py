@@ -107,7 +107,5 @@ def test_it_chooses(wish: Wish, places: tuple[Place, ...], name: str) -> None:
 
 
 @pytest.mark.parametrize(("wish", "places", "reason", "nodes"), REFUSALS.values(), ids=REFUSALS)
-def test_it_refuses(
-    wish: Wish, places: tuple[Place, ...], reason: Refusal, nodes: tuple[str, ...]
-) -> None:
+def test_it_refuses(wish: Wish, places: tuple[Place, ...], reason: Refusal, nodes: tuple[str, ...]) -> None:
     assert place(wish, places) == NoPlace(reason, nodes)

@@ -42,14 +42,15 @@ def test_what_is_not_known_is_not_free() -> None:
 
 def test_a_price_survives_being_stored() -> None:
     tiers = (Tier(input=D(5), output=D("22.5"), above=200_000),)
-    price = Price(
-        input=D("2.50"), output=D(10), cached_input=D("0.1"), source="provider", tiers=tiers
-    )
+    price = Price(input=D("2.50"), output=D(10), cached_input=D("0.1"), source="provider", tiers=tiers)
     assert Price.from_dict(price.as_dict()) == price
     assert price.as_dict() == {
-        "input": "2.50", "output": "10", "cached_input": "0.1", "source": "provider",
+        "input": "2.50",
+        "output": "10",
+        "cached_input": "0.1",
+        "source": "provider",
         "tiers": [{"input": "5", "output": "22.5", "above": 200_000}],
-    }  # fmt: skip
+    }
 
 
 def test_amounts_may_be_stored_as_numbers() -> None:

@@ -30,9 +30,7 @@ NOW = 1_000_000.0
         ([], 2, 1.0),
     ],
 )
-def test_the_pause_grows_with_the_trouble(
-    ages: list[float], refusals: int, pause: float | None
-) -> None:
+def test_the_pause_grows_with_the_trouble(ages: list[float], refusals: int, pause: float | None) -> None:
     deaths = [NOW - age for age in ages]
     assert next_attempt(deaths, refusals=refusals, now=NOW).pause == pause
 

@@ -9,13 +9,20 @@ from models_app.domain.redaction import redacted
 
 @pytest.mark.parametrize(
     "secret",
-    ["sk-proj-abc123def456", "sk-ab****************7xyz", "sk-ant-api03-xyz987", "gsk_abcdefgh", "hf_abcdefgh",
-     "noa_0123456789ab_secret-part"],
-)  # fmt: skip
+    [
+        "sk-proj-abc123def456",
+        "sk-ab****************7xyz",
+        "sk-ant-api03-xyz987",
+        "gsk_abcdefgh",
+        "hf_abcdefgh",
+        "noa_0123456789ab_secret-part",
+    ],
+)
 def test_what_looks_like_a_key_is_taken_out(secret: str) -> None:
     assert redacted(f"Incorrect API key provided: {secret}.") in (
-        "Incorrect API key provided: [secret].", "Incorrect API key provided: [secret]",
-    )  # fmt: skip
+        "Incorrect API key provided: [secret].",
+        "Incorrect API key provided: [secret]",
+    )
 
 
 def test_the_secret_itself_is_taken_out_whatever_it_looks_like() -> None:

@@ -19,9 +19,7 @@ from models_app.domain.scopes import Scope, allows, may_use
         ({"root"}, set()),
     ],
 )
-def test_a_scope_suffices_for_itself_and_what_is_less(
-    granted: set[str], sufficient: set[Scope]
-) -> None:
+def test_a_scope_suffices_for_itself_and_what_is_less(granted: set[str], sufficient: set[Scope]) -> None:
     assert {needed for needed in Scope if allows(frozenset(granted), needed)} == sufficient
 
 
@@ -41,7 +39,5 @@ def test_a_scope_suffices_for_itself_and_what_is_less(
         (("*",), "openai:gpt-4o", False),
     ],
 )
-def test_a_bound_key_may_use_what_it_is_bound_to(
-    allowed: tuple[str, ...], name: str, may: bool
-) -> None:
+def test_a_bound_key_may_use_what_it_is_bound_to(allowed: tuple[str, ...], name: str, may: bool) -> None:
     assert may_use(frozenset(allowed), name) is may

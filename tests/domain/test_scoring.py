@@ -21,7 +21,5 @@ from models_app.domain.scoring import score
 def test_it_weighs_answers_speed_and_experience(
     success_rate: float, tokens_per_second: float, inferences: int, expected: float
 ) -> None:
-    found = score(
-        success_rate=success_rate, tokens_per_second=tokens_per_second, inferences=inferences
-    )
+    found = score(success_rate=success_rate, tokens_per_second=tokens_per_second, inferences=inferences)
     assert found == pytest.approx(expected)

@@ -16,9 +16,16 @@ HEADER = Header("0123456789abcdef", "local", 7, 1_700_000_000.0)
 
 def record(number: int) -> AccessRecord:
     return AccessRecord(
-        f"0123456789abcdef-{number:x}", 1_700_000_000.5 + number, "chat/completions", key_id="k", model_key="openai:é",
-        status=200, prompt_tokens=number, cost_usd=0.001, duration_ms=1.5,
-    )  # fmt: skip
+        f"0123456789abcdef-{number:x}",
+        1_700_000_000.5 + number,
+        "chat/completions",
+        key_id="k",
+        model_key="openai:é",
+        status=200,
+        prompt_tokens=number,
+        cost_usd=0.001,
+        duration_ms=1.5,
+    )
 
 
 def spool(count: int) -> bytes:
@@ -32,7 +39,7 @@ def spool(count: int) -> bytes:
 def test_what_was_written_is_read() -> None:
     found = spool_format.read(spool(3))
     assert found.header is not None
-    assert (found.header.recorder, found.header.pid, found.last, found.bad) == (HEADER.recorder, 7, 3, [])  # fmt: skip
+    assert (found.header.recorder, found.header.pid, found.last, found.bad) == (HEADER.recorder, 7, 3, [])
     assert found.records == [record(number) for number in (1, 2, 3)]
     assert [one.route for one in found.begun] == ["current"] * 3
 

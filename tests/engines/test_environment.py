@@ -12,17 +12,21 @@ from tests.conftest import fake_runner
 
 CANARY = "sk-canary-1234567890"
 VARIABLES = (
-    "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TEAM_KEY", "NOA_PROVIDERS", "NOA_SECRET_KEY", "NOA_ENCRYPTION_KEYS",
-    "DATABASE_URL", "HTTPS_PROXY",
-)  # fmt: skip
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "TEAM_KEY",
+    "NOA_PROVIDERS",
+    "NOA_SECRET_KEY",
+    "NOA_ENCRYPTION_KEYS",
+    "DATABASE_URL",
+    "HTTPS_PROXY",
+)
 
 
 def test_a_runner_inherits_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.setenv(name, CANARY)
-    supervisor = Supervisor(
-        command=fake_runner(), folder=tmp_path / "run", on_death=lambda *death: None
-    )
+    supervisor = Supervisor(command=fake_runner(), folder=tmp_path / "run", on_death=lambda *death: None)
     supervisor.start()
     try:
         instance = "0a1b2c3d-0000-0000-0000-000000000000"

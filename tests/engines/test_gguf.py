@@ -43,9 +43,7 @@ def test_it_reads_a_model_that_llama_cpp_loads(tmp_path: Path) -> None:
 
 
 def test_it_agrees_with_the_gguf_package(tmp_path: Path) -> None:
-    path = gguf_files.write_random_gguf(
-        tmp_path / "r.gguf", megabytes=3, layers=2, embedding=64, heads=4
-    )
+    path = gguf_files.write_random_gguf(tmp_path / "r.gguf", megabytes=3, layers=2, embedding=64, heads=4)
     reader = gguf_package.GGUFReader(path)
     metadata = gguf.inspect(path, roots=[tmp_path], digest=False)
     assert metadata.parameter_count == sum(int(tensor.n_elements) for tensor in reader.tensors)
@@ -55,10 +53,7 @@ def test_it_agrees_with_the_gguf_package(tmp_path: Path) -> None:
 
 
 def test_the_tables_of_types_are_those_of_the_gguf_package() -> None:
-    sizes = {
-        int(kind): (kind.name, *gguf_package.GGML_QUANT_SIZES[kind])
-        for kind in gguf_package.GGMLQuantizationType
-    }
+    sizes = {int(kind): (kind.name, *gguf_package.GGML_QUANT_SIZES[kind]) for kind in gguf_package.GGMLQuantizationType}
     assert sizes == gguf_header.TENSOR_TYPES
     names = {
         int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_")
@@ -124,9 +119,7 @@ def test_names_lose_what_a_database_cannot_store(tmp_path: Path) -> None:
     assert name.startswith("a b")
 
 
-@pytest.mark.parametrize(
-    ("file_type", "expected"), [(15, "Q4_K_M"), (1024 + 7, "Q8_0"), (4000, "F32")]
-)
+@pytest.mark.parametrize(("file_type", "expected"), [(15, "Q4_K_M"), (1024 + 7, "Q8_0"), (4000, "F32")])
 def test_the_quantization_is_the_file_type_or_the_type_of_most_weights(
     tmp_path: Path, file_type: int, expected: str
 ) -> None:
@@ -144,10 +137,17 @@ def test_the_shape_carries_what_the_memory_estimate_needs(tmp_path: Path) -> Non
     file = File().set("llama.feed_forward_length", U32, u32(16))
     metadata = _inspect(tmp_path / "m.gguf", file)
     assert dataclasses.asdict(metadata.shape()) == {
-        "file_bytes": metadata.size_bytes, "block_count": 1, "embedding_length": 8, "head_count": 2,
-        "head_count_kv": 2, "key_length": 4, "value_length": 4, "vocab_size": 4,
-        "feed_forward_length": 16, "causal": True,
-    }  # fmt: skip
+        "file_bytes": metadata.size_bytes,
+        "block_count": 1,
+        "embedding_length": 8,
+        "head_count": 2,
+        "head_count_kv": 2,
+        "key_length": 4,
+        "value_length": 4,
+        "vocab_size": 4,
+        "feed_forward_length": 16,
+        "causal": True,
+    }
 
 
 def test_a_model_in_parts_is_counted_whole(tmp_path: Path) -> None:

@@ -52,9 +52,7 @@ def test_a_child_that_hangs_is_ended(model: Path, monkeypatch: pytest.MonkeyPatc
     assert "took too long" in _refusal(model)
 
 
-def test_a_child_that_uses_up_its_processor_time_is_reported(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_uses_up_its_processor_time_is_reported(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass"
     monkeypatch.setattr(gguf.subprocess, "run", _child_that(code))
     assert "took too long" in _refusal(model)
@@ -101,9 +99,7 @@ def test_a_header_longer_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPat
         gguf_header.read_header(io.BytesIO(WHOLE), len(WHOLE))
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_grows_while_it_is_read_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pread
 
     def grow(descriptor: int, count: int, position: int) -> bytes:

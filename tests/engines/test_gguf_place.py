@@ -55,9 +55,7 @@ def test_it_refuses_what_leads_out_of_the_roots(tmp_path: Path, root: Path, path
     assert _code(root / path, root) == "path_not_allowed"
 
 
-def test_a_folder_with_the_roots_name_as_its_beginning_is_outside(
-    tmp_path: Path, root: Path
-) -> None:
+def test_a_folder_with_the_roots_name_as_its_beginning_is_outside(tmp_path: Path, root: Path) -> None:
     neighbour = tmp_path / "models-of-others"
     neighbour.mkdir()
     (neighbour / "m.gguf").write_bytes(WHOLE)

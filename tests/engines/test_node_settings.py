@@ -57,13 +57,13 @@ def test_a_certificate_that_cannot_be_used_is_named(files: NodeTrust) -> None:
     assert "cannot be used" in problem(**wrong, node_listen="10.0.0.2:8790")
 
 
-def test_an_address_for_everybody_is_none_to_be_reached_at(
-    files: NodeTrust, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_for_everybody_is_none_to_be_reached_at(files: NodeTrust, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
-        "node_cert": files.certificate, "node_key": files.key, "node_ca": files.authority,
+        "node_cert": files.certificate,
+        "node_key": files.key,
+        "node_ca": files.authority,
         "node_listen": "0.0.0.0:8790",
-    }  # fmt: skip
+    }
     assert config(**given, node_address="gpu1.lan:9000").node_address == "gpu1.lan:9000"
     monkeypatch.setattr(node_config, "_own_address", lambda: None)
     assert "nobody can be reached" in problem(**given)
@@ -77,9 +77,7 @@ def test_a_node_may_take_the_name_of_its_machine(monkeypatch: pytest.MonkeyPatch
     assert "cannot be the name" in problem(node="Two Words")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "8790", "host:", "host:99999", "a b:1", "http://x:1", "[::1]", "h:1:2", "h:-1"]
-)
+@pytest.mark.parametrize("text", ["", "8790", "host:", "host:99999", "a b:1", "http://x:1", "[::1]", "h:1:2", "h:-1"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         NodeAddress.listening(text, is_tls=True)

@@ -85,9 +85,7 @@ def test_it_starts_a_runner_and_stops_it(make: Make, deaths: list[object]) -> No
 
 def test_it_reports_the_stages_of_a_load(make: Make) -> None:
     stages: list[tuple[str, float]] = []
-    launch(make()).wait_ready(
-        timeout=20.0, on_stage=lambda *stage: stages.append(stage), stop=lambda: None
-    )
+    launch(make()).wait_ready(timeout=20.0, on_stage=lambda *stage: stages.append(stage), stop=lambda: None)
     assert stages == [("load", 0.5)]
 
 
@@ -184,9 +182,7 @@ def test_it_stops_everything_within_one_grace(make: Make) -> None:
 
 
 def test_it_says_when_a_runner_cannot_be_started(tmp_path: Path) -> None:
-    supervisor = Supervisor(
-        command=["/nonexistent/runner"], folder=tmp_path / "run", on_death=lambda *_: None
-    )
+    supervisor = Supervisor(command=["/nonexistent/runner"], folder=tmp_path / "run", on_death=lambda *_: None)
     supervisor.start()
     try:
         with pytest.raises(LoadFailed, match="could not be started"):
@@ -211,9 +207,7 @@ def test_many_threads_may_launch_at_once(make: Make) -> None:
 
     def one(number: int) -> None:
         instance = f"{number:08x}-0000-0000-0000-000000000000"
-        spec = RunnerSpec(
-            instance, "m", "f", "/x", str(supervisor.socket_path(instance)), 64, 1, 64, 1, 0
-        )
+        spec = RunnerSpec(instance, "m", "f", "/x", str(supervisor.socket_path(instance)), 64, 1, 64, 1, 0)
         runners.append(supervisor.launch(spec))
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(6)]

@@ -19,9 +19,15 @@ def message(body: Mapping[str, Any], cached: set[str]) -> Reply:
     blocks, stop, word = _limited(_blocks(body), body)
     usage = _usage(body, blocks, cached)
     whole = {
-        "id": "msg_fake", "type": "message", "role": "assistant", "model": body.get("model"), "content": blocks,
-        "stop_reason": stop, "stop_sequence": word, "usage": usage,
-    }  # fmt: skip
+        "id": "msg_fake",
+        "type": "message",
+        "role": "assistant",
+        "model": body.get("model"),
+        "content": blocks,
+        "stop_reason": stop,
+        "stop_sequence": word,
+        "usage": usage,
+    }
     counted = body.get("stream") is True
     events = list(_events(whole, usage)) if counted else None
     bare = {name: value for name, value in whole.items() if name != "usage"}
@@ -109,10 +115,7 @@ def _usage(body: Mapping[str, Any], blocks: list[Block], cached: set[str]) -> di
     if prefix:
         cached.add(prefix)
     marked = min(total, answers.count_tokens(prefix))
-    said = [
-        block.get("text") or block.get("thinking") or json.dumps(block.get("input"))
-        for block in blocks
-    ]
+    said = [block.get("text") or block.get("thinking") or json.dumps(block.get("input")) for block in blocks]
     return {
         "input_tokens": total - marked,
         "cache_creation_input_tokens": 0 if hit else marked,

@@ -10,11 +10,30 @@ from tests.fakes.anthropic_answers import SIGNATURE
 from tests.fakes.provider_faults import Refusal
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_KNOWN = frozenset({
-    "model", "messages", "max_tokens", "cache_control", "container", "context_management", "inference_geo",
-    "mcp_servers", "metadata", "output_config", "service_tier", "stop_sequences", "stream", "system", "temperature",
-    "thinking", "tool_choice", "tools", "top_k", "top_p",
-})  # fmt: skip
+_KNOWN = frozenset(
+    {
+        "model",
+        "messages",
+        "max_tokens",
+        "cache_control",
+        "container",
+        "context_management",
+        "inference_geo",
+        "mcp_servers",
+        "metadata",
+        "output_config",
+        "service_tier",
+        "stop_sequences",
+        "stream",
+        "system",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+    }
+)
 _BLOCKS: dict[str, frozenset[str]] = {
     "text": frozenset({"type", "text", "cache_control", "citations"}),
     "image": frozenset({"type", "source", "cache_control"}),
@@ -69,8 +88,13 @@ def _tools(body: Mapping[str, Any]) -> str | None:
         if tool.get("input_schema", {}).get("type") != "object":
             return f"tools.{index}.custom.input_schema.type: Field required"
         if extra := tool.keys() - {
-            "name", "description", "input_schema", "cache_control", "type", "strict",
-        }:  # fmt: skip
+            "name",
+            "description",
+            "input_schema",
+            "cache_control",
+            "type",
+            "strict",
+        }:
             return f"tools.{index}.custom.{min(extra)}: Extra inputs are not permitted"
     choice = body.get("tool_choice")
     if choice and choice.get("type") != "none" and not body.get("tools"):
@@ -183,8 +207,12 @@ def _signed(block: Mapping[str, Any]) -> str | None:
 
 
 _CHECKS: dict[str, Check] = {
-    "text": _text, "image": _image, "tool_use": _tool_use, "tool_result": _tool_result, "thinking": _signed,
-}  # fmt: skip
+    "text": _text,
+    "image": _image,
+    "tool_use": _tool_use,
+    "tool_result": _tool_result,
+    "thinking": _signed,
+}
 
 
 def _pairs(body: Mapping[str, Any]) -> str | None:

@@ -25,9 +25,16 @@ MODELS = ("claude-opus-4-5-20251101", "claude-sonnet-4-5-20250929", "claude-haik
 DEFAULT_LIMIT = 2
 _VERSIONS = ("2023-06-01", "2026-10-21")
 _ERROR_TYPES = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 503: "api_error", 529: "overloaded_error",
-}  # fmt: skip
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "api_error",
+    529: "overloaded_error",
+}
 
 
 def model(model_id: str, **more: Any) -> dict[str, Any]:
@@ -36,14 +43,24 @@ def model(model_id: str, **more: Any) -> dict[str, Any]:
     effort = {"supported": False, "low": no, "medium": no, "high": no, "xhigh": None, "max": no}
     kinds = {"adaptive": no, "between_tools": no, "disabled": yes, "enabled": yes}
     capabilities = {
-        "batch": yes, "citations": yes, "image_input": yes, "pdf_input": yes, "structured_outputs": yes,
-        "effort": effort, "thinking": {"supported": True, "types": kinds},
-    }  # fmt: skip
+        "batch": yes,
+        "citations": yes,
+        "image_input": yes,
+        "pdf_input": yes,
+        "structured_outputs": yes,
+        "effort": effort,
+        "thinking": {"supported": True, "types": kinds},
+    }
     entry = {
-        "type": "model", "id": model_id, "display_name": model_id.replace("-", " ").title(),
-        "created_at": "2025-09-29T00:00:00Z", "max_input_tokens": 200_000, "max_tokens": 64_000,
-        "lifecycle": "active", "capabilities": capabilities,
-    }  # fmt: skip
+        "type": "model",
+        "id": model_id,
+        "display_name": model_id.replace("-", " ").title(),
+        "created_at": "2025-09-29T00:00:00Z",
+        "max_input_tokens": 200_000,
+        "max_tokens": 64_000,
+        "lifecycle": "active",
+        "capabilities": capabilities,
+    }
     return entry | more
 
 

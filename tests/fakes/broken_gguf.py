@@ -51,20 +51,18 @@ class Tensor:
     def __bytes__(self) -> bytes:
         count = len(self.shape) if self.dimensions is None else self.dimensions
         sizes = struct.pack(f"<{len(self.shape)}Q", *self.shape)
-        return (
-            text(self.name)
-            + struct.pack("<I", count)
-            + sizes
-            + struct.pack("<IQ", self.kind, self.offset)
-        )
+        return text(self.name) + struct.pack("<I", count) + sizes + struct.pack("<IQ", self.kind, self.offset)
 
 
 def _fields() -> dict[str, Entry]:
     tokens = [text(token) for token in ("<unk>", "<s>", "</s>", "a")]
     numbers = {
-        "llama.context_length": 512, "llama.embedding_length": 8, "llama.block_count": 1,
-        "llama.attention.head_count": 2, "general.file_type": 0,
-    }  # fmt: skip
+        "llama.context_length": 512,
+        "llama.embedding_length": 8,
+        "llama.block_count": 1,
+        "llama.attention.head_count": 2,
+        "general.file_type": 0,
+    }
     entries = [
         Entry("general.architecture", STRING, text("llama")),
         Entry("general.name", STRING, text("whole")),
@@ -139,7 +137,7 @@ _OUTSIDE: dict[str, tuple[bytes, str]] = {
     "cut in the tensors": (WHOLE[: WHOLE.index(b"token_embd") + 3], "truncated"),
     "cut before the data": (WHOLE[:_LAST], "truncated"),
     "cut in the data": (WHOLE[:-1], "truncated"),
-}  # fmt: skip
+}
 
 _COUNTS: dict[str, tuple[bytes, str]] = {
     "a huge tensor count": (bytes(File(tensor_count=_HUGE)), "tensors; at most"),
@@ -156,28 +154,29 @@ _COUNTS: dict[str, tuple[bytes, str]] = {
     "a huge array": (bytes(File().set("general.tags", ARRAY, array(U32, [], _HUGE))), "elements; at most"),
     "an array beyond the end": (bytes(File().set("general.tags", ARRAY, array(U64, [], 1_000_000))), "truncated"),
     "strings beyond the end": (bytes(File().set("general.tags", ARRAY, array(STRING, [], 1_000_000))), ""),
-    "a huge template": (
-        bytes(File().set("tokenizer.chat_template", STRING, text("x" * 600_000))), "at most 524288"),
-}  # fmt: skip
+    "a huge template": (bytes(File().set("tokenizer.chat_template", STRING, text("x" * 600_000))), "at most 524288"),
+}
 
 _FIELDS: dict[str, tuple[bytes, str]] = {
     "an unknown type": (bytes(File().set("general.odd", 13, b"\0")), "unknown type 13"),
     "an unknown element type": (bytes(File().set("general.odd", ARRAY, array(99, []))), "unknown type 99"),
-    "nested arrays": (
-        bytes(File().set("general.odd", ARRAY, array(ARRAY, [array(U8, [b"\1"])]))), "array of arrays"),
+    "nested arrays": (bytes(File().set("general.odd", ARRAY, array(ARRAY, [array(U8, [b"\1"])]))), "array of arrays"),
     "a field twice": (bytes(File(more=[Entry("general.name", STRING, text("b"))])), "occurs twice"),
     "a field without a name": (bytes(File(more=[Entry("", U8, b"\0")])), "has no name"),
     "no architecture": (bytes(File().without("general.architecture")), "general.architecture"),
     "an architecture that is a number": (bytes(_number("general.architecture", 3)), "general.architecture"),
     "an architecture with a path": (
-        bytes(File().set("general.architecture", STRING, text("../llama"))), "general.architecture"),
+        bytes(File().set("general.architecture", STRING, text("../llama"))),
+        "general.architecture",
+    ),
     "no context length": (bytes(File().without("llama.context_length")), "llama.context_length"),
     "a context length of 0": (bytes(_number("llama.context_length", 0)), "from 1 to"),
     "an absurd context length": (bytes(_number("llama.context_length", 2**32 - 1)), "from 1 to"),
-    "a context length that is text": (
-        bytes(File().set("llama.context_length", STRING, text("512"))), "whole number"),
+    "a context length that is text": (bytes(File().set("llama.context_length", STRING, text("512"))), "whole number"),
     "a context length that is NaN": (
-        bytes(File().set("llama.context_length", F32, struct.pack("<f", float("nan")))), "whole number"),
+        bytes(File().set("llama.context_length", F32, struct.pack("<f", float("nan")))),
+        "whole number",
+    ),
     "no blocks": (bytes(_number("llama.block_count", 0)), "from 1 to 512"),
     "a million blocks": (bytes(_number("llama.block_count", 1_000_000)), "from 1 to 512"),
     "a negative block count": (bytes(File().set("llama.block_count", I32, u32(2**32 - 1))), "from 1 to 512"),
@@ -190,22 +189,32 @@ _FIELDS: dict[str, tuple[bytes, str]] = {
     "an alignment of 2 GiB": (bytes(_number("general.alignment", 2**31)), "power of two"),
     "an alignment that is text": (bytes(File().set("general.alignment", STRING, text("32"))), "power of two"),
     "too few token types": (
-        bytes(File().set("tokenizer.ggml.token_type", ARRAY, array(I32, [u32(1)] * 3))), "token_type"),
+        bytes(File().set("tokenizer.ggml.token_type", ARRAY, array(I32, [u32(1)] * 3))),
+        "token_type",
+    ),
     "too many scores": (bytes(File().set("tokenizer.ggml.scores", ARRAY, array(F32, [u32(0)] * 9))), "scores"),
     "tokens that are numbers": (
-        bytes(File().set("tokenizer.ggml.tokens", ARRAY, array(U32, [u32(1)] * 4))), "does not hold texts"),
-    "a token twice": (
-        bytes(File().set("tokenizer.ggml.tokens", ARRAY, array(STRING, [text("a")] * 4))), "'a' twice"),
+        bytes(File().set("tokenizer.ggml.tokens", ARRAY, array(U32, [u32(1)] * 4))),
+        "does not hold texts",
+    ),
+    "a token twice": (bytes(File().set("tokenizer.ggml.tokens", ARRAY, array(STRING, [text("a")] * 4))), "'a' twice"),
     "more tokens than the tensor": (
-        bytes(File().without("tokenizer.ggml.scores").without("tokenizer.ggml.token_type").set(
-            "tokenizer.ggml.tokens", ARRAY, array(STRING, [text(str(n)) for n in range(9)]))),
-        "token_embd.weight"),
+        bytes(
+            File()
+            .without("tokenizer.ggml.scores")
+            .without("tokenizer.ggml.token_type")
+            .set("tokenizer.ggml.tokens", ARRAY, array(STRING, [text(str(n)) for n in range(9)]))
+        ),
+        "token_embd.weight",
+    ),
     "a template that is not UTF-8": (
-        bytes(File().set("tokenizer.chat_template", STRING, text(b"\xff\xfe"))), "not valid UTF-8"),
+        bytes(File().set("tokenizer.chat_template", STRING, text(b"\xff\xfe"))),
+        "not valid UTF-8",
+    ),
     "a template with NUL": (bytes(File().set("tokenizer.chat_template", STRING, text("a\0b"))), "NUL"),
     "a missing part": (bytes(File().set("split.count", U32, u32(3))), "in 3 parts"),
     "absurdly many parts": (bytes(_number("split.count", 2**31)), "split.count"),
-}  # fmt: skip
+}
 
 _EMBEDDING = Tensor("token_embd.weight", (8, 4))
 _TENSORS: dict[str, tuple[bytes, str]] = {
@@ -219,8 +228,7 @@ _TENSORS: dict[str, tuple[bytes, str]] = {
     "a dimension of 0": (bytes(_tensors(Tensor("a", (8, 0)))), "impossible shape"),
     "a negative dimension": (bytes(_tensors(Tensor("a", (2**64 - 1, 4)))), "impossible shape"),
     "a product that overflows 64 bits": (bytes(_tensors(Tensor("a", (2**32, 2**32)))), "impossible shape"),
-    "a product that wraps to a small one": (
-        bytes(_tensors(Tensor("a", (2**33, 2**31 + 1, 2)))), "impossible shape"),
+    "a product that wraps to a small one": (bytes(_tensors(Tensor("a", (2**33, 2**31 + 1, 2)))), "impossible shape"),
     "a size in bytes that overflows": (bytes(_tensors(Tensor("a", (2**31, 2**31)))), "impossible shape"),
     "an unknown tensor type": (bytes(_tensors(Tensor("a", (8, 4), kind=200))), "type 200"),
     "a removed tensor type": (bytes(_tensors(Tensor("a", (32, 4), kind=4))), "type 4"),
@@ -228,7 +236,7 @@ _TENSORS: dict[str, tuple[bytes, str]] = {
     "a tensor twice": (bytes(_tensors(_EMBEDDING, Tensor("token_embd.weight", (8,), offset=128))), "occurs twice"),
     "a tensor name that is too long": (bytes(_tensors(Tensor("a" * 64, (8, 4)))), "at most 63"),
     "an embedding of one dimension": (bytes(_tensors(Tensor("token_embd.weight", (8,)))), "token_embd.weight"),
-}  # fmt: skip
+}
 
 BROKEN: dict[str, tuple[bytes, str]] = {**_OUTSIDE, **_COUNTS, **_FIELDS, **_TENSORS}
 

@@ -169,9 +169,7 @@ class _Link:
         for _, writer in (self._client, self._server):
             writer.close()
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
-    ) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(_PIECE):
                 await self._open.wait()

@@ -86,9 +86,7 @@ def write_tiny_gguf(
     width = -(-size // _HEAD_SIZE) * _HEAD_SIZE
     feed_forward = _feed_forward_for(megabytes * 1e6, layers=layers, width=width, item_bytes=4)
     writer = _writer(path, vocabulary, name=name, context=context, chat_template=chat_template)
-    _add_shape(
-        writer, width=width, layers=layers, heads=width // _HEAD_SIZE, feed_forward=feed_forward
-    )
+    _add_shape(writer, width=width, layers=layers, heads=width // _HEAD_SIZE, feed_forward=feed_forward)
     writer.add_file_type(int(gguf.LlamaFileType.ALL_F32))
     if pooling:
         writer.add_pooling_type(gguf.PoolingType.MEAN)

@@ -49,13 +49,14 @@ def completion(body: Mapping[str, Any]) -> Reply:
     prompts = body.get("prompt")
     prompt = prompts if isinstance(prompts, str) else str((prompts or [""])[0])
     text = answers.echo(prompt)
-    said = _limited(
-        Said(text, [], "stop", answers.count_tokens(prompt), answers.count_tokens(text)), body
-    )
+    said = _limited(Said(text, [], "stop", answers.count_tokens(prompt), answers.count_tokens(text)), body)
     usage = _usage(body, said)
     base = {
-        "id": "cmpl-fake", "created": CREATED, "model": str(body.get("model")), "object": "text_completion",
-    }  # fmt: skip
+        "id": "cmpl-fake",
+        "created": CREATED,
+        "model": str(body.get("model")),
+        "object": "text_completion",
+    }
     end = {"index": 0, "logprobs": None, "finish_reason": said.finish}
     whole = {**base, "choices": [{"text": said.text, **end}], "usage": usage}
     if body.get("stream") is not True:
@@ -159,9 +160,11 @@ def _usage(body: Mapping[str, Any], said: Said) -> dict[str, Any]:
     prompt, completion = said.prompt_tokens, said.completion_tokens * (body.get("n") or 1)
     completion += reasoning
     details = {
-        "reasoning_tokens": reasoning, "audio_tokens": 0, "accepted_prediction_tokens": 0,
+        "reasoning_tokens": reasoning,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
         "rejected_prediction_tokens": 0,
-    }  # fmt: skip
+    }
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

@@ -17,9 +17,7 @@ EVENT_STREAM = "text/event-stream"
 RETRY_AFTER = "2"
 # Longer than any line that a gateway should be willing to hold.
 HUGE_BYTES = 8 * 1024 * 1024
-HTML = (
-    "<!DOCTYPE html><html><head><title>Not here</title></head><body><h1>Not here</h1></body></html>"
-)
+HTML = "<!DOCTYPE html><html><head><title>Not here</title></head><body><h1>Not here</h1></body></html>"
 
 
 @dataclass(frozen=True)
@@ -120,16 +118,12 @@ async def rate_limited_retry_after(exchange: Exchange) -> web.StreamResponse:
 
 
 async def bad_key(exchange: Exchange) -> web.StreamResponse:
-    return exchange.refused(
-        Refusal(401, "authentication_error", "Incorrect API key provided.", "invalid_api_key")
-    )
+    return exchange.refused(Refusal(401, "authentication_error", "Incorrect API key provided.", "invalid_api_key"))
 
 
 async def context_length_exceeded(exchange: Exchange) -> web.StreamResponse:
     message = "This model's maximum context length is 128000 tokens: prompt is too long."
-    return exchange.refused(
-        Refusal(400, "invalid_request_error", message, "context_length_exceeded", "messages")
-    )
+    return exchange.refused(Refusal(400, "invalid_request_error", message, "context_length_exceeded", "messages"))
 
 
 async def hang_before_headers(exchange: Exchange) -> web.StreamResponse:

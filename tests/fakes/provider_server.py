@@ -153,9 +153,7 @@ class FakeProvider:
         self._stop = asyncio.Event()
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(
-            app, handler_cancellation=True, shutdown_timeout=0.0, access_log=None
-        )
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.0, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port)
         await site.start()
@@ -180,9 +178,14 @@ class FakeProvider:
     def _record(self, request: web.Request, raw: bytes) -> Recorded:
         headers = {name.lower(): value for name, value in request.headers.items()}
         recorded = Recorded(
-            request.method, request.path, dict(request.query), headers, raw,
-            self._next_behaviour(request.path), _decoded(raw),
-        )  # fmt: skip
+            request.method,
+            request.path,
+            dict(request.query),
+            headers,
+            raw,
+            self._next_behaviour(request.path),
+            _decoded(raw),
+        )
         with self._changed:
             self.requests.append(recorded)
             self._changed.notify_all()

@@ -39,11 +39,18 @@ class Answers(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.answer({
-            "state": "ready", "in_flight": self.server.in_flight, "queued": 0, "pid": os.getpid(),
-            "idle_seconds": 0 if self.server.in_flight else monotonic() - self.server.started,
-            "slots": {"total": 1, "busy": 0}, "memory": {"rss_bytes": 1000}, "counters": {"steps": self.server.steps},
-        })  # fmt: skip
+        self.answer(
+            {
+                "state": "ready",
+                "in_flight": self.server.in_flight,
+                "queued": 0,
+                "pid": os.getpid(),
+                "idle_seconds": 0 if self.server.in_flight else monotonic() - self.server.started,
+                "slots": {"total": 1, "busy": 0},
+                "memory": {"rss_bytes": 1000},
+                "counters": {"steps": self.server.steps},
+            }
+        )
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)

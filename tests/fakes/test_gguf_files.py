@@ -84,9 +84,7 @@ def test_padding_reaches_the_size(tmp_path: Path) -> None:
 
 
 def test_the_random_model_writes_for_as_long_as_it_is_asked(tmp_path: Path) -> None:
-    path = gguf_files.write_random_gguf(
-        tmp_path / "r.gguf", megabytes=4, layers=2, embedding=128, heads=4
-    )
+    path = gguf_files.write_random_gguf(tmp_path / "r.gguf", megabytes=4, layers=2, embedding=128, heads=4)
     assert path.stat().st_size == pytest.approx(4e6, rel=0.05)
     told, reason = _answer(path, temperature=0.8, seed=1)
     assert reason == "length"

@@ -26,9 +26,7 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 
 @pytest.fixture
 def gpt(fake_openai: FakeOpenAI) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        api_key=fake_openai.key, base_url=fake_openai.base_url, max_retries=0, timeout=5
-    ) as client:
+    with openai.OpenAI(api_key=fake_openai.key, base_url=fake_openai.base_url, max_retries=0, timeout=5) as client:
         yield client
 
 
@@ -49,9 +47,7 @@ def test_openai_models(gpt: openai.OpenAI) -> None:
 
 def test_openai_chat_tools_schema_images_embeddings(gpt: openai.OpenAI) -> None:
     chat: Any = gpt.chat.completions.create
-    assert (
-        chat(model="gpt-4o", messages=HELLO).choices[0].message.content == "You said: Hello there"
-    )
+    assert chat(model="gpt-4o", messages=HELLO).choices[0].message.content == "You said: Hello there"
     tool = {"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}
     answer = chat(model="gpt-4o", messages=HELLO, tools=[tool], tool_choice="required")
     call = answer.choices[0].message.tool_calls[0].function
@@ -70,9 +66,7 @@ def test_openai_chat_tools_schema_images_embeddings(gpt: openai.OpenAI) -> None:
 
 def test_an_openai_stream_has_usage_only_when_asked(gpt: openai.OpenAI) -> None:
     def chunks(**more: Any) -> list[ChatCompletionChunk]:
-        return list(
-            gpt.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True, **more)
-        )
+        return list(gpt.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True, **more))
 
     assert all(chunk.usage is None for chunk in chunks())
     asked = chunks(stream_options={"include_usage": True})
@@ -89,9 +83,7 @@ def test_openai_refuses_as_openai_does(gpt: openai.OpenAI, fake_openai: FakeOpen
     assert [request.path for request in fake_openai.requests][-1] == "/v1/models"
 
 
-def test_anthropic_models_come_in_pages(
-    claude: anthropic.Anthropic, fake_anthropic: FakeAnthropic
-) -> None:
+def test_anthropic_models_come_in_pages(claude: anthropic.Anthropic, fake_anthropic: FakeAnthropic) -> None:
     assert len([model.id for model in claude.models.list()]) == 3
     assert len(fake_anthropic.requests) == 2
     assert claude.models.retrieve("claude-haiku-4-5-20251001").max_input_tokens == 200_000
@@ -117,10 +109,12 @@ def test_anthropic_messages_thinking_tools_schema(claude: anthropic.Anthropic) -
 
 def test_an_anthropic_stream_is_the_whole_message(claude: anthropic.Anthropic) -> None:
     options: Any = {
-        "model": "claude-haiku-4-5-20251001", "max_tokens": 2048, "messages": HELLO,
+        "model": "claude-haiku-4-5-20251001",
+        "max_tokens": 2048,
+        "messages": HELLO,
         "tools": [{"name": "Hello", "input_schema": SCHEMA}],
         "thinking": {"type": "enabled", "budget_tokens": 1024},
-    }  # fmt: skip
+    }
     with claude.messages.stream(**options) as stream:
         streamed = stream.get_final_message()
     whole = claude.messages.create(**options)
@@ -132,13 +126,9 @@ def test_an_anthropic_stream_is_the_whole_message(claude: anthropic.Anthropic) -
 
 
 def test_a_marked_prompt_is_cached(claude: anthropic.Anthropic) -> None:
-    system: Any = [
-        {"type": "text", "text": "Be kind always", "cache_control": {"type": "ephemeral"}}
-    ]
+    system: Any = [{"type": "text", "text": "Be kind always", "cache_control": {"type": "ephemeral"}}]
     usages = [
-        claude.messages.create(
-            model="claude-haiku-4-5-20251001", max_tokens=9, system=system, messages=HELLO
-        ).usage
+        claude.messages.create(model="claude-haiku-4-5-20251001", max_tokens=9, system=system, messages=HELLO).usage
         for _ in range(2)
     ]
     counts = [(u.cache_creation_input_tokens, u.cache_read_input_tokens) for u in usages]
@@ -151,8 +141,9 @@ def test_every_behaviour_ends_and_the_next_request_is_good(
     fake_openai: FakeOpenAI, fake_anthropic: FakeAnthropic, word: str, stream: bool
 ) -> None:
     for fake, path in (
-        (fake_openai, "/v1/chat/completions"), (fake_anthropic, "/v1/messages"),
-    ):  # fmt: skip
+        (fake_openai, "/v1/chat/completions"),
+        (fake_anthropic, "/v1/messages"),
+    ):
         fake.script(word, path=path)
         if word == "paced":
             fake.go.set()

@@ -59,9 +59,7 @@ class Exchange:
         await self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     async def start_stream(self) -> None:
-        await self.send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
+        await self.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
 
     async def chunk(self, data: bytes) -> None:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
@@ -137,9 +135,7 @@ async def _draining(exchange: Exchange) -> None:
 
 async def _busy(exchange: Exchange) -> None:
     error = {"message": "The queue is full.", "type": "server_error", "code": "queue_full"}
-    await exchange.answer(
-        "503 Service Unavailable", json.dumps({"error": error}).encode(), "Retry-After: 3"
-    )
+    await exchange.answer("503 Service Unavailable", json.dumps({"error": error}).encode(), "Retry-After: 3")
 
 
 async def _bad_request(exchange: Exchange) -> None:
@@ -148,9 +144,7 @@ async def _bad_request(exchange: Exchange) -> None:
         "type": "invalid_request_error",
         "code": "context_length_exceeded",
     }
-    await exchange.answer(
-        "400 Bad Request", json.dumps({"error": error}).encode(), "X-Secret: inner"
-    )
+    await exchange.answer("400 Bad Request", json.dumps({"error": error}).encode(), "X-Secret: inner")
 
 
 async def _close(exchange: Exchange) -> None:
@@ -221,13 +215,7 @@ async def _flood(exchange: Exchange) -> None:
 
 async def _large(exchange: Exchange) -> None:
     """A whole answer that is larger than what the gateway holds back."""
-    body = (
-        b'{"data": "'
-        + b"x" * (3 * 1024 * 1024)
-        + b'", "usage": '
-        + json.dumps(USAGE).encode()
-        + b"}"
-    )
+    body = b'{"data": "' + b"x" * (3 * 1024 * 1024) + b'", "usage": ' + json.dumps(USAGE).encode() + b"}"
     await exchange.answer("200 OK", body)
 
 
@@ -366,9 +354,7 @@ class FakeUpstream:
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {
-            name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])
-        }
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         exchange = Exchange(head[0].split(" ")[1], headers, body, reader, writer, self)
         with self._changed:

@@ -30,9 +30,7 @@ MESSAGES = CHAT | {"max_tokens": 100}
 
 def endpoint(fake: FakeProvider, kind: ProviderKind, model_id: str, **more: Any) -> RemoteEndpoint:
     given = {"provider": kind.value, "allow_private": True} | more
-    return RemoteEndpoint(
-        kind=kind, base_url=fake.base_url, model_id=model_id, api_key=fake.key, **given
-    )
+    return RemoteEndpoint(kind=kind, base_url=fake.base_url, model_id=model_id, api_key=fake.key, **given)
 
 
 def entry(key: str, remote: RemoteEndpoint, *able: str, price: Price | None = PRICE) -> ModelEntry:
@@ -118,7 +116,5 @@ def serve_remote(
     """A gateway that knows these models beside those of `wire.snapshot`."""
     options.setdefault("dialer", Dialer(Names()))
     with serve(runner, limits=limits, **options) as served:
-        served.source.current = with_models(
-            snapshot(runner), *models, routes=routes, fallbacks=fallbacks
-        )
+        served.source.current = with_models(snapshot(runner), *models, routes=routes, fallbacks=fallbacks)
         yield served

@@ -27,10 +27,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def served(shared_upstream: FakeUpstream) -> Iterator[Served]:
     with FakeOpenAI() as fake:
-        models = [
-            entry(key, endpoint(fake, ProviderKind.OPENAI, key.partition(":")[2]))
-            for key in (GPT, MINI)
-        ]
+        models = [entry(key, endpoint(fake, ProviderKind.OPENAI, key.partition(":")[2])) for key in (GPT, MINI)]
         with serve_remote(
             *models,
             runner=shared_upstream.path,
@@ -88,9 +85,7 @@ def test_a_name_that_nobody_has_is_not_found_as_ever(served: Served) -> None:
     ("key", "listed"),
     [("route", ["smart"]), ("model", [GPT]), ("provider", [GPT, MINI]), ("nothing_here", [])],
 )
-def test_the_list_holds_what_the_key_may_ask_for(
-    served: Served, key: str, listed: list[str]
-) -> None:
+def test_the_list_holds_what_the_key_may_ask_for(served: Served, key: str, listed: list[str]) -> None:
     data = request(b"", "/v1/models", method="GET", authorization=f"Bearer noa_{key}")
     answer = served.ask(data, "GET")
     assert [one["id"] for one in answer.json["data"]] == listed

@@ -67,16 +67,11 @@ def test_one_record_tells_all_of_a_request(gateway: Served, stream: bool) -> Non
     assert record.client == "127.0.0.1"
 
 
-def test_it_makes_a_request_id_and_takes_a_good_one(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_it_makes_a_request_id_and_takes_a_good_one(gateway: Served, upstream: FakeUpstream) -> None:
     made = gateway.post({"model": "current"}).headers["x-request-id"]
     assert made
     assert upstream.wait_for_exchange().headers["x-request-id"] == made
-    assert (
-        gateway.post({"model": "current"}, x_request_id="Mine_1-2").headers["x-request-id"]
-        == "Mine_1-2"
-    )
+    assert gateway.post({"model": "current"}, x_request_id="Mine_1-2").headers["x-request-id"] == "Mine_1-2"
 
 
 @pytest.mark.parametrize("bad", ["a b", "x" * 65, "a;b", "é", "a\tb"])
@@ -92,9 +87,7 @@ def test_connections_to_the_runner_are_kept(gateway: Served, upstream: FakeUpstr
     assert upstream.connections == before
 
 
-def test_a_large_answer_passes_without_being_held_whole(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_large_answer_passes_without_being_held_whole(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script("large")
     answer = gateway.post({"model": "current"}, x_request_id="large")
     assert len(answer.body) > 3 * 1024 * 1024
@@ -102,9 +95,7 @@ def test_a_large_answer_passes_without_being_held_whole(
     assert gateway.record_of("large").completion_tokens == 7
 
 
-def test_a_runners_error_passes_with_its_code_in_the_record(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_runners_error_passes_with_its_code_in_the_record(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script("bad_request")
     answer = gateway.post({"model": "current"}, x_request_id="refused")
     assert (answer.status, answer.code) == (400, "context_length_exceeded")
@@ -127,9 +118,7 @@ def test_a_busy_runner_is_not_asked_twice(gateway: Served, upstream: FakeUpstrea
 def test_pipelined_requests_are_answered_in_order(gateway: Served) -> None:
     with gateway.wire() as wire:
         wire.send(b"".join(request({"model": "current"}, x_request_id=f"p{n}") for n in range(8)))
-        assert [wire.answer().headers["x-request-id"] for _ in range(8)] == [
-            f"p{n}" for n in range(8)
-        ]
+        assert [wire.answer().headers["x-request-id"] for _ in range(8)] == [f"p{n}" for n in range(8)]
 
 
 def test_expect_100_continue_is_answered(gateway: Served) -> None:

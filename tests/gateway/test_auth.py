@@ -32,9 +32,7 @@ BAD_AUTHORIZATION = {
 }
 
 
-@pytest.mark.parametrize(
-    ("value", "code"), BAD_AUTHORIZATION.values(), ids=BAD_AUTHORIZATION.keys()
-)
+@pytest.mark.parametrize(("value", "code"), BAD_AUTHORIZATION.values(), ids=BAD_AUTHORIZATION.keys())
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
 def test_it_lets_nobody_in_without_a_good_key(
     gateway: Served, upstream: FakeUpstream, path: str, value: str, code: str
@@ -87,9 +85,7 @@ def test_a_key_in_the_query_or_in_a_cookie_does_not_count(gateway: Served) -> No
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
 def test_a_key_without_the_scope_may_not_infer(gateway: Served, path: str) -> None:
     method, body = ("GET", b"") if path == "/v1/models" else ("POST", b'{"model": "current"}')
-    answer = gateway.ask(
-        request(body, path, method=method, authorization=f"Bearer {READER_KEY}"), method
-    )
+    answer = gateway.ask(request(body, path, method=method, authorization=f"Bearer {READER_KEY}"), method)
     assert (answer.status, answer.code) == (403, "permission_denied")
     assert "'infer'" in answer.json["error"]["message"]
 

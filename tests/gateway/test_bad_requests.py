@@ -36,7 +36,13 @@ def chunked(body: bytes) -> bytes:
 
 
 RAW = {
-    "length_and_chunked": LINE + HOST + AUTH + LENGTH + b"transfer-encoding: chunked\r\n\r\n14\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "length_and_chunked": LINE
+    + HOST
+    + AUTH
+    + LENGTH
+    + b"transfer-encoding: chunked\r\n\r\n14\r\n"
+    + BODY
+    + b"\r\n0\r\n\r\n",
     "two_lengths": LINE + HOST + AUTH + LENGTH + b"content-length: 5\r\n\r\n" + BODY,
     "negative_length": LINE + HOST + AUTH + b"content-length: -1\r\n\r\n" + BODY,
     "length_in_words": LINE + HOST + AUTH + b"content-length: twenty\r\n\r\n" + BODY,
@@ -50,7 +56,13 @@ RAW = {
     "chunk_without_end": chunked(b"5\r\nabcdeXX0\r\n\r\n"),
     "gzip_as_transfer_encoding": LINE + HOST + AUTH + b"transfer-encoding: gzip\r\n\r\nabc",
     "chunked_twice": LINE + HOST + AUTH + b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-    "trailer_with_a_key": LINE + HOST + b"transfer-encoding: chunked\r\n\r\n14\r\n" + BODY + b"\r\n0\r\n" + AUTH + b"\r\n",
+    "trailer_with_a_key": LINE
+    + HOST
+    + b"transfer-encoding: chunked\r\n\r\n14\r\n"
+    + BODY
+    + b"\r\n0\r\n"
+    + AUTH
+    + b"\r\n",
     "chunk_extension_of_100_kib": chunked(b"5;" + b"x" * 100_000),
     "trailer_of_600_kib": chunked(b"1\r\na\r\n0\r\nx: " + b"y" * 600_000),
     "no_host": GOOD.replace(HOST, b""),
@@ -107,10 +119,14 @@ RAW = {
     "control_in_header": with_header(b"x-control: a\x01b"),
     "bare_cr": with_header(b"x-cr: a\rb"),
     "bare_lf": LINE.replace(b"\r\n", b"\n") + HOST.replace(b"\r\n", b"\n") + b"\n",
-    "gzip_body": LINE + HOST + AUTH + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(gzip.compress(BODY)) + gzip.compress(BODY),
+    "gzip_body": LINE
+    + HOST
+    + AUTH
+    + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(gzip.compress(BODY))
+    + gzip.compress(BODY),
     "websocket_upgrade": b"GET /v1/models HTTP/1.1\r\nhost: evil.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
     "post_upgrade": GOOD.replace(LINE, LINE + b"connection: upgrade\r\nupgrade: h2c\r\n"),
-}  # fmt: skip
+}
 
 JSON_BODIES = {
     "empty": b"",
@@ -173,9 +189,7 @@ def test_bad_http_is_refused_and_the_next_request_is_answered(gateway: Served, n
 
 @pytest.mark.parametrize("body", JSON_BODIES.values(), ids=JSON_BODIES.keys())
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
-def test_a_bad_body_is_refused_with_a_reason(
-    gateway: Served, upstream: FakeUpstream, path: str, body: bytes
-) -> None:
+def test_a_bad_body_is_refused_with_a_reason(gateway: Served, upstream: FakeUpstream, path: str, body: bytes) -> None:
     answer = gateway.ask(request(body, path))
     assert answer.status == 400
     assert answer.json["error"]["type"] == "invalid_request_error"
@@ -187,9 +201,7 @@ def test_wide_bodies_are_passed_on(gateway: Served) -> None:
     assert gateway.post({"model": "current", **keys}).status == 200
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "localhost.", "[::1]:80"]
-)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "localhost.", "[::1]:80"])
 def test_every_name_of_the_server_is_good(gateway: Served, host: str) -> None:
     assert gateway.post({"model": "current"}, host=host).status == 200
 
@@ -204,9 +216,7 @@ def test_every_name_of_the_server_is_good(gateway: Served, host: str) -> None:
         ("example.org", "a.example.org", 400),
     ],
 )
-def test_allowed_hosts_are_matched_as_in_django(
-    upstream: FakeUpstream, allowed: str, host: str, status: int
-) -> None:
+def test_allowed_hosts_are_matched_as_in_django(upstream: FakeUpstream, allowed: str, host: str, status: int) -> None:
     with serve(upstream.path, limits=Limits(allowed_hosts=(allowed,))) as served:
         assert served.post({"model": "current"}, host=host).status == status
 
@@ -216,13 +226,9 @@ def padded(size: int) -> bytes:
     return json.dumps({"model": "current", "x": "x" * (size - empty)}).encode()
 
 
-@pytest.mark.parametrize(
-    ("size", "status"), [(4095, 200), (4096, 200), (4097, 413), (4_000_000, 413)]
-)
+@pytest.mark.parametrize(("size", "status"), [(4095, 200), (4096, 200), (4097, 413), (4_000_000, 413)])
 @pytest.mark.parametrize("announced", [True, False])
-def test_bodies_are_taken_up_to_the_limit(
-    upstream: FakeUpstream, size: int, status: int, announced: bool
-) -> None:
+def test_bodies_are_taken_up_to_the_limit(upstream: FakeUpstream, size: int, status: int, announced: bool) -> None:
     body = padded(size)
     data = request(body) if announced else chunked(b"%x\r\n%b\r\n0\r\n\r\n" % (size, body))
     with serve(upstream.path, limits=Limits(max_body_bytes=4096)) as served:

@@ -68,9 +68,7 @@ def test_an_outage_opens_it_and_the_provider_is_left_alone(
 
 @pytest.mark.parametrize("word", ["close_before_headers", "html_error", "overloaded_529"])
 @pytest.mark.parametrize("at_once", [1, 10])
-def test_an_outage_is_not_met_with_more_load(
-    served: Served, fake: FakeOpenAI, word: str, at_once: int
-) -> None:
+def test_an_outage_is_not_met_with_more_load(served: Served, fake: FakeOpenAI, word: str, at_once: int) -> None:
     fake.default = word
     with ThreadPoolExecutor(at_once) as pool:
         answers = list(pool.map(lambda _: ask(served), range(40)))
@@ -110,9 +108,7 @@ def test_only_one_request_is_the_probe(served: Served, fake: FakeOpenAI) -> None
     fake.reset()
     fake.default = "paced"
     circuit = served.gateway._relay._remote._circuits._circuits["openai"]
-    wait_until(
-        lambda: circuit._breaker._until < _now(served), "the pause of the circuit to be over"
-    )
+    wait_until(lambda: circuit._breaker._until < _now(served), "the pause of the circuit to be over")
     with ThreadPoolExecutor(10) as pool:
         asked = [pool.submit(ask, served) for _ in range(10)]
         fake.wait_for_request()
@@ -123,9 +119,7 @@ def test_only_one_request_is_the_probe(served: Served, fake: FakeOpenAI) -> None
     assert len(fake.requests) == 1
 
 
-def test_a_refused_key_opens_it_at_once_and_says_why(
-    served: Served, fake: FakeOpenAI, reported: Reported
-) -> None:
+def test_a_refused_key_opens_it_at_once_and_says_why(served: Served, fake: FakeOpenAI, reported: Reported) -> None:
     fake.default = "bad_key"
     assert ask(served).code == "provider_auth_failed"
     answer = ask(served)
@@ -136,9 +130,7 @@ def test_a_refused_key_opens_it_at_once_and_says_why(
     assert "Incorrect API key" in reported.told[0][2]
 
 
-def test_a_new_key_begins_a_new_circuit(
-    served: Served, fake: FakeOpenAI, reported: Reported
-) -> None:
+def test_a_new_key_begins_a_new_circuit(served: Served, fake: FakeOpenAI, reported: Reported) -> None:
     remote = endpoint(fake, ProviderKind.OPENAI, "gpt-4o")
     current = served.source.current
     served.source.current = with_models(current, entry(GPT, replace(remote, api_key="sk-wrong")))
@@ -149,9 +141,7 @@ def test_a_new_key_begins_a_new_circuit(
     assert reported.states == ["open", "closed"]
 
 
-def test_what_the_client_did_wrong_does_not_open_it(
-    served: Served, fake: FakeOpenAI, reported: Reported
-) -> None:
+def test_what_the_client_did_wrong_does_not_open_it(served: Served, fake: FakeOpenAI, reported: Reported) -> None:
     fake.default = "context_length_exceeded"
     assert {ask(served).status for _ in range(20)} == {400}
     assert len(fake.requests) == 20

@@ -43,10 +43,7 @@ def limited(permission: Permission, *, by: str) -> Snapshot:
     if by == "route":
         return dataclasses.replace(before, permissions={"cold-route": permission})
     if by == "key":
-        keys = {
-            hashed: dataclasses.replace(key, permission=permission)
-            for hashed, key in before.keys.items()
-        }
+        keys = {hashed: dataclasses.replace(key, permission=permission) for hashed, key in before.keys.items()}
         return dataclasses.replace(before, keys=keys)
     entry = dataclasses.replace(before.models[COLD], permission=permission)
     return dataclasses.replace(before, models={**before.models, COLD: entry})
@@ -132,17 +129,13 @@ def test_what_may_not_load_or_evict_is_told_with_the_request(
     assert {one.result(DEADLINE).status for one in (waiting, second)} == {502}
 
 
-def test_a_model_that_cannot_do_what_is_asked_is_not_loaded_for_it(
-    served: Served, loads: Loads
-) -> None:
+def test_a_model_that_cannot_do_what_is_asked_is_not_loaded_for_it(served: Served, loads: Loads) -> None:
     answer = served.post({"model": "cold", "input": "x"}, "/v1/embeddings")
     assert (answer.status, answer.code) == (400, "capability_not_supported")
     assert not loads.wants
 
 
-def test_a_client_that_leaves_frees_its_place(
-    served: Served, upstream: FakeUpstream, loads: Loads
-) -> None:
+def test_a_client_that_leaves_frees_its_place(served: Served, upstream: FakeUpstream, loads: Loads) -> None:
     with served.wire() as first, served.wire() as second:
         first.send(request(ASK, x_request_id="gone"))
         second.send(request(ASK))
@@ -189,9 +182,7 @@ def test_a_crowd_before_a_loaded_model_is_bounded_too(upstream: FakeUpstream) ->
         served.works()
 
 
-def test_a_server_that_stops_lets_nobody_wait(
-    upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
-) -> None:
+def test_a_server_that_stops_lets_nobody_wait(upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor) -> None:
     with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loads=loads) as served:
         waiting = ask(pool, served)[0]
         loads.until_waiting(1)
@@ -212,9 +203,7 @@ def test_a_route_with_a_fallback_that_answers_does_not_wait(
     served: Served, upstream: FakeUpstream, loads: Loads
 ) -> None:
     before = snapshot(upstream.path)
-    served.source.current = dataclasses.replace(
-        before, fallbacks={"cold-route": ("llama.cpp:org/chat-7b.q4",)}
-    )
+    served.source.current = dataclasses.replace(before, fallbacks={"cold-route": ("llama.cpp:org/chat-7b.q4",)})
     assert served.post({"model": "cold-route"}).status == 200
     assert not loads.wants
 
@@ -321,18 +310,14 @@ def test_who_was_in_a_runner_that_died_waits_for_its_turn(
     assert loads.trials == [(death, True)]
 
 
-def test_a_stream_that_its_runner_cut_has_no_second_try(
-    served: Served, upstream: FakeUpstream, loads: Loads
-) -> None:
+def test_a_stream_that_its_runner_cut_has_no_second_try(served: Served, upstream: FakeUpstream, loads: Loads) -> None:
     upstream.script("cut_stream")
     assert b"runner_died" in served.post({"model": "current", "stream": True}).body
     (death,) = loads.deaths
     wait_until(lambda: loads.trials == [(death, False)], "nobody waits for it")
 
 
-def test_a_pipelined_request_waits_for_the_first(
-    served: Served, upstream: FakeUpstream, loads: Loads
-) -> None:
+def test_a_pipelined_request_waits_for_the_first(served: Served, upstream: FakeUpstream, loads: Loads) -> None:
     with Wire(served.port) as wire:
         wire.send(request(ASK) * 2)
         loads.until_waiting(1)

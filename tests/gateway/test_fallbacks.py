@@ -38,24 +38,18 @@ def shared(fakes: tuple[FakeOpenAI, FakeOpenAI], shared_upstream: FakeUpstream) 
         "local": (GPT,),
         "none": (GPT,),
     }
-    with serve_remote(
-        *models, runner=shared_upstream.path, routes=routes, fallbacks=fallbacks, limits=FAST
-    ) as running:
+    with serve_remote(*models, runner=shared_upstream.path, routes=routes, fallbacks=fallbacks, limits=FAST) as running:
         yield running
 
 
 @pytest.fixture
-def served(
-    shared: Served, fakes: tuple[FakeOpenAI, FakeOpenAI], shared_upstream: FakeUpstream
-) -> Served:
+def served(shared: Served, fakes: tuple[FakeOpenAI, FakeOpenAI], shared_upstream: FakeUpstream) -> Served:
     for fake in (*fakes, shared_upstream):
         fake.reset()
     return as_new(shared)
 
 
-def test_the_target_answers_while_it_can(
-    served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]
-) -> None:
+def test_the_target_answers_while_it_can(served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]) -> None:
     answer = served.post({"model": "smart", **CHAT})
     assert answer.headers["x-noa-model"] == GPT
     assert not fakes[1].requests
@@ -97,9 +91,7 @@ def test_a_runner_may_be_the_fallback(
     assert answer.headers["x-noa-attempts"] == "3"
 
 
-def test_a_provider_may_be_the_fallback_of_a_runner(
-    served: Served, shared_upstream: FakeUpstream
-) -> None:
+def test_a_provider_may_be_the_fallback_of_a_runner(served: Served, shared_upstream: FakeUpstream) -> None:
     shared_upstream.script("draining", "draining")
     answer = served.post({"model": "local", **CHAT})
     assert (answer.status, answer.headers["x-noa-model"]) == (200, GPT)
@@ -116,18 +108,14 @@ def test_a_route_without_a_target_has_its_fallbacks(served: Served) -> None:
     assert served.post({"model": "none", **CHAT}).headers["x-noa-model"] == GPT
 
 
-def test_what_the_client_did_wrong_is_not_tried_elsewhere(
-    served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]
-) -> None:
+def test_what_the_client_did_wrong_is_not_tried_elsewhere(served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]) -> None:
     fakes[0].script("context_length_exceeded")
     answer = served.post({"model": "smart", **CHAT})
     assert (answer.status, answer.code) == (400, "context_length_exceeded")
     assert not fakes[1].requests
 
 
-def test_a_stream_that_has_begun_is_not_begun_again(
-    served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]
-) -> None:
+def test_a_stream_that_has_begun_is_not_begun_again(served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]) -> None:
     fakes[0].script("hang_after_headers")
     answer = served.post({"model": "smart", "stream": True, **CHAT})
     assert b'"code":"upstream_timeout"' in answer.body
@@ -146,9 +134,7 @@ def test_when_nobody_answers_the_targets_own_error_is_told(
     assert (record.model_key, record.provider) == (GPT, "openai")
 
 
-def test_a_model_that_is_asked_by_its_key_has_no_fallback(
-    served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]
-) -> None:
+def test_a_model_that_is_asked_by_its_key_has_no_fallback(served: Served, fakes: tuple[FakeOpenAI, FakeOpenAI]) -> None:
     fakes[0].default = "status_500"
     assert served.post({"model": GPT, **CHAT}).status == 502
     assert not fakes[1].requests

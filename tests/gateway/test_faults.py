@@ -62,9 +62,7 @@ def test_it_reads_a_date_to_wait_for() -> None:
         (529, 502, "provider_error", Verdict.FAILED, 0),
     ],
 )
-def test_a_status_is_told_and_learned(
-    status: int, told: int, code: str, verdict: Verdict, wait: float | None
-) -> None:
+def test_a_status_is_told_and_learned(status: int, told: int, code: str, verdict: Verdict, wait: float | None) -> None:
     fault = faults.from_answer(status, {}, b"", ENDPOINT)
     assert (fault.error.http_status, fault.error.code) == (told, code)
     assert (fault.verdict, fault.wait) == (verdict, wait)
@@ -115,9 +113,7 @@ def test_the_words_of_every_kind_of_server_are_found(body: bytes, code: str, mes
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500])
 def test_no_secret_is_told(status: int) -> None:
-    body = (
-        f'{{"error": {{"message": "Key {SECRET} and sk-proj-abcdef123 and Bearer xyz are bad."}}}}'
-    )
+    body = f'{{"error": {{"message": "Key {SECRET} and sk-proj-abcdef123 and Bearer xyz are bad."}}}}'
     message = faults.from_answer(status, {}, body.encode(), ENDPOINT).error.message
     assert SECRET not in message and "abcdef" not in message and "xyz" not in message
     assert "are bad." in message

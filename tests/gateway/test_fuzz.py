@@ -71,9 +71,7 @@ def test_the_front_survives_mutated_requests(gateway: Served, upstream: FakeUpst
     assert not {status for status in seen if status.startswith(b"5")}
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     raw=st.one_of(
         st.binary(max_size=300),

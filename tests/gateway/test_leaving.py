@@ -31,9 +31,7 @@ def test_a_client_that_leaves_stops_the_runner(
     gateway.works()
 
 
-def test_a_client_that_leaves_when_it_has_read_done_has_had_its_answer(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_client_that_leaves_when_it_has_read_done_has_had_its_answer(gateway: Served, upstream: FakeUpstream) -> None:
     """The official client closes there, before the last bytes of the transfer have come."""
     upstream.script("hang_after_done")
     with gateway.wire() as wire:
@@ -46,9 +44,7 @@ def test_a_client_that_leaves_when_it_has_read_done_has_had_its_answer(
     assert record.completion_tokens is not None
 
 
-def test_a_client_that_leaves_a_flood_stops_the_runner(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_client_that_leaves_a_flood_stops_the_runner(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script("flood")
     with gateway.wire() as wire:
         wire.send(request({"model": "current", "stream": True})).until(b"data: ")
@@ -74,9 +70,7 @@ def test_a_client_that_leaves_behind_a_queue_of_requests_stops_the_first(
     assert len(upstream.exchanges) == 1
 
 
-def test_a_hundred_clients_that_leave_leave_nothing_behind(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_hundred_clients_that_leave_leave_nothing_behind(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script(*["hang"] * 100)
     wires = [gateway.wire().send(request({"model": "current"})) for _ in range(100)]
     upstream.wait_for_exchange(100)
@@ -136,9 +130,7 @@ def test_a_slow_client_gets_everything_in_the_end(gateway: Served, upstream: Fak
     ],
     ids=["nothing", "one_byte", "half_a_line", "half_the_headers"],
 )
-def test_headers_that_do_not_come_in_time_are_not_waited_for(
-    upstream: FakeUpstream, sent: bytes
-) -> None:
+def test_headers_that_do_not_come_in_time_are_not_waited_for(upstream: FakeUpstream, sent: bytes) -> None:
     with serve(upstream.path, protocol=Impatient) as served, served.wire() as wire:
         assert wire.send(sent).answer().status == 408
         served.works()
@@ -152,14 +144,9 @@ def test_a_body_that_does_not_come_in_time_is_not_waited_for(upstream: FakeUpstr
 
 def test_300_half_open_requests_are_gone_after_the_deadline(upstream: FakeUpstream) -> None:
     with serve(upstream.path, protocol=Impatient) as served:
-        wires = [
-            served.wire().send(f"GET /v1/models HTTP/1.1\r\nx-{n}: 1\r\n".encode())
-            for n in range(300)
-        ]
+        wires = [served.wire().send(f"GET /v1/models HTTP/1.1\r\nx-{n}: 1\r\n".encode()) for n in range(300)]
         assert {wire.rest()[:12] for wire in wires} == {b"HTTP/1.1 408"}
-        wait_until(
-            lambda: not served.server.server_state.connections, "the connections to be closed"
-        )
+        wait_until(lambda: not served.server.server_state.connections, "the connections to be closed")
         for wire in wires:
             wire.__exit__()
         served.works()

@@ -43,9 +43,7 @@ def test_a_key_without_limits_hears_of_none(gateway: Served) -> None:
     assert not any("ratelimit" in name for name in gateway.post(ASK).headers)
 
 
-def test_requests_beyond_the_limit_are_told_when_to_come_again(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_requests_beyond_the_limit_are_told_when_to_come_again(gateway: Served, upstream: FakeUpstream) -> None:
     limit(gateway, upstream, requests_per_minute=2)
     first, second, third = (gateway.post(ASK) for _ in range(3))
     assert (first.status, second.status, third.status) == (200, 200, 429)
@@ -57,9 +55,7 @@ def test_requests_beyond_the_limit_are_told_when_to_come_again(
     assert len(upstream.exchanges) == 2
 
 
-def test_anthropics_clients_are_told_in_their_words(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_anthropics_clients_are_told_in_their_words(gateway: Served, upstream: FakeUpstream) -> None:
     limit(gateway, upstream, requests_per_minute=1)
     gateway.post(ASK)
     answer = gateway.post(ASK | {"max_tokens": 5}, "/v1/messages")
@@ -89,20 +85,17 @@ def test_a_key_has_so_many_requests_at_once(gateway: Served, upstream: FakeUpstr
     wait_until(lambda: gateway.post(ASK).status == 200, "the place of the one that left")
 
 
-def test_a_budget_that_is_spent_is_spent_until_the_month_ends(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_budget_that_is_spent_is_spent_until_the_month_ends(gateway: Served, upstream: FakeUpstream) -> None:
     limit(gateway, upstream, monthly_budget_usd=1.0)
     assert gateway.post(ASK).status == 200
     spent = [Spent("key-1", month_of(time.time()), 5, 1_000_000)]
-    asyncio.run_coroutine_threadsafe(gateway.gateway.limiter.raise_to(spent), gateway.loop).result(
-        5
-    )
+    asyncio.run_coroutine_threadsafe(gateway.gateway.limiter.raise_to(spent), gateway.loop).result(5)
     answer = gateway.post(ASK)
     assert (answer.status, answer.code) == (429, "budget_exceeded")
     assert (answer.json["error"]["type"], answer.json["error"]["retryable"]) == (
-        "insufficient_quota", False,
-    )  # fmt: skip
+        "insufficient_quota",
+        False,
+    )
     assert int(answer.headers["retry-after"]) > 0
 
 
@@ -132,10 +125,7 @@ def _race(url: str, limits: KeyLimits, process: int, count: int, passed: Any, st
         counters = RedisCounters(url)
         await counters.connect()
         found = await asyncio.gather(
-            *(
-                counters.admit(Ticket("race", f"{process}-{number}", 0, 0), limits, "2026-11")
-                for number in range(count)
-            )
+            *(counters.admit(Ticket("race", f"{process}-{number}", 0, 0), limits, "2026-11") for number in range(count))
         )
         await counters.close()
         return sum(standing.refusal is None for _, standing in found)
@@ -149,8 +139,7 @@ def test_of_400_requests_of_8_processes_exactly_100_pass(redis: RedisServer) -> 
     passed, start = context.Queue(), context.Barrier(8)
     wanted = KeyLimits(requests_per_minute=100)
     processes = [
-        context.Process(target=_race, args=(redis.url(), wanted, number, 50, passed, start))
-        for number in range(8)
+        context.Process(target=_race, args=(redis.url(), wanted, number, 50, passed, start)) for number in range(8)
     ]
     for process in processes:
         process.start()
@@ -167,9 +156,7 @@ def test_redis_counts_as_one_process_does(redis: RedisServer) -> None:
         month = "2026-11"
 
         async def admit(number: int, reserved: int) -> tuple[Ticket, Refusal | None]:
-            ticket, standing = await counters.admit(
-                Ticket("one", str(number), reserved, 0), wanted, month
-            )
+            ticket, standing = await counters.admit(Ticket("one", str(number), reserved, 0), wanted, month)
             return ticket, standing.refusal
 
         first, refusal = await admit(1, 80)

@@ -33,24 +33,18 @@ def openai() -> Iterator[FakeOpenAI]:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    anthropic: FakeAnthropic, openai: FakeOpenAI, shared_upstream: FakeUpstream
-) -> Iterator[Served]:
+def shared(anthropic: FakeAnthropic, openai: FakeOpenAI, shared_upstream: FakeUpstream) -> Iterator[Served]:
     models = [
         entry(CLAUDE, endpoint(anthropic, ProviderKind.ANTHROPIC, CLAUDE.partition(":")[2])),
         entry(GPT, endpoint(openai, ProviderKind.OPENAI, "gpt-4o")),
     ]
     fallbacks = {"current": (GPT,)}
-    with serve_remote(
-        *models, runner=shared_upstream.path, fallbacks=fallbacks, limits=FAST
-    ) as running:
+    with serve_remote(*models, runner=shared_upstream.path, fallbacks=fallbacks, limits=FAST) as running:
         yield running
 
 
 @pytest.fixture
-def served(
-    shared: Served, anthropic: FakeAnthropic, openai: FakeOpenAI, shared_upstream: FakeUpstream
-) -> Served:
+def served(shared: Served, anthropic: FakeAnthropic, openai: FakeOpenAI, shared_upstream: FakeUpstream) -> Served:
     for fake in (anthropic, openai, shared_upstream):
         fake.reset()
     return as_new(shared)
@@ -187,9 +181,7 @@ def test_a_runners_refusal_is_told(served: Served, shared_upstream: FakeUpstream
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_runner_that_breaks_is_told(
-    served: Served, shared_upstream: FakeUpstream, stream: bool
-) -> None:
+def test_a_runner_that_breaks_is_told(served: Served, shared_upstream: FakeUpstream, stream: bool) -> None:
     shared_upstream.script(*["cut_body" if not stream else "cut_before_events"] * 2)
     answer = served.post({"model": LOCAL, "stream": stream, **MESSAGES}, PATH)
     assert (answer.status, answer.code) == (502, "runner_died")

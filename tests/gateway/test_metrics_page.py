@@ -19,7 +19,7 @@ KEYS = {
 }
 
 
-def ask(page: MetricsPage, *, client: str = "127.0.0.1", method: str = "GET", **headers: str) -> tuple[int, bytes]:  # fmt: skip
+def ask(page: MetricsPage, *, client: str = "127.0.0.1", method: str = "GET", **headers: str) -> tuple[int, bytes]:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -29,9 +29,12 @@ def ask(page: MetricsPage, *, client: str = "127.0.0.1", method: str = "GET", **
         return {"type": "http.request", "body": b"", "more_body": False}
 
     scope = {
-        "type": "http", "path": "/metrics", "method": method, "client": (client, 1),
+        "type": "http",
+        "path": "/metrics",
+        "method": method,
+        "client": (client, 1),
         "headers": [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()],
-    }  # fmt: skip
+    }
     assert MetricsPage.answers(scope)
     asyncio.run(page(scope, receive, send))
     return sent[0]["status"], sent[1]["body"]
@@ -48,7 +51,7 @@ def test_this_machine_needs_no_key() -> None:
 
 @pytest.mark.parametrize(
     ("key", "status"), [("", 401), ("unknown", 401), ("infers", 403), ("scrapes", 200), ("admins", 200)]
-)  # fmt: skip
+)
 @pytest.mark.parametrize("way", [{"client": "10.0.0.7"}, {"x_forwarded_for": "10.0.0.7"}])
 def test_others_need_the_scope(key: str, status: int, way: dict[str, str]) -> None:
     headers = {"authorization": f"Bearer {key}"} if key else {}

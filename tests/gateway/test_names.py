@@ -25,9 +25,7 @@ def test_it_lists_routes_and_models_in_the_shape_of_openai(gateway: Served) -> N
     answer = gateway.get("/v1/models")
     assert answer.json["object"] == "list"
     ids = [entry["id"] for entry in answer.json["data"]]
-    assert ids == ["cold-route", "current", "empty", CHAT, COLD, EMBEDDER][:3] + sorted(
-        [CHAT, COLD, EMBEDDER]
-    )
+    assert ids == ["cold-route", "current", "empty", CHAT, COLD, EMBEDDER][:3] + sorted([CHAT, COLD, EMBEDDER])
     current = answer.json["data"][1]
     assert current["noa"] == {"kind": "route", "target": CHAT, "loaded": True}
     assert (current["object"], current["owned_by"]) == ("model", "noa")
@@ -54,28 +52,20 @@ def test_one_model_is_found_by_every_spelling_of_its_name(gateway: Served, path:
     assert (answer.status, answer.json["id"]) == (200, "current" if path == "current" else CHAT)
 
 
-@pytest.mark.parametrize(
-    "path", ["nothing", "", "%252f", "..%2f", "org%252Fchat-7b.q4", "%00", "%ff%fe", "a?b=c"]
-)
+@pytest.mark.parametrize("path", ["nothing", "", "%252f", "..%2f", "org%252Fchat-7b.q4", "%00", "%ff%fe", "a?b=c"])
 def test_an_unknown_model_is_not_found(gateway: Served, path: str) -> None:
     answer = gateway.get(f"/v1/models/{path}")
     assert (answer.status, answer.code) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("name", UNKNOWN_NAMES.values(), ids=UNKNOWN_NAMES.keys())
-def test_an_unknown_name_is_answered_with_what_to_do(
-    gateway: Served, upstream: FakeUpstream, name: str
-) -> None:
+def test_an_unknown_name_is_answered_with_what_to_do(gateway: Served, upstream: FakeUpstream, name: str) -> None:
     answer = gateway.post({"model": name}, x_request_id="unknown-name")
     assert (answer.status, answer.code) == (404, "model_not_found")
     assert "/v1/models" in answer.json["error"]["message"]
     assert len(answer.body) < 1000
     assert not upstream.exchanges
-    record = next(
-        record
-        for record in reversed(gateway.records())
-        if record.client_request_id == "unknown-name"
-    )
+    record = next(record for record in reversed(gateway.records()) if record.client_request_id == "unknown-name")
     assert record.requested_model.isprintable() or "\ufffd" in record.requested_model
     assert "\x00" not in record.requested_model
     assert len(record.requested_model) <= 200
@@ -89,18 +79,14 @@ def test_an_unknown_name_is_answered_with_what_to_do(
         ("empty", "route_without_model"),
     ],
 )
-def test_a_model_that_is_not_loaded_is_unavailable_for_now(
-    gateway: Served, name: str, code: str
-) -> None:
+def test_a_model_that_is_not_loaded_is_unavailable_for_now(gateway: Served, name: str, code: str) -> None:
     answer = gateway.post({"model": name})
     assert (answer.status, answer.code) == (503, code)
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json["error"]["retryable"] is True
 
 
-def test_a_model_that_was_loaded_a_moment_ago_is_found(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_model_that_was_loaded_a_moment_ago_is_found(gateway: Served, upstream: FakeUpstream) -> None:
     gateway.source.next = snapshot(upstream.path, 2, **{"just-made": CHAT})
     gateway.gateway._relay._seeker._names._next = 0.0
     assert gateway.post({"model": "just-made"}).status == 200
@@ -126,9 +112,7 @@ def test_a_model_is_not_asked_for_what_it_cannot_do(
     assert not upstream.exchanges
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1", "/v1/", "/v1/chat", "/v1/chat/completions/", "/v1/modelsx", "/v1/../admin"]
-)
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/chat", "/v1/chat/completions/", "/v1/modelsx", "/v1/../admin"])
 def test_an_unknown_path_is_not_found(gateway: Served, path: str) -> None:
     for method in ("GET", "POST"):
         answer = gateway.ask(request(b"{}", path, method=method), method)
@@ -146,9 +130,7 @@ def test_an_unknown_path_is_not_found(gateway: Served, path: str) -> None:
         ("TRACE", "/v1/models", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_a_wrong_method_is_told_the_right_ones(
-    gateway: Served, method: str, path: str, allow: str
-) -> None:
+def test_a_wrong_method_is_told_the_right_ones(gateway: Served, method: str, path: str, allow: str) -> None:
     answer = gateway.ask(request(b"{}", path, method=method), method)
     assert (answer.status, answer.code) == (405, "method_not_allowed")
     assert answer.headers["allow"] == allow

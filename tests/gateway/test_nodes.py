@@ -89,18 +89,14 @@ def test_certificates_of_the_same_authority_open_the_proxy(
         assert served.post({"model": "current"}).status == 200
 
 
-def test_a_secret_over_tls_opens_the_proxy_to_who_has_no_certificate(
-    upstream: FakeUpstream, files: NodeTrust
-) -> None:
+def test_a_secret_over_tls_opens_the_proxy_to_who_has_no_certificate(upstream: FakeUpstream, files: NodeTrust) -> None:
     its = replace(files, secret="only the secret", authority=None)
     mine = NodeTrust(secret="only the secret", authority=files.authority)
     with through(upstream, mine, its) as served:
         assert served.post({"model": "current"}).status == 200
 
 
-def test_a_stranger_reaches_no_runner(
-    upstream: FakeUpstream, files: NodeTrust, tmp_path: Path
-) -> None:
+def test_a_stranger_reaches_no_runner(upstream: FakeUpstream, files: NodeTrust, tmp_path: Path) -> None:
     stranger = certificates.make(tmp_path)
     pairs = {
         "wrong secret": (NodeTrust(secret="a guess"), SECRET),

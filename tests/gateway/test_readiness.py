@@ -30,9 +30,7 @@ def ask(
         "type": "http",
         "method": method,
         "path": path,
-        "headers": [
-            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
-        ],
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
         "client": (client, 1) if client else None,
     }
     sent: list[Any] = []
@@ -131,9 +129,7 @@ def test_a_flood_of_probes_is_one_look() -> None:
         ("10.0.0.7", {"authorization": "Bearer noa_another"}, False),
     ],
 )
-def test_only_who_is_here_or_has_a_key_learns_why(
-    client: str | None, headers: dict[str, str], knows: bool
-) -> None:
+def test_only_who_is_here_or_has_a_key_learns_why(client: str | None, headers: dict[str, str], knows: bool) -> None:
     status, answer = ask(probes(database=lambda: "away"), client=client, **headers)
     assert status == 503
     assert ("parts" in answer) == knows

@@ -124,10 +124,7 @@ def test_an_unused_recorder_has_no_thread_and_closes_at_once() -> None:
 def test_many_threads_may_record() -> None:
     sink = Sink()
     recorder = Recorder(sink)
-    threads = [
-        threading.Thread(target=lambda: [recorder.record(record(n)) for n in range(1000)])
-        for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: [recorder.record(record(n)) for n in range(1000)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

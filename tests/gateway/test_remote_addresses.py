@@ -61,9 +61,7 @@ def permitted(names: Names, fake: FakeOpenAI) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize("address", [*METADATA, *PRIVATE, *DISGUISED])
-def test_a_name_that_leads_inside_is_refused(
-    served: Served, names: Names, fake: FakeOpenAI, address: str
-) -> None:
+def test_a_name_that_leads_inside_is_refused(served: Served, names: Names, fake: FakeOpenAI, address: str) -> None:
     names.answers["provider.example"] = [[address]]
     answer = served.post({"model": KEY, **CHAT})
     assert (answer.status, answer.code) == (502, "address_not_allowed")
@@ -78,9 +76,7 @@ def test_addresses_of_credentials_are_refused_whatever_is_allowed(
     assert permitted.post({"model": KEY, **CHAT}).code == "address_not_allowed"
 
 
-def test_one_forbidden_address_among_good_ones_is_enough(
-    permitted: Served, names: Names, fake: FakeOpenAI
-) -> None:
+def test_one_forbidden_address_among_good_ones_is_enough(permitted: Served, names: Names, fake: FakeOpenAI) -> None:
     names.answers["provider.example"] = [["127.0.0.1", "169.254.169.254"]]
     assert permitted.post({"model": KEY, **CHAT}).code == "address_not_allowed"
     assert not fake.requests
@@ -101,9 +97,7 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to(
     assert names.asked == ["provider.example"]
 
 
-def test_the_next_connection_is_checked_anew(
-    permitted: Served, names: Names, fake: FakeOpenAI
-) -> None:
+def test_the_next_connection_is_checked_anew(permitted: Served, names: Names, fake: FakeOpenAI) -> None:
     names.answers["provider.example"] = [["127.0.0.1"], ["169.254.169.254"]]
     assert permitted.post({"model": KEY, **CHAT}).status == 200
     drop_idle(permitted)
@@ -130,9 +124,7 @@ def test_a_name_that_is_not_known_is_unreachable(served: Served, names: Names) -
         ("http://[2001:db8::1]:8080/v1", 8080, "[2001:db8::1]:8080", "/v1"),
     ],
 )
-def test_a_base_url_says_where_requests_go(
-    url: str, port: int, authority: str, prefix: str
-) -> None:
+def test_a_base_url_says_where_requests_go(url: str, port: int, authority: str, prefix: str) -> None:
     origin = Origin.of(url, False)
     assert (origin.port, origin.authority, origin.prefix) == (port, authority, prefix)
 

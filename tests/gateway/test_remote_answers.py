@@ -55,9 +55,7 @@ def test_tokens_and_cost_are_recorded(served: Served, fake: FakeOpenAI) -> None:
         usage["prompt_tokens"],
         usage["completion_tokens"],
     )
-    assert record.cost_usd == pytest.approx(
-        (usage["prompt_tokens"] * 2.5 + usage["completion_tokens"] * 10) / 1e6
-    )
+    assert record.cost_usd == pytest.approx((usage["prompt_tokens"] * 2.5 + usage["completion_tokens"] * 10) / 1e6)
     assert (record.provider, record.model_key, record.attempts) == ("openai", GPT, 1)
 
 
@@ -89,9 +87,7 @@ def test_who_asks_for_usage_sees_it(served: Served, fake: FakeOpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_usage_beside_choices_is_counted_and_passed_on(
-    served: Served, fake: FakeOpenAI, stream: bool
-) -> None:
+def test_usage_beside_choices_is_counted_and_passed_on(served: Served, fake: FakeOpenAI, stream: bool) -> None:
     fake.script("usage_in_chunk_with_choices")
     answer = served.post({"model": GPT, "stream": stream, **CHAT}, x_request_id=f"beside-{stream}")
     assert answer.status == 200
@@ -140,9 +136,7 @@ def test_connections_are_kept(served: Served, fake: FakeOpenAI) -> None:
     assert sum(len(connections) for connections in idle.values()) == 1
 
 
-@pytest.mark.parametrize(
-    "field", ["api_base", "api_key", "base_url", "extra_body", "extra_headers", "extra_query"]
-)
+@pytest.mark.parametrize("field", ["api_base", "api_key", "base_url", "extra_body", "extra_headers", "extra_query"])
 def test_fields_that_would_steer_are_refused(served: Served, fake: FakeOpenAI, field: str) -> None:
     answer = served.post({"model": GPT, field: None, **CHAT})
     assert (answer.status, answer.code) == (400, "unsupported_parameter")
@@ -163,15 +157,19 @@ def test_no_header_of_the_client_reaches_the_provider(served: Served, fake: Fake
     )
     sent = fake.requests[0].headers
     assert sent.keys() == {
-        "host", "authorization", "content-type", "accept", "accept-encoding", "user-agent", "content-length",
-    }  # fmt: skip
+        "host",
+        "authorization",
+        "content-type",
+        "accept",
+        "accept-encoding",
+        "user-agent",
+        "content-length",
+    }
     assert sent["authorization"] == f"Bearer {fake.key}"
     assert sent["host"] == f"127.0.0.1:{fake.port}"
 
 
-def test_a_field_that_is_given_twice_reaches_the_provider_once(
-    served: Served, fake: FakeOpenAI
-) -> None:
+def test_a_field_that_is_given_twice_reaches_the_provider_once(served: Served, fake: FakeOpenAI) -> None:
     raw = json.dumps({"model": "nothing", **CHAT}).encode()[:-1] + b', "model": "smart"}'
     assert served.post(raw).status == 200
     assert fake.requests[0].raw.count(b'"model"') == 1

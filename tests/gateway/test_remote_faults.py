@@ -146,9 +146,7 @@ def test_a_rate_limit_that_stays_is_passed_on_and_kept_to(served: Served, fake: 
     assert len(fake.requests) == calls == 2
 
 
-def test_a_kept_connection_that_was_closed_is_replaced_unseen(
-    served: Served, fake: FakeOpenAI
-) -> None:
+def test_a_kept_connection_that_was_closed_is_replaced_unseen(served: Served, fake: FakeOpenAI) -> None:
     assert served.post({"model": GPT, **CHAT}).status == 200
     drop_idle(served)
     answer = served.post({"model": GPT, **CHAT})
@@ -182,9 +180,7 @@ def test_a_server_that_refuses_stream_options_is_asked_without_them_from_then_on
     assert "stream_options" not in fake.requests[-1].body
 
 
-def test_a_client_that_leaves_ends_its_request_at_the_provider(
-    served: Served, fake: FakeOpenAI
-) -> None:
+def test_a_client_that_leaves_ends_its_request_at_the_provider(served: Served, fake: FakeOpenAI) -> None:
     fake.script("hang_after_headers")
     with served.wire() as wire:
         body = {"model": GPT, "stream": True, **CHAT}

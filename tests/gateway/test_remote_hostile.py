@@ -39,9 +39,7 @@ class SocketDialer(Dialer):
         super().__init__()
         self._path = path
 
-    async def connect(
-        self, origin: Origin, factory: Callable[[], Connection], seconds: float
-    ) -> Connection:
+    async def connect(self, origin: Origin, factory: Callable[[], Connection], seconds: float) -> Connection:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_unix_connection(factory, self._path)
         return connection
@@ -50,9 +48,7 @@ class SocketDialer(Dialer):
 @pytest.fixture(scope="module")
 def shared(shared_upstream: FakeUpstream) -> Iterator[Served]:
     remote = RemoteEndpoint("openai", ProviderKind.OPENAI, "http://x.example/v1", "gpt-4o", "sk-x")
-    with serve_remote(
-        entry(GPT, remote), dialer=SocketDialer(shared_upstream.path), limits=FAST
-    ) as served:
+    with serve_remote(entry(GPT, remote), dialer=SocketDialer(shared_upstream.path), limits=FAST) as served:
         yield served
 
 
@@ -63,9 +59,7 @@ def served(shared: Served, upstream: FakeUpstream) -> Served:
 
 @pytest.mark.parametrize("name", MALFORMED)
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_malformed_answer_is_not_passed_on(
-    served: Served, upstream: FakeUpstream, name: str, stream: bool
-) -> None:
+def test_a_malformed_answer_is_not_passed_on(served: Served, upstream: FakeUpstream, name: str, stream: bool) -> None:
     upstream.raw = MALFORMED[name]
     upstream.script("raw_hang")
     answer = served.post({"model": GPT, "stream": stream, **CHAT})
@@ -91,9 +85,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("raw", WRONG.values(), ids=WRONG.keys())
-def test_what_is_no_answer_is_not_passed_on(
-    served: Served, upstream: FakeUpstream, raw: bytes
-) -> None:
+def test_what_is_no_answer_is_not_passed_on(served: Served, upstream: FakeUpstream, raw: bytes) -> None:
     upstream.raw = raw
     upstream.script("raw")
     answer = served.post({"model": GPT, **CHAT})
@@ -126,18 +118,14 @@ def test_counts_that_no_model_has_are_not_stored(served: Served, upstream: FakeU
     assert (record.prompt_tokens, record.completion_tokens, record.cost_usd) == (None, None, None)
 
 
-def test_a_second_answer_is_never_taken_for_the_next_requests(
-    served: Served, upstream: FakeUpstream
-) -> None:
+def test_a_second_answer_is_never_taken_for_the_next_requests(served: Served, upstream: FakeUpstream) -> None:
     upstream.raw = whole(b'{"own": 1}') + whole(b'{"not": 1}')
     upstream.script("raw_hang", "answer")
     assert served.post({"model": GPT, **CHAT}).json == {"own": 1}
     assert "not" not in served.post({"model": GPT, **CHAT}).json
 
 
-def test_a_flood_is_taken_no_faster_than_the_client_takes_it(
-    served: Served, upstream: FakeUpstream
-) -> None:
+def test_a_flood_is_taken_no_faster_than_the_client_takes_it(served: Served, upstream: FakeUpstream) -> None:
     upstream.script("flood")
     with served.wire() as wire:
         body = {"model": GPT, "stream": True, **CHAT}

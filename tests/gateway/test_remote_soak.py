@@ -17,10 +17,7 @@ CUT_PATH = "/v1/completions"
 
 
 def test_nothing_is_left_of_requests_that_ended_or_were_cancelled(fake_openai: FakeOpenAI) -> None:
-    models = [
-        entry(key, endpoint(fake_openai, ProviderKind.OPENAI, key.partition(":")[2]))
-        for key in (GPT, CUT)
-    ]
+    models = [entry(key, endpoint(fake_openai, ProviderKind.OPENAI, key.partition(":")[2])) for key in (GPT, CUT)]
     fake_openai.script(*["hang_after_headers"] * REQUESTS, path=CUT_PATH)
     with serve_remote(*models) as served:
         _ask(served, 3)
@@ -31,9 +28,7 @@ def test_nothing_is_left_of_requests_that_ended_or_were_cancelled(fake_openai: F
         idle = served.gateway._upstream._idle
         assert sum(len(connections) for connections in idle.values()) <= 2
         # Both ends of a connection are in this process.
-        wait_until(
-            lambda: len(os.listdir("/proc/self/fd")) <= before + 4, "the descriptors to be closed"
-        )
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before + 4, "the descriptors to be closed")
         records = served.records()
     assert len(records) == REQUESTS + 3
     assert sum(record.aborted for record in records) == (REQUESTS + 3) // 3

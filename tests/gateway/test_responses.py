@@ -28,9 +28,7 @@ def fakes() -> Iterator[tuple[FakeOpenAI, FakeAnthropic]]:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    fakes: tuple[FakeOpenAI, FakeAnthropic], shared_upstream: FakeUpstream
-) -> Iterator[Served]:
+def shared(fakes: tuple[FakeOpenAI, FakeAnthropic], shared_upstream: FakeUpstream) -> Iterator[Served]:
     openai, anthropic = fakes
     models = [
         entry(GPT, endpoint(openai, ProviderKind.OPENAI, "gpt-4o")),
@@ -41,9 +39,7 @@ def shared(
 
 
 @pytest.fixture
-def served(
-    shared: Served, fakes: tuple[FakeOpenAI, FakeAnthropic], shared_upstream: FakeUpstream
-) -> Served:
+def served(shared: Served, fakes: tuple[FakeOpenAI, FakeAnthropic], shared_upstream: FakeUpstream) -> Served:
     for fake in (*fakes, shared_upstream):
         fake.reset()
     return as_new(shared)

@@ -11,9 +11,7 @@ from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import Served, request, serve, snapshot
 
-CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
-)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
 
 MALFORMED = {
     "not_http": b"hello there\r\n\r\n",
@@ -26,9 +24,7 @@ MALFORMED = {
     "status_999": b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n",
     "bad_status": b"HTTP/1.1 abc OK\r\nContent-Length: 0\r\n\r\n",
     "control_in_header": b"HTTP/1.1 200 OK\r\nContent-Type: a\x01b\r\nContent-Length: 2\r\n\r\n{}",
-    "101_headers": b"HTTP/1.1 200 OK\r\n"
-    + b"".join(b"X-%d: 1\r\n" % n for n in range(101))
-    + b"\r\n",
+    "101_headers": b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(101)) + b"\r\n",
     "endless_header": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 400_000,
     "endless_reason": b"HTTP/1.1 200 " + b"a" * 400_000,
     "bad_first_chunk": CHUNKED + b"zz\r\n",
@@ -48,9 +44,7 @@ def test_a_draining_runner_makes_it_look_again_and_ask_the_new_one(
         assert len(gateway.source.reasons) == 1
 
 
-def test_a_runner_that_drains_twice_is_not_asked_a_third_time(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_runner_that_drains_twice_is_not_asked_a_third_time(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script("draining", "draining", "answer")
     answer = gateway.post({"model": "current"})
     assert (answer.status, answer.code, answer.headers["x-noa-attempts"]) == (503, "draining", "2")
@@ -58,9 +52,7 @@ def test_a_runner_that_drains_twice_is_not_asked_a_third_time(
     assert len(upstream.exchanges) == 2
 
 
-def test_a_model_that_was_unloaded_meanwhile_is_not_loaded(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_model_that_was_unloaded_meanwhile_is_not_loaded(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script("draining")
     gateway.source.next = snapshot(upstream.path, 2, current=None)
     answer = gateway.post({"model": "current"})
@@ -85,18 +77,14 @@ def test_a_socket_that_stays_missing_is_unavailable(sockets: Path) -> None:
         assert served.record_of("gone").error_code == "runner_unreachable"
 
 
-def test_a_runner_that_closes_without_a_word_is_asked_once_more(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_runner_that_closes_without_a_word_is_asked_once_more(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.close_idle()
     upstream.script("close", "answer")
     answer = gateway.post({"model": "current"})
     assert (answer.status, answer.headers["x-noa-attempts"]) == (200, "2")
 
 
-def test_a_runner_that_dies_of_a_request_sees_it_at_most_twice(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_runner_that_dies_of_a_request_sees_it_at_most_twice(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.close_idle()
     upstream.script("close", "close", "close", "close")
     answer = gateway.post({"model": "current"})
@@ -104,9 +92,7 @@ def test_a_runner_that_dies_of_a_request_sees_it_at_most_twice(
     assert len(upstream.exchanges) == 2
 
 
-def test_a_kept_connection_that_was_closed_is_replaced_unseen(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_kept_connection_that_was_closed_is_replaced_unseen(gateway: Served, upstream: FakeUpstream) -> None:
     gateway.works()
     for _ in range(5):
         upstream.close_idle()
@@ -114,9 +100,7 @@ def test_a_kept_connection_that_was_closed_is_replaced_unseen(
         assert (answer.status, answer.headers["x-noa-attempts"]) == (200, "1")
 
 
-def test_a_runner_that_closes_after_each_answer_is_asked_anew(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_runner_that_closes_after_each_answer_is_asked_anew(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script(*["answer_and_close"] * 10)
     for _ in range(10):
         answer = gateway.post({"model": "current"})
@@ -149,9 +133,7 @@ def test_an_answer_that_breaks_twice_before_anything_was_sent_is_an_error_of_its
     gateway.works()
 
 
-def test_a_stream_that_is_cut_ends_with_an_error_event_and_no_done(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_stream_that_is_cut_ends_with_an_error_event_and_no_done(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.script("cut_stream")
     answer = gateway.post({"model": "current", "stream": True}, x_request_id="cut")
     events = answer.body.split(b"\n\n")
@@ -163,9 +145,7 @@ def test_a_stream_that_is_cut_ends_with_an_error_event_and_no_done(
     assert (record.status, record.aborted, record.error_code) == (200, True, "runner_died")
 
 
-def test_a_stream_that_turns_malformed_ends_with_an_error_event(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_stream_that_turns_malformed_ends_with_an_error_event(gateway: Served, upstream: FakeUpstream) -> None:
     upstream.raw = CHUNKED + b"%x\r\n%b\r\nzz\r\n" % (len(fake.event("one")), fake.event("one"))
     upstream.script("raw")
     answer = gateway.post({"model": "current", "stream": True})
@@ -187,9 +167,7 @@ def test_a_large_answer_that_is_cut_leaves_the_clients_answer_unfinished(
 
 @pytest.mark.parametrize("name", MALFORMED)
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_malformed_answer_is_not_passed_on(
-    gateway: Served, upstream: FakeUpstream, name: str, stream: bool
-) -> None:
+def test_a_malformed_answer_is_not_passed_on(gateway: Served, upstream: FakeUpstream, name: str, stream: bool) -> None:
     upstream.raw = MALFORMED[name]
     upstream.script("raw_hang")
     answer = gateway.post({"model": "current", "stream": stream})
@@ -198,9 +176,7 @@ def test_a_malformed_answer_is_not_passed_on(
     gateway.works()
 
 
-def test_a_second_answer_is_never_taken_for_the_next_requests(
-    gateway: Served, upstream: FakeUpstream
-) -> None:
+def test_a_second_answer_is_never_taken_for_the_next_requests(gateway: Served, upstream: FakeUpstream) -> None:
     one = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"own": 1}\n'
     upstream.raw = one + one.replace(b"own", b"not")
     upstream.script("raw_hang", "answer")
@@ -229,9 +205,7 @@ def test_a_runner_that_hangs_is_given_up(upstream: FakeUpstream, word: str, stre
         else:
             assert (answer.status, answer.code) == (504, "upstream_timeout")
         assert served.record_of("hung").error_code == "upstream_timeout"
-        assert upstream.wait_for_exchange().left.wait(fake.DEADLINE), (
-            "the runner was not told to stop"
-        )
+        assert upstream.wait_for_exchange().left.wait(fake.DEADLINE), "the runner was not told to stop"
         served.works()
 
 

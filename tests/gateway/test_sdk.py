@@ -75,9 +75,7 @@ def test_the_async_client(gateway: Served) -> None:
         async with openai.AsyncOpenAI(
             api_key=KEY, base_url=f"http://127.0.0.1:{gateway.port}/v1", max_retries=0
         ) as api:
-            stream = await api.chat.completions.create(
-                model="current", messages=MESSAGES, stream=True
-            )
+            stream = await api.chat.completions.create(model="current", messages=MESSAGES, stream=True)
             return [chunk.choices[0].delta.content async for chunk in stream]
 
     assert asyncio.run(ask()) == list(WORDS)

@@ -30,9 +30,7 @@ class RunningSite:
         from django.core.asgi import get_asgi_application
 
         self.site = Site(get_asgi_application())  # type: ignore[arg-type]
-        config = uvicorn.Config(
-            self.site, port=0, http=FrontProtocol, lifespan="on", ws="none", log_config=None
-        )
+        config = uvicorn.Config(self.site, port=0, http=FrontProtocol, lifespan="on", ws="none", log_config=None)
         self.server = Server(config, self._end)
         self.thread = threading.Thread(target=self.server.run)
 
@@ -64,14 +62,10 @@ def runner(tmp_path: Path) -> Iterator[FakeUpstream]:
 @pytest.fixture
 def model(runner: FakeUpstream) -> RegisteredModel:
     """A model that is loaded and to which `current` leads."""
-    model = RegisteredModel.objects.create(
-        provider=registry.local_provider(), model_id="a", key="llama.cpp:a"
-    )
+    model = RegisteredModel.objects.create(provider=registry.local_provider(), model_id="a", key="llama.cpp:a")
     model.capabilities = ["chat_completion", "streaming"]
     model.save()
-    instance = Instance.objects.create(
-        model=model, node="local", state=InstanceState.STARTING, socket=runner.path
-    )
+    instance = Instance.objects.create(model=model, node="local", state=InstanceState.STARTING, socket=runner.path)
     instances.move(instance=instance, to=InstanceState.READY)
     routing.repoint(route=routing.get(), model=model, actor="test")
     return model
@@ -92,9 +86,7 @@ def client(site: RunningSite) -> Iterator[openai.OpenAI]:
 
 
 def chat(client: openai.OpenAI, **options: Any) -> Any:
-    return client.chat.completions.create(
-        model="current", messages=[{"role": "user", "content": "hi"}], **options
-    )
+    return client.chat.completions.create(model="current", messages=[{"role": "user", "content": "hi"}], **options)
 
 
 def test_a_request_to_a_loaded_model_makes_no_query(

@@ -52,9 +52,7 @@ def client(provider: Provider) -> Iterator[openai.OpenAI]:
 def ask(client: openai.OpenAI) -> str:
     """The code of the error; empty when it was answered."""
     try:
-        answer = client.chat.completions.create(
-            model="gpt-4o", messages=[{"role": "user", "content": "Say hello."}]
-        )
+        answer = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Say hello."}])
     except openai.APIStatusError as error:
         return error.code or "unknown"
     assert answer.choices[0].message.content
@@ -68,9 +66,7 @@ def test_a_request_is_answered_and_its_cost_stored(client: openai.OpenAI) -> Non
     assert row.cost_usd is not None and row.cost_usd > 0
 
 
-def test_an_outage_is_seen_in_the_database(
-    client: openai.OpenAI, provider: Provider, fake_openai: FakeOpenAI
-) -> None:
+def test_an_outage_is_seen_in_the_database(client: openai.OpenAI, provider: Provider, fake_openai: FakeOpenAI) -> None:
     fake_openai.default = "status_500"
     codes = [ask(client) for _ in range(DEFAULT_POLICY.min_failures + 1)]
     assert codes[-1] == "provider_unavailable"
@@ -78,8 +74,6 @@ def test_an_outage_is_seen_in_the_database(
         lambda: Provider.objects.filter(pk=provider.pk, breaker="open").exists(),
         "the open circuit is stored",
     )
-    failing = until(
-        Event.objects.filter(name="provider-failing").first, "the event of the outage is there"
-    )
+    failing = until(Event.objects.filter(name="provider-failing").first, "the event of the outage is there")
     assert (failing.subject, failing.actor) == ("openai", "gateway")
     assert fake_openai.key not in str([failing.message, failing.before, failing.after])

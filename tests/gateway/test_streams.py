@@ -31,8 +31,7 @@ CHAT = WORDS + LAST + DONE
 HIDDEN = WORDS + DONE
 
 MESSAGES = b"".join(
-    b"event: %b\ndata: %b\n\n"
-    % (value["type"].encode(), json.dumps(value).encode())  # type: ignore[attr-defined]
+    b"event: %b\ndata: %b\n\n" % (value["type"].encode(), json.dumps(value).encode())  # type: ignore[attr-defined]
     for value in (
         {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 5, "cache_read_input_tokens": 4}}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -41,7 +40,7 @@ MESSAGES = b"".join(
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
         {"type": "message_stop"},
     )
-)  # fmt: skip
+)
 
 STREAMS: dict[str, tuple[Callable[[], EventPass | Pipeline], bytes]] = {
     "chat": (lambda: ChatPass(hide_usage=False), CHAT),
@@ -89,9 +88,7 @@ def test_what_is_not_hidden_passes_byte_for_byte() -> None:
     assert passed(MessagesPass(), MESSAGES) == MESSAGES
 
 
-@pytest.mark.parametrize(
-    "garbage", [chunk("more"), b"<html>", b"data: {bad\n\n", DONE * 3, b"\x00" * 100]
-)
+@pytest.mark.parametrize("garbage", [chunk("more"), b"<html>", b"data: {bad\n\n", DONE * 3, b"\x00" * 100])
 def test_what_follows_the_end_is_dropped(garbage: bytes) -> None:
     assert passed(ChatPass(hide_usage=True), CHAT + garbage) == HIDDEN
     assert passed(ChatPass(hide_usage=True), CHAT, garbage) == HIDDEN
@@ -116,9 +113,7 @@ def test_an_end_that_is_not_said_is_said_when_the_model_had_finished(
 
 
 @every_stream
-def test_a_stream_that_is_cut_is_broken(
-    make: Callable[[], EventPass | Pipeline], data: bytes
-) -> None:
+def test_a_stream_that_is_cut_is_broken(make: Callable[[], EventPass | Pipeline], data: bytes) -> None:
     finish = min(at for at in (data.find(b'"stop"'), data.find(b'"end_turn"')) if at >= 0)
     for at in range(0, finish - 40, 7):
         with pytest.raises(Broken):
@@ -142,9 +137,7 @@ def test_what_is_no_event_is_not_passed_on(data: bytes, expected: type[Exception
 
 
 @pytest.mark.parametrize("name", STREAMS)
-@given(
-    st.lists(st.binary(max_size=60) | st.sampled_from([CHAT, MESSAGES, DONE, b"\n\n", b"data: "]))
-)
+@given(st.lists(st.binary(max_size=60) | st.sampled_from([CHAT, MESSAGES, DONE, b"\n\n", b"data: "])))
 def test_nothing_else_is_raised_whatever_comes(name: str, pieces: list[bytes]) -> None:
     stream = STREAMS[name][0]()
     try:

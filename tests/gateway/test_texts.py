@@ -11,7 +11,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import serve
 
 
-def kept_by(rules: dict[str, TextRule], sockets: Path, body: dict[str, object]) -> list[CapturedText]:  # fmt: skip
+def kept_by(rules: dict[str, TextRule], sockets: Path, body: dict[str, object]) -> list[CapturedText]:
     kept: list[CapturedText] = []
     texts = Texts(kept.extend)
     with FakeUpstream(str(sockets / "texts.sock")) as upstream:
@@ -37,7 +37,7 @@ def test_a_chosen_request_is_kept_with_its_answer(sockets: Path) -> None:
 
 
 def test_a_stream_is_kept_as_it_passed_and_cut(sockets: Path) -> None:
-    (text,) = kept_by({"route:current": TextRule(1.0, 100, 3)}, sockets, {"model": "current", "stream": True})  # fmt: skip
+    (text,) = kept_by({"route:current": TextRule(1.0, 100, 3)}, sockets, {"model": "current", "stream": True})
     assert text.answer.startswith(b"data: ")
     assert (len(text.answer), text.is_cut) == (100, True)
 

@@ -70,39 +70,33 @@ def test_thinking_goes_on_after_a_call(openais: openai.OpenAI, claude: FakeAnthr
     assert last.content == "The tool said: sunny"
     sent = claude.requests[1].body
     assert [block["type"] for block in sent["messages"][1]["content"]] == [
-        "thinking", "text", "tool_use",
-    ]  # fmt: skip
+        "thinking",
+        "text",
+        "tool_use",
+    ]
     assert sent["thinking"]["type"] == "enabled"
 
 
-def test_a_client_that_forgets_the_thinking_is_answered_without(
-    openais: openai.OpenAI, claude: FakeAnthropic
-) -> None:
+def test_a_client_that_forgets_the_thinking_is_answered_without(openais: openai.OpenAI, claude: FakeAnthropic) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     turns: list[Any] = [
         *HELLO,
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
     ]
-    answer = openais.chat.completions.create(
-        model=CLAUDE, messages=turns, tools=TOOLS, reasoning_effort="high"
-    )
+    answer = openais.chat.completions.create(model=CLAUDE, messages=turns, tools=TOOLS, reasoning_effort="high")
     assert answer.choices[0].message.content == "The tool said: sunny"
 
 
 def test_a_streamed_call_and_its_thinking(openais: openai.OpenAI, claude: FakeAnthropic) -> None:
-    with openais.chat.completions.stream(
-        model=CLAUDE, messages=HELLO, tools=TOOLS, reasoning_effort="low"
-    ) as stream:
+    with openais.chat.completions.stream(model=CLAUDE, messages=HELLO, tools=TOOLS, reasoning_effort="low") as stream:
         message: Any = stream.get_final_completion().choices[0].message
     assert json.loads(message.tool_calls[0].function.arguments) == {"city": "text"}
     assert message.content == "Let me see."
     assert message.reasoning_content == answers.THOUGHT
 
 
-def test_the_prompt_cache_is_marked_and_counted(
-    openais: openai.OpenAI, claude: FakeAnthropic, served: Served
-) -> None:
+def test_the_prompt_cache_is_marked_and_counted(openais: openai.OpenAI, claude: FakeAnthropic, served: Served) -> None:
     part = {"type": "text", "text": "Be kind always", "cache_control": {"type": "ephemeral"}}
     turns: list[Any] = [{"role": "system", "content": [part]}, *HELLO]
     for request_id, cached, written in (("first", 0, 3), ("second", 3, 0)):
@@ -116,28 +110,20 @@ def test_the_prompt_cache_is_marked_and_counted(
         assert (record.cached_tokens, record.cache_write_tokens) == (cached, written)
 
 
-def test_a_schema_of_openais_client_is_answered(
-    openais: openai.OpenAI, claude: FakeAnthropic
-) -> None:
+def test_a_schema_of_openais_client_is_answered(openais: openai.OpenAI, claude: FakeAnthropic) -> None:
     for strict in (True, False):
         described = {"name": "place", "schema": SCHEMA, "strict": strict}
         shape: Any = {"type": "json_schema", "json_schema": described}
         whole = openais.chat.completions.create(model=CLAUDE, messages=HELLO, response_format=shape)
         assert json.loads(whole.choices[0].message.content or "") == {"city": "text"}
-        chunks = openais.chat.completions.create(
-            model=CLAUDE, messages=HELLO, response_format=shape, stream=True
-        )
+        chunks = openais.chat.completions.create(model=CLAUDE, messages=HELLO, response_format=shape, stream=True)
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         assert json.loads(text) == {"city": "text"}
 
 
-def test_a_call_and_its_result_of_anthropics_client(
-    anthropics: anthropic.Anthropic, gpt: FakeOpenAI
-) -> None:
+def test_a_call_and_its_result_of_anthropics_client(anthropics: anthropic.Anthropic, gpt: FakeOpenAI) -> None:
     tools: list[Any] = [{"name": "weather", "input_schema": SCHEMA}]
-    with anthropics.messages.stream(
-        model=GPT, max_tokens=99, messages=HELLO, tools=tools
-    ) as stream:
+    with anthropics.messages.stream(model=GPT, max_tokens=99, messages=HELLO, tools=tools) as stream:
         asked = stream.get_final_message()
     assert asked.stop_reason == "tool_use"
     call: Any = asked.content[-1]
@@ -152,15 +138,9 @@ def test_a_call_and_its_result_of_anthropics_client(
     assert last.content[0].text == "The tool said: sunny"  # type: ignore[union-attr]
 
 
-def test_a_call_and_its_result_of_the_responses_client(
-    openais: openai.OpenAI, claude: FakeAnthropic
-) -> None:
-    tools: list[Any] = [
-        {"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}
-    ]
-    with openais.responses.stream(
-        model=CLAUDE, input=HELLO, tools=tools, reasoning={"effort": "low"}
-    ) as stream:
+def test_a_call_and_its_result_of_the_responses_client(openais: openai.OpenAI, claude: FakeAnthropic) -> None:
+    tools: list[Any] = [{"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}]
+    with openais.responses.stream(model=CLAUDE, input=HELLO, tools=tools, reasoning={"effort": "low"}) as stream:
         asked = stream.get_final_response()
     assert [item.type for item in asked.output] == ["reasoning", "message", "function_call"]
     call: Any = asked.output[-1]

@@ -25,9 +25,10 @@ def counted(parts: list[bytes]) -> object:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"".join(stream_events()), OPENAI_STREAM, whole_answer("/v1/chat/completions")],
+    "answer",
+    [b"".join(stream_events()), OPENAI_STREAM, whole_answer("/v1/chat/completions")],
     ids=["runner", "openai", "whole"],
-)  # fmt: skip
+)
 def test_every_split_gives_the_same_usage(answer: bytes) -> None:
     for point in range(len(answer) + 1):
         assert counted([answer[:point], answer[point:]]) == USAGE
@@ -46,8 +47,17 @@ def test_a_long_answer_is_not_kept_whole() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"{}", b'{"usage": null}', b'{"usage": 7}', b'{"usage": {"a": }}', b'"usage"', b'"usage": {', b'"usage": {{{}'],
-)  # fmt: skip
+    [
+        b"",
+        b"{}",
+        b'{"usage": null}',
+        b'{"usage": 7}',
+        b'{"usage": {"a": }}',
+        b'"usage"',
+        b'"usage": {',
+        b'"usage": {{{}',
+    ],
+)
 def test_an_answer_without_usage_has_none(answer: bytes) -> None:
     assert usage.of_whole(answer) == {}
 

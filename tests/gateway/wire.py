@@ -140,9 +140,7 @@ class Wire:
         response = http.client.HTTPResponse(cast(socket.socket, self), method=method)
         response.begin()
         with response:
-            return Answer(
-                response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
-            )
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
     def rest(self) -> bytes:
         """Everything until the server closes; a reset counts as closed."""
@@ -198,9 +196,7 @@ class Served:
         found: list[AccessRecord] = []
 
         def look() -> bool:
-            found[:] = [
-                record for record in self.records() if record.client_request_id == request_id
-            ]
+            found[:] = [record for record in self.records() if record.client_request_id == request_id]
             return bool(found)
 
         wait_until(look, f"the access record of {request_id}")
@@ -230,9 +226,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLI
         time.sleep(0.005)
 
 
-def request(
-    body: object, path: str = "/v1/chat/completions", *, method: str = "POST", **headers: str
-) -> bytes:
+def request(body: object, path: str = "/v1/chat/completions", *, method: str = "POST", **headers: str) -> bytes:
     """The bytes of a good request; a header given as '' is left out, `_` in its name is a dash."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {

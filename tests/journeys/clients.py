@@ -100,9 +100,7 @@ LIMIT = 200
 
 
 def _openai(place: Place) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=f"{place.url}/v1", api_key=place.key, max_retries=0, timeout=SECONDS
-    )
+    return openai.OpenAI(base_url=f"{place.url}/v1", api_key=place.key, max_retries=0, timeout=SECONDS)
 
 
 def _chat(place: Place, **more: Any) -> Any:
@@ -169,9 +167,7 @@ def responses_plain(place: Place) -> None:
 def responses_stream(place: Place) -> None:
     async def ask() -> Any:
         async with (
-            openai.AsyncOpenAI(
-                base_url=f"{place.url}/v1", api_key=place.key, max_retries=0, timeout=SECONDS
-            ) as client,
+            openai.AsyncOpenAI(base_url=f"{place.url}/v1", api_key=place.key, max_retries=0, timeout=SECONDS) as client,
             client.responses.stream(model=place.model, input=HELLO) as stream,
         ):
             return await stream.get_final_response()
@@ -183,9 +179,7 @@ def responses_stream(place: Place) -> None:
 
 def responses_tools(place: Place) -> None:
     tool = {"type": "function", "strict": True, **FUNCTION}
-    item = _response(place, tools=[tool], tool_choice="required", parallel_tool_calls=False).output[
-        -1
-    ]
+    item = _response(place, tools=[tool], tool_choice="required", parallel_tool_calls=False).output[-1]
     check_call(item.name, item.arguments)
 
 
@@ -207,9 +201,7 @@ def responses_vision(place: Place) -> None:
 
 def _message(place: Place, **more: Any) -> Any:
     given = {"model": place.model, "messages": MESSAGES, "max_tokens": LIMIT, **more}
-    with anthropic.Anthropic(
-        base_url=place.url, api_key=place.key, max_retries=0, timeout=SECONDS
-    ) as client:
+    with anthropic.Anthropic(base_url=place.url, api_key=place.key, max_retries=0, timeout=SECONDS) as client:
         return client.messages.create(**given)
 
 
@@ -222,12 +214,8 @@ def messages_plain(place: Place) -> None:
 def messages_stream(place: Place) -> None:
     async def ask() -> Any:
         async with (
-            anthropic.AsyncAnthropic(
-                base_url=place.url, api_key=place.key, max_retries=0, timeout=SECONDS
-            ) as client,
-            client.messages.stream(
-                model=place.model, messages=MESSAGES, max_tokens=LIMIT
-            ) as stream,
+            anthropic.AsyncAnthropic(base_url=place.url, api_key=place.key, max_retries=0, timeout=SECONDS) as client,
+            client.messages.stream(model=place.model, messages=MESSAGES, max_tokens=LIMIT) as stream,
         ):
             return await stream.get_final_message()
 
@@ -238,9 +226,7 @@ def messages_stream(place: Place) -> None:
 
 def messages_tools(place: Place) -> None:
     tool = {"name": FUNCTION["name"], "input_schema": SCHEMA}
-    answer = _message(
-        place, tools=[tool], tool_choice={"type": "any", "disable_parallel_tool_use": True}
-    )
+    answer = _message(place, tools=[tool], tool_choice={"type": "any", "disable_parallel_tool_use": True})
     assert answer.stop_reason == "tool_use"
     check_call(answer.content[-1].name, answer.content[-1].input)
 
@@ -262,10 +248,19 @@ def messages_vision(place: Place) -> None:
 
 def _curl(place: Place, path: str, body: dict[str, Any]) -> str:
     command = [
-        "curl", "--silent", "--no-buffer", "--max-time", str(SECONDS), f"{place.url}/v1/{path}",
-        "-H", f"Authorization: Bearer {place.key}", "-H", "Content-Type: application/json",
-        "-d", json.dumps(body),
-    ]  # fmt: skip
+        "curl",
+        "--silent",
+        "--no-buffer",
+        "--max-time",
+        str(SECONDS),
+        f"{place.url}/v1/{path}",
+        "-H",
+        f"Authorization: Bearer {place.key}",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        json.dumps(body),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -318,13 +313,28 @@ Ask = Callable[[Place], None]
 # In the order of the columns; None where the client has no such call.
 CLIENTS: dict[str, tuple[Ask | None, ...]] = {
     "`openai`, chat completions": (
-        chat_plain, chat_stream, chat_tools, chat_schema, chat_vision, chat_embeddings,
+        chat_plain,
+        chat_stream,
+        chat_tools,
+        chat_schema,
+        chat_vision,
+        chat_embeddings,
     ),
     "`openai`, responses": (
-        responses_plain, responses_stream, responses_tools, responses_schema, responses_vision, None,
+        responses_plain,
+        responses_stream,
+        responses_tools,
+        responses_schema,
+        responses_vision,
+        None,
     ),
     "`anthropic`, messages": (
-        messages_plain, messages_stream, messages_tools, messages_schema, messages_vision, None,
+        messages_plain,
+        messages_stream,
+        messages_tools,
+        messages_schema,
+        messages_vision,
+        None,
     ),
     "curl": (curl_plain, curl_stream, curl_tools, curl_schema, curl_vision, curl_embeddings),
-}  # fmt: skip
+}

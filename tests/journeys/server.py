@@ -65,7 +65,7 @@ class NoaServer:
                 "--port",
                 str(self.port),
                 *self.arguments,
-            ],  # fmt: skip
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -123,9 +123,7 @@ class NoaServer:
         self.process.stdout.close()
         return code
 
-    def api(
-        self, method: str, path: str, body: Any = None, *, key: str | None = None
-    ) -> tuple[int, Any]:
+    def api(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> tuple[int, Any]:
         """Status and JSON of a request to the API or the gateway."""
         request = Request(
             self.url + path,

@@ -67,9 +67,7 @@ def assert_answers(server: NoaServer) -> None:
         ("outside", ""),
     ],
 )
-def test_a_file_that_is_no_model_is_refused_with_the_reason(
-    bad_server: NoaServer, name: str, words: str
-) -> None:
+def test_a_file_that_is_no_model_is_refused_with_the_reason(bad_server: NoaServer, name: str, words: str) -> None:
     status, job = bad_server.api("POST", "/api/v1/models/discover?wait=60")
     assert status == 200
     found = job["result"]["providers"]["llama.cpp"]
@@ -113,11 +111,7 @@ def test_a_file_that_vanished_after_it_was_found(bad_server: NoaServer) -> None:
 def test_twenty_clients_that_load_the_same_model_make_one_load(bad_server: NoaServer) -> None:
     body = {"key": "llama.cpp:other"}
     with ThreadPoolExecutor(20) as pool:
-        answers = list(
-            pool.map(
-                lambda _: bad_server.api("POST", "/api/v1/models/load?wait=60", body), range(20)
-            )
-        )
+        answers = list(pool.map(lambda _: bad_server.api("POST", "/api/v1/models/load?wait=60", body), range(20)))
     assert {status for status, _ in answers} == {200}
     assert len({job["result"]["instance"] for _, job in answers}) == 1
     loads = query(
@@ -141,21 +135,32 @@ CHANGES: dict[str, tuple[dict[str, Any], int]] = {
         400,
     ),
     "endless schema": (
-        {"response_format": {"type": "json_schema", "json_schema": {
-            "name": "x", "schema": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}},
+            }
+        },
         400,
     ),
     "schema with a bad pattern": (
-        {"response_format": {"type": "json_schema", "json_schema": {
-            "name": "x", "schema": {"type": "string", "pattern": "^(((("}}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "^(((("}},
+            }
+        },
         400,
     ),
     "unknown model": ({"model": "nobody"}, 404),
     "model number": ({"model": 7}, 400),
     "no messages": ({"messages": []}, 400),
     "image": (
-        {"messages": [{"role": "user", "content": [
-            {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}
+            ]
+        },
         400,
     ),
     "long prompt": ({"messages": [{"role": "user", "content": "word " * 100_000}]}, 400),
@@ -164,13 +169,11 @@ CHANGES: dict[str, tuple[dict[str, Any], int]] = {
     "n": ({"n": 1_000_000}, 400),
     "temperature": ({"temperature": -1}, 400),
     "embedding model": ({"model": "not-there", "input": "x"}, 404),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_a_bad_request_is_refused_and_the_same_runner_answers_on(
-    bad_server: NoaServer, case: str
-) -> None:
+def test_a_bad_request_is_refused_and_the_same_runner_answers_on(bad_server: NoaServer, case: str) -> None:
     change, expected = CHANGES[case]
     before = bad_server.runner_pids()
     status, answer = bad_server.api("POST", "/v1/chat/completions", CHAT | change)
@@ -181,13 +184,9 @@ def test_a_bad_request_is_refused_and_the_same_runner_answers_on(
     assert bad_server.runner_pids() == before
 
 
-@pytest.mark.parametrize(
-    ("key", "code"), [("", "invalid_api_key"), ("noa_000000000000_wrong", "invalid_api_key")]
-)
+@pytest.mark.parametrize(("key", "code"), [("", "invalid_api_key"), ("noa_000000000000_wrong", "invalid_api_key")])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/v1/models/load"])
-def test_no_key_and_a_wrong_key_are_refused(
-    bad_server: NoaServer, path: str, key: str, code: str
-) -> None:
+def test_no_key_and_a_wrong_key_are_refused(bad_server: NoaServer, path: str, key: str, code: str) -> None:
     status, answer = bad_server.api("POST", path, CHAT, key=key)
     assert status == 401
     assert answer["error"]["type"] == "authentication_error"
@@ -215,9 +214,7 @@ def test_a_body_of_64_mib_is_refused(bad_server: NoaServer, path: str) -> None:
     assert_answers(bad_server)
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"null", b"[]", b"\xff", b'{"model": "current"', b"[" * 100_000]
-)
+@pytest.mark.parametrize("body", [b"", b"{", b"null", b"[]", b"\xff", b'{"model": "current"', b"[" * 100_000])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"])
 def test_malformed_json_is_refused(bad_server: NoaServer, path: str, body: bytes) -> None:
     status, answer = raw(bad_server, path, body)

@@ -101,9 +101,7 @@ def test_streams_come_as_they_are_made_and_the_client_is_known(
     nginx: tuple[NoaServer, str],
 ) -> None:
     server, url = nginx
-    with urlopen(
-        ask(server, url, stream=True, tokens=400, forwarded="9.9.9.9"), timeout=60
-    ) as answer:
+    with urlopen(ask(server, url, stream=True, tokens=400, forwarded="9.9.9.9"), timeout=60) as answer:
         first = answer.readline()
         # What has come with the first event is not the whole answer: nginx does not keep it.
         arrived_at_once = len(answer.peek())
@@ -139,9 +137,7 @@ def log_in_over_tls(server: NoaServer) -> int:
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', text)
     cookie = re.search(r"csrftoken=\w+", page.headers["Set-Cookie"])
     assert token and cookie
-    form = urlencode(
-        {"csrfmiddlewaretoken": token[1], "username": "admin", "password": server.password}
-    )
+    form = urlencode({"csrfmiddlewaretoken": token[1], "username": "admin", "password": server.password})
     headers |= {"Cookie": cookie[0], "Content-Type": "application/x-www-form-urlencoded"}
     connection.request("POST", "/admin/login/", form, headers)
     answer = connection.getresponse()

@@ -25,10 +25,26 @@ BY_VARIABLE = "sk-canary-by-variable-77aa31"
 BY_LIST = "sk-canary-by-list-e02f58c6"
 OF_WEBHOOK = "canary-of-a-webhook-93b7d1e4"
 READS = (
-    "/providers", "/providers/refused", "/providers/openai", "/providers/listed", "/models", "/models/loaded",
-    "/models/statistics", "/models/export", "/jobs", "/events?limit=500", "/audit?limit=500", "/webhooks", "/access-log",
-    "/state", "/state/snapshots", "/api-keys", "/me", "/routes", "/models/listed:gpt-4o",
-)  # fmt: skip
+    "/providers",
+    "/providers/refused",
+    "/providers/openai",
+    "/providers/listed",
+    "/models",
+    "/models/loaded",
+    "/models/statistics",
+    "/models/export",
+    "/jobs",
+    "/events?limit=500",
+    "/audit?limit=500",
+    "/webhooks",
+    "/access-log",
+    "/state",
+    "/state/snapshots",
+    "/api-keys",
+    "/me",
+    "/routes",
+    "/models/listed:gpt-4o",
+)
 PAGES = ("provider", "event", "job", "registeredmodel", "instance", "apikey", "accesslog")
 
 
@@ -51,9 +67,12 @@ def fake() -> Iterator[FakeOpenAI]:
 @pytest.fixture
 def server(tmp_path: Path, fake: FakeOpenAI) -> Iterator[NoaServer]:
     listed = {
-        "slug": "listed", "kind": "openai", "base_url": fake.base_url, "api_key": BY_LIST,
+        "slug": "listed",
+        "kind": "openai",
+        "base_url": fake.base_url,
+        "api_key": BY_LIST,
         "allow_private_addresses": True,
-    }  # fmt: skip
+    }
     variables = {
         "OPENAI_API_KEY": BY_VARIABLE,
         # A name that leads nowhere, wherever this runs.
@@ -82,9 +101,12 @@ class Asking:
 def configure(ask: Asking, fake: FakeOpenAI, server: NoaServer) -> str:
     """Providers and a webhook; returns the text of a new API key, which one answer shows on purpose."""
     refused = {
-        "slug": "refused", "kind": "openai", "base_url": fake.base_url, "api_key": BY_API,
+        "slug": "refused",
+        "kind": "openai",
+        "base_url": fake.base_url,
+        "api_key": BY_API,
         "allow_private_addresses": True,
-    }  # fmt: skip
+    }
     assert ask("POST", "/api/v1/providers", refused)[0] == 201
     for wrong in (
         {},
@@ -94,9 +116,10 @@ def configure(ask: Asking, fake: FakeOpenAI, server: NoaServer) -> str:
         assert ask("POST", "/api/v1/providers", refused | wrong)[0] in (400, 409)
     assert ask("PATCH", "/api/v1/providers/refused", {"name": "Refused"})[0] == 200
     webhook = {
-        "url": f"http://127.0.0.1:{free_port()}/hook", "secret": OF_WEBHOOK,
+        "url": f"http://127.0.0.1:{free_port()}/hook",
+        "secret": OF_WEBHOOK,
         "allow_private_addresses": True,
-    }  # fmt: skip
+    }
     status, made = ask("POST", "/api/v1/webhooks", webhook)
     assert status == 201, made
     ask("POST", f"/api/v1/webhooks/{made['id']}/test")
@@ -152,9 +175,7 @@ def read(opener: OpenerDirector, what: str | Request) -> str:
         return str(answer.read().decode())
 
 
-def test_no_secret_is_to_be_found_anywhere(
-    server: NoaServer, fake: FakeOpenAI, tmp_path: Path
-) -> None:
+def test_no_secret_is_to_be_found_anywhere(server: NoaServer, fake: FakeOpenAI, tmp_path: Path) -> None:
     ask = Asking(server)
     key = configure(ask, fake, server)
     use(ask, key)
@@ -162,9 +183,7 @@ def test_no_secret_is_to_be_found_anywhere(
     places |= {f"page {n}": text for n, text in enumerate(pages_of_the_console(server))}
     runners = server.runner_pids()
     assert runners, "no runner to look at"
-    places |= {
-        f"environment of runner {pid}": Path(f"/proc/{pid}/environ").read_text() for pid in runners
-    }
+    places |= {f"environment of runner {pid}": Path(f"/proc/{pid}/environ").read_text() for pid in runners}
     server.stop()
     places["log"] = server.text
     for path in (tmp_path / "data").rglob("*"):
@@ -175,10 +194,5 @@ def test_no_secret_is_to_be_found_anywhere(
     assert {f"Bearer {BY_API}", f"Bearer {BY_LIST}"} <= sent, "the secrets were not even used"
     assert places["noa.sqlite3"]
     canaries = (BY_API, BY_VARIABLE, BY_LIST, OF_WEBHOOK, key)
-    found = [
-        f"{canary[:24]}… in {place}"
-        for place, text in places.items()
-        for canary in canaries
-        if canary in text
-    ]
+    found = [f"{canary[:24]}… in {place}" for place, text in places.items() for canary in canaries if canary in text]
     assert found == []

@@ -30,25 +30,19 @@ def current_is_the_other_one(server: NoaServer) -> None:
 
 
 def test_the_first_request_loads_it(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model=COLD, messages=HELLO, temperature=0, max_tokens=30
-    )
+    answer = client.chat.completions.create(model=COLD, messages=HELLO, temperature=0, max_tokens=30)
     assert "tide" in (answer.choices[0].message.content or "").lower()
     assert answer.model == COLD
 
 
 def test_so_does_a_stream(client: openai.OpenAI) -> None:
-    chunks = client.chat.completions.create(
-        model=COLD, messages=HELLO, temperature=0, max_tokens=30, stream=True
-    )
+    chunks = client.chat.completions.create(model=COLD, messages=HELLO, temperature=0, max_tokens=30, stream=True)
     assert "tide" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks).lower()
 
 
 def test_who_will_not_wait_is_told_when_to_come_back(client: openai.OpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as refused:
-        client.chat.completions.create(
-            model=COLD, messages=HELLO, extra_headers={"X-NOA-Wait": "0"}
-        )
+        client.chat.completions.create(model=COLD, messages=HELLO, extra_headers={"X-NOA-Wait": "0"})
     assert refused.value.code == "model_not_loaded"
     assert int(refused.value.response.headers["retry-after"]) > 0
 

@@ -56,9 +56,7 @@ def open_model(operator: Operator, key: str) -> None:
     operator.page.wait_for_selector("#noa-copies")
 
 
-def test_the_overview_says_what_is_current_and_stays_true(
-    server: NoaServer, operator: Operator
-) -> None:
+def test_the_overview_says_what_is_current_and_stays_true(server: NoaServer, operator: Operator) -> None:
     operator.page.add_init_script(STREAMS)
     page = operator.open("/admin/")
     assert current(server) in page.inner_text("#noa-overview")
@@ -67,14 +65,10 @@ def test_the_overview_says_what_is_current_and_stays_true(
     page.get_by_text("The API key 'seen live' was made.").wait_for()
     operator.picture("overview")
 
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})"
-    )
+    page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     assert page.evaluate("streams.map(one => one.readyState)") == [2]
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => false})"
-    )
+    page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => false})")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     assert page.evaluate("streams.filter(one => one.readyState < 2).length") == 1
 
@@ -92,9 +86,7 @@ def test_an_operator_switches_from_the_overview(server: NoaServer, operator: Ope
     operator.picture("switched")
 
 
-def test_an_operator_loads_a_model_and_sees_what_it_takes(
-    server: NoaServer, operator: Operator
-) -> None:
+def test_an_operator_loads_a_model_and_sees_what_it_takes(server: NoaServer, operator: Operator) -> None:
     key = other(current(server))
     server.api("POST", "/api/v1/models/unload?wait=30", {"key": key})
     open_model(operator, key)
@@ -112,9 +104,7 @@ def test_an_operator_loads_a_model_and_sees_what_it_takes(
     page.locator("#noa-copies .noa-badge", has_text="ready").wait_for()
 
 
-def test_an_operator_profiles_a_model_and_sees_it_move(
-    server: NoaServer, operator: Operator
-) -> None:
+def test_an_operator_profiles_a_model_and_sees_it_move(server: NoaServer, operator: Operator) -> None:
     key = current(server)
     open_model(operator, key)
     page = operator.page
@@ -203,9 +193,7 @@ def test_what_a_model_writes_is_text(server: NoaServer, operator: Operator) -> N
     piece = '{"choices":[{"delta":{"content":"<img src=x onerror=alert(1)><b>bold</b>"}}]}'
 
     def answer(route: Any) -> None:
-        route.fulfill(
-            status=200, content_type="text/event-stream", body=f"data: {piece}\n\ndata: [DONE]\n\n"
-        )
+        route.fulfill(status=200, content_type="text/event-stream", body=f"data: {piece}\n\ndata: [DONE]\n\n")
 
     page.route("**/v1/chat/completions", answer)
     page.get_by_label("Message").fill("Write HTML.")

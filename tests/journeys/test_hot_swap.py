@@ -26,15 +26,16 @@ class Traffic:
 
     def __init__(self, server: NoaServer) -> None:
         self.options = {
-            "base_url": f"{server.url}/v1", "api_key": server.api_key, "max_retries": 0, "timeout": 60,
-        }  # fmt: skip
+            "base_url": f"{server.url}/v1",
+            "api_key": server.api_key,
+            "max_retries": 0,
+            "timeout": 60,
+        }
         self.stop = threading.Event()
         self.answers: list[tuple[float, float, str, str, str | None]] = []
         self.failures: list[str] = []
 
-    def note(
-        self, asked: float, texts: list[str], models: set[tuple[str, str]], reason: str | None
-    ) -> None:
+    def note(self, asked: float, texts: list[str], models: set[tuple[str, str]], reason: str | None) -> None:
         if len(models) != 1:
             self.failures.append(f"one answer from {models}")
         self.answers.append((asked, monotonic(), "".join(texts), models.pop()[0], reason))
@@ -50,9 +51,7 @@ class Traffic:
                 if number % 2:
                     self._stream(client, question, asked)
                 else:
-                    answer = client.chat.completions.create(
-                        model="current", temperature=0, messages=question
-                    )
+                    answer = client.chat.completions.create(model="current", temperature=0, messages=question)
                     choice = answer.choices[0]
                     self.note(
                         asked,
@@ -67,9 +66,7 @@ class Traffic:
         texts: list[str] = []
         models: set[tuple[str, str]] = set()
         reason = None
-        for chunk in client.chat.completions.create(
-            model="current", temperature=0, messages=question, stream=True
-        ):
+        for chunk in client.chat.completions.create(model="current", temperature=0, messages=question, stream=True):
             models.add((chunk.model, chunk.system_fingerprint))
             texts.append(chunk.choices[0].delta.content or "")
             reason = chunk.choices[0].finish_reason or reason

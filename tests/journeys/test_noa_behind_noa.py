@@ -19,9 +19,12 @@ SAY_HELLO = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 
 def front(own_server: Callable[..., NoaServer], server: NoaServer) -> NoaServer:
     """A server without models of its own, that has `server` as the provider `behind`."""
     behind = {
-        "slug": "behind", "kind": "openai", "base_url": f"{server.url}/v1", "api_key": server.api_key,
+        "slug": "behind",
+        "kind": "openai",
+        "base_url": f"{server.url}/v1",
+        "api_key": server.api_key,
         "allow_private_addresses": True,
-    }  # fmt: skip
+    }
     variables = {"NOA_PROVIDERS": json.dumps([behind]), "NOA_DEMO_MODELS": "false"}
     return own_server(environment=variables).start()
 
@@ -33,9 +36,7 @@ def ask(front: NoaServer, model: str) -> dict[str, object]:
     return found
 
 
-def test_a_model_of_another_noa_is_found_loaded_asked_and_loaded_again(
-    front: NoaServer, server: NoaServer
-) -> None:
+def test_a_model_of_another_noa_is_found_loaded_asked_and_loaded_again(front: NoaServer, server: NoaServer) -> None:
     _, current = server.api("GET", "/api/v1/models/current")
     key = f"behind:{current['model']['key']}"
     status, job = front.api("POST", "/api/v1/models/discover?wait=60", {})

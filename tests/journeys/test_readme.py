@@ -27,17 +27,16 @@ NOA = f"{sys.executable} -m models_app.cli.main"
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, shared_openai: FakeOpenAI
-) -> Iterator[NoaServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, shared_openai: FakeOpenAI) -> Iterator[NoaServer]:
     """A server of its own, as the pages change much. `openai` is a stand-in on this machine."""
     openai = {
-        "slug": "openai", "kind": "openai", "base_url": shared_openai.base_url,
-        "api_key": shared_openai.key, "allow_private_addresses": True,
-    }  # fmt: skip
-    running = NoaServer(
-        tmp_path_factory.mktemp("pages") / "data", {"NOA_PROVIDERS": json.dumps([openai])}
-    ).start()
+        "slug": "openai",
+        "kind": "openai",
+        "base_url": shared_openai.base_url,
+        "api_key": shared_openai.key,
+        "allow_private_addresses": True,
+    }
+    running = NoaServer(tmp_path_factory.mktemp("pages") / "data", {"NOA_PROVIDERS": json.dumps([openai])}).start()
     yield running
     running.stop()
 
@@ -83,9 +82,7 @@ def _runnable(block: Block) -> list[str]:
     return commands
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if steps(page)], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if steps(page)], ids=lambda page: page.name)
 def test_what_the_page_shows_works(
     page: Page, as_after_the_first_start: NoaServer, keyless: FakeOpenAI, tmp_path: Path
 ) -> None:
@@ -94,10 +91,7 @@ def test_what_the_page_shows_works(
     own = os.environ | {"NOA_URL": server.url, "NOA_API_KEY": server.api_key}
     for command in steps(page):
         done = subprocess.run(
-            [
-                word.replace(DEFAULT_URL, server.url).replace(OLLAMA_URL, keyless.base_url)
-                for word in command
-            ],
+            [word.replace(DEFAULT_URL, server.url).replace(OLLAMA_URL, keyless.base_url) for word in command],
             cwd=tmp_path,
             env=own,
             capture_output=True,

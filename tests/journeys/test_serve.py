@@ -35,9 +35,7 @@ def test_the_first_start_says_all_that_is_needed(own_server: Own) -> None:
     assert "'current' leads to llama.cpp:noa-demo-ember" in server.text
     pasted = re.search(r"^  (curl .*?)\n\n", server.text, re.DOTALL | re.MULTILINE)
     assert pasted, server.text
-    answer = subprocess.run(
-        ["bash", "-c", pasted[1]], capture_output=True, text=True, timeout=60, check=True
-    )
+    answer = subprocess.run(["bash", "-c", pasted[1]], capture_output=True, text=True, timeout=60, check=True)
     assert '"content"' in answer.stdout, answer.stdout
     assert "Ember" in answer.stdout, answer.stdout
     leftovers = [line for line in server.text.splitlines() if "WARNING" in line or "ERROR" in line]
@@ -62,9 +60,7 @@ def test_ctrl_c_leaves_nothing_and_a_restart_keeps_everything(own_server: Own) -
 
 
 def stop_after_a_switch(first: NoaServer) -> None:
-    switched = first.api(
-        "POST", "/api/v1/models/switch?wait=60", {"key": "llama.cpp:noa-demo-tide"}
-    )
+    switched = first.api("POST", "/api/v1/models/switch?wait=60", {"key": "llama.cpp:noa-demo-tide"})
     assert switched[0] == 200, switched
     runners = first.runner_pids()
     assert len(runners) == 1
@@ -112,11 +108,20 @@ def test_sigterm_lets_streams_end(own_server: Own) -> None:
     body = '{"model": "current", "stream": true, "max_tokens": 400, "ignore_eos": true, '
     body += '"messages": [{"role": "user", "content": "Hello!"}]}'
     with subprocess.Popen(
-        ["curl", "-sN", f"{server.url}/v1/chat/completions", "-H", f"Authorization: Bearer {server.api_key}",
-         "-H", "Content-Type: application/json", "-d", body],
+        [
+            "curl",
+            "-sN",
+            f"{server.url}/v1/chat/completions",
+            "-H",
+            f"Authorization: Bearer {server.api_key}",
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            body,
+        ],
         stdout=subprocess.PIPE,
         text=True,
-    ) as stream:  # fmt: skip
+    ) as stream:
         assert stream.stdout is not None
         assert stream.stdout.readline().startswith("data: ")
         server.process.send_signal(signal.SIGTERM)

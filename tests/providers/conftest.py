@@ -28,7 +28,11 @@ def endpoint(fake: FakeProvider, kind: ProviderKind | None = None, **more: Any) 
     if kind is None:
         kind = ProviderKind.ANTHROPIC if isinstance(fake, FakeAnthropic) else ProviderKind.OPENAI
     fields: dict[str, Any] = {
-        "provider": "fake", "kind": kind, "base_url": api_url(kind, fake.base_url), "model_id": "",
-        "api_key": fake.key, "allow_private": True,
-    }  # fmt: skip
+        "provider": "fake",
+        "kind": kind,
+        "base_url": api_url(kind, fake.base_url),
+        "model_id": "",
+        "api_key": fake.key,
+        "allow_private": True,
+    }
     return RemoteEndpoint(**fields | more)

@@ -17,8 +17,10 @@ from tests.providers.streams import event, events, is_the_same_however_it_is_cut
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
 ASK: dict[str, Any] = {
-    "model": "claude", "max_tokens": 4096, "messages": [{"role": "user", "content": "Use weather"}],
-}  # fmt: skip
+    "model": "claude",
+    "max_tokens": 4096,
+    "messages": [{"role": "user", "content": "Use weather"}],
+}
 THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 TOOLS = {"tools": [{"name": "weather", "input_schema": SCHEMA}]}
 FORCED_JSON = {
@@ -61,9 +63,7 @@ def assembled(chunks: list[Any]) -> dict[str, Any]:
         for part in delta.get("tool_calls", ()):
             calls = message.setdefault("tool_calls", [])
             if part["index"] == len(calls):
-                calls.append(
-                    {"id": part["id"], "type": "function", "function": dict(part["function"])}
-                )
+                calls.append({"id": part["id"], "type": "function", "function": dict(part["function"])})
             else:
                 calls[part["index"]]["function"]["arguments"] += part["function"]["arguments"]
     for call in message.get("tool_calls", ()):
@@ -161,16 +161,21 @@ def test_stop_reasons(stop: str | None, finish: str) -> None:
 
 def test_usage_counts_the_cache_as_part_of_the_prompt() -> None:
     counts = {
-        "input_tokens": 10, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 20,
-        "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 3},
-    }  # fmt: skip
+        "input_tokens": 10,
+        "cache_read_input_tokens": 100,
+        "cache_creation_input_tokens": 20,
+        "output_tokens": 5,
+        "output_tokens_details": {"thinking_tokens": 3},
+    }
     answer, usage = ToAnthropic().answer({"content": [], "usage": counts}, model="mine")
     assert usage == Usage(prompt=130, completion=5, cached=100, cache_write=20, reasoning=3)
     assert answer["usage"] == {
-        "prompt_tokens": 130, "completion_tokens": 5, "total_tokens": 135,
+        "prompt_tokens": 130,
+        "completion_tokens": 5,
+        "total_tokens": 135,
         "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 20},
         "completion_tokens_details": {"reasoning_tokens": 3},
-    }  # fmt: skip
+    }
 
 
 def test_unknown_usage_stays_unknown() -> None:
@@ -226,9 +231,7 @@ def test_a_call_without_arguments_has_empty_ones() -> None:
     block = {"type": "tool_use", "id": "t", "name": "now", "input": {}}
     data = event({"type": "content_block_start", "index": 0, "content_block": block})
     data += event({"type": "content_block_stop", "index": 0})
-    parts = [
-        chunk["choices"][0]["delta"]["tool_calls"][0] for chunk in events(through(make(), data))
-    ]
+    parts = [chunk["choices"][0]["delta"]["tool_calls"][0] for chunk in events(through(make(), data))]
     assert "".join(part["function"]["arguments"] for part in parts) == "{}"
 
 

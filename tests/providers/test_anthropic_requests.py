@@ -117,12 +117,13 @@ def test_tools(choice: Any, parallel: bool, expected: dict[str, Any]) -> None:
 def test_cache_marks_and_strictness_of_tools_are_kept() -> None:
     mark = {"type": "ephemeral"}
     function = {"name": "plain", "strict": True}
-    tool = sent(tools=[{"type": "function", "function": function, "cache_control": mark}])["tools"][
-        0
-    ]
+    tool = sent(tools=[{"type": "function", "function": function, "cache_control": mark}])["tools"][0]
     assert tool == {
-        "name": "plain", "input_schema": {"type": "object"}, "strict": True, "cache_control": mark,
-    }  # fmt: skip
+        "name": "plain",
+        "input_schema": {"type": "object"},
+        "strict": True,
+        "cache_control": mark,
+    }
 
 
 def test_system_and_developer_messages_go_to_the_top() -> None:
@@ -287,9 +288,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
         ),
     ],
 )
-def test_refusals_name_the_field(
-    given: dict[str, Any], param: str, kind: type[InvalidRequest]
-) -> None:
+def test_refusals_name_the_field(given: dict[str, Any], param: str, kind: type[InvalidRequest]) -> None:
     body = {"messages": HELLO, **given}
     with pytest.raises(InvalidRequest) as caught:
         ToAnthropic().request(body, model_id="claude")

@@ -40,9 +40,7 @@ def measure(window: Window, upper: int, path: str = "chat/completions") -> Measu
 
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
 @pytest.mark.parametrize(("per_word", "overhead"), [(1.0, 5), (1.7, 0), (0.5, 40)])
-def test_a_true_claim_is_shown_with_one_long_prompt(
-    path: str, per_word: float, overhead: int
-) -> None:
+def test_a_true_claim_is_shown_with_one_long_prompt(path: str, per_word: float, overhead: int) -> None:
     window = Window(2048, per_word=per_word, overhead=overhead)
     found = measure(window, 2048, path)
     assert found.whole
@@ -85,9 +83,7 @@ def test_a_model_that_is_too_slow_for_any_long_prompt_has_no_length(
 def test_a_model_that_does_not_answer_is_not_measured() -> None:
     window = Window(131_072)
     window.failing_above = 0
-    assert measure(window, 2048) == Measured(
-        None, False, "The length could not be measured: It took too long."
-    )
+    assert measure(window, 2048) == Measured(None, False, "The length could not be measured: It took too long.")
 
 
 def test_a_server_that_does_not_count_is_not_measured() -> None:

@@ -74,12 +74,15 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
         assert failure(at).code == "provider_unreachable"
 
 
-def test_a_server_that_hangs_is_given_up(
-    openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("models_app.providers.client.Client.ask.__kwdefaults__", {
-        "query": None, "body": None, "seconds": 0.05,
-    })  # fmt: skip
+def test_a_server_that_hangs_is_given_up(openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "models_app.providers.client.Client.ask.__kwdefaults__",
+        {
+            "query": None,
+            "body": None,
+            "seconds": 0.05,
+        },
+    )
     openai.default = "hang_before_headers"
     assert failure(endpoint(openai)).code == "provider_timeout"
 
@@ -98,9 +101,7 @@ def test_a_private_address_is_refused_before_anything_is_sent(openai: FakeOpenAI
     assert openai.requests == []
 
 
-def test_an_answer_without_end_is_cut_off(
-    openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_without_end_is_cut_off(openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models_app.providers.client._MAX_ANSWER", 100)
     assert failure(endpoint(openai)).code == "malformed_answer"
 
@@ -124,9 +125,7 @@ CHECKS = [
 
 
 @pytest.mark.parametrize(("kind", "model", "paths"), CHECKS)
-def test_a_model_is_checked_by_one_call(
-    openai: FakeOpenAI, kind: ProviderKind, model: str, paths: list[str]
-) -> None:
+def test_a_model_is_checked_by_one_call(openai: FakeOpenAI, kind: ProviderKind, model: str, paths: list[str]) -> None:
     asyncio.run(dialects.check_model(endpoint(openai, kind, model_id=model)))
     assert [request.path for request in openai.requests] == paths
 
@@ -137,9 +136,7 @@ def test_a_model_of_anthropic_is_checked_by_its_entry(anthropic: FakeAnthropic) 
     assert [request.path for request in anthropic.requests] == [f"/v1/models/{name}"]
 
 
-def test_an_unknown_model_is_told_with_the_words_of_the_provider(
-    openai: FakeOpenAI, anthropic: FakeAnthropic
-) -> None:
+def test_an_unknown_model_is_told_with_the_words_of_the_provider(openai: FakeOpenAI, anthropic: FakeAnthropic) -> None:
     for fake in (openai, anthropic):
         with pytest.raises(NoaError) as caught:
             asyncio.run(dialects.check_model(endpoint(fake, model_id="nope")))
@@ -157,9 +154,7 @@ def test_a_model_for_embeddings_is_checked_by_a_vector(openai: FakeOpenAI) -> No
     ]
 
 
-def test_all_are_asked_at_once_and_a_dead_one_holds_up_nobody(
-    openai: FakeOpenAI, anthropic: FakeAnthropic
-) -> None:
+def test_all_are_asked_at_once_and_a_dead_one_holds_up_nobody(openai: FakeOpenAI, anthropic: FakeAnthropic) -> None:
     openai.default = "hang_before_headers"
     ends = [
         replace(endpoint(openai), provider="dead"),

@@ -76,12 +76,19 @@ def test_openrouter_tells_prices_and_capabilities(openai: FakeOpenAI) -> None:
     assert (offer.name, offer.max_output_tokens) == ("Vendor: M", 16_384)
     assert offer.price is not None
     assert offer.price.as_dict() == {
-        "input": "2.5", "output": "10", "cached_input": "1.25", "source": "provider",
-    }  # fmt: skip
+        "input": "2.5",
+        "output": "10",
+        "cached_input": "1.25",
+        "source": "provider",
+    }
     assert offer.capabilities == {
-        Capability.TEXT_GENERATION, Capability.CHAT_COMPLETION, Capability.STREAMING,
-        Capability.FUNCTION_CALLING, Capability.JSON_MODE, Capability.VISION,
-    }  # fmt: skip
+        Capability.TEXT_GENERATION,
+        Capability.CHAT_COMPLETION,
+        Capability.STREAMING,
+        Capability.FUNCTION_CALLING,
+        Capability.JSON_MODE,
+        Capability.VISION,
+    }
 
 
 @pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity", "free", None, True, "1e99", "1" * 50])
@@ -129,13 +136,12 @@ def test_what_anthropic_has_retired_is_not_there_and_what_it_will_end_says_so(
     ]
     (offer,) = listed(endpoint(anthropic)).offers
     assert (offer.remote_id, offer.deprecation) == (
-        "ageing", "Its provider will end it on 2027-01-31.",
-    )  # fmt: skip
+        "ageing",
+        "Its provider will end it on 2027-01-31.",
+    )
 
 
-def test_a_list_without_an_end_is_an_error(
-    anthropic: FakeAnthropic, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_without_an_end_is_an_error(anthropic: FakeAnthropic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialect, "_MAX_PAGES", 3)
     anthropic.models = [anthropic_server.model(f"claude-{n}") for n in range(5000)]
     with pytest.raises(NoaError, match="does not end"):
@@ -152,7 +158,5 @@ def test_a_list_without_an_end_is_an_error(
         (ProviderKind.LLAMA_CPP, "http://h:8080/v1", "http://h:8080/v1"),
     ],
 )
-def test_a_base_url_may_be_written_in_the_usual_ways(
-    kind: ProviderKind, given: str, used: str
-) -> None:
+def test_a_base_url_may_be_written_in_the_usual_ways(kind: ProviderKind, given: str, used: str) -> None:
     assert api_url(kind, given) == used

@@ -27,8 +27,9 @@ from tests.providers.streams import event, events, is_the_same_however_it_is_cut
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
 ASK: dict[str, Any] = {
-    "model": "gpt-4o", "messages": [{"role": "user", "content": "Tell me of it"}],
-}  # fmt: skip
+    "model": "gpt-4o",
+    "messages": [{"role": "user", "content": "Tell me of it"}],
+}
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}]
 CASES: dict[str, dict[str, Any]] = {
     "text": {},
@@ -104,16 +105,16 @@ def test_a_whole_answer() -> None:
         "type": "message",
         "role": "assistant",
         "model": "mine",
-        "content": [
-            {"type": "tool_use", "id": "call_fake1", "name": "weather", "input": {"city": "text", "days": 7}}
-        ],
+        "content": [{"type": "tool_use", "id": "call_fake1", "name": "weather", "input": {"city": "text", "days": 7}}],
         "stop_reason": "tool_use",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": 3, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 1,
+            "input_tokens": 3,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 1,
             "output_tokens": 4,
         },
-    }  # fmt: skip
+    }
 
 
 def chat(message: dict[str, Any], **choice: Any) -> dict[str, Any]:
@@ -138,9 +139,7 @@ def test_stop_reasons(choice: dict[str, Any], reason: str, word: str | None) -> 
 
 
 def test_reasoning_and_refusals() -> None:
-    answer, usage = FromMessages().answer(
-        chat({"reasoning": "Hm.", "content": None, "refusal": "No."}), model="mine"
-    )
+    answer, usage = FromMessages().answer(chat({"reasoning": "Hm.", "content": None, "refusal": "No."}), model="mine")
     assert answer["content"] == [
         {"type": "thinking", "thinking": "Hm.", "signature": ""},
         {"type": "text", "text": "No."},
@@ -155,9 +154,7 @@ def test_arguments_that_are_no_json_are_none() -> None:
     assert answer["content"] == [{"type": "tool_use", "id": "toolu_0", "name": "w", "input": {}}]
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"choices": []}, {"choices": ["x"]}, {"choices": [{"message": 3}]}]
-)
+@pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": ["x"]}, {"choices": [{"message": 3}]}])
 def test_what_is_no_answer_is_an_error(body: dict[str, Any]) -> None:
     with pytest.raises(ProviderError) as caught:
         FromMessages().answer(body, model="mine")

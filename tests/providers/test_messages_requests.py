@@ -191,9 +191,7 @@ def test_documents() -> None:
         ),
     ],
 )
-def test_refusals_name_the_field(
-    given: dict[str, Any], param: str, kind: type[InvalidRequest]
-) -> None:
+def test_refusals_name_the_field(given: dict[str, Any], param: str, kind: type[InvalidRequest]) -> None:
     body = {"max_tokens": 9, "messages": HELLO, **given}
     with pytest.raises(InvalidRequest) as caught:
         FromMessages().request(body, model_id="gpt")

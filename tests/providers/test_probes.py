@@ -103,10 +103,8 @@ WEATHER = '{"city": "Paris", "unit": "C"}'
         (Capability.VISION, message(content="Red."), "supported"),
         (Capability.VISION, message(content="I see a cat."), "inconclusive"),
     ],
-)  # fmt: skip
-def test_it_judges_an_answer(
-    upstream: FakeUpstream, capability: Capability, body: Any, verdict: str
-) -> None:
+)
+def test_it_judges_an_answer(upstream: FakeUpstream, capability: Capability, body: Any, verdict: str) -> None:
     answers(upstream, body)
     probed = run(upstream, capability)
     assert (probed.capability, probed.verdict) == (capability, verdict), probed.detail
@@ -134,9 +132,7 @@ def test_a_connection_that_breaks_is_no_verdict(upstream: FakeUpstream, word: st
     assert run(upstream, Capability.CHAT_COMPLETION).verdict == Verdict.INCONCLUSIVE
 
 
-def test_a_model_that_hangs_is_no_verdict(
-    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_hangs_is_no_verdict(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "PROBE_SECONDS", 0.1)
     upstream.script("hang")
     probed = run(upstream, Capability.CHAT_COMPLETION)
@@ -160,7 +156,7 @@ def test_a_stream_that_is_cut_is_no_verdict(upstream: FakeUpstream) -> None:
 
 
 def test_a_whole_answer_is_no_stream(upstream: FakeUpstream) -> None:
-    answers(upstream, b"data: " + json.dumps(message(content="all")).encode() + b"\n\ndata: [DONE]\n\n")  # fmt: skip
+    answers(upstream, b"data: " + json.dumps(message(content="all")).encode() + b"\n\ndata: [DONE]\n\n")
     assert run(upstream, Capability.STREAMING).verdict == Verdict.UNSUPPORTED
 
 

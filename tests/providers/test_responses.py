@@ -60,11 +60,7 @@ def test_the_least_request() -> None:
             {"response_format": {"type": "json_object"}},
         ),
         (
-            {
-                "text": {
-                    "format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}
-                }
-            },
+            {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
             {
                 "response_format": {
                     "type": "json_schema",
@@ -193,9 +189,7 @@ def test_input_items() -> None:
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort", InvalidRequest),
     ],
 )
-def test_refusals_name_the_field(
-    given: dict[str, Any], param: str, kind: type[InvalidRequest]
-) -> None:
+def test_refusals_name_the_field(given: dict[str, Any], param: str, kind: type[InvalidRequest]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         FromResponses().request({"input": "Hello", **given}, model_id="gpt")
     assert (caught.value.param, type(caught.value)) == (param, kind)
@@ -259,15 +253,19 @@ def test_every_event_is_one_that_openais_client_knows(case: str) -> None:
 
 
 def test_the_events_of_a_text() -> None:
-    found = [
-        value["type"].removeprefix("response.")
-        for value in events(through(make(), recorded("text")))
-    ]
+    found = [value["type"].removeprefix("response.") for value in events(through(make(), recorded("text")))]
     words = 4
     assert found == [
-        "created", "in_progress", "output_item.added", "content_part.added", *["output_text.delta"] * words,
-        "output_text.done", "content_part.done", "output_item.done", "completed",
-    ]  # fmt: skip
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        *["output_text.delta"] * words,
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "completed",
+    ]
 
 
 def chunk(finish: str | None = None, **delta: Any) -> bytes:
@@ -286,9 +284,12 @@ def test_reasoning_refusals_and_mixed_calls() -> None:
         EVENT.validate_python(value)
     output = found[-1]["response"]["output"]
     assert [(item["type"], item["status"]) for item in output] == [
-        ("reasoning", "completed"), ("message", "completed"), ("message", "completed"),
-        ("function_call", "completed"), ("function_call", "completed"),
-    ]  # fmt: skip
+        ("reasoning", "completed"),
+        ("message", "completed"),
+        ("message", "completed"),
+        ("function_call", "completed"),
+        ("function_call", "completed"),
+    ]
     assert output[0]["content"][0]["text"] == "Hm."
     assert output[2]["content"][0] == {"type": "refusal", "refusal": "No."}
     assert [item["arguments"] for item in output[3:]] == ["{}", "{}"]
@@ -299,10 +300,7 @@ def test_a_stream_that_cannot_go_on_has_failed() -> None:
     found = events(through(make(), chunk(content="x") + event({"error": {"message": "Gone."}})))
     assert found[-1]["type"] == "response.failed"
     assert found[-1]["response"]["error"] == {"code": "server_error", "message": "Gone."}
-    assert (
-        events(make().error(RateLimited("x")))[0]["response"]["error"]["code"]
-        == "rate_limit_exceeded"
-    )
+    assert events(make().error(RateLimited("x")))[0]["response"]["error"]["code"] == "rate_limit_exceeded"
 
 
 def test_a_stream_that_is_cut_has_no_end() -> None:

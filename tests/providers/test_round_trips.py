@@ -19,9 +19,7 @@ from tests.fakes.anthropic_checks import check_messages
 from tests.fakes.openai_checks import check_chat
 from tests.providers.streams import event, through
 
-texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(
-    lambda text: text.strip() == text
-)
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: text.strip() == text)
 names = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 plain = st.none() | st.booleans() | st.integers(-99, 99) | texts
 values = st.dictionaries(names, plain, max_size=3)
@@ -109,9 +107,7 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         content.append({"type": "text", "text": draw(texts)})
     for index in range(draw(st.integers(0, 2))):
-        content.append(
-            {"type": "tool_use", "id": f"t{index}", "name": draw(names), "input": draw(values)}
-        )
+        content.append({"type": "tool_use", "id": f"t{index}", "name": draw(names), "input": draw(values)})
     has_calls = bool(content) and content[-1]["type"] == "tool_use"
     ends = ["end_turn", "max_tokens", "refusal"]
     counts = (
@@ -121,10 +117,15 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
         "output_tokens",
     )
     return {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": content,
-        "stop_reason": "tool_use" if has_calls else draw(st.sampled_from(ends)), "stop_sequence": None,
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": content,
+        "stop_reason": "tool_use" if has_calls else draw(st.sampled_from(ends)),
+        "stop_sequence": None,
         "usage": {name: draw(st.integers(0, 10**6)) for name in counts},
-    }  # fmt: skip
+    }
 
 
 @settings(max_examples=60, deadline=None)
@@ -134,8 +135,11 @@ def test_an_answer_comes_back_from_openais_dialect_as_it_went(answer: dict[str, 
     back, again = FromMessages().answer(there, model="m")
     assert back == answer
     assert (again.prompt, again.completion, again.cached, again.cache_write) == (
-        usage.prompt, usage.completion, usage.cached, usage.cache_write,
-    )  # fmt: skip
+        usage.prompt,
+        usage.completion,
+        usage.cached,
+        usage.cache_write,
+    )
 
 
 # Strangers
@@ -160,9 +164,7 @@ every_translation = pytest.mark.parametrize("make", [ToAnthropic, FromMessages, 
 @every_translation
 @settings(max_examples=25, deadline=None)
 @given(body=bodies, message=anything)
-def test_no_body_does_more_than_be_refused(
-    make: type[Translation], body: Any, message: Any
-) -> None:
+def test_no_body_does_more_than_be_refused(make: type[Translation], body: Any, message: Any) -> None:
     for given_body in (body, {**body, "messages": [message], "input": [message], "max_tokens": 9}):
         try:
             make().request(given_body, model_id="m")
@@ -173,9 +175,7 @@ def test_no_body_does_more_than_be_refused(
 @every_translation
 @settings(max_examples=25, deadline=None)
 @given(body=bodies, inner=anything)
-def test_no_answer_does_more_than_be_refused(
-    make: type[Translation], body: Any, inner: Any
-) -> None:
+def test_no_answer_does_more_than_be_refused(make: type[Translation], body: Any, inner: Any) -> None:
     for given_body in (
         body,
         {"choices": [{"message": inner}]},
@@ -197,9 +197,7 @@ def test_no_stream_breaks_it(make: type[Translation], parts: list[Any]) -> None:
         if isinstance(part, bytes):
             data += part
         else:
-            data += event({**part, "type": kinds[number % 4]}) + event(
-                {"choices": [{"delta": part}]}
-            )
+            data += event({**part, "type": kinds[number % 4]}) + event({"choices": [{"delta": part}]})
     through(make().stream(model="m"), data[:50], data[50:])
 
 

@@ -62,15 +62,22 @@ class OwnServer:
         log = (self.folder / "log").open("ab")
         self._keeper = subprocess.Popen(
             [
-                sys.executable, "-I", "-S", str(_LIFELINE), str(self.folder), str(int(self.stop_signal)),
-                str(self._identity.get("user", -1)), str(self._identity.get("group", -1)), *self.command(),
+                sys.executable,
+                "-I",
+                "-S",
+                str(_LIFELINE),
+                str(self.folder),
+                str(int(self.stop_signal)),
+                str(self._identity.get("user", -1)),
+                str(self._identity.get("group", -1)),
+                *self.command(),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             # Ctrl-C goes to the whole group of a terminal.
             start_new_session=True,
-        )  # fmt: skip
+        )
         log.close()
         assert self._keeper.stdout is not None
         self.pid = int(self._keeper.stdout.readline())
@@ -118,9 +125,7 @@ class OwnServer:
 
     def run(self, *command: str) -> None:
         """One program to its end, as the user that the server runs as."""
-        done = subprocess.run(
-            command, capture_output=True, text=True, cwd=self.folder, **self._identity
-        )
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **self._identity)
         if done.returncode:
             raise AssertionError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
 

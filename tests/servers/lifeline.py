@@ -20,12 +20,8 @@ _STOP_SECONDS = 5.0
 
 def main() -> None:
     folder, number, user, group, *command = sys.argv[1:]
-    identity = (
-        {"user": int(user), "group": int(group), "extra_groups": []} if int(user) >= 0 else {}
-    )
-    server = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True, **identity
-    )
+    identity = {"user": int(user), "group": int(group), "extra_groups": []} if int(user) >= 0 else {}
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True, **identity)
     _say(server.pid)
     closed = threading.Thread(target=_stop_at_end_of_input, args=(server, int(number)), daemon=True)
     closed.start()

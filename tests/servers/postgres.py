@@ -15,13 +15,9 @@ _VERSIONS = Path("/usr/lib/postgresql")
 
 def binaries() -> Path:
     """The folder of the newest installed version's programs."""
-    found = sorted(
-        (path for path in _VERSIONS.glob("*/bin/postgres")), key=lambda p: int(p.parent.parent.name)
-    )
+    found = sorted((path for path in _VERSIONS.glob("*/bin/postgres")), key=lambda p: int(p.parent.parent.name))
     if not found:
-        raise RuntimeError(
-            "There is no PostgreSQL under /usr/lib/postgresql. Install Debian's package 'postgresql'."
-        )
+        raise RuntimeError("There is no PostgreSQL under /usr/lib/postgresql. Install Debian's package 'postgresql'.")
     return found[-1].parent
 
 
@@ -33,9 +29,7 @@ class PostgresServer(OwnServer):
     stop_signal = signal.SIGINT
     users = ("postgres", "nobody")
 
-    def __init__(
-        self, *, max_connections: int = 100, network: str = "", host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, *, max_connections: int = 100, network: str = "", host: str = "127.0.0.1") -> None:
         """`network`, as `10.0.0.0/24`, is trusted too, and reaches it at `host`."""
         super().__init__()
         self._network, self._host = network, host
@@ -44,9 +38,20 @@ class PostgresServer(OwnServer):
 
     def prepare(self) -> None:
         self.run(
-            str(self._bin / "initdb"), "--pgdata", str(self.folder / "data"), "--username", "noa",
-            "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions",
-        )  # fmt: skip
+            str(self._bin / "initdb"),
+            "--pgdata",
+            str(self.folder / "data"),
+            "--username",
+            "noa",
+            "--auth",
+            "trust",
+            "--encoding",
+            "UTF8",
+            "--locale",
+            "C.UTF-8",
+            "--no-sync",
+            "--no-instructions",
+        )
         if self._network:
             with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
                 rules.write(f"host all all {self._network} trust\n")

@@ -26,10 +26,22 @@ class RedisServer(OwnServer):
         if program is None:
             raise RuntimeError("There is no redis-server. Install Debian's package 'redis-server'.")
         return [
-            program, "--bind", *dict.fromkeys(("127.0.0.1", self._host)), "--protected-mode", "no",
-            "--port", str(self.port), "--dir", str(self.folder),
-            "--save", "", "--appendonly", "yes" if self._durable else "no", "--daemonize", "no",
-        ]  # fmt: skip
+            program,
+            "--bind",
+            *dict.fromkeys(("127.0.0.1", self._host)),
+            "--protected-mode",
+            "no",
+            "--port",
+            str(self.port),
+            "--dir",
+            str(self.folder),
+            "--save",
+            "",
+            "--appendonly",
+            "yes" if self._durable else "no",
+            "--daemonize",
+            "no",
+        ]
 
     def url(self, database: int = 0) -> str:
         return f"redis://{self._host}:{self.port}/{database}"

@@ -42,7 +42,7 @@ class Worker:
                     "worker",
                     "--loglevel",
                     "INFO",
-                ],  # fmt: skip
+                ],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

@@ -52,9 +52,7 @@ def do() -> Work:
     """Runs a service as a job and returns the job at its end."""
 
     def run(verb: Callable[..., Any], *, kind: JobKind = JobKind.LOAD, **arguments: Any) -> Job:
-        job, _ = jobs.create(
-            kind=kind, subject=str(arguments.get("key", "")), arguments={}, actor="test"
-        )
+        job, _ = jobs.create(kind=kind, subject=str(arguments.get("key", "")), arguments={}, actor="test")
         with jobs.run(job_id=str(job.pk), node="local") as current:
             assert current is not None
             verb(run=current, **arguments)

@@ -23,14 +23,12 @@ HOUR = datetime(2023, 11, 14, 22, tzinfo=UTC)
 def record(request_id: str, **changes: Any) -> AccessRecord:
     return AccessRecord(
         request_id, **{"started_at": 1_700_000_000.5, "endpoint": "chat/completions", "status": 200} | changes
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
 def model() -> RegisteredModel:
-    return RegisteredModel.objects.create(
-        provider=registry.local_provider(), model_id="tiny", key=KEY
-    )
+    return RegisteredModel.objects.create(provider=registry.local_provider(), model_id="tiny", key=KEY)
 
 
 def test_it_stores_a_batch() -> None:
@@ -44,11 +42,30 @@ def test_it_stores_a_batch() -> None:
 
 def test_it_stores_every_field_of_a_record() -> None:
     given = record(
-        "a", key_id="k", requested_model="current", route="current", model_key=KEY, instance_id="i", stream=True, version="0123456789ab", node="n", queue_ms=1.5, load_wait_ms=2.5,
-        error_code="runner_died", cached_tokens=1, completion_tokens=2, reasoning_tokens=3, cache_write_tokens=4,
-        cost_usd=0.00125, provider="llama.cpp", duration_ms=10.5, attempts=2, client="::1", client_request_id="c",
+        "a",
+        key_id="k",
+        requested_model="current",
+        route="current",
+        model_key=KEY,
+        instance_id="i",
+        stream=True,
+        version="0123456789ab",
+        node="n",
+        queue_ms=1.5,
+        load_wait_ms=2.5,
+        error_code="runner_died",
+        cached_tokens=1,
+        completion_tokens=2,
+        reasoning_tokens=3,
+        cache_write_tokens=4,
+        cost_usd=0.00125,
+        provider="llama.cpp",
+        duration_ms=10.5,
+        attempts=2,
+        client="::1",
+        client_request_id="c",
         aborted=True,
-    )  # fmt: skip
+    )
     access.store([given])
     row = AccessLog.objects.get()
     assert row.cost_usd == Decimal("0.00125")
@@ -74,15 +91,26 @@ def test_an_id_that_comes_twice_in_a_batch_is_counted_once(model: RegisteredMode
 
 
 def test_it_adds_up_by_model_hour_and_key(model: RegisteredModel) -> None:
-    access.store([
-        record("a", model_key=KEY, key_id="k1", prompt_tokens=10, completion_tokens=5, cached_tokens=2,
-               cost_usd=0.5, duration_ms=1100.0, ttft_ms=100.0),
-        record("b", model_key=KEY, key_id="k1", prompt_tokens=1, duration_ms=50.0),
-        record("c", model_key=KEY, key_id="k2", status=502, error_code="runner_died", duration_ms=5.0),
-        record("d", model_key=KEY, key_id="k2", status=499, error_code="client_left", aborted=True),
-        record("e", model_key=KEY, key_id="k2", started_at=1_700_000_000.5 + 3600),
-        record("f", status=401, error_code="invalid_api_key"),
-    ])  # fmt: skip
+    access.store(
+        [
+            record(
+                "a",
+                model_key=KEY,
+                key_id="k1",
+                prompt_tokens=10,
+                completion_tokens=5,
+                cached_tokens=2,
+                cost_usd=0.5,
+                duration_ms=1100.0,
+                ttft_ms=100.0,
+            ),
+            record("b", model_key=KEY, key_id="k1", prompt_tokens=1, duration_ms=50.0),
+            record("c", model_key=KEY, key_id="k2", status=502, error_code="runner_died", duration_ms=5.0),
+            record("d", model_key=KEY, key_id="k2", status=499, error_code="client_left", aborted=True),
+            record("e", model_key=KEY, key_id="k2", started_at=1_700_000_000.5 + 3600),
+            record("f", status=401, error_code="invalid_api_key"),
+        ]
+    )
     first = Activity.objects.get(model_key=KEY, hour=HOUR, key_id="k1")
     assert (first.requests, first.errors, first.aborted, first.unpriced) == (2, 0, 0, 1)
     assert (first.prompt_tokens, first.cached_tokens, first.completion_tokens) == (11, 2, 5)
@@ -123,9 +151,7 @@ def test_writers_at_the_same_time_lose_nothing(model: RegisteredModel) -> None:
         try:
             for batch in range(5):
                 order = keys if writer % 2 else keys[::-1]
-                access.store(
-                    [record(f"{writer}-{batch}-{key}", model_key=KEY, key_id=key) for key in order]
-                )
+                access.store([record(f"{writer}-{batch}-{key}", model_key=KEY, key_id=key) for key in order])
         finally:
             connection.close()
 

@@ -26,9 +26,7 @@ def nothing_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def model(db: None) -> RegisteredModel:
-    return RegisteredModel.objects.create(
-        provider=registry.local_provider(), model_id="tiny", key=KEY
-    )
+    return RegisteredModel.objects.create(provider=registry.local_provider(), model_id="tiny", key=KEY)
 
 
 def stored() -> int:

@@ -109,9 +109,7 @@ def test_a_pinned_model_stays(room_for_two: None, do: Work) -> None:
     assert ready() == {A, C}
 
 
-def test_a_load_that_can_never_fit_is_refused_with_figures_and_starts_nothing(
-    room_for_two: None, do: Work
-) -> None:
+def test_a_load_that_can_never_fit_is_refused_with_figures_and_starts_nothing(room_for_two: None, do: Work) -> None:
     for key in (A, B):
         do(loading.load, key=key, options={})
     RegisteredModel.objects.update(pinned=True)

@@ -39,23 +39,40 @@ def ready(model_id: str) -> RegisteredModel:
 
 def profiled(model: RegisteredModel, *, speed: float, requests: int = 40, asked: str = "x") -> None:
     stage = {
-        "concurrency": 1, "requests": requests, "success_rate": 1.0, "ttft_ms": {"p50": 100.0},
-        "e2el_ms": {"p50": 1000.0}, "generation_tokens_per_second": {"p50": speed},
-    }  # fmt: skip
+        "concurrency": 1,
+        "requests": requests,
+        "success_rate": 1.0,
+        "ttft_ms": {"p50": 100.0},
+        "e2el_ms": {"p50": 1000.0},
+        "generation_tokens_per_second": {"p50": speed},
+    }
     ProfileRun.objects.create(
-        model=model, version=model.version, complete=True, settings_class=asked,
-        summary={"stages": [stage]}, finished_at=timezone.now(),
-    )  # fmt: skip
+        model=model,
+        version=model.version,
+        complete=True,
+        settings_class=asked,
+        summary={"stages": [stage]},
+        finished_at=timezone.now(),
+    )
 
 
 def asked(model: RegisteredModel, *, errors: int, requests: int = 100) -> None:
     step = WINDOWS["1h"].step
     start = step.floor(timezone.now())
     Traffic.objects.create(
-        step=step, start=start, model_key=model.key, route=ROUTE, requests=requests,
-        errors=errors, last_at=timezone.now(), duration_ms=requests * 100.0, timed_tokens=1000,
-        generation_ms=10_000.0, durations={"20": requests}, ttfts={"10": requests},
-    )  # fmt: skip
+        step=step,
+        start=start,
+        model_key=model.key,
+        route=ROUTE,
+        requests=requests,
+        errors=errors,
+        last_at=timezone.now(),
+        duration_ms=requests * 100.0,
+        timed_tokens=1000,
+        generation_ms=10_000.0,
+        durations={"20": requests},
+        ttfts={"10": requests},
+    )
 
 
 @pytest.fixture

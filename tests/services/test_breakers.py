@@ -21,8 +21,7 @@ def provider() -> Provider:
 
 def report(*states: BreakerState) -> list[bool]:
     return [
-        breakers.report(slug="openai", state=state, reason="" if state is CLOSED else "It is down.")
-        for state in states
+        breakers.report(slug="openai", state=state, reason="" if state is CLOSED else "It is down.") for state in states
     ]
 
 

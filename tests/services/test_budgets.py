@@ -20,9 +20,15 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 def used(key_id: str, at: datetime, model_key: str = "p:m") -> None:
     Activity.objects.create(
-        model_key=model_key, hour=at, key_id=key_id, last_at=at, requests=1, prompt_tokens=10,
-        completion_tokens=5, cost_usd="0.25",
-    )  # fmt: skip
+        model_key=model_key,
+        hour=at,
+        key_id=key_id,
+        last_at=at,
+        requests=1,
+        prompt_tokens=10,
+        completion_tokens=5,
+        cost_usd="0.25",
+    )
 
 
 def test_a_month_is_summed_up_for_each_key() -> None:
@@ -39,7 +45,7 @@ def test_the_gateways_snapshot_holds_own_and_default_limits(settings: Any) -> No
     settings.NOA_KEY_LIMITS = {"requests_per_minute": 9}
     own, _ = keys.create(
         name="own", scopes=["infer"], actor="t", limits={"requests_per_minute": 0, "max_concurrent": 3}
-    )  # fmt: skip
+    )
     plain, _ = keys.create(name="plain", scopes=["infer"], actor="t")
     found = {entry.key_id: entry.limits for entry in routing.snapshot().keys.values()}
     assert found == {

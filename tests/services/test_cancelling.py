@@ -90,9 +90,7 @@ def test_a_queued_job_ends_at_once() -> None:
         assert run is None
 
 
-def test_a_cancelled_load_leaves_nothing_behind(
-    two_models: Path, start_node: StartNode, begin: Begin
-) -> None:
+def test_a_cancelled_load_leaves_nothing_behind(two_models: Path, start_node: StartNode, begin: Begin) -> None:
     start_node("never-ready")
     job = begin_load(begin)
     assert jobs.cancel(job_id=job.pk, actor="key:op").cancel_requested_at is not None
@@ -103,14 +101,10 @@ def test_a_cancelled_load_leaves_nothing_behind(
     assert "model-load-failed" not in names
 
 
-def test_a_cancel_of_another_process_is_seen_too(
-    two_models: Path, start_node: StartNode, begin: Begin
-) -> None:
+def test_a_cancel_of_another_process_is_seen_too(two_models: Path, start_node: StartNode, begin: Begin) -> None:
     start_node("never-ready")
     job = begin_load(begin)
-    Job.objects.filter(pk=job.pk).update(
-        cancel_requested_at=timezone.now(), cancelled_by="key:elsewhere"
-    )
+    Job.objects.filter(pk=job.pk).update(cancel_requested_at=timezone.now(), cancelled_by="key:elsewhere")
     assert ended(job).error_message == "The job was cancelled by key:elsewhere."
     assert_nothing_is_left(Instance.objects.get())
 
@@ -126,9 +120,7 @@ def test_a_model_whose_load_was_cancelled_can_be_loaded(
     assert do(loading.load, key=A, options={}).state == JobState.SUCCEEDED
 
 
-def test_who_waits_for_a_load_that_is_cancelled_is_told(
-    two_models: Path, start_node: StartNode, begin: Begin
-) -> None:
+def test_who_waits_for_a_load_that_is_cancelled_is_told(two_models: Path, start_node: StartNode, begin: Begin) -> None:
     start_node("never-ready")
     job = begin_load(begin)
     other = begin(loading.load, JobKind.LOAD, "another wish", key=A, options={})

@@ -65,9 +65,7 @@ def test_metadata_speaks_for_and_against(model: RegisteredModel) -> None:
 
 
 def test_a_declaration_replaces_the_one_before(model: RegisteredModel) -> None:
-    capabilities.note_declared(
-        model=model, capabilities=["vision", "embeddings"], detail="By hand."
-    )
+    capabilities.note_declared(model=model, capabilities=["vision", "embeddings"], detail="By hand.")
     capabilities.note_declared(model=model, capabilities=["vision"])
     rows = CapabilityEvidence.objects.filter(source="declared")
     assert [(row.capability, row.verdict) for row in rows] == [("vision", "supported")]

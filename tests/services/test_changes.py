@@ -72,9 +72,7 @@ def test_on_postgres_a_change_is_told_with_its_commit_and_not_before() -> None:
         with transaction.atomic():
             events.publish(name=EventName.INITIALIZED)
             assert list(listener.notifies(timeout=0.1)) == []
-        assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == [
-            changes.ORIGIN
-        ]
+        assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == [changes.ORIGIN]
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             events.publish(name=EventName.INITIALIZED)
             raise ZeroDivisionError
@@ -85,9 +83,7 @@ def test_on_postgres_a_cut_listener_listens_again(heard: threading.Semaphore) ->
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no server that could cut a connection")
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-        )
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
         assert cursor.fetchall() == [(True,)]
     # It tells for what it may have missed.
     assert heard.acquire(timeout=10)

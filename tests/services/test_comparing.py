@@ -25,34 +25,53 @@ from tests.services.served import KEY, loaded_model, registered_model
 pytestmark = pytest.mark.django_db
 
 ENVIRONMENT = {
-    "engine": "llama-cpp-python 1", "sha256": "a" * 64, "cpus": 2, "load_seconds": 1.0,
+    "engine": "llama-cpp-python 1",
+    "sha256": "a" * 64,
+    "cpus": 2,
+    "load_seconds": 1.0,
     "before": {"load_average": [0.1, 0.1, 0.1]},
-}  # fmt: skip
+}
 
 
-def run_of(
-    model: RegisteredModel, *, factor: float = 1.0, ago: float = 0, seed: int = 1, **fields: Any
-) -> ProfileRun:
+def run_of(model: RegisteredModel, *, factor: float = 1.0, ago: float = 0, seed: int = 1, **fields: Any) -> ProfileRun:
     """A complete run of 20 requests that take `factor` times as long, begun `ago` minutes ago."""
     given = {
-        "complete": True, "settings_class": "c", "settings": {"concurrency": [1]}, "environment": ENVIRONMENT,
+        "complete": True,
+        "settings_class": "c",
+        "settings": {"concurrency": [1]},
+        "environment": ENVIRONMENT,
         "finished_at": timezone.now(),
-    } | fields  # fmt: skip
+    } | fields
     run = ProfileRun.objects.create(model=model, version=model.version, **given)
     samples = [
         Sample(
-            number=number, ok=True, error="=1+1", prompt_tokens=9, cached_tokens=0, completion_tokens=11,
-            ttft_ms=time * factor * 100, e2el_ms=time * factor * 600, gaps=[50.0],
+            number=number,
+            ok=True,
+            error="=1+1",
+            prompt_tokens=9,
+            cached_tokens=0,
+            completion_tokens=11,
+            ttft_ms=time * factor * 100,
+            e2el_ms=time * factor * 600,
+            gaps=[50.0],
         )
         for number, time in enumerate(np.random.default_rng(seed).lognormal(0, 0.1, 20).tolist())
-    ]  # fmt: skip
+    ]
     ProfileSample.objects.bulk_create(
         ProfileSample(
-            run=run, number=one.number, ok=True, error=one.error, prompt_tokens=9, cached_tokens=0,
-            completion_tokens=11, ttft_ms=one.ttft_ms, e2el_ms=one.e2el_ms, gaps_ms=[50.0],
+            run=run,
+            number=one.number,
+            ok=True,
+            error=one.error,
+            prompt_tokens=9,
+            cached_tokens=0,
+            completion_tokens=11,
+            ttft_ms=one.ttft_ms,
+            e2el_ms=one.e2el_ms,
+            gaps_ms=[50.0],
         )
         for one in samples
-    )  # fmt: skip
+    )
     run.summary = {"stages": [figures.of_stage(samples, concurrency=1)], "load_seconds": 1.0}
     run.started_at = timezone.now() - timedelta(minutes=ago)
     run.save()
@@ -74,14 +93,10 @@ def test_a_slower_run_is_worse_with_its_numbers(model: RegisteredModel) -> None:
     assert found["changed"] == []
 
 
-def test_the_tolerance_is_the_settings_or_the_callers(
-    model: RegisteredModel, settings: Any
-) -> None:
+def test_the_tolerance_is_the_settings_or_the_callers(model: RegisteredModel, settings: Any) -> None:
     before, after = run_of(model), run_of(model, factor=1.5, seed=2)
     settings.NOA_PROFILE_TOLERANCE = 0.9
-    assert comparing.compare(runs=[before, after])["comparisons"][0]["verdict"] == (
-        "no_difference_shown"
-    )
+    assert comparing.compare(runs=[before, after])["comparisons"][0]["verdict"] == ("no_difference_shown")
     found = comparing.compare(runs=[before, after], tolerance=0.1)
     assert found["comparisons"][0]["verdict"] == "worse"
 
@@ -91,9 +106,7 @@ def test_what_differs_and_what_to_be_careful_of_is_said(model: RegisteredModel) 
     before = run_of(model)
     after = run_of(model, environment=busy, settings_class="d", settings={"concurrency": [4]})
     (found,) = comparing.compare(runs=[before, after])["comparisons"]
-    assert found["changed"] == [
-        {"what": "engine", "before": "llama-cpp-python 1", "after": "llama-cpp-python 2"}
-    ]
+    assert found["changed"] == [{"what": "engine", "before": "llama-cpp-python 1", "after": "llama-cpp-python 2"}]
     assert len(found["caution"]) == 3, found["caution"]
 
 
@@ -117,9 +130,7 @@ def test_a_run_that_is_not_complete_is_no_baseline(model: RegisteredModel) -> No
         profiling.mark_baseline(profile_id=cut.pk, baseline=True)
 
 
-def test_a_profile_that_is_worse_than_its_baseline_is_an_event(
-    do: Work, runner: FakeUpstream
-) -> None:
+def test_a_profile_that_is_worse_than_its_baseline_is_an_event(do: Work, runner: FakeUpstream) -> None:
     model = loaded_model(runner.path)
     wanted = ProfileSettings(requests=6, warmup=0)
     do(profiling.profile, kind=JobKind.PROFILE, key=KEY, wanted=wanted)
@@ -166,9 +177,7 @@ def test_the_report_needs_nothing_beside_it(model: RegisteredModel) -> None:
     after.compared_with = before
     text = profile_reports.as_markdown(after)
     assert "# Profile of llama.cpp:tiny" in text
-    assert "**Worse.**" in profile_reports.comparison_as_markdown(
-        comparing.compare(runs=[before, after])
-    )
+    assert "**Worse.**" in profile_reports.comparison_as_markdown(comparing.compare(runs=[before, after]))
     for line in text.splitlines():
         if line.startswith("|"):
             assert line.endswith("|")

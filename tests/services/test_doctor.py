@@ -118,9 +118,7 @@ def test_a_port_that_is_taken_is_told_unless_the_server_has_it(settings: Any, da
 
 
 def test_a_secret_that_cannot_be_opened_is_told() -> None:
-    Provider.objects.create(
-        slug="mine", kind="openai", base_url="https://example.com/v1", secret="not sealed"
-    )
+    Provider.objects.create(slug="mine", kind="openai", base_url="https://example.com/v1", secret="not sealed")
     found = only(doctor.secrets())
     assert (found.level, found.what.startswith("'mine'")) == (Level.PROBLEM, True)
 
@@ -146,9 +144,7 @@ def unused_port() -> int:
 
 
 @pytest.mark.parametrize(("level", "code"), [(Level.WARNING, 0), (Level.PROBLEM, 1)])
-def test_the_command_ends_with_one_for_a_problem(
-    monkeypatch: pytest.MonkeyPatch, level: Level, code: int
-) -> None:
+def test_the_command_ends_with_one_for_a_problem(monkeypatch: pytest.MonkeyPatch, level: Level, code: int) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: [Finding("disk", level, "Full.", "Make room.")])
     codes: list[int] = []
     monkeypatch.setattr(sys, "exit", codes.append)

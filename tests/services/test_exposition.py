@@ -25,8 +25,8 @@ ORIGIN = Origin("0123456789abcdef", "n", 1, 1_700_000_000.0, recorded=5, dropped
 
 
 def record(number: int, **changes: Any) -> AccessRecord:
-    fields = {"model_key": KEY, "route": "current", "status": 200, "duration_ms": 100.0, "key_id": "secretkeyid"}  # fmt: skip
-    return AccessRecord(f"r{number}", timezone.now().timestamp(), "chat/completions", **fields | changes)  # fmt: skip
+    fields = {"model_key": KEY, "route": "current", "status": 200, "duration_ms": 100.0, "key_id": "secretkeyid"}
+    return AccessRecord(f"r{number}", timezone.now().timestamp(), "chat/completions", **fields | changes)
 
 
 def samples() -> Samples:
@@ -44,18 +44,21 @@ def value(name: str, **labels: str) -> float:
 
 def test_counters_tell_what_was_served() -> None:
     loaded_model("/run/x")
-    access.store([
-        record(1, prompt_tokens=7, completion_tokens=11, cost_usd=0.5, ttft_ms=30.0, duration_ms=1030.0),
-        record(2, status=502, error_code="runner_died", duration_ms=3_000.0),
-        record(3, model_key="", route="", status=401, error_code="invalid_api_key"),
-    ], ORIGIN)  # fmt: skip
+    access.store(
+        [
+            record(1, prompt_tokens=7, completion_tokens=11, cost_usd=0.5, ttft_ms=30.0, duration_ms=1030.0),
+            record(2, status=502, error_code="runner_died", duration_ms=3_000.0),
+            record(3, model_key="", route="", status=401, error_code="invalid_api_key"),
+        ],
+        ORIGIN,
+    )
     pair = {"model": KEY, "route": "current"}
     assert value("noa_requests_total", **pair) == 2
     assert value("noa_requests_total", model="", route="") == 1
     assert value("noa_request_errors_total", **pair) == 1
     assert value("noa_completion_tokens_total", **pair) == 11
     assert value("noa_cost_usd_total", **pair) == 0.5
-    genai = {"gen_ai_provider_name": "llama.cpp", "gen_ai_request_model": KEY, "noa_route": "current"}  # fmt: skip
+    genai = {"gen_ai_provider_name": "llama.cpp", "gen_ai_request_model": KEY, "noa_route": "current"}
     name = "gen_ai_server_request_duration_seconds"
     assert value(f"{name}_bucket", le="1.28", **genai) == 1
     assert value(f"{name}_bucket", le="+Inf", **genai) == value(f"{name}_count", **genai) == 2
@@ -78,7 +81,9 @@ def test_it_names_no_key_and_no_client() -> None:
 def test_the_number_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "MOST_LABELS", 3)
     access.store([record(n, model_key=f"openai:m{n % 10}") for n in range(35)])
-    found = {dict(labels)["model"]: count for (name, labels), count in samples().items() if name == "noa_requests_total"}  # fmt: skip
+    found = {
+        dict(labels)["model"]: count for (name, labels), count in samples().items() if name == "noa_requests_total"
+    }
     assert found == {"openai:m0": 4, "openai:m1": 4, "openai:m2": 4, "other": 23}
 
 
@@ -116,7 +121,7 @@ def queries(value: Any) -> Iterable[str]:
 
 def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
     dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
-    asked = {name for text in queries(dashboard) for name in re.findall(r"\b(?:noa|gen_ai)_[a-z_]+", text)}  # fmt: skip
+    asked = {name for text in queries(dashboard) for name in re.findall(r"\b(?:noa|gen_ai)_[a-z_]+", text)}
     labels = {"noa_route", "gen_ai_request_model", "gen_ai_provider_name"}
     assert len(asked - labels) > 10
     assert asked - labels <= exposed()
@@ -125,6 +130,6 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
 def test_every_metric_is_documented_and_nothing_else() -> None:
     text = page("docs/metrics.md").section("Prometheus")
     documented = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
-    families = {family.name for family in text_string_to_metric_families(exposition.page().decode())}  # fmt: skip
+    families = {family.name for family in text_string_to_metric_families(exposition.page().decode())}
     # Counters are named with the suffix that queries need.
     assert {name.removesuffix("_total") for name in documented} == families

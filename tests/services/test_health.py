@@ -91,9 +91,7 @@ def look_until_replaced(watch: Watch) -> None:
         watch.look()
 
 
-def test_one_that_is_stopped_is_ended_and_comes_back(
-    load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_is_stopped_is_ended_and_comes_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "STOP_GRACE", 0.2)
     instance, watch = load(), Watch()
     watch.look()
@@ -136,9 +134,7 @@ def test_one_that_recovers_in_time_is_left_alone(load: Load) -> None:
     assert instance.health_reason == ""
 
 
-def test_its_successor_waits_until_it_has_given_its_memory_back(
-    load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_successor_waits_until_it_has_given_its_memory_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     def still_there(*, instance_id: str, grace: float) -> None:
         assert Recovery.objects.get().due_at is not None
         assert recovery.due() == []

@@ -30,16 +30,12 @@ def ago(**lengths: float) -> datetime:
 
 def record(at: datetime, **changes: Any) -> AccessRecord:
     fields = {"model_key": KEY, "route": "current", "status": 200, "duration_ms": 100.0}
-    return AccessRecord(
-        f"l{next(_numbers)}", at.timestamp(), "chat/completions", **fields | changes
-    )
+    return AccessRecord(f"l{next(_numbers)}", at.timestamp(), "chat/completions", **fields | changes)
 
 
 def test_a_window_holds_what_happened_in_it_and_nothing_older() -> None:
-    access.store([record(ago(seconds=10)), record(ago(seconds=50)), record(ago(minutes=3)), record(ago(hours=3))])  # fmt: skip
-    asked = {
-        name: live_metrics.live(window=name, now=NOW).total.requests for name in ("1m", "5m", "1h")
-    }
+    access.store([record(ago(seconds=10)), record(ago(seconds=50)), record(ago(minutes=3)), record(ago(hours=3))])
+    asked = {name: live_metrics.live(window=name, now=NOW).total.requests for name in ("1m", "5m", "1h")}
     assert asked == {"1m": 2, "5m": 3, "1h": 3}
     assert live_metrics.live(window="1d", now=NOW).total.requests == 4
 
@@ -47,11 +43,20 @@ def test_a_window_holds_what_happened_in_it_and_nothing_older() -> None:
 def test_figures_are_those_of_the_requests() -> None:
     chance = random.Random(7)
     durations = [chance.lognormvariate(5, 1) for _ in range(500)]
-    access.store([
-        record(ago(seconds=20), duration_ms=took, ttft_ms=took / 10, prompt_tokens=10, completion_tokens=11,
-               cost_usd=0.001, status=200 if number % 10 else 502)
-        for number, took in enumerate(durations)
-    ])  # fmt: skip
+    access.store(
+        [
+            record(
+                ago(seconds=20),
+                duration_ms=took,
+                ttft_ms=took / 10,
+                prompt_tokens=10,
+                completion_tokens=11,
+                cost_usd=0.001,
+                status=200 if number % 10 else 502,
+            )
+            for number, took in enumerate(durations)
+        ]
+    )
     found = live_metrics.live(window="1m", now=NOW)
     total, seconds = found.total, (NOW - found.start).total_seconds()
     assert total.requests_per_second == pytest.approx(500 / seconds, abs=1e-4)
@@ -67,15 +72,19 @@ def test_figures_are_those_of_the_requests() -> None:
 
 
 def test_models_and_routes_have_their_shares() -> None:
-    access.store([
-        record(ago(seconds=1)), record(ago(seconds=2)), record(ago(seconds=3), route="fast"),
-        record(ago(seconds=4), model_key="openai:x", route="fast"),
-        record(ago(seconds=5), model_key="openai:x", route=""),
-        record(ago(seconds=6), model_key="", route="", status=401, error_code="invalid_api_key"),
-    ])  # fmt: skip
+    access.store(
+        [
+            record(ago(seconds=1)),
+            record(ago(seconds=2)),
+            record(ago(seconds=3), route="fast"),
+            record(ago(seconds=4), model_key="openai:x", route="fast"),
+            record(ago(seconds=5), model_key="openai:x", route=""),
+            record(ago(seconds=6), model_key="", route="", status=401, error_code="invalid_api_key"),
+        ]
+    )
     found = live_metrics.live(window="5m", now=NOW)
     assert [(one.name, one.metrics.requests) for one in found.models] == [(KEY, 3), ("openai:x", 2)]
-    assert [(one.name, one.metrics.requests) for one in found.routes] == [("current", 2), ("fast", 2)]  # fmt: skip
+    assert [(one.name, one.metrics.requests) for one in found.routes] == [("current", 2), ("fast", 2)]
     assert found.total.requests == 6
     assert live_metrics.live(window="5m", model=KEY, route="fast", now=NOW).total.requests == 1
     assert live_metrics.live(window="5m", route="fast", now=NOW).total.requests == 2
@@ -90,12 +99,12 @@ def test_a_series_has_every_point_and_every_request(window: str) -> None:
     step = WINDOWS[window].chart_step.length
     starts = [point.start for point in found.points]
     assert all(later - earlier == step for earlier, later in zip(starts, starts[1:], strict=False))
-    assert found.points[-1].seconds == pytest.approx(
-        min(step.total_seconds(), (NOW - starts[-1]).total_seconds())
-    )
+    assert found.points[-1].seconds == pytest.approx(min(step.total_seconds(), (NOW - starts[-1]).total_seconds()))
     of_model = live_metrics.series(window=window, model=KEY, route="current", now=NOW)
     assert of_model.points == found.points
-    assert not any(point.metrics.requests for point in live_metrics.series(window=window, model="openai:x", now=NOW).points)  # fmt: skip
+    assert not any(
+        point.metrics.requests for point in live_metrics.series(window=window, model="openai:x", now=NOW).points
+    )
 
 
 def test_no_request_of_the_log_is_read_for_it() -> None:
@@ -114,7 +123,7 @@ def test_nothing_has_no_figures() -> None:
 
 
 def test_short_steps_are_deleted_once_no_window_needs_them() -> None:
-    access.store([record(ago(hours=1)), record(ago(hours=3)), record(ago(days=3)), record(ago(days=20))])  # fmt: skip
+    access.store([record(ago(hours=1)), record(ago(hours=3)), record(ago(days=3)), record(ago(days=20))])
     assert live_metrics.delete_old(now=NOW) > 0
     left = {step: Traffic.objects.filter(step=step, model_key=KEY).count() for step in RollupStep}
     assert left == {"minute": 1, "ten_minutes": 2, "hour": 3, "day": 3, "ever": 1}

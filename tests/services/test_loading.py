@@ -49,9 +49,7 @@ def test_it_loads_a_model(two_models: Path, start_node: StartNode, do: Work) -> 
     assert routing.snapshot().models[KEY].target is not None
 
 
-def test_it_does_nothing_for_a_model_that_is_loaded(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_it_does_nothing_for_a_model_that_is_loaded(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     first = do(loading.load, key=KEY, options={})
     second = do(loading.load, key=KEY, options={})
@@ -90,9 +88,7 @@ def test_a_load_that_fails_says_why_and_leaves_nothing(
     assert list(node.supervisor().folder.iterdir()) == []
 
 
-def test_a_load_that_takes_too_long_is_ended(
-    two_models: Path, start_node: StartNode, do: Work, settings: Any
-) -> None:
+def test_a_load_that_takes_too_long_is_ended(two_models: Path, start_node: StartNode, do: Work, settings: Any) -> None:
     settings.NOA_LOAD_TIMEOUT = 0.3
     start_node("never-ready")
     job = do(loading.load, key=KEY, options={})
@@ -117,9 +113,7 @@ def test_twenty_at_once_are_one_load(two_models: Path, start_node: StartNode, do
 
     def one(number: int) -> None:
         try:
-            job = Job.objects.create(
-                kind=JobKind.LOAD, subject=f"{number}", arguments={}, state=JobState.QUEUED
-            )
+            job = Job.objects.create(kind=JobKind.LOAD, subject=f"{number}", arguments={}, state=JobState.QUEUED)
             with jobs.run(job_id=str(job.pk), node="local") as run:
                 assert run is not None
                 found.append(str(loading.load(run=run, key=KEY, options={}).pk))
@@ -148,26 +142,20 @@ def test_it_unloads_a_model(two_models: Path, start_node: StartNode, do: Work) -
     assert events()[-1] == "model-unloaded"
 
 
-def test_an_unload_cuts_what_outlives_the_drain(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_an_unload_cuts_what_outlives_the_drain(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("keeps-working")
     do(loading.load, key=KEY, options={})
     do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert Event.objects.get(name="model-unloaded").data["cut_requests"] == 1
 
 
-def test_it_says_that_there_is_nothing_to_unload(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_it_says_that_there_is_nothing_to_unload(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     job = do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert job.error_code == "model_not_loaded"
 
 
-def test_a_runner_that_dies_makes_its_model_fail(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_runner_that_dies_makes_its_model_fail(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     do(loading.load, key=KEY, options={})
     os.kill(Instance.objects.get().pid or 0, signal.SIGKILL)
@@ -193,9 +181,7 @@ def test_a_node_that_comes_back_ends_what_was_left_and_loads_it_again(
     assert queued.subject == KEY
 
 
-def test_a_model_file_that_is_gone_is_said_by_name(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_model_file_that_is_gone_is_said_by_name(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     (two_models / "a.gguf").unlink()
     job = do(loading.load, key=KEY, options={})
@@ -203,9 +189,7 @@ def test_a_model_file_that_is_gone_is_said_by_name(
     assert "a.gguf" in job.error_message
 
 
-def test_a_file_that_changed_becomes_a_new_version(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_file_that_changed_becomes_a_new_version(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     before = model().version
     write_tiny_gguf(two_models / "a.gguf", name="a", seed=7)

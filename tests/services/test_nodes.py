@@ -34,9 +34,7 @@ def nobody_waits(seconds: float) -> None:
 
 
 def owned_by(**fields: Any) -> Node:
-    return Node.objects.create(
-        **{"name": "local", "generation": 3, "heartbeat_at": Now(), "pid": 4} | fields
-    )
+    return Node.objects.create(**{"name": "local", "generation": 3, "heartbeat_at": Now(), "pid": 4} | fields)
 
 
 def here(running: subprocess.Popen[bytes]) -> dict[str, Any]:

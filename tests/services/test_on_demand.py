@@ -88,9 +88,7 @@ def test_those_who_may_not_load_wait_for_a_load_that_is_under_way(model: Registe
         ("interrupted", 503),
     ],
 )
-def test_how_a_load_ended_is_told_to_those_who_waited_for_it(
-    model: RegisteredModel, code: str, status: int
-) -> None:
+def test_how_a_load_ended_is_told_to_those_who_waited_for_it(model: RegisteredModel, code: str, status: int) -> None:
     job = on_demand.attend(want=want()).job
     assert job is not None
     fail(job, code)
@@ -182,12 +180,8 @@ def test_what_all_processes_wait_for_is_counted(model: RegisteredModel) -> None:
     assert not Demand.objects.exists()
 
 
-def died(
-    model: RegisteredModel, digest: str = "d" * 64, how: str = "was killed by SIGSEGV"
-) -> None:
-    instance = Instance.objects.create(
-        model=model, version=model.version, node="local", state=InstanceState.STARTING
-    )
+def died(model: RegisteredModel, digest: str = "d" * 64, how: str = "was killed by SIGSEGV") -> None:
+    instance = Instance.objects.create(model=model, version=model.version, node="local", state=InstanceState.STARTING)
     instances.move(instance=instance, to=InstanceState.READY)
     on_demand.died(death=Death(KEY, str(instance.pk), digest, "request-1"))
     instances.move(
@@ -206,12 +200,8 @@ def test_a_request_that_killed_two_runners_is_refused(model: RegisteredModel) ->
     assert set(routing.snapshot().killers[KEY]) == {"d" * 64}
 
 
-@pytest.mark.parametrize(
-    "how", ["was killed by SIGKILL", "was killed by SIGTERM", "exited with code 0", "went away"]
-)
-def test_what_ends_a_runner_from_outside_is_no_requests_fault(
-    model: RegisteredModel, how: str
-) -> None:
+@pytest.mark.parametrize("how", ["was killed by SIGKILL", "was killed by SIGTERM", "exited with code 0", "went away"])
+def test_what_ends_a_runner_from_outside_is_no_requests_fault(model: RegisteredModel, how: str) -> None:
     died(model, how=how)
     died(model, how=how)
     assert routing.snapshot().killers == {}
@@ -238,17 +228,13 @@ def test_another_version_of_the_model_is_not_killed(model: RegisteredModel) -> N
     [{"on_demand": False}, {"gone_at": timezone.now()}, {"version": None}],
     ids=["by_its_entry", "gone", "no_file"],
 )
-def test_what_a_request_may_not_load_is_in_the_snapshot(
-    model: RegisteredModel, changes: dict[str, Any]
-) -> None:
+def test_what_a_request_may_not_load_is_in_the_snapshot(model: RegisteredModel, changes: dict[str, Any]) -> None:
     assert routing.snapshot().models[KEY].permission.load
     RegisteredModel.objects.update(**changes)
     assert not routing.snapshot().models[KEY].permission.load
 
 
-def test_nothing_is_loaded_on_demand_where_that_is_off(
-    model: RegisteredModel, settings: Any
-) -> None:
+def test_nothing_is_loaded_on_demand_where_that_is_off(model: RegisteredModel, settings: Any) -> None:
     settings.NOA_ON_DEMAND = False
     assert routing.snapshot().models[KEY].permission == NOTHING
 
@@ -289,9 +275,7 @@ def test_what_only_requests_want_is_loaded_again_with_growing_pauses(
 
 def on_trial(model: RegisteredModel, how: str, *digests: str) -> list[Death]:
     """What was in a runner of this model when that ended."""
-    instance = Instance.objects.create(
-        model=model, version=model.version, node="local", state=InstanceState.STARTING
-    )
+    instance = Instance.objects.create(model=model, version=model.version, node="local", state=InstanceState.STARTING)
     instances.move(instance=instance, to=InstanceState.READY)
     deaths = [Death(KEY, str(instance.pk), digest, "request-1") for digest in digests]
     for death in deaths:

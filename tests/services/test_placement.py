@@ -29,9 +29,12 @@ GIB = 2**30
 
 def node(name: str, **fields: Any) -> Node:
     values = {
-        "pid": 1, "heartbeat_at": Now(), "memory_free_bytes": 8 * GIB, "generation": 1,
+        "pid": 1,
+        "heartbeat_at": Now(),
+        "memory_free_bytes": 8 * GIB,
+        "generation": 1,
         "address": f"https://{name}:8790",
-    }  # fmt: skip
+    }
     return Node.objects.create(name=name, **(values | fields))
 
 
@@ -42,17 +45,11 @@ def silent(name: str) -> None:
 
 
 def has_file(name: str, model: RegisteredModel, sha256: str = "a" * 64) -> None:
-    ModelFile.objects.create(
-        node=name, model=model, sha256=sha256, path=f"/{name}.gguf", size_bytes=1, file_mtime_ns=1
-    )
+    ModelFile.objects.create(node=name, model=model, sha256=sha256, path=f"/{name}.gguf", size_bytes=1, file_mtime_ns=1)
 
 
-def serves(
-    name: str, model: RegisteredModel, state: InstanceState = InstanceState.READY
-) -> Instance:
-    instance = instances.reserve(
-        model=model, version=model.version, node=name, options={}, beside=True
-    )
+def serves(name: str, model: RegisteredModel, state: InstanceState = InstanceState.READY) -> Instance:
+    instance = instances.reserve(model=model, version=model.version, node=name, options={}, beside=True)
     assert instance is not None
     assert instances.move(instance=instance, to=InstanceState.STARTING)
     if state == InstanceState.READY:
@@ -124,10 +121,8 @@ def test_a_budget_bounds_what_a_node_has(model: RegisteredModel) -> None:
 @pytest.mark.parametrize(
     ("name", "code"),
     [("z", "node_not_found"), ("down", "node_down"), ("draining", "node_draining"), ("empty", "file_not_on_node")],
-)  # fmt: skip
-def test_a_node_that_cannot_have_it_is_refused_at_once(
-    model: RegisteredModel, name: str, code: str
-) -> None:
+)
+def test_a_node_that_cannot_have_it_is_refused_at_once(model: RegisteredModel, name: str, code: str) -> None:
     for known in ("a", "down", "draining", "empty"):
         node(known)
     for known in ("a", "down", "draining"):
@@ -168,9 +163,7 @@ def test_one_instance_per_node_and_one_of_those_who_leave_the_choice(
     model: RegisteredModel,
 ) -> None:
     def reserve(name: str, beside: bool) -> Instance | None:
-        return instances.reserve(
-            model=model, version=model.version, node=name, options={}, beside=beside
-        )
+        return instances.reserve(model=model, version=model.version, node=name, options={}, beside=beside)
 
     assert reserve("a", False)
     assert reserve("b", False) is None

@@ -19,9 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def probe(do: Work, **arguments: Any) -> Job:
-    return do(
-        probing.probe, kind=JobKind.PROBE, **{"key": KEY, "wanted": [], "effective_context": False} | arguments
-    )  # fmt: skip
+    return do(probing.probe, kind=JobKind.PROBE, **{"key": KEY, "wanted": [], "effective_context": False} | arguments)
 
 
 def test_it_stores_a_verdict_with_all_that_it_came_from(do: Work, runner: FakeUpstream) -> None:
@@ -40,21 +38,22 @@ def test_it_stores_a_verdict_with_all_that_it_came_from(do: Work, runner: FakeUp
     assert [step["name"] for step in job.steps] == ["probe"]
 
 
-def test_without_a_choice_it_probes_all_but_undeclared_vision(
-    do: Work, runner: FakeUpstream
-) -> None:
+def test_without_a_choice_it_probes_all_but_undeclared_vision(do: Work, runner: FakeUpstream) -> None:
     model = loaded_model(runner.path)
     assert set(probe(do).result["verdicts"]) == {
-        "text_generation", "chat_completion", "streaming", "json_mode", "function_calling", "embeddings",
-    }  # fmt: skip
+        "text_generation",
+        "chat_completion",
+        "streaming",
+        "json_mode",
+        "function_calling",
+        "embeddings",
+    }
     model.capabilities = ["vision"]
     model.save()
     assert "vision" in probe(do).result["verdicts"]
 
 
-def test_a_model_that_answers_otherwise_than_claimed_is_an_event(
-    do: Work, runner: FakeUpstream
-) -> None:
+def test_a_model_that_answers_otherwise_than_claimed_is_an_event(do: Work, runner: FakeUpstream) -> None:
     model = loaded_model(runner.path)
     capabilities.note_declared(model=model, capabilities=["json_mode"])
     job = probe(do, wanted=["json_mode"])
@@ -113,9 +112,7 @@ def test_the_same_probe_twice_is_one_job(runner: FakeUpstream) -> None:
         probing.request(wanted=[], **asked)
 
 
-def test_the_length_of_the_context_is_found(
-    do: Work, runner: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_length_of_the_context_is_found(do: Work, runner: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """The measurement itself is tested with its module; here, where its result goes."""
 
     async def measure(ask: object, *, path: str, upper: int) -> context_length.Measured:

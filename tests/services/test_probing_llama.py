@@ -51,9 +51,7 @@ def test_the_demo_model_is_profiled(demo: Program, do: Work) -> None:
     """The work is what was asked for: by the answers, and by what llama.cpp itself has counted meanwhile."""
     loaded_model(demo.spec.socket, context_tokens=demo.spec.n_ctx)
     before = demo.health()["counters"]
-    wanted = ProfileSettings(
-        requests=4, concurrency=[1, 3], max_tokens=16, prompt_tokens=200, warmup=1
-    )
+    wanted = ProfileSettings(requests=4, concurrency=[1, 3], max_tokens=16, prompt_tokens=200, warmup=1)
     job = do(profiling.profile, kind=JobKind.PROFILE, key=KEY, wanted=wanted)
     assert job.state == JobState.SUCCEEDED, job.error_message
     row = ProfileRun.objects.get()

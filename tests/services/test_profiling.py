@@ -31,9 +31,7 @@ def bodies(runner: FakeUpstream) -> list[dict[str, Any]]:
     return [json.loads(exchange.body) for exchange in runner.exchanges]
 
 
-def test_every_request_is_a_sample_and_the_summary_tells_of_all(
-    do: Work, runner: FakeUpstream
-) -> None:
+def test_every_request_is_a_sample_and_the_summary_tells_of_all(do: Work, runner: FakeUpstream) -> None:
     model = loaded_model(runner.path)
     job, row = profile(do, requests=8, concurrency=[3], max_tokens=7)
     assert job.state == JobState.SUCCEEDED, job.error_message
@@ -66,9 +64,7 @@ def test_requests_are_real_streams_and_differ(do: Work, runner: FakeUpstream) ->
     assert all(text.endswith(". Why?") for text in texts)
 
 
-def test_each_concurrency_is_a_stage_with_samples_of_its_own(
-    do: Work, runner: FakeUpstream
-) -> None:
+def test_each_concurrency_is_a_stage_with_samples_of_its_own(do: Work, runner: FakeUpstream) -> None:
     loaded_model(runner.path)
     job, row = profile(do, requests=3, concurrency=[1, 2])
     assert [stage["concurrency"] for stage in row.summary["stages"]] == [1, 2]
@@ -184,9 +180,7 @@ def test_only_a_loaded_model_that_writes_can_be_profiled() -> None:
         profiling.request(key=KEY, wanted=ProfileSettings(), actor="test")
     model.instances.create(node="local", state=InstanceState.READY)
     with pytest.raises(InvalidRequest):
-        profiling.request(
-            key=KEY, wanted=ProfileSettings(prompts=["Why?"], prompt_tokens=9), actor="test"
-        )
+        profiling.request(key=KEY, wanted=ProfileSettings(prompts=["Why?"], prompt_tokens=9), actor="test")
     model.capabilities = ["embeddings"]
     model.save()
     with pytest.raises(InvalidRequest):

@@ -107,7 +107,7 @@ def test_a_key_that_fits_no_header_is_refused_without_being_shown(key: str) -> N
         ({"timeouts": {"forever": 1}}, "invalid_request"),
         ({"api_key": KEY, "secret_env": "TEAM_KEY"}, "invalid_secret"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused(fields: dict[str, Any], code: str) -> None:
     with pytest.raises(NoaError) as caught:
         add(**fields)
@@ -182,9 +182,7 @@ def test_a_provider_with_models_is_not_removed() -> None:
 
 
 def test_what_the_environment_names_is_changed_there() -> None:
-    provider_settings.add(
-        slug="openai", settings=settings(), actor="environment", origin="environment"
-    )
+    provider_settings.add(slug="openai", settings=settings(), actor="environment", origin="environment")
     for attempt in (
         lambda: change(name="Other"),
         lambda: provider_settings.remove(slug="openai", actor="test"),

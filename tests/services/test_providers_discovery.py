@@ -35,12 +35,12 @@ def anthropic(fake_anthropic: FakeAnthropic) -> FakeAnthropic:
 def add(slug: str, fake: FakeProvider, **more: Any) -> Provider:
     kind = ProviderKind.ANTHROPIC if isinstance(fake, FakeAnthropic) else ProviderKind.OPENAI
     fields: dict[str, Any] = {
-        "kind": kind, "base_url": fake.base_url, "api_key": SecretStr(fake.key),
+        "kind": kind,
+        "base_url": fake.base_url,
+        "api_key": SecretStr(fake.key),
         "allow_private_addresses": True,
-    }  # fmt: skip
-    return provider_settings.add(
-        slug=slug, settings=ProviderSettings(**fields | more), actor="test"
-    )
+    }
+    return provider_settings.add(slug=slug, settings=ProviderSettings(**fields | more), actor="test")
 
 
 def discover(do: Work, slug: str | None = None, state: str = JobState.SUCCEEDED) -> Any:
@@ -71,9 +71,7 @@ def test_a_second_look_changes_nothing(openai: FakeOpenAI, do: Work) -> None:
     assert Event.objects.filter(name__startswith="model-").count() == count
 
 
-def test_a_model_that_is_not_named_any_more_is_marked_and_kept(
-    openai: FakeOpenAI, do: Work
-) -> None:
+def test_a_model_that_is_not_named_any_more_is_marked_and_kept(openai: FakeOpenAI, do: Work) -> None:
     add("openai", openai)
     discover(do, "openai")
     listed, openai.models = openai.models, openai.models[1:]
@@ -91,9 +89,7 @@ def test_a_model_that_was_registered_by_hand_is_not_gone(openai: FakeOpenAI, do:
     assert discover(do, "openai")["gone"] == []
 
 
-def test_what_the_provider_says_is_kept_with_its_evidence(
-    anthropic: FakeAnthropic, do: Work
-) -> None:
+def test_what_the_provider_says_is_kept_with_its_evidence(anthropic: FakeAnthropic, do: Work) -> None:
     add("anthropic", anthropic)
     discover(do, "anthropic")
     model = RegisteredModel.objects.get(key="anthropic:claude-haiku-4-5-20251001")
@@ -101,20 +97,18 @@ def test_what_the_provider_says_is_kept_with_its_evidence(
     assert "vision" in model.capabilities
     evidence = CapabilityEvidence.objects.get(model=model, capability="vision")
     assert (evidence.source, evidence.verdict) == ("declared", "supported")
-    anthropic.models = [
-        anthropic_server.model("claude-haiku-4-5-20251001", max_input_tokens=1_000_000)
-    ]
+    anthropic.models = [anthropic_server.model("claude-haiku-4-5-20251001", max_input_tokens=1_000_000)]
     assert discover(do, "anthropic")["changed"] == [model.key]
     event = Event.objects.get(name="model-updated", subject=model.key)
     assert (event.before, event.after) == (
-        {"context_window": 200_000}, {"context_window": 1_000_000},
-    )  # fmt: skip
+        {"context_window": 200_000},
+        {"context_window": 1_000_000},
+    )
 
 
 def test_the_price_of_the_operator_stays(openai: FakeOpenAI, do: Work) -> None:
     openai.models = [
-        openai_server.model(name, pricing={"prompt": "0.000001", "completion": "0.000002"})
-        for name in ("a", "b")
+        openai_server.model(name, pricing={"prompt": "0.000001", "completion": "0.000002"}) for name in ("a", "b")
     ]
     provider = add("router", openai)
     own = {"input": "7", "output": "7", "source": "operator"}
@@ -122,16 +116,16 @@ def test_the_price_of_the_operator_stays(openai: FakeOpenAI, do: Work) -> None:
     discover(do, "router")
     assert RegisteredModel.objects.get(key="router:a").price == own
     assert RegisteredModel.objects.get(key="router:b").price == {
-        "input": "1", "output": "2", "source": "provider",
-    }  # fmt: skip
+        "input": "1",
+        "output": "2",
+        "source": "provider",
+    }
 
 
 def test_a_name_that_is_no_model_id_is_cleaned_and_the_provider_is_asked_by_its_own(
     openai: FakeOpenAI, do: Work
 ) -> None:
-    openai.models = [
-        openai_server.model(name) for name in ("../models/tiny (v2).gguf", "a/../b", "a//b")
-    ]
+    openai.models = [openai_server.model(name) for name in ("../models/tiny (v2).gguf", "a/../b", "a//b")]
     provider = add("server", openai)
     found = discover(do, "server")
     assert found["new"] == ["server:models/tiny-v2-.gguf"]
@@ -158,9 +152,7 @@ def test_one_dead_provider_does_not_stop_the_others(
     assert Provider.objects.get(slug="anthropic").discovered_at is not None
 
 
-def test_a_failure_is_forgotten_when_the_provider_answers_again(
-    openai: FakeOpenAI, do: Work
-) -> None:
+def test_a_failure_is_forgotten_when_the_provider_answers_again(openai: FakeOpenAI, do: Work) -> None:
     add("openai", openai)
     openai.script("bad_key")
     discover(do, "openai", JobState.FAILED)
@@ -183,9 +175,7 @@ def test_a_disabled_provider_is_left_alone(openai: FakeOpenAI, models_dir: Path,
     assert openai.requests == []
 
 
-def test_a_long_list_takes_few_statements(
-    openai: FakeOpenAI, do: Work, django_assert_max_num_queries: Any
-) -> None:
+def test_a_long_list_takes_few_statements(openai: FakeOpenAI, do: Work, django_assert_max_num_queries: Any) -> None:
     openai.models = [openai_server.model(f"m-{number}") for number in range(450)]
     add("router", openai)
     with django_assert_max_num_queries(60):

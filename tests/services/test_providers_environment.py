@@ -22,8 +22,10 @@ KEY = "sk-canary-1234567890"
 
 def named(**more: Any) -> ProviderSettings:
     fields: dict[str, Any] = {
-        "kind": ProviderKind.OPENAI, "api_key": SecretStr(KEY), "secret_env": "",
-    }  # fmt: skip
+        "kind": ProviderKind.OPENAI,
+        "api_key": SecretStr(KEY),
+        "secret_env": "",
+    }
     return ProviderSettings(**fields | more)
 
 
@@ -42,8 +44,10 @@ def test_a_second_start_changes_nothing(settings: Any) -> None:
     before = (routing.revision(), Event.objects.count(), provider.secret)
     from_environment()
     assert before == (
-        routing.revision(), Event.objects.count(), Provider.objects.get(slug="vllm").secret,
-    )  # fmt: skip
+        routing.revision(),
+        Event.objects.count(),
+        Provider.objects.get(slug="vllm").secret,
+    )
 
 
 def test_what_is_named_otherwise_changes(settings: Any) -> None:
@@ -113,7 +117,7 @@ def test_a_well_known_key_is_named_and_not_stored(settings: Any) -> None:
         ("NOA_PROVIDERS", '[{"slug":"a","kind":"openai","secret_env":"NOA_SECRET_KEY"}]', "of NOA"),
         ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1", "OPENAI_BASE_URL"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_stops_the_start_and_is_named_without_its_secrets(
     variable: str, text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

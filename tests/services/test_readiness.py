@@ -41,9 +41,7 @@ def test_a_database_that_fails_is_named() -> None:
         assert readiness.database() == "The database does not answer: gone away."
 
 
-def test_a_broker_that_is_away_or_hangs_is_named(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broker_that_is_away_or_hangs_is_named(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert readiness.broker() == ""
     settings.NOA_EMBEDDED = False
     settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
@@ -75,9 +73,7 @@ def test_a_current_model_must_be_loaded() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_current_model_must_answer(
-    two_models: Path, start_node: Callable[..., None], do: Callable[..., Job]
-) -> None:
+def test_a_current_model_must_answer(two_models: Path, start_node: Callable[..., None], do: Callable[..., Job]) -> None:
     start_node()
     do(loading.load, key="llama.cpp:a", options={})
     instance = Instance.objects.get()

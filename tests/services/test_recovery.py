@@ -132,9 +132,7 @@ def test_a_model_that_dies_too_often_is_given_up(loaded: Path) -> None:
     assert LedgerEntry.objects.get(kind="recovery").outcome == "failed"
 
 
-def test_who_asks_for_a_model_that_was_given_up_gives_it_a_new_chance(
-    loaded: Path, do: Work
-) -> None:
+def test_who_asks_for_a_model_that_was_given_up_gives_it_a_new_chance(loaded: Path, do: Work) -> None:
     has_died_before(DEATHS_ALLOWED - 1)
     killed = kill()
     until(lambda: has_failed(killed), "the death was noticed")

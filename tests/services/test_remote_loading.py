@@ -45,9 +45,7 @@ def openai(start_node: Callable[[str], None]) -> Iterator[FakeOpenAI]:
             ),
             actor="test",
         )
-        RegisteredModel.objects.create(
-            provider=provider, model_id="gpt-4o", key=KEY, context_window=128_000
-        )
+        RegisteredModel.objects.create(provider=provider, model_id="gpt-4o", key=KEY, context_window=128_000)
         yield fake
 
 
@@ -61,8 +59,11 @@ def test_a_model_is_ready_when_its_provider_vouches_for_it(openai: FakeOpenAI, d
     assert [request.path for request in openai.requests] == ["/v1/models/gpt-4o"]
     instance = Instance.objects.get()
     assert (instance.state, instance.pid, instance.version, instance.context_tokens) == (
-        "ready", None, None, 128_000,
-    )  # fmt: skip
+        "ready",
+        None,
+        None,
+        128_000,
+    )
     model = RegisteredModel.objects.get()
     assert (model.status, model.wanted) == ("loaded", True)
     assert target().remote.base_url == openai.base_url
@@ -90,9 +91,7 @@ def test_a_load_that_fails_has_the_reason_of_the_provider(
     assert target() is None
 
 
-def test_a_model_that_the_provider_does_not_have_cannot_be_loaded(
-    openai: FakeOpenAI, do: Work
-) -> None:
+def test_a_model_that_the_provider_does_not_have_cannot_be_loaded(openai: FakeOpenAI, do: Work) -> None:
     openai.models = openai.models[1:]
     job = do(loading.load, key=KEY, options={})
     assert (job.state, job.error_code) == (JobState.FAILED, "provider_model_not_found")
@@ -140,9 +139,7 @@ def test_load_options_are_for_runners(openai: FakeOpenAI) -> None:
     assert caught.value.code == "options_not_for_remote"
 
 
-def test_a_model_of_a_disabled_provider_is_neither_loaded_nor_served(
-    openai: FakeOpenAI, do: Work
-) -> None:
+def test_a_model_of_a_disabled_provider_is_neither_loaded_nor_served(openai: FakeOpenAI, do: Work) -> None:
     do(loading.load, key=KEY, options={})
     provider_settings.change(slug="openai", fields={"enabled": False}, actor="test")
     assert target() is None

@@ -20,9 +20,7 @@ KEY = "sk-canary-snapshot-1"
 
 
 def make_provider(slug: str = "openai", **more: Any) -> Provider:
-    return Provider.objects.create(
-        slug=slug, **{"kind": ProviderKind.OPENAI, "secret": secrets.seal(KEY), **more}
-    )
+    return Provider.objects.create(slug=slug, **{"kind": ProviderKind.OPENAI, "secret": secrets.seal(KEY), **more})
 
 
 def make_ready(provider: Provider, model_id: str = "gpt-4o", **more: Any) -> str:
@@ -104,9 +102,7 @@ def test_prices_of_every_kind_of_model_are_there() -> None:
 
 
 @pytest.mark.parametrize("price", [{"input": "1"}, {"input": "x", "output": "1"}])
-def test_a_price_that_is_none_stops_nothing(
-    caplog: pytest.LogCaptureFixture, price: object
-) -> None:
+def test_a_price_that_is_none_stops_nothing(caplog: pytest.LogCaptureFixture, price: object) -> None:
     with caplog.at_level(logging.WARNING):
         target = target_of(make_ready(make_provider(), price=price))
     assert target is not None and target.price is None

@@ -22,9 +22,7 @@ def local_model(state: str | None = None) -> RegisteredModel:
 
 def test_a_load_keeps_only_the_options_that_were_given() -> None:
     model = local_model()
-    job, created = requests.request_load(
-        key=model.key, options={"n_ctx": 512, "slots": None}, actor="test"
-    )
+    job, created = requests.request_load(key=model.key, options={"n_ctx": 512, "slots": None}, actor="test")
     assert created
     assert job.arguments == {"options": {"n_ctx": 512}}
 

@@ -16,14 +16,17 @@ NOW = datetime(2026, 11, 24, 13, 30, tzinfo=UTC)
 
 
 def store(*days_ago: float, each: int = 1) -> None:
-    access.store([
-        AccessRecord(f"{ago}-{number}", (NOW - timedelta(days=ago)).timestamp(), "chat/completions", status=200)
-        for ago in days_ago for number in range(each)
-    ])  # fmt: skip
+    access.store(
+        [
+            AccessRecord(f"{ago}-{number}", (NOW - timedelta(days=ago)).timestamp(), "chat/completions", status=200)
+            for ago in days_ago
+            for number in range(each)
+        ]
+    )
 
 
 def days() -> list[int]:
-    return sorted((NOW.date() - at.date()).days for at in AccessLog.objects.values_list("started_at", flat=True))  # fmt: skip
+    return sorted((NOW.date() - at.date()).days for at in AccessLog.objects.values_list("started_at", flat=True))
 
 
 @pytest.mark.django_db

@@ -101,8 +101,12 @@ def test_everything_is_as_it_was(two_models: Path, start_node: StartNode, do: Wo
     assert (loaded(), current()) == ({A, B}, A)
     assert Instance.objects.get(state="ready", model__key=B).options == {"n_ctx": 128}
     assert job.result == {
-        "loaded": [A, B], "unchanged": [], "moved": ["current"], "unloaded": [], "failed": [],
-    }  # fmt: skip
+        "loaded": [A, B],
+        "unchanged": [],
+        "moved": ["current"],
+        "unloaded": [],
+        "failed": [],
+    }
     assert [step["name"] for step in job.steps].count("restore model") == 2
     told = Event.objects.get(name="state-restored")
     assert (told.subject, told.after["models"]) == ("one", save("two").content["models"])
@@ -110,17 +114,19 @@ def test_everything_is_as_it_was(two_models: Path, start_node: StartNode, do: Wo
     assert moved.cause == "a state is restored"
 
 
-def test_a_second_restore_changes_nothing(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_second_restore_changes_nothing(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("good")
     switch(do, A)
     save()
     pids = set(Instance.objects.filter(state="ready").values_list("pid", flat=True))
     job = restore(do, unload_others=True)
     assert job.result == {
-        "loaded": [], "unchanged": [A], "moved": [], "unloaded": [], "failed": [],
-    }  # fmt: skip
+        "loaded": [],
+        "unchanged": [A],
+        "moved": [],
+        "unloaded": [],
+        "failed": [],
+    }
     assert set(Instance.objects.filter(state="ready").values_list("pid", flat=True)) == pids
 
 
@@ -140,16 +146,12 @@ def test_others_are_unloaded_when_that_is_wanted(
     assert wanted == loaded()
 
 
-def test_what_cannot_be_restored_is_named_and_the_rest_is(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_what_cannot_be_restored_is_named_and_the_rest_is(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("good")
     switch(do, A)
     content = save().content
     content["models"] += [{"key": "llama.cpp:gone", "options": {}}, {"key": B, "options": {}}]
-    content["routes"].append(
-        {"name": "stable", "target": "llama.cpp:gone", "fallbacks": [], "description": ""}
-    )
+    content["routes"].append({"name": "stable", "target": "llama.cpp:gone", "fallbacks": [], "description": ""})
     snapshots.take_in(name="two", content=content, actor="test")
     unload(do, A)
     job = restore(do, "two")
@@ -163,9 +165,7 @@ def test_what_cannot_be_restored_is_named_and_the_rest_is(
     ]
 
 
-def test_a_model_that_is_loaded_otherwise_is_left_alone(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_model_that_is_loaded_otherwise_is_left_alone(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("good")
     load(do, A, n_ctx=128)
     save()
@@ -177,9 +177,7 @@ def test_a_model_that_is_loaded_otherwise_is_left_alone(
     assert Instance.objects.get(state="ready").options == {"n_ctx": 256}
 
 
-def test_a_route_that_was_deleted_is_made_again(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_route_that_was_deleted_is_made_again(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("good")
     load(do, A)
     model = RegisteredModel.objects.get(key=A)
@@ -192,9 +190,7 @@ def test_a_route_that_was_deleted_is_made_again(
     assert (route.target, route.fallbacks, route.description) == (model, [B], "for all")
 
 
-def test_a_route_that_led_nowhere_is_left_where_it_leads(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_route_that_led_nowhere_is_left_where_it_leads(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("good")
     routing.get()
     save()

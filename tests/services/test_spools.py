@@ -35,8 +35,11 @@ def folder(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def record(number: int, **changes: Any) -> AccessRecord:
     return AccessRecord(
-        f"{RECORDER}-{number:x}", AT + number / 1000, "chat/completions", **{"status": 200, "duration_ms": 5.0} | changes
-    )  # fmt: skip
+        f"{RECORDER}-{number:x}",
+        AT + number / 1000,
+        "chat/completions",
+        **{"status": 200, "duration_ms": 5.0} | changes,
+    )
 
 
 def lines(count: int, first: int = 1) -> bytes:
@@ -70,11 +73,11 @@ def test_what_a_process_left_is_stored_and_its_files_go(folder: Path) -> None:
 
 
 def test_requests_under_way_get_a_row_that_says_so(folder: Path) -> None:
-    mark = spool_format.mark_line(record(9, key_id="k", stream=True), route="current", model_key="openai:x")  # fmt: skip
+    mark = spool_format.mark_line(record(9, key_id="k", stream=True), route="current", model_key="openai:x")
     leave(folder, lines(2) + mark, mark + lines(1, first=3))
     spools.recover()
     row = AccessLog.objects.get(error_code="server_killed")
-    assert (row.request_id, row.aborted, row.stream, row.key_id) == (f"{RECORDER}-9", True, True, "k")  # fmt: skip
+    assert (row.request_id, row.aborted, row.stream, row.key_id) == (f"{RECORDER}-9", True, True, "k")
     assert (row.model_key, row.route, row.status) == ("openai:x", "current", 500)
     assert (process().stored, process().cut_off) == (3, 1)
 
@@ -149,9 +152,7 @@ POISON: list[Callable[[], dict[str, Any]]] = [
 
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("place", [0, 57, 99])
-def test_one_poisoned_record_of_a_hundred_is_put_aside(
-    poison: Callable[[], dict[str, Any]], place: int
-) -> None:
+def test_one_poisoned_record_of_a_hundred_is_put_aside(poison: Callable[[], dict[str, Any]], place: int) -> None:
     batch = [record(number) for number in range(100)]
     for name, value in poison().items():
         setattr(batch[place], name, value)

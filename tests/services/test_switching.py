@@ -34,17 +34,21 @@ def status_of(key: str) -> str:
     return RegisteredModel.objects.get(key=key).status
 
 
-def test_it_moves_the_route_and_retires_the_old_model(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_it_moves_the_route_and_retires_the_old_model(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     switch(do, A)
     old = Instance.objects.get()
     job = switch(do, B)
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert [step["name"] for step in job.steps] == [
-        "check", "start", "publish", "verify", "move", "drain", "stop",
-    ]  # fmt: skip
+        "check",
+        "start",
+        "publish",
+        "verify",
+        "move",
+        "drain",
+        "stop",
+    ]
     assert job.result["previous"] == A
     assert job.result["current"] == B
     assert (status_of(A), status_of(B)) == (ModelStatus.AVAILABLE, ModelStatus.LOADED)
@@ -55,9 +59,7 @@ def test_it_moves_the_route_and_retires_the_old_model(
     assert not RegisteredModel.objects.get(key=A).wanted
 
 
-def test_the_new_model_is_ready_before_the_route_moves(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_the_new_model_is_ready_before_the_route_moves(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     switch(do, A)
     switch(do, B)
@@ -66,9 +68,7 @@ def test_the_new_model_is_ready_before_the_route_moves(
     assert names.index(("model-switched", B)) < names.index(("model-unloaded", A))
 
 
-def test_a_switch_that_fails_leaves_everything_as_it_was(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_switch_that_fails_leaves_everything_as_it_was(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     switch(do, A)
     kept = Instance.objects.get()
@@ -83,9 +83,7 @@ def test_a_switch_that_fails_leaves_everything_as_it_was(
     assert Event.objects.latest("id").name == "switch-failed"
 
 
-def test_it_refuses_to_switch_to_where_the_route_leads(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_it_refuses_to_switch_to_where_the_route_leads(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     switch(do, A)
     job = switch(do, A)
@@ -110,9 +108,7 @@ def test_the_previous_model_can_be_kept(two_models: Path, start_node: StartNode,
     assert (status_of(A), status_of(B)) == (ModelStatus.LOADED, ModelStatus.LOADED)
 
 
-def test_a_model_that_another_route_needs_is_kept(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_a_model_that_another_route_needs_is_kept(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     switch(do, A)
     Route.objects.create(name="stable", target=RegisteredModel.objects.get(key=A))
@@ -132,9 +128,7 @@ def with_room_for_one(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.NOA_MEMORY_BUDGET = 150 << 20
 
 
-def test_it_says_that_both_were_loaded_where_memory_allows(
-    two_models: Path, start_node: StartNode, do: Work
-) -> None:
+def test_it_says_that_both_were_loaded_where_memory_allows(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     switch(do, A)
     assert switch(do, B).result["mode"] == "overlap"

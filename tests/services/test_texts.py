@@ -19,9 +19,16 @@ pytestmark = pytest.mark.django_db
 
 def captured(**changes: Any) -> CapturedText:
     given = {
-        "request_id": "r1", "started_at": timezone.now().timestamp(), "key_id": "k", "route": "support",
-        "model_key": "openai:x", "days": 7, "prompt": b"Hello \xff\x00", "answer": b"Good day", "is_cut": False,
-    }  # fmt: skip
+        "request_id": "r1",
+        "started_at": timezone.now().timestamp(),
+        "key_id": "k",
+        "route": "support",
+        "model_key": "openai:x",
+        "days": 7,
+        "prompt": b"Hello \xff\x00",
+        "answer": b"Good day",
+        "is_cut": False,
+    }
     return CapturedText(**given | changes)
 
 
@@ -67,7 +74,7 @@ def test_a_rule_reaches_the_gateways_snapshot(route: Route) -> None:
     assert routing.revision() > before
 
 
-@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"max_bytes": 0}, {"days": 0}, {"key_id": "k"}, {"route": None}])  # fmt: skip
+@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"max_bytes": 0}, {"days": 0}, {"key_id": "k"}, {"route": None}])
 def test_a_rule_that_makes_no_sense_is_refused(route: Route, wrong: dict[str, Any]) -> None:
     wish = {"key_id": None, "route": "support", "share": 1.0, "max_bytes": 10, "days": 1} | wrong
     with pytest.raises(InvalidRequest):

@@ -18,10 +18,21 @@ from tests.waiting import until
 
 def record(**changes: Any) -> AccessRecord:
     given = {
-        "requested_model": "current", "route": "current", "model_key": "openai:x", "provider": "openai", "status": 200,
-        "instance_id": "i", "prompt_tokens": 7, "completion_tokens": 11, "duration_ms": 1_000.0, "ttft_ms": 600.0,
-        "queue_ms": 100.0, "load_wait_ms": 200.0, "stream": True, "key_id": "secretkeyid",
-    }  # fmt: skip
+        "requested_model": "current",
+        "route": "current",
+        "model_key": "openai:x",
+        "provider": "openai",
+        "status": 200,
+        "instance_id": "i",
+        "prompt_tokens": 7,
+        "completion_tokens": 11,
+        "duration_ms": 1_000.0,
+        "ttft_ms": 600.0,
+        "queue_ms": 100.0,
+        "load_wait_ms": 200.0,
+        "stream": True,
+        "key_id": "secretkeyid",
+    }
     return AccessRecord("abc-1", 1_700_000_000.0, "chat/completions", **given | changes)
 
 
@@ -86,7 +97,12 @@ def facts(span: dict[str, Any]) -> dict[str, Any]:
 
 def test_spans_follow_each_other_under_the_request() -> None:
     request, queue, load, upstream = otlp.spans_of(record())
-    assert [one["name"] for one in (request, queue, load, upstream)] == ["chat current", "queue", "load wait", "upstream"]  # fmt: skip
+    assert [one["name"] for one in (request, queue, load, upstream)] == [
+        "chat current",
+        "queue",
+        "load wait",
+        "upstream",
+    ]
     assert {one["traceId"] for one in (request, queue, load, upstream)} == {request["traceId"]}
     assert (len(request["traceId"]), len(request["spanId"])) == (32, 16)
     assert all(one["parentSpanId"] == request["spanId"] for one in (queue, load, upstream))

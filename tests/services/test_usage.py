@@ -42,16 +42,14 @@ def record(at: datetime, key: str = KEY, **changes: Any) -> AccessRecord:
         "completion_tokens": 5,
         "duration_ms": 100.0,
     }
-    return AccessRecord(
-        f"r{next(_numbers)}", at.timestamp(), "chat/completions", **fields | changes
-    )  # fmt: skip
+    return AccessRecord(f"r{next(_numbers)}", at.timestamp(), "chat/completions", **fields | changes)
 
 
 def at(*numbers: int) -> datetime:
     return datetime(*numbers, tzinfo=UTC)  # type: ignore[arg-type]
 
 
-def of_model(since: datetime | None = None, until: datetime | None = None, step: Step = Step.HOUR) -> dict[str, Any]:  # fmt: skip
+def of_model(since: datetime | None = None, until: datetime | None = None, step: Step = Step.HOUR) -> dict[str, Any]:
     return usage.of_model(key=KEY, since=since, until=until, step=step)
 
 
@@ -60,9 +58,7 @@ def overview(**arguments: Any) -> dict[str, Any]:
 
 
 def test_every_hour_is_there_also_those_without_requests() -> None:
-    access.store(
-        [record(at(2026, 1, 1, 1, 59)), record(at(2026, 1, 1, 3)), record(at(2026, 1, 1, 3, 30))]
-    )
+    access.store([record(at(2026, 1, 1, 1, 59)), record(at(2026, 1, 1, 3)), record(at(2026, 1, 1, 3, 30))])
     found = of_model(at(2026, 1, 1), at(2026, 1, 1, 4))
     assert [point["requests"] for point in found["series"]] == [0, 1, 0, 2]
     assert found["series"][0]["start"] == at(2026, 1, 1)
@@ -77,9 +73,7 @@ def test_days_are_those_of_utc() -> None:
 
 
 def test_what_is_outside_of_the_period_is_not_counted() -> None:
-    access.store(
-        [record(at(2026, 1, 1)), record(at(2026, 1, 2)), record(at(2026, 1, 1), key="openai:x")]
-    )
+    access.store([record(at(2026, 1, 1)), record(at(2026, 1, 2)), record(at(2026, 1, 1), key="openai:x")])
     found = of_model(at(2026, 1, 1), at(2026, 1, 2))
     assert (found["totals"]["requests"], found["accesses"]) == (1, 2)
 
@@ -92,10 +86,7 @@ def test_nothing_has_no_figures() -> None:
 
 def test_percentiles_are_those_of_all_keys_together() -> None:
     access.store(
-        [
-            record(at(2026, 1, 1), key_id=f"k{n % 7}", duration_ms=float(n), ttft_ms=n / 10)
-            for n in range(1, 101)
-        ]
+        [record(at(2026, 1, 1), key_id=f"k{n % 7}", duration_ms=float(n), ttft_ms=n / 10) for n in range(1, 101)]
     )
     totals = of_model(at(2026, 1, 1), at(2026, 1, 2))["totals"]
     assert totals["latency_ms"]["p50"] == pytest.approx(50, rel=0.05)
@@ -106,11 +97,13 @@ def test_percentiles_are_those_of_all_keys_together() -> None:
 
 def test_who_used_it_has_a_name_where_the_key_is_known() -> None:
     key, _ = keys.create(name="app", scopes=("infer",), actor="test")
-    access.store([
-        record(at(2026, 1, 1), key_id=key.key_id, cost_usd=0.25),
-        record(at(2026, 1, 1), key_id=key.key_id, status=500, error_code="engine_error"),
-        record(at(2026, 1, 1), key_id="gone"),
-    ])  # fmt: skip
+    access.store(
+        [
+            record(at(2026, 1, 1), key_id=key.key_id, cost_usd=0.25),
+            record(at(2026, 1, 1), key_id=key.key_id, status=500, error_code="engine_error"),
+            record(at(2026, 1, 1), key_id="gone"),
+        ]
+    )
     found = of_model(at(2026, 1, 1), at(2026, 1, 2))["by_key"]
     assert [(one["key_id"], one["name"], one["requests"], one["errors"]) for one in found] == [
         (key.key_id, "app", 2, 1),
@@ -158,9 +151,7 @@ def test_the_statistics_count_models() -> None:
 def test_an_empty_server_has_statistics_too() -> None:
     RegisteredModel.objects.all().delete()
     found = overview()
-    assert (
-        found["models"]["total"] == found["accesses"]["average"] == found["period"]["requests"] == 0
-    )
+    assert found["models"]["total"] == found["accesses"]["average"] == found["period"]["requests"] == 0
     assert found["top_performing"] == found["most_used"] == []
 
 
@@ -188,22 +179,26 @@ def test_the_best_are_ranked_by_what_they_did_in_the_period() -> None:
     now = timezone.now()
     timed = {"ttft_ms": 0.0, "duration_ms": 1000.0}
     access.store([record(now, completion_tokens=11, **timed) for _ in range(3)])
-    access.store(
-        [record(now, "llama.cpp:fast", completion_tokens=51, **timed), record(now, "openai:gone")]
-    )
+    access.store([record(now, "llama.cpp:fast", completion_tokens=51, **timed), record(now, "openai:gone")])
     access.store([record(now - 72 * HOUR, "llama.cpp:idle", completion_tokens=101, **timed)])
     found = overview()["top_performing"]
     assert [one["key"] for one in found] == ["llama.cpp:fast", KEY]
     assert found[0] == {
-        "key": "llama.cpp:fast", "score": 0.5503, "success_rate": 1.0, "tokens_per_second": 50.0, "requests": 1,
-    }  # fmt: skip
+        "key": "llama.cpp:fast",
+        "score": 0.5503,
+        "success_rate": 1.0,
+        "tokens_per_second": 50.0,
+        "requests": 1,
+    }
 
 
 def test_the_period_counts_what_no_model_answered_too() -> None:
-    access.store([
-        record(timezone.now(), cost_usd=0.5),
-        record(timezone.now(), key="", status=401, error_code="invalid_api_key", prompt_tokens=None),
-    ])  # fmt: skip
+    access.store(
+        [
+            record(timezone.now(), cost_usd=0.5),
+            record(timezone.now(), key="", status=401, error_code="invalid_api_key", prompt_tokens=None),
+        ]
+    )
     period = overview()["period"]
     assert (period["requests"], period["errors"], period["success_rate"]) == (2, 1, 0.5)
     assert (float(period["cost_usd"]), period["unpriced"], period["completion_tokens"]) == (
@@ -221,13 +216,9 @@ def test_it_says_what_needs_a_look() -> None:
     RegisteredModel.objects.exclude(pk=failed.pk).update(status=ModelStatus.LOADED)
     registered_model("unused")
     RegisteredModel.objects.filter(model_id="unused").update(status=ModelStatus.LOADED)
-    access.store(
-        [record(timezone.now()), record(timezone.now(), status=502, error_code="runner_died")]
-    )
+    access.store([record(timezone.now()), record(timezone.now(), status=502, error_code="runner_died")])
     attention = overview()["attention"]
-    assert [(one["key"], one["reason"]) for one in attention["load_failed"]] == [
-        ("llama.cpp:failed", "No tensors.")
-    ]
+    assert [(one["key"], one["reason"]) for one in attention["load_failed"]] == [("llama.cpp:failed", "No tensors.")]
     assert attention["loaded_and_not_asked"] == ["llama.cpp:unused"]
     assert attention["failing"] == [{"key": KEY, "requests": 2, "errors": 1, "error_rate": 0.5}]
 

@@ -92,9 +92,7 @@ def test_a_drain_that_nobody_ends_is_ended(loaded: Instance) -> None:
     assert names()[-1] == "model-unloaded"
 
 
-def test_an_instance_whose_process_is_gone_is_brought_back(
-    loaded: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_instance_whose_process_is_gone_is_brought_back(loaded: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node.supervisor(), "instance_ids", set)
     watch = Watch()
     watch.look()
@@ -148,9 +146,7 @@ def test_a_job_that_nobody_runs_is_ended(two_models: Path, start_node: StartNode
         (None, True),
     ],
 )
-def test_jobs_of_a_worker_that_has_gone_are_ended(
-    node_row: dict[str, Any] | None, ends: bool
-) -> None:
+def test_jobs_of_a_worker_that_has_gone_are_ended(node_row: dict[str, Any] | None, ends: bool) -> None:
     if node_row is not None:
         Node.objects.create(**{"name": "other", "pid": 4} | node_row)
     job = running("theirs", node="other")
@@ -160,9 +156,7 @@ def test_jobs_of_a_worker_that_has_gone_are_ended(
     assert names().count("job-interrupted") == int(ends)
 
 
-def test_a_load_that_a_stop_interrupts_is_left_to_the_next_worker(
-    two_models: Path, start_node: StartNode
-) -> None:
+def test_a_load_that_a_stop_interrupts_is_left_to_the_next_worker(two_models: Path, start_node: StartNode) -> None:
     start_node("never-ready")
     job, _ = jobs.create(kind=JobKind.LOAD, subject=KEY, arguments={"options": {}}, actor="test")
 

@@ -146,9 +146,7 @@ def attempt(webhook: Webhook) -> WebhookDelivery:
     return WebhookDelivery.objects.get(webhook=webhook)
 
 
-def test_a_receiver_that_hangs_is_given_up(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_receiver_that_hangs_is_given_up(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "_TOTAL_SECONDS", 0.2)
     receiver.script = [HANG]
     delivery = attempt(hook(receiver.url))
@@ -185,10 +183,15 @@ def test_a_private_address_is_not_connected_to(receiver: Receiver, name: str) ->
 @pytest.mark.parametrize(
     "url",
     [
-        "http://127.0.0.1/hook", "http://[::1]/", "http://169.254.169.254/latest", "ftp://example.com/",
-        "http://user:word@example.com/", "http://example.com/?token=1", "hook",
+        "http://127.0.0.1/hook",
+        "http://[::1]/",
+        "http://169.254.169.254/latest",
+        "ftp://example.com/",
+        "http://user:word@example.com/",
+        "http://example.com/?token=1",
+        "hook",
     ],
-)  # fmt: skip
+)
 def test_addresses_are_checked_when_they_are_given(url: str) -> None:
     with pytest.raises(InvalidRequest):
         hook(url, allow_private_addresses=False)
@@ -282,9 +285,7 @@ def test_waits_grow_up_to_an_hour_and_end() -> None:
 
 def test_the_documented_check_of_a_signature_is_right() -> None:
     """The program in docs/events.md takes what NOA signs, and nothing else."""
-    block = next(
-        block for block in markdown.page("docs/events.md").blocks("python") if "hmac" in block.text
-    )
+    block = next(block for block in markdown.page("docs/events.md").blocks("python") if "hmac" in block.text)
     names: dict[str, Any] = {}
     exec(block.text, names)
     body, timestamp = b'{"id":1}', 1_795_514_400

@@ -65,9 +65,7 @@ def test_a_look_comes_at_once_when_it_is_stirred(start: Start) -> None:
     rounds.stir("of another process")
 
 
-def test_what_only_one_may_do_is_left_to_who_has_the_lease(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_only_one_may_do_is_left_to_who_has_the_lease(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = threading.Semaphore(0)
 
     def refuse(**_: object) -> bool:

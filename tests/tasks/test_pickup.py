@@ -26,9 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def ran() -> Iterator[list[str]]:
     """The jobs that the work of a discovery was begun for."""
     begun: list[str] = []
-    with mock.patch.object(
-        discovery.discovery, "discover", lambda run, provider: begun.append(str(run.job.pk))
-    ):
+    with mock.patch.object(discovery.discovery, "discover", lambda run, provider: begun.append(str(run.job.pk))):
         yield begun
 
 
@@ -95,9 +93,7 @@ def test_jobs_of_another_node_are_left_to_it(settings: Any) -> None:
         (JobKind.RESTORE, "state", "node.local"),
     ],
 )
-def test_work_that_needs_no_file_of_a_node_goes_to_any(
-    kind: JobKind, subject: str, queue: str
-) -> None:
+def test_work_that_needs_no_file_of_a_node_goes_to_any(kind: JobKind, subject: str, queue: str) -> None:
     assert queues.choose(kind=kind, subject=subject, arguments={}) == queue
 
 

@@ -45,9 +45,7 @@ def _rendered() -> Mapping[str, str]:
 
 def names_for(user: User | AnonymousUser | Any) -> frozenset[str]:
     """The parts that somebody may see."""
-    return frozenset(
-        name for name, section in SECTIONS.items() if user.has_perm(f"models_app.{section.right}")
-    )
+    return frozenset(name for name, section in SECTIONS.items() if user.has_perm(f"models_app.{section.right}"))
 
 
 board = Board()

@@ -33,16 +33,12 @@ class Tile:
 def tiles(traffic: Traffic) -> list[Tile]:
     return [
         _rate(traffic),
-        _recent(
-            traffic, "Latency p95", lambda m: m.latency_ms.p95, lambda t: t.durations, units.milliseconds
-        ),
-        _recent(
-            traffic, "First token p95", lambda m: m.ttft_ms.p95, lambda t: t.ttfts, units.milliseconds
-        ),
+        _recent(traffic, "Latency p95", lambda m: m.latency_ms.p95, lambda t: t.durations, units.milliseconds),
+        _recent(traffic, "First token p95", lambda m: m.ttft_ms.p95, lambda t: t.ttfts, units.milliseconds),
         _errors(traffic),
         _day(traffic, "Tokens today", _tokens, units.count),
         _day(traffic, "Cost today", _cost, _dollars),
-    ]  # fmt: skip
+    ]
 
 
 def _rate(traffic: Traffic) -> Tile:
@@ -97,9 +93,7 @@ def _note(before: str | None, *, has_now: bool) -> str:
     return "nothing yesterday" if before is None else f"{before} yesterday"
 
 
-def _day(
-    traffic: Traffic, title: str, of: Callable[[Totals], float], words: Callable[[float], str]
-) -> Tile:
+def _day(traffic: Traffic, title: str, of: Callable[[Totals], float], words: Callable[[float], str]) -> Tile:
     """Since midnight (UTC), beside the same span of the day before."""
     now, before = of(traffic.today), of(traffic.before)
     return Tile(
@@ -115,9 +109,7 @@ def _day(
 
 
 def _minutes(traffic: Traffic, title: str, of: Callable[[Metrics], float | None]) -> SafeString:
-    return bars.curve(
-        [of(point.metrics) for point in traffic.points], label=f"{title} in the last hour"
-    )
+    return bars.curve([of(point.metrics) for point in traffic.points], label=f"{title} in the last hour")
 
 
 def _trend(now: float | None, before: float | None) -> int:

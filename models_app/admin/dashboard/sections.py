@@ -89,9 +89,7 @@ def _in_flight(instance: Instance) -> int | None:
 
 
 def _route_tone(route: Route, loaded: list[Instance]) -> str:
-    ready = any(
-        one.model_id == route.target_id and one.state == InstanceState.READY for one in loaded
-    )
+    ready = any(one.model_id == route.target_id and one.state == InstanceState.READY for one in loaded)
     return "good" if ready else "warn"
 
 
@@ -108,9 +106,7 @@ def _node(node: NodeMemory) -> Context:
     return {
         "name": node.name,
         "lost": node.lost,
-        "bar": bars.memory(
-            [(one.model.key, one.memory_bytes or 0) for one in instances], room=node.room
-        ),
+        "bar": bars.memory([(one.model.key, one.memory_bytes or 0) for one in instances], room=node.room),
         "told": _told(node),
         "near": budget_is_near(used=node.used, budget=node.room),
         "rows": [(bars.tone(number), one, _copy(one)) for number, one in enumerate(instances)],
@@ -144,8 +140,8 @@ def running(facts: Facts) -> Context:
         "jobs": [
             (job, jobs.sentence(job), marks.badge(job.state), round(job.progress * 100), _step(job.steps))
             for job in facts.jobs
-        ]
-    }  # fmt: skip
+        ],
+    }
 
 
 def _step(steps: list[dict[str, Any]]) -> str:
@@ -155,9 +151,7 @@ def _step(steps: list[dict[str, Any]]) -> str:
 def events(facts: Facts) -> Context:
     return {
         "has_models": facts.model_count > 0,
-        "events": [
-            (one, marks.event_tone(one.name), marks.ago(one.created_at)) for one in facts.events
-        ],
+        "events": [(one, marks.event_tone(one.name), marks.ago(one.created_at)) for one in facts.events],
     }
 
 

@@ -93,9 +93,7 @@ class LiveResponse(StreamingHttpResponse):
 
 def _frames(parts: Mapping[str, str], names: frozenset[str], shown: dict[str, str]) -> bytes:
     """What differs from what was shown; at least a comment, by which a browser that has gone is noticed."""
-    changed = {
-        name: html for name, html in parts.items() if name in names and shown.get(name) != html
-    }
+    changed = {name: html for name, html in parts.items() if name in names and shown.get(name) != html}
     shown |= changed
     frames = [
         b"event: part\ndata: %s\n\n" % json.dumps({"name": name, "html": html}).encode()

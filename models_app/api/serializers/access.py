@@ -9,20 +9,41 @@ from rest_framework import serializers
 from models_app.models import AccessLog
 
 FIELDS = (
-    "request_id", "client_request_id", "started_at", "endpoint", "key_id", "requested_model", "route", "model_key",
-    "provider", "instance_id", "version", "node", "stream", "status", "error_code", "prompt_tokens", "cached_tokens",
-    "cache_write_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "ttft_ms", "duration_ms",
-    "queue_ms", "load_wait_ms", "attempts",
-    "client", "aborted",
-)  # fmt: skip
+    "request_id",
+    "client_request_id",
+    "started_at",
+    "endpoint",
+    "key_id",
+    "requested_model",
+    "route",
+    "model_key",
+    "provider",
+    "instance_id",
+    "version",
+    "node",
+    "stream",
+    "status",
+    "error_code",
+    "prompt_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cost_usd",
+    "ttft_ms",
+    "duration_ms",
+    "queue_ms",
+    "load_wait_ms",
+    "attempts",
+    "client",
+    "aborted",
+)
 
 
 class AccessOutput(serializers.ModelSerializer[AccessLog]):
     """One request through the gateway. Prompts and answers are not stored."""
 
-    cost_usd = serializers.FloatField(
-        allow_null=True, help_text="US dollars; null is no price known."
-    )
+    cost_usd = serializers.FloatField(allow_null=True, help_text="US dollars; null is no price known.")
 
     class Meta:
         model = AccessLog

@@ -12,9 +12,7 @@ from models_app.services.audit import Channel
 class AuditEntryOutput(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
-    actor = serializers.CharField(
-        allow_blank=True, help_text="Empty for a caller without a usable key."
-    )
+    actor = serializers.CharField(allow_blank=True, help_text="Empty for a caller without a usable key.")
     channel = serializers.ChoiceField(choices=[channel.value for channel in Channel])
     action = serializers.CharField(
         allow_blank=True, help_text="The operation's id in this document, or the console's action."

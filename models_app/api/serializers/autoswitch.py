@@ -19,10 +19,7 @@ class WeightsInput(StrictInput):
     """One field for each figure of a score."""
 
     def get_fields(self) -> dict[str, Any]:
-        return {
-            name: serializers.FloatField(required=False, min_value=0, max_value=100)
-            for name in CURVES
-        }
+        return {name: serializers.FloatField(required=False, min_value=0, max_value=100) for name in CURVES}
 
 
 class AutoSwitchInput(StrictInput):

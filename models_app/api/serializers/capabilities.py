@@ -27,16 +27,10 @@ class EvidenceOutput(serializers.Serializer[Any]):
     request = serializers.DictField(
         allow_null=True, help_text="Of a probe: the body that was sent, without the model's name."
     )
-    request_digest = serializers.CharField(
-        allow_null=True, help_text="Of a probe: equal digests were asked the same."
-    )
+    request_digest = serializers.CharField(allow_null=True, help_text="Of a probe: equal digests were asked the same.")
     engine = serializers.CharField(allow_blank=True, help_text="Of a probe: what answered.")
-    version = serializers.CharField(
-        allow_null=True, help_text="SHA-256 of the model's file that this is about."
-    )
-    stale = serializers.BooleanField(
-        help_text="It is about another version of the model than the present one."
-    )
+    version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file that this is about.")
+    stale = serializers.BooleanField(help_text="It is about another version of the model than the present one.")
     job_id = serializers.UUIDField(allow_null=True)
     checked_at = serializers.DateTimeField()
 
@@ -52,9 +46,7 @@ class CapabilityOutput(serializers.Serializer[Any]):
 
 class CapabilitiesOutput(serializers.Serializer[Any]):
     key = serializers.CharField()
-    version = serializers.CharField(
-        allow_null=True, help_text="SHA-256 of the model's file; null for a remote model."
-    )
+    version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file; null for a remote model.")
     effective_context = serializers.IntegerField(
         allow_null=True,
         help_text="Tokens of the longest prompt that was accepted and answered; null when not measured.",

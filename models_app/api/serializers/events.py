@@ -20,13 +20,9 @@ class AnythingField(serializers.JSONField):
 class EventOutput(serializers.Serializer[Any]):
     id = serializers.IntegerField(help_text="Grows with time; what a stream is resumed from.")
     name = serializers.ChoiceField(choices=[name.value for name in EventName])
-    subject = serializers.CharField(
-        allow_blank=True, help_text="What it is about: a model's key, a route, a provider."
-    )
+    subject = serializers.CharField(allow_blank=True, help_text="What it is about: a model's key, a route, a provider.")
     message = serializers.CharField(allow_blank=True, help_text="A sentence for a person.")
-    actor = serializers.CharField(
-        allow_blank=True, help_text="`key:<name>`, `user:<name>`, or a part of NOA."
-    )
+    actor = serializers.CharField(allow_blank=True, help_text="`key:<name>`, `user:<name>`, or a part of NOA.")
     cause = serializers.CharField(allow_blank=True, help_text="Why it happened.")
     before = AnythingField(allow_null=True, help_text="What it changed, as it was.")
     after = AnythingField(allow_null=True, help_text="What it changed, as it is.")

@@ -11,9 +11,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import ModelKey
 
 # What JSON must hold for a field. DRF itself takes 0 for "0", "yes" for true and "7" for 7.
-_JSON_TYPES: tuple[
-    tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str], ...
-] = (
+_JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str], ...] = (
     (serializers.CharField, (str,), "a string"),
     (serializers.BooleanField, (bool,), "true or false"),
     (serializers.IntegerField, (int,), "a whole number"),
@@ -68,9 +66,7 @@ class ModelNameInput(StrictInput):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         named, paired = "key" in attrs, "provider" in attrs and "model" in attrs
         if named == paired or (named and ("provider" in attrs or "model" in attrs)):
-            raise InvalidRequest(
-                "Name the model by 'key', or by 'provider' and 'model'.", param="key"
-            )
+            raise InvalidRequest("Name the model by 'key', or by 'provider' and 'model'.", param="key")
         if paired:
             attrs["key"] = f"{attrs.pop('provider')}:{attrs.pop('model')}"
         attrs["key"] = str(ModelKey.parse(attrs["key"]))

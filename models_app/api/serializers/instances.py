@@ -34,10 +34,24 @@ class InstanceOutput(serializers.ModelSerializer[Instance]):
     class Meta:
         model = Instance
         fields = [
-            "id", "key", "node", "state", "pid", "pid_started_at", "context_tokens", "slots",
-            "memory_bytes", "memory_estimate_bytes", "in_flight", "load_seconds", "fingerprint", "health",
-            "options", "created_at", "ready_at",
-        ]  # fmt: skip
+            "id",
+            "key",
+            "node",
+            "state",
+            "pid",
+            "pid_started_at",
+            "context_tokens",
+            "slots",
+            "memory_bytes",
+            "memory_estimate_bytes",
+            "in_flight",
+            "load_seconds",
+            "fingerprint",
+            "health",
+            "options",
+            "created_at",
+            "ready_at",
+        ]
         read_only_fields = fields
 
 

@@ -26,9 +26,7 @@ class JobErrorOutput(serializers.Serializer[Any]):
 class JobOutput(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     kind = serializers.ChoiceField(choices=list(JobKind))
-    subject = serializers.CharField(
-        allow_blank=True, help_text="What it is about: a model key, a route, a provider."
-    )
+    subject = serializers.CharField(allow_blank=True, help_text="What it is about: a model key, a route, a provider.")
     arguments = serializers.DictField()
     state = serializers.ChoiceField(choices=list(JobState))
     progress = serializers.FloatField(min_value=0, max_value=1)

@@ -62,9 +62,7 @@ class ApiKeyChanges(StrictInput):
 
 
 class ApiKeyInput(ApiKeyChanges):
-    name = serializers.RegexField(
-        r"\S", max_length=100, help_text="Which application or person uses it."
-    )
+    name = serializers.RegexField(r"\S", max_length=100, help_text="Which application or person uses it.")
     scopes = serializers.ListField(
         child=serializers.ChoiceField(choices=list(Scope)),
         min_length=1,
@@ -83,9 +81,7 @@ class ApiKeyOutput(serializers.Serializer[Any]):
     limits = LimitsInput(help_text=_LIMITS)
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
-    last_used_at = serializers.DateTimeField(
-        allow_null=True, help_text="Its last request through the gateway."
-    )
+    last_used_at = serializers.DateTimeField(allow_null=True, help_text="Its last request through the gateway.")
     created_at = serializers.DateTimeField()
     created_by = serializers.CharField(allow_blank=True)
 

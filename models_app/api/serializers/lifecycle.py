@@ -55,9 +55,7 @@ class CandidateOutput(serializers.Serializer[Any]):
 
 class EstimateOutput(serializers.Serializer[Any]):
     key = serializers.CharField()
-    verdict = serializers.ChoiceField(
-        choices=["loaded", "fits", "would_evict", "would_wait", "refused", "unknown"]
-    )
+    verdict = serializers.ChoiceField(choices=["loaded", "fits", "would_evict", "would_wait", "refused", "unknown"])
     why = serializers.CharField(allow_blank=True)
     options = serializers.DictField(help_text="With which it would be loaded.")
     context_tokens = serializers.IntegerField(allow_null=True)
@@ -70,12 +68,8 @@ class EstimateOutput(serializers.Serializer[Any]):
     largest_context = serializers.IntegerField(
         allow_null=True, help_text="`n_ctx` that would fit, where it is refused."
     )
-    eta_seconds = serializers.FloatField(
-        allow_null=True, help_text="Until it can be asked; null where it is refused."
-    )
-    measured = serializers.BooleanField(
-        help_text="Whether loads with the same file and options were measured before."
-    )
+    eta_seconds = serializers.FloatField(allow_null=True, help_text="Until it can be asked; null where it is refused.")
+    measured = serializers.BooleanField(help_text="Whether loads with the same file and options were measured before.")
 
 
 class HistoryEntryOutput(serializers.Serializer[Any]):

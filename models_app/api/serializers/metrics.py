@@ -20,9 +20,7 @@ class MetricsOutput(serializers.Serializer[Any]):
         help_text="Answered with an error, or broken; not those whose client left."
     )
     error_rate = serializers.FloatField(allow_null=True, help_text="errors / requests.")
-    aborted = serializers.IntegerField(
-        help_text="Ended before the answer was whole, by either side."
-    )
+    aborted = serializers.IntegerField(help_text="Ended before the answer was whole, by either side.")
     prompt_tokens = serializers.IntegerField()
     cached_tokens = serializers.IntegerField(help_text="Part of the prompt tokens.")
     completion_tokens = serializers.IntegerField()
@@ -43,9 +41,7 @@ class NamedMetricsOutput(MetricsOutput):
 
 class LiveMetricsOutput(serializers.Serializer[Any]):
     window = serializers.ChoiceField(choices=_WINDOWS)
-    start = serializers.DateTimeField(
-        help_text="A whole step: a window may be one step longer than its name says."
-    )
+    start = serializers.DateTimeField(help_text="A whole step: a window may be one step longer than its name says.")
     end = serializers.DateTimeField()
     total = MetricsOutput()
     models = NamedMetricsOutput(many=True, help_text="The busiest first.")
@@ -59,18 +55,26 @@ class PointOutput(MetricsOutput):
 
 class MetricsSeriesOutput(serializers.Serializer[Any]):
     window = serializers.ChoiceField(choices=_WINDOWS)
-    step = serializers.ChoiceField(
-        choices=[step.value for step in RollupStep if step != RollupStep.EVER]
-    )
+    step = serializers.ChoiceField(choices=[step.value for step in RollupStep if step != RollupStep.EVER])
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
     points = PointOutput(many=True, help_text="Every step, also where nothing happened.")
 
 
 _PLAIN = (
-    "requests", "requests_per_second", "errors", "error_rate", "aborted", "prompt_tokens", "cached_tokens",
-    "completion_tokens", "tokens_per_second", "completion_tokens_per_second", "average_latency_ms", "unpriced",
-)  # fmt: skip
+    "requests",
+    "requests_per_second",
+    "errors",
+    "error_rate",
+    "aborted",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "tokens_per_second",
+    "completion_tokens_per_second",
+    "average_latency_ms",
+    "unpriced",
+)
 _PERCENTILES = ("p50", "p95", "p99")
 
 

@@ -18,9 +18,7 @@ def _capabilities(help_text: str) -> serializers.ListField:
 
 
 class VersionOutput(serializers.Serializer[Any]):
-    sha256 = serializers.CharField(
-        help_text="Of the file; of a model in several parts, of the first."
-    )
+    sha256 = serializers.CharField(help_text="Of the file; of a model in several parts, of the first.")
     path = serializers.CharField()
     size_bytes = serializers.IntegerField()
     quantization = serializers.CharField(allow_blank=True)
@@ -77,12 +75,8 @@ class RatesOutput(serializers.Serializer[Any]):
 
     input = serializers.FloatField()
     output = serializers.FloatField()
-    cached_input = serializers.FloatField(
-        allow_null=True, help_text="null: cached tokens cost what input costs."
-    )
-    cache_write = serializers.FloatField(
-        allow_null=True, help_text="null: writing the cache costs what input costs."
-    )
+    cached_input = serializers.FloatField(allow_null=True, help_text="null: cached tokens cost what input costs.")
+    cache_write = serializers.FloatField(allow_null=True, help_text="null: writing the cache costs what input costs.")
 
 
 class TierOutput(RatesOutput):
@@ -110,12 +104,8 @@ class PerformanceOutput(serializers.Serializer[Any]):
         allow_null=True, help_text="Of one streamed answer, after its first token."
     )
     success_rate = serializers.FloatField(allow_null=True, help_text="0 to 1.")
-    memory_bytes = serializers.IntegerField(
-        allow_null=True, help_text="Of the loaded copy, as last measured."
-    )
-    last_benchmarked_at = serializers.DateTimeField(
-        allow_null=True, help_text="The end of its last complete profile."
-    )
+    memory_bytes = serializers.IntegerField(allow_null=True, help_text="Of the loaded copy, as last measured.")
+    last_benchmarked_at = serializers.DateTimeField(allow_null=True, help_text="The end of its last complete profile.")
 
 
 class ModelOutput(serializers.Serializer[Any]):
@@ -127,12 +117,8 @@ class ModelOutput(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=[word.value for word in ModelStatus])
     failure = ModelFailureOutput(allow_null=True, help_text="Why the status is `failed`.")
     deprecated = serializers.BooleanField()
-    deprecation_note = serializers.CharField(
-        allow_blank=True, help_text="Why, and what to use instead."
-    )
-    gone_at = serializers.DateTimeField(
-        allow_null=True, help_text="When its provider did not name it any more."
-    )
+    deprecation_note = serializers.CharField(allow_blank=True, help_text="Why, and what to use instead.")
+    gone_at = serializers.DateTimeField(allow_null=True, help_text="When its provider did not name it any more.")
     wanted = serializers.BooleanField(help_text="Whether it is loaded again after a restart.")
     capabilities = _capabilities("What it can do.")
     proven = _capabilities("What a probe has proven of the present version.")
@@ -140,9 +126,7 @@ class ModelOutput(serializers.Serializer[Any]):
     max_output_tokens = serializers.IntegerField(allow_null=True)
     load_options = serializers.DictField(help_text="Options of the next load, for local models.")
     pinned = serializers.BooleanField(help_text="Never unloaded by NOA itself.")
-    priority = serializers.IntegerField(
-        help_text="0 to 100; only models of a lower or the same one make room for it."
-    )
+    priority = serializers.IntegerField(help_text="0 to 100; only models of a lower or the same one make room for it.")
     idle_ttl_seconds = serializers.IntegerField(
         allow_null=True, help_text="Unloaded after so long without a request; null: NOA_IDLE_TTL."
     )
@@ -186,9 +170,7 @@ class RegisteredOutput(serializers.Serializer[Any]):
 class ImportedOutput(serializers.Serializer[Any]):
     dry_run = serializers.BooleanField(help_text="`true`: nothing was stored.")
     created = serializers.ListField(child=serializers.CharField(), help_text="Keys of new models.")
-    updated = serializers.ListField(
-        child=serializers.CharField(), help_text="Keys of changed models."
-    )
+    updated = serializers.ListField(child=serializers.CharField(), help_text="Keys of changed models.")
     unchanged = serializers.IntegerField(help_text="Models that were as in the document.")
     removed = serializers.ListField(
         child=serializers.CharField(), help_text="Keys of models that the document does not name."

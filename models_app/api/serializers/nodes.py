@@ -43,9 +43,7 @@ class NodeOutput(serializers.Serializer[Any]):
     memory_free_bytes = serializers.IntegerField(allow_null=True)
     memory_budget_bytes = serializers.IntegerField(allow_null=True)
     gpus = GpuOutput(many=True)
-    models = serializers.ListField(
-        child=serializers.CharField(), help_text="Keys of the models whose files it has."
-    )
+    models = serializers.ListField(child=serializers.CharField(), help_text="Keys of the models whose files it has.")
     instances = NodeInstanceOutput(many=True)
 
 

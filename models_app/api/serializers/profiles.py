@@ -13,9 +13,7 @@ from models_app.models import ProfileRun, ProfileSample
 
 
 class ProfileInput(StrictInput):
-    requests = serializers.IntegerField(
-        min_value=1, max_value=1000, default=10, help_text="Of each stage."
-    )
+    requests = serializers.IntegerField(min_value=1, max_value=1000, default=10, help_text="Of each stage.")
     concurrency = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=64),
         min_length=1,
@@ -139,9 +137,7 @@ class ContrastOutput(serializers.Serializer[Any]):
     low = serializers.FloatField(allow_null=True, help_text="Of the ratio's 95 % interval.")
     high = serializers.FloatField(allow_null=True)
     p = serializers.FloatField(allow_null=True)
-    p_adjusted = serializers.FloatField(
-        allow_null=True, help_text="Corrected for all figures of the comparison."
-    )
+    p_adjusted = serializers.FloatField(allow_null=True, help_text="Corrected for all figures of the comparison.")
     verdict = serializers.ChoiceField(choices=[str(one) for one in Verdict])
 
 
@@ -156,9 +152,7 @@ class ComparisonOutput(serializers.Serializer[Any]):
     run = serializers.UUIDField()
     verdict = serializers.ChoiceField(choices=[str(one) for one in Verdict])
     changed = ChangeOutput(many=True, help_text="What may explain a difference.")
-    caution = serializers.ListField(
-        child=serializers.CharField(), help_text="Why the two may not measure the same."
-    )
+    caution = serializers.ListField(child=serializers.CharField(), help_text="Why the two may not measure the same.")
     contrasts = ContrastOutput(many=True)
 
 
@@ -168,14 +162,10 @@ class ProfileOutput(serializers.Serializer[Any]):
     version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file.")
     job_id = serializers.UUIDField(allow_null=True)
     state = serializers.ChoiceField(choices=[str(one) for one in ProfileState])
-    complete = serializers.BooleanField(
-        help_text="False while it runs, and for ever when it was cancelled or cut."
-    )
+    complete = serializers.BooleanField(help_text="False while it runs, and for ever when it was cancelled or cut.")
     incomplete_reason = serializers.CharField(allow_blank=True)
     baseline = serializers.BooleanField()
-    settings_class = serializers.CharField(
-        help_text="Profiles of one class were asked the same work."
-    )
+    settings_class = serializers.CharField(help_text="Profiles of one class were asked the same work.")
     settings = serializers.DictField(help_text="As asked for.")
     environment = serializers.DictField(help_text="What the figures depend on.")
     summary = ProfileSummaryOutput(allow_null=True)
@@ -207,9 +197,7 @@ class ProfileSampleOutput(serializers.Serializer[Any]):
     started_ms = serializers.FloatField(help_text="Since its stage began.")
     ttft_ms = serializers.FloatField(allow_null=True)
     e2el_ms = serializers.FloatField()
-    gaps_ms = serializers.ListField(
-        child=serializers.FloatField(), help_text="Between the pieces of the answer."
-    )
+    gaps_ms = serializers.ListField(child=serializers.FloatField(), help_text="Between the pieces of the answer.")
 
 
 class ProfileDetailOutput(ProfileOutput):
@@ -217,9 +205,19 @@ class ProfileDetailOutput(ProfileOutput):
 
 
 _PLAIN = (
-    "job_id", "state", "complete", "incomplete_reason", "baseline", "settings_class", "settings", "environment",
-    "summary", "comparison", "started_at", "finished_at",
-)  # fmt: skip
+    "job_id",
+    "state",
+    "complete",
+    "incomplete_reason",
+    "baseline",
+    "settings_class",
+    "settings",
+    "environment",
+    "summary",
+    "comparison",
+    "started_at",
+    "finished_at",
+)
 
 
 _OF_SAMPLES = [str(name) for name in ProfileSampleOutput().fields]

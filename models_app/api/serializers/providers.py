@@ -78,9 +78,7 @@ class TimeoutsInput(StrictInput):
 
     def get_fields(self) -> dict[str, serializers.Field]:
         return {
-            name: serializers.FloatField(
-                required=False, allow_null=True, min_value=low, max_value=high
-            )
+            name: serializers.FloatField(required=False, allow_null=True, min_value=low, max_value=high)
             for name, (low, high) in TIMEOUT_LIMITS.items()
         }
 
@@ -88,9 +86,7 @@ class TimeoutsInput(StrictInput):
 class ProviderChanges(StrictInput):
     """What may be changed later too."""
 
-    name = NameField(
-        required=False, allow_blank=True, max_length=100, validators=[RegexValidator(_ONE_LINE)]
-    )
+    name = NameField(required=False, allow_blank=True, max_length=100, validators=[RegexValidator(_ONE_LINE)])
     base_url = BaseUrlField(required=False, allow_blank=True, max_length=MAX_URL_LENGTH)
     api_key = ApiKeyField(
         required=False,

@@ -74,9 +74,7 @@ class SnapshotRouteInput(StrictInput):
     )
     load_on_demand = serializers.BooleanField(required=False, default=True)
     may_evict = serializers.BooleanField(required=False, default=True)
-    description = serializers.CharField(
-        required=False, default="", allow_blank=True, max_length=255
-    )
+    description = serializers.CharField(required=False, default="", allow_blank=True, max_length=255)
 
 
 class SnapshotContentInput(StrictInput):
@@ -89,9 +87,7 @@ class SnapshotContentInput(StrictInput):
             found = [one[name] for one in attrs[field]]
             twice = next((one for one in found if found.count(one) > 1), None)
             if twice is not None:
-                raise InvalidRequest(
-                    f"'{twice}' is there twice.", code="named_twice", param=f"content.{field}"
-                )
+                raise InvalidRequest(f"'{twice}' is there twice.", code="named_twice", param=f"content.{field}")
         return attrs
 
 

@@ -16,9 +16,7 @@ class TextRuleInput(StrictInput):
 
     key_id = serializers.CharField(required=False, max_length=32)
     route = serializers.CharField(required=False, max_length=64)
-    share = serializers.FloatField(
-        required=False, default=1.0, min_value=0, max_value=1, help_text="Of the requests."
-    )
+    share = serializers.FloatField(required=False, default=1.0, min_value=0, max_value=1, help_text="Of the requests.")
     max_bytes = serializers.IntegerField(
         required=False, default=16_384, min_value=1, max_value=LARGEST, help_text="Of each text."
     )
@@ -55,8 +53,16 @@ class TextsOutput(serializers.Serializer[Any]):
 
 _RULE = ("id", "subject", "share", "max_bytes", "days", "created_at", "created_by")
 _TEXTS = (
-    "request_id", "started_at", "delete_at", "key_id", "route", "model_key", "prompt", "answer", "is_cut",
-)  # fmt: skip
+    "request_id",
+    "started_at",
+    "delete_at",
+    "key_id",
+    "route",
+    "model_key",
+    "prompt",
+    "answer",
+    "is_cut",
+)
 
 
 def represent_rule(rule: TextRule) -> dict[str, Any]:

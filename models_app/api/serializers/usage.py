@@ -30,9 +30,7 @@ class RequestSumsOutput(serializers.Serializer[Any]):
     errors = serializers.IntegerField(  # type: ignore[assignment]
         help_text="Answered with an error, or broken; not those whose client left."
     )
-    aborted = serializers.IntegerField(
-        help_text="Ended before the answer was whole, by either side."
-    )
+    aborted = serializers.IntegerField(help_text="Ended before the answer was whole, by either side.")
     prompt_tokens = serializers.IntegerField()
     cached_tokens = serializers.IntegerField(help_text="Part of the prompt tokens.")
     completion_tokens = serializers.IntegerField()
@@ -55,9 +53,7 @@ class UsagePointOutput(SumsOutput):
 
 
 class UsageByKeyOutput(SumsOutput):
-    key_id = serializers.CharField(
-        allow_blank=True, help_text="Of an API key; empty for requests without one."
-    )
+    key_id = serializers.CharField(allow_blank=True, help_text="Of an API key; empty for requests without one.")
     name = serializers.CharField(allow_null=True, help_text="Null for a key that is no more.")
 
 
@@ -91,9 +87,7 @@ class PeriodOutput(RequestSumsOutput):
 class CountsOutput(serializers.Serializer[Any]):
     total = serializers.IntegerField()
     loaded = serializers.IntegerField()
-    current = serializers.CharField(
-        allow_null=True, help_text="The key that the route `current` leads to."
-    )
+    current = serializers.CharField(allow_null=True, help_text="The key that the route `current` leads to.")
     deprecated = serializers.IntegerField()
     gone = serializers.IntegerField(help_text="Not named by their provider any more.")
     never_accessed = serializers.IntegerField()

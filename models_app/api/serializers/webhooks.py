@@ -94,9 +94,7 @@ class DeliveryOutput(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[PENDING, DELIVERED, FAILED])
     attempts = serializers.IntegerField()
     next_attempt_at = serializers.DateTimeField(allow_null=True)
-    status = serializers.IntegerField(
-        allow_null=True, help_text="What the receiver answered with, the last time."
-    )
+    status = serializers.IntegerField(allow_null=True, help_text="What the receiver answered with, the last time.")
     error = serializers.CharField(allow_null=True)
     delivered_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()

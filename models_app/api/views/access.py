@@ -47,9 +47,7 @@ class AccessList(ManagementView):
 
 
 class AccessDetail(ManagementView):
-    @extend_schema(
-        operation_id="get_access_log", tags=["statistics"], responses={200: AccessOutput} | ERRORS
-    )
+    @extend_schema(operation_id="get_access_log", tags=["statistics"], responses={200: AccessOutput} | ERRORS)
     def get(self, request: Request, request_id: str) -> Response:
         """One request through the gateway, by the id that its answer carried as `X-Request-ID`."""
         query.refuse_unknown(request, ())

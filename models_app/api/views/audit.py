@@ -28,9 +28,7 @@ class AuditList(ManagementView):
         tags=["audit"],
         parameters=[
             OpenApiParameter("actor", _TEXT, description="By this user or key, as `key:ci`."),
-            OpenApiParameter(
-                "action", _TEXT, description="This operation, as `load_model`, or console action."
-            ),
+            OpenApiParameter("action", _TEXT, description="This operation, as `load_model`, or console action."),
             OpenApiParameter("subject", _TEXT, description="About this model key, route or key."),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Not before this time."),
             *NEWEST_FIRST,
@@ -41,9 +39,7 @@ class AuditList(ManagementView):
         """Every call that changed something or tried to, the newest first; secrets are left out."""
         query.refuse_unknown(request, (*_TEXTS, "since", "limit", "before"))
         chosen = {name: query.text(request, name) for name in _TEXTS}
-        rows = AuditEntry.objects.filter(
-            **{name: value for name, value in chosen.items() if value is not None}
-        )
+        rows = AuditEntry.objects.filter(**{name: value for name, value in chosen.items() if value is not None})
         since = query.moment(request, "since")
         if since is not None:
             rows = rows.filter(at__gte=since)

@@ -22,9 +22,7 @@ from models_app.services import autoswitch
 
 
 class RouteAutoSwitch(ManagementView):
-    @extend_schema(
-        operation_id="get_auto_switch", tags=["routes"], responses={200: AutoSwitchOutput} | ERRORS
-    )
+    @extend_schema(operation_id="get_auto_switch", tags=["routes"], responses={200: AutoSwitchOutput} | ERRORS)
     def get(self, request: Request, name: str) -> Response:
         """By which rule a route moves by itself, and what was decided last."""
         query.refuse_unknown(request, ())
@@ -46,9 +44,7 @@ class RouteAutoSwitch(ManagementView):
         row = autoswitch.put(route=name, wanted=body.validated_data, actor=actor_of(request))
         return Response(represent_auto_switch(row))
 
-    @extend_schema(
-        operation_id="delete_auto_switch", tags=["routes"], responses={204: None} | ERRORS
-    )
+    @extend_schema(operation_id="delete_auto_switch", tags=["routes"], responses={204: None} | ERRORS)
     def delete(self, request: Request, name: str) -> Response:
         """Let a route stay where it is until somebody moves it."""
         query.refuse_unknown(request, ())

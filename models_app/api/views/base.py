@@ -166,7 +166,5 @@ def _refuse_what_no_database_takes(request: Request, kwargs: Mapping[str, Any]) 
     if any("\0" in name or any("\0" in str(text) for text in texts) for name, texts in sent):
         raise InvalidRequest("A query parameter holds a NUL character; send text.")
     for value in kwargs.values():
-        if (isinstance(value, str) and "\0" in value) or (
-            isinstance(value, int) and value > _MAX_ID
-        ):
+        if (isinstance(value, str) and "\0" in value) or (isinstance(value, int) and value > _MAX_ID):
             raise NotFound("There is nothing at this address. See /api/docs.")

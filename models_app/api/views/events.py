@@ -34,9 +34,7 @@ _PAGING = ("since", "until", "limit", "before")
 _ID = {"type": "integer", "minimum": 0, "maximum": _MAX_ID}
 _TEXT = query.text_schema()
 _PARAMETERS = [
-    OpenApiParameter(
-        "name", str, many=True, enum=list(EventName), description="Of these names; repeatable."
-    ),
+    OpenApiParameter("name", str, many=True, enum=list(EventName), description="Of these names; repeatable."),
     OpenApiParameter("subject", _TEXT, description="About this model key, route or provider."),
     OpenApiParameter("actor", _TEXT, description="Asked for by this user, key or part of NOA."),
     OpenApiParameter("job", OpenApiTypes.UUID, description="Of this job."),
@@ -55,9 +53,7 @@ _PARAMETERS = [
     ),
     *NEWEST_FIRST,
 ]
-_STREAM = (
-    "With `Accept: text/event-stream`: `id`, `event` (the name) and `data` (the event as JSON)."
-)
+_STREAM = "With `Accept: text/event-stream`: `id`, `event` (the name) and `data` (the event as JSON)."
 _RESPONSES: dict[Any, Any] = {
     (200, "application/json"): EventListOutput,
     (200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, description=_STREAM),
@@ -71,9 +67,7 @@ _RESPONSES: dict[Any, Any] = {
 class EventList(ManagementView):
     renderer_classes: list[type[BaseRenderer]] = [OrjsonRenderer, EventStreamRenderer]
 
-    @extend_schema(
-        operation_id="list_events", tags=["events"], parameters=_PARAMETERS, responses=_RESPONSES
-    )
+    @extend_schema(operation_id="list_events", tags=["events"], parameters=_PARAMETERS, responses=_RESPONSES)
     def get(self, request: Request) -> HttpResponseBase:
         """What happened, newest first; with `Accept: text/event-stream`, what happens, as it happens.
 
@@ -131,9 +125,7 @@ def _filter(request: Request) -> EventFilter:
     names = request.query_params.getlist("name")
     for name in names:
         if name not in set(EventName):
-            raise InvalidRequest(
-                f"There is no event '{name[:80]}'. Known: {', '.join(EventName)}.", param="name"
-            )
+            raise InvalidRequest(f"There is no event '{name[:80]}'. Known: {', '.join(EventName)}.", param="name")
     return EventFilter(
         names=frozenset(names),
         subject=query.text(request, "subject"),

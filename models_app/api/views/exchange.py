@@ -52,9 +52,7 @@ class ImportRegistry(ManagementView):
                 {"type": "string", "enum": list(Mode), "default": "merge"},
                 description="`merge` leaves what the document does not name; `replace` takes it out.",
             ),
-            OpenApiParameter(
-                "dry_run", bool, description="`true`: say what would be done, and do nothing."
-            ),
+            OpenApiParameter("dry_run", bool, description="`true`: say what would be done, and do nothing."),
         ],
         request={"application/json": DOCUMENT},
         responses={200: ImportedOutput} | ERRORS,

@@ -36,9 +36,7 @@ class JobList(ManagementView):
                 enum=list(JobState),
                 description="In one of these states; repeatable.",
             ),
-            OpenApiParameter(
-                "subject", _TEXT, description="About this model key, route or provider."
-            ),
+            OpenApiParameter("subject", _TEXT, description="About this model key, route or provider."),
             OpenApiParameter("actor", _TEXT, description="Asked for by this user or key."),
             OpenApiParameter("since", OpenApiTypes.DATETIME, description="Not before this time."),
             *NEWEST_FIRST,
@@ -47,9 +45,7 @@ class JobList(ManagementView):
     )
     def get(self, request: Request) -> Response:
         """All jobs, the newest first."""
-        query.refuse_unknown(
-            request, ("kind", "state", "subject", "actor", "since", "limit", "before")
-        )
+        query.refuse_unknown(request, ("kind", "state", "subject", "actor", "since", "limit", "before"))
         chosen = {
             "kind": query.choice(request, "kind", list(JobKind)),
             "state__in": query.choices(request, "state", list(JobState)) or None,
@@ -57,9 +53,7 @@ class JobList(ManagementView):
             "actor": query.text(request, "actor"),
             "created_at__gte": query.moment(request, "since"),
         }
-        rows = Job.objects.filter(
-            **{name: value for name, value in chosen.items() if value is not None}
-        )
+        rows = Job.objects.filter(**{name: value for name, value in chosen.items() if value is not None})
         return newest_first(request, rows, word="jobs", represent=represent_job, by="created_at")
 
 

@@ -70,9 +70,7 @@ class ApiKeyList(ManagementView):
 class ApiKeyDetail(ManagementView):
     scopes = _ADMIN
 
-    @extend_schema(
-        operation_id="get_api_key", tags=["api keys"], responses={200: ApiKeyOutput} | ERRORS
-    )
+    @extend_schema(operation_id="get_api_key", tags=["api keys"], responses={200: ApiKeyOutput} | ERRORS)
     def get(self, request: Request, key_id: str) -> Response:
         """One API key, by its id: the second part of its text."""
         return _answer(keys.get(key_id=key_id))

@@ -33,9 +33,7 @@ class Load(ManagementView):
         request=LoadInput,
         parameters=[
             *WAIT,
-            OpenApiParameter(
-                "dry_run", bool, description="As the field of the body: only estimate."
-            ),
+            OpenApiParameter("dry_run", bool, description="As the field of the body: only estimate."),
         ],
         responses=JOB_RESPONSES
         | {
@@ -74,9 +72,7 @@ class History(ManagementView):
     def get(self, request: Request, key: str) -> Response:
         """Every load, unload, eviction, refusal, switch and recovery of a model, newest first, each with its reason."""
         query.refuse_unknown(request, ("limit", "before"))
-        return newest_first(
-            request, ledger.of_model(key=key), word="history", represent=ledger.represent
-        )
+        return newest_first(request, ledger.of_model(key=key), word="history", represent=ledger.represent)
 
 
 class Unload(ManagementView):
@@ -141,7 +137,5 @@ class Discover(ManagementView):
         query.refuse_unknown(request, ("wait",))
         body = DiscoverInput(data=request.data)
         body.is_valid(raise_exception=True)
-        job, created = requests.request_discover(
-            provider=body.validated_data.get("provider"), actor=actor_of(request)
-        )
+        job, created = requests.request_discover(provider=body.validated_data.get("provider"), actor=actor_of(request))
         return answer_with_job(request, job, created=created)

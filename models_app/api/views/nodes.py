@@ -19,9 +19,7 @@ from models_app.services import cluster, draining
 
 
 class NodeList(ManagementView):
-    @extend_schema(
-        operation_id="list_nodes", tags=["nodes"], responses={200: NodeListOutput} | ERRORS
-    )
+    @extend_schema(operation_id="list_nodes", tags=["nodes"], responses={200: NodeListOutput} | ERRORS)
     def get(self, request: Request) -> Response:
         """All nodes, with what each has and what is loaded there."""
         query.refuse_unknown(request, ())

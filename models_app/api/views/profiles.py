@@ -34,9 +34,7 @@ from models_app.models import ProfileRun
 from models_app.services import comparing, profile_reports, profiling
 from models_app.services.profiling import ProfileSettings
 
-_JSON_ERRORS: dict[Any, Any] = {
-    (status, "application/json"): answer for status, answer in ERRORS.items()
-}
+_JSON_ERRORS: dict[Any, Any] = {(status, "application/json"): answer for status, answer in ERRORS.items()}
 _COMPLETE = OpenApiParameter("complete", bool, description="Complete ones, or not.")
 _MOST_TOLERANCE = 10.0
 
@@ -83,7 +81,7 @@ class ProfileList(ManagementView):
             *NEWEST_FIRST,
         ],
         responses={200: ProfileListOutput} | ERRORS,
-    )  # fmt: skip
+    )
     def get(self, request: Request) -> Response:
         """The profiles of all models, newest first."""
         query.refuse_unknown(request, ("model", "complete", "limit", "before"))
@@ -92,9 +90,7 @@ class ProfileList(ManagementView):
 
 def _listed(request: Request, key: str | None) -> Response:
     rows = profiling.profiles(key=key, complete=query.flag(request, "complete"))
-    return newest_first(
-        request, rows, word="profiles", represent=represent_profile, by="started_at"
-    )
+    return newest_first(request, rows, word="profiles", represent=represent_profile, by="started_at")
 
 
 class ProfileDetail(ManagementView):
@@ -219,7 +215,5 @@ def _tolerance(request: Request) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value <= _MOST_TOLERANCE:
-        raise InvalidRequest(
-            f"'tolerance' must be a number from 0 to {_MOST_TOLERANCE:g}.", param="tolerance"
-        )
+        raise InvalidRequest(f"'tolerance' must be a number from 0 to {_MOST_TOLERANCE:g}.", param="tolerance")
     return value

@@ -55,13 +55,9 @@ class ProviderList(ManagementView):
         body.is_valid(raise_exception=True)
         given = body.settings()
         slug = given.pop("slug")
-        provider = provider_settings.add(
-            slug=slug, settings=ProviderSettings(**given), actor=actor_of(request)
-        )
+        provider = provider_settings.add(slug=slug, settings=ProviderSettings(**given), actor=actor_of(request))
         location = reverse("api:provider", kwargs={"provider": provider.slug})
-        return Response(
-            provider_settings.represent(provider), status=201, headers={"Location": location}
-        )
+        return Response(provider_settings.represent(provider), status=201, headers={"Location": location})
 
 
 class ProviderDetail(ManagementView):
@@ -89,9 +85,7 @@ class ProviderDetail(ManagementView):
         """Change some fields. With another `base_url`, the key must be entered anew."""
         body = ProviderChanges(data=request.data)
         body.is_valid(raise_exception=True)
-        changed = provider_settings.change(
-            slug=provider, fields=body.settings(), actor=actor_of(request)
-        )
+        changed = provider_settings.change(slug=provider, fields=body.settings(), actor=actor_of(request))
         return Response(provider_settings.represent(changed))
 
     @extend_schema(

@@ -23,11 +23,7 @@ class AccessReport(ManagementView):
     @extend_schema(
         operation_id="get_access_report",
         tags=["statistics"],
-        parameters=[
-            OpenApiParameter(
-                "since", OpenApiTypes.DATETIME, description="24 hours ago if not given."
-            )
-        ],
+        parameters=[OpenApiParameter("since", OpenApiTypes.DATETIME, description="24 hours ago if not given.")],
         responses={200: ReportOutput} | ERRORS,
     )
     def get(self, request: Request) -> Response:
@@ -37,8 +33,6 @@ class AccessReport(ManagementView):
         return Response(
             {
                 "complete": not any(account.missing for account in accounts),
-                "processes": [
-                    {name: getattr(account, name) for name in _FIELDS} for account in accounts
-                ],
+                "processes": [{name: getattr(account, name) for name in _FIELDS} for account in accounts],
             }
         )

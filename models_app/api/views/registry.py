@@ -73,9 +73,7 @@ class ModelList(ManagementView):
         answer = {
             "created": len(created),
             "updated": len(done) - len(created),
-            "models": [
-                represent_model(row) for row in catalogue.rows(keys=[key for key, _ in done])
-            ],
+            "models": [represent_model(row) for row in catalogue.rows(keys=[key for key, _ in done])],
         }
         headers = None
         if len(done) == 1 and created:
@@ -90,9 +88,7 @@ def _given(body: dict[str, Any]) -> tuple[list[entries.Entry], list[str]]:
     entries.refuse_unknown(body, ("models",), "")
     several = Fields(body).items("models", 1, bodies.MAX_MODELS)
     if several is None:
-        raise InvalidRequest(
-            f"'models' must be a list of 1 to {bodies.MAX_MODELS:,} models.", param="models"
-        )
+        raise InvalidRequest(f"'models' must be a list of 1 to {bodies.MAX_MODELS:,} models.", param="models")
     places = [f"models[{index}]." for index in range(len(several))]
     return [entries.parse_entry(*one) for one in zip(several, places, strict=True)], places
 
@@ -234,9 +230,7 @@ class ModelInstances(ManagementView):
 
 
 class LoadedModels(ManagementView):
-    @extend_schema(
-        operation_id="list_loaded_models", tags=["models"], responses={200: LoadedOutput} | ERRORS
-    )
+    @extend_schema(operation_id="list_loaded_models", tags=["models"], responses={200: LoadedOutput} | ERRORS)
     def get(self, request: Request) -> Response:
         """The instances that are loaded or becoming so, with measured memory and requests in flight."""
         query.refuse_unknown(request, ())
@@ -251,9 +245,7 @@ class LoadedModels(ManagementView):
 
 
 class CurrentModel(ManagementView):
-    @extend_schema(
-        operation_id="get_current_model", tags=["models"], responses={200: CurrentOutput} | ERRORS
-    )
+    @extend_schema(operation_id="get_current_model", tags=["models"], responses={200: CurrentOutput} | ERRORS)
     def get(self, request: Request) -> Response:
         """What the route `current` leads to."""
         query.refuse_unknown(request, ())

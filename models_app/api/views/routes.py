@@ -27,9 +27,7 @@ from models_app.services import requests, routes, routing
 
 
 class RouteList(ManagementView):
-    @extend_schema(
-        operation_id="list_routes", tags=["routes"], responses={200: RouteListOutput} | ERRORS
-    )
+    @extend_schema(operation_id="list_routes", tags=["routes"], responses={200: RouteListOutput} | ERRORS)
     def get(self, request: Request) -> Response:
         """All routes, by name, and the models that they lead to."""
         query.refuse_unknown(request, ())

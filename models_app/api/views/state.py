@@ -46,9 +46,7 @@ class SaveState(ManagementView):
         """Keep the desired state of now under a name; without one, under the time."""
         body = SaveStateInput(data=request.data)
         body.is_valid(raise_exception=True)
-        return _created(
-            snapshots.save(name=body.validated_data.get("name"), actor=actor_of(request))
-        )
+        return _created(snapshots.save(name=body.validated_data.get("name"), actor=actor_of(request)))
 
 
 class SnapshotList(ManagementView):

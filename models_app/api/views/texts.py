@@ -28,9 +28,7 @@ _ADMIN = dict.fromkeys(("GET", "POST", "DELETE"), Scope.ADMIN)
 class TextRuleList(ManagementView):
     scopes = _ADMIN
 
-    @extend_schema(
-        operation_id="list_text_rules", tags=["texts"], responses={200: TextRuleListOutput} | ERRORS
-    )
+    @extend_schema(operation_id="list_text_rules", tags=["texts"], responses={200: TextRuleListOutput} | ERRORS)
     def get(self, request: Request) -> Response:
         """Whose prompts and answers are stored. Without a rule, nobody's."""
         query.refuse_unknown(request, ())
@@ -63,9 +61,7 @@ class TextRuleDetail(ManagementView):
 class AccessTexts(ManagementView):
     scopes = _ADMIN
 
-    @extend_schema(
-        operation_id="get_access_texts", tags=["texts"], responses={200: TextsOutput} | ERRORS
-    )
+    @extend_schema(operation_id="get_access_texts", tags=["texts"], responses={200: TextsOutput} | ERRORS)
     def get(self, request: Request, request_id: str) -> Response:
         """What one request asked and was answered, by NOA's id, if a rule had it stored."""
         query.refuse_unknown(request, ())

@@ -64,9 +64,7 @@ class WebhookList(ManagementView):
 class WebhookDetail(ManagementView):
     scopes = _ADMIN
 
-    @extend_schema(
-        operation_id="get_webhook", tags=["webhooks"], responses={200: WebhookOutput} | ERRORS
-    )
+    @extend_schema(operation_id="get_webhook", tags=["webhooks"], responses={200: WebhookOutput} | ERRORS)
     def get(self, request: Request, webhook_id: uuid.UUID) -> Response:
         """One webhook. Its secret cannot be read."""
         query.refuse_unknown(request, ())

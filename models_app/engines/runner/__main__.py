@@ -41,9 +41,7 @@ _WARM_UP_SECONDS = 120.0
 
 
 def main() -> int:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     spec, pipe = _arguments()
     lifecycle.die_with_parent()
     lifecycle.hold_lifeline()
@@ -84,9 +82,7 @@ def _load(spec: RunnerSpec, pipe: ReadyPipe) -> tuple[LoadedModel, ChatTemplate 
     return model, ChatTemplate(model.chat_template, bos=model.bos, eos=model.eos)
 
 
-async def _serve(
-    spec: RunnerSpec, pipe: ReadyPipe, model: LoadedModel, template: ChatTemplate | None
-) -> None:
+async def _serve(spec: RunnerSpec, pipe: ReadyPipe, model: LoadedModel, template: ChatTemplate | None) -> None:
     loop = asyncio.get_running_loop()
     dispatch = Dispatch(loop)
     batcher = Batcher(model, spec, dispatch.deliver)
@@ -124,9 +120,7 @@ async def _warm_up(state: State) -> None:
             else:
                 await _embed_once(state.dispatch, prompt)
     except TimeoutError:
-        raise LoadFailed(
-            f"The model did not make one token in {_WARM_UP_SECONDS:g} s.", stage="warm_up"
-        ) from None
+        raise LoadFailed(f"The model did not make one token in {_WARM_UP_SECONDS:g} s.", stage="warm_up") from None
     except NoaError as error:
         raise LoadFailed(f"The model could not run: {error.message}", stage="warm_up") from error
 

@@ -74,9 +74,7 @@ class Chunks:
         tail = b',"logprobs":%b,"finish_reason":null}]}\n\n' % orjson.dumps(logprobs)
         return start + orjson.dumps(text) + self._close + tail
 
-    def delta(
-        self, index: int, delta: Mapping[str, Any], finish_reason: str | None = None
-    ) -> bytes:
+    def delta(self, index: int, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
         """A chunk of a chat that is not plain text: the role, a tool call, the end."""
         body = orjson.dumps({"delta": delta, "logprobs": None, "finish_reason": finish_reason})
         return b"%b%d,%b]}\n\n" % (self._start, index, body[1:])
@@ -99,10 +97,7 @@ def usage_comment(usage: Usage) -> bytes:
 
 
 def chat_logprobs(choices: tuple[TokenChoice, ...]) -> dict[str, Any]:
-    content = [
-        _token(choice.chosen) | {"top_logprobs": [_token(token) for token in choice.top]}
-        for choice in choices
-    ]
+    content = [_token(choice.chosen) | {"top_logprobs": [_token(token) for token in choice.top]} for choice in choices]
     return {"content": content, "refusal": None}
 
 
@@ -116,9 +111,7 @@ def completion_logprobs(choices: tuple[TokenChoice, ...], offset: int) -> dict[s
     return {
         "tokens": tokens,
         "token_logprobs": [_finite(choice.chosen.logprob) for choice in choices],
-        "top_logprobs": [
-            {_text(token): _finite(token.logprob) for token in choice.top} for choice in choices
-        ],
+        "top_logprobs": [{_text(token): _finite(token.logprob) for token in choice.top} for choice in choices],
         "text_offset": offsets,
     }
 

@@ -202,9 +202,7 @@ class Batcher:
     def _has_room_for(self, sequence: Sequence) -> bool:
         if not self._running or not self._model.has_memory:
             return True
-        wanted = sum(
-            len(s.tokens) + min(s.may_grow, _GROWTH_TOKENS) for s in (*self._running, sequence)
-        )
+        wanted = sum(len(s.tokens) + min(s.may_grow, _GROWTH_TOKENS) for s in (*self._running, sequence))
         return wanted <= self._model.n_ctx
 
     def _place(self, sequence: Sequence, slot: Slot, shared: int) -> None:
@@ -242,9 +240,7 @@ class Batcher:
         if status == context.ABORTED:
             self._may_abort = False
             return
-        error = EngineError(
-            f"llama.cpp could not compute a step (error {status}). Send the request again."
-        )
+        error = EngineError(f"llama.cpp could not compute a step (error {status}). Send the request again.")
         for sequence in batch:
             self._end(sequence, Failed(error))
 

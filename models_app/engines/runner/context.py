@@ -93,9 +93,7 @@ class Context:
         self._outputs[row] = 1
         self.rows = row + 1
 
-    def add_piece(
-        self, slot: int, tokens: Sequence[int], position: int, *, last: bool, every: bool = False
-    ) -> None:
+    def add_piece(self, slot: int, tokens: Sequence[int], position: int, *, last: bool, every: bool = False) -> None:
         """Adds consecutive tokens, the first at `position`; output of the `last` one, or of `every` one."""
         start, end = self.rows, self.rows + len(tokens)
         self._tokens[start:end] = tokens

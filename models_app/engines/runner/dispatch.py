@@ -92,9 +92,7 @@ class Drain:
 
     def __enter__(self) -> None:
         if self.draining:
-            raise Draining(
-                "This instance is being unloaded. Send the request again to another one."
-            )
+            raise Draining("This instance is being unloaded. Send the request again to another one.")
         self.in_flight += 1
         self._idle.clear()
 

@@ -21,9 +21,7 @@ class EmbeddingStep:
     Causal models see their input in pieces and are pooled here; encoders see each input whole and pool it themselves.
     """
 
-    def __init__(
-        self, model: LoadedModel, context: Context, end: Callable[[Sequence, Event], None]
-    ) -> None:
+    def __init__(self, model: LoadedModel, context: Context, end: Callable[[Sequence, Event], None]) -> None:
         self._model, self._context, self._end = model, context, end
         self._rows = min(model.embedding_rows, context.n_batch)
         self._given: list[tuple[EmbeddingSequence, int]] = []

@@ -52,9 +52,7 @@ class GenerationStep:
                 continue
             stored = sequence.stored
             last = share == sequence.left
-            self._context.add_piece(
-                sequence.slot_number, sequence.tokens[stored : stored + share], stored, last=last
-            )
+            self._context.add_piece(sequence.slot_number, sequence.tokens[stored : stored + share], stored, last=last)
             self._given.append((sequence, share))
             if last:
                 self._ready.append(sequence)

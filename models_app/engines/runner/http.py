@@ -44,8 +44,15 @@ class Request:
     `write` and `end`. Answers to a peer that left go nowhere."""
 
     __slots__ = (
-        "_connection", "body", "keep_alive", "method", "path", "query", "request_id", "started",
-    )  # fmt: skip
+        "_connection",
+        "body",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "request_id",
+        "started",
+    )
 
     def __init__(
         self,
@@ -67,9 +74,7 @@ class Request:
         self.request_id = request_id
         self.started = False
 
-    def respond(
-        self, status: int, data: Any, headers: tuple[tuple[bytes, bytes], ...] = ()
-    ) -> None:
+    def respond(self, status: int, data: Any, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         """`data` as JSON, whole."""
         body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
         length = (b"content-length", b"%d" % len(body))
@@ -151,9 +156,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(
-                InvalidRequest("This server does not change protocols.", code="bad_request")
-            )
+            self._refuse(InvalidRequest("This server does not change protocols.", code="bad_request"))
         except httptools.HttpParserError as error:
             # An error raised in a callback of ours is wrapped by the parser.
             cause = error.__context__
@@ -207,9 +210,7 @@ class Connection(asyncio.Protocol):
             raise InvalidRequest("This server does not change protocols.", code="bad_request")
         keep_alive = parser.should_keep_alive() and not self._too_large
         method = parser.get_method().decode("ascii")
-        self._receiving = Request(
-            self, method, self._url, keep_alive=keep_alive, request_id=self._request_id
-        )
+        self._receiving = Request(self, method, self._url, keep_alive=keep_alive, request_id=self._request_id)
 
     def on_body(self, body: bytes) -> None:
         assert self._receiving is not None

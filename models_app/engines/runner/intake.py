@@ -59,6 +59,5 @@ class Intake:
         longest = self._model.longest_embedding
         if length > longest:
             raise ContextLengthExceeded(
-                f"The input has {length:,} tokens; this instance embeds at most {longest:,} at once."
-                " Split the input."
+                f"The input has {length:,} tokens; this instance embeds at most {longest:,} at once. Split the input."
             )

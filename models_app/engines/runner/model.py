@@ -35,9 +35,7 @@ class LoadedModel:
     `can_generate`, `can_embed`; `pooling` (how the header wants embeddings pooled); `context` (llama.cpp's pointer).
     """
 
-    def __init__(
-        self, spec: RunnerSpec, on_progress: Callable[[float], None] | None = None
-    ) -> None:
+    def __init__(self, spec: RunnerSpec, on_progress: Callable[[float], None] | None = None) -> None:
         self.context: Any = None
         self._model: Any = None
         native.log.install()
@@ -71,16 +69,12 @@ class LoadedModel:
         self.pooling = int(pooling) if pooling else llama_cpp.LLAMA_POOLING_TYPE_NONE
         self.causal = self.metadata(f"{architecture}.attention.causal") != "false"
         # A recurrent state cannot be cut back to an earlier token: it is kept whole or dropped.
-        self.rewinds = not (
-            llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model)
-        )
+        self.rewinds = not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
 
     def metadata(self, key: str) -> str | None:
         """A value of the header as text; None where the key is missing."""
         buffer = ctypes.create_string_buffer(_METADATA_BYTES)
-        length = llama_cpp.llama_model_meta_val_str(
-            self._model, key.encode(), buffer, _METADATA_BYTES
-        )
+        length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, _METADATA_BYTES)
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
 
     def _open_context(self, spec: RunnerSpec) -> Any:
@@ -109,9 +103,7 @@ class LoadedModel:
         return context
 
     def _embedding_rows(self, spec: RunnerSpec) -> int:
-        return memory.embedding_rows(
-            batch_tokens=spec.n_batch, vocab_size=self.n_vocab, causal=self.causal
-        )
+        return memory.embedding_rows(batch_tokens=spec.n_batch, vocab_size=self.n_vocab, causal=self.causal)
 
     def _refuse_useless(self) -> None:
         model = self._model
@@ -119,14 +111,9 @@ class LoadedModel:
         encodes = bool(llama_cpp.llama_model_has_encoder(model))
         self.has_memory = bool(llama_cpp.llama_get_memory(self.context))
         self.can_generate = (
-            self.causal
-            and self.has_memory
-            and not encodes
-            and not llama_cpp.llama_model_is_diffusion(model)
+            self.causal and self.has_memory and not encodes and not llama_cpp.llama_model_is_diffusion(model)
         )
-        self.can_embed = self.pooling != llama_cpp.LLAMA_POOLING_TYPE_RANK and not (
-            encodes and decodes
-        )
+        self.can_embed = self.pooling != llama_cpp.LLAMA_POOLING_TYPE_RANK and not (encodes and decodes)
         if not (self.can_generate or self.can_embed):
             raise LoadFailed(
                 "NOA can neither generate text nor embeddings with this kind of model"
@@ -157,9 +144,7 @@ class LoadedModel:
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """See `Vocabulary.tokenize`; the limit is the context of this model."""
-        return self.vocabulary.tokenize(
-            text, add_special=add_special, parse_special=parse_special, limit=self.n_ctx
-        )
+        return self.vocabulary.tokenize(text, add_special=add_special, parse_special=parse_special, limit=self.n_ctx)
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return self.vocabulary.detokenize(tokens)

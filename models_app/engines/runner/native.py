@@ -84,9 +84,7 @@ class Log:
 
     def reason(self) -> str:
         """What llama.cpp said last about why it failed, without its own function names."""
-        lines = [
-            line.rpartition("error loading model: ")[2] for line in self.lines if "error" in line
-        ]
+        lines = [line.rpartition("error loading model: ")[2] for line in self.lines if "error" in line]
         return lines[-1] if lines else (self.lines[-1] if self.lines else "no reason was given")
 
 

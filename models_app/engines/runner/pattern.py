@@ -213,8 +213,4 @@ def _literal(character: str) -> str:
 
 
 def _in_class(character: str) -> str:
-    return (
-        f"\\{character}"
-        if character in "[]"
-        else character.replace("^", r"\x5E").replace("-", r"\x2D")
-    )
+    return f"\\{character}" if character in "[]" else character.replace("^", r"\x5E").replace("-", r"\x2D")

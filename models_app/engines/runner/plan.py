@@ -42,9 +42,7 @@ class Pace:
             return
         measured = seconds / rows
         known = self._seconds_per_token
-        self._seconds_per_token = (
-            measured if known is None else known + _WEIGHT * (measured - known)
-        )
+        self._seconds_per_token = measured if known is None else known + _WEIGHT * (measured - known)
 
     def share(self) -> int:
         if self._seconds_per_token is None:

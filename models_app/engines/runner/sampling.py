@@ -40,9 +40,7 @@ class Sampler:
     Raises InvalidRequest for a bias on tokens that do not exist and for a grammar that does not compile.
     """
 
-    def __init__(
-        self, sampling: Sampling, vocabulary: Vocabulary, *, prompt: Sequence[int]
-    ) -> None:
+    def __init__(self, sampling: Sampling, vocabulary: Vocabulary, *, prompt: Sequence[int]) -> None:
         self._sampling = sampling
         self._cold = sampling.temperature < _COLDEST
         self._random = random.Random(sampling.seed)

@@ -24,12 +24,31 @@ MAX_REPEAT = 1000
 _MAX_RULES = 5000
 _UNENFORCED = frozenset(
     {
-        "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "patternProperties", "not", "if",
-        "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "minProperties", "maxProperties",
-        "propertyNames", "dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties",
-        "$dynamicRef", "$recursiveRef",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "patternProperties",
+        "not",
+        "if",
+        "then",
+        "else",
+        "uniqueItems",
+        "contains",
+        "minContains",
+        "maxContains",
+        "minProperties",
+        "maxProperties",
+        "propertyNames",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "$dynamicRef",
+        "$recursiveRef",
     }
-)  # fmt: skip
+)
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
@@ -198,8 +217,7 @@ class Grammar:
         if not properties and not missing and extra is True:
             return "object"
         pairs = {
-            name: self._pair(name, body, f"{at}/properties/{name}")
-            for name, body in {**properties, **missing}.items()
+            name: self._pair(name, body, f"{at}/properties/{name}") for name, body in {**properties, **missing}.items()
         }
         needed = [name for name in pairs if name in required]
         optional = [pairs[name] for name in pairs if name not in required]

@@ -51,9 +51,7 @@ class GenerationSequence(_Tokens):
 
     __slots__ = ("choices", "sampler", "text", "work")
 
-    def __init__(
-        self, work: Generation, tokens: array[int], number: int, *, sampler: Sampler
-    ) -> None:
+    def __init__(self, work: Generation, tokens: array[int], number: int, *, sampler: Sampler) -> None:
         super().__init__(tokens, number)
         self.work = work
         self.sampler = sampler

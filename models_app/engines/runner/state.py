@@ -36,13 +36,9 @@ class State:
     grammars: GrammarCheck
     created: int  # Unix seconds
     # Two, so that one very long text does not keep the others waiting.
-    tokenizers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize")
-    )
+    tokenizers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize"))
 
-    async def tokens(
-        self, prompt: Prompt, *, param: str, add_special: bool = True
-    ) -> Sequence[int]:
+    async def tokens(self, prompt: Prompt, *, param: str, add_special: bool = True) -> Sequence[int]:
         """The tokens of a prompt. Raises InvalidRequest for ids that the vocabulary does not have and for no tokens
         at all, ContextLengthExceeded for more than the context."""
         if isinstance(prompt, str):
@@ -65,9 +61,7 @@ class State:
 
         def work() -> Sequence[int]:
             try:
-                return self.model.tokenize(
-                    text, add_special=add_special, parse_special=parse_special
-                )
+                return self.model.tokenize(text, add_special=add_special, parse_special=parse_special)
             except InvalidRequest as error:
                 error.param = param
                 raise

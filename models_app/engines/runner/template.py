@@ -75,9 +75,7 @@ class ChatTemplate:
             with _limits():
                 self._template = _environment().from_string(source)
         except jinja2.TemplateError as error:
-            line = (
-                f" in line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-            )
+            line = f" in line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
             raise LoadFailed(
                 f"The model's chat template is broken{line}: {error.message}.", stage="template"
             ) from error
@@ -133,9 +131,7 @@ class ChatTemplate:
         try:
             self._render([{"role": "user", "content": "Hello"}], (), {})
         except TemplateError as error:
-            raise LoadFailed(
-                f"The model's chat template does not render: {error}.", stage="template"
-            ) from error
+            raise LoadFailed(f"The model's chat template does not render: {error}.", stage="template") from error
 
     def _shows_tools(self) -> bool:
         try:

@@ -44,13 +44,9 @@ def calls_rule(grammar: Grammar, tools: Sequence[Tool], *, several: bool) -> str
     """Adds the rule of one call (or several) of these tools, arguments as their schemas want them."""
     options = []
     for tool in tools:
-        arguments = grammar.add(
-            {"type": "object", **tool.parameters}, param="tools", strict=tool.strict
-        )
+        arguments = grammar.add({"type": "object", **tool.parameters}, param="tools", strict=tool.strict)
         name = literal(orjson.dumps(tool.name).decode())
-        options.append(
-            f'"{{" space "\\"name\\":" space {name} "," space "\\"arguments\\":" space {arguments} "}}"'
-        )
+        options.append(f'"{{" space "\\"name\\":" space {name} "," space "\\"arguments\\":" space {arguments} "}}"')
     call = grammar.rule(" | ".join(f"({option})" for option in options))
     one = grammar.rule(f"{literal(OPEN)} space {call} space {literal(CLOSE)}")
     return grammar.rule(f'{one} ("\\n" {one}){{0,7}}') if several else one

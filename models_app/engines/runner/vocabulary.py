@@ -47,9 +47,7 @@ class Vocabulary:
             )
         return token
 
-    def tokenize(
-        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
-    ) -> list[int]:
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None) -> list[int]:
         """The tokens of `text`. `add_special` adds the model's own begin and end tokens, `parse_special` reads
         control tokens that are written out in the text.
 
@@ -59,9 +57,7 @@ class Vocabulary:
         try:
             data = text.encode()
         except UnicodeEncodeError as error:
-            raise InvalidRequest(
-                "The text holds half of a surrogate pair. Send valid Unicode."
-            ) from error
+            raise InvalidRequest("The text holds half of a surrogate pair. Send valid Unicode.") from error
         if limit is not None:
             self._refuse_endless(data, limit)
         return self._tokenize(data, add_special, parse_special)
@@ -72,9 +68,7 @@ class Vocabulary:
         size = limit
         while size < len(data):
             # The cut may change the last tokens, never twice as many as the limit.
-            if size > limit * self._longest_piece or (
-                len(self._tokenize(data[:size], False, False)) > 2 * limit
-            ):
+            if size > limit * self._longest_piece or (len(self._tokenize(data[:size], False, False)) > 2 * limit):
                 raise ContextLengthExceeded(
                     f"The text of {len(data):,} bytes does not fit into this model's context of"
                     f" {limit:,} tokens. Shorten it."

@@ -12,9 +12,7 @@ from models_app.engines import certificates
 
 
 class Command(BaseCommand):
-    help = (
-        "Write an authority, a certificate and its key into a folder; copy them to every machine."
-    )
+    help = "Write an authority, a certificate and its key into a folder; copy them to every machine."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path)

@@ -36,12 +36,8 @@ class Command(BaseCommand):
         self.stdout.write("\t".join(("process", *_COLUMNS)))
         for account in accounts:
             counts = (f"{getattr(account, name):,}" for name in _COLUMNS)
-            self.stdout.write(
-                "\t".join((f"{account.node}/{account.pid} {account.recorder}", *counts))
-            )
+            self.stdout.write("\t".join((f"{account.node}/{account.pid} {account.recorder}", *counts)))
         missing = sum(account.missing for account in accounts)
         if missing:
             raise CommandError(f"{missing:,} requests have neither a row nor a reason.")
-        self.stdout.write(
-            f"{sum(account.recorded for account in accounts):,} served, none missing."
-        )
+        self.stdout.write(f"{sum(account.recorded for account in accounts):,} served, none missing.")

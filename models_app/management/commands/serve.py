@@ -12,9 +12,7 @@ from models_app.management.server import Server
 
 
 class Command(BaseCommand):
-    help = (
-        "Run NOA: the gateway, the API, the console and, without a broker, the worker beside them."
-    )
+    help = "Run NOA: the gateway, the API, the console and, without a broker, the worker beside them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.NOA_HOST, help="address to listen on")

@@ -99,9 +99,7 @@ def test_a_question_whose_asker_leaves_does_not_shift_the_answers() -> None:
 
 def test_it_asks_about_the_same_grammar_once() -> None:
     # Answers one question and ends: a second one would be refused.
-    program = (
-        "import sys\nsys.stdout.buffer.write(b'11'); sys.stdout.buffer.flush(); sys.stdin.read(1)"
-    )
+    program = "import sys\nsys.stdout.buffer.write(b'11'); sys.stdout.buffer.flush(); sys.stdin.read(1)"
 
     async def test(check: GrammarCheck) -> None:
         for _ in range(3):

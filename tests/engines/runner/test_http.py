@@ -112,9 +112,7 @@ def get(path: str, *headers: str) -> bytes:
 
 def post(body: bytes, *headers: str, path: str = "/echo") -> bytes:
     length = f"Content-Length: {len(body)}"
-    return (
-        "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", length, *headers, "", ""]).encode() + body
-    )
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", length, *headers, "", ""]).encode() + body
 
 
 def read_answer(client: socket.socket) -> tuple[int, dict[bytes, bytes], bytes]:
@@ -167,8 +165,11 @@ def test_a_request_may_arrive_in_single_bytes(place: Place) -> None:
             client.sendall(bytes([byte]))
         answer = json.loads(read_answer(client)[2])
     assert answer == {
-        "path": "/a b", "query": {"wait": ["1", "2"]}, "body": "slow", "method": "POST",
-    }  # fmt: skip
+        "path": "/a b",
+        "query": {"wait": ["1", "2"]},
+        "body": "slow",
+        "method": "POST",
+    }
 
 
 def test_a_chunked_body_is_put_together(place: Place) -> None:
@@ -340,9 +341,7 @@ def test_a_reader_too_far_behind_is_cut(place: Place) -> None:
         assert place.gone.wait(WAIT)
 
 
-def test_a_request_that_does_not_arrive_is_refused(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_does_not_arrive_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "_RECEIVE_SECONDS", 0.1)
     with place.connect() as client:
         client.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")

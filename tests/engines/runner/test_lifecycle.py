@@ -36,9 +36,7 @@ def generating(runner: Program) -> socket.socket:
     return client
 
 
-def test_it_reports_its_stages_in_order_and_listens_before_ready(
-    tiny_model: Path, launch: Launch
-) -> None:
+def test_it_reports_its_stages_in_order_and_listens_before_ready(tiny_model: Path, launch: Launch) -> None:
     runner = launch(tiny_model).wait_ready()
     stages = [stage for stage, _ in runner.stages]
     assert list(dict.fromkeys(stages)) == ["start", "load", "template", "warm_up"]
@@ -67,9 +65,7 @@ def test_it_reports_its_stages_in_order_and_listens_before_ready(
         ),
     ],
 )
-def test_a_template_that_cannot_work_fails_the_load(
-    tmp_path: Path, launch: Launch, template: str, reason: str
-) -> None:
+def test_a_template_that_cannot_work_fails_the_load(tmp_path: Path, launch: Launch, template: str, reason: str) -> None:
     runner = launch(write_tiny_gguf(tmp_path / "bad.gguf", chat_template=template))
     with pytest.raises(LoadFailed, match=reason) as failure:
         runner.wait_ready()
@@ -88,17 +84,13 @@ def test_a_file_that_is_no_model_fails_the_load(tmp_path: Path, launch: Launch) 
     assert runner.exit_code() == 1
 
 
-def test_a_model_without_a_template_completes_but_does_not_chat(
-    tmp_path: Path, launch: Launch
-) -> None:
+def test_a_model_without_a_template_completes_but_does_not_chat(tmp_path: Path, launch: Launch) -> None:
     runner = launch(write_tiny_gguf(tmp_path / "base.gguf", chat_template=None)).wait_ready()
     assert runner.refusal(CHAT, messages=LONG["messages"])[0] == "chat_not_supported"
     assert runner.post("/v1/completions", prompt="Hi", max_tokens=2)[0] == 200
 
 
-def test_a_template_that_hangs_on_a_request_fails_only_that_request(
-    tmp_path: Path, launch: Launch
-) -> None:
+def test_a_template_that_hangs_on_a_request_fails_only_that_request(tmp_path: Path, launch: Launch) -> None:
     trap = (
         "{% if messages | length > 1 %}{% for a in range(90000) %}{% for b in range(90000) %}"
         "{% endfor %}{% endfor %}{% endif %}{{ messages[0].content }}"
@@ -117,9 +109,7 @@ def test_it_ends_when_its_lifeline_ends(busy_model: Path, launch: Launch) -> Non
         assert runner.exit_code() == 0
 
 
-def test_it_ends_when_its_lifeline_ends_before_it_is_ready(
-    tiny_model: Path, launch: Launch
-) -> None:
+def test_it_ends_when_its_lifeline_ends_before_it_is_ready(tiny_model: Path, launch: Launch) -> None:
     runner = launch(tiny_model)
     assert runner.process.popen.stdin is not None
     runner.process.popen.stdin.close()
@@ -127,9 +117,7 @@ def test_it_ends_when_its_lifeline_ends_before_it_is_ready(
     os.close(runner.process.ready_pipe)
 
 
-def test_sigterm_ends_an_idle_runner_and_removes_its_socket(
-    tiny_model: Path, launch: Launch
-) -> None:
+def test_sigterm_ends_an_idle_runner_and_removes_its_socket(tiny_model: Path, launch: Launch) -> None:
     runner = launch(tiny_model).wait_ready()
     runner.process.terminate()
     assert runner.exit_code() == 0
@@ -176,9 +164,7 @@ def test_who_waits_for_the_drain_is_told_in_the_moment(busy_model: Path, launch:
     runner = launch(busy_model, n_ctx=32_768).wait_ready()
     left: list[int] = []
     client = generating(runner)
-    waiter = threading.Thread(
-        target=lambda: left.append(control.drain(runner.spec.socket, wait=20))
-    )
+    waiter = threading.Thread(target=lambda: left.append(control.drain(runner.spec.socket, wait=20)))
     waiter.start()
     runner.until_health("it drains", state="draining")
     assert not left
@@ -187,9 +173,7 @@ def test_who_waits_for_the_drain_is_told_in_the_moment(busy_model: Path, launch:
     assert left == [0]
 
 
-def test_a_drain_that_takes_too_long_says_how_many_are_left(
-    busy_model: Path, launch: Launch
-) -> None:
+def test_a_drain_that_takes_too_long_says_how_many_are_left(busy_model: Path, launch: Launch) -> None:
     runner = launch(busy_model, n_ctx=32_768).wait_ready()
     with generating(runner), generating(runner):
         assert control.drain(runner.spec.socket, wait=0.1) == 2

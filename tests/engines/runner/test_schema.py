@@ -154,14 +154,38 @@ def test_it_forbids(accepts: Accepts, schema: Any, text: str) -> None:
         *(
             {"pattern": pattern}
             for pattern in (
-                "(", ")", "[", "[]", "a{", "a{2", "a{3,2}", "a{99999}", "*", "(?=a)", "(?P<n>a)", "a**", "a+?",
-                "(a*)*", "(a?|b)+", "\\b", "\\p{L}", "\\1", "^a|b$", "[z-a]", '["]', "[a-\\d]", "(" * 30, "x" * 2000,
-                5, None, "a\\",
+                "(",
+                ")",
+                "[",
+                "[]",
+                "a{",
+                "a{2",
+                "a{3,2}",
+                "a{99999}",
+                "*",
+                "(?=a)",
+                "(?P<n>a)",
+                "a**",
+                "a+?",
+                "(a*)*",
+                "(a?|b)+",
+                "\\b",
+                "\\p{L}",
+                "\\1",
+                "^a|b$",
+                "[z-a]",
+                '["]',
+                "[a-\\d]",
+                "(" * 30,
+                "x" * 2000,
+                5,
+                None,
+                "a\\",
             )
         ),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_it_refuses_what_it_cannot_express(schema: Any) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         grammar_of(schema)

@@ -48,9 +48,7 @@ def test_health_tells_the_whole_contract(runner: Program) -> None:
     assert health["pid"] == runner.process.pid
     assert health["slots"] == {"total": 4, "busy": 0}
     assert {"rss_bytes", "model_bytes", "kv_bytes"} <= health["memory"].keys()
-    assert {"requests", "cancelled", "prompt_tokens", "completion_tokens"} <= health[
-        "counters"
-    ].keys()
+    assert {"requests", "cancelled", "prompt_tokens", "completion_tokens"} <= health["counters"].keys()
     assert health["memory"]["rss_bytes"] > health["memory"]["model_bytes"] > 1_000_000
 
 
@@ -132,9 +130,7 @@ def test_chat_logprobs_come_with_their_tokens(runner: Program) -> None:
     assert all(bytes(token["bytes"]).decode() == token["token"] for token in content)
     assert content[0]["top_logprobs"][0]["token"] == "Once"
     streamed = chunks(events(runner, CHAT, **fields))
-    tokens = [
-        c["choices"][0]["logprobs"]["content"] for c in streamed if c["choices"][0]["logprobs"]
-    ]
+    tokens = [c["choices"][0]["logprobs"]["content"] for c in streamed if c["choices"][0]["logprobs"]]
     assert "".join(token["token"] for tokens_ in tokens for token in tokens_) == "Once there was"
 
 
@@ -223,7 +219,7 @@ def test_an_input_that_does_not_fit_is_refused_and_not_cut(runner: Program) -> N
         (CHAT, {"messages": HI, "grammar": "root := x"}, "unsupported_parameter", "grammar"),
         (CHAT, {"messages": HI, "chat_template": "{{ 1 }}"}, "unsupported_parameter", "chat_template"),
     ],
-)  # fmt: skip
+)
 def test_it_refuses_what_this_model_cannot_do(
     runner: Program, path: str, fields: dict[str, Any], code: str, param: str
 ) -> None:
@@ -246,9 +242,7 @@ def test_it_refuses_what_this_model_cannot_do(
         ("POST", "/drain?wait=soon", 400, "invalid_request"),
     ],
 )
-def test_wrong_requests_get_json_errors(
-    runner: Program, method: str, path: str, status: int, code: str
-) -> None:
+def test_wrong_requests_get_json_errors(runner: Program, method: str, path: str, status: int, code: str) -> None:
     answered, answer = runner.ask(method, path)
     assert (answered, answer["error"]["code"]) == (status, code)
 

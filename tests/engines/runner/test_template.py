@@ -52,15 +52,11 @@ def test_options_reach_the_template_but_not_its_fixed_names() -> None:
 def test_it_finds_out_whether_the_template_shows_tools() -> None:
     assert template(CHATML_WITH_TOOLS).supports_tools
     assert not template(PLAIN).supports_tools
-    assert not template(
-        "{% if tools %}{{ raise_exception('no tools') }}{% endif %}x"
-    ).supports_tools
+    assert not template("{% if tools %}{{ raise_exception('no tools') }}{% endif %}x").supports_tools
 
 
 def test_the_refusal_of_a_template_reaches_the_client() -> None:
-    source = (
-        "{% if messages | length > 1 %}{{ raise_exception('Only one message!') }}{% endif %}hello"
-    )
+    source = "{% if messages | length > 1 %}{{ raise_exception('Only one message!') }}{% endif %}hello"
     with pytest.raises(InvalidRequest, match="Only one message!") as refusal:
         render(source, HELLO * 2)
     assert refusal.value.code == "template_error"
@@ -87,8 +83,7 @@ def test_the_refusal_of_a_template_reaches_the_client() -> None:
         ("{{ 'a' | center(10**10) }}", "MiB"),
         ("{{ '%010000000000d' | format(1) }}", "MiB|ange|big|Python"),
         (
-            "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}"
-            "{% endfor %}",
+            "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
             "MiB",
         ),
     ],

@@ -83,9 +83,7 @@ def test_a_whole_call_counts_without_its_closing_tag() -> None:
 
 
 def test_arguments_may_be_named_parameters_or_be_text() -> None:
-    assert calls(read('<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>')) == [
-        ("f", '{"a":1}')
-    ]
+    assert calls(read('<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>')) == [("f", '{"a":1}')]
     assert calls(read('<tool_call>{"name": "f", "arguments": "{}"}</tool_call>')) == [("f", "{}")]
 
 

@@ -67,9 +67,7 @@ async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
 def _template(state: State) -> ChatTemplate:
     if not state.model.can_generate or state.template is None:
         why = "has no chat template" if state.model.can_generate else "does not generate text"
-        raise InvalidRequest(
-            f"This model {why}, so it cannot chat.", code="chat_not_supported", param="model"
-        )
+        raise InvalidRequest(f"This model {why}, so it cannot chat.", code="chat_not_supported", param="model")
     return state.template
 
 
@@ -77,10 +75,7 @@ def _messages(template: ChatTemplate, messages: Sequence[Message]) -> Sequence[M
     """`developer` is OpenAI's newer word for `system`, which most templates do not know."""
     if template.knows_developer:
         return messages
-    return [
-        {**message, "role": "system"} if message["role"] == "developer" else message
-        for message in messages
-    ]
+    return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
 
 
 async def _grammar(state: State, chat: ChatRequest) -> str | None:

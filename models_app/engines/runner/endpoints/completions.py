@@ -19,9 +19,7 @@ async def complete(state: State, request: Request, data: Mapping[str, Any]) -> N
     """Answers one completion request, streamed or whole; the choices of the first prompt come first."""
     completion = inference.parse_completion(data)
     if not state.model.can_generate:
-        raise InvalidRequest(
-            "This model does not generate text.", code="generation_not_supported", param="model"
-        )
+        raise InvalidRequest("This model does not generate text.", code="generation_not_supported", param="model")
     choices = await _choices(state, completion)
     head = answers.envelope("text_completion", "cmpl", state.spec.model, state.spec.fingerprint)
     if completion.stream:

@@ -22,9 +22,7 @@ async def embed(state: State, request: Request, data: Mapping[str, Any]) -> None
     """Answers one embedding request. Inputs that do not fit are refused, never cut."""
     wanted = inference.parse_embedding(data)
     if not state.model.can_embed:
-        raise InvalidRequest(
-            "This model does not make embeddings.", code="embeddings_not_supported", param="model"
-        )
+        raise InvalidRequest("This model does not make embeddings.", code="embeddings_not_supported", param="model")
     if wanted.dimensions not in (None, state.model.n_embd):
         raise InvalidRequest(
             f"This model's embeddings have {state.model.n_embd} dimensions; it cannot shorten them.",
@@ -48,9 +46,7 @@ async def embed(state: State, request: Request, data: Mapping[str, Any]) -> None
 class _Batch:
     """Embeds many inputs, at most `together` at a time: a long list must not fill the queue for all others."""
 
-    def __init__(
-        self, dispatch: Dispatch, prompts: Sequence[Sequence[int]], *, together: int
-    ) -> None:
+    def __init__(self, dispatch: Dispatch, prompts: Sequence[Sequence[int]], *, together: int) -> None:
         self._dispatch = dispatch
         self._works = [Embedding(prompt) for prompt in prompts]
         self._results: list[Embedded | None] = [None] * len(prompts)

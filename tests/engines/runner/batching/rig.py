@@ -99,9 +99,7 @@ class Rig:
 
 
 @contextmanager
-def rig(
-    path: Path, *, n_ctx: int = 512, slots: int = 4, n_batch: int = 64, threads: int = 1
-) -> Iterator[Rig]:
+def rig(path: Path, *, n_ctx: int = 512, slots: int = 4, n_batch: int = 64, threads: int = 1) -> Iterator[Rig]:
     spec = RunnerSpec(
         instance_id="test",
         model="llama.cpp:test",

@@ -116,9 +116,7 @@ def test_a_crowd_that_comes_and_goes_leaves_no_slot_busy(noise: Rig) -> None:
             works.append(embedding)
         else:
             temperature = draw.choice([0.0, 1.0])
-            works.append(
-                noise.start(prompt, max_tokens=draw.randrange(1, 30), temperature=temperature)
-            )
+            works.append(noise.start(prompt, max_tokens=draw.randrange(1, 30), temperature=temperature))
         if draw.random() < 0.5:
             noise.batcher.cancel(draw.choice(works[-8:]))
 

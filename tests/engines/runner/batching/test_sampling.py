@@ -36,9 +36,7 @@ def drawn(logits: npt.NDArray[np.float32], **options: float) -> dict[int, float]
         ({"temperature": 1e-3}, {0: 1.0}),
     ],
 )
-def test_tokens_are_drawn_by_their_probabilities(
-    options: dict[str, float], shares: dict[int, float]
-) -> None:
+def test_tokens_are_drawn_by_their_probabilities(options: dict[str, float], shares: dict[int, float]) -> None:
     assert drawn(LOGITS, **options) == pytest.approx(shares, abs=0.002)
 
 
