@@ -40,7 +40,7 @@ GOALS = {
 
 
 def records(count: int, first: int = 0) -> list[Any]:
-    from models_app.domain.access import AccessRecord
+    from models_app.domain.records.access import AccessRecord
 
     chance, now = random.Random(first), time.time()
     return [
@@ -154,7 +154,7 @@ def _fill_log(rows: int) -> None:
 
 def _fill_sums() -> None:
     """What `access.store` would have made of such a log: a row for each step, model and route."""
-    from models_app.domain import histogram
+    from models_app.domain.measuring import histogram
     from models_app.domain.windows import RollupStep
     from models_app.models import Traffic
 

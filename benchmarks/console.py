@@ -62,7 +62,7 @@ def fill(models: int, rows: int) -> dict[str, int]:
     from django.db import connection
     from django.utils import timezone
 
-    from models_app.domain.access import AccessRecord
+    from models_app.domain.records.access import AccessRecord
     from models_app.models import AccessLog, ModelVersion, Provider, RegisteredModel, Route
     from models_app.services import access, registry
 

@@ -258,8 +258,8 @@ def serve(port: int, address: str, database: str) -> None:
     """The gateway alone, behind the HTTP server that `noa serve` uses, with a static snapshot."""
     import uvicorn
 
-    from models_app.domain.access import AccessRecord
-    from models_app.domain.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
+    from models_app.domain.records.access import AccessRecord
+    from models_app.domain.traffic.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
     from models_app.gateway.app import Gateway
     from models_app.gateway.recorder import Recorder
     from models_app.gateway.server import FrontProtocol, Server, settle_memory

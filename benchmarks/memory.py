@@ -23,9 +23,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from models_app.domain import memory  # noqa: E402
-from models_app.domain.gguf import GgufMetadata  # noqa: E402
-from models_app.domain.options import LoadOptions  # noqa: E402
+from models_app.domain.catalog import memory  # noqa: E402
+from models_app.domain.catalog.gguf import GgufMetadata  # noqa: E402
+from models_app.domain.catalog.options import LoadOptions  # noqa: E402
 from models_app.engines import control, gguf, llamacpp, process  # noqa: E402
 from tests.fakes.gguf_files import write_random_gguf  # noqa: E402
 

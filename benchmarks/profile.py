@@ -59,7 +59,7 @@ for line in sys.stdin:
 
 def measured(target: object, *, prompt: int, tokens: int, seed: str) -> tuple[float, float, int]:
     """Prompt and generation tokens/s of one request, as a profile measures it, and the tokens of its prompt."""
-    from models_app.domain.routing import Target
+    from models_app.domain.traffic.routing import Target
     from models_app.providers.measuring import Load, Measurement, sized
 
     assert isinstance(target, Target)
@@ -74,7 +74,7 @@ def measured(target: object, *, prompt: int, tokens: int, seed: str) -> tuple[fl
 
 
 def compare(name: str, model: Path, *, rounds: int, prompt: int, tokens: int) -> dict[str, float]:
-    from models_app.domain.routing import Target
+    from models_app.domain.traffic.routing import Target
     from tests.engines.runner.program import launch
 
     with tempfile.TemporaryDirectory(prefix="noa-bench-") as folder:

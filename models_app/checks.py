@@ -8,7 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from models_app.domain import diagnosis, limits
+from models_app.domain.measuring import diagnosis
+from models_app.domain.traffic import limits
 
 
 @register()

@@ -28,9 +28,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from models_app.domain import limits
 from models_app.domain.addresses import checked_url
 from models_app.domain.errors import InvalidRequest
+from models_app.domain.traffic import limits
 from models_app.engines.trust import NodeTrust
 from noa_site import node_config, provider_config
 from noa_site.file_config import FileSource

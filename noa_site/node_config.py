@@ -6,7 +6,7 @@ import re
 import socket
 
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.nodes import NODE_NAME_PATTERN, NodeAddress, is_any
+from models_app.domain.residency.nodes import NODE_NAME_PATTERN, NodeAddress, is_any
 from models_app.engines.trust import NodeTrust
 
 # Takes the machine's own name: containers that are started by number cannot each be told another one.

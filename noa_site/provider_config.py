@@ -7,10 +7,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from models_app.domain.catalog.provider_settings import ProviderSettings, check_remote
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import canonical_slug
-from models_app.domain.provider_settings import ProviderSettings, check_remote
-from models_app.domain.providers import ProviderKind
 
 
 class ProviderEntry(BaseModel):

@@ -15,11 +15,11 @@ from cryptography.fernet import Fernet
 from django.urls import reverse_lazy
 from kombu import Exchange, Queue
 
-from models_app.domain.capabilities import Capability
-from models_app.domain.comparison import Verdict as ComparisonVerdict
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.events import EventName
-from models_app.domain.health import Health
-from models_app.domain.providers import ProviderKind
+from models_app.domain.measuring.comparison import Verdict as ComparisonVerdict
+from models_app.domain.residency.health import Health
 from models_app.domain.states import InstanceState, JobState, ModelStatus, ProfileState
 from noa_site import config as noa_config
 from noa_site import console, logs, postgres, provider_config

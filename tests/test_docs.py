@@ -15,8 +15,8 @@ from django.urls import URLPattern
 
 from models_app.api import urls
 from models_app.cli import main
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.events import EventName
-from models_app.domain.options import LoadOptions
 from models_app.domain.scopes import Scope
 from noa_site.config import Config
 from tests import markdown

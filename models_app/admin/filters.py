@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
 from models_app.models import ModelVersion, RegisteredModel
 
 _SPANS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models_app.admin import marks
-from models_app.domain.ledger import LedgerKind
+from models_app.domain.residency.ledger import LedgerKind
 from models_app.models import LedgerEntry
 from models_app.services import ledger
 

@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from models_app.domain import limits
 from models_app.domain.errors import NoaError
+from models_app.domain.traffic import limits
 from models_app.services import budgets
 
 _EMPTY = "Empty: what all keys have. 0: no limit."

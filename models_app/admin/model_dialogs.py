@@ -19,7 +19,7 @@ from models_app.admin.model_forms import (
     SwitchDialog,
     UnloadDialog,
 )
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.services import probing, profiling, registration, requests
 
 

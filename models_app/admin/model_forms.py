@@ -18,10 +18,10 @@ from unfold.widgets import (
 
 from models_app.admin import load_facts, units
 from models_app.admin.dialogs import number
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.options import LoadOptions
-from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import InstanceState, ModelStatus
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Instance, RegisteredModel, Route
 from models_app.services import statistics
 from models_app.services.profiling import ProfileSettings

@@ -8,8 +8,8 @@ from django.utils.safestring import SafeString
 
 from models_app.admin import history, marks, profile_marks, units
 from models_app.admin.jobs import following
-from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, LIVE_INSTANCE_STATES, ModelStatus
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import CapabilityEvidence, Instance, Job, ProfileRun, RegisteredModel
 from models_app.services import capabilities, providers, runner_logs, statistics
 

@@ -13,9 +13,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from models_app.admin import asking, marks, units
-from models_app.domain.capabilities import Capability
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.states import ModelStatus
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import AccessLog, RegisteredModel, Route
 from models_app.services import playground
 

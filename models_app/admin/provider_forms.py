@@ -17,9 +17,9 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from models_app.domain.catalog.provider_settings import ProviderSettings
+from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS, ProviderKind
 from models_app.domain.errors import NoaError
-from models_app.domain.provider_settings import ProviderSettings
-from models_app.domain.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS, ProviderKind
 from models_app.models import Provider
 from models_app.services import provider_settings
 

@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from models_app.api import query
 from models_app.api.pagination import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE
 from models_app.api.serializers.entries import SLUG_PATTERN
-from models_app.domain.capabilities import Capability
-from models_app.domain.entries import MAX_TAG, MAX_TOKENS, checked_tag
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.entries import MAX_TAG, MAX_TOKENS, checked_tag
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import canonical_slug
 from models_app.domain.states import ModelStatus

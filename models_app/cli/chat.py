@@ -14,7 +14,7 @@ from models_app.cli import output
 from models_app.cli.client import CHAT_SECONDS, Client
 from models_app.cli.failures import ExitCode, Failure, from_error
 from models_app.cli.session import session_of
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 
 _PATH = "/v1/chat/completions"
 

@@ -9,7 +9,7 @@ import typer
 
 from models_app.cli import jobs, output, residency
 from models_app.cli.session import session_of
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 
 # Longer than the server gives a load (NOA_LOAD_TIMEOUT, 600 s by default) and a drain together.
 _TIMEOUT = 900.0

@@ -9,7 +9,7 @@ import typer
 from models_app.cli import output
 from models_app.cli.client import key_path
 from models_app.cli.session import session_of
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.states import ModelStatus
 
 _MODEL_FIELDS = (

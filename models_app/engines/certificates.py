@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from models_app.domain.errors import Conflict
-from models_app.domain.nodes import TLS_NAME
+from models_app.domain.residency.nodes import TLS_NAME
 from models_app.engines.trust import NodeTrust
 
 # Long enough that nobody is surprised by them in the second year of a server; short enough to be made anew one day.

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from models_app.domain.catalog.gguf import GgufMetadata, RawHeader, judge
 from models_app.domain.errors import ModelFileError
-from models_app.domain.gguf import GgufMetadata, RawHeader, judge
 from models_app.engines.folder import SPLIT_NAME, FolderListing, find_files
 
 __all__ = ["FolderListing", "check_place", "find_files", "inspect"]

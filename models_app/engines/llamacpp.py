@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from models_app.domain import memory
-from models_app.domain.gguf import GgufMetadata
-from models_app.domain.options import DEFAULT_CONTEXT, LoadOptions
+from models_app.domain.catalog import memory
+from models_app.domain.catalog.gguf import GgufMetadata
+from models_app.domain.catalog.options import DEFAULT_CONTEXT, LoadOptions
 from models_app.engines.spec import RunnerSpec
 
 # Requests decoded at once: where the aggregate speed of a small model on a CPU stops growing (measured).

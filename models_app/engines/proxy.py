@@ -1,7 +1,7 @@
 """Lets web processes of other machines reach this node's runners: an HTTP server on a thread of its own.
 
 `POST /runners/<instance id>/v1/chat/completions` is sent on to that runner's socket, byte by byte, and so are the few
-other paths of `models_app.domain.nodes.FORWARDED`. A client that leaves ends its request at the runner. No more than
+other paths of `models_app.domain.residency.nodes.FORWARDED`. A client that leaves ends its request at the runner. No more than
 a few hundred KiB of an answer wait here for a client that reads slowly.
 """
 
@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from models_app.domain.errors import Draining, NotFound, Unauthenticated
-from models_app.domain.nodes import FORWARDED
+from models_app.domain.residency.nodes import FORWARDED
 from models_app.engines.trust import NodeTrust
 
 logger = logging.getLogger(__name__)

@@ -12,14 +12,15 @@ import time
 from collections.abc import Coroutine
 from itertools import count
 
-from models_app.domain import demand, request_context
-from models_app.domain.access import AccessRecord
-from models_app.domain.breaker import BreakerState
-from models_app.domain.capabilities import Capability
+from models_app.domain import request_context
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
-from models_app.domain.routing import KeyEntry
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.residency import demand
+from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.scopes import Scope as KeyScope
-from models_app.domain.texts import CapturedText
+from models_app.domain.traffic.routing import KeyEntry
+from models_app.domain.traffic.texts import CapturedText
 from models_app.engines.trust import NodeTrust
 from models_app.gateway import admission, auth, dialects
 from models_app.gateway.admission import ClientLeft, Hosts, Limits

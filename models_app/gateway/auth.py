@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models_app.domain.errors import PermissionDenied, Unauthenticated
-from models_app.domain.routing import KeyEntry, hash_api_key
 from models_app.domain.scopes import Scope, allows
+from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 
 # NOA's keys have about 60 characters. Longer ones are refused before they are hashed.
 _MAX_KEY_LENGTH = 512

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from models_app.domain.routing import Target
+from models_app.domain.traffic.routing import Target
 
 # A copy that could not be reached is asked again after this time at the latest, and before if no other is left. Its node
 # is found to be lost a few times later.

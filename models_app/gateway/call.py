@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from models_app.domain.access import AccessRecord
 from models_app.domain.errors import NoaError
-from models_app.domain.routing import KeyEntry
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.traffic.routing import KeyEntry
 from models_app.gateway import errors
 from models_app.gateway.permits import Permit
 from models_app.gateway.texts import Captured

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.routing import EMPTY_SNAPSHOT, KeyEntry, ModelEntry, Snapshot
+from models_app.domain.traffic.routing import EMPTY_SNAPSHOT, KeyEntry, ModelEntry, Snapshot
 from models_app.gateway.targets import may_ask
 
 

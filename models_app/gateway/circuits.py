@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from models_app.domain.breaker import Breaker, BreakerState, RetryBudget
 from models_app.domain.errors import NoaError, RateLimited, Unavailable
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.residency.breaker import Breaker, BreakerState, RetryBudget
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.faults import Fault, Verdict
 
 # Called with the provider's slug, the new state and the reason; must return at once.

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from models_app.domain.demand import NOTHING, Permission, Want
 from models_app.domain.errors import Draining, NoaError, Unavailable
-from models_app.domain.suspects import Death
+from models_app.domain.residency.demand import NOTHING, Permission, Want
+from models_app.domain.residency.suspects import Death
 
 # Called from any thread with a model's key and what ends the wait for it.
 Tell = Callable[[str, NoaError], None]

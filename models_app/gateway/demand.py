@@ -15,9 +15,9 @@ from time import monotonic
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from models_app.domain import demand as rules
-from models_app.domain.demand import Outlook, Want
-from models_app.domain.suspects import Death
+from models_app.domain.residency import demand as rules
+from models_app.domain.residency.demand import Outlook, Want
+from models_app.domain.residency.suspects import Death
 from models_app.gateway.cold import Tell
 from models_app.models import Job
 from models_app.services import demand, on_demand, suspects

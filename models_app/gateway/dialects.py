@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from models_app.domain.providers import ProviderKind
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.gateway import errors
 from models_app.gateway.types import ErrorShape
 from models_app.providers.anthropic_translation import ToAnthropic

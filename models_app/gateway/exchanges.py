@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
+from models_app.domain.catalog.pricing import Usage
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
-from models_app.domain.pricing import Usage
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint, Target
+from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway.admission import Asked
 from models_app.gateway.connection import Malformed
 from models_app.gateway.dialects import OUTBOUND

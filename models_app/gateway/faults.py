@@ -17,8 +17,8 @@ from models_app.domain.errors import (
     ProviderError,
     RateLimited,
 )
-from models_app.domain.redaction import redacted
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.traffic.redaction import redacted
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway import errors
 from models_app.gateway.connection import (
     Broken,

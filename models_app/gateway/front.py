@@ -6,8 +6,8 @@ import asyncio
 import secrets
 import time
 
-from models_app.domain.access import AccessRecord
 from models_app.domain.errors import NoaError
+from models_app.domain.records.access import AccessRecord
 from models_app.gateway import admission
 from models_app.gateway.call import Call
 from models_app.gateway.types import ASGIApp, Message, Receive, Scope, Send

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models_app.domain.suspects import Death
+from models_app.domain.residency.suspects import Death
 from models_app.gateway.admission import Asked
 from models_app.gateway.call import Call
 from models_app.gateway.targets import Endpoint

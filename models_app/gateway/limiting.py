@@ -16,10 +16,10 @@ from typing import Protocol
 
 import orjson
 
-from models_app.domain import limits
-from models_app.domain.access import AccessRecord
 from models_app.domain.errors import BudgetExceeded, NoaError, PermissionDenied, RateLimited
-from models_app.domain.limits import Counters, KeyLimits, Refusal, Spent, Standing, Ticket
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.traffic import limits
+from models_app.domain.traffic.limits import Counters, KeyLimits, Refusal, Spent, Standing, Ticket
 from models_app.gateway.call import Call
 from models_app.gateway.permits import Permit
 from models_app.gateway.types import Header

@@ -12,8 +12,8 @@ from concurrent.futures import Future
 import orjson
 
 from models_app.domain.errors import NoaError
-from models_app.domain.routing import KeyEntry
 from models_app.domain.scopes import Scope as KeyScope
+from models_app.domain.traffic.routing import KeyEntry
 from models_app.gateway import admission, auth, errors
 from models_app.gateway.readiness import is_on_this_machine, send_plain
 from models_app.gateway.types import Receive, Scope, Send

@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Callable
 
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.nodes import TLS_NAME, NodeAddress
-from models_app.domain.routing import Target
+from models_app.domain.residency.nodes import TLS_NAME, NodeAddress
+from models_app.domain.traffic.routing import Target
 from models_app.engines.trust import NodeTrust
 from models_app.gateway.connection import Connection, Refused
 from models_app.gateway.upstream import Upstream

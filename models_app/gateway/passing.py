@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 
-from models_app.domain.pricing import Price
+from models_app.domain.catalog.pricing import Price
 from models_app.gateway import usage
 from models_app.gateway.call import Call
 from models_app.gateway.connection import Connection, Malformed, UpstreamError

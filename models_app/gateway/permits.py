@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models_app.domain.limits import Ticket
+from models_app.domain.traffic.limits import Ticket
 
 
 @dataclass(frozen=True, slots=True)

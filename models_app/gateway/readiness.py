@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from models_app.domain.errors import Unauthenticated
-from models_app.domain.routing import KeyEntry
+from models_app.domain.traffic.routing import KeyEntry
 from models_app.gateway import admission, auth
 from models_app.gateway.types import Header, Receive, Scope, Send
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from models_app.domain import spool_format
-from models_app.domain.access import AccessRecord, Origin
-from models_app.domain.spool_format import Header
+from models_app.domain.records import spool_format
+from models_app.domain.records.access import AccessRecord, Origin
+from models_app.domain.records.spool_format import Header
 from models_app.gateway.spool import Spool
 
 logger = logging.getLogger(__name__)

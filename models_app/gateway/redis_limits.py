@@ -1,6 +1,6 @@
 """The counting of limits in Redis, exact for all processes that share it: one script a request, by Redis' own clock.
 
-It counts as `models_app.domain.limits.Counters` does. What a process that died held is given back after a minute: its
+It counts as `models_app.domain.traffic.limits.Counters` does. What a process that died held is given back after a minute: its
 requests in flight are leases that a living process renews.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
-from models_app.domain.limits import COUNTED, MICRO, KeyLimits, Refusal, Spent, Standing, Ticket
+from models_app.domain.traffic.limits import COUNTED, MICRO, KeyLimits, Refusal, Spent, Standing, Ticket
 
 # No request waits longer for its limits; a healthy Redis answers in less than a millisecond.
 TIMEOUT_SECONDS = 0.05

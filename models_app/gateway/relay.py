@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from models_app.domain.demand import ColdModel
 from models_app.domain.errors import (
     Draining,
     ModelNotFound,
@@ -10,7 +9,8 @@ from models_app.domain.errors import (
     NoaError,
     ProviderError,
 )
-from models_app.domain.routing import Target
+from models_app.domain.residency.demand import ColdModel
+from models_app.domain.traffic.routing import Target
 from models_app.gateway.connection import Broken, ClosedEarly, Refused, UpstreamError
 from models_app.gateway.inference import Inference
 from models_app.gateway.remote import Remote

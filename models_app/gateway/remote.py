@@ -8,7 +8,7 @@ import math
 from functools import lru_cache
 
 from models_app.domain.errors import NoaError, ProviderAuthFailed
-from models_app.domain.routing import RemoteEndpoint, Target
+from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway import exchanges, faults, passing
 from models_app.gateway.admission import Limits
 from models_app.gateway.circuits import Circuit, Circuits

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from models_app.domain.breaker import BreakerState
+from models_app.domain.residency.breaker import BreakerState
 
 logger = logging.getLogger(__name__)
 

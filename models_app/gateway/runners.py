@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 
-from models_app.domain import suspects
 from models_app.domain.errors import Draining, EngineError, NoaError, RunnerDied, Unavailable
-from models_app.domain.routing import Target
-from models_app.domain.suspects import Death
+from models_app.domain.residency import suspects
+from models_app.domain.residency.suspects import Death
+from models_app.domain.traffic.routing import Target
 from models_app.gateway import errors, exchanges, passing
 from models_app.gateway.balance import Balance
 from models_app.gateway.call import Call

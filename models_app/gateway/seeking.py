@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from models_app.domain import suspects
-from models_app.domain.demand import ColdModel
 from models_app.domain.errors import ModelNotFound, ModelNotLoaded, NoaError
-from models_app.domain.routing import Snapshot, Target
-from models_app.domain.suspects import Death, OnTrial, Trials
+from models_app.domain.residency import suspects
+from models_app.domain.residency.demand import ColdModel
+from models_app.domain.residency.suspects import Death, OnTrial, Trials
+from models_app.domain.traffic.routing import Snapshot, Target
 from models_app.gateway.balance import Balance
 from models_app.gateway.cold import Loads, Place, WaitingRoom
 from models_app.gateway.connection import UpstreamError

@@ -9,8 +9,8 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import connection
 
-from models_app.domain.breaker import BreakerState
-from models_app.domain.texts import CapturedText
+from models_app.domain.residency.breaker import BreakerState
+from models_app.domain.traffic.texts import CapturedText
 from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
 from models_app.gateway.demand import LiveLoads

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 
-from models_app.domain.routing import EMPTY_SNAPSHOT, Snapshot
+from models_app.domain.traffic.routing import EMPTY_SNAPSHOT, Snapshot
 from models_app.services import routing, signals
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from models_app.domain.routing import Snapshot
+from models_app.domain.traffic.routing import Snapshot
 from models_app.gateway.limiting import Limiter
 from models_app.services import budgets
 

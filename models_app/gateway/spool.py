@@ -12,9 +12,9 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from models_app.domain import spool_format
-from models_app.domain.access import AccessRecord
-from models_app.domain.spool_format import Header
+from models_app.domain.records import spool_format
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.records.spool_format import Header
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
-from models_app.domain.pricing import Usage
 from models_app.gateway import errors
 from models_app.gateway.connection import Broken, Malformed
 from models_app.providers import anthropic_answer, chat_answers, sse

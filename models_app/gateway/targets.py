@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models_app.domain.access import AccessRecord
-from models_app.domain.capabilities import Capability
-from models_app.domain.demand import (
-    EVERYTHING,
-    NOTHING,
-    UNKNOWN_RETRY_AFTER,
-    ColdModel,
-    Permission,
-)
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.errors import (
     InvalidRequest,
     ModelNotFound,
     ModelNotLoaded,
     PermissionDenied,
 )
-from models_app.domain.routing import CURRENT_ROUTE, KeyEntry, ModelEntry, Snapshot, Target
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.residency.demand import (
+    EVERYTHING,
+    NOTHING,
+    UNKNOWN_RETRY_AFTER,
+    ColdModel,
+    Permission,
+)
+from models_app.domain.traffic.routing import CURRENT_ROUTE, KeyEntry, ModelEntry, Snapshot, Target
 from models_app.gateway.admission import loggable
 from models_app.gateway.dialects import Dialect
 

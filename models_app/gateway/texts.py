@@ -9,10 +9,10 @@ import random
 import threading
 from collections.abc import Callable
 
-from models_app.domain import texts
-from models_app.domain.access import AccessRecord
-from models_app.domain.routing import Snapshot
-from models_app.domain.texts import CapturedText, TextRule
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.traffic import texts
+from models_app.domain.traffic.routing import Snapshot
+from models_app.domain.traffic.texts import CapturedText, TextRule
 from models_app.gateway.admission import Asked
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.access import AccessRecord
-from models_app.domain.pricing import Price, Usage, cost
+from models_app.domain.catalog.pricing import Price, Usage, cost
+from models_app.domain.records.access import AccessRecord
 from models_app.providers.chat_answers import counted, detail, tokens
 
 _MARK = b'"usage"'

@@ -17,8 +17,8 @@ from django.db import connection
 from django.utils.module_loading import import_string
 
 from models_app.domain.errors import Conflict
-from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState, ModelStatus
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.management import banner, first_start
 from models_app.management.web_processes import WebProcesses
 from models_app.models import Job, Provider, RegisteredModel

@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='instance',
             name='health',
-            field=models.CharField(choices=[('unknown', 'unknown'), ('healthy', 'healthy'), ('failing', 'failing')], default=models_app.domain.health.Health['UNKNOWN'], max_length=16),
+            field=models.CharField(choices=[('unknown', 'unknown'), ('healthy', 'healthy'), ('failing', 'failing')], default=models_app.domain.residency.health.Health['UNKNOWN'], max_length=16),
         ),
         migrations.AddField(
             model_name='instance',

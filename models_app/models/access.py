@@ -1,4 +1,4 @@
-"""One row per request through the gateway; see `models_app.domain.access.AccessRecord` for the units."""
+"""One row per request through the gateway; see `models_app.domain.records.access.AccessRecord` for the units."""
 
 from __future__ import annotations
 

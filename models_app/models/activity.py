@@ -30,7 +30,7 @@ class TrafficSums(models.Model):
     # Completion tokens of, and milliseconds spent in, answers whose speed could be measured.
     timed_tokens = models.PositiveBigIntegerField(default=0)
     generation_ms = models.FloatField(default=0.0)
-    # Histograms of models_app.domain.histogram: {"<bucket>": count}.
+    # Histograms of models_app.domain.measuring.histogram: {"<bucket>": count}.
     durations = models.JSONField(default=dict)
     ttfts = models.JSONField(default=dict)
     last_at = models.DateTimeField()

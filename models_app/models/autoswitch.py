@@ -18,7 +18,7 @@ class AutoSwitch(models.Model):
     dry_run = models.BooleanField(default=False)
     # Only models that have it are candidates.
     capability = models.CharField(max_length=32, default="chat_completion")
-    # How much each figure counts: models_app.domain.autoswitch.FIGURES.
+    # How much each figure counts: models_app.domain.residency.autoswitch.FIGURES.
     weights: Any = models.JSONField(default=dict)
     # How much better than the present model another one must be, as a share of its score.
     threshold = models.FloatField(default=0.15)

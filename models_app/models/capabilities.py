@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from models_app.domain.capabilities import Capability, EvidenceSource, Verdict
+from models_app.domain.catalog.capabilities import Capability, EvidenceSource, Verdict
 from models_app.models.choices import choices_of
 from models_app.models.registry import ModelVersion, RegisteredModel
 

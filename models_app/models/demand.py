@@ -29,7 +29,7 @@ class Suspect(models.Model):
     """A request that was in a runner when that died. Whether the runner crashed is told by its instance."""
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="suspects")
-    # Of what was asked: models_app.domain.suspects.digest.
+    # Of what was asked: models_app.domain.residency.suspects.digest.
     digest = models.CharField(max_length=64)
     # Of the model, when it happened: another version is not suspected of anything.
     version = models.CharField(max_length=64, blank=True)

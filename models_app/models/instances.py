@@ -7,7 +7,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
-from models_app.domain.health import Health
+from models_app.domain.residency.health import Health
 from models_app.domain.states import SERVING_INSTANCE_STATES, InstanceState
 from models_app.models.choices import choices_of, in_words
 from models_app.models.registry import ModelVersion, RegisteredModel

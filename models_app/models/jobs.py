@@ -7,7 +7,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
-from models_app.domain.ledger import LedgerCause
+from models_app.domain.residency.ledger import LedgerCause
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models.choices import choices_of, in_words
 

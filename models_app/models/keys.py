@@ -24,7 +24,7 @@ class ApiKey(models.Model):
     # Names that may be asked for through the gateway: routes, model keys, and `<provider>:*`. Empty is all.
     allowed_models = models.JSONField(default=list, blank=True)
     # Whether its requests may load a model, and unload others for it.
-    # models_app.domain.limits: what is left out has the default of all keys.
+    # models_app.domain.traffic.limits: what is left out has the default of all keys.
     limits = models.JSONField(default=dict, blank=True, db_default={})
     load_on_demand = models.BooleanField(default=True)
     may_evict = models.BooleanField(default=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.models.choices import choices_of
 
 

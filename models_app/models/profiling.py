@@ -25,7 +25,7 @@ class ProfileRun(models.Model):
     settings_class = models.CharField(max_length=16, blank=True)
     # Engine, instance, load options, node, and what else ran on the machine.
     environment: Any = models.JSONField(default=dict)
-    # {"stages": [models_app.domain.figures.of_stage, …], "memory", "energy", …}; null until it is complete.
+    # {"stages": [models_app.domain.measuring.figures.of_stage, …], "memory", "energy", …}; null until it is complete.
     summary: Any = models.JSONField(null=True)
     # Written once, with the summary: a run is complete or has none.
     complete = models.BooleanField(default=False)
@@ -60,7 +60,7 @@ class ProfileRun(models.Model):
 
 
 class ProfileSample(models.Model):
-    """One request of a profile: models_app.domain.figures.Sample explains the fields. Durations are milliseconds."""
+    """One request of a profile: models_app.domain.measuring.figures.Sample explains the fields. Durations are milliseconds."""
 
     run = models.ForeignKey(ProfileRun, on_delete=models.CASCADE, related_name="samples")
     # The place of its stage in the run, and how many requests that stage held at once.

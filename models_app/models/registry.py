@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Value
 from django.db.models.functions import Concat, Lower
 
-from models_app.domain.providers import ProviderKind
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.states import ModelStatus
 from models_app.models.choices import choices_of
 
@@ -102,7 +102,7 @@ class RegisteredModel(models.Model):
     min_residency_seconds = models.PositiveIntegerField(null=True, blank=True)
     # Whether a request may load it.
     on_demand = models.BooleanField(default=True)
-    # Options of the next load; see models_app.domain.options.
+    # Options of the next load; see models_app.domain.catalog.options.
     load_options = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
     tag_index = models.TextField(blank=True, default="", editable=False)
@@ -174,7 +174,7 @@ class ModelVersion(models.Model):
     quantization = models.CharField(max_length=32, blank=True)
     architecture = models.CharField(max_length=64, blank=True)
     template_digest = models.CharField(max_length=64, blank=True)
-    # Everything else that the header says: models_app.domain.gguf.GgufMetadata as a dictionary.
+    # Everything else that the header says: models_app.domain.catalog.gguf.GgufMetadata as a dictionary.
     header: Any = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
 from models_app.providers import offers, openai
 from models_app.providers.client import Client
 from models_app.providers.offers import Listing, Offer

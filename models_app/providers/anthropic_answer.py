@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import ProviderError
-from models_app.domain.pricing import Usage
 from models_app.providers.anthropic_request import JSON_TOOL
 from models_app.providers.chat_answers import text_of
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.conversation import MAX_MESSAGES, MAX_TOOLS, checked_name
 from models_app.domain.errors import UnsupportedParameter
 from models_app.domain.json_body import MAX_DEPTH, Fields, depth_exceeds
+from models_app.domain.traffic.conversation import MAX_MESSAGES, MAX_TOOLS, checked_name
 
 Block = dict[str, Any]
 Turn = dict[str, Any]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models_app.domain.conversation import Tool, ToolChoice, parse_tool_choice, parse_tools
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
-from models_app.domain.inference import REFUSED, check_schema_size
 from models_app.domain.json_body import Fields
+from models_app.domain.traffic.conversation import Tool, ToolChoice, parse_tool_choice, parse_tools
+from models_app.domain.traffic.inference import REFUSED, check_schema_size
 from models_app.providers.anthropic_content import (
     Turn,
     conversation,

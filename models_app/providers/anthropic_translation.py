@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from models_app.domain.pricing import Usage
+from models_app.domain.catalog.pricing import Usage
 from models_app.providers import anthropic_answer, anthropic_request
 from models_app.providers.anthropic_stream import AnthropicStream
 

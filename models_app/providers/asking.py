@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from models_app.domain.errors import NoaError
-from models_app.domain.routing import Target
+from models_app.domain.traffic.routing import Target
 from models_app.providers import http, sse
 from models_app.providers.wire import wire_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import ProviderError
-from models_app.domain.pricing import Usage
 
 Value = Mapping[str, Any]
 

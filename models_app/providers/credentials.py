@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.traffic.routing import RemoteEndpoint
 
 # The version that the translations are written for.
 _ANTHROPIC_VERSION = "2023-06-01"

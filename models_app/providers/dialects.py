@@ -16,9 +16,9 @@ from collections.abc import (
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import NoaError
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import anthropic, failures, llamacpp, openai
 from models_app.providers.client import Client
 from models_app.providers.offers import Listing

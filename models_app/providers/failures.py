@@ -16,8 +16,8 @@ from models_app.domain.errors import (
     ProviderError,
     RateLimited,
 )
-from models_app.domain.redaction import redacted
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.traffic.redaction import redacted
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers.http import AddressNotAllowed
 
 # A day is as good as never.

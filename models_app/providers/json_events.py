@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import orjson
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError, ProviderError
-from models_app.domain.pricing import Usage
 from models_app.providers import sse
 
 

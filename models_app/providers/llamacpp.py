@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from models_app.domain.capabilities import Capability
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import offers, openai
 from models_app.providers.client import Client
 from models_app.providers.offers import Listing, Offer

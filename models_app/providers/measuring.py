@@ -12,8 +12,8 @@ from random import Random
 from time import perf_counter
 from typing import Any
 
-from models_app.domain.figures import Sample
-from models_app.domain.routing import Target
+from models_app.domain.measuring.figures import Sample
+from models_app.domain.traffic.routing import Target
 from models_app.providers.asking import Answer, Asker
 from models_app.providers.probes import content_of
 

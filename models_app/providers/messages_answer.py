@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.json_body import MAX_DEPTH, depth_exceeds
-from models_app.domain.pricing import Usage
 from models_app.providers import chat_answers
 
 _STOP_REASONS = {

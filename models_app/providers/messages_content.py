@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.conversation import MAX_MESSAGES, checked_name
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.json_body import Fields
+from models_app.domain.traffic.conversation import MAX_MESSAGES, checked_name
 
 Part = dict[str, Any]
 Message = dict[str, Any]

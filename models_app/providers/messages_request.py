@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models_app.domain.conversation import MAX_TOOLS, checked_name
 from models_app.domain.errors import UnsupportedParameter
-from models_app.domain.inference import check_schema_size
 from models_app.domain.json_body import Fields
+from models_app.domain.traffic.conversation import MAX_TOOLS, checked_name
+from models_app.domain.traffic.inference import check_schema_size
 from models_app.providers.messages_content import conversation
 
 _MAX_TOKENS = 1_000_000

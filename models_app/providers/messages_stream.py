@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
-from models_app.domain.pricing import Usage
 from models_app.providers import messages_answer, sse
 from models_app.providers.chat_chunks import CallPart, ChunkReader
 from models_app.providers.messages_errors import anthropic_error

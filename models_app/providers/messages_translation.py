@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models_app.domain.pricing import Usage
+from models_app.domain.catalog.pricing import Usage
 from models_app.providers import messages_answer, messages_request
 from models_app.providers.messages_stream import MessagesStream
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from models_app.domain.capabilities import Capability
-from models_app.domain.pricing import Price
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.pricing import Price
 
 # More than any provider has; a list without an end is an error, not a list.
 MAX_MODELS = 10_000

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
 from models_app.providers import failures, offers
 from models_app.providers.client import Client, Reply
 from models_app.providers.offers import Listing, Offer

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.capabilities import Capability, Verdict
+from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.conforming import conforms
 from models_app.providers.asking import Answer, Asker
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError, RateLimited
-from models_app.domain.pricing import Usage
 from models_app.providers import chat_answers
 
 Item = dict[str, Any]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
-from models_app.domain.pricing import Usage
 
 
 class StreamTranslation(Protocol):

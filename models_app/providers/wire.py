@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from models_app.domain import addresses
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import UnsupportedParameter
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import Target
+from models_app.domain.traffic.routing import Target
 from models_app.providers import credentials
 from models_app.providers.anthropic_translation import ToAnthropic
 from models_app.providers.translation import StreamTranslation

@@ -10,8 +10,8 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import CharField
 from django.utils import timezone
 
-from models_app.domain.access import AccessRecord, Origin
-from models_app.domain.confidential import storable
+from models_app.domain.records.access import AccessRecord, Origin
+from models_app.domain.records.confidential import storable
 from models_app.models import AccessLog, GatewayProcess
 from models_app.services import partitions, performance, quarantine, rollups, summing
 

@@ -16,9 +16,9 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from models_app.domain import admission
-from models_app.domain.admission import Decision, Evict, Fits, Memory, Refuse, Wait, Wish
 from models_app.domain.errors import Conflict, InsufficientMemory, RunnerDied, Unavailable
+from models_app.domain.residency import admission
+from models_app.domain.residency.admission import Decision, Evict, Fits, Memory, Refuse, Wait, Wish
 from models_app.domain.states import InstanceState
 from models_app.engines import control, devices
 from models_app.models import Instance, Job

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Count
 
-from models_app.domain.attention import (
+from models_app.domain.measuring.attention import (
     BUDGET_NEAR,
     EVICTIONS_AN_HOUR,
     Warning,
     budget_is_near,
     is_stuck,
 )
-from models_app.domain.ledger import LedgerKind
+from models_app.domain.residency.ledger import LedgerKind
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Instance, Job, LedgerEntry, Provider, RegisteredModel
 from models_app.services import health

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import Error, transaction
 from django.db.models import CharField
 
-from models_app.domain.confidential import for_record, storable, without_secrets
+from models_app.domain.records.confidential import for_record, storable, without_secrets
 from models_app.models import AuditEntry
 
 logger = logging.getLogger(__name__)

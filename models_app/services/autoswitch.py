@@ -9,7 +9,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from models_app.domain.autoswitch import (
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.errors import InvalidRequest, NoaError, NotFound
+from models_app.domain.events import EventName
+from models_app.domain.residency.autoswitch import (
     CURVES,
     DEFAULT_WEIGHTS,
     Decision,
@@ -19,9 +22,6 @@ from models_app.domain.autoswitch import (
     Standing,
     decide,
 )
-from models_app.domain.capabilities import Capability
-from models_app.domain.errors import InvalidRequest, NoaError, NotFound
-from models_app.domain.events import EventName
 from models_app.domain.states import ModelStatus
 from models_app.models import AutoSwitch, Job, ProfileRun, RegisteredModel
 from models_app.services import events, live_metrics, requests, routing

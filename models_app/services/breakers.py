@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain.breaker import BreakerState
 from models_app.domain.events import EventName
+from models_app.domain.residency.breaker import BreakerState
 from models_app.models import Provider
 from models_app.services import events
 

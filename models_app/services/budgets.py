@@ -10,10 +10,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
 
-from models_app.domain import limits
 from models_app.domain.errors import Conflict
 from models_app.domain.events import EventName
-from models_app.domain.limits import MICRO, Spent
+from models_app.domain.traffic import limits
+from models_app.domain.traffic.limits import MICRO, Spent
 from models_app.models import Activity, ApiKey
 from models_app.services import events, rollups
 

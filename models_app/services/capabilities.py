@@ -10,8 +10,8 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain import capabilities as rules
-from models_app.domain.capabilities import Capability, EvidenceSource, Verdict, Word
+from models_app.domain.catalog import capabilities as rules
+from models_app.domain.catalog.capabilities import Capability, EvidenceSource, Verdict, Word
 from models_app.domain.events import EventName
 from models_app.models import CapabilityEvidence, ModelVersion, RegisteredModel
 from models_app.models.registry import index_of

@@ -8,11 +8,11 @@ from typing import Any
 
 from django.conf import settings
 
-from models_app.domain import comparison
-from models_app.domain.comparison import Contrast, Stages, Verdict
 from models_app.domain.errors import InvalidRequest, NotFound
 from models_app.domain.events import EventName
-from models_app.domain.figures import Sample
+from models_app.domain.measuring import comparison
+from models_app.domain.measuring.comparison import Contrast, Stages, Verdict
+from models_app.domain.measuring.figures import Sample
 from models_app.models import ProfileRun, RegisteredModel
 from models_app.services import events
 

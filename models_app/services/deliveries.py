@@ -15,9 +15,10 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain import addresses, webhooks
+from models_app.domain import addresses
 from models_app.domain.errors import NoaError
 from models_app.domain.events import EventName
+from models_app.domain.traffic import webhooks
 from models_app.models import Webhook, WebhookDelivery
 from models_app.providers import http
 from models_app.services import events, secrets

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Min, Sum
 from django.utils import timezone
 
-from models_app.domain.demand import Want
+from models_app.domain.residency.demand import Want
 from models_app.models import Demand, RegisteredModel
 
 # A process says again every second what it waits for; one that is silent for so long has gone, or hangs.

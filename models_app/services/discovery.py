@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from django.conf import settings
 from django.utils import timezone
 
-from models_app.domain.discovery import ProviderReport
+from models_app.domain.catalog.discovery import ProviderReport
 from models_app.domain.errors import NoaError, ProviderError
 from models_app.domain.events import EventName
-from models_app.domain.routing import RemoteEndpoint
 from models_app.domain.states import JobKind
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.models import Job, Provider
 from models_app.providers import dialects
 from models_app.services import (
@@ -34,7 +34,7 @@ _MAX_ERROR = 500
 def discover(*, run: Run, provider: str | None = None) -> None:
     """Look for models at one provider, or at all that are enabled.
 
-    The job's result tells of each provider as `models_app.domain.discovery.ProviderReport`. Raises NotFound for an
+    The job's result tells of each provider as `models_app.domain.catalog.discovery.ProviderReport`. Raises NotFound for an
     unknown provider, and ProviderError when every one of them failed.
     """
     asked = _asked(provider)

@@ -15,9 +15,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from models_app.domain import diagnosis
-from models_app.domain.diagnosis import Finding, Level
 from models_app.domain.errors import EngineError, NoaError
+from models_app.domain.measuring import diagnosis
+from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.engines import build, devices
 from models_app.models import Provider
 from models_app.services import budgets, providers, readiness

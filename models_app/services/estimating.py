@@ -8,7 +8,10 @@ from typing import Any
 
 from django.db import transaction
 
-from models_app.domain.admission import (
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import NoaError
+from models_app.domain.events import EventName
+from models_app.domain.residency.admission import (
     Candidate,
     Evict,
     Fits,
@@ -19,10 +22,7 @@ from models_app.domain.admission import (
     Wish,
     decide,
 )
-from models_app.domain.errors import NoaError
-from models_app.domain.events import EventName
-from models_app.domain.ledger import LedgerKind, LedgerOutcome, cause_of
-from models_app.domain.options import LoadOptions
+from models_app.domain.residency.ledger import LedgerKind, LedgerOutcome, cause_of
 from models_app.domain.states import InstanceState
 from models_app.models import ModelVersion, RegisteredModel
 from models_app.services import admission, events, instances, ledger, predictions, providers

@@ -15,10 +15,10 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from models_app.domain import admission
-from models_app.domain.admission import Resident, Wish
 from models_app.domain.errors import RunnerDied, Unavailable
-from models_app.domain.ledger import LedgerCause, LedgerKind
+from models_app.domain.residency import admission
+from models_app.domain.residency.admission import Resident, Wish
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.domain.states import InstanceState
 from models_app.engines import control
 from models_app.models import Instance

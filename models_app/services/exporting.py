@@ -1,4 +1,4 @@
-"""The whole registry as one document: see `models_app.domain.registry_file`."""
+"""The whole registry as one document: see `models_app.domain.catalog.registry_file`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from models_app.domain import registry_file
+from models_app.domain.catalog import registry_file
 from models_app.models import Provider, RegisteredModel, Route
 from models_app.models.registry import words_of
 

@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import (
     SummaryMetricFamily,
 )
 
-from models_app.domain import histogram
+from models_app.domain.measuring import histogram
 from models_app.domain.states import ACTIVE_JOB_STATES, LIVE_INSTANCE_STATES
 from models_app.models import GatewayProcess, Instance, Job, Node, Provider, RegisteredModel
 from models_app.services import live_metrics, quarantine, rollups

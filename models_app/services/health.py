@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from models_app.domain import health as policy
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.errors import RunnerDied
-from models_app.domain.health import Health, Need, Seen
+from models_app.domain.residency import health as policy
+from models_app.domain.residency.health import Health, Need, Seen
 from models_app.domain.states import InstanceState
 from models_app.engines import control
 from models_app.models import Instance

@@ -11,8 +11,8 @@ import orjson
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from models_app.domain.confidential import without_secrets
 from models_app.domain.errors import Conflict, IdempotencyKeyReused, InvalidRequest
+from models_app.domain.records.confidential import without_secrets
 from models_app.models import IdempotencyKey, Job
 
 # What clients of payment systems are used to: longer than any retry lasts, and the table stays small.

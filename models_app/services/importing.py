@@ -10,18 +10,18 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain.entries import Entry
-from models_app.domain.errors import Conflict, InvalidRequest
-from models_app.domain.events import EventName
-from models_app.domain.registry_file import (
+from models_app.domain.catalog.entries import Entry
+from models_app.domain.catalog.registry_file import (
     Document,
     ModelFile,
     ModelLine,
     ProviderEntry,
     RouteEntry,
 )
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.errors import Conflict, InvalidRequest
+from models_app.domain.events import EventName
 from models_app.domain.states import InstanceState
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import (
     Event,
     Instance,

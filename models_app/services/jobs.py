@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from models_app.domain.errors import Cancelled, Conflict, Interrupted, NoaError, NotFound
-from models_app.domain.ledger import LedgerCause, cause_of
+from models_app.domain.residency.ledger import LedgerCause, cause_of
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
     TERMINAL_JOB_STATES,

@@ -12,12 +12,12 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
-from models_app.domain import limits as rules
 from models_app.domain.errors import Conflict, InvalidRequest, NotFound
 from models_app.domain.events import EventName
 from models_app.domain.keys import ModelKey, canonical_slug, checked_route_name
-from models_app.domain.routing import hash_api_key
 from models_app.domain.scopes import Scope
+from models_app.domain.traffic import limits as rules
+from models_app.domain.traffic.routing import hash_api_key
 from models_app.models import Activity, ApiKey
 from models_app.services import budgets, events, routing
 

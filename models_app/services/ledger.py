@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
-from models_app.domain.confidential import storable
-from models_app.domain.ledger import LedgerCause, LedgerKind, Told, sentence
+from models_app.domain.records.confidential import storable
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, Told, sentence
 from models_app.models import Instance, LedgerEntry
 from models_app.services import registry
 
@@ -33,7 +33,7 @@ def record(
     measured_seconds: float | None = None,
     data: dict[str, Any] | None = None,
 ) -> LedgerEntry:
-    """One row, part of the caller's transaction. `outcome` is one of `models_app.domain.ledger.LedgerOutcome`.
+    """One row, part of the caller's transaction. `outcome` is one of `models_app.domain.residency.ledger.LedgerOutcome`.
 
     Bytes and seconds that are left out are taken from the instance, where there is one.
     """

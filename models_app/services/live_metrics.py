@@ -17,7 +17,7 @@ from django.db.models import F, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from models_app.domain import histogram
+from models_app.domain.measuring import histogram
 from models_app.domain.windows import WINDOWS, RollupStep, Window
 from models_app.models import Traffic
 from models_app.services import rollups

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from models_app.domain.admission import Wish
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import (
     Cancelled,
     Conflict,
@@ -20,8 +20,8 @@ from models_app.domain.errors import (
     NoaError,
 )
 from models_app.domain.events import EventName
-from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
-from models_app.domain.options import LoadOptions
+from models_app.domain.residency.admission import Wish
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.states import InstanceState, ModelStatus
 from models_app.engines.process import Ready
 from models_app.engines.spec import RunnerSpec

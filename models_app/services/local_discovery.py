@@ -8,11 +8,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain import capabilities as rules
-from models_app.domain.discovery import ProviderReport
+from models_app.domain.catalog import capabilities as rules
+from models_app.domain.catalog.discovery import ProviderReport
+from models_app.domain.catalog.gguf import GgufMetadata
 from models_app.domain.errors import InvalidRequest, LoadFailed, ModelFileError
 from models_app.domain.events import EventName
-from models_app.domain.gguf import GgufMetadata
 from models_app.domain.keys import ModelKey, cleaned_model_id
 from models_app.engines import gguf
 from models_app.models import ModelVersion, RegisteredModel

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import QuerySet
 
-from models_app.domain.gguf import GgufMetadata
+from models_app.domain.catalog.gguf import GgufMetadata
 from models_app.models import ModelFile, ModelVersion, RegisteredModel
 
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain import demand as rules
-from models_app.domain import recovery
-from models_app.domain.demand import ColdModel, Outlook, Want
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import (
     Cancelled,
     Conflict,
@@ -20,10 +18,12 @@ from models_app.domain.errors import (
     NoaError,
     Unavailable,
 )
-from models_app.domain.ledger import LedgerCause
-from models_app.domain.options import LoadOptions
+from models_app.domain.residency import demand as rules
+from models_app.domain.residency import recovery
+from models_app.domain.residency.demand import ColdModel, Outlook, Want
+from models_app.domain.residency.ledger import LedgerCause
+from models_app.domain.residency.suspects import Death
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
-from models_app.domain.suspects import Death
 from models_app.models import Instance, Job, Recovery, RegisteredModel
 from models_app.services import (
     demand,

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from models_app.domain.attention import Warning
 from models_app.domain.events import EventName
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.measuring.attention import Warning
 from models_app.domain.states import ACTIVE_JOB_STATES
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Activity, Event, Instance, Job, Node, RegisteredModel, Route
 from models_app.services import attention, live_metrics, rollups, statistics
 from models_app.services.live_metrics import Metrics, Point

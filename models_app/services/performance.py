@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connection
 
-from models_app.domain import performance
+from models_app.domain.measuring import performance
 from models_app.models import RegisteredModel
 from models_app.services import rollups
 from models_app.services.rollups import Totals

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
+from models_app.domain.catalog.gguf import GgufMetadata
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, NoaError, NotFound, Unavailable
-from models_app.domain.gguf import GgufMetadata
-from models_app.domain.options import LoadOptions
-from models_app.domain.placement import NoPlace, Place, Refusal, Wish, place
+from models_app.domain.residency.placement import NoPlace, Place, Refusal, Wish, place
 from models_app.domain.states import SERVING_INSTANCE_STATES, InstanceState, JobKind
 from models_app.engines import llamacpp
 from models_app.models import Instance, ModelFile, Node, RegisteredModel

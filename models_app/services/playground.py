@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from models_app.domain.events import EventName
-from models_app.domain.routing import hash_api_key
 from models_app.domain.scopes import Scope
+from models_app.domain.traffic.routing import hash_api_key
 from models_app.models import ApiKey
 from models_app.services import events, routing
 

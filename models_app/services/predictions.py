@@ -11,10 +11,10 @@ from pathlib import Path
 
 from django.conf import settings
 
-from models_app.domain.admission import Memory
-from models_app.domain.gguf import GgufMetadata
-from models_app.domain.memory import MemoryNeed
-from models_app.domain.options import LoadOptions
+from models_app.domain.catalog.gguf import GgufMetadata
+from models_app.domain.catalog.memory import MemoryNeed
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.residency.admission import Memory
 from models_app.engines import devices, llamacpp
 from models_app.engines.spec import RunnerSpec
 from models_app.models import Instance, LoadMeasurement, ModelVersion

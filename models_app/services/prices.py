@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from models_app.domain.pricing import Price, Rates, Tier
+from models_app.domain.catalog.pricing import Price, Rates, Tier
 from models_app.models import Provider
 from models_app.services import providers
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from models_app.domain.capabilities import Capability, Verdict
-from models_app.domain.routing import Target
+from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.states import JobKind
+from models_app.domain.traffic.routing import Target
 from models_app.models import Instance, Job, RegisteredModel
 from models_app.providers import context_length
 from models_app.providers.asking import Asker

@@ -10,7 +10,7 @@ import psutil
 from django.conf import settings
 
 from models_app.domain.errors import RunnerDied
-from models_app.domain.routing import Target
+from models_app.domain.traffic.routing import Target
 from models_app.engines import control
 from models_app.engines.gauges import Reading, Watch
 from models_app.models import Instance

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from models_app.domain.figures import FRACTIONS
+from models_app.domain.measuring.figures import FRACTIONS
 from models_app.models import ProfileRun
 
 _COLUMNS = (

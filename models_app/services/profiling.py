@@ -14,13 +14,13 @@ from django.db.models import QuerySet
 from django.dispatch import receiver
 from django.utils import timezone
 
-from models_app.domain import figures
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.errors import EngineError, InvalidRequest, NotFound
 from models_app.domain.events import EventName
-from models_app.domain.figures import Sample
-from models_app.domain.routing import Target
+from models_app.domain.measuring import figures
+from models_app.domain.measuring.figures import Sample
 from models_app.domain.states import JobKind
+from models_app.domain.traffic.routing import Target
 from models_app.models import Instance, Job, ProfileRun, ProfileSample, RegisteredModel
 from models_app.providers.measuring import Load, Measurement, sized
 from models_app.services import (

@@ -7,8 +7,8 @@ import logging
 from django.conf import settings
 from django.db import transaction
 
+from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.events import EventName
-from models_app.domain.provider_settings import ProviderSettings
 from models_app.models import Provider
 from models_app.services import events, provider_settings, routing
 from models_app.services.provider_settings import FROM_ENVIRONMENT

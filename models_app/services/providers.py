@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from models_app.domain.errors import InvalidRequest, ProviderAuthFailed
-from models_app.domain.providers import (
+from models_app.domain.catalog.providers import (
     DEFAULT_BASE_URLS,
     ProviderKind,
     api_url,
     checked_secret,
 )
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.errors import InvalidRequest, ProviderAuthFailed
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.models import Provider, RegisteredModel
 from models_app.services import secrets
 

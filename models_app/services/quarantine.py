@@ -12,7 +12,7 @@ import orjson
 from django.conf import settings
 from django.utils import timezone
 
-from models_app.domain.access import AccessRecord
+from models_app.domain.records.access import AccessRecord
 from models_app.services import access_faults
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from django.db import DatabaseError
 from kombu.exceptions import OperationalError
 
 from models_app.domain.errors import RunnerDied
-from models_app.domain.health import Health
-from models_app.domain.routing import CURRENT_ROUTE, Snapshot, Target
+from models_app.domain.residency.health import Health
+from models_app.domain.traffic.routing import CURRENT_ROUTE, Snapshot, Target
 from models_app.engines import control
 from models_app.models import Instance, Node
 from models_app.services import health, nodes

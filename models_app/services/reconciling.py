@@ -11,7 +11,7 @@ from django.db.models import Count
 from django.db.models.functions import Substr
 from django.utils import timezone
 
-from models_app.domain import spool_format
+from models_app.domain.records import spool_format
 from models_app.models import AccessLog, GatewayProcess
 from models_app.services import quarantine
 

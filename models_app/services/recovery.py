@@ -15,10 +15,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain import recovery as policy
 from models_app.domain.errors import Conflict
 from models_app.domain.events import EventName
-from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency import recovery as policy
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
     SERVING_INSTANCE_STATES,

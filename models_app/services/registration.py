@@ -12,11 +12,11 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from models_app.domain import entries
-from models_app.domain.entries import Entry
+from models_app.domain.catalog import entries
+from models_app.domain.catalog.entries import Entry
+from models_app.domain.catalog.gguf import GgufMetadata
 from models_app.domain.errors import Conflict, InvalidRequest, NoaError
 from models_app.domain.events import EventName
-from models_app.domain.gguf import GgufMetadata
 from models_app.domain.states import ACTIVE_JOB_STATES, LIVE_INSTANCE_STATES
 from models_app.engines import gguf
 from models_app.models import Instance, Job, Provider, RegisteredModel, Route
@@ -170,7 +170,7 @@ def _check_options(fields: Mapping[str, Any], provider: Provider, key: str) -> N
 
 
 def update(*, key: str, fields: Mapping[str, Any], actor: str) -> None:
-    """Change what is said of a model; `fields` come from `models_app.domain.entries`. Raises ModelNotFound."""
+    """Change what is said of a model; `fields` come from `models_app.domain.catalog.entries`. Raises ModelNotFound."""
     with transaction.atomic():
         events.take_turn()
         model = registry.get(key=key)

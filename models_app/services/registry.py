@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import ModelNotFound, NotFound
 from models_app.domain.keys import ModelKey, canonical_slug
-from models_app.domain.providers import ProviderKind
 from models_app.models import Provider, RegisteredModel
 
 LOCAL_SLUG = "llama.cpp"

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from models_app.domain.discovery import ProviderReport
+from models_app.domain.catalog.discovery import ProviderReport
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.events import EventName
 from models_app.domain.keys import ModelKey, cleaned_model_id

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, InvalidRequest
-from models_app.domain.options import LoadOptions
 from models_app.models import RegisteredModel
 from models_app.providers import dialects
 from models_app.services import providers

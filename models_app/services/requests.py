@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, InvalidRequest
-from models_app.domain.options import LoadOptions
-from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Job, RegisteredModel
 from models_app.services import (
     estimating,

@@ -13,8 +13,8 @@ import orjson
 from django.db import connection
 from django.db.models import DateTimeField, DecimalField, JSONField
 
-from models_app.domain import histogram
-from models_app.domain.histogram import Histogram
+from models_app.domain.measuring import histogram
+from models_app.domain.measuring.histogram import Histogram
 from models_app.models import Activity, RegisteredModel, Traffic
 from models_app.models.activity import TrafficSums
 from models_app.services import turns

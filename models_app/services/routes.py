@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.events import EventName
 from models_app.domain.keys import checked_route_name
-from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Job, Route, RouteChange
 from models_app.services import events, registry, routing
 

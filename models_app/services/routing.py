@@ -14,14 +14,15 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from models_app.domain import limits
-from models_app.domain.demand import EVERYTHING, NOTHING, Permission
+from models_app.domain.catalog.pricing import Price
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import Conflict, NoaError, NotFound
 from models_app.domain.events import EventName
 from models_app.domain.keys import checked_route_name
-from models_app.domain.pricing import Price
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import (
+from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission
+from models_app.domain.states import InstanceState
+from models_app.domain.traffic import limits
+from models_app.domain.traffic.routing import (
     CURRENT_ROUTE,
     KeyEntry,
     ModelEntry,
@@ -29,8 +30,7 @@ from models_app.domain.routing import (
     Snapshot,
     Target,
 )
-from models_app.domain.states import InstanceState
-from models_app.domain.texts import TextRule
+from models_app.domain.traffic.texts import TextRule
 from models_app.models import (
     ApiKey,
     Instance,

@@ -7,7 +7,7 @@ import socket
 from django.conf import settings
 
 from models_app.domain.errors import Conflict
-from models_app.domain.nodes import NodeAddress
+from models_app.domain.residency.nodes import NodeAddress
 from models_app.engines.proxy import RunnerProxy
 from models_app.services import node
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import connection
 
-from models_app.domain.access import AccessRecord, Origin
+from models_app.domain.records.access import AccessRecord, Origin
 from models_app.services import access, access_faults
 from models_app.services.tracing import Tracer
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from django.db import transaction
 
-from models_app.domain import spool_format
-from models_app.domain.access import AccessRecord, Origin
-from models_app.domain.spool_format import Found, Header
+from models_app.domain.records import spool_format
+from models_app.domain.records.access import AccessRecord, Origin
+from models_app.domain.records.spool_format import Found, Header
 from models_app.models import GatewayProcess
 from models_app.services import access, quarantine
 

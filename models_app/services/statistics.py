@@ -13,12 +13,13 @@ from typing import Any
 from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.utils import timezone
 
-from models_app.domain import periods, scoring
-from models_app.domain.capabilities import Capability
+from models_app.domain import periods
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.errors import RunnerDied
+from models_app.domain.measuring import scoring
 from models_app.domain.periods import Period
-from models_app.domain.routing import CURRENT_ROUTE
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState, ModelStatus
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.engines import control
 from models_app.models import Activity, Instance, RegisteredModel, Route
 from models_app.models.registry import words_of

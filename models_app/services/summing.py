@@ -8,8 +8,8 @@ from decimal import Decimal
 from functools import partial
 from typing import TypeVar
 
-from models_app.domain import histogram
-from models_app.domain.access import AccessRecord
+from models_app.domain.measuring import histogram
+from models_app.domain.records.access import AccessRecord
 from models_app.domain.windows import RollupStep
 from models_app.services import rollups
 from models_app.services.rollups import Place, Sums, TrafficPlace

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from models_app.domain import suspects as rules
+from models_app.domain.residency import suspects as rules
+from models_app.domain.residency.suspects import Death, Trials
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState
-from models_app.domain.suspects import Death, Trials
 from models_app.models import Instance, RegisteredModel, Suspect
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from models_app.domain.admission import Memory, Node, Refuse, Wish, decide
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import (
     Cancelled,
     Conflict,
@@ -24,10 +24,10 @@ from models_app.domain.errors import (
     RunnerDied,
 )
 from models_app.domain.events import EventName
-from models_app.domain.ledger import LedgerKind, LedgerOutcome
-from models_app.domain.options import LoadOptions
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.residency.admission import Memory, Node, Refuse, Wish, decide
+from models_app.domain.residency.ledger import LedgerKind, LedgerOutcome
 from models_app.domain.states import InstanceState, JobKind, JobState
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.engines import control
 from models_app.models import Instance, Job, RegisteredModel, Route
 from models_app.services import (

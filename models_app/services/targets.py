@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from models_app.domain.errors import Conflict
-from models_app.domain.routing import Target
 from models_app.domain.states import InstanceState
+from models_app.domain.traffic.routing import Target
 from models_app.models import Instance, RegisteredModel
 from models_app.services import routing
 

@@ -11,10 +11,10 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from models_app.domain import texts
-from models_app.domain.confidential import storable, without_secrets
 from models_app.domain.errors import InvalidRequest, NotFound
-from models_app.domain.texts import CapturedText
+from models_app.domain.records.confidential import storable, without_secrets
+from models_app.domain.traffic import texts
+from models_app.domain.traffic.texts import CapturedText
 from models_app.models import AccessText, ApiKey, Route, TextRule
 from models_app.services import routing, summing
 

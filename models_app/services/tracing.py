@@ -12,8 +12,8 @@ from urllib.request import Request, urlopen
 
 from django.conf import settings
 
-from models_app.domain import otlp
-from models_app.domain.access import AccessRecord
+from models_app.domain.records import otlp
+from models_app.domain.records.access import AccessRecord
 
 logger = logging.getLogger(__name__)
 

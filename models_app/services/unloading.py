@@ -12,7 +12,7 @@ from django.db import transaction
 
 from models_app.domain.errors import Conflict, RunnerDied
 from models_app.domain.events import EventName
-from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.states import TERMINAL_JOB_STATES, InstanceState, JobKind, ModelStatus
 from models_app.engines import control
 from models_app.models import Instance, RegisteredModel

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from models_app.domain import histogram, periods
-from models_app.domain.histogram import Histogram
+from models_app.domain import periods
+from models_app.domain.measuring import histogram
+from models_app.domain.measuring.histogram import Histogram
 from models_app.domain.periods import Period, Step
 from models_app.models import Activity, ApiKey
 from models_app.services import activity, registry, rollups

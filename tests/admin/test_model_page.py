@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from models_app.domain.capabilities import Capability, Verdict
-from models_app.domain.ledger import LedgerCause, LedgerKind
+from models_app.domain.catalog.capabilities import Capability, Verdict
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.models import AuditEntry, Job, ProfileRun, RegisteredModel, Route, RouteChange
 from models_app.services import capabilities, ledger
 from models_app.services.capabilities import Finding

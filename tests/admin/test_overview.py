@@ -11,8 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from models_app.domain.access import AccessRecord
-from models_app.domain.ledger import LedgerCause, LedgerKind
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.models import Activity, Event, Job, Provider, RegisteredModel, Route
 from models_app.services import access, ledger
 from tests.admin.conftest import make_job

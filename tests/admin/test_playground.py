@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from models_app.domain.routing import hash_api_key
+from models_app.domain.traffic.routing import hash_api_key
 from models_app.models import AccessLog, ApiKey, AuditEntry, RegisteredModel
 from models_app.services import keys, playground
 from tests.admin.conftest import make_log_row

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.capabilities import Capability, Verdict
+from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.states import InstanceState
 from models_app.models import Instance, Job, ProfileRun, ProfileSample, RegisteredModel
 from models_app.services import capabilities

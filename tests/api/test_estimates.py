@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.states import InstanceState
 from models_app.engines import gguf
 from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel

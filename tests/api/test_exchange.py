@@ -11,8 +11,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from models_app.domain import registry_file
-from models_app.domain.providers import ProviderKind
+from models_app.domain.catalog import registry_file
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.scopes import Scope
 from models_app.models import (
     Event,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from models_app.domain.access import AccessRecord
+from models_app.domain.records.access import AccessRecord
 from models_app.services import access
 from tests.api.conftest import Api
 

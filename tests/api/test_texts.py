@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from models_app.domain.texts import CapturedText
+from models_app.domain.traffic.texts import CapturedText
 from models_app.models import Route
 from models_app.services import keys, texts
 from tests.api.conftest import Api

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from django.utils import timezone
 
-from models_app.domain.access import AccessRecord
+from models_app.domain.records.access import AccessRecord
 from models_app.models import RegisteredModel
 from models_app.services import access, activity
 from tests.api.conftest import Api

@@ -10,8 +10,8 @@ import llama_cpp
 import pytest
 
 import models_app
-from models_app.domain import capabilities
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog import capabilities
+from models_app.domain.catalog.capabilities import Capability
 from models_app.engines import gguf
 
 FOLDER = Path(models_app.__file__).parent / "demo"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from models_app.domain.admission import (
+from models_app.domain.residency.admission import (
     PATIENCE,
     Evict,
     Fits,

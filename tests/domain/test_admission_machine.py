@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from models_app.domain.admission import (
+from models_app.domain.residency.admission import (
     PATIENCE,
     Evict,
     Fits,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models_app.domain import autoswitch
-from models_app.domain.autoswitch import Decision, Evidence, Policy, Rival, Standing
+from models_app.domain.residency import autoswitch
+from models_app.domain.residency.autoswitch import Decision, Evidence, Policy, Rival, Standing
 
 GOOD = {"success_rate": 1.0, "ttft_ms": 100.0, "tokens_per_second": 80.0}
 BAD = {"success_rate": 0.9, "ttft_ms": 900.0, "tokens_per_second": 10.0}

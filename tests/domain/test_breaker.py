@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.breaker import Breaker, BreakerPolicy, RetryBudget
+from models_app.domain.residency.breaker import Breaker, BreakerPolicy, RetryBudget
 
 POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window=10, first_pause=4, max_pause=10, rejected_pause=30)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.capabilities import (
+from models_app.domain.catalog.capabilities import (
     Word,
     believed,
     infer_from_gguf,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models_app.domain import comparison
-from models_app.domain.comparison import Contrast, Verdict
-from models_app.domain.figures import Sample
+from models_app.domain.measuring import comparison
+from models_app.domain.measuring.comparison import Contrast, Verdict
+from models_app.domain.measuring.figures import Sample
 
 
 def run(seed: int, count: int, *, factor: float = 1.0, spread: float = 0.1, failed: int = 0) -> list[Sample]:

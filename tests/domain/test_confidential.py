@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.confidential import (
+from models_app.domain.records.confidential import (
     LEFT_OUT,
     MAX_BYTES,
     for_record,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain import diagnosis
-from models_app.domain.diagnosis import Finding, Level
+from models_app.domain.measuring import diagnosis
+from models_app.domain.measuring.diagnosis import Finding, Level
 
 KNOWN = ["NOA_MODELS_DIR", "NOA_PORT", "DATABASE_URL"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain import entries
+from models_app.domain.catalog import entries
 from models_app.domain.errors import InvalidRequest
 
 

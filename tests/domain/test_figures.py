@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain import figures
-from models_app.domain.figures import Sample
+from models_app.domain.measuring import figures
+from models_app.domain.measuring.figures import Sample
 
 
 def sample(number: int = 0, **fields: object) -> Sample:

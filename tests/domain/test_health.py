@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.health import (
+from models_app.domain.residency.health import (
     FAILURES_ALLOWED,
     STALL_SECONDS,
     Need,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_app.domain import histogram
-from models_app.domain.histogram import GROWTH, Histogram
+from models_app.domain.measuring import histogram
+from models_app.domain.measuring.histogram import GROWTH, Histogram
 
 durations = st.lists(st.floats(0.002, 1e9), min_size=1, max_size=60)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from models_app.domain import inference
 from models_app.domain.errors import InvalidRequest
+from models_app.domain.traffic import inference
 
 USER = {"role": "user", "content": "Hi"}
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}

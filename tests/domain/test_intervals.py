@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from models_app.domain import intervals
+from models_app.domain.measuring import intervals
 
 
 @pytest.mark.parametrize(

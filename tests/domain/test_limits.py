@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models_app.domain import limits
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.limits import Counters, KeyLimits, Refusal, Spent, Ticket
+from models_app.domain.traffic import limits
+from models_app.domain.traffic.limits import Counters, KeyLimits, Refusal, Spent, Ticket
 
 NOW = 1_700_000_000.5
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models_app.domain.memory import RUNNER_BASE_BYTES, ModelShape, batch_size, estimate
+from models_app.domain.catalog.memory import RUNNER_BASE_BYTES, ModelShape, batch_size, estimate
 
 SHAPE = ModelShape(
     file_bytes=1000,

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from models_app.domain.placement import NoPlace, Place, Refusal, Wish, place
+from models_app.domain.residency.placement import NoPlace, Place, Refusal, Wish, place
 
 GIB = 2**30
 A, B, C = (Place(name, free=8 * GIB) for name in "abc")

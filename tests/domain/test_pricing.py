@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from models_app.domain.pricing import Price, Tier, Usage, cost
+from models_app.domain.catalog.pricing import Price, Tier, Usage, cost
 
 D = Decimal
 PRICE = Price(input=D("2.5"), output=D(10), cached_input=D("1.25"), cache_write=D(3))

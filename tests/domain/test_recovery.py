@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.recovery import next_attempt, remembered
+from models_app.domain.residency.recovery import next_attempt, remembered
 
 NOW = 1_000_000.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.redaction import redacted
+from models_app.domain.traffic.redaction import redacted
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.routing import ModelEntry, Snapshot, hash_api_key
+from models_app.domain.traffic.routing import ModelEntry, Snapshot, hash_api_key
 
 
 def entry(key: str) -> ModelEntry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.scoring import score
+from models_app.domain.measuring.scoring import score
 
 
 @pytest.mark.parametrize(

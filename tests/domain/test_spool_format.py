@@ -7,9 +7,9 @@ import random
 import orjson
 import pytest
 
-from models_app.domain import spool_format
-from models_app.domain.access import AccessRecord
-from models_app.domain.spool_format import Header
+from models_app.domain.records import spool_format
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.records.spool_format import Header
 
 HEADER = Header("0123456789abcdef", "local", 7, 1_700_000_000.0)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from models_app.domain.performance import ALPHA, weight
+from models_app.domain.measuring.performance import ALPHA, weight
 from models_app.domain.windows import WINDOWS, RollupStep
 
 NOW = datetime(2026, 11, 24, 13, 47, 31, 5, tzinfo=UTC)

@@ -10,10 +10,10 @@ from pathlib import Path
 import gguf as gguf_package
 import pytest
 
-from models_app.domain import capabilities
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog import capabilities
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.gguf import FILE_TYPES, GgufMetadata
 from models_app.domain.errors import ModelFileError
-from models_app.domain.gguf import FILE_TYPES, GgufMetadata
 from models_app.engines import gguf, gguf_header
 from tests.fakes import broken_gguf, gguf_files
 from tests.fakes.broken_gguf import BOOL, I32, STRING, U32, File, array, text, u32

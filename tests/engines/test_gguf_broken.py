@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from models_app.domain.catalog.gguf import GgufMetadata, RawHeader, judge
 from models_app.domain.errors import ModelFileError
-from models_app.domain.gguf import GgufMetadata, RawHeader, judge
 from models_app.engines import gguf, gguf_header
 from tests.fakes import broken_gguf
 from tests.fakes.broken_gguf import BROKEN, WHOLE

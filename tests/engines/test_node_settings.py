@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from models_app.domain.errors import Conflict, InvalidRequest
-from models_app.domain.nodes import NodeAddress
+from models_app.domain.residency.nodes import NodeAddress
 from models_app.engines import certificates
 from models_app.engines.trust import NodeTrust
 from noa_site import node_config

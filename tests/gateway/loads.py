@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models_app.domain.demand import Want
-from models_app.domain.suspects import Death
+from models_app.domain.residency.demand import Want
+from models_app.domain.residency.suspects import Death
 from tests.gateway.wire import wait_until
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from models_app.domain.breaker import BreakerState
-from models_app.domain.pricing import Price
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
+from models_app.domain.catalog.pricing import Price
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.residency.breaker import BreakerState
+from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
 from models_app.gateway.admission import Limits
 from models_app.gateway.dialing import Dialer
 from tests.fakes.provider_server import FakeProvider

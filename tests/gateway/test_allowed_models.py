@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import KeyEntry, hash_api_key
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.remotes import CHAT, GPT, endpoint, entry, serve_remote

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from models_app.domain.routing import KeyEntry, hash_api_key
+from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import EXPIRED_KEY, KEY, READER_KEY, Served, request, snapshot
 

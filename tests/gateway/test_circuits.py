@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from models_app.domain import breaker
-from models_app.domain.providers import ProviderKind
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.residency import breaker
 from models_app.gateway import circuits
 from tests.fakes import provider_faults
 from tests.fakes.openai_server import FakeOpenAI

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from models_app.domain.demand import EVERYTHING, Permission
 from models_app.domain.errors import LoadFailed
-from models_app.domain.routing import Snapshot, Target
+from models_app.domain.residency.demand import EVERYTHING, Permission
+from models_app.domain.traffic.routing import Snapshot, Target
 from models_app.gateway.admission import Limits
 from tests.fakes.upstream import DEADLINE, FakeUpstream
 from tests.gateway.loads import Loads

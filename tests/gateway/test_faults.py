@@ -7,8 +7,8 @@ from email.utils import formatdate
 
 import pytest
 
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway import faults
 from models_app.gateway.faults import Verdict
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.limits import KeyLimits, Refusal, Spent, Ticket, month_of
-from models_app.domain.routing import hash_api_key
+from models_app.domain.traffic.limits import KeyLimits, Refusal, Spent, Ticket, month_of
+from models_app.domain.traffic.routing import hash_api_key
 from models_app.gateway import redis_limits
 from models_app.gateway.limiting import Limiter
 from models_app.gateway.redis_limits import RedisCounters

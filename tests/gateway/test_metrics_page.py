@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.routing import KeyEntry, hash_api_key
+from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway import metrics
 from models_app.gateway.metrics import MetricsPage
 

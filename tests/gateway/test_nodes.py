@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from models_app.domain.routing import Snapshot
+from models_app.domain.traffic.routing import Snapshot
 from models_app.engines import certificates
 from models_app.engines.proxy import RunnerProxy
 from models_app.engines.trust import NodeTrust

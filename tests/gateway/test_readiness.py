@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from models_app.domain.routing import KeyEntry, hash_api_key
+from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway import readiness
 from models_app.gateway.readiness import Probes
 

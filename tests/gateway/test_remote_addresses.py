@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.dialing import Dialer, Origin
 from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.remotes import CHAT, Names, drop_idle, entry, serve_remote

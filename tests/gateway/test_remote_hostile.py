@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.connection import Connection
 from models_app.gateway.dialing import Dialer, Origin
 from tests.fakes.upstream import FakeUpstream, event

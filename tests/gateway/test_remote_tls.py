@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.dialing import Dialer
 from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.remotes import CHAT, Names, entry, serve_remote

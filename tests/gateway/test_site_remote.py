@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from models_app.domain.breaker import DEFAULT_POLICY
-from models_app.domain.providers import ProviderKind
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.residency.breaker import DEFAULT_POLICY
 from models_app.domain.states import InstanceState
 from models_app.models import AccessLog, Event, Instance, Provider, RegisteredModel
 from models_app.services import instances, keys, secrets

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from models_app.domain import spool_format
-from models_app.domain.access import AccessRecord
-from models_app.domain.spool_format import Header
+from models_app.domain.records import spool_format
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.records.spool_format import Header
 from models_app.gateway.recorder import Recorder
 from models_app.gateway.spool import Spool
 from tests.gateway.wire import DEADLINE

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_app.domain.pricing import Usage
+from models_app.domain.catalog.pricing import Usage
 from models_app.gateway.connection import Broken, Malformed
 from models_app.gateway.streams import ChatPass, ErrorEvent, EventPass, MessagesPass, Pipeline
 from models_app.providers.anthropic_translation import ToAnthropic

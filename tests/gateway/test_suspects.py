@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
-from models_app.domain.suspects import Trials, digest
+from models_app.domain.residency.suspects import Trials, digest
 from tests.fakes.upstream import DEADLINE, FakeUpstream
 from tests.gateway.loads import Loads
 from tests.gateway.wire import Served, request, snapshot, wait_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from models_app.domain.texts import CapturedText, TextRule
+from models_app.domain.traffic.texts import CapturedText, TextRule
 from models_app.gateway.texts import Texts
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import serve

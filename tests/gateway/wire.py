@@ -17,9 +17,9 @@ from typing import Any, cast
 
 import uvicorn
 
-from models_app.domain.access import AccessRecord
-from models_app.domain.demand import EVERYTHING
-from models_app.domain.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.residency.demand import EVERYTHING
+from models_app.domain.traffic.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
 from models_app.gateway.admission import Limits
 from models_app.gateway.app import Gateway
 from models_app.gateway.recorder import Recorder

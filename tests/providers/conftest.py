@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.providers import ProviderKind, api_url
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.catalog.providers import ProviderKind, api_url
+from models_app.domain.traffic.routing import RemoteEndpoint
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.provider_server import FakeProvider

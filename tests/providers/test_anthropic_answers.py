@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import EngineError, ProviderError
-from models_app.domain.pricing import Usage
 from models_app.providers.anthropic_request import JSON_TOOL
 from models_app.providers.anthropic_stream import AnthropicStream
 from models_app.providers.anthropic_translation import ToAnthropic

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.capabilities import Capability, Verdict
+from models_app.domain.catalog.capabilities import Capability, Verdict
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint, Target
+from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.providers.asking import Answer, Asker
 from models_app.providers.probes import PROBES, Probed
 from tests.fakes.anthropic_server import FakeAnthropic

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.routing import Target
+from models_app.domain.traffic.routing import Target
 from models_app.providers import context_length
 from models_app.providers.asking import Answer, Asker
 from models_app.providers.context_length import Measured

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest, NoaError
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import dialects
 from models_app.providers.offers import Listing
 from tests.fakes.anthropic_server import FakeAnthropic

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.providers import ProviderKind, api_url
 from models_app.domain.errors import NoaError
-from models_app.domain.providers import ProviderKind, api_url
-from models_app.domain.routing import RemoteEndpoint
+from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import dialects
 from models_app.providers import openai as dialect
 from models_app.providers.offers import Listing, Offer

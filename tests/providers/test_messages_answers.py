@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import (
     InsufficientMemory,
     InvalidRequest,
@@ -18,7 +19,6 @@ from models_app.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from models_app.domain.pricing import Usage
 from models_app.providers.messages_errors import anthropic_error
 from models_app.providers.messages_stream import MessagesStream
 from models_app.providers.messages_translation import FromMessages

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.capabilities import Capability, Verdict
-from models_app.domain.routing import Target
+from models_app.domain.catalog.capabilities import Capability, Verdict
+from models_app.domain.traffic.routing import Target
 from models_app.providers import probes
 from models_app.providers.asking import Asker
 from models_app.providers.probes import PROBES, Probed

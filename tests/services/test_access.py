@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from models_app.domain.access import AccessRecord
+from models_app.domain.records.access import AccessRecord
 from models_app.models import AccessLog, Activity, RegisteredModel
 from models_app.services import access, registry
 

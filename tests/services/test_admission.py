@@ -11,9 +11,9 @@ import psutil
 import pytest
 from django.db import connection
 
-from models_app.domain import admission as rules
-from models_app.domain import memory
-from models_app.domain.ledger import LedgerCause, LedgerKind
+from models_app.domain.catalog import memory
+from models_app.domain.residency import admission as rules
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.engines import control
 from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel

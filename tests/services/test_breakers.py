@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.breaker import BreakerState
-from models_app.domain.providers import ProviderKind
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.residency.breaker import BreakerState
 from models_app.models import Event, Provider
 from models_app.services import breakers
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models_app.domain.errors import Conflict
-from models_app.domain.limits import KeyLimits, Spent
+from models_app.domain.traffic.limits import KeyLimits, Spent
 from models_app.management import server
 from models_app.models import Activity, Event
 from models_app.services import budgets, keys, rollups, routing

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.capabilities import Capability, Verdict
+from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.models import CapabilityEvidence, Event, RegisteredModel
 from models_app.services import capabilities, routing
 from models_app.services.capabilities import Assessment, Finding

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from models_app.domain import figures
 from models_app.domain.errors import InvalidRequest, NotFound
-from models_app.domain.figures import Sample
+from models_app.domain.measuring import figures
+from models_app.domain.measuring.figures import Sample
 from models_app.domain.states import JobKind
 from models_app.models import Event, ProfileRun, ProfileSample, RegisteredModel
 from models_app.services import comparing, profile_reports, profiling

@@ -14,7 +14,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection
 
-from models_app.domain.diagnosis import Finding, Level
+from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.engines import build
 from models_app.models import Provider
 from models_app.services import doctor

@@ -13,7 +13,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from models_app.domain.access import AccessRecord, Origin
+from models_app.domain.records.access import AccessRecord, Origin
 from models_app.services import access, exposition, rollups
 from tests.markdown import ROOT, page
 from tests.services.served import KEY, loaded_model

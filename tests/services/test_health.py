@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from models_app.domain.health import FAILURES_ALLOWED, Health
+from models_app.domain.residency.health import FAILURES_ALLOWED, Health
 from models_app.domain.states import InstanceState, JobState
 from models_app.engines import control
 from models_app.models import Event, Instance, Job, Recovery

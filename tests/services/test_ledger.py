@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome, cause_of
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome, cause_of
 from models_app.domain.states import JobKind
 from models_app.models import LedgerEntry
 from models_app.services import jobs, ledger

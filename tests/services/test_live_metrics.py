@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from models_app.domain.access import AccessRecord
+from models_app.domain.records.access import AccessRecord
 from models_app.domain.windows import WINDOWS, RollupStep
 from models_app.models import AccessLog, RegisteredModel, Traffic
 from models_app.services import access, live_metrics

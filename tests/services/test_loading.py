@@ -13,7 +13,7 @@ import psutil
 import pytest
 from django.db import connection
 
-from models_app.domain import memory
+from models_app.domain.catalog import memory
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel
 from models_app.services import instances, jobs, loading, node, routing, state, unloading

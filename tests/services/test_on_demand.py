@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from models_app.domain.demand import EVERYTHING, NOTHING, Permission, Want
-from models_app.domain.ledger import LedgerCause
+from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission, Want
+from models_app.domain.residency.ledger import LedgerCause
+from models_app.domain.residency.suspects import FORGOTTEN_SECONDS, TRIAL_SECONDS, Death
 from models_app.domain.states import InstanceState, JobKind, JobState
-from models_app.domain.suspects import FORGOTTEN_SECONDS, TRIAL_SECONDS, Death
 from models_app.models import Demand, Instance, Job, Recovery, RegisteredModel, Suspect
 from models_app.services import (
     demand,

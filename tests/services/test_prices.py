@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from models_app.domain.pricing import Price, Tier, Usage, cost
+from models_app.domain.catalog.pricing import Price, Tier, Usage, cost
 from models_app.models import Provider
 from models_app.services import prices
 

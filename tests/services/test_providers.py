@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from models_app.domain.catalog.provider_settings import ProviderSettings
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import Conflict, InvalidRequest, NoaError, ProviderAuthFailed
-from models_app.domain.provider_settings import ProviderSettings
-from models_app.domain.providers import ProviderKind
 from models_app.models import Event, Provider, RegisteredModel
 from models_app.services import provider_settings, providers, registry, routing
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from models_app.domain.provider_settings import ProviderSettings
-from models_app.domain.providers import ProviderKind
+from models_app.domain.catalog.provider_settings import ProviderSettings
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.models import Event, Provider, RegisteredModel
 from models_app.services import provider_settings, providers, routing
 from models_app.services.provider_environment import from_environment

@@ -14,7 +14,7 @@ import pytest
 from django.db import DatabaseError
 from django.db.models.functions import Now
 
-from models_app.domain.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
+from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
 from models_app.models import Instance, Job, Node
 from models_app.services import loading, node, nodes, readiness
 from tests.services.served import loaded_model

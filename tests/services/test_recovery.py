@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.recovery import DEATHS_ALLOWED
+from models_app.domain.residency.recovery import DEATHS_ALLOWED
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, LedgerEntry, Recovery, RegisteredModel
 from models_app.services import loading, node, recovery, routing, unloading
@@ -148,7 +148,7 @@ def test_who_asks_for_a_model_that_was_given_up_gives_it_a_new_chance(loaded: Pa
 def test_a_load_that_only_dies_is_tried_five_times_and_no_more(
     looks: None, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models_app.domain.recovery.LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("models_app.domain.residency.recovery.LONGEST_PAUSE_SECONDS", 0.01)
     settings.NOA_RUNNER_COMMAND = fake_runner("dies-while-loading")
     node.supervisor()._command = settings.NOA_RUNNER_COMMAND
     kill()
@@ -161,7 +161,7 @@ def test_a_load_that_only_dies_is_tried_five_times_and_no_more(
 def test_a_load_that_is_refused_is_asked_for_again_and_never_given_up(
     looks: None, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models_app.domain.recovery.LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("models_app.domain.residency.recovery.LONGEST_PAUSE_SECONDS", 0.01)
     settings.NOA_MEMORY_BUDGET = 1
     kill()
     until(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.providers import ProviderKind
-from models_app.domain.routing import RemoteEndpoint, Target
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.states import InstanceState
+from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.models import Instance, Provider, RegisteredModel, Route
 from models_app.services import keys, registry, routing, secrets
 

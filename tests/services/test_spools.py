@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from models_app.domain import spool_format
-from models_app.domain.access import AccessRecord, Origin
-from models_app.domain.spool_format import Header
+from models_app.domain.records import spool_format
+from models_app.domain.records.access import AccessRecord, Origin
+from models_app.domain.records.spool_format import Header
 from models_app.models import AccessLog, Activity, Event, GatewayProcess
 from models_app.services import access, access_faults, quarantine, spools
 from tests.waiting import until

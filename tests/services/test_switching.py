@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
-from models_app.domain import memory
+from models_app.domain.catalog import memory
 from models_app.domain.errors import LoadFailed
-from models_app.domain.ledger import LedgerKind
+from models_app.domain.residency.ledger import LedgerKind
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.engines.process import RunnerProcess
 from models_app.engines.spec import RunnerSpec

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from models_app.domain import texts as domain
 from models_app.domain.errors import InvalidRequest, NotFound
-from models_app.domain.texts import CapturedText, TextRule
+from models_app.domain.traffic import texts as domain
+from models_app.domain.traffic.texts import CapturedText, TextRule
 from models_app.models import AccessText, Route
 from models_app.services import routing, texts
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from models_app.domain import otlp
-from models_app.domain.access import AccessRecord
+from models_app.domain.records import otlp
+from models_app.domain.records.access import AccessRecord
 from models_app.services.tracing import Tracer
 from tests.waiting import until
 

@@ -11,8 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from models_app.domain.access import AccessRecord
 from models_app.domain.periods import Step
+from models_app.domain.records.access import AccessRecord
 from models_app.domain.states import ModelStatus
 from models_app.models import RegisteredModel, Route
 from models_app.services import access, activity, keys, statistics, usage

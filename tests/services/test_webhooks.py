@@ -14,9 +14,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from models_app.domain import webhooks as rules
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.events import EventName
+from models_app.domain.traffic import webhooks as rules
 from models_app.models import Event, Webhook, WebhookDelivery
 from models_app.services import deliveries, events, webhooks
 from tests import markdown

@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.utils.safestring import SafeString
 
 from models_app.admin import bars, units
-from models_app.domain import histogram
+from models_app.domain.measuring import histogram
 from models_app.services.live_metrics import Metrics
 from models_app.services.overview import HOURS_SHOWN, Traffic
 from models_app.services.rollups import Totals

@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from models_app.admin import bars, jobs, marks, units
 from models_app.admin.dashboard import figures
-from models_app.domain.attention import Warning, budget_is_near
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.measuring.attention import Warning, budget_is_near
 from models_app.domain.states import InstanceState
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Instance, Route
 from models_app.services import health
 from models_app.services.overview import Facts, NodeMemory

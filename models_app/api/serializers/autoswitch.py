@@ -7,8 +7,8 @@ from typing import Any
 from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
-from models_app.domain.autoswitch import CURVES, DEFAULT_WEIGHTS, Decision
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.residency.autoswitch import CURVES, DEFAULT_WEIGHTS, Decision
 from models_app.models import AutoSwitch
 from models_app.services import autoswitch
 

@@ -1,12 +1,13 @@
-"""The bodies that describe models, as JSON schemas. `models_app.domain.entries` is what checks them."""
+"""The bodies that describe models, as JSON schemas. `models_app.domain.catalog.entries` is what checks them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from models_app.domain import entries, keys
-from models_app.domain.capabilities import Capability
-from models_app.domain.options import BOUNDS
+from models_app.domain import keys
+from models_app.domain.catalog import entries
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.options import BOUNDS
 
 # As many as somebody writes into one request; a whole registry is imported.
 MAX_MODELS = 1_000

@@ -1,13 +1,13 @@
-"""An exported registry, as a JSON schema. `models_app.domain.registry_file` is what checks it."""
+"""An exported registry, as a JSON schema. `models_app.domain.catalog.registry_file` is what checks it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from models_app.api.serializers.entries import ENTRY_BY_KEY, LINE, ROUTE_PATTERN, SLUG_PATTERN
-from models_app.domain import registry_file
+from models_app.domain.catalog import registry_file
+from models_app.domain.catalog.providers import TIMEOUT_LIMITS, ProviderKind
 from models_app.domain.keys import MAX_KEY_LENGTH
-from models_app.domain.providers import TIMEOUT_LIMITS, ProviderKind
 
 _KEY: dict[str, Any] = ENTRY_BY_KEY["properties"]["key"]
 

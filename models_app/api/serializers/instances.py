@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from models_app.domain.health import Health
+from models_app.domain.residency.health import Health
 from models_app.models import Instance
 
 

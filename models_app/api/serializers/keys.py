@@ -10,8 +10,8 @@ from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
 from models_app.api.serializers.names import AllowedModelField
-from models_app.domain import limits
 from models_app.domain.scopes import Scope
+from models_app.domain.traffic import limits
 from models_app.models import ApiKey
 from models_app.services import keys
 

@@ -10,13 +10,13 @@ from rest_framework import serializers
 from models_app.api.serializers.entries import LOAD_OPTIONS
 from models_app.api.serializers.inputs import ModelNameInput
 from models_app.api.serializers.names import NodeField, RouteField
-from models_app.domain.ledger import LedgerCause, LedgerKind, LedgerOutcome
-from models_app.domain.routing import CURRENT_ROUTE
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 
 
 @extend_schema_field(LOAD_OPTIONS | {"nullable": False})
 class OptionsField(serializers.DictField):
-    """Load options; `models_app.domain.options` is what checks them."""
+    """Load options; `models_app.domain.catalog.options` is what checks them."""
 
 
 class LoadInput(ModelNameInput):

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.states import InstanceState, ModelStatus
 
 

@@ -14,7 +14,7 @@ from models_app.domain.keys import (
     ROUTE_PATTERN,
     SLUG_PATTERN,
 )
-from models_app.domain.nodes import NODE_NAME_PATTERN
+from models_app.domain.residency.nodes import NODE_NAME_PATTERN
 
 
 def shape(pattern: str, longest: int, **more: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
-from models_app.domain.comparison import Verdict
+from models_app.domain.measuring.comparison import Verdict
 from models_app.domain.states import ProfileState
 from models_app.models import ProfileRun, ProfileSample
 

@@ -11,8 +11,8 @@ from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
 from models_app.domain.addresses import MAX_URL_LENGTH, URL_PATTERN
+from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS, ProviderKind
 from models_app.domain.keys import SLUG_PATTERN
-from models_app.domain.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS, ProviderKind
 
 _ORIGINS = ["api", "console", "environment", "built-in"]
 _CIRCUIT_STATES = ["closed", "open", "half_open"]
@@ -103,7 +103,7 @@ class ProviderChanges(StrictInput):
     enabled = serializers.BooleanField(required=False)
 
     def settings(self) -> dict[str, Any]:
-        """The fields that were given, as `models_app.domain.provider_settings` has them."""
+        """The fields that were given, as `models_app.domain.catalog.provider_settings` has them."""
         given: dict[str, Any] = dict(self.validated_data)
         if given.get("secret_env", "") is None:
             given["secret_env"] = ""

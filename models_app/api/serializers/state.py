@@ -10,9 +10,9 @@ from rest_framework import serializers
 from models_app.api.serializers import names
 from models_app.api.serializers.entries import LOAD_OPTIONS
 from models_app.api.serializers.inputs import StrictInput
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import MAX_KEY_LENGTH, ModelKey, checked_route_name
-from models_app.domain.options import LoadOptions
 from models_app.domain.states import ModelStatus
 from models_app.models import StateSnapshot
 from models_app.services.routes import MAX_FALLBACKS

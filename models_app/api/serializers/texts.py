@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
-from models_app.domain.texts import LARGEST
+from models_app.domain.traffic.texts import LARGEST
 from models_app.models import AccessText, TextRule
 
 

@@ -16,7 +16,7 @@ from models_app.api.schema import ERRORS
 from models_app.api.serializers.exchange import DOCUMENT
 from models_app.api.serializers.models import ImportedOutput
 from models_app.api.views.base import ManagementView
-from models_app.domain import registry_file
+from models_app.domain.catalog import registry_file
 from models_app.domain.scopes import Scope
 from models_app.services import exporting, importing
 from models_app.services.importing import Mode

@@ -21,7 +21,7 @@ from models_app.api.serializers.providers import (
     ProviderTrialOutput,
 )
 from models_app.api.views.base import ManagementView
-from models_app.domain.provider_settings import ProviderSettings
+from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.scopes import Scope
 from models_app.models import Provider
 from models_app.services import provider_settings, provider_trial, registry

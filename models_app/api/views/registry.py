@@ -27,7 +27,7 @@ from models_app.api.serializers.models import (
     VersionListOutput,
 )
 from models_app.api.views.base import ManagementView
-from models_app.domain import entries
+from models_app.domain.catalog import entries
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import Fields
 from models_app.domain.keys import ModelKey

@@ -11,7 +11,7 @@ from typing import Any
 
 import llama_cpp
 
-from models_app.domain import memory
+from models_app.domain.catalog import memory
 from models_app.domain.errors import LoadFailed
 from models_app.engines.runner import lifecycle, native
 from models_app.engines.runner.vocabulary import Vocabulary

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
-from models_app.domain.inference import Prompt
-from models_app.domain.sampling import SamplingFields
+from models_app.domain.traffic.inference import Prompt
+from models_app.domain.traffic.sampling import SamplingFields
 from models_app.engines.runner.dispatch import Dispatch, Drain
 from models_app.engines.runner.generation import Sampling
 from models_app.engines.runner.grammar import GrammarCheck

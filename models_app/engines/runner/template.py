@@ -21,8 +21,8 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from models_app.domain.conversation import Message
 from models_app.domain.errors import InvalidRequest, LoadFailed
+from models_app.domain.traffic.conversation import Message
 
 logger = logging.getLogger(__name__)
 

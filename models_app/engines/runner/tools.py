@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.conversation import Tool
+from models_app.domain.traffic.conversation import Tool
 from models_app.engines.runner.gbnf import literal
 from models_app.engines.runner.schema import Grammar
 

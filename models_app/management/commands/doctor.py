@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from models_app.domain import diagnosis
-from models_app.domain.diagnosis import Finding, Level
+from models_app.domain.measuring import diagnosis
+from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.services import doctor
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.PROBLEM: "PROBLEM"}

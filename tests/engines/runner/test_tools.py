@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from models_app.domain.conversation import Tool
+from models_app.domain.traffic.conversation import Tool
 from models_app.engines.runner.schema import Grammar
 from models_app.engines.runner.tools import Found, ToolCall, ToolCallReader, calls_rule
 from tests.engines.runner.conftest import Accepts

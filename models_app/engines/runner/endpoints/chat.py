@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models_app.domain import inference
-from models_app.domain.conversation import Message
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.inference import ChatRequest
+from models_app.domain.traffic import inference
+from models_app.domain.traffic.conversation import Message
+from models_app.domain.traffic.inference import ChatRequest
 from models_app.engines.runner import answers, tools
 from models_app.engines.runner.answers import Chunks
 from models_app.engines.runner.choices import Choice, Run, Stream, choices_for

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models_app.domain import inference
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.inference import CompletionRequest
+from models_app.domain.traffic import inference
+from models_app.domain.traffic.inference import CompletionRequest
 from models_app.engines.runner import answers
 from models_app.engines.runner.answers import Chunks
 from models_app.engines.runner.choices import Choice, Run, Stream, choices_for

@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from models_app.domain.demand import EVERYTHING, NOTHING, Permission
-from models_app.domain.limits import KeyLimits
-from models_app.domain.pricing import Price
-from models_app.domain.providers import ProviderKind
-from models_app.domain.suspects import Trials
-from models_app.domain.texts import TextRule
+from models_app.domain.catalog.pricing import Price
+from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission
+from models_app.domain.residency.suspects import Trials
+from models_app.domain.traffic.limits import KeyLimits
+from models_app.domain.traffic.texts import TextRule
 
 CURRENT_ROUTE = "current"
 

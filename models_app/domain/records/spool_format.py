@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.access import AccessRecord
-from models_app.domain.confidential import storable
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.records.confidential import storable
 
 HEADER, BEGUN, ENDED = b"H", b"B", b"E"
 # The kind is part of what the checksum covers.

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from models_app.domain import intervals
-from models_app.domain.figures import Sample, rounded, values_of
-from models_app.domain.intervals import Floats
+from models_app.domain.measuring import intervals
+from models_app.domain.measuring.figures import Sample, rounded, values_of
+from models_app.domain.measuring.intervals import Floats
 
 SIGNIFICANCE = 0.05
 # With five against five there are 252 ways to exchange them: below, no correction leaves anything to be found.

@@ -13,8 +13,8 @@ from math import ceil
 from statistics import fmean
 from typing import Any
 
-from models_app.domain import intervals
-from models_app.domain.intervals import Interval
+from models_app.domain.measuring import intervals
+from models_app.domain.measuring.intervals import Interval
 
 FRACTIONS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 

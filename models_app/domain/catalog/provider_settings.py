@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from models_app.domain import addresses
-from models_app.domain.errors import InvalidRequest
-from models_app.domain.keys import canonical_slug
-from models_app.domain.providers import (
+from models_app.domain.catalog.providers import (
     ProviderKind,
     checked_secret,
     checked_secret_env,
     checked_timeouts,
 )
+from models_app.domain.errors import InvalidRequest
+from models_app.domain.keys import canonical_slug
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.capabilities import Capability
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.catalog.pricing import Price, Tier
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import depth_exceeds, shown
 from models_app.domain.keys import ModelKey
-from models_app.domain.options import LoadOptions
-from models_app.domain.pricing import Price, Tier
 
 MAX_NAME = 190
 MAX_DESCRIPTION = 10_000

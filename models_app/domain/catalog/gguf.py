@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from models_app.domain.catalog.memory import ModelShape
 from models_app.domain.errors import ModelFileError
-from models_app.domain.memory import ModelShape
 
 # llama.cpp's bound on layers. A count of 0 or 1,000,000 aborts the process that loads the file.
 MAX_BLOCKS = 512

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from models_app.domain.demand import ColdModel
 from models_app.domain.errors import InvalidRequest
+from models_app.domain.residency.demand import ColdModel
 
 # One crash may be chance, or another request's. Two are none.
 CRASHES = 2

@@ -17,7 +17,9 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.conversation import (
+from models_app.domain.errors import InvalidRequest, UnsupportedParameter
+from models_app.domain.json_body import Fields, depth_exceeds
+from models_app.domain.traffic.conversation import (
     Message,
     Tool,
     ToolChoice,
@@ -26,9 +28,7 @@ from models_app.domain.conversation import (
     parse_tool_choice,
     parse_tools,
 )
-from models_app.domain.errors import InvalidRequest, UnsupportedParameter
-from models_app.domain.json_body import Fields, depth_exceeds
-from models_app.domain.sampling import (
+from models_app.domain.traffic.sampling import (
     MAX_TOKEN_ID,
     SamplingFields,
     chat_logprobs,

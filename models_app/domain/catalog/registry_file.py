@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from models_app.domain import entries
 from models_app.domain.addresses import MAX_URL_LENGTH
-from models_app.domain.entries import Entry, refuse_unknown
+from models_app.domain.catalog import entries
+from models_app.domain.catalog.entries import Entry, refuse_unknown
+from models_app.domain.catalog.provider_settings import ProviderSettings, check_remote
+from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest, NoaError
 from models_app.domain.json_body import Fields
 from models_app.domain.keys import ModelKey, checked_route_name
-from models_app.domain.provider_settings import ProviderSettings, check_remote
-from models_app.domain.providers import ProviderKind
 
 FORMAT = "noa-registry"
 VERSION = 1

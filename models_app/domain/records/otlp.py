@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.access import AccessRecord
+from models_app.domain.records.access import AccessRecord
 
 _OPERATIONS = {
     "embeddings": "embeddings",
