@@ -17,17 +17,17 @@ import uvloop
 
 from models_app.domain.errors import LoadFailed, NoaError
 from models_app.engines.runner import lifecycle
-from models_app.engines.runner.batcher import Batcher
-from models_app.engines.runner.choices import Run, choices_for
-from models_app.engines.runner.dispatch import Dispatch, Drain
-from models_app.engines.runner.generation import Embedding, Event, Failed, Sampling
-from models_app.engines.runner.grammar import GrammarCheck
+from models_app.engines.runner.batching.batcher import Batcher
+from models_app.engines.runner.batching.dispatch import Dispatch, Drain
+from models_app.engines.runner.batching.generation import Embedding, Event, Failed, Sampling
+from models_app.engines.runner.endpoints.choices import Run, choices_for
+from models_app.engines.runner.formats.template import ChatTemplate
+from models_app.engines.runner.grammar.compiling import GrammarCheck
 from models_app.engines.runner.http import Connection
 from models_app.engines.runner.lifecycle import ReadyPipe
-from models_app.engines.runner.model import LoadedModel
+from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.runner.server import Server
 from models_app.engines.runner.state import State
-from models_app.engines.runner.template import ChatTemplate
 from models_app.engines.spec import RunnerSpec
 
 logger = logging.getLogger("noa.runner")

@@ -9,7 +9,7 @@ from typing import Any
 
 from models_app.domain import json_body
 from models_app.domain.errors import EngineError, InvalidRequest, NotFound
-from models_app.engines.runner.batcher import Batcher
+from models_app.engines.runner.batching.batcher import Batcher
 from models_app.engines.runner.endpoints import chat, completions, embeddings
 from models_app.engines.runner.http import Request
 from models_app.engines.runner.state import State

@@ -12,11 +12,11 @@ from pathlib import Path
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
 from models_app.domain.traffic.inference import Prompt
 from models_app.domain.traffic.sampling import SamplingFields
-from models_app.engines.runner.dispatch import Dispatch, Drain
-from models_app.engines.runner.generation import Sampling
-from models_app.engines.runner.grammar import GrammarCheck
-from models_app.engines.runner.model import LoadedModel
-from models_app.engines.runner.template import ChatTemplate
+from models_app.engines.runner.batching.dispatch import Dispatch, Drain
+from models_app.engines.runner.batching.generation import Sampling
+from models_app.engines.runner.formats.template import ChatTemplate
+from models_app.engines.runner.grammar.compiling import GrammarCheck
+from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
 
 # A shorter text is tokenized in less time than a thread takes to begin.

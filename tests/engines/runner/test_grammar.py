@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from models_app.domain.errors import InvalidRequest, Unavailable
-from models_app.engines.runner.grammar import GrammarCheck
+from models_app.engines.runner.grammar.compiling import GrammarCheck
 
 GOOD = 'root ::= "a"\n'
 MALFORMED = {

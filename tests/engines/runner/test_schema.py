@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models_app.domain.errors import InvalidRequest
-from models_app.engines.runner.schema import Grammar
+from models_app.engines.runner.grammar.schema import Grammar
 from tests.engines.runner.conftest import Accepts
 
 TREE = {

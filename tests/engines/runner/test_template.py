@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from models_app.domain.errors import InvalidRequest, LoadFailed
-from models_app.engines.runner.template import ChatTemplate
+from models_app.engines.runner.formats.template import ChatTemplate
 from tests.fakes.gguf_files import CHATML_WITH_TOOLS
 
 HELLO = [{"role": "user", "content": "Hello"}]

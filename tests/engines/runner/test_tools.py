@@ -7,8 +7,8 @@ import json
 import pytest
 
 from models_app.domain.traffic.conversation import Tool
-from models_app.engines.runner.schema import Grammar
-from models_app.engines.runner.tools import Found, ToolCall, ToolCallReader, calls_rule
+from models_app.engines.runner.formats.tools import Found, ToolCall, ToolCallReader, calls_rule
+from models_app.engines.runner.grammar.schema import Grammar
 from tests.engines.runner.conftest import Accepts
 
 CALL = '<tool_call>\n{"name": "look_up", "arguments": {"word": "cat"}}\n</tool_call>'

@@ -9,13 +9,14 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic import inference
 from models_app.domain.traffic.conversation import Message
 from models_app.domain.traffic.inference import ChatRequest
-from models_app.engines.runner import answers, tools
-from models_app.engines.runner.answers import Chunks
-from models_app.engines.runner.choices import Choice, Run, Stream, choices_for
+from models_app.engines.runner.endpoints import answers
+from models_app.engines.runner.endpoints.answers import Chunks
+from models_app.engines.runner.endpoints.choices import Choice, Run, Stream, choices_for
+from models_app.engines.runner.formats import tools
+from models_app.engines.runner.formats.template import ChatTemplate
+from models_app.engines.runner.grammar.schema import Grammar
 from models_app.engines.runner.http import Request
-from models_app.engines.runner.schema import Grammar
 from models_app.engines.runner.state import State
-from models_app.engines.runner.template import ChatTemplate
 
 
 async def complete(state: State, request: Request, data: Mapping[str, Any]) -> None:

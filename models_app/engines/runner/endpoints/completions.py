@@ -8,9 +8,9 @@ from typing import Any
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic import inference
 from models_app.domain.traffic.inference import CompletionRequest
-from models_app.engines.runner import answers
-from models_app.engines.runner.answers import Chunks
-from models_app.engines.runner.choices import Choice, Run, Stream, choices_for
+from models_app.engines.runner.endpoints import answers
+from models_app.engines.runner.endpoints.answers import Chunks
+from models_app.engines.runner.endpoints.choices import Choice, Run, Stream, choices_for
 from models_app.engines.runner.http import Request
 from models_app.engines.runner.state import State
 

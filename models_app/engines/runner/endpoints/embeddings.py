@@ -12,8 +12,8 @@ import numpy as np
 
 from models_app.domain.errors import EngineError, InvalidRequest
 from models_app.domain.traffic import inference
-from models_app.engines.runner.dispatch import Dispatch
-from models_app.engines.runner.generation import Embedded, Embedding, Event, Failed
+from models_app.engines.runner.batching.dispatch import Dispatch
+from models_app.engines.runner.batching.generation import Embedded, Embedding, Event, Failed
 from models_app.engines.runner.http import Request
 from models_app.engines.runner.state import State
 

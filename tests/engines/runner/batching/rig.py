@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models_app.engines.runner.batcher import Batcher
-from models_app.engines.runner.generation import (
+from models_app.engines.runner.batching.batcher import Batcher
+from models_app.engines.runner.batching.generation import (
     Embedded,
     Event,
     Failed,
@@ -20,7 +20,7 @@ from models_app.engines.runner.generation import (
     Sampling,
     Work,
 )
-from models_app.engines.runner.model import LoadedModel
+from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
 from tests import waiting
 

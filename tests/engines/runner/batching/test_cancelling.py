@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models_app.domain.errors import Draining
-from models_app.engines.runner.generation import Embedding, Failed, Finished, Generation, Sampling
+from models_app.engines.runner.batching.generation import Embedding, Failed, Finished, Generation, Sampling
 from tests.engines.runner.batching.rig import LAST, Rig, rig
 
 pytestmark = pytest.mark.llama

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
-from models_app.engines.runner.generation import Embedded, Embedding, Failed
+from models_app.engines.runner.batching.generation import Embedded, Embedding, Failed
 from tests.engines.runner.batching import encoder_file
 from tests.engines.runner.batching.rig import Rig, rig
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
-from models_app.engines.runner.generation import Failed, Finished
+from models_app.engines.runner.batching.generation import Failed, Finished
 from tests.engines.runner.batching.rig import Rig
 from tests.fakes import bigram
 

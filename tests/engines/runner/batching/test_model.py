@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest, LoadFailed
-from models_app.engines.runner.generation import Failed
-from models_app.engines.runner.model import LoadedModel
+from models_app.engines.runner.batching.generation import Failed
+from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
 from tests.engines.runner.batching.rig import Rig, rig
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.engines.runner import plan
+from models_app.engines.runner.batching import plan
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from models_app.domain.errors import EngineError
-from models_app.engines.runner import sampling
-from models_app.engines.runner.generation import Sampling
+from models_app.engines.runner.batching import sampling
+from models_app.engines.runner.batching.generation import Sampling
 
 LOGITS = np.log(np.array([0.5, 0.25, 0.125, 0.0625, 0.0625], np.float32))
 

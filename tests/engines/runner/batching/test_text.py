@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.engines.runner.text import TextStream
+from models_app.engines.runner.formats.text import TextStream
 from tests.engines.runner.batching.rig import Rig
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from models_app.engines.runner.sequences import Sequence
+from models_app.engines.runner.batching.sequences import Sequence
 
 
 class Slot:

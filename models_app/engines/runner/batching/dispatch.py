@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 from models_app.domain.errors import Draining, NoaError
-from models_app.engines.runner.generation import Embedded, Event, Failed, Finished, Work
+from models_app.engines.runner.batching.generation import Embedded, Event, Failed, Finished, Work
 
 logger = logging.getLogger(__name__)
 

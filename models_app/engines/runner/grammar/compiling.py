@@ -15,7 +15,7 @@ from models_app.domain.errors import InvalidRequest, Unavailable
 
 logger = logging.getLogger(__name__)
 
-CHILD_COMMAND = (sys.executable, "-m", "models_app.engines.runner.grammar_child")
+CHILD_COMMAND = (sys.executable, "-m", "models_app.engines.runner.grammar.child")
 # The child ends itself two seconds into a grammar; this is for a child that cannot even do that.
 _ANSWER_SECONDS = 5.0
 # Importing llama-cpp-python takes half a second on an idle machine.

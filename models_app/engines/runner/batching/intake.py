@@ -6,10 +6,10 @@ import itertools
 from array import array
 
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
-from models_app.engines.runner.generation import Generation, Work
-from models_app.engines.runner.model import LoadedModel
-from models_app.engines.runner.sampling import Sampler
-from models_app.engines.runner.sequences import EmbeddingSequence, GenerationSequence, Sequence
+from models_app.engines.runner.batching.generation import Generation, Work
+from models_app.engines.runner.batching.sampling import Sampler
+from models_app.engines.runner.batching.sequences import EmbeddingSequence, GenerationSequence, Sequence
+from models_app.engines.runner.llama.model import LoadedModel
 
 
 class Intake:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from models_app.engines.runner.generation import Finished, TokenChoice, TokenLogprob
+from models_app.engines.runner.batching.generation import Finished, TokenChoice, TokenLogprob
 
 DONE = b"data: [DONE]\n\n"
 # JSON has no infinity; OpenAI writes this for a token that cannot come.

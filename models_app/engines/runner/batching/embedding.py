@@ -8,11 +8,11 @@ import llama_cpp
 import numpy as np
 
 from models_app.domain.errors import EngineError
-from models_app.engines.runner import sampling
-from models_app.engines.runner.context import Context, Floats
-from models_app.engines.runner.generation import Embedded, Event, Failed
-from models_app.engines.runner.model import LoadedModel
-from models_app.engines.runner.sequences import EmbeddingSequence, Sequence
+from models_app.engines.runner.batching import sampling
+from models_app.engines.runner.batching.context import Context, Floats
+from models_app.engines.runner.batching.generation import Embedded, Event, Failed
+from models_app.engines.runner.batching.sequences import EmbeddingSequence, Sequence
+from models_app.engines.runner.llama.model import LoadedModel
 
 
 class EmbeddingStep:

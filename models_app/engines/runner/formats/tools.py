@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 
 from models_app.domain.traffic.conversation import Tool
-from models_app.engines.runner.gbnf import literal
-from models_app.engines.runner.schema import Grammar
+from models_app.engines.runner.grammar.gbnf import literal
+from models_app.engines.runner.grammar.schema import Grammar
 
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"

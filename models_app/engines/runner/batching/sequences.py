@@ -7,10 +7,10 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-from models_app.engines.runner.context import Context
-from models_app.engines.runner.generation import Embedding, Finished, Generation, TokenChoice
-from models_app.engines.runner.sampling import Sampler
-from models_app.engines.runner.text import TextStream
+from models_app.engines.runner.batching.context import Context
+from models_app.engines.runner.batching.generation import Embedding, Finished, Generation, TokenChoice
+from models_app.engines.runner.batching.sampling import Sampler
+from models_app.engines.runner.formats.text import TextStream
 
 
 class _Tokens:

@@ -9,7 +9,7 @@ from typing import Any
 import llama_cpp
 
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest, LoadFailed
-from models_app.engines.runner import native
+from models_app.engines.runner.llama import native
 
 _NO_TOKEN = -1  # LLAMA_TOKEN_NULL
 _PIECE_BYTES = 256  # room for one token; longer ones are asked for again with the room they need

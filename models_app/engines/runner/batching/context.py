@@ -10,8 +10,8 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from models_app.engines.runner import native
-from models_app.engines.runner.model import LoadedModel
+from models_app.engines.runner.llama import native
+from models_app.engines.runner.llama.model import LoadedModel
 
 Floats = npt.NDArray[np.float32]
 

@@ -13,8 +13,9 @@ import llama_cpp
 
 from models_app.domain.catalog import memory
 from models_app.domain.errors import LoadFailed
-from models_app.engines.runner import lifecycle, native
-from models_app.engines.runner.vocabulary import Vocabulary
+from models_app.engines.runner import lifecycle
+from models_app.engines.runner.llama import native
+from models_app.engines.runner.llama.vocabulary import Vocabulary
 from models_app.engines.spec import RunnerSpec
 
 # A metadata value: chat templates are the longest (tens of KB); a template bomb is cut off here.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models_app.domain.errors import NoaError
-from models_app.engines.runner import plan, sampling
-from models_app.engines.runner.context import Context, Floats
-from models_app.engines.runner.generation import Event, Failed, Piece, Work
-from models_app.engines.runner.model import LoadedModel
-from models_app.engines.runner.sequences import GenerationSequence, Sequence
+from models_app.engines.runner.batching import plan, sampling
+from models_app.engines.runner.batching.context import Context, Floats
+from models_app.engines.runner.batching.generation import Event, Failed, Piece, Work
+from models_app.engines.runner.batching.sequences import GenerationSequence, Sequence
+from models_app.engines.runner.llama.model import LoadedModel
 
 Say = Callable[[Work, Event], None]
 End = Callable[[Sequence, Event], None]

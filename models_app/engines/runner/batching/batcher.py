@@ -15,24 +15,24 @@ from models_app.domain.errors import (
     EngineError,
     NoaError,
 )
-from models_app.engines.runner import context, slots
-from models_app.engines.runner.embedding import EmbeddingStep
-from models_app.engines.runner.generating import GenerationStep
-from models_app.engines.runner.generation import (
+from models_app.engines.runner.batching import context, slots
+from models_app.engines.runner.batching.embedding import EmbeddingStep
+from models_app.engines.runner.batching.generating import GenerationStep
+from models_app.engines.runner.batching.generation import (
     Deliver,
     Event,
     Failed,
     Work,
 )
-from models_app.engines.runner.intake import Intake
-from models_app.engines.runner.model import LoadedModel
-from models_app.engines.runner.plan import Pace
-from models_app.engines.runner.sequences import (
+from models_app.engines.runner.batching.intake import Intake
+from models_app.engines.runner.batching.plan import Pace
+from models_app.engines.runner.batching.sequences import (
     EmbeddingSequence,
     GenerationSequence,
     Sequence,
 )
-from models_app.engines.runner.slots import Slot
+from models_app.engines.runner.batching.slots import Slot
+from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
 
 # Cache that a generation is expected to need soon, when it is decided whether another one fits beside it.

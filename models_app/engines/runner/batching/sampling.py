@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models_app.domain.errors import EngineError, InvalidRequest
-from models_app.engines.runner import native
-from models_app.engines.runner.context import Floats
-from models_app.engines.runner.generation import Sampling, TokenChoice, TokenLogprob
-from models_app.engines.runner.vocabulary import Vocabulary
+from models_app.engines.runner.batching.context import Floats
+from models_app.engines.runner.batching.generation import Sampling, TokenChoice, TokenLogprob
+from models_app.engines.runner.llama import native
+from models_app.engines.runner.llama.vocabulary import Vocabulary
 
 Tokens = npt.NDArray[np.int32]
 

@@ -16,7 +16,7 @@ import orjson
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import shown
-from models_app.engines.runner import gbnf, pattern
+from models_app.engines.runner.grammar import gbnf, pattern
 
 # llama.cpp writes a repetition out, and refuses more than 2,000.
 MAX_REPEAT = 1000

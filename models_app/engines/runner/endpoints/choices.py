@@ -9,10 +9,8 @@ from functools import partial
 from typing import Any
 
 from models_app.domain.errors import EngineError
-from models_app.engines.runner import answers
-from models_app.engines.runner.answers import Chunks, Usage
-from models_app.engines.runner.dispatch import Dispatch
-from models_app.engines.runner.generation import (
+from models_app.engines.runner.batching.dispatch import Dispatch
+from models_app.engines.runner.batching.generation import (
     Event,
     Failed,
     Finished,
@@ -21,8 +19,10 @@ from models_app.engines.runner.generation import (
     Sampling,
     TokenChoice,
 )
+from models_app.engines.runner.endpoints import answers
+from models_app.engines.runner.endpoints.answers import Chunks, Usage
+from models_app.engines.runner.formats.tools import Found, ToolCall, ToolCallReader
 from models_app.engines.runner.http import Request
-from models_app.engines.runner.tools import Found, ToolCall, ToolCallReader
 
 # llama.cpp's seeds have 32 bits, and the highest means "choose one".
 _SEEDS = 2**32 - 1
