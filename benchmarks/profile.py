@@ -60,7 +60,7 @@ for line in sys.stdin:
 def measured(target: object, *, prompt: int, tokens: int, seed: str) -> tuple[float, float, int]:
     """Prompt and generation tokens/s of one request, as a profile measures it, and the tokens of its prompt."""
     from models_app.domain.traffic.routing import Target
-    from models_app.providers.measuring import Load, Measurement, sized
+    from models_app.providers.asking.measuring import Load, Measurement, sized
 
     assert isinstance(target, Target)
     bare = Load("completions", 3, 1, tokens, ("",), whole_length=True, seed=seed)

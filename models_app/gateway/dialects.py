@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.gateway import errors
 from models_app.gateway.types import ErrorShape
-from models_app.providers.anthropic_translation import ToAnthropic
-from models_app.providers.messages_translation import FromMessages
-from models_app.providers.responses_translation import FromResponses
-from models_app.providers.translation import Translation
+from models_app.providers.anthropic.translation import ToAnthropic
+from models_app.providers.messages.translation import FromMessages
+from models_app.providers.responses.translation import FromResponses
+from models_app.providers.wire.translation import Translation
 
 # A server's dialect: from and to OpenAI's.
 OUTBOUND: Mapping[ProviderKind, Translation] = {ProviderKind.ANTHROPIC: ToAnthropic()}

@@ -16,8 +16,8 @@ from models_app.domain.errors import (
     Unavailable,
 )
 from models_app.gateway.types import Header
-from models_app.providers import sse
-from models_app.providers.messages_errors import anthropic_error
+from models_app.providers.messages.errors import anthropic_error
+from models_app.providers.wire import sse
 
 JSON: Header = (b"content-type", b"application/json")
 

@@ -21,8 +21,9 @@ from models_app.gateway.connection import Malformed
 from models_app.gateway.dialects import OUTBOUND
 from models_app.gateway.streams import ChatPass, ErrorEvent, MessagesPass, Pipeline
 from models_app.gateway.targets import Endpoint, ModelUnable
-from models_app.providers import anthropic_answer, chat_answers
-from models_app.providers.translation import StreamTranslation, Translation
+from models_app.providers.anthropic import answer as anthropic_answer
+from models_app.providers.wire import chat_answers
+from models_app.providers.wire.translation import StreamTranslation, Translation
 
 # They steer client libraries; to a server that is itself a gateway they could name another host or key.
 STEERING = ("api_base", "api_key", "base_url", "extra_body", "extra_headers", "extra_query")

@@ -16,7 +16,7 @@ from models_app.gateway.inference import Inference
 from models_app.gateway.streams import EventFence, Pipeline, json_error
 from models_app.gateway.types import Header
 from models_app.gateway.watch import Watch
-from models_app.providers import sse
+from models_app.providers.wire import sse
 
 # A whole answer is held back up to this size: until then a runner's death is a clean 502, not a cut body.
 HOLD_BYTES = 1024 * 1024

@@ -19,7 +19,7 @@ from models_app.gateway.faults import Fault, Verdict
 from models_app.gateway.inference import Inference
 from models_app.gateway.streams import ErrorEvent
 from models_app.gateway.upstream import Upstream
-from models_app.providers import credentials
+from models_app.providers.wire import credentials
 
 # An error is a sentence or two; more of it is thrown away, with its connection.
 _MAX_ERROR_BYTES = 64 * 1024

@@ -12,8 +12,9 @@ from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
 from models_app.gateway import errors
 from models_app.gateway.connection import Broken, Malformed
-from models_app.providers import anthropic_answer, chat_answers, sse
-from models_app.providers.translation import StreamTranslation
+from models_app.providers.anthropic import answer as anthropic_answer
+from models_app.providers.wire import chat_answers, sse
+from models_app.providers.wire.translation import StreamTranslation
 
 # An SSE event that is longer than this is passed on in parts.
 _MAX_HELD_EVENT = 1024 * 1024

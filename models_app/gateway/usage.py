@@ -10,7 +10,7 @@ import orjson
 
 from models_app.domain.catalog.pricing import Price, Usage, cost
 from models_app.domain.records.access import AccessRecord
-from models_app.providers.chat_answers import counted, detail, tokens
+from models_app.providers.wire.chat_answers import counted, detail, tokens
 
 _MARK = b'"usage"'
 # One object, with objects of one more level in it (`prompt_tokens_details`). Quotes inside of JSON strings are

@@ -19,9 +19,12 @@ from typing import Any, TypeVar
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.providers import anthropic, failures, llamacpp, openai
-from models_app.providers.client import Client
-from models_app.providers.offers import Listing
+from models_app.providers.anthropic import listing as anthropic
+from models_app.providers.llamacpp import listing as llamacpp
+from models_app.providers.openai import listing as openai
+from models_app.providers.wire import failures
+from models_app.providers.wire.client import Client
+from models_app.providers.wire.offers import Listing
 
 Result = TypeVar("Result")
 # A provider's slug, and its list or its failure.

@@ -20,7 +20,7 @@ from models_app.domain.errors import NoaError
 from models_app.domain.events import EventName
 from models_app.domain.traffic import webhooks
 from models_app.models import Webhook, WebhookDelivery
-from models_app.providers import http
+from models_app.providers.wire import http
 from models_app.services import events, secrets
 
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"

@@ -10,11 +10,11 @@ from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.states import JobKind
 from models_app.domain.traffic.routing import Target
 from models_app.models import Instance, Job, RegisteredModel
-from models_app.providers import context_length
-from models_app.providers.asking import Asker
-from models_app.providers.context_length import Measured
-from models_app.providers.probes import PROBES, Probe, Probed
-from models_app.providers.wire import CHAT
+from models_app.providers.asking import context_length
+from models_app.providers.asking.asking import Asker
+from models_app.providers.asking.context_length import Measured
+from models_app.providers.asking.probes import PROBES, Probe, Probed
+from models_app.providers.outbound import CHAT
 from models_app.services import capabilities, jobs, registry, targets
 from models_app.services.capabilities import Finding
 from models_app.services.jobs import Run

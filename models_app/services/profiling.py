@@ -22,7 +22,7 @@ from models_app.domain.measuring.figures import Sample
 from models_app.domain.states import JobKind
 from models_app.domain.traffic.routing import Target
 from models_app.models import Instance, Job, ProfileRun, ProfileSample, RegisteredModel
-from models_app.providers.measuring import Load, Measurement, sized
+from models_app.providers.asking.measuring import Load, Measurement, sized
 from models_app.services import (
     comparing,
     events,

@@ -15,7 +15,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.events import EventName
 from models_app.domain.keys import ModelKey, cleaned_model_id
 from models_app.models import Event, Provider, RegisteredModel
-from models_app.providers.offers import Listing, Offer, ordered
+from models_app.providers.wire.offers import Listing, Offer, ordered
 from models_app.services import capabilities, events, prices, routing
 from models_app.services.jobs import Run
 

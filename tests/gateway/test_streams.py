@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from models_app.domain.catalog.pricing import Usage
 from models_app.gateway.connection import Broken, Malformed
 from models_app.gateway.streams import ChatPass, ErrorEvent, EventPass, MessagesPass, Pipeline
-from models_app.providers.anthropic_translation import ToAnthropic
-from models_app.providers.messages_translation import FromMessages
+from models_app.providers.anthropic.translation import ToAnthropic
+from models_app.providers.messages.translation import FromMessages
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
 COUNTED = Usage(prompt=9, completion=3, cached=4)

@@ -8,7 +8,7 @@ import pytest
 
 from models_app.gateway import usage
 from models_app.gateway.streams import EventFence
-from models_app.providers import chat_answers
+from models_app.providers.wire import chat_answers
 from tests.fakes.upstream import USAGE, event, stream_events, whole_answer
 
 OPENAI_STREAM = (

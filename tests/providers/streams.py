@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from models_app.providers.translation import StreamTranslation
+from models_app.providers.wire.translation import StreamTranslation
 
 
 def through(stream: StreamTranslation, *pieces: bytes) -> bytes:

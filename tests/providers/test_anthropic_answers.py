@@ -9,9 +9,9 @@ import pytest
 
 from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import EngineError, ProviderError
-from models_app.providers.anthropic_request import JSON_TOOL
-from models_app.providers.anthropic_stream import AnthropicStream
-from models_app.providers.anthropic_translation import ToAnthropic
+from models_app.providers.anthropic.request import JSON_TOOL
+from models_app.providers.anthropic.stream import AnthropicStream
+from models_app.providers.anthropic.translation import ToAnthropic
 from tests.fakes import answers, anthropic_answers
 from tests.providers.streams import event, events, is_the_same_however_it_is_cut, through
 

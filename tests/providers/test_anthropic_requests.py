@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
-from models_app.providers.anthropic_request import DEFAULT_MAX_TOKENS, JSON_TOOL
-from models_app.providers.anthropic_translation import ToAnthropic
+from models_app.providers.anthropic.request import DEFAULT_MAX_TOKENS, JSON_TOOL
+from models_app.providers.anthropic.translation import ToAnthropic
 from tests.fakes.anthropic_answers import SIGNATURE
 from tests.fakes.anthropic_checks import check_messages
 

@@ -13,8 +13,8 @@ from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
-from models_app.providers.asking import Answer, Asker
-from models_app.providers.probes import PROBES, Probed
+from models_app.providers.asking.asking import Answer, Asker
+from models_app.providers.asking.probes import PROBES, Probed
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.provider_server import FakeProvider

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from models_app.domain.traffic.routing import Target
-from models_app.providers import context_length
-from models_app.providers.asking import Answer, Asker
-from models_app.providers.context_length import Measured
+from models_app.providers.asking import context_length
+from models_app.providers.asking.asking import Answer, Asker
+from models_app.providers.asking.context_length import Measured
 
 
 class Window(Asker):

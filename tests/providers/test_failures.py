@@ -12,7 +12,7 @@ from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest, NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import dialects
-from models_app.providers.offers import Listing
+from models_app.providers.wire.offers import Listing
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI
 from tests.providers.conftest import endpoint
@@ -76,7 +76,7 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
 
 def test_a_server_that_hangs_is_given_up(openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "models_app.providers.client.Client.ask.__kwdefaults__",
+        "models_app.providers.wire.client.Client.ask.__kwdefaults__",
         {
             "query": None,
             "body": None,
@@ -102,7 +102,7 @@ def test_a_private_address_is_refused_before_anything_is_sent(openai: FakeOpenAI
 
 
 def test_an_answer_without_end_is_cut_off(openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models_app.providers.client._MAX_ANSWER", 100)
+    monkeypatch.setattr("models_app.providers.wire.client._MAX_ANSWER", 100)
     assert failure(endpoint(openai)).code == "malformed_answer"
 
 

@@ -12,8 +12,8 @@ from models_app.domain.catalog.providers import ProviderKind, api_url
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import dialects
-from models_app.providers import openai as dialect
-from models_app.providers.offers import Listing, Offer
+from models_app.providers.openai import listing as dialect
+from models_app.providers.wire.offers import Listing, Offer
 from tests.fakes import anthropic_server, openai_server
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI

@@ -19,9 +19,9 @@ from models_app.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from models_app.providers.messages_errors import anthropic_error
-from models_app.providers.messages_stream import MessagesStream
-from models_app.providers.messages_translation import FromMessages
+from models_app.providers.messages.errors import anthropic_error
+from models_app.providers.messages.stream import MessagesStream
+from models_app.providers.messages.translation import FromMessages
 from tests.fakes import openai_answers
 from tests.providers.streams import event, events, is_the_same_however_it_is_cut, through
 

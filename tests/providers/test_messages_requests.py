@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
-from models_app.providers.messages_translation import FromMessages
+from models_app.providers.messages.translation import FromMessages
 from tests.fakes.openai_checks import check_chat
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -12,9 +12,9 @@ import pytest
 
 from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.traffic.routing import Target
-from models_app.providers import probes
-from models_app.providers.asking import Asker
-from models_app.providers.probes import PROBES, Probed
+from models_app.providers.asking import probes
+from models_app.providers.asking.asking import Asker
+from models_app.providers.asking.probes import PROBES, Probed
 from tests.fakes.upstream import FakeUpstream
 
 

@@ -15,8 +15,8 @@ from models_app.domain.errors import (
     RateLimited,
     UnsupportedParameter,
 )
-from models_app.providers.responses_stream import ResponsesStream
-from models_app.providers.responses_translation import FromResponses
+from models_app.providers.responses.stream import ResponsesStream
+from models_app.providers.responses.translation import FromResponses
 from tests.fakes import openai_answers
 from tests.fakes.openai_checks import check_chat
 from tests.providers.streams import event, events, is_the_same_however_it_is_cut, through

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models_app.domain.errors import InvalidRequest, NoaError
-from models_app.providers.anthropic_translation import ToAnthropic
-from models_app.providers.messages_translation import FromMessages
-from models_app.providers.responses_translation import FromResponses
-from models_app.providers.translation import Translation
+from models_app.providers.anthropic.translation import ToAnthropic
+from models_app.providers.messages.translation import FromMessages
+from models_app.providers.responses.translation import FromResponses
+from models_app.providers.wire.translation import Translation
 from tests.fakes.anthropic_checks import check_messages
 from tests.fakes.openai_checks import check_chat
 from tests.providers.streams import event, through

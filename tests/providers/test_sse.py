@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_app.providers.sse import DONE, Event, EventReader, EventTooLong, named, unnamed
+from models_app.providers.wire.sse import DONE, Event, EventReader, EventTooLong, named, unnamed
 
 RECORDED = (
     b"\xef\xbb\xbf: a comment\r\n\r\nevent: one\r\ndata: 1\r\n\r\n"

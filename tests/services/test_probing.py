@@ -9,7 +9,7 @@ import pytest
 from models_app.domain.errors import Conflict
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import CapabilityEvidence, Event, Instance, Job, RegisteredModel
-from models_app.providers import context_length
+from models_app.providers.asking import context_length
 from models_app.services import capabilities, jobs, probing
 from tests.fakes.upstream import FakeUpstream
 from tests.services.conftest import Work

@@ -12,7 +12,7 @@ import pytest
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Event, Job, ProfileRun
-from models_app.providers import asking
+from models_app.providers.asking import asking
 from models_app.services import jobs, profiling
 from models_app.services.profiling import ProfileSettings
 from tests.fakes.upstream import USAGE, FakeUpstream

@@ -9,7 +9,7 @@ import orjson
 
 from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError, ProviderError
-from models_app.providers import sse
+from models_app.providers.wire import sse
 
 
 class JsonEvents:

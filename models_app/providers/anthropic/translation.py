@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_app.domain.catalog.pricing import Usage
-from models_app.providers import anthropic_answer, anthropic_request
-from models_app.providers.anthropic_stream import AnthropicStream
+from models_app.providers.anthropic import answer as anthropic_answer
+from models_app.providers.anthropic import request as anthropic_request
+from models_app.providers.anthropic.stream import AnthropicStream
 
 
 class ToAnthropic:

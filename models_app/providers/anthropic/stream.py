@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models_app.domain.errors import NoaError
-from models_app.providers import sse
-from models_app.providers.anthropic_answer import (
+from models_app.providers.anthropic.answer import (
     arguments_of,
     chat_id,
     finish_reason,
@@ -17,9 +16,10 @@ from models_app.providers.anthropic_answer import (
     tool_call,
     usage_of,
 )
-from models_app.providers.anthropic_request import JSON_TOOL
-from models_app.providers.chat_answers import text_of
-from models_app.providers.json_events import JsonEvents, is_object
+from models_app.providers.anthropic.request import JSON_TOOL
+from models_app.providers.wire import sse
+from models_app.providers.wire.chat_answers import text_of
+from models_app.providers.wire.json_events import JsonEvents, is_object
 
 Value = Mapping[str, Any]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from models_app.domain.measuring.figures import Sample
 from models_app.domain.traffic.routing import Target
-from models_app.providers.asking import Answer, Asker
-from models_app.providers.probes import content_of
+from models_app.providers.asking.asking import Answer, Asker
+from models_app.providers.asking.probes import content_of
 
 # For one request. The gateway lets a request of an application run as long.
 REQUEST_SECONDS = 600.0

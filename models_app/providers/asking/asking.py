@@ -14,8 +14,8 @@ import orjson
 
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import Target
-from models_app.providers import http, sse
-from models_app.providers.wire import wire_of
+from models_app.providers.outbound import wire_of
+from models_app.providers.wire import http, sse
 
 # An answer to one small request is far below; a server that sends more is not answering it.
 _MAX_ANSWER = 16 * 1024 * 1024

@@ -18,7 +18,7 @@ from models_app.domain.errors import (
 )
 from models_app.domain.traffic.redaction import redacted
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.providers.http import AddressNotAllowed
+from models_app.providers.wire.http import AddressNotAllowed
 
 # A day is as good as never.
 _MAX_RETRY_AFTER = 86_400

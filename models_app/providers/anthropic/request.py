@@ -13,7 +13,7 @@ from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.json_body import Fields
 from models_app.domain.traffic.conversation import Tool, ToolChoice, parse_tool_choice, parse_tools
 from models_app.domain.traffic.inference import REFUSED, check_schema_size
-from models_app.providers.anthropic_content import (
+from models_app.providers.anthropic.content import (
     Turn,
     conversation,
     has_open_call_without_thinking,

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models_app.domain.errors import NoaError
-from models_app.providers import chat_answers, responses_answer, sse
-from models_app.providers.chat_chunks import CallPart, ChunkReader
-from models_app.providers.responses_answer import Item
+from models_app.providers.responses import answer as responses_answer
+from models_app.providers.responses.answer import Item
+from models_app.providers.wire import chat_answers, sse
+from models_app.providers.wire.chat_chunks import CallPart, ChunkReader
 
 # The last event repeats the whole answer, so it must be kept; nothing honest is longer.
 _MAX_KEPT = 16 * 1024 * 1024

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from models_app.domain.catalog.capabilities import Capability
-from models_app.providers import failures, offers
-from models_app.providers.client import Client, Reply
-from models_app.providers.offers import Listing, Offer
+from models_app.providers.wire import failures, offers
+from models_app.providers.wire.client import Client, Reply
+from models_app.providers.wire.offers import Listing, Offer
 
 # A server may have to read the model from its disk first.
 FIRST_TOKEN_SECONDS = 180.0

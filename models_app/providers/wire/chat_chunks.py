@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models_app.domain.errors import EngineError
-from models_app.providers import chat_answers
-from models_app.providers.json_events import JsonEvents, is_object
+from models_app.providers.wire import chat_answers
+from models_app.providers.wire.json_events import JsonEvents, is_object
 
 # More calls than any request may have tools.
 _MAX_CALLS = 1024

@@ -12,7 +12,7 @@ from models_app.domain.errors import UnsupportedParameter
 from models_app.domain.json_body import Fields
 from models_app.domain.traffic.conversation import MAX_TOOLS, checked_name
 from models_app.domain.traffic.inference import check_schema_size
-from models_app.providers.responses_input import conversation
+from models_app.providers.responses.input import conversation
 
 _MAX_TOKENS = 1_000_000
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")

@@ -9,7 +9,7 @@ import orjson
 
 from models_app.domain.catalog.pricing import Usage
 from models_app.domain.json_body import MAX_DEPTH, depth_exceeds
-from models_app.providers import chat_answers
+from models_app.providers.wire import chat_answers
 
 _STOP_REASONS = {
     "stop": "end_turn",

@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from models_app.domain.catalog.capabilities import Capability
-from models_app.providers import offers, openai
-from models_app.providers.client import Client
-from models_app.providers.offers import Listing, Offer
+from models_app.providers.openai import listing as openai
+from models_app.providers.wire import offers
+from models_app.providers.wire.client import Client
+from models_app.providers.wire.offers import Listing, Offer
 
 # The largest page that the API has.
 _PAGE = {"limit": "1000"}

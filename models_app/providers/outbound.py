@@ -10,9 +10,9 @@ from models_app.domain import addresses
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import UnsupportedParameter
 from models_app.domain.traffic.routing import Target
-from models_app.providers import credentials
-from models_app.providers.anthropic_translation import ToAnthropic
-from models_app.providers.translation import StreamTranslation
+from models_app.providers.anthropic.translation import ToAnthropic
+from models_app.providers.wire import credentials
+from models_app.providers.wire.translation import StreamTranslation
 
 CHAT = "chat/completions"
 

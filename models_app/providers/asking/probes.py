@@ -15,7 +15,7 @@ import orjson
 
 from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.conforming import conforms
-from models_app.providers.asking import Answer, Asker
+from models_app.providers.asking.asking import Answer, Asker
 
 # A small model on a slow machine writes some tokens a second.
 PROBE_SECONDS = 60.0

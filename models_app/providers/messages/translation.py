@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_app.domain.catalog.pricing import Usage
-from models_app.providers import messages_answer, messages_request
-from models_app.providers.messages_stream import MessagesStream
+from models_app.providers.messages import answer as messages_answer
+from models_app.providers.messages import request as messages_request
+from models_app.providers.messages.stream import MessagesStream
 
 
 class FromMessages:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from models_app.providers.asking import Answer, Asker
+from models_app.providers.asking.asking import Answer, Asker
 
 # For the whole measurement: a large prompt on a slow machine takes minutes, and somebody waits for the model meanwhile.
 BUDGET_SECONDS = 180.0

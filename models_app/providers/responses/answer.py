@@ -10,7 +10,7 @@ from typing import Any
 
 from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError, RateLimited
-from models_app.providers import chat_answers
+from models_app.providers.wire import chat_answers
 
 Item = dict[str, Any]
 

@@ -14,7 +14,7 @@ import orjson
 from models_app.domain import addresses
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.providers import credentials, failures, http
+from models_app.providers.wire import credentials, failures, http
 
 # The longest list of models that is known has 1 MB.
 _MAX_ANSWER = 16 * 1024 * 1024

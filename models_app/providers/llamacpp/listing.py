@@ -7,9 +7,10 @@ from typing import Any
 
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.providers import offers, openai
-from models_app.providers.client import Client
-from models_app.providers.offers import Listing, Offer
+from models_app.providers.openai import listing as openai
+from models_app.providers.wire import offers
+from models_app.providers.wire.client import Client
+from models_app.providers.wire.offers import Listing, Offer
 
 _API = "/v1"
 # A model that takes pictures was made to chat, and this server binds every answer to a schema that is asked to.

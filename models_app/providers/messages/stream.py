@@ -7,9 +7,10 @@ from typing import Any
 
 from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
-from models_app.providers import messages_answer, sse
-from models_app.providers.chat_chunks import CallPart, ChunkReader
-from models_app.providers.messages_errors import anthropic_error
+from models_app.providers.messages import answer as messages_answer
+from models_app.providers.messages.errors import anthropic_error
+from models_app.providers.wire import sse
+from models_app.providers.wire.chat_chunks import CallPart, ChunkReader
 
 
 class MessagesStream(ChunkReader):

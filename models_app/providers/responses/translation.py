@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_app.domain.catalog.pricing import Usage
-from models_app.providers import responses_answer, responses_request
-from models_app.providers.responses_stream import ResponsesStream
+from models_app.providers.responses import answer as responses_answer
+from models_app.providers.responses import request as responses_request
+from models_app.providers.responses.stream import ResponsesStream
 
 
 class FromResponses:

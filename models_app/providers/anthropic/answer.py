@@ -14,8 +14,8 @@ import orjson
 
 from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import ProviderError
-from models_app.providers.anthropic_request import JSON_TOOL
-from models_app.providers.chat_answers import text_of
+from models_app.providers.anthropic.request import JSON_TOOL
+from models_app.providers.wire.chat_answers import text_of
 
 FINISH_REASONS = {
     "end_turn": "stop",
