@@ -97,7 +97,7 @@ def measure_record(count: int) -> dict[str, float]:
 def store(count: int) -> None:
     """Run in a process with a database of its own: prints rows a second and CPU a row."""
     _setup()
-    from models_app.services import access
+    from models_app.services.access_log import store as access
 
     batches = [records(500, first) for first in range(0, count, 500)]
     access.store(records(500, 10**9))
@@ -132,7 +132,7 @@ def _setup() -> None:
 def _fill_log(rows: int) -> None:
     from django.db import connection, transaction
 
-    from models_app.services import partitions, rollups
+    from models_app.services.rollups import partitions, rollups
 
     today = datetime.now(UTC).date()
     with transaction.atomic():
@@ -191,8 +191,9 @@ def _timings() -> dict[str, float]:
     from django.utils import timezone
 
     from models_app.models import AccessLog
-    from models_app.services import exposition, live_metrics, partitions
-    from models_app.services.access_log import AccessFilter
+    from models_app.services.access_log.search import AccessFilter
+    from models_app.services.reporting import exposition
+    from models_app.services.rollups import live_metrics, partitions
 
     def page(**filters: Any) -> Callable[[], Any]:
         return lambda: list(AccessFilter(**filters).rows().order_by("-id", "-pk")[:51])

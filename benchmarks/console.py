@@ -64,10 +64,11 @@ def fill(models: int, rows: int) -> dict[str, int]:
 
     from models_app.domain.records.access import AccessRecord
     from models_app.models import AccessLog, ModelVersion, Provider, RegisteredModel, Route
-    from models_app.services import access, registry
+    from models_app.services.access_log import store
+    from models_app.services.catalog import lookup
 
     call_command("migrate", verbosity=0)
-    provider: Provider = registry.local_provider()
+    provider: Provider = lookup.local_provider()
     RegisteredModel.objects.bulk_create(
         RegisteredModel(
             provider=provider,
@@ -106,7 +107,7 @@ def fill(models: int, rows: int) -> dict[str, int]:
 
     batch = 10_000
     for start in range(0, rows, batch):
-        access.store(list(records(start, min(batch, rows - start))))
+        store.store(list(records(start, min(batch, rows - start))))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     last = AccessLog.objects.order_by("-pk").values_list("pk", flat=True)[0]

@@ -54,10 +54,12 @@ def prepare(count: int) -> str:
     from django.core.management import call_command
 
     from models_app.models import ModelVersion, RegisteredModel
-    from models_app.services import keys, registry, routing
+    from models_app.services.api_keys import keys
+    from models_app.services.catalog import lookup
+    from models_app.services.routes import routing
 
     call_command("migrate", verbosity=0)
-    provider = registry.local_provider()
+    provider = lookup.local_provider()
     models = [_model(number, provider) for number in range(count)]
     RegisteredModel.objects.bulk_create(models, batch_size=500)
     versions = [

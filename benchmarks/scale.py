@@ -60,10 +60,11 @@ def point_current_to(address: Path) -> None:
     """As if a worker had loaded a model whose runner listens there. No worker runs that could find out."""
     from models_app.domain.states import InstanceState, ModelStatus
     from models_app.models import Instance, RegisteredModel, Route
-    from models_app.services import registry, routing
+    from models_app.services.catalog import lookup
+    from models_app.services.routes import routing
 
     model = RegisteredModel.objects.create(
-        provider=registry.local_provider(),
+        provider=lookup.local_provider(),
         model_id="bench",
         key="llama.cpp:bench",
         name="Bench",
@@ -128,7 +129,7 @@ def follow() -> None:
 
     django.setup()
     from models_app.gateway.snapshots import LiveSnapshots
-    from models_app.services.changes import follower
+    from models_app.services.coordination.notifications import follower
 
     snapshots = LiveSnapshots()
     snapshots.listener = lambda: print(snapshots.current.revision, time.time_ns(), flush=True)
@@ -185,7 +186,7 @@ def switch(count: int) -> None:
     django.setup()
     from django.db import transaction
 
-    from models_app.services import routing
+    from models_app.services.routes import routing
 
     for _ in range(count):
         with transaction.atomic():

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from models_app.models import Job
-from models_app.services import partitions
+from models_app.services.rollups import partitions
 from models_app.tasks import queueing
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI

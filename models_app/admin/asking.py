@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from models_app.admin import marks
 from models_app.domain.errors import NoaError
 from models_app.models import Job
-from models_app.services import audit
+from models_app.services.coordination import audit
 from models_app.tasks import queueing
 
 

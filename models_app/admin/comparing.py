@@ -15,7 +15,7 @@ from models_app.admin import bars, marks, profile_marks, units
 from models_app.admin.profile_marks import FIGURES
 from models_app.domain.errors import NoaError
 from models_app.models import ProfileRun
-from models_app.services import comparing
+from models_app.services.profiling import comparing
 
 # Of the list to choose from.
 _RUNS_SHOWN = 100

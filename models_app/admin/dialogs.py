@@ -17,7 +17,7 @@ from unfold.widgets import (
 from models_app.domain.errors import Conflict
 from models_app.domain.states import ACTIVE_JOB_STATES
 from models_app.models import ApiKey, Job, ProfileRun, RegisteredModel, Route
-from models_app.services import routes
+from models_app.services.routes import routes
 
 
 def number(object_id: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from models_app.admin import marks
 from models_app.domain.residency.ledger import LedgerKind
 from models_app.models import LedgerEntry
-from models_app.services import ledger
+from models_app.services.catalog import ledger
 
 _SHOWN = 12
 _TONES = {"done": "good", "failed": "bad", "refused": "bad", "cancelled": "warn"}

@@ -20,7 +20,7 @@ from models_app.admin.dialogs import JobDialog
 from models_app.admin.filters import CreatedFilter
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models import Job, RegisteredModel
-from models_app.services import jobs
+from models_app.services.jobs import jobs
 
 _FOLLOWING = "admin/noa/job_progress.html"
 

@@ -9,7 +9,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic import limits
-from models_app.services import budgets
+from models_app.services.api_keys import budgets
 
 _EMPTY = "Empty: what all keys have. 0: no limit."
 _WHOLE = ("requests_per_minute", "tokens_per_minute", "max_concurrent", "monthly_tokens")
@@ -23,7 +23,7 @@ def _whole(label: str) -> forms.IntegerField:
 
 
 class LimitsForm(forms.Form):
-    """`cleaned_data["limits"]` is what `models_app.services.keys` takes."""
+    """`cleaned_data["limits"]` is what `models_app.services.api_keys.keys` takes."""
 
     requests_per_minute = _whole("Requests per minute")
     tokens_per_minute = _whole("Tokens per minute")

@@ -25,7 +25,7 @@ from models_app.admin.dialogs import RevokeDialog
 from models_app.admin.key_limits import LIMIT_FIELDS, LimitsForm
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
-from models_app.services import keys
+from models_app.services.api_keys import keys
 
 _SCOPES = {
     Scope.INFER: "infer: ask models through /v1",

@@ -8,8 +8,8 @@ from models_app.admin import units
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import InvalidRequest
 from models_app.models import RegisteredModel
-from models_app.services import estimating
-from models_app.services.estimating import Estimate
+from models_app.services.lifecycle import estimating
+from models_app.services.lifecycle.estimating import Estimate
 
 
 def of_load(model: RegisteredModel) -> list[str]:

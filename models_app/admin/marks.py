@@ -18,7 +18,7 @@ from models_app.admin import units
 from models_app.admin.units import NOTHING
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import AccessLog, Instance
-from models_app.services import health
+from models_app.services.runners import health
 
 # One colour per meaning on every page: green answers, blue is on its way, red needs a person.
 TONES: dict[str, str] = {

@@ -20,7 +20,9 @@ from models_app.admin.model_forms import (
     UnloadDialog,
 )
 from models_app.domain.traffic.routing import CURRENT_ROUTE
-from models_app.services import probing, profiling, registration, requests
+from models_app.services.lifecycle import commands
+from models_app.services.profiling import probing, profiling
+from models_app.services.registry import registration
 
 
 class ModelDialogs:
@@ -62,7 +64,7 @@ class ModelDialogs:
     def load_model(self, request: HttpRequest, form: LoadDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: requests.request_load(key=form.model.key, options=form.options(), actor=asking.actor(request)),
+            lambda: commands.request_load(key=form.model.key, options=form.options(), actor=asking.actor(request)),
             action="load_model",
             subject=form.model.key,
             otherwise=marks.page_of(form.model),
@@ -84,7 +86,7 @@ class ModelDialogs:
     def make_current(self, request: HttpRequest, form: SwitchDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: requests.request_switch(
+            lambda: commands.request_switch(
                 key=form.model.key,
                 route=CURRENT_ROUTE,
                 keep_previous=form.cleaned_data["keep_previous"],
@@ -110,7 +112,7 @@ class ModelDialogs:
     def unload_model(self, request: HttpRequest, form: UnloadDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: requests.request_unload(key=form.model.key, actor=asking.actor(request)),
+            lambda: commands.request_unload(key=form.model.key, actor=asking.actor(request)),
             action="unload_model",
             subject=form.model.key,
             otherwise=marks.page_of(form.model),

@@ -23,8 +23,8 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.states import InstanceState, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Instance, RegisteredModel, Route
-from models_app.services import statistics
-from models_app.services.profiling import ProfileSettings
+from models_app.services.profiling.profiling import ProfileSettings
+from models_app.services.reporting import statistics
 
 
 class ModelDialog(BaseDialogForm):

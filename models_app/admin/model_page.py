@@ -11,7 +11,10 @@ from models_app.admin.jobs import following
 from models_app.domain.states import ACTIVE_JOB_STATES, LIVE_INSTANCE_STATES, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import CapabilityEvidence, Instance, Job, ProfileRun, RegisteredModel
-from models_app.services import capabilities, providers, runner_logs, statistics
+from models_app.services.providers import providers
+from models_app.services.registry import capabilities
+from models_app.services.reporting import statistics
+from models_app.services.runners import logs
 
 # More than these are found in the lists.
 _PROFILES_SHOWN = 6
@@ -154,4 +157,4 @@ def log_of(model: RegisteredModel) -> str | None:
     newest = Instance.objects.filter(model=model).order_by("-created_at").first()
     if newest is None:
         return None
-    return runner_logs.tail(instance=newest) or newest.failure_reason or None
+    return logs.tail(instance=newest) or newest.failure_reason or None

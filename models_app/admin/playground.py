@@ -17,7 +17,7 @@ from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.states import ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import AccessLog, RegisteredModel, Route
-from models_app.services import playground
+from models_app.services.api_keys import playground
 
 # A longer list is no choice any more; what is not in it can be chosen by the link on its own page.
 _MODELS_SHOWN = 300

@@ -14,7 +14,7 @@ from models_app.admin.base import MachineWrittenAdmin
 from models_app.admin.dialogs import ProfileRunDialog
 from models_app.admin.filters import StartedFilter
 from models_app.models import ProfileRun
-from models_app.services import profiling
+from models_app.services.profiling import profiling
 
 
 @admin.register(ProfileRun)

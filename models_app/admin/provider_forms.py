@@ -21,7 +21,7 @@ from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS, ProviderKind
 from models_app.domain.errors import NoaError
 from models_app.models import Provider
-from models_app.services import provider_settings
+from models_app.services.registry import provider_settings
 
 _COLUMNS = ("name", "base_url", "allow_private_addresses", "enabled", "secret_env")
 

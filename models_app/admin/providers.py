@@ -17,7 +17,9 @@ from models_app.admin import asking, marks, units
 from models_app.admin.base import ConsoleAdmin
 from models_app.admin.provider_forms import NewProviderForm, ProviderDialog, ProviderForm
 from models_app.models import Provider
-from models_app.services import provider_settings, provider_trial, providers, requests
+from models_app.services.lifecycle import commands
+from models_app.services.providers import providers
+from models_app.services.registry import provider_settings, provider_trial
 
 _CIRCUIT_TONES = {"closed": "good", "open": "bad", "half_open": "warn"}
 _EDITABLE = (
@@ -138,7 +140,7 @@ class ProviderAdmin(ConsoleAdmin):
         slug = form.provider.slug
         return asking.ask(
             request,
-            lambda: requests.request_discover(provider=slug, actor=asking.actor(request)),
+            lambda: commands.request_discover(provider=slug, actor=asking.actor(request)),
             action="discover_models",
             subject=slug,
             otherwise=marks.page_of(form.provider),

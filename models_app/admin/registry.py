@@ -20,7 +20,8 @@ from models_app.admin.base import ConsoleAdmin, ReadOnlyInline
 from models_app.admin.filters import CapabilityFilter, QuantizationFilter
 from models_app.admin.model_dialogs import ModelDialogs
 from models_app.models import ModelVersion, RegisteredModel
-from models_app.services import registration, requests
+from models_app.services.lifecycle import commands
+from models_app.services.registry import registration
 
 
 class DescriptionForm(forms.ModelForm):
@@ -151,7 +152,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     def discover_models(self, request: HttpRequest, form: Any) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: requests.request_discover(actor=asking.actor(request)),
+            lambda: commands.request_discover(actor=asking.actor(request)),
             action="discover_models",
             subject="",
             otherwise=reverse("admin:models_app_registeredmodel_changelist"),

@@ -12,7 +12,8 @@ from models_app.admin import asking, marks, units
 from models_app.admin.base import MachineWrittenAdmin, ReadOnlyInline
 from models_app.admin.dialogs import RollbackDialog, RouteSwitchDialog
 from models_app.models import Route, RouteChange
-from models_app.services import requests, routes
+from models_app.services.lifecycle import commands
+from models_app.services.routes import routes
 
 
 class ChangeInline(ReadOnlyInline):
@@ -73,7 +74,7 @@ class RouteAdmin(MachineWrittenAdmin):
     def switch_route(self, request: HttpRequest, form: RouteSwitchDialog, object_id: str) -> HttpResponse:
         return asking.ask(
             request,
-            lambda: requests.request_switch(
+            lambda: commands.request_switch(
                 key=form.cleaned_data["model"].key,
                 route=form.route.name,
                 keep_previous=form.cleaned_data["keep_previous"],
@@ -100,7 +101,7 @@ class RouteAdmin(MachineWrittenAdmin):
         route = form.route
         return asking.ask(
             request,
-            lambda: requests.request_switch(
+            lambda: commands.request_switch(
                 key=routes.previous_key(route=route),
                 route=route.name,
                 actor=asking.actor(request),

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET
 
 from models_app.domain.windows import WINDOWS
-from models_app.services import live_metrics
-from models_app.services.live_metrics import Point
+from models_app.services.rollups import live_metrics
+from models_app.services.rollups.live_metrics import Point
 
 
 @require_GET

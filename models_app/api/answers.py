@@ -15,7 +15,8 @@ from models_app.api.serializers.jobs import JobOutput, represent_job
 from models_app.domain.errors import InvalidRequest, NoaError
 from models_app.domain.states import TERMINAL_JOB_STATES, JobState
 from models_app.models import Job
-from models_app.services import idempotency, jobs
+from models_app.services.coordination import idempotency
+from models_app.services.jobs import jobs
 from models_app.tasks import queueing
 
 # A longer wait would meet the time-outs of proxies on the way.

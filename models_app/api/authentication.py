@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from models_app.domain.errors import PermissionDenied, Unauthenticated
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
-from models_app.services import keys
+from models_app.services.api_keys import keys
 
 # As long as the columns that hold a name.
 _MAX_ACTOR = 150

@@ -11,7 +11,7 @@ import orjson
 import yaml
 
 from models_app.domain import keys
-from models_app.services import snapshots
+from models_app.services.desired_state import saved_states
 
 EXAMPLES = Path(__file__).parent / "examples"
 _GATEWAY = Path(__file__).parent / "gateway.yaml"
@@ -57,7 +57,7 @@ _NAMES = (
     (r"/models/\{key\}", keys.KEY_PATTERN),
     (r"/(models|providers)/\{(provider|slug)\}", keys.SLUG_PATTERN),
     (r"/routes/\{name\}", keys.ROUTE_PATTERN),
-    (r"/snapshots/\{name\}", snapshots.NAME_PATTERN),
+    (r"/snapshots/\{name\}", saved_states.NAME_PATTERN),
 )
 _ALWAYS = {"406": "Only JSON is answered."}
 _WITH_NAME = {"405": "A name of this shape leads to another address, which does not take this method."}

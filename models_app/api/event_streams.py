@@ -17,9 +17,10 @@ from rest_framework.request import Request
 from models_app.api.authentication import KeyPrincipal, scopes_of
 from models_app.domain.errors import Unavailable
 from models_app.domain.scopes import Scope, allows
-from models_app.services import event_stream, keys
-from models_app.services.event_stream import StreamedEvent, hub
-from models_app.services.events import EventFilter
+from models_app.services.api_keys import keys
+from models_app.services.events import event_stream
+from models_app.services.events.event_stream import StreamedEvent, hub
+from models_app.services.events.events import EventFilter
 
 Found = TypeVar("Found")
 

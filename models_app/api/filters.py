@@ -15,7 +15,7 @@ from models_app.domain.catalog.entries import MAX_TAG, MAX_TOKENS, checked_tag
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import canonical_slug
 from models_app.domain.states import ModelStatus
-from models_app.services.searching import ORDERINGS, Search
+from models_app.services.catalog.searching import ORDERINGS, Search
 
 # Larger than any file.
 _MAX_SIZE = 10**15

@@ -1,4 +1,4 @@
-"""Models as the API shows them: plain dictionaries, made from the rows of `models_app.services.catalogue`."""
+"""Models as the API shows them: plain dictionaries, made from the rows of `models_app.services.catalog.listing`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from models_app.models import Instance, ModelVersion
 from models_app.models.registry import words_of
-from models_app.services.catalogue import Row
+from models_app.services.catalog.listing import Row
 
 _AS_THEY_ARE = (
     "key",

@@ -20,7 +20,8 @@ from models_app.domain.residency.demand import Outlook, Want
 from models_app.domain.residency.suspects import Death
 from models_app.gateway.cold import Tell
 from models_app.models import Job
-from models_app.services import demand, on_demand, suspects
+from models_app.services.lifecycle import demand, on_demand
+from models_app.services.routes import suspects
 from models_app.tasks import queueing
 
 logger = logging.getLogger(__name__)

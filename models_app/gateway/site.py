@@ -25,10 +25,13 @@ from models_app.gateway.snapshots import LiveSnapshots
 from models_app.gateway.spending import Spending
 from models_app.gateway.texts import Texts
 from models_app.gateway.types import ASGIApp, Receive, Scope, Send
-from models_app.services import activity, breakers, exposition, quarantine, readiness, texts
-from models_app.services.changes import follower
-from models_app.services.event_stream import hub
-from models_app.services.shipping import Shipper
+from models_app.services.access_log import quarantine, texts
+from models_app.services.access_log.shipping import Shipper
+from models_app.services.catalog import activity
+from models_app.services.coordination.notifications import follower
+from models_app.services.events.event_stream import hub
+from models_app.services.providers import breakers
+from models_app.services.reporting import exposition, readiness
 
 
 def store_circuit(provider: str, state: BreakerState, reason: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from django.db import DatabaseError, connection
 
 from models_app.domain.traffic.routing import EMPTY_SNAPSHOT, Snapshot
-from models_app.services import routing, signals
+from models_app.services.coordination import signals
+from models_app.services.routes import routing
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from models_app.domain.traffic.routing import Snapshot
 from models_app.gateway.limiting import Limiter
-from models_app.services import budgets
+from models_app.services.api_keys import budgets
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,11 @@ from models_app.domain.events import EventName
 from models_app.domain.scopes import Scope
 from models_app.management import migrating
 from models_app.models import ApiKey
-from models_app.services import events, keys, provider_environment, registry, routing
+from models_app.services.api_keys import keys
+from models_app.services.catalog import lookup
+from models_app.services.events import events
+from models_app.services.registry import provider_environment
+from models_app.services.routes import routing
 
 OPERATOR = "admin"
 
@@ -33,7 +37,7 @@ def prepare() -> Secrets:
 
 def _prepare() -> Secrets:
     call_command("migrate", verbosity=0, interactive=False)
-    registry.local_provider()
+    lookup.local_provider()
     provider_environment.from_environment()
     routing.get()
     made = Secrets(_operator(), _api_key())

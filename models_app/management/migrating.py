@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from models_app.services import turns
+from models_app.services.coordination import locks
 
 
 @contextmanager
@@ -25,11 +25,11 @@ def alone() -> Iterator[None]:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
-            cursor.execute("SELECT pg_advisory_lock(%s)", [turns.MIGRATION])
+            cursor.execute("SELECT pg_advisory_lock(%s)", [locks.MIGRATION])
         yield
     finally:
         raw.patience = patience
         if connection.connection is raw and not raw.closed:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [turns.MIGRATION])
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [locks.MIGRATION])
                 cursor.execute("RESET statement_timeout")

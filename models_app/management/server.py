@@ -22,7 +22,12 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.management import banner, first_start
 from models_app.management.web_processes import WebProcesses
 from models_app.models import Job, Provider, RegisteredModel
-from models_app.services import budgets, discovery, jobs, registry, requests, routing
+from models_app.services.api_keys import budgets
+from models_app.services.catalog import lookup
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import commands
+from models_app.services.registry import discovery
+from models_app.services.routes import routing
 from models_app.tasks import queueing
 from models_app.tasks.worker import EmbeddedWorker, restore
 
@@ -141,19 +146,19 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 def discover() -> None:
     """Look through the model folders as a job like any other, here and now."""
-    job, created = requests.request_discover(provider=registry.LOCAL_SLUG, actor="serve")
+    job, created = commands.request_discover(provider=lookup.LOCAL_SLUG, actor="serve")
     if not created:
         return
     with jobs.run(job_id=str(job.pk), node=settings.NOA_NODE) as run:
         if run:
-            discovery.discover(run=run, provider=registry.LOCAL_SLUG)
+            discovery.discover(run=run, provider=lookup.LOCAL_SLUG)
 
 
 def discover_everywhere() -> None:
     """Ask the other providers too, behind what was asked for first: one of them may take its time."""
-    if not Provider.objects.filter(enabled=True).exclude(slug=registry.LOCAL_SLUG).exists():
+    if not Provider.objects.filter(enabled=True).exclude(slug=lookup.LOCAL_SLUG).exists():
         return
-    job, created = requests.request_discover(actor="serve")
+    job, created = commands.request_discover(actor="serve")
     if created:
         queueing.enqueue(job)
 
@@ -162,9 +167,9 @@ def load_first_model() -> None:
     """On the very first start, let `current` lead to a model that loads, so that there is something to ask."""
     if routing.get().target is not None or RegisteredModel.objects.filter(wanted=True).exists():
         return
-    models = RegisteredModel.objects.filter(provider=registry.local_provider()).order_by("key")
+    models = RegisteredModel.objects.filter(provider=lookup.local_provider()).order_by("key")
     for model in models[:_FIRST_MODELS_TRIED]:
-        job, created = requests.request_switch(key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve")
+        job, created = commands.request_switch(key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve")
         if created:
             queueing.enqueue(job)
         ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)

@@ -11,7 +11,7 @@ from models_app.models.choices import choices_of
 
 
 class Event(models.Model):
-    """One fact. Rows are written once, by `models_app.services.events`."""
+    """One fact. Rows are written once, by `models_app.services.events.events`."""
 
     name = models.CharField(max_length=32, choices=choices_of(EventName), db_index=True)
     subject = models.CharField(max_length=255, blank=True, db_index=True)

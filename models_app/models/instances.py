@@ -16,7 +16,7 @@ from models_app.models.registry import ModelVersion, RegisteredModel
 class Instance(models.Model):
     """One loaded copy of a model version: for llama.cpp, one runner process.
 
-    The state moves only through `models_app.services.instances`.
+    The state moves only through `models_app.services.runners.instances`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -46,7 +46,7 @@ class Instance(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     failure_stage = models.CharField(max_length=32, blank=True)
     failure_reason = models.TextField(blank=True)
-    # Whether it answers, since when that is so, and why it does not; written by `models_app.services.health`.
+    # Whether it answers, since when that is so, and why it does not; written by `models_app.services.runners.health`.
     health = models.CharField(max_length=16, choices=choices_of(Health), default=Health.UNKNOWN)
     health_since = models.DateTimeField(null=True, blank=True)
     health_reason = models.CharField(max_length=500, blank=True)

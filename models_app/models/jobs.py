@@ -13,7 +13,7 @@ from models_app.models.choices import choices_of, in_words
 
 
 class Job(models.Model):
-    """The public face of background work. States move only through `models_app.services.jobs`."""
+    """The public face of background work. States move only through `models_app.services.jobs.jobs`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=choices_of(JobKind))
@@ -39,7 +39,7 @@ class Job(models.Model):
     cancelled_by = models.CharField(max_length=150, blank=True)
     # Not any more once the job has begun what cannot be taken back: to drain, to move a route.
     cancellable = models.BooleanField(default=True)
-    # Which worker may run it: `node.<name>`, or `common`; see `models_app.services.queues`.
+    # Which worker may run it: `node.<name>`, or `common`; see `models_app.services.jobs.queues`.
     queue = models.CharField(max_length=80, blank=True)
     # The node that ran it.
     node = models.CharField(max_length=64, blank=True)

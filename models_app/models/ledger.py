@@ -11,7 +11,7 @@ from models_app.models.choices import choices_of
 
 
 class LedgerEntry(models.Model):
-    """One load, unload, eviction, refusal, switch or recovery. Rows are written once, by `models_app.services.ledger`.
+    """One load, unload, eviction, refusal, switch or recovery. Rows are written once, by `models_app.services.catalog.ledger`.
 
     Keys, and the instance's id, are kept as text: the history outlives what it tells of.
     """

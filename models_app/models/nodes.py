@@ -8,7 +8,7 @@ from django.db import models
 class Node(models.Model):
     """One machine. The row is also the lease of its worker, which is told from others by `generation`.
 
-    Written by `models_app.services.nodes`. Times are the database's: the clocks of machines differ.
+    Written by `models_app.services.nodes.nodes`. Times are the database's: the clocks of machines differ.
     """
 
     name = models.CharField(max_length=64, unique=True)
@@ -43,7 +43,7 @@ class Node(models.Model):
 
 
 class Lease(models.Model):
-    """Who does a work that only one process may do, and until when; see `models_app.services.leases`."""
+    """Who does a work that only one process may do, and until when; see `models_app.services.coordination.leases`."""
 
     name = models.CharField(max_length=64, primary_key=True)
     holder = models.CharField(max_length=128)

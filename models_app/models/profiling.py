@@ -19,7 +19,7 @@ class ProfileRun(models.Model):
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="profiles")
     version = models.ForeignKey(ModelVersion, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     job_id = models.UUIDField(null=True, blank=True)
-    # models_app.services.profiling.ProfileSettings as a dictionary.
+    # models_app.services.profiling.profiling.ProfileSettings as a dictionary.
     settings: Any = models.JSONField(default=dict)
     # The digest of those settings that change what is measured: runs of one class can be compared.
     settings_class = models.CharField(max_length=16, blank=True)
@@ -33,7 +33,7 @@ class ProfileRun(models.Model):
     incomplete_reason = models.CharField(max_length=500, blank=True)
     # Chosen by a person as what later runs of its class are held against, in place of the last one.
     baseline = models.BooleanField(default=False)
-    # The run that this one was held against, and how: models_app.services.comparing.
+    # The run that this one was held against, and how: models_app.services.profiling.comparing.
     compared_with = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     comparison: Any = models.JSONField(null=True)
     started_at = models.DateTimeField(auto_now_add=True)

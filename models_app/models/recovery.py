@@ -12,7 +12,7 @@ from models_app.models.registry import RegisteredModel
 class Recovery(models.Model):
     """What is known of a model whose runner died on a node, hung, or could not be started again.
 
-    Written by `models_app.services.recovery`. A row outlives the recovery, so that deaths that follow are counted.
+    Written by `models_app.services.runners.recovery`. A row outlives the recovery, so that deaths that follow are counted.
     """
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="recoveries")

@@ -21,7 +21,7 @@ class Provider(models.Model):
     name = models.CharField(max_length=100, blank=True)
     base_url = models.CharField(max_length=500, blank=True)
     enabled = models.BooleanField(default=True)
-    # The API key, encrypted by `models_app.services.secrets`; or the name of the environment variable that holds it.
+    # The API key, encrypted by `models_app.services.coordination.secrets`; or the name of the environment variable that holds it.
     secret = models.TextField(blank=True, editable=False)
     secret_env = models.CharField(max_length=100, blank=True)
     # A private address is refused unless this says otherwise: NOA must not be a way into the network it stands in.

@@ -14,7 +14,7 @@ class Webhook(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     url = models.CharField(max_length=500)
-    # Signs each delivery; encrypted by `models_app.services.secrets`.
+    # Signs each delivery; encrypted by `models_app.services.coordination.secrets`.
     secret = models.TextField(editable=False)
     # Names of events; empty is all.
     events = models.JSONField(default=list, blank=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models_app.services import autoswitch
+from models_app.services.desired_state import autoswitch
 from models_app.tasks import queueing
 
 # `confirmations` of a policy count these looks: three of them are three minutes.

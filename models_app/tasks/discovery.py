@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from models_app.services import discovery, jobs
+from models_app.services.jobs import jobs
+from models_app.services.registry import discovery
 
 
 @shared_task(name="noa.discover_models")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from models_app.services import jobs, loading, switching, unloading
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import loading, switching, unloading
 
 
 @shared_task(name="noa.load_model")

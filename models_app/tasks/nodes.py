@@ -5,8 +5,10 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from models_app.services import draining, failover, jobs
-from models_app.services import nodes as heartbeats
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import draining
+from models_app.services.nodes import nodes as heartbeats
+from models_app.services.runners import failover
 
 # A node is found to be lost so much later than its heartbeat tells.
 LOOK_SECONDS = 1.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from django.db import DatabaseError, connection
 
 from models_app.domain.errors import NoaError
-from models_app.services import leases
+from models_app.services.coordination import leases
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from models_app.models import Job
-from models_app.services import jobs
+from models_app.services.jobs import jobs
 from models_app.tasks import queueing
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from models_app.services import jobs, probing
+from models_app.services.jobs import jobs
+from models_app.services.profiling import probing
 
 
 @shared_task(name="noa.probe_capabilities")

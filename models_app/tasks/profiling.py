@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from models_app.services import jobs, profiling
+from models_app.services.jobs import jobs
+from models_app.services.profiling import profiling
 
 
 @shared_task(name="noa.profile_model")

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 
 from models_app.models import Job
-from models_app.services import recovery
+from models_app.services.runners import recovery
 from models_app.tasks import lifecycle
 
 # The shortest pause that the policy makes: a death stirs the look at once.

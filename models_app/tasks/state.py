@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from models_app.services import jobs, restoring
+from models_app.services.desired_state import restoring
+from models_app.services.jobs import jobs
 
 
 @shared_task(name="noa.restore_state")

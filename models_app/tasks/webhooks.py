@@ -14,7 +14,8 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 
-from models_app.services import deliveries, signals
+from models_app.services.coordination import signals
+from models_app.services.events import deliveries
 
 logger = logging.getLogger(__name__)
 

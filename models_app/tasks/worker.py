@@ -16,21 +16,15 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
-from models_app.services import (
-    discovery,
-    eviction,
-    health,
-    node,
-    nodes,
-    on_demand,
-    runner_door,
-    signals,
-    upkeep,
-    watchdog,
-)
-from models_app.services import state as desired_state
-from models_app.services.changes import follower
-from models_app.services.nodes import Ownership
+from models_app.services.access_log import upkeep
+from models_app.services.coordination import signals
+from models_app.services.coordination.notifications import follower
+from models_app.services.desired_state import state as desired_state
+from models_app.services.lifecycle import eviction, on_demand
+from models_app.services.nodes import nodes
+from models_app.services.nodes.nodes import Ownership
+from models_app.services.registry import discovery
+from models_app.services.runners import health, node, runner_proxy, watchdog
 from models_app.tasks import autoswitching, queueing, recovering, webhooks
 from models_app.tasks import nodes as lost_nodes
 from models_app.tasks.periodic import Look, Rounds
@@ -104,7 +98,7 @@ def take_over_node() -> None:
     _owner = nodes.take(wait=sleep)
     desired_state.clean_up()
     node.start()
-    runner_door.start()
+    runner_proxy.start()
     webhooks.sender.start()
     begin_rounds()
     follower.start()
@@ -114,7 +108,7 @@ def leave_node() -> None:
     """End all runners first, so that jobs that wait for them end too."""
     follower.stop()
     node.stop()
-    runner_door.stop()
+    runner_proxy.stop()
     end_rounds()
     webhooks.sender.stop()
 

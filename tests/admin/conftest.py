@@ -24,7 +24,10 @@ from models_app.models import (
     Route,
     RouteChange,
 )
-from models_app.services import audit, events, keys, registry
+from models_app.services.api_keys import keys
+from models_app.services.catalog import lookup
+from models_app.services.coordination import audit
+from models_app.services.events import events
 
 MakeModel = Callable[..., RegisteredModel]
 
@@ -80,7 +83,7 @@ def make_model(db: None) -> MakeModel:
     def make(model_id: str = "tiny", **fields: object) -> RegisteredModel:
         values: dict[str, object] = {"name": model_id.title(), "status": ModelStatus.AVAILABLE}
         model = RegisteredModel.objects.create(
-            provider=registry.local_provider(),
+            provider=lookup.local_provider(),
             model_id=model_id,
             key=f"llama.cpp:{model_id}",
             context_window=32768,

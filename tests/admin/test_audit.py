@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from models_app.models import ApiKey, AuditEntry, Event, Job
-from models_app.services import keys
+from models_app.services.api_keys import keys
 
 CONFIRMED = {"_form_submitted": "True"}
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from models_app.domain.events import EventName
 from models_app.models import Route
-from models_app.services import events
+from models_app.services.events import events
 from tests.admin import addresses
 from tests.admin.conftest import make_instance, make_job, make_log_row
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from models_app.models import ApiKey, RoutingRevision
-from models_app.services import keys
+from models_app.services.api_keys import keys
 
 ADD = {"name": "website", "scopes": ["infer", "read"], "expires_at_0": "", "expires_at_1": ""}
 _TEXT = re.compile(r"noa_[0-9a-f]{12}_[A-Za-z0-9_-]{40,}")

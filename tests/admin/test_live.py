@@ -14,8 +14,8 @@ from django.urls import reverse
 from models_app.admin.dashboard import board as boards
 from models_app.admin.dashboard.stream import LiveResponse
 from models_app.models import Event, RegisteredModel
-from models_app.services import overview
-from models_app.services.event_stream import hub
+from models_app.services.events.event_stream import hub
+from models_app.services.reporting import overview
 from tests.admin.conftest import make_job
 
 ALL = frozenset(boards.SECTIONS)

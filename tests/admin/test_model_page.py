@@ -13,8 +13,9 @@ from django.utils import timezone
 from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.models import AuditEntry, Job, ProfileRun, RegisteredModel, Route, RouteChange
-from models_app.services import capabilities, ledger
-from models_app.services.capabilities import Finding
+from models_app.services.catalog import ledger
+from models_app.services.registry import capabilities
+from models_app.services.registry.capabilities import Finding
 from tests.admin.conftest import make_job
 from tests.admin.test_dialogs import confirm, said
 

@@ -14,7 +14,8 @@ from django.utils import timezone
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.models import Activity, Event, Job, Provider, RegisteredModel, Route
-from models_app.services import access, ledger
+from models_app.services.access_log import store
+from models_app.services.catalog import ledger
 from tests.admin.conftest import make_job
 
 
@@ -101,7 +102,7 @@ def test_the_figures_are_those_of_today_with_yesterday_beside_them(console: Clie
     times = {"durations": {"80": 1}, "ttfts": {}, "last_at": hour, "model_key": "*"}
     Activity.objects.create(hour=hour, requests=1200, errors=12, cost_usd="1.5", **times)
     Activity.objects.create(hour=hour - timedelta(days=1), requests=600, errors=60, **times)
-    access.store([AccessRecord("r1", timezone.now().timestamp(), "chat/completions", status=200, duration_ms=9.0)])
+    store.store([AccessRecord("r1", timezone.now().timestamp(), "chat/completions", status=200, duration_ms=9.0)])
     page = index(console)
     for told in ("1,201 today", "$1.50", "First token p95"):
         assert told in page

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from models_app.domain.traffic.routing import hash_api_key
 from models_app.models import AccessLog, ApiKey, AuditEntry, RegisteredModel
-from models_app.services import keys, playground
+from models_app.services.api_keys import keys, playground
 from tests.admin.conftest import make_log_row
 
 PAGE = reverse("console:playground")

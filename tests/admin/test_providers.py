@@ -10,7 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from models_app.models import AuditEntry, Event, Provider
-from models_app.services import providers, registry
+from models_app.services.catalog import lookup
+from models_app.services.providers import providers
 from tests.fakes.openai_server import FakeOpenAI
 
 KEY = "sk-canary-1234567890"
@@ -112,7 +113,7 @@ def test_a_provider_is_removed_unless_it_is_the_machine_itself(console: Client) 
     add(console)
     said = dialog(console, "remove", Provider.objects.get(slug="openai")).content.decode()
     assert "was removed" in said
-    said = dialog(console, "remove", registry.local_provider()).content.decode()
+    said = dialog(console, "remove", lookup.local_provider()).content.decode()
     assert "cannot be deleted" in said
 
 
@@ -123,7 +124,7 @@ def test_what_the_environment_names_can_only_be_looked_at(console: Client) -> No
 
 
 def test_only_superusers_configure_providers(staff: Callable[..., Client]) -> None:
-    provider = registry.local_provider()
+    provider = lookup.local_provider()
     client = staff("view_provider", "add_provider", "change_provider")
     assert client.get(reverse(LIST)).status_code == 200
     assert client.get(reverse("admin:models_app_provider_add")).status_code == 403

@@ -14,7 +14,8 @@ from django.urls import reverse
 
 from models_app.domain.events import EventName
 from models_app.models import Provider, RegisteredModel, Route
-from models_app.services import events, keys
+from models_app.services.api_keys import keys
+from models_app.services.events import events
 from tests.admin.conftest import make_instance, make_job, make_log_row
 
 Make = Callable[[Any, int], object]

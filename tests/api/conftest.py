@@ -11,7 +11,8 @@ from django.test import Client
 from models_app.domain.scopes import Scope
 from models_app.domain.states import ModelStatus
 from models_app.models import ModelVersion, RegisteredModel
-from models_app.services import activity, keys, registry
+from models_app.services.api_keys import keys
+from models_app.services.catalog import activity, lookup
 
 # One for all: each new client makes the middleware anew, which looks through all static files.
 _CLIENT = Client()
@@ -89,7 +90,7 @@ def make_model(db: None) -> MakeModel:
 
     def make(model_id: str = "tiny", status: str = ModelStatus.AVAILABLE) -> RegisteredModel:
         model = RegisteredModel.objects.create(
-            provider=registry.local_provider(),
+            provider=lookup.local_provider(),
             model_id=model_id,
             key=f"llama.cpp:{model_id}",
             name=model_id.title(),

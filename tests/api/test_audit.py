@@ -15,7 +15,8 @@ from django.test import Client
 from models_app.domain.scopes import Scope
 from models_app.domain.states import JobKind, JobState
 from models_app.models import AuditEntry, Job, RegisteredModel
-from models_app.services import audit, jobs
+from models_app.services.coordination import audit
+from models_app.services.jobs import jobs
 from models_app.tasks import queueing
 from tests.api import walking
 from tests.api.conftest import Api

@@ -11,8 +11,8 @@ import pytest
 from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.states import InstanceState
 from models_app.models import Instance, Job, ProfileRun, ProfileSample, RegisteredModel
-from models_app.services import capabilities
-from models_app.services.capabilities import Finding
+from models_app.services.registry import capabilities
+from models_app.services.registry.capabilities import Finding
 from tests.api.conftest import Api
 
 pytestmark = pytest.mark.usefixtures("queued")

@@ -8,7 +8,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 
-from models_app.services import jobs
+from models_app.services.jobs import jobs
 from tests.api.conftest import Api
 
 

@@ -14,7 +14,8 @@ from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOu
 from models_app.domain.states import InstanceState
 from models_app.engines import gguf
 from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel
-from models_app.services import ledger, local_discovery
+from models_app.services.catalog import ledger
+from models_app.services.registry import local_discovery
 from tests.api.conftest import Api
 from tests.fakes.gguf_files import write_tiny_gguf
 

@@ -16,7 +16,8 @@ from django.test import Client
 from models_app.api import event_streams
 from models_app.domain.events import EventName
 from models_app.models import ApiKey, Event
-from models_app.services import event_stream, events, keys
+from models_app.services.api_keys import keys
+from models_app.services.events import event_stream, events
 from tests.api.sse import EventStream
 from tests.gateway.test_site import RunningSite
 from tests.waiting import until

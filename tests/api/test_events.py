@@ -10,7 +10,7 @@ import pytest
 
 from models_app.domain.events import EventName
 from models_app.models import Event
-from models_app.services import events
+from models_app.services.events import events
 from tests.api.conftest import Api
 
 JOB = uuid.UUID(int=7)

@@ -23,7 +23,9 @@ from models_app.models import (
     Route,
     RouteChange,
 )
-from models_app.services import local_discovery, provider_settings, routing, secrets
+from models_app.services.coordination import secrets
+from models_app.services.registry import local_discovery, provider_settings
+from models_app.services.routes import routing
 from tests.api.conftest import Api
 from tests.fakes.gguf_files import write_tiny_gguf
 

@@ -14,7 +14,9 @@ from django.utils import timezone
 from models_app.domain.scopes import Scope
 from models_app.domain.states import JobState
 from models_app.models import ApiKey, IdempotencyKey, Job, RegisteredModel, Route
-from models_app.services import idempotency, jobs, keys
+from models_app.services.api_keys import keys
+from models_app.services.coordination import idempotency
+from models_app.services.jobs import jobs
 from models_app.tasks import queueing
 from tests.api.conftest import Api
 

@@ -16,7 +16,8 @@ from django.utils import timezone
 from models_app.domain.scopes import Scope
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Event, Job, RegisteredModel
-from models_app.services import jobs, keys
+from models_app.services.api_keys import keys
+from models_app.services.jobs import jobs
 from tests.api.conftest import Api
 from tests.waiting import until
 

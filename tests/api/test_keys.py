@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from models_app.domain.scopes import Scope
 from models_app.models import Activity, ApiKey, Event, IdempotencyKey, Job, RegisteredModel
-from models_app.services import keys
+from models_app.services.api_keys import keys
 from models_app.tasks import queueing
 from tests.api.conftest import Api
 

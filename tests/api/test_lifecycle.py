@@ -11,7 +11,8 @@ import pytest
 
 from models_app.domain.states import JobState
 from models_app.models import Instance, Job, RegisteredModel
-from models_app.services import jobs, routing
+from models_app.services.jobs import jobs
+from models_app.services.routes import routing
 from tests.api.conftest import Api
 
 pytestmark = pytest.mark.usefixtures("queued")

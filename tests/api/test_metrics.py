@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from models_app.domain.records.access import AccessRecord
-from models_app.services import access
+from models_app.services.access_log import store
 from tests.api.conftest import Api
 
 KEY = "openai:x/y"
@@ -15,7 +15,7 @@ KEY = "openai:x/y"
 @pytest.fixture(autouse=True)
 def asked(db: None) -> None:
     now = timezone.now().timestamp()
-    access.store(
+    store.store(
         [
             AccessRecord(
                 "a",

@@ -19,7 +19,9 @@ from models_app.models import (
     RegisteredModel,
     Route,
 )
-from models_app.services import capabilities, jobs, registration, routing
+from models_app.services.jobs import jobs
+from models_app.services.registry import capabilities, registration
+from models_app.services.routes import routing
 from tests.api.conftest import Api
 
 MakeModel = Callable[..., RegisteredModel]

@@ -9,7 +9,7 @@ import pytest
 
 from models_app.domain.states import InstanceState
 from models_app.models import Instance, ModelVersion, RegisteredModel
-from models_app.services import routing
+from models_app.services.routes import routing
 from tests.api.conftest import Api
 
 MakeModel = Callable[..., RegisteredModel]

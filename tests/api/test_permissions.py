@@ -16,7 +16,7 @@ from models_app.api.permissions import needed_scope
 from models_app.api.views.base import ManagementView
 from models_app.domain.scopes import Scope, allows
 from models_app.models import ApiKey, Job
-from models_app.services import keys
+from models_app.services.api_keys import keys
 from models_app.tasks import queueing
 from tests.api import walking
 from tests.api.conftest import Api

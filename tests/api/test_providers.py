@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models_app.models import AuditEntry, Provider
-from models_app.services import registry
+from models_app.services.catalog import lookup
 from tests.api.conftest import Api
 from tests.fakes.openai_server import FakeOpenAI
 
@@ -56,7 +56,7 @@ def test_a_provider_is_added_read_changed_and_removed(admin: Api) -> None:
 
 
 def test_all_are_listed_and_claude_is_anthropic(admin: Api) -> None:
-    registry.local_provider()
+    lookup.local_provider()
     admin.post("/providers", {"slug": "claude", "kind": "anthropic", "secret_env": "CLAUDE_KEY"})
     listed = admin.get("/providers").json()["providers"]
     assert [one["slug"] for one in listed] == ["anthropic", "llama.cpp"]
@@ -116,7 +116,7 @@ def test_wrong_bodies_are_refused(admin: Api, body: dict[str, Any], param: str |
 
 
 def test_readers_may_read_and_only_administrators_change(api: Callable[..., Api]) -> None:
-    registry.local_provider()
+    lookup.local_provider()
     reader, operator = api("read"), api("operate")
     assert reader.get("/providers").status_code == 200
     assert code(operator.post("/providers", OPENAI)) == (403, "permission_denied")
@@ -152,7 +152,7 @@ def test_a_test_of_an_address_that_is_not_allowed_says_so(admin: Api, openai: Fa
 
 
 def test_the_files_of_this_machine_pass_every_test(admin: Api) -> None:
-    registry.local_provider()
+    lookup.local_provider()
     assert admin.post("/providers/llama.cpp/test").json()["ok"] is True
 
 

@@ -40,7 +40,9 @@ from models_app.models import (
     Webhook,
     WebhookDelivery,
 )
-from models_app.services import keys, registry, routing
+from models_app.services.api_keys import keys
+from models_app.services.catalog import lookup
+from models_app.services.routes import routing
 from tests.api.conftest import Api
 
 BUDGETS: dict[str, int] = json.loads((Path(__file__).parent / "query_budgets.json").read_text())
@@ -138,7 +140,7 @@ def furnish() -> dict[str, str]:
 
 
 def make_models() -> list[RegisteredModel]:
-    provider = registry.local_provider()
+    provider = lookup.local_provider()
     models = RegisteredModel.objects.bulk_create(
         RegisteredModel(
             provider=provider,

@@ -10,7 +10,7 @@ import pytest
 
 from models_app.domain.states import InstanceState, JobKind, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel, Route, RouteChange
-from models_app.services import routing
+from models_app.services.routes import routing
 from models_app.tasks import queueing
 from tests.api.conftest import Api
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models_app.models import Job, RegisteredModel, StateSnapshot
-from models_app.services import routing
+from models_app.services.routes import routing
 from tests.api.conftest import Api
 
 pytestmark = pytest.mark.usefixtures("queued")

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from models_app.domain.traffic.texts import CapturedText
 from models_app.models import Route
-from models_app.services import keys, texts
+from models_app.services.access_log import texts
+from models_app.services.api_keys import keys
 from tests.api.conftest import Api
 
 

@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from models_app.domain.records.access import AccessRecord
 from models_app.models import RegisteredModel
-from models_app.services import access, activity
+from models_app.services.access_log import store as access
+from models_app.services.catalog import activity
 from tests.api.conftest import Api
 
 MakeModel = Callable[..., RegisteredModel]

@@ -9,7 +9,8 @@ import pytest
 
 from models_app.domain.events import EventName
 from models_app.models import AuditEntry, Event, IdempotencyKey, Webhook, WebhookDelivery
-from models_app.services import events, secrets, webhooks
+from models_app.services.coordination import secrets
+from models_app.services.events import events, webhooks
 from tests.api.conftest import Api
 from tests.fakes.receiver import Receiver
 

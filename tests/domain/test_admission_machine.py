@@ -1,6 +1,6 @@
 """Any order of requests, loads, ends and pins on a simulated node: nobody is cut, forgotten, or loaded into no room.
 
-The node does what `models_app.services.admission` and `eviction` do with the decisions, with a clock of its own.
+The node does what `models_app.services.lifecycle.admission` and `eviction` do with the decisions, with a clock of its own.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ from models_app.domain.states import InstanceState
 from models_app.gateway.server import FrontProtocol, Server
 from models_app.gateway.site import Site
 from models_app.models import AccessLog, Instance, RegisteredModel
-from models_app.services import instances, keys, registry, routing
+from models_app.services.api_keys import keys
+from models_app.services.catalog import lookup
+from models_app.services.routes import routing
+from models_app.services.runners import instances
 from tests.fakes.upstream import FakeUpstream
 from tests.waiting import until
 
@@ -62,7 +65,7 @@ def runner(tmp_path: Path) -> Iterator[FakeUpstream]:
 @pytest.fixture
 def model(runner: FakeUpstream) -> RegisteredModel:
     """A model that is loaded and to which `current` leads."""
-    model = RegisteredModel.objects.create(provider=registry.local_provider(), model_id="a", key="llama.cpp:a")
+    model = RegisteredModel.objects.create(provider=lookup.local_provider(), model_id="a", key="llama.cpp:a")
     model.capabilities = ["chat_completion", "streaming"]
     model.save()
     instance = Instance.objects.create(model=model, node="local", state=InstanceState.STARTING, socket=runner.path)

@@ -11,7 +11,9 @@ from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.residency.breaker import DEFAULT_POLICY
 from models_app.domain.states import InstanceState
 from models_app.models import AccessLog, Event, Instance, Provider, RegisteredModel
-from models_app.services import instances, keys, secrets
+from models_app.services.api_keys import keys
+from models_app.services.coordination import secrets
+from models_app.services.runners import instances
 from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.test_site import RunningSite
 from tests.waiting import until

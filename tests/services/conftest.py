@@ -11,7 +11,9 @@ import pytest
 
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
-from models_app.services import discovery, jobs, node
+from models_app.services.jobs import jobs
+from models_app.services.registry import discovery
+from models_app.services.runners import node
 from tests.conftest import fake_runner
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.fakes.upstream import FakeUpstream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models_app.domain.states import InstanceState, ModelStatus
 from models_app.models import Instance, ModelVersion, RegisteredModel
-from models_app.services import registry
+from models_app.services.catalog import lookup
 
 KEY = "llama.cpp:tiny"
 CAPABILITIES = ["text_generation", "chat_completion", "streaming", "json_mode"]
@@ -12,7 +12,7 @@ CAPABILITIES = ["text_generation", "chat_completion", "streaming", "json_mode"]
 
 def registered_model(model_id: str = "tiny") -> RegisteredModel:
     model = RegisteredModel(
-        provider=registry.local_provider(),
+        provider=lookup.local_provider(),
         model_id=model_id,
         key=f"llama.cpp:{model_id}",
         context_window=4096,

@@ -12,7 +12,8 @@ from django.db import connection
 
 from models_app.domain.records.access import AccessRecord
 from models_app.models import AccessLog, Activity, RegisteredModel
-from models_app.services import access, registry
+from models_app.services.access_log import store
+from models_app.services.catalog import lookup
 
 pytestmark = pytest.mark.django_db
 
@@ -28,11 +29,11 @@ def record(request_id: str, **changes: Any) -> AccessRecord:
 
 @pytest.fixture
 def model() -> RegisteredModel:
-    return RegisteredModel.objects.create(provider=registry.local_provider(), model_id="tiny", key=KEY)
+    return RegisteredModel.objects.create(provider=lookup.local_provider(), model_id="tiny", key=KEY)
 
 
 def test_it_stores_a_batch() -> None:
-    access.store([record("a", ttft_ms=1.5, prompt_tokens=3), record("b")])
+    store.store([record("a", ttft_ms=1.5, prompt_tokens=3), record("b")])
     row = AccessLog.objects.get(request_id="a")
     assert (row.ttft_ms, row.prompt_tokens, row.completion_tokens) == (1.5, 3, None)
     assert row.started_at.timestamp() == 1_700_000_000.5
@@ -66,7 +67,7 @@ def test_it_stores_every_field_of_a_record() -> None:
         client_request_id="c",
         aborted=True,
     )
-    access.store([given])
+    store.store([given])
     row = AccessLog.objects.get()
     assert row.cost_usd == Decimal("0.00125")
     for name in AccessRecord.__slots__:
@@ -76,22 +77,22 @@ def test_it_stores_every_field_of_a_record() -> None:
 
 def test_a_batch_that_comes_twice_changes_nothing(model: RegisteredModel) -> None:
     batch = [record("a", model_key=KEY, prompt_tokens=5), record("b", model_key=KEY)]
-    access.store(batch)
+    store.store(batch)
     before = (sums(), accesses())
-    access.store(batch)
+    store.store(batch)
     assert AccessLog.objects.count() == 2
     assert (sums(), accesses()) == before
-    access.store([*batch, record("c", model_key=KEY)])
+    store.store([*batch, record("c", model_key=KEY)])
     assert accesses() == 3
 
 
 def test_an_id_that_comes_twice_in_a_batch_is_counted_once(model: RegisteredModel) -> None:
-    access.store([record("a", model_key=KEY), record("a", model_key=KEY)])
+    store.store([record("a", model_key=KEY), record("a", model_key=KEY)])
     assert (AccessLog.objects.count(), accesses()) == (1, 1)
 
 
 def test_it_adds_up_by_model_hour_and_key(model: RegisteredModel) -> None:
-    access.store(
+    store.store(
         [
             record(
                 "a",
@@ -127,8 +128,8 @@ def test_it_adds_up_by_model_hour_and_key(model: RegisteredModel) -> None:
 
 
 def test_it_counts_the_accesses_of_the_model(model: RegisteredModel) -> None:
-    access.store([record("a", model_key=KEY), record("b", model_key=KEY, started_at=1_700_000_100)])
-    access.store([record("c", model_key=KEY, started_at=1_600_000_000)])
+    store.store([record("a", model_key=KEY), record("b", model_key=KEY, started_at=1_700_000_100)])
+    store.store([record("c", model_key=KEY, started_at=1_600_000_000)])
     model.refresh_from_db()
     assert model.access_count == 3
     assert model.last_accessed_at == datetime.fromtimestamp(1_700_000_100, UTC)
@@ -137,8 +138,8 @@ def test_it_counts_the_accesses_of_the_model(model: RegisteredModel) -> None:
 @pytest.mark.parametrize("text", ["\0", "\ud800", "x" * 10_000, "<script>"])
 def test_no_text_can_spoil_a_batch(text: str) -> None:
     batch = [record("a", requested_model=text, model_key=text, key_id=text), record("b")]
-    access.store(batch)
-    access.store(batch)
+    store.store(batch)
+    store.store(batch)
     assert AccessLog.objects.count() == 2
     assert len(AccessLog.objects.get(request_id="a").requested_model) <= 255
 
@@ -151,7 +152,7 @@ def test_writers_at_the_same_time_lose_nothing(model: RegisteredModel) -> None:
         try:
             for batch in range(5):
                 order = keys if writer % 2 else keys[::-1]
-                access.store([record(f"{writer}-{batch}-{key}", model_key=KEY, key_id=key) for key in order])
+                store.store([record(f"{writer}-{batch}-{key}", model_key=KEY, key_id=key) for key in order])
         finally:
             connection.close()
 

@@ -11,7 +11,8 @@ from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 
 from models_app.models import Activity, RegisteredModel
-from models_app.services import activity, registry, rollups
+from models_app.services.catalog import activity, lookup
+from models_app.services.rollups import rollups
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,7 @@ def nothing_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def model(db: None) -> RegisteredModel:
-    return RegisteredModel.objects.create(provider=registry.local_provider(), model_id="tiny", key=KEY)
+    return RegisteredModel.objects.create(provider=lookup.local_provider(), model_id="tiny", key=KEY)
 
 
 def stored() -> int:
@@ -70,7 +71,7 @@ def test_a_flush_changes_no_answer(model: RegisteredModel) -> None:
 def test_many_models_are_one_query() -> None:
     for number in range(5):
         RegisteredModel.objects.create(
-            provider=registry.local_provider(), model_id=f"m{number}", key=f"llama.cpp:m{number}"
+            provider=lookup.local_provider(), model_id=f"m{number}", key=f"llama.cpp:m{number}"
         )
         activity.count_read(key=f"llama.cpp:m{number}")
     keys = [f"llama.cpp:m{number}" for number in range(5)]

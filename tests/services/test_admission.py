@@ -17,7 +17,9 @@ from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.engines import control
 from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel
-from models_app.services import discovery, eviction, jobs, loading, unloading
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import eviction, loading, unloading
+from models_app.services.registry import discovery
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.waiting import until
 

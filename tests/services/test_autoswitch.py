@@ -20,7 +20,8 @@ from models_app.models import (
     RegisteredModel,
     Traffic,
 )
-from models_app.services import autoswitch, routes
+from models_app.services.desired_state import autoswitch
+from models_app.services.routes import routes
 from tests.services.served import registered_model
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ import pytest
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.residency.breaker import BreakerState
 from models_app.models import Event, Provider
-from models_app.services import breakers
+from models_app.services.providers import breakers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,9 @@ from models_app.domain.errors import Conflict
 from models_app.domain.traffic.limits import KeyLimits, Spent
 from models_app.management import server
 from models_app.models import Activity, Event
-from models_app.services import budgets, keys, rollups, routing
+from models_app.services.api_keys import budgets, keys
+from models_app.services.rollups import rollups
+from models_app.services.routes import routing
 
 pytestmark = pytest.mark.django_db
 

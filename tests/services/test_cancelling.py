@@ -15,7 +15,10 @@ from django.utils import timezone
 from models_app.domain.errors import Conflict, NotFound
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel, Route
-from models_app.services import jobs, loading, node, routing, switching, unloading
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import loading, switching, unloading
+from models_app.services.routes import routing
+from models_app.services.runners import node
 from tests.conftest import fake_runner
 from tests.waiting import until
 

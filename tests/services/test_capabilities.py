@@ -9,8 +9,9 @@ import pytest
 
 from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.models import CapabilityEvidence, Event, RegisteredModel
-from models_app.services import capabilities, routing
-from models_app.services.capabilities import Assessment, Finding
+from models_app.services.registry import capabilities
+from models_app.services.registry.capabilities import Assessment, Finding
+from models_app.services.routes import routing
 from tests.services.served import registered_model, with_version
 
 pytestmark = pytest.mark.django_db

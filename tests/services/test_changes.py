@@ -13,8 +13,9 @@ import pytest
 from django.db import connection, transaction
 
 from models_app.domain.events import EventName
-from models_app.services import changes, events, signals
-from models_app.services.changes import Follower
+from models_app.services.coordination import notifications, signals
+from models_app.services.coordination.notifications import Follower
+from models_app.services.events import events
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +54,7 @@ def elsewhere(sql: str) -> None:
         params = {key: params[key] for key in ("dbname", "user", "host", "port")}
         with psycopg.connect(**params) as other:
             other.execute(sql.encode())
-            other.execute("SELECT pg_notify(%s, 'another')", [changes.CHANNEL])
+            other.execute("SELECT pg_notify(%s, 'another')", [notifications.CHANNEL])
     else:
         name = str(connection.settings_dict["NAME"])
         program = f"import sqlite3; c = sqlite3.connect({name!r}, timeout=9); c.execute({sql!r}); c.commit()"
@@ -68,11 +69,11 @@ def test_what_another_process_commits_is_heard(heard: threading.Semaphore) -> No
 def test_on_postgres_a_change_is_told_with_its_commit_and_not_before() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite counts commits by itself")
-    with changes._listening(connection) as listener:
+    with notifications._listening(connection) as listener:
         with transaction.atomic():
             events.publish(name=EventName.INITIALIZED)
             assert list(listener.notifies(timeout=0.1)) == []
-        assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == [changes.ORIGIN]
+        assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == [notifications.ORIGIN]
         with pytest.raises(ZeroDivisionError), transaction.atomic():
             events.publish(name=EventName.INITIALIZED)
             raise ZeroDivisionError

@@ -16,8 +16,8 @@ from models_app.domain.measuring import figures
 from models_app.domain.measuring.figures import Sample
 from models_app.domain.states import JobKind
 from models_app.models import Event, ProfileRun, ProfileSample, RegisteredModel
-from models_app.services import comparing, profile_reports, profiling
-from models_app.services.profiling import ProfileSettings
+from models_app.services.profiling import comparing, profiling, reports
+from models_app.services.profiling.profiling import ProfileSettings
 from tests.fakes.upstream import FakeUpstream
 from tests.services.conftest import Work
 from tests.services.served import KEY, loaded_model, registered_model
@@ -163,7 +163,7 @@ def test_runs_are_named_by_id_or_by_the_key_of_a_model(model: RegisteredModel) -
 
 
 def test_the_table_holds_every_sample_and_no_formula(model: RegisteredModel) -> None:
-    rows = list(csv.DictReader(io.StringIO(profile_reports.as_csv(run_of(model)))))
+    rows = list(csv.DictReader(io.StringIO(reports.as_csv(run_of(model)))))
     assert len(rows) == 20
     assert {row["error"] for row in rows} == {"'=1+1"}
     assert float(rows[0]["tpot_ms"]) == pytest.approx(
@@ -175,9 +175,9 @@ def test_the_report_needs_nothing_beside_it(model: RegisteredModel) -> None:
     before, after = run_of(model), run_of(model, factor=1.5, seed=2)
     comparing.with_baseline(run=after)
     after.compared_with = before
-    text = profile_reports.as_markdown(after)
+    text = reports.as_markdown(after)
     assert "# Profile of llama.cpp:tiny" in text
-    assert "**Worse.**" in profile_reports.comparison_as_markdown(comparing.compare(runs=[before, after]))
+    assert "**Worse.**" in reports.comparison_as_markdown(comparing.compare(runs=[before, after]))
     for line in text.splitlines():
         if line.startswith("|"):
             assert line.endswith("|")

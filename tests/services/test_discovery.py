@@ -11,7 +11,7 @@ import pytest
 
 from models_app.domain.states import JobKind, JobState
 from models_app.models import CapabilityEvidence, Event, Job, ModelVersion, RegisteredModel
-from models_app.services import discovery
+from models_app.services.registry import discovery
 from tests.fakes.gguf_files import write_tiny_gguf
 
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,7 @@ from django.db import connection
 from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.engines import build
 from models_app.models import Provider
-from models_app.services import doctor
+from models_app.services.reporting import doctor
 
 pytestmark = pytest.mark.django_db
 

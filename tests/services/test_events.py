@@ -12,8 +12,10 @@ from django.db import connection, transaction
 from models_app.domain.errors import NotFound
 from models_app.domain.events import EventName
 from models_app.models import Event
-from models_app.services import events, routing, signals
-from models_app.services.events import EventFilter
+from models_app.services.coordination import signals
+from models_app.services.events import events
+from models_app.services.events.events import EventFilter
+from models_app.services.routes import routing
 from tests.markdown import ROOT
 
 WRITERS = 6

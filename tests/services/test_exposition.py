@@ -14,7 +14,9 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from models_app.domain.records.access import AccessRecord, Origin
-from models_app.services import access, exposition, rollups
+from models_app.services.access_log import store
+from models_app.services.reporting import exposition
+from models_app.services.rollups import rollups
 from tests.markdown import ROOT, page
 from tests.services.served import KEY, loaded_model
 
@@ -44,7 +46,7 @@ def value(name: str, **labels: str) -> float:
 
 def test_counters_tell_what_was_served() -> None:
     loaded_model("/run/x")
-    access.store(
+    store.store(
         [
             record(1, prompt_tokens=7, completion_tokens=11, cost_usd=0.5, ttft_ms=30.0, duration_ms=1030.0),
             record(2, status=502, error_code="runner_died", duration_ms=3_000.0),
@@ -72,7 +74,7 @@ def test_counters_tell_what_was_served() -> None:
 
 
 def test_it_names_no_key_and_no_client() -> None:
-    access.store([record(1, client="10.1.2.3", client_request_id="mine", requested_model="asked")])
+    store.store([record(1, client="10.1.2.3", client_request_id="mine", requested_model="asked")])
     text = exposition.page().decode()
     for secret in ("secretkeyid", "10.1.2.3", "mine", "asked"):
         assert secret not in text
@@ -80,7 +82,7 @@ def test_it_names_no_key_and_no_client() -> None:
 
 def test_the_number_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "MOST_LABELS", 3)
-    access.store([record(n, model_key=f"openai:m{n % 10}") for n in range(35)])
+    store.store([record(n, model_key=f"openai:m{n % 10}") for n in range(35)])
     found = {
         dict(labels)["model"]: count for (name, labels), count in samples().items() if name == "noa_requests_total"
     }
@@ -100,7 +102,7 @@ def test_a_database_that_is_away_is_said_and_nothing_more() -> None:
 def exposed() -> set[str]:
     """Every metric's names, as queries may use them."""
     loaded_model("/run/x")
-    access.store([record(1, ttft_ms=1.0, completion_tokens=5)], ORIGIN)
+    store.store([record(1, ttft_ms=1.0, completion_tokens=5)], ORIGIN)
     names = {name for name, _ in samples()}
     families = {f.name for f in text_string_to_metric_families(exposition.page().decode())}
     # Of what there is none at the moment only the name is known.

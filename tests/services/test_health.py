@@ -15,8 +15,10 @@ from models_app.domain.residency.health import FAILURES_ALLOWED, Health
 from models_app.domain.states import InstanceState, JobState
 from models_app.engines import control
 from models_app.models import Event, Instance, Job, Recovery
-from models_app.services import health, loading, node, recovery, statistics
-from models_app.services.health import Watch
+from models_app.services.lifecycle import loading
+from models_app.services.reporting import statistics
+from models_app.services.runners import health, node, recovery
+from models_app.services.runners.health import Watch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

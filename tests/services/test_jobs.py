@@ -11,7 +11,8 @@ from django.db import connection
 from models_app.domain.errors import Conflict, InvalidRequest, NotFound
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
-from models_app.services import jobs, signals
+from models_app.services.coordination import signals
+from models_app.services.jobs import jobs
 
 pytestmark = pytest.mark.django_db
 

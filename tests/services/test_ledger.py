@@ -7,7 +7,8 @@ import pytest
 from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome, cause_of
 from models_app.domain.states import JobKind
 from models_app.models import LedgerEntry
-from models_app.services import jobs, ledger
+from models_app.services.catalog import ledger
+from models_app.services.jobs import jobs
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.windows import WINDOWS, RollupStep
 from models_app.models import AccessLog, RegisteredModel, Traffic
-from models_app.services import access, live_metrics
+from models_app.services.access_log import store
+from models_app.services.rollups import live_metrics
 from tests.services.served import KEY, registered_model
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +35,7 @@ def record(at: datetime, **changes: Any) -> AccessRecord:
 
 
 def test_a_window_holds_what_happened_in_it_and_nothing_older() -> None:
-    access.store([record(ago(seconds=10)), record(ago(seconds=50)), record(ago(minutes=3)), record(ago(hours=3))])
+    store.store([record(ago(seconds=10)), record(ago(seconds=50)), record(ago(minutes=3)), record(ago(hours=3))])
     asked = {name: live_metrics.live(window=name, now=NOW).total.requests for name in ("1m", "5m", "1h")}
     assert asked == {"1m": 2, "5m": 3, "1h": 3}
     assert live_metrics.live(window="1d", now=NOW).total.requests == 4
@@ -43,7 +44,7 @@ def test_a_window_holds_what_happened_in_it_and_nothing_older() -> None:
 def test_figures_are_those_of_the_requests() -> None:
     chance = random.Random(7)
     durations = [chance.lognormvariate(5, 1) for _ in range(500)]
-    access.store(
+    store.store(
         [
             record(
                 ago(seconds=20),
@@ -72,7 +73,7 @@ def test_figures_are_those_of_the_requests() -> None:
 
 
 def test_models_and_routes_have_their_shares() -> None:
-    access.store(
+    store.store(
         [
             record(ago(seconds=1)),
             record(ago(seconds=2)),
@@ -93,7 +94,7 @@ def test_models_and_routes_have_their_shares() -> None:
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_series_has_every_point_and_every_request(window: str) -> None:
     length = WINDOWS[window].length * 0.95
-    access.store([record(NOW - length * part / 10) for part in range(11)])
+    store.store([record(NOW - length * part / 10) for part in range(11)])
     found = live_metrics.series(window=window, now=NOW)
     assert sum(point.metrics.requests for point in found.points) == 11
     step = WINDOWS[window].chart_step.length
@@ -108,7 +109,7 @@ def test_a_series_has_every_point_and_every_request(window: str) -> None:
 
 
 def test_no_request_of_the_log_is_read_for_it() -> None:
-    access.store([record(ago(seconds=1))])
+    store.store([record(ago(seconds=1))])
     for read in (live_metrics.live, live_metrics.series):
         with CaptureQueriesContext(connection) as queries:
             read(now=NOW)
@@ -123,7 +124,7 @@ def test_nothing_has_no_figures() -> None:
 
 
 def test_short_steps_are_deleted_once_no_window_needs_them() -> None:
-    access.store([record(ago(hours=1)), record(ago(hours=3)), record(ago(days=3)), record(ago(days=20))])
+    store.store([record(ago(hours=1)), record(ago(hours=3)), record(ago(days=3)), record(ago(days=20))])
     assert live_metrics.delete_old(now=NOW) > 0
     left = {step: Traffic.objects.filter(step=step, model_key=KEY).count() for step in RollupStep}
     assert left == {"minute": 1, "ten_minutes": 2, "hour": 3, "day": 3, "ever": 1}
@@ -131,16 +132,16 @@ def test_short_steps_are_deleted_once_no_window_needs_them() -> None:
 
 def test_a_models_averages_follow_its_requests() -> None:
     registered_model()
-    access.store([record(ago(seconds=9), duration_ms=1100.0, ttft_ms=100.0, completion_tokens=101)])
+    store.store([record(ago(seconds=9), duration_ms=1100.0, ttft_ms=100.0, completion_tokens=101)])
     model = RegisteredModel.objects.get(key=KEY)
     assert (model.inference_count, model.average_latency_ms) == (1, 1100.0)
     assert (model.average_success_rate, model.average_tokens_per_second) == (1.0, 100.0)
-    access.store([record(ago(seconds=5), status=502, error_code="runner_died", duration_ms=0.0)])
+    store.store([record(ago(seconds=5), status=502, error_code="runner_died", duration_ms=0.0)])
     model.refresh_from_db()
     assert model.inference_count == 2
     assert model.average_success_rate == pytest.approx(0.95)
     assert model.average_latency_ms == pytest.approx(1045.0)
     assert model.average_tokens_per_second == 100.0
-    access.store([record(ago(seconds=1), duration_ms=10.0) for _ in range(200)])
+    store.store([record(ago(seconds=1), duration_ms=10.0) for _ in range(200)])
     model.refresh_from_db()
     assert model.average_latency_ms == pytest.approx(10.0, abs=0.1)

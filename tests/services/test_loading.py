@@ -16,7 +16,11 @@ from django.db import connection
 from models_app.domain.catalog import memory
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel
-from models_app.services import instances, jobs, loading, node, routing, state, unloading
+from models_app.services.desired_state import state
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import loading, unloading
+from models_app.services.routes import routing
+from models_app.services.runners import instances, node
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.waiting import until
 

@@ -11,7 +11,11 @@ from django.db.models.functions import Now
 
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Instance, Job, ModelFile, Node, RegisteredModel
-from models_app.services import discovery, draining, instances, jobs, placement
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import draining
+from models_app.services.nodes import placement
+from models_app.services.registry import discovery
+from models_app.services.runners import instances
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.services.conftest import Work
 

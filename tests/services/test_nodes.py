@@ -16,7 +16,8 @@ from django.db.models.functions import Now
 from models_app.domain.errors import Conflict
 from models_app.engines import process
 from models_app.models import Event, Node
-from models_app.services import leases, nodes
+from models_app.services.coordination import leases
+from models_app.services.nodes import nodes
 
 pytestmark = pytest.mark.django_db
 

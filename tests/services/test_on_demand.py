@@ -14,15 +14,10 @@ from models_app.domain.residency.ledger import LedgerCause
 from models_app.domain.residency.suspects import FORGOTTEN_SECONDS, TRIAL_SECONDS, Death
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Demand, Instance, Job, Recovery, RegisteredModel, Suspect
-from models_app.services import (
-    demand,
-    instances,
-    jobs,
-    on_demand,
-    requests,
-    routing,
-    suspects,
-)
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import commands, demand, on_demand
+from models_app.services.routes import routing, suspects
+from models_app.services.runners import instances
 from tests.services.served import KEY, registered_model, with_version
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +53,7 @@ def test_whoever_asks_first_causes_one_load_for_all(model: RegisteredModel) -> N
 
 
 def test_a_load_with_other_options_is_as_good(model: RegisteredModel) -> None:
-    job, _ = requests.request_load(key=KEY, options={"n_ctx": 512}, actor="key:somebody")
+    job, _ = commands.request_load(key=KEY, options={"n_ctx": 512}, actor="key:somebody")
     found = on_demand.attend(want=want())
     assert (found.job, found.created) == (job, False)
     assert found.outlook.failure is None
@@ -72,7 +67,7 @@ def test_nothing_is_loaded_for_those_who_may_not(model: RegisteredModel) -> None
 
 
 def test_those_who_may_not_load_wait_for_a_load_that_is_under_way(model: RegisteredModel) -> None:
-    requests.request_load(key=KEY, options={}, actor="key:somebody")
+    commands.request_load(key=KEY, options={}, actor="key:somebody")
     assert on_demand.attend(want=want(NOTHING)).outlook.failure is None
 
 
@@ -162,7 +157,7 @@ def test_a_load_that_has_begun_is_kept(model: RegisteredModel) -> None:
 
 
 def test_a_load_that_somebody_else_asked_for_is_kept(model: RegisteredModel) -> None:
-    requests.request_load(key=KEY, options={}, actor="key:somebody")
+    commands.request_load(key=KEY, options={}, actor="key:somebody")
     assert on_demand.leave(key=KEY) is None
 
 

@@ -11,16 +11,11 @@ from django.db.models.functions import Now
 from models_app.domain.errors import NoaError
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, ModelFile, Node, Recovery, RegisteredModel
-from models_app.services import (
-    cluster,
-    failover,
-    instances,
-    jobs,
-    nodes,
-    placement,
-    requests,
-    routing,
-)
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import commands
+from models_app.services.nodes import cluster, nodes, placement
+from models_app.services.routes import routing
+from models_app.services.runners import failover, instances
 from tests.services.served import CAPABILITIES, registered_model
 
 pytestmark = pytest.mark.django_db
@@ -81,7 +76,7 @@ def test_a_load_goes_to_where_the_present_file_is(model: RegisteredModel) -> Non
     has_file("a", model, "b" * 64)
     has_file("c", model)
     assert chosen(model) == "c"
-    job, _ = requests.request_load(key=model.key, options={}, actor="test")
+    job, _ = commands.request_load(key=model.key, options={}, actor="test")
     assert job.queue == "node.c"
 
 
@@ -130,7 +125,7 @@ def test_a_node_that_cannot_have_it_is_refused_at_once(model: RegisteredModel, n
     silent("down")
     Node.objects.filter(name="draining").update(draining_at=Now())
     with pytest.raises(NoaError) as refused:
-        requests.request_load(key=model.key, options={}, node=name, actor="test")
+        commands.request_load(key=model.key, options={}, node=name, actor="test")
     assert refused.value.code == code
     assert not Job.objects.exists()
 
@@ -153,7 +148,7 @@ def test_loads_that_name_their_nodes_are_jobs_beside_each_other(model: Registere
     node("a")
     node("b")
     ids = {
-        requests.request_load(key=model.key, options={}, node=name, actor="test")[0].pk
+        commands.request_load(key=model.key, options={}, node=name, actor="test")[0].pk
         for name in ("", "a", "b", "a", "")
     }
     assert len(ids) == 3

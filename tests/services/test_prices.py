@@ -9,7 +9,7 @@ import pytest
 
 from models_app.domain.catalog.pricing import Price, Tier, Usage, cost
 from models_app.models import Provider
-from models_app.services import prices
+from models_app.services.providers import prices
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 

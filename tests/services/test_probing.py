@@ -10,7 +10,9 @@ from models_app.domain.errors import Conflict
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import CapabilityEvidence, Event, Instance, Job, RegisteredModel
 from models_app.providers.asking import context_length
-from models_app.services import capabilities, jobs, probing
+from models_app.services.jobs import jobs
+from models_app.services.profiling import probing
+from models_app.services.registry import capabilities
 from tests.fakes.upstream import FakeUpstream
 from tests.services.conftest import Work
 from tests.services.served import KEY, loaded_model, registered_model

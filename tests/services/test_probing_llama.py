@@ -9,8 +9,8 @@ import pytest
 
 from models_app.domain.states import JobKind, JobState
 from models_app.models import CapabilityEvidence, ProfileRun
-from models_app.services import probing, profiling
-from models_app.services.profiling import ProfileSettings
+from models_app.services.profiling import probing, profiling
+from models_app.services.profiling.profiling import ProfileSettings
 from tests.engines.runner import program
 from tests.engines.runner.program import Program
 from tests.services.conftest import Work

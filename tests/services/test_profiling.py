@@ -13,8 +13,9 @@ from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Event, Job, ProfileRun
 from models_app.providers.asking import asking
-from models_app.services import jobs, profiling
-from models_app.services.profiling import ProfileSettings
+from models_app.services.jobs import jobs
+from models_app.services.profiling import profiling
+from models_app.services.profiling.profiling import ProfileSettings
 from tests.fakes.upstream import USAGE, FakeUpstream
 from tests.services.conftest import Work
 from tests.services.served import KEY, loaded_model, registered_model

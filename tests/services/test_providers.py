@@ -11,7 +11,10 @@ from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import Conflict, InvalidRequest, NoaError, ProviderAuthFailed
 from models_app.models import Event, Provider, RegisteredModel
-from models_app.services import provider_settings, providers, registry, routing
+from models_app.services.catalog import lookup
+from models_app.services.providers import providers
+from models_app.services.registry import provider_settings
+from models_app.services.routes import routing
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +63,7 @@ def test_kinds_have_addresses_of_their_own() -> None:
 
 def test_claude_is_another_name_of_anthropic() -> None:
     assert add("claude", kind=ProviderKind.ANTHROPIC).slug == "anthropic"
-    assert registry.provider(slug="claude").slug == "anthropic"
+    assert lookup.provider(slug="claude").slug == "anthropic"
 
 
 def test_a_key_may_be_named_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,14 +163,14 @@ def test_a_key_is_not_sent_to_an_address_that_somebody_enters_later() -> None:
 
 
 def test_the_files_of_this_machine_stay_what_they_are() -> None:
-    registry.local_provider()
+    lookup.local_provider()
     with pytest.raises(Conflict) as caught:
         change("llama.cpp", base_url="http://example.com")
     assert caught.value.code == "provider_built_in"
     with pytest.raises(Conflict, match="cannot be deleted"):
         provider_settings.remove(slug="llama.cpp", actor="test")
     assert change("llama.cpp", name="Here").name == "Here"
-    assert provider_settings.represent(registry.local_provider())["origin"] == "built-in"
+    assert provider_settings.represent(lookup.local_provider())["origin"] == "built-in"
 
 
 def test_a_provider_with_models_is_not_removed() -> None:

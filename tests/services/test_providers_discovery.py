@@ -12,7 +12,8 @@ from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.states import JobKind, JobState
 from models_app.models import CapabilityEvidence, Event, Job, Provider, RegisteredModel
-from models_app.services import discovery, provider_settings, providers
+from models_app.services.providers import providers
+from models_app.services.registry import discovery, provider_settings
 from tests.fakes import anthropic_server, openai_server
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI

@@ -11,8 +11,10 @@ from pydantic import SecretStr
 from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.models import Event, Provider, RegisteredModel
-from models_app.services import provider_settings, providers, routing
-from models_app.services.provider_environment import from_environment
+from models_app.services.providers import providers
+from models_app.services.registry import provider_settings
+from models_app.services.registry.provider_environment import from_environment
+from models_app.services.routes import routing
 from noa_site import config, provider_config
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,10 @@ from django.db.models.functions import Now
 
 from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
 from models_app.models import Instance, Job, Node
-from models_app.services import loading, node, nodes, readiness
+from models_app.services.lifecycle import loading
+from models_app.services.nodes import nodes
+from models_app.services.reporting import readiness
+from models_app.services.runners import node
 from tests.services.served import loaded_model
 
 pytestmark = pytest.mark.django_db

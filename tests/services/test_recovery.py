@@ -14,7 +14,9 @@ import pytest
 from models_app.domain.residency.recovery import DEATHS_ALLOWED
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, LedgerEntry, Recovery, RegisteredModel
-from models_app.services import loading, node, recovery, routing, unloading
+from models_app.services.lifecycle import loading, unloading
+from models_app.services.routes import routing
+from models_app.services.runners import node, recovery
 from models_app.tasks import worker
 from tests.conftest import fake_runner
 from tests.waiting import until

@@ -15,15 +15,11 @@ from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Event, Instance, Job, RegisteredModel
-from models_app.services import (
-    jobs,
-    loading,
-    provider_settings,
-    requests,
-    routing,
-    state,
-    unloading,
-)
+from models_app.services.desired_state import state
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import commands, loading, unloading
+from models_app.services.registry import provider_settings
+from models_app.services.routes import routing
 from tests.fakes.openai_server import FakeOpenAI
 from tests.services.conftest import Work
 
@@ -135,7 +131,7 @@ def test_a_restart_loads_it_again(openai: FakeOpenAI, do: Work) -> None:
 
 def test_load_options_are_for_runners(openai: FakeOpenAI) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        requests.request_load(key=KEY, options={"n_ctx": 512}, actor="test")
+        commands.request_load(key=KEY, options={"n_ctx": 512}, actor="test")
     assert caught.value.code == "options_not_for_remote"
 
 
@@ -144,7 +140,7 @@ def test_a_model_of_a_disabled_provider_is_neither_loaded_nor_served(openai: Fak
     provider_settings.change(slug="openai", fields={"enabled": False}, actor="test")
     assert target() is None
     with pytest.raises(Conflict) as caught:
-        requests.request_load(key=KEY, options={}, actor="test")
+        commands.request_load(key=KEY, options={}, actor="test")
     assert caught.value.code == "provider_disabled"
 
 

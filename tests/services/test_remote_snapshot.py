@@ -12,7 +12,10 @@ from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.models import Instance, Provider, RegisteredModel, Route
-from models_app.services import keys, registry, routing, secrets
+from models_app.services.api_keys import keys
+from models_app.services.catalog import lookup
+from models_app.services.coordination import secrets
+from models_app.services.routes import routing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,7 +72,7 @@ def test_a_llama_server_with_an_address_is_remote() -> None:
 
 
 def test_a_local_model_is_not_remote() -> None:
-    target = target_of(make_ready(registry.local_provider(), "a"))
+    target = target_of(make_ready(lookup.local_provider(), "a"))
     assert target is not None and target.remote is None
 
 
@@ -92,7 +95,7 @@ def test_prices_of_every_kind_of_model_are_there() -> None:
     price = {"input": "2.5", "output": "10", "source": "operator"}
     for key in (
         make_ready(make_provider(), price=price),
-        make_ready(registry.local_provider(), "a", price=price),
+        make_ready(lookup.local_provider(), "a", price=price),
     ):
         target = target_of(key)
         assert target is not None and target.price is not None

@@ -7,13 +7,14 @@ import pytest
 from models_app.domain.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
 from models_app.domain.states import InstanceState
 from models_app.models import Instance, Job, RegisteredModel, Route
-from models_app.services import registry, requests
+from models_app.services.catalog import lookup
+from models_app.services.lifecycle import commands
 
 pytestmark = pytest.mark.django_db
 
 
 def local_model(state: str | None = None) -> RegisteredModel:
-    provider = registry.local_provider()
+    provider = lookup.local_provider()
     model = RegisteredModel.objects.create(provider=provider, model_id="a", key="llama.cpp:a")
     if state:
         Instance.objects.create(model=model, node="local", state=state)
@@ -22,7 +23,7 @@ def local_model(state: str | None = None) -> RegisteredModel:
 
 def test_a_load_keeps_only_the_options_that_were_given() -> None:
     model = local_model()
-    job, created = requests.request_load(key=model.key, options={"n_ctx": 512, "slots": None}, actor="test")
+    job, created = commands.request_load(key=model.key, options={"n_ctx": 512, "slots": None}, actor="test")
     assert created
     assert job.arguments == {"options": {"n_ctx": 512}}
 
@@ -30,42 +31,42 @@ def test_a_load_keeps_only_the_options_that_were_given() -> None:
 def test_a_load_with_an_unknown_option_makes_no_job() -> None:
     model = local_model()
     with pytest.raises(InvalidRequest, match="'colour' is not a load option"):
-        requests.request_load(key=model.key, options={"colour": 1}, actor="test")
+        commands.request_load(key=model.key, options={"colour": 1}, actor="test")
     assert not Job.objects.exists()
 
 
 def test_an_alias_of_a_provider_means_the_same_model() -> None:
     with pytest.raises(ModelNotFound, match="anthropic:x"):
-        requests.request_load(key="claude:x", options={}, actor="test")
+        commands.request_load(key="claude:x", options={}, actor="test")
 
 
 @pytest.mark.parametrize("state", [None, InstanceState.DRAINING, InstanceState.STOPPED])
 def test_what_is_not_loaded_cannot_be_unloaded(state: str | None) -> None:
     model = local_model(state)
     with pytest.raises(Conflict) as caught:
-        requests.request_unload(key=model.key, actor="test")
+        commands.request_unload(key=model.key, actor="test")
     assert caught.value.code == "model_not_loaded"
 
 
 def test_what_is_still_loading_cannot_be_unloaded() -> None:
     model = local_model(InstanceState.STARTING)
     with pytest.raises(Conflict) as caught:
-        requests.request_unload(key=model.key, actor="test")
+        commands.request_unload(key=model.key, actor="test")
     assert caught.value.code == "model_is_loading"
 
 
 def test_whoever_asks_again_while_a_model_drains_shares_the_job() -> None:
     model = local_model(InstanceState.READY)
-    first, _ = requests.request_unload(key=model.key, actor="test")
+    first, _ = commands.request_unload(key=model.key, actor="test")
     model.instances.update(state=InstanceState.DRAINING)
-    second, created = requests.request_unload(key=model.key, actor="other")
+    second, created = commands.request_unload(key=model.key, actor="other")
     assert (second.pk, created) == (first.pk, False)
 
 
 def test_a_switch_of_a_route_that_is_not_there_makes_no_job() -> None:
     model = local_model()
     with pytest.raises(NotFound):
-        requests.request_switch(key=model.key, route="nowhere", actor="test")
+        commands.request_switch(key=model.key, route="nowhere", actor="test")
     assert not Job.objects.exists()
 
 
@@ -74,14 +75,14 @@ def test_a_switch_to_a_model_of_a_disabled_provider_makes_no_job() -> None:
     model.provider.kind, model.provider.enabled = "openai", False
     model.provider.save()
     with pytest.raises(Conflict, match="its provider is disabled"):
-        requests.request_switch(key=model.key, actor="test")
+        commands.request_switch(key=model.key, actor="test")
 
 
 def test_a_switch_to_where_the_route_leads_makes_no_job_while_it_answers() -> None:
     model = local_model(InstanceState.READY)
     Route.objects.create(name="current", target=model)
     with pytest.raises(Conflict) as caught:
-        requests.request_switch(key=model.key, actor="test")
+        commands.request_switch(key=model.key, actor="test")
     assert caught.value.code == "already_current"
     model.instances.update(state=InstanceState.FAILED)
-    assert requests.request_switch(key=model.key, actor="test")[1]
+    assert commands.request_switch(key=model.key, actor="test")[1]

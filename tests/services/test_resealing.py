@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 
 from models_app.models import Provider, Webhook
-from models_app.services import secrets
+from models_app.services.coordination import secrets
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,9 @@ from django.db import connection
 
 from models_app.domain.records.access import AccessRecord
 from models_app.models import AccessLog, Activity
-from models_app.services import access, partitions, retention, upkeep
+from models_app.services.access_log import retention, upkeep
+from models_app.services.access_log import store as access
+from models_app.services.rollups import partitions
 
 NOW = datetime(2026, 11, 24, 13, 30, tzinfo=UTC)
 

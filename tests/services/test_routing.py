@@ -14,7 +14,10 @@ from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import hash_api_key
 from models_app.gateway.snapshots import LiveSnapshots
 from models_app.models import ApiKey, Instance, ModelVersion, RegisteredModel, RouteChange
-from models_app.services import instances, keys, registry, routing
+from models_app.services.api_keys import keys
+from models_app.services.catalog import lookup
+from models_app.services.routes import routing
+from models_app.services.runners import instances
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def make_model(model_id: str) -> RegisteredModel:
     return RegisteredModel.objects.create(
-        provider=registry.local_provider(), model_id=model_id, key=f"llama.cpp:{model_id}"
+        provider=lookup.local_provider(), model_id=model_id, key=f"llama.cpp:{model_id}"
     )
 
 

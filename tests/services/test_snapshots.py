@@ -11,8 +11,11 @@ import pytest
 from models_app.domain.errors import Cancelled, Conflict, NotFound
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Event, Instance, Job, RegisteredModel, Route, StateSnapshot
-from models_app.services import jobs, loading, restoring, routing, snapshots, switching, unloading
-from models_app.services.jobs import Run
+from models_app.services.desired_state import restoring, saved_states
+from models_app.services.jobs import jobs
+from models_app.services.jobs.jobs import Run
+from models_app.services.lifecycle import loading, switching, unloading
+from models_app.services.routes import routing
 from tests.services.conftest import Work
 
 A, B = "llama.cpp:a", "llama.cpp:b"
@@ -49,7 +52,7 @@ def restore(do: Work, name: str = "one", **options: Any) -> Job:
 
 
 def save(name: str = "one") -> StateSnapshot:
-    return snapshots.save(name=name, actor="test")
+    return saved_states.save(name=name, actor="test")
 
 
 def test_it_holds_what_should_be_loaded_and_where_routes_lead(
@@ -81,11 +84,11 @@ def test_a_name_is_given_once(db: None) -> None:
     with pytest.raises(Conflict) as refused:
         save()
     assert refused.value.code == "snapshot_exists"
-    names = {snapshots.save(name=None, actor="test").name for _ in range(3)}
+    names = {saved_states.save(name=None, actor="test").name for _ in range(3)}
     assert len(names) == 3
-    snapshots.delete(name="one")
+    saved_states.delete(name="one")
     with pytest.raises(NotFound):
-        snapshots.get(name="one")
+        saved_states.get(name="one")
 
 
 def test_everything_is_as_it_was(two_models: Path, start_node: StartNode, do: Work) -> None:
@@ -152,7 +155,7 @@ def test_what_cannot_be_restored_is_named_and_the_rest_is(two_models: Path, star
     content = save().content
     content["models"] += [{"key": "llama.cpp:gone", "options": {}}, {"key": B, "options": {}}]
     content["routes"].append({"name": "stable", "target": "llama.cpp:gone", "fallbacks": [], "description": ""})
-    snapshots.take_in(name="two", content=content, actor="test")
+    saved_states.take_in(name="two", content=content, actor="test")
     unload(do, A)
     job = restore(do, "two")
     assert (job.state, job.error_code) == (JobState.FAILED, "restore_incomplete")
@@ -249,15 +252,15 @@ def test_progress_grows_over_the_whole_of_it(
 
 def test_an_unknown_snapshot_is_named(db: None) -> None:
     with pytest.raises(NotFound):
-        snapshots.request_restore(name="nothing", unload_others=False, actor="test")
+        saved_states.request_restore(name="nothing", unload_others=False, actor="test")
 
 
 def test_one_restore_at_a_time(db: None) -> None:
     save("one")
     save("two")
-    first, created = snapshots.request_restore(name="one", unload_others=False, actor="test")
-    again = snapshots.request_restore(name="one", unload_others=False, actor="test")
+    first, created = saved_states.request_restore(name="one", unload_others=False, actor="test")
+    again = saved_states.request_restore(name="one", unload_others=False, actor="test")
     assert created
     assert again == (first, False)
     with pytest.raises(Conflict):
-        snapshots.request_restore(name="two", unload_others=False, actor="test")
+        saved_states.request_restore(name="two", unload_others=False, actor="test")

@@ -16,7 +16,7 @@ from models_app.domain.records import spool_format
 from models_app.domain.records.access import AccessRecord, Origin
 from models_app.domain.records.spool_format import Header
 from models_app.models import AccessLog, Activity, Event, GatewayProcess
-from models_app.services import access, access_faults, quarantine, spools
+from models_app.services.access_log import faults, quarantine, spools, store
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,7 @@ AT = 1_700_000_000.5
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings.NOA_DATA_DIR = tmp_path
-    monkeypatch.setattr(access_faults, "_told", {})
+    monkeypatch.setattr(faults, "_told", {})
     quarantine.folder().mkdir()
     return quarantine.folder()
 
@@ -83,7 +83,7 @@ def test_requests_under_way_get_a_row_that_says_so(folder: Path) -> None:
 
 
 def test_what_was_stored_before_the_kill_is_not_stored_twice(folder: Path) -> None:
-    access.store([record(n) for n in range(1, 101)], Origin(RECORDER, "n1", 1, AT, recorded=100))
+    store.store([record(n) for n in range(1, 101)], Origin(RECORDER, "n1", 1, AT, recorded=100))
     leave(folder, lines(150))
     spools.recover()
     assert AccessLog.objects.count() == 150
@@ -156,7 +156,7 @@ def test_one_poisoned_record_of_a_hundred_is_put_aside(poison: Callable[[], dict
     batch = [record(number) for number in range(100)]
     for name, value in poison().items():
         setattr(batch[place], name, value)
-    access.store(batch, Origin(RECORDER, "n1", 1, AT, recorded=100))
+    store.store(batch, Origin(RECORDER, "n1", 1, AT, recorded=100))
     assert AccessLog.objects.count() == 99
     assert Activity.objects.get(model_key="*").requests == 99
     assert (process().stored, process().quarantined, process().recorded) == (99, 1, 100)
@@ -165,5 +165,5 @@ def test_one_poisoned_record_of_a_hundred_is_put_aside(poison: Callable[[], dict
 
 
 def test_no_file_of_a_recovery_can_be_read_by_others(folder: Path) -> None:
-    access.store([record(1, status=-1)])
+    store.store([record(1, status=-1)])
     assert os.stat(quarantine.path()).st_mode & 0o077 == 0

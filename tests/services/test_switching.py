@@ -16,7 +16,9 @@ from models_app.domain.states import InstanceState, JobKind, JobState, ModelStat
 from models_app.engines.process import RunnerProcess
 from models_app.engines.spec import RunnerSpec
 from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel, Route, RouteChange
-from models_app.services import loading, node, routing, switching
+from models_app.services.lifecycle import loading, switching
+from models_app.services.routes import routing
+from models_app.services.runners import node
 from tests.conftest import fake_runner
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,7 +12,8 @@ from models_app.domain.errors import InvalidRequest, NotFound
 from models_app.domain.traffic import texts as domain
 from models_app.domain.traffic.texts import CapturedText, TextRule
 from models_app.models import AccessText, Route
-from models_app.services import routing, texts
+from models_app.services.access_log import texts
+from models_app.services.routes import routing
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ import pytest
 
 from models_app.domain.records import otlp
 from models_app.domain.records.access import AccessRecord
-from models_app.services.tracing import Tracer
+from models_app.services.access_log.tracing import Tracer
 from tests.waiting import until
 
 

@@ -15,7 +15,10 @@ from models_app.domain.periods import Step
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.states import ModelStatus
 from models_app.models import RegisteredModel, Route
-from models_app.services import access, activity, keys, statistics, usage
+from models_app.services.access_log import store
+from models_app.services.api_keys import keys
+from models_app.services.catalog import activity, usage
+from models_app.services.reporting import statistics
 from tests.services.served import KEY, registered_model
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +61,7 @@ def overview(**arguments: Any) -> dict[str, Any]:
 
 
 def test_every_hour_is_there_also_those_without_requests() -> None:
-    access.store([record(at(2026, 1, 1, 1, 59)), record(at(2026, 1, 1, 3)), record(at(2026, 1, 1, 3, 30))])
+    store.store([record(at(2026, 1, 1, 1, 59)), record(at(2026, 1, 1, 3)), record(at(2026, 1, 1, 3, 30))])
     found = of_model(at(2026, 1, 1), at(2026, 1, 1, 4))
     assert [point["requests"] for point in found["series"]] == [0, 1, 0, 2]
     assert found["series"][0]["start"] == at(2026, 1, 1)
@@ -67,13 +70,13 @@ def test_every_hour_is_there_also_those_without_requests() -> None:
 
 
 def test_days_are_those_of_utc() -> None:
-    access.store([record(at(2026, 1, 1, 23, 59)), record(at(2026, 1, 2))])
+    store.store([record(at(2026, 1, 1, 23, 59)), record(at(2026, 1, 2))])
     found = of_model(at(2026, 1, 1), at(2026, 1, 3), Step.DAY)
     assert [point["requests"] for point in found["series"]] == [1, 1]
 
 
 def test_what_is_outside_of_the_period_is_not_counted() -> None:
-    access.store([record(at(2026, 1, 1)), record(at(2026, 1, 2)), record(at(2026, 1, 1), key="openai:x")])
+    store.store([record(at(2026, 1, 1)), record(at(2026, 1, 2)), record(at(2026, 1, 1), key="openai:x")])
     found = of_model(at(2026, 1, 1), at(2026, 1, 2))
     assert (found["totals"]["requests"], found["accesses"]) == (1, 2)
 
@@ -85,7 +88,7 @@ def test_nothing_has_no_figures() -> None:
 
 
 def test_percentiles_are_those_of_all_keys_together() -> None:
-    access.store(
+    store.store(
         [record(at(2026, 1, 1), key_id=f"k{n % 7}", duration_ms=float(n), ttft_ms=n / 10) for n in range(1, 101)]
     )
     totals = of_model(at(2026, 1, 1), at(2026, 1, 2))["totals"]
@@ -97,7 +100,7 @@ def test_percentiles_are_those_of_all_keys_together() -> None:
 
 def test_who_used_it_has_a_name_where_the_key_is_known() -> None:
     key, _ = keys.create(name="app", scopes=("infer",), actor="test")
-    access.store(
+    store.store(
         [
             record(at(2026, 1, 1), key_id=key.key_id, cost_usd=0.25),
             record(at(2026, 1, 1), key_id=key.key_id, status=500, error_code="engine_error"),
@@ -122,7 +125,7 @@ def test_reads_are_in_the_series_once_they_are_written() -> None:
 
 
 def test_the_number_of_queries_does_not_grow() -> None:
-    access.store([record(at(2026, 1, day), key_id=f"k{day}") for day in range(1, 31)])
+    store.store([record(at(2026, 1, day), key_id=f"k{day}") for day in range(1, 31)])
     with CaptureQueriesContext(connection) as queries:
         of_model(at(2026, 1, 1), at(2026, 1, 31), Step.DAY)
     assert len(queries) == 4
@@ -157,7 +160,7 @@ def test_an_empty_server_has_statistics_too() -> None:
 
 def test_reads_and_requests_are_accesses() -> None:
     registered_model("other")
-    access.store([record(timezone.now())])
+    store.store([record(timezone.now())])
     for _ in range(2):
         activity.count_read(key=KEY)
     assert overview()["accesses"] == {"total": 3, "average": 1.5}
@@ -178,9 +181,9 @@ def test_the_best_are_ranked_by_what_they_did_in_the_period() -> None:
     registered_model("idle")
     now = timezone.now()
     timed = {"ttft_ms": 0.0, "duration_ms": 1000.0}
-    access.store([record(now, completion_tokens=11, **timed) for _ in range(3)])
-    access.store([record(now, "llama.cpp:fast", completion_tokens=51, **timed), record(now, "openai:gone")])
-    access.store([record(now - 72 * HOUR, "llama.cpp:idle", completion_tokens=101, **timed)])
+    store.store([record(now, completion_tokens=11, **timed) for _ in range(3)])
+    store.store([record(now, "llama.cpp:fast", completion_tokens=51, **timed), record(now, "openai:gone")])
+    store.store([record(now - 72 * HOUR, "llama.cpp:idle", completion_tokens=101, **timed)])
     found = overview()["top_performing"]
     assert [one["key"] for one in found] == ["llama.cpp:fast", KEY]
     assert found[0] == {
@@ -193,7 +196,7 @@ def test_the_best_are_ranked_by_what_they_did_in_the_period() -> None:
 
 
 def test_the_period_counts_what_no_model_answered_too() -> None:
-    access.store(
+    store.store(
         [
             record(timezone.now(), cost_usd=0.5),
             record(timezone.now(), key="", status=401, error_code="invalid_api_key", prompt_tokens=None),
@@ -216,7 +219,7 @@ def test_it_says_what_needs_a_look() -> None:
     RegisteredModel.objects.exclude(pk=failed.pk).update(status=ModelStatus.LOADED)
     registered_model("unused")
     RegisteredModel.objects.filter(model_id="unused").update(status=ModelStatus.LOADED)
-    access.store([record(timezone.now()), record(timezone.now(), status=502, error_code="runner_died")])
+    store.store([record(timezone.now()), record(timezone.now(), status=502, error_code="runner_died")])
     attention = overview()["attention"]
     assert [(one["key"], one["reason"]) for one in attention["load_failed"]] == [("llama.cpp:failed", "No tensors.")]
     assert attention["loaded_and_not_asked"] == ["llama.cpp:unused"]
@@ -229,9 +232,9 @@ def test_the_statistics_take_as_many_queries_for_many_models() -> None:
             overview()
         return len(captured)
 
-    access.store([record(timezone.now())])
+    store.store([record(timezone.now())])
     few = queries()
     for number in range(20):
         registered_model(f"m{number}")
-        access.store([record(timezone.now(), f"llama.cpp:m{number}", key_id=f"k{number}")])
+        store.store([record(timezone.now(), f"llama.cpp:m{number}", key_id=f"k{number}")])
     assert queries() == few

@@ -16,8 +16,10 @@ from django.utils import timezone
 
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, Node, RegisteredModel
-from models_app.services import jobs, loading, node, recovery, watchdog
-from models_app.services.watchdog import Watch
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import loading
+from models_app.services.runners import node, recovery, watchdog
+from models_app.services.runners.watchdog import Watch
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)

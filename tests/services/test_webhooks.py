@@ -18,7 +18,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.events import EventName
 from models_app.domain.traffic import webhooks as rules
 from models_app.models import Event, Webhook, WebhookDelivery
-from models_app.services import deliveries, events, webhooks
+from models_app.services.events import deliveries, events, webhooks
 from tests import markdown
 from tests.fakes.receiver import HANG, Received, Receiver
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from models_app.services import leases
+from models_app.services.coordination import leases
 from models_app.tasks.periodic import Look, Rounds
 
 pytestmark = pytest.mark.django_db(transaction=True)

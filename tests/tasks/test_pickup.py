@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
-from models_app.services import jobs, queues
+from models_app.services.jobs import jobs, queues
 from models_app.tasks import discovery, queueing
 from models_app.tasks.pickup import Pickup
 from tests.waiting import until

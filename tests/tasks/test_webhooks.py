@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from models_app.domain.events import EventName
 from models_app.models import Webhook, WebhookDelivery
-from models_app.services import deliveries, events, webhooks
+from models_app.services.events import deliveries, events, webhooks
 from models_app.tasks.webhooks import Sender
 from tests.fakes.receiver import HANG, Receiver
 from tests.waiting import until

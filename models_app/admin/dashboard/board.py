@@ -11,7 +11,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.template.loader import render_to_string
 
 from models_app.admin.dashboard.sections import SECTIONS
-from models_app.services import overview
+from models_app.services.reporting import overview
 
 # How often a page that is looked at changes at most. People read no faster, and it bounds what the page costs:
 # some ten queries in this time, for one who looks as for a hundred.

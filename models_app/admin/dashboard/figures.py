@@ -10,9 +10,9 @@ from django.utils.safestring import SafeString
 
 from models_app.admin import bars, units
 from models_app.domain.measuring import histogram
-from models_app.services.live_metrics import Metrics
-from models_app.services.overview import HOURS_SHOWN, Traffic
-from models_app.services.rollups import Totals
+from models_app.services.reporting.overview import HOURS_SHOWN, Traffic
+from models_app.services.rollups.live_metrics import Metrics
+from models_app.services.rollups.rollups import Totals
 
 # A difference below this is no trend.
 _NOTICED = 0.05

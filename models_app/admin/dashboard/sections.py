@@ -15,8 +15,8 @@ from models_app.domain.measuring.attention import Warning, budget_is_near
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Instance, Route
-from models_app.services import health
-from models_app.services.overview import Facts, NodeMemory
+from models_app.services.reporting.overview import Facts, NodeMemory
+from models_app.services.runners import health
 
 Context = dict[str, Any]
 

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from models_app.admin.dashboard.board import EVERY_SECONDS, board, names_for
 from models_app.domain.errors import Unavailable
-from models_app.services.event_stream import hub
+from models_app.services.events.event_stream import hub
 
 Found = TypeVar("Found")
 

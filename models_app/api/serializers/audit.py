@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from models_app.services.audit import Channel
+from models_app.services.coordination.audit import Channel
 
 
 class AuditEntryOutput(serializers.Serializer[Any]):

@@ -10,7 +10,7 @@ from models_app.api.serializers.inputs import StrictInput
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.residency.autoswitch import CURVES, DEFAULT_WEIGHTS, Decision
 from models_app.models import AutoSwitch
-from models_app.services import autoswitch
+from models_app.services.desired_state import autoswitch
 
 _WEIGHTS = f"How much each figure counts: {', '.join(CURVES)}. Left out: {dict(DEFAULT_WEIGHTS)}."
 

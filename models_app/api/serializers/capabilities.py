@@ -10,8 +10,8 @@ from models_app.api.serializers.inputs import StrictInput
 from models_app.domain.catalog.capabilities import Capability, EvidenceSource, Verdict
 from models_app.models import CapabilityEvidence, RegisteredModel
 from models_app.providers.asking.probes import PROBES
-from models_app.services import capabilities
-from models_app.services.capabilities import Assessment
+from models_app.services.registry import capabilities
+from models_app.services.registry.capabilities import Assessment
 
 
 class EvidenceOutput(serializers.Serializer[Any]):

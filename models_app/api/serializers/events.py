@@ -1,4 +1,4 @@
-"""Events, as the schema describes them; `models_app.services.events.represent` makes them."""
+"""Events, as the schema describes them; `models_app.services.events.events.represent` makes them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from models_app.api.serializers.names import AllowedModelField
 from models_app.domain.scopes import Scope
 from models_app.domain.traffic import limits
 from models_app.models import ApiKey
-from models_app.services import keys
+from models_app.services.api_keys import keys
 
 LOAD_ON_DEMAND = "Whether its requests may load a model that is not loaded."
 MAY_EVICT = "Whether other models may be unloaded for that."

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from models_app.api.serializers.usage import PercentilesOutput
 from models_app.domain.windows import WINDOWS, RollupStep
-from models_app.services.live_metrics import Live, Metrics, Series
+from models_app.services.rollups.live_metrics import Live, Metrics, Series
 
 _WINDOWS = list(WINDOWS)
 

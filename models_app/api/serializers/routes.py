@@ -10,7 +10,7 @@ from models_app.api.serializers.inputs import StrictInput
 from models_app.api.serializers.keys import LOAD_ON_DEMAND, MAY_EVICT
 from models_app.api.serializers.names import ModelKeyField, OptionalModelKeyField, RouteField
 from models_app.models import Route
-from models_app.services import routes
+from models_app.services.routes import routes
 
 _FALLBACKS = "Keys of the models that are asked, in this order, when the target cannot answer."
 

@@ -15,8 +15,8 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import MAX_KEY_LENGTH, ModelKey, checked_route_name
 from models_app.domain.states import ModelStatus
 from models_app.models import StateSnapshot
-from models_app.services.routes import MAX_FALLBACKS
-from models_app.services.snapshots import NAME_PATTERN, VERSION
+from models_app.services.desired_state.saved_states import NAME_PATTERN, VERSION
+from models_app.services.routes.routes import MAX_FALLBACKS
 
 # More than one server can hold; less than what would keep it busy for a day.
 _MOST = 1000

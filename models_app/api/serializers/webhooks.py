@@ -11,8 +11,8 @@ from models_app.api.serializers.inputs import StrictInput
 from models_app.domain.addresses import MAX_URL_LENGTH, URL_PATTERN
 from models_app.domain.events import EventName
 from models_app.models import Webhook, WebhookDelivery
-from models_app.services.deliveries import DELIVERED, FAILED, PENDING, Outcome
-from models_app.services.webhooks import SECRET_LENGTHS
+from models_app.services.events.deliveries import DELIVERED, FAILED, PENDING, Outcome
+from models_app.services.events.webhooks import SECRET_LENGTHS
 
 EVENT_NAMES = [name.value for name in EventName]
 SHORTEST, LONGEST = SECRET_LENGTHS

@@ -12,8 +12,8 @@ from models_app.api.pagination import NEWEST_FIRST, newest_first
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.access import AccessListOutput, AccessOutput, represent_access
 from models_app.api.views.base import ManagementView
-from models_app.services import access_log
-from models_app.services.access_log import AccessFilter
+from models_app.services.access_log import search
+from models_app.services.access_log.search import AccessFilter
 
 _TEXT = query.text_schema()
 _STATUS = {"type": "integer", "minimum": 100, "maximum": 599}
@@ -51,7 +51,7 @@ class AccessDetail(ManagementView):
     def get(self, request: Request, request_id: str) -> Response:
         """One request through the gateway, by the id that its answer carried as `X-Request-ID`."""
         query.refuse_unknown(request, ())
-        return Response(represent_access(access_log.get(request_id=request_id)))
+        return Response(represent_access(search.get(request_id=request_id)))
 
 
 def _filter(request: Request) -> AccessFilter:

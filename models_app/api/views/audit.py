@@ -14,7 +14,7 @@ from models_app.api.serializers.audit import AuditListOutput
 from models_app.api.views.base import ManagementView
 from models_app.domain.scopes import Scope
 from models_app.models import AuditEntry
-from models_app.services import audit
+from models_app.services.coordination import audit
 
 _TEXT = query.text_schema()
 _TEXTS = ("actor", "action", "subject")

@@ -18,7 +18,7 @@ from models_app.api.serializers.autoswitch import (
     represent_decision,
 )
 from models_app.api.views.base import ManagementView
-from models_app.services import autoswitch
+from models_app.services.desired_state import autoswitch
 
 
 class RouteAutoSwitch(ManagementView):

@@ -20,7 +20,7 @@ from models_app.api.renderers import OrjsonRenderer
 from models_app.domain.errors import InvalidRequest, NotFound
 from models_app.domain.scopes import Scope
 from models_app.models import IdempotencyKey
-from models_app.services import audit, idempotency
+from models_app.services.coordination import audit, idempotency
 
 # What a column for ids holds in every database.
 _MAX_ID = 2**63 - 1

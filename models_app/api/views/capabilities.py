@@ -16,7 +16,9 @@ from models_app.api.serializers.capabilities import (
     represent_capabilities,
 )
 from models_app.api.views.base import ManagementView
-from models_app.services import capabilities, probing, registry
+from models_app.services.catalog import lookup
+from models_app.services.profiling import probing
+from models_app.services.registry import capabilities
 
 
 class Capabilities(ManagementView):
@@ -28,7 +30,7 @@ class Capabilities(ManagementView):
     def get(self, request: Request, key: str) -> Response:
         """Each capability with everything that speaks for or against it."""
         query.refuse_unknown(request, ())
-        model = registry.get(key=key)
+        model = lookup.get(key=key)
         return Response(represent_capabilities(model, capabilities.assess(model=model)))
 
 

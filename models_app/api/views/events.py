@@ -22,9 +22,9 @@ from models_app.api.serializers.events import EventListOutput, EventOutput
 from models_app.api.views.base import ManagementView
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.events import EventName
-from models_app.services import events
-from models_app.services.event_stream import hub
-from models_app.services.events import EventFilter
+from models_app.services.events import events
+from models_app.services.events.event_stream import hub
+from models_app.services.events.events import EventFilter
 
 # Ids are 64-bit numbers in every database.
 _MAX_ID = 2**63 - 1

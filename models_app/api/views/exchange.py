@@ -18,8 +18,8 @@ from models_app.api.serializers.models import ImportedOutput
 from models_app.api.views.base import ManagementView
 from models_app.domain.catalog import registry_file
 from models_app.domain.scopes import Scope
-from models_app.services import exporting, importing
-from models_app.services.importing import Mode
+from models_app.services.registry import exporting, importing
+from models_app.services.registry.importing import Mode
 
 # Names in one order: two exports of the same registry are the same bytes but for their time.
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z

@@ -18,7 +18,7 @@ from models_app.api.serializers.jobs import JobListOutput, JobOutput, represent_
 from models_app.api.views.base import ManagementView
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
-from models_app.services import jobs
+from models_app.services.jobs import jobs
 
 _TEXT = query.text_schema()
 

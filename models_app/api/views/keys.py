@@ -22,7 +22,7 @@ from models_app.api.serializers.keys import (
 from models_app.api.views.base import ManagementView
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
-from models_app.services import keys
+from models_app.services.api_keys import keys
 
 _ADMIN = dict.fromkeys(("GET", "POST", "PATCH", "DELETE"), Scope.ADMIN)
 _STATES = ("active", "expired", "revoked")

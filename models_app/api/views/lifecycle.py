@@ -23,7 +23,8 @@ from models_app.api.serializers.lifecycle import (
 from models_app.api.serializers.providers import DiscoverInput
 from models_app.api.views.base import ManagementView
 from models_app.api.views.registry import KEY
-from models_app.services import ledger, requests
+from models_app.services.catalog import ledger
+from models_app.services.lifecycle import commands
 
 
 class Load(ManagementView):
@@ -57,8 +58,8 @@ class Load(ManagementView):
         check_model(request, key=wish["key"])
         named = {"key": wish["key"], "options": wish["options"], "fit": wish["fit"]}
         if wish["dry_run"] or query.flag(request, "dry_run"):
-            return Response(requests.estimate_load(**named).represent())
-        job, created = requests.request_load(**named, node=wish["node"], actor=actor_of(request))
+            return Response(commands.estimate_load(**named).represent())
+        job, created = commands.request_load(**named, node=wish["node"], actor=actor_of(request))
         return answer_with_job(request, job, created=created)
 
 
@@ -89,7 +90,7 @@ class Unload(ManagementView):
         body = UnloadInput(data=request.data)
         body.is_valid(raise_exception=True)
         check_model(request, key=body.validated_data["key"])
-        job, created = requests.request_unload(
+        job, created = commands.request_unload(
             key=body.validated_data["key"],
             node=body.validated_data["node"],
             actor=actor_of(request),
@@ -116,7 +117,7 @@ class Switch(ManagementView):
         body.is_valid(raise_exception=True)
         wish = body.validated_data
         check_model(request, key=wish["key"], route=wish["route"])
-        job, created = requests.request_switch(**wish, actor=actor_of(request))
+        job, created = commands.request_switch(**wish, actor=actor_of(request))
         return answer_with_job(request, job, created=created)
 
 
@@ -137,5 +138,5 @@ class Discover(ManagementView):
         query.refuse_unknown(request, ("wait",))
         body = DiscoverInput(data=request.data)
         body.is_valid(raise_exception=True)
-        job, created = requests.request_discover(provider=body.validated_data.get("provider"), actor=actor_of(request))
+        job, created = commands.request_discover(provider=body.validated_data.get("provider"), actor=actor_of(request))
         return answer_with_job(request, job, created=created)

@@ -16,7 +16,7 @@ from models_app.api.serializers.metrics import (
 )
 from models_app.api.views.base import ManagementView
 from models_app.domain.windows import WINDOWS
-from models_app.services import live_metrics
+from models_app.services.rollups import live_metrics
 
 _TEXT = query.text_schema()
 _NAMES = ("model", "route", "window")

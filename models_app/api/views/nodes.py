@@ -15,7 +15,8 @@ from models_app.api.serializers.nodes import NodeListOutput, NodeOutput
 from models_app.api.views.base import ManagementView
 from models_app.domain.scopes import Scope
 from models_app.models import Node
-from models_app.services import cluster, draining
+from models_app.services.lifecycle import draining
+from models_app.services.nodes import cluster
 
 
 class NodeList(ManagementView):

@@ -31,8 +31,8 @@ from models_app.api.serializers.profiles import (
 from models_app.api.views.base import ManagementView
 from models_app.domain.errors import InvalidRequest
 from models_app.models import ProfileRun
-from models_app.services import comparing, profile_reports, profiling
-from models_app.services.profiling import ProfileSettings
+from models_app.services.profiling import comparing, profiling, reports
+from models_app.services.profiling.profiling import ProfileSettings
 
 _JSON_ERRORS: dict[Any, Any] = {(status, "application/json"): answer for status, answer in ERRORS.items()}
 _COMPLETE = OpenApiParameter("complete", bool, description="Complete ones, or not.")
@@ -143,9 +143,9 @@ class ProfileExport(ManagementView):
         form = query.choice(request, "form", ("csv", "json", "markdown")) or "json"
         row = profiling.get(profile_id=profile_id)
         if form == "csv":
-            return _file(profile_reports.as_csv(row), "csv", _name(row, "csv"))
+            return _file(reports.as_csv(row), "csv", _name(row, "csv"))
         if form == "markdown":
-            return _file(profile_reports.as_markdown(row), "markdown", _name(row, "md"))
+            return _file(reports.as_markdown(row), "markdown", _name(row, "md"))
         return Response(
             represent_profile_with_samples(row),
             headers={"Content-Disposition": f'attachment; filename="{_name(row, "json")}"'},
@@ -201,7 +201,7 @@ class ProfileComparison(ManagementView):
         runs = comparing.runs_named(names=[name.strip() for name in names if name.strip()])
         found = comparing.compare(runs=runs, tolerance=_tolerance(request))
         if form == "markdown":
-            text = profile_reports.comparison_as_markdown(found)
+            text = reports.comparison_as_markdown(found)
             return _file(text, "markdown", "noa-profiles-compared.md")
         return Response(found | {"runs": [represent_profile(run) for run in runs]})
 

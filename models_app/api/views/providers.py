@@ -24,7 +24,8 @@ from models_app.api.views.base import ManagementView
 from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.scopes import Scope
 from models_app.models import Provider
-from models_app.services import provider_settings, provider_trial, registry
+from models_app.services.catalog import lookup
+from models_app.services.registry import provider_settings, provider_trial
 
 _SLUG = [OpenApiParameter("provider", str, OpenApiParameter.PATH, description="The slug.")]
 
@@ -72,7 +73,7 @@ class ProviderDetail(ManagementView):
     def get(self, request: Request, provider: str) -> Response:
         """One provider."""
         query.refuse_unknown(request, ())
-        return Response(provider_settings.represent(registry.provider(slug=provider)))
+        return Response(provider_settings.represent(lookup.provider(slug=provider)))
 
     @extend_schema(
         operation_id="update_provider",

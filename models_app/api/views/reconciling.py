@@ -13,8 +13,8 @@ from models_app.api import query
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.access import ReportOutput
 from models_app.api.views.base import ManagementView
-from models_app.services import reconciling
-from models_app.services.reconciling import Account
+from models_app.services.access_log import reconciling
+from models_app.services.access_log.reconciling import Account
 
 _FIELDS = (*(one.name for one in fields(Account)), "missing")
 

@@ -31,8 +31,11 @@ from models_app.domain.catalog import entries
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import Fields
 from models_app.domain.keys import ModelKey
-from models_app.services import activity, catalogue, registration, registry, routing, statistics
-from models_app.services.searching import Search
+from models_app.services.catalog import activity, listing, lookup
+from models_app.services.catalog.searching import Search
+from models_app.services.registry import registration
+from models_app.services.reporting import statistics
+from models_app.services.routes import routing
 
 KEY = OpenApiParameter(
     "key",
@@ -73,7 +76,7 @@ class ModelList(ManagementView):
         answer = {
             "created": len(created),
             "updated": len(done) - len(created),
-            "models": [represent_model(row) for row in catalogue.rows(keys=[key for key, _ in done])],
+            "models": [represent_model(row) for row in listing.rows(keys=[key for key, _ in done])],
         }
         headers = None
         if len(done) == 1 and created:
@@ -110,14 +113,14 @@ class ProviderModelList(ManagementView):
     )
     def get(self, request: Request, provider: str) -> Response:
         """The models of one provider; a provider that is not configured is not found."""
-        slug = registry.provider(slug=provider).slug
+        slug = lookup.provider(slug=provider).slug
         return _page(request, filters.read(request, provider=slug))
 
 
 def _page(request: Request, search: Search) -> Response:
     return numbered(
         request,
-        lambda number, size: catalogue.page(search=search, number=number, size=size),
+        lambda number, size: listing.page(search=search, number=number, size=size),
         word="models",
         represent=represent_model,
     )
@@ -134,9 +137,9 @@ class ModelDetail(ManagementView):
         """One model, by its key. The read is counted: the answer's `access_count` holds it."""
         query.refuse_unknown(request, ())
         canonical = str(ModelKey.parse(key))
-        found = catalogue.row(key=canonical)
+        found = listing.row(key=canonical)
         activity.count_read(key=canonical)
-        return Response(represent_model(catalogue.counted(found)))
+        return Response(represent_model(listing.counted(found)))
 
     @extend_schema(
         operation_id="update_model",
@@ -150,7 +153,7 @@ class ModelDetail(ManagementView):
         query.refuse_unknown(request, ())
         fields = entries.parse_changes(json_object(request))
         registration.update(key=key, fields=fields, actor=actor_of(request))
-        return Response(represent_model(catalogue.row(key=key)))
+        return Response(represent_model(listing.row(key=key)))
 
     @extend_schema(
         operation_id="deregister_model",
@@ -188,7 +191,7 @@ class ModelTags(ManagementView):
             remove=entries.parse_tags(body.get("remove"), "remove"),
             actor=actor_of(request),
         )
-        return Response(represent_model(catalogue.row(key=key)))
+        return Response(represent_model(listing.row(key=key)))
 
 
 class ModelVersions(ManagementView):
@@ -201,7 +204,7 @@ class ModelVersions(ManagementView):
     def get(self, request: Request, key: str) -> Response:
         """The files that a local model was, newest first."""
         query.refuse_unknown(request, ("limit", "before"))
-        model, versions = catalogue.versions(key=key)
+        model, versions = listing.versions(key=key)
         return newest_first(
             request,
             versions,
@@ -222,7 +225,7 @@ class ModelInstances(ManagementView):
         query.refuse_unknown(request, ("limit", "before"))
         return newest_first(
             request,
-            catalogue.instances(key=key),
+            listing.instances(key=key),
             word="instances",
             represent=represent_instance,
             by="created_at",
@@ -250,5 +253,5 @@ class CurrentModel(ManagementView):
         """What the route `current` leads to."""
         query.refuse_unknown(request, ())
         route = routing.get()
-        model = catalogue.row(key=route.target.key) if route.target else None
+        model = listing.row(key=route.target.key) if route.target else None
         return Response({"route": route.name, "model": represent_model(model) if model else None})

@@ -23,7 +23,8 @@ from models_app.api.serializers.routes import (
 )
 from models_app.api.views.base import ManagementView
 from models_app.models import Route, RouteChange
-from models_app.services import requests, routes, routing
+from models_app.services.lifecycle import commands
+from models_app.services.routes import routes, routing
 
 
 class RouteList(ManagementView):
@@ -110,5 +111,5 @@ class RouteRollback(ManagementView):
         route = routing.get(name=name)
         key = routes.previous_key(route=route)
         check_model(request, key=key, route=name)
-        job, created = requests.request_switch(key=key, route=name, actor=actor_of(request))
+        job, created = commands.request_switch(key=key, route=name, actor=actor_of(request))
         return answers.answer_with_job(request, job, created=created)

@@ -24,7 +24,7 @@ from models_app.api.serializers.state import (
 )
 from models_app.api.views.base import ManagementView
 from models_app.models import StateSnapshot
-from models_app.services import snapshots
+from models_app.services.desired_state import saved_states
 
 
 class StateDetail(ManagementView):
@@ -32,7 +32,7 @@ class StateDetail(ManagementView):
     def get(self, request: Request) -> Response:
         """What should be loaded, with which options, and where routes lead. A restart makes it true again."""
         query.refuse_unknown(request, ())
-        return Response(snapshots.current())
+        return Response(saved_states.current())
 
 
 class SaveState(ManagementView):
@@ -46,7 +46,7 @@ class SaveState(ManagementView):
         """Keep the desired state of now under a name; without one, under the time."""
         body = SaveStateInput(data=request.data)
         body.is_valid(raise_exception=True)
-        return _created(snapshots.save(name=body.validated_data.get("name"), actor=actor_of(request)))
+        return _created(saved_states.save(name=body.validated_data.get("name"), actor=actor_of(request)))
 
 
 class SnapshotList(ManagementView):
@@ -72,7 +72,7 @@ class SnapshotList(ManagementView):
         """Keep a snapshot that was downloaded, from this server or another. Nothing is loaded."""
         body = SnapshotInput(data=request.data)
         body.is_valid(raise_exception=True)
-        return _created(snapshots.take_in(**body.validated_data, actor=actor_of(request)))
+        return _created(saved_states.take_in(**body.validated_data, actor=actor_of(request)))
 
 
 class SnapshotDetail(ManagementView):
@@ -92,7 +92,7 @@ class SnapshotDetail(ManagementView):
     def get(self, request: Request, name: str) -> Response:
         """One snapshot, whole."""
         query.refuse_unknown(request, ("download",))
-        snapshot = snapshots.get(name=name)
+        snapshot = saved_states.get(name=name)
         answer = Response(represent_snapshot(snapshot))
         if query.flag(request, "download"):
             answer["Content-Disposition"] = f'attachment; filename="{snapshot.name}.json"'
@@ -101,7 +101,7 @@ class SnapshotDetail(ManagementView):
     @extend_schema(operation_id="delete_snapshot", tags=["state"], responses={204: None} | ERRORS)
     def delete(self, request: Request, name: str) -> Response:
         """Delete a snapshot. What is loaded stays loaded."""
-        snapshots.delete(name=name)
+        saved_states.delete(name=name)
         return Response(status=204)
 
 
@@ -121,7 +121,7 @@ class SnapshotRestore(ManagementView):
         """
         body = RestoreInput(data=request.data)
         body.is_valid(raise_exception=True)
-        job, created = snapshots.request_restore(
+        job, created = saved_states.request_restore(
             name=name,
             unload_others=body.validated_data["unload_others"],
             actor=actor_of(request),

@@ -11,7 +11,7 @@ from models_app.api.schema import ERRORS
 from models_app.api.serializers.usage import StatisticsOutput
 from models_app.api.views.base import ManagementView
 from models_app.api.views.usage import period_parameters
-from models_app.services import statistics
+from models_app.services.reporting import statistics
 
 _LONGEST = 100
 

@@ -20,7 +20,7 @@ from models_app.api.serializers.texts import (
 from models_app.api.views.base import ManagementView
 from models_app.domain.scopes import Scope
 from models_app.models import TextRule
-from models_app.services import texts
+from models_app.services.access_log import texts
 
 _ADMIN = dict.fromkeys(("GET", "POST", "DELETE"), Scope.ADMIN)
 

@@ -12,7 +12,7 @@ from models_app.api.schema import ERRORS
 from models_app.api.serializers.usage import UsageOutput
 from models_app.api.views.base import ManagementView
 from models_app.domain.periods import Step
-from models_app.services import usage
+from models_app.services.catalog import usage
 
 
 def period_parameters(usual: str) -> list[OpenApiParameter]:

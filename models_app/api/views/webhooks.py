@@ -28,7 +28,7 @@ from models_app.api.serializers.webhooks import (
 from models_app.api.views.base import ManagementView
 from models_app.domain.scopes import Scope
 from models_app.models import Webhook, WebhookDelivery
-from models_app.services import deliveries, webhooks
+from models_app.services.events import deliveries, webhooks
 
 # What is sent to a webhook is everything that happens.
 _ADMIN = dict.fromkeys(("GET", "POST", "PATCH", "DELETE"), Scope.ADMIN)

@@ -1,4 +1,4 @@
-"""What `doctor` finds: sentences with what to do. Pure; the looking is in `models_app.services.doctor`."""
+"""What `doctor` finds: sentences with what to do. Pure; the looking is in `models_app.services.reporting.doctor`."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.scopes import Scope
-from models_app.services import audit, keys
+from models_app.services.api_keys import keys
+from models_app.services.coordination import audit
 
 _ACTOR = "command line"
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from models_app.domain.measuring import diagnosis
 from models_app.domain.measuring.diagnosis import Finding, Level
-from models_app.services import doctor
+from models_app.services.reporting import doctor
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.PROBLEM: "PROBLEM"}
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from models_app.services import reconciling
+from models_app.services.access_log import reconciling
 
 _COLUMNS = (
     "recorded",

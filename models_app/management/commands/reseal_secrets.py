@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from models_app.services import audit, resealing
+from models_app.services.coordination import audit, resealing
 
 
 class Command(BaseCommand):

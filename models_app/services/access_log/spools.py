@@ -1,0 +1,128 @@
+"""Ships what web processes that were killed left in their spools."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.db import transaction
+
+from models_app.domain.records import spool_format
+from models_app.domain.records.access import AccessRecord, Origin
+from models_app.domain.records.spool_format import Found, Header
+from models_app.models import GatewayProcess
+from models_app.services.access_log import quarantine, store
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 500
+# What a request gets that was under way when its process was killed.
+CUT_OFF_STATUS = 500
+
+
+def recover(folder: Path | None = None) -> int:
+    """Ship every spool whose writer is dead; returns how many records that were.
+
+    Two that do it at the same time never take the same spool, and one that is killed in the middle is done again:
+    what is stored already changes nothing. Raises DatabaseError when the database is away; the rest stays.
+    """
+    where = folder or quarantine.folder()
+    return sum(_recover_one(lock) for lock in sorted(where.glob("access-*.lock")))
+
+
+def _recover_one(lock: Path) -> int:
+    with _dead(lock) as is_dead:
+        if not is_dead:
+            return 0
+        segments = sorted(lock.parent.glob(f"{lock.stem}.*.log"))
+        count = _Left().ship(segments)
+        for path in segments:
+            path.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
+    if count:
+        logger.warning("%d access records of a process that was killed were recovered from %s.", count, lock)
+    return count
+
+
+@contextmanager
+def _dead(lock: Path) -> Iterator[bool]:
+    """Whether the writer of a spool is gone. Nobody else can take the spool while this lasts."""
+    try:
+        file = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(file)
+
+
+class _Left:
+    """What one process left: its segments are shipped one after the other, so that any amount fits into memory."""
+
+    def __init__(self) -> None:
+        self._header: Header | None = None
+        self._last = 0
+        self._damaged = 0
+        self._shipped = 0
+        # Requests of which no end is known.
+        self._begun: dict[str, AccessRecord] = {}
+
+    def ship(self, segments: list[Path]) -> int:
+        for path in segments:
+            self._ship_segment(path, spool_format.read(path.read_bytes()))
+        cut_off = list(self._begun.values())
+        self._store(cut_off, None)
+        if origin := self._origin():
+            _note_end(origin, damaged=self._damaged, cut_off=len(cut_off))
+        return self._shipped
+
+    def _ship_segment(self, path: Path, found: Found) -> None:
+        self._header = found.header or self._header
+        self._last = max(self._last, found.last)
+        self._store(found.records, self._origin())
+        last_sign = path.stat().st_mtime
+        for record in found.begun:
+            self._begun[record.request_id] = _as_cut_off(record, last_sign)
+        for record in found.records:
+            self._begun.pop(record.request_id, None)
+        if found.bad:
+            quarantine.put_lines(found.bad, path.name)
+            # A damaged mark is no record that is missing.
+            self._damaged += sum(not line.startswith(spool_format.BEGUN) for line in found.bad)
+
+    def _store(self, records: list[AccessRecord], origin: Origin | None) -> None:
+        for start in range(0, len(records), _BATCH):
+            store.store(records[start : start + _BATCH], origin)
+        self._shipped += len(records)
+
+    def _origin(self) -> Origin | None:
+        header = self._header
+        if header is None:
+            return None
+        return Origin(header.recorder, header.node, header.pid, header.started_at, recorded=self._last)
+
+
+def _as_cut_off(record: AccessRecord, last_sign: float) -> AccessRecord:
+    """`last_sign` is when the process last wrote something: at least so long the request took."""
+    record.status = CUT_OFF_STATUS
+    record.error_code = "server_killed"
+    record.aborted = True
+    record.duration_ms = max(0.0, (last_sign - record.started_at) * 1000)
+    return record
+
+
+@transaction.atomic
+def _note_end(origin: Origin, *, damaged: int, cut_off: int) -> None:
+    # A recovery that was killed after this is done again.
+    if not GatewayProcess.objects.filter(recorder=origin.recorder, recovered=True).exists():
+        store.note(origin, quarantined=damaged, cut_off=cut_off, recovered=1)

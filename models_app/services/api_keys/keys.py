@@ -1,0 +1,278 @@
+"""API keys: made, found, changed, revoked."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max, QuerySet
+from django.utils import timezone
+
+from models_app.domain.errors import Conflict, InvalidRequest, NotFound
+from models_app.domain.events import EventName
+from models_app.domain.keys import ModelKey, canonical_slug, checked_route_name
+from models_app.domain.scopes import Scope
+from models_app.domain.traffic import limits as rules
+from models_app.domain.traffic.routing import hash_api_key
+from models_app.models import Activity, ApiKey
+from models_app.services.api_keys import budgets
+from models_app.services.events import events
+from models_app.services.routes import routing
+
+# A key for more models than this is a key for a provider, or for all.
+MAX_ALLOWED_MODELS = 100
+
+
+class _Found:
+    """The keys that were found at one routing revision: every change of a key counts it up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._revision = -1
+        self._keys: dict[str, ApiKey] = {}
+
+    def get(self, digest: str, revision: int) -> ApiKey | None:
+        with self._lock:
+            return self._keys.get(digest) if revision == self._revision else None
+
+    def put(self, digest: str, revision: int, key: ApiKey) -> None:
+        with self._lock:
+            if revision != self._revision:
+                self._revision, self._keys = revision, {}
+            self._keys[digest] = key
+
+
+_found = _Found()
+
+
+@transaction.atomic
+def create(
+    *,
+    name: str,
+    scopes: Sequence[str],
+    actor: str,
+    expires_at: datetime | None = None,
+    allowed_models: Sequence[str] = (),
+    load_on_demand: bool = True,
+    may_evict: bool = True,
+    limits: Mapping[str, Any] | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and its text, which is nowhere else and cannot be read again."""
+    checked = _checked(
+        {
+            "scopes": scopes,
+            "expires_at": expires_at,
+            "allowed_models": allowed_models,
+            "load_on_demand": load_on_demand,
+            "may_evict": may_evict,
+            "limits": limits or {},
+        }
+    )
+    routing.bump()
+    key_id = secrets.token_hex(6)
+    text = f"noa_{key_id}_{secrets.token_urlsafe(32)}"
+    key = ApiKey.objects.create(key_id=key_id, name=name, digest=hash_api_key(text), created_by=actor, **checked)
+    events.publish(
+        name=EventName.KEY_CREATED,
+        subject=key.key_id,
+        message=f"The API key '{key.name}' was made.",
+        actor=actor,
+        cause="requested",
+        after=_told(key),
+    )
+    return key, text
+
+
+def get(*, key_id: str) -> ApiKey:
+    key = ApiKey.objects.filter(key_id=key_id).first()
+    if key is None:
+        raise NotFound(f"There is no API key '{key_id[:32]}'.", code="api_key_not_found", param="key_id")
+    return key
+
+
+def find(*, text: str) -> ApiKey | None:
+    """The usable key with this text, not to be changed: it is shared. One small query where it was found before.
+
+    Looked up by digest: how long that takes tells nothing of the secret.
+    """
+    # Read before the key: what is found then is at least as new as the revision it is kept under.
+    revision = routing.revision()
+    digest = hash_api_key(text)
+    key = _found.get(digest, revision)
+    if key is None:
+        key = ApiKey.objects.filter(digest=digest, revoked_at=None).first()
+        if key is None:
+            return None
+        _found.put(digest, revision, key)
+    return None if _is_expired(key) else key
+
+
+def usable(*, pk: int) -> ApiKey | None:
+    """The key as it is now; None when it has expired or was revoked or deleted."""
+    return ApiKey.objects.usable().filter(pk=pk).first()
+
+
+@transaction.atomic
+def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: bool = False) -> ApiKey:
+    """Change what a key may do, its name or its expiry. Raises Conflict for a revoked key.
+
+    With `keep_admin` the last key that may administer stays one.
+    """
+    routing.bump()
+    key = ApiKey.objects.get(pk=key.pk)
+    if key.revoked_at is not None:
+        raise Conflict(
+            f"The key '{key.name}' was revoked, which is for ever. Make a new one.",
+            code="api_key_revoked",
+        )
+    before = _told(key)
+    checked = _checked(changes)
+    if keep_admin and Scope.ADMIN not in checked.get("scopes", [Scope.ADMIN]):
+        _require_another_admin(key)
+    for name, value in checked.items():
+        setattr(key, name, value)
+    key.save(update_fields=list(checked))
+    events.publish(
+        name=EventName.KEY_CHANGED,
+        subject=key.key_id,
+        message=f"The API key '{key.name}' was changed.",
+        actor=actor,
+        cause="requested",
+        before=before,
+        after=_told(key),
+    )
+    return key
+
+
+@transaction.atomic
+def revoke(*, key: ApiKey, actor: str = "", keep_admin: bool = False) -> None:
+    """The key is refused from now on, in every process as soon as its snapshot is new. Twice is once.
+
+    With `keep_admin` the last key that may administer is kept: raises Conflict.
+    """
+    # The first write takes the lock: two keys cannot revoke each other at the same time.
+    routing.bump()
+    if keep_admin:
+        _require_another_admin(key)
+    if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        return
+    events.publish(
+        name=EventName.KEY_REVOKED,
+        subject=key.key_id,
+        message=f"The API key '{key.name}' was revoked.",
+        actor=actor,
+        cause="requested",
+        before=_told(key),
+    )
+
+
+def in_state(state: str | None) -> QuerySet[ApiKey]:
+    """All keys, or those that are `active`, `expired` or `revoked`."""
+    if state == "active":
+        return ApiKey.objects.usable()
+    if state == "expired":
+        return ApiKey.objects.filter(revoked_at=None, expires_at__lte=timezone.now())
+    if state == "revoked":
+        return ApiKey.objects.exclude(revoked_at=None)
+    return ApiKey.objects.all()
+
+
+def _require_another_admin(key: ApiKey) -> None:
+    usable_keys = list(ApiKey.objects.usable())
+    if not any(Scope.ADMIN in one.scopes and one.pk != key.pk for one in usable_keys) and any(
+        one.pk == key.pk and Scope.ADMIN in one.scopes for one in usable_keys
+    ):
+        raise Conflict(
+            "This is the last usable key with the scope 'admin'. Make another one first, or use the console.",
+            code="last_admin_key",
+        )
+
+
+def _is_expired(key: ApiKey) -> bool:
+    return key.expires_at is not None and key.expires_at <= timezone.now()
+
+
+def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as they are stored. Raises InvalidRequest that names the one to change."""
+    checked = dict(changes)
+    if "scopes" in checked:
+        checked["scopes"] = _checked_scopes(checked["scopes"])
+    if "allowed_models" in checked:
+        checked["allowed_models"] = _checked_names(checked["allowed_models"])
+    if "limits" in checked:
+        checked["limits"] = rules.checked(checked["limits"])
+        budgets.require_exact(checked["limits"])
+    expires_at = checked.get("expires_at")
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidRequest(
+            "'expires_at' must be in the future, or null for a key that is good until it is revoked.",
+            code="invalid_expiry",
+            param="expires_at",
+        )
+    return checked
+
+
+def _checked_scopes(scopes: Sequence[str]) -> list[str]:
+    unknown = sorted(set(scopes) - {scope.value for scope in Scope})
+    if unknown or not scopes:
+        raise InvalidRequest(
+            f"Scopes must be some of {', '.join(Scope)}" + (f", not {', '.join(unknown)}." if unknown else "."),
+            code="invalid_scope",
+            param="scopes",
+        )
+    return [scope.value for scope in Scope if scope in scopes]
+
+
+def _checked_names(names: Iterable[str]) -> list[str]:
+    found = list(dict.fromkeys(_checked_name(name) for name in names))
+    if len(found) > MAX_ALLOWED_MODELS:
+        raise InvalidRequest(
+            f"'allowed_models' may hold {MAX_ALLOWED_MODELS} names; '<provider>:*' stands for all of a provider.",
+            param="allowed_models",
+        )
+    return found
+
+
+def _checked_name(name: str) -> str:
+    """A route, a model key or `<provider>:*`, in its canonical form; nothing needs to have this name yet."""
+    try:
+        if ":" not in name:
+            return checked_route_name(name)
+        if name.endswith(":*"):
+            return f"{canonical_slug(name[:-2])}:*"
+        return str(ModelKey.parse(name))
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"'{name[:80]}' is no route, no model key and no '<provider>:*'. {error.message}",
+            code="invalid_allowed_model",
+            param="allowed_models",
+        ) from None
+
+
+def _told(key: ApiKey) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "scopes": key.scopes,
+        "allowed_models": key.allowed_models,
+        "load_on_demand": key.load_on_demand,
+        "may_evict": key.may_evict,
+        "limits": key.limits,
+        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+    }
+
+
+def last_used(keys: Iterable[ApiKey]) -> dict[str, datetime]:
+    """When each key last asked the gateway for a model, by key id, for those that did."""
+    ids = [key.key_id for key in keys]
+    rows = Activity.objects.filter(key_id__in=ids).values_list("key_id").annotate(Max("last_at"))
+    return dict(rows)
+
+
+def state_of(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if _is_expired(key) else "active"

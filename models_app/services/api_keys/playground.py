@@ -1,0 +1,80 @@
+"""A key with which a signed-in person asks models from the console, through the same gateway as everybody."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from models_app.domain.events import EventName
+from models_app.domain.scopes import Scope
+from models_app.domain.traffic.routing import hash_api_key
+from models_app.models import ApiKey
+from models_app.services.events import events
+from models_app.services.routes import routing
+
+# As long as somebody may go on asking after the right to was taken away; the page fetches the next one by itself.
+GOOD_FOR = timedelta(minutes=15)
+# A key that ends sooner is replaced: an answer that has just begun should not be the last one.
+_LEFT_AT_LEAST = timedelta(minutes=5)
+_SALT = "models_app.services.api_keys.playground"
+
+
+@transaction.atomic
+def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
+    """The person's key, its text, and whether it is new.
+
+    The text is made from the server's secret and the key's end, so that two windows of one person have the same one
+    and nobody has to keep it. It carries the scope `infer` alone. One that was revoked is never good again: there is
+    a new one then.
+    """
+    prefix = f"play{user_id}-"
+    mine = ApiKey.objects.filter(key_id__startswith=prefix)
+    if found := _good(mine):
+        return (*found, False)
+    # The first write takes the lock: of two windows that open at once the second finds the key of the first.
+    routing.bump()
+    if found := _good(mine):
+        return (*found, False)
+    expires_at = timezone.now() + GOOD_FOR
+    key = mine.filter(revoked_at=None).first()
+    if key is None:
+        key = ApiKey(
+            key_id=f"{prefix}{mine.count() + 1}",
+            name=f"Playground of {username}"[:100],
+            scopes=[Scope.INFER.value],
+            created_by=f"user:{username}"[:150],
+        )
+    key.expires_at = expires_at
+    key.digest = hash_api_key(_text(key.key_id, expires_at))
+    is_first = key.pk is None
+    key.save()
+    if is_first:
+        _tell(key)
+    return key, _text(key.key_id, expires_at), True
+
+
+def _good(mine: QuerySet[ApiKey]) -> tuple[ApiKey, str] | None:
+    key = mine.filter(revoked_at=None, expires_at__gt=timezone.now() + _LEFT_AT_LEAST).first()
+    if key is None or key.expires_at is None:
+        return None
+    return key, _text(key.key_id, key.expires_at)
+
+
+def _text(key_id: str, expires_at: datetime) -> str:
+    made = salted_hmac(_SALT, f"{key_id}|{expires_at.isoformat()}", algorithm="sha256")
+    return f"noa_{key_id}_{made.hexdigest()}"
+
+
+def _tell(key: ApiKey) -> None:
+    events.publish(
+        name=EventName.KEY_CREATED,
+        subject=key.key_id,
+        message=f"The API key '{key.name}' was made: it is renewed while the playground is used.",
+        actor=key.created_by,
+        cause="requested",
+        after={"name": key.name, "scopes": key.scopes},
+    )

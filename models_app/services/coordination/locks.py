@@ -1,0 +1,29 @@
+"""Turns: work that only one transaction at a time may do."""
+
+from __future__ import annotations
+
+from django.db import connection
+
+from models_app.services.coordination import notifications
+
+# The numbers of the advisory locks: "NOA" in ASCII, and more of it. Nothing else in this database uses them.
+FACTS = 0x4E4F41
+SUMS = 0x4E4F4101
+MIGRATION = 0x4E4F4102
+
+
+def take(number: int) -> None:
+    """Wait for the turn, and hold it until the transaction ends. SQLite has one writer anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+
+
+def take_and_announce(number: int) -> None:
+    """As `take` and `changes.announce`, in one statement."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s), pg_notify(%s, %s)",
+                [number, notifications.CHANNEL, notifications.ORIGIN],
+            )

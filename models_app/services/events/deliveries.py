@@ -1,0 +1,193 @@
+"""Sends events to webhooks: each until it arrives or its attempts are used up, and never twice at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic, time
+
+import aiohttp
+import orjson
+from django.db import transaction
+from django.utils import timezone
+
+from models_app.domain import addresses
+from models_app.domain.errors import NoaError
+from models_app.domain.events import EventName
+from models_app.domain.traffic import webhooks
+from models_app.models import Webhook, WebhookDelivery
+from models_app.providers.wire import http
+from models_app.services.coordination import secrets
+from models_app.services.events import events
+
+PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
+
+# A receiver should take note and answer, not work: whoever needs longer is better off with a queue of their own.
+_CONNECT_SECONDS = 5.0
+_TOTAL_SECONDS = 10.0
+# A worker that has not noted an outcome by then has died. Several times what an attempt may take.
+_LEASE = timedelta(seconds=60)
+_MAX_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended: delivered when the receiver answered with a 2xx."""
+
+    delivered: bool
+    status: int | None
+    error: str
+    seconds: float
+
+
+def due_webhooks() -> list[uuid.UUID]:
+    """The webhooks for which something is to be sent now."""
+    due = WebhookDelivery.objects.filter(state=PENDING, next_attempt_at__lte=timezone.now(), webhook__enabled=True)
+    return list(due.order_by().values_list("webhook", flat=True).distinct())
+
+
+def send_due(*, webhook_id: uuid.UUID, stop: Callable[[], bool] = lambda: False) -> int:
+    """Send what is due for one webhook, one after the other in the order of the events; returns how many were tried."""
+    tried = 0
+    due = WebhookDelivery.objects.filter(webhook=webhook_id, state=PENDING, next_attempt_at__lte=timezone.now())
+    for delivery_id in list(due.order_by("pk").values_list("pk", flat=True)):
+        if stop():
+            break
+        tried += deliver(delivery_id=delivery_id) is not None
+    return tried
+
+
+def deliver(*, delivery_id: int) -> Outcome | None:
+    """One attempt; None when it is not due, or another worker has it."""
+    delivery = WebhookDelivery.objects.select_related("webhook", "event").filter(pk=delivery_id).first()
+    if delivery is None or not delivery.webhook.enabled or not _claim(delivery):
+        return None
+    outcome = send(
+        webhook=delivery.webhook,
+        name=delivery.event.name,
+        delivery=str(delivery.pk),
+        body=events.to_json(delivery.event),
+    )
+    _note(delivery, outcome)
+    return outcome
+
+
+def _claim(delivery: WebhookDelivery) -> bool:
+    """Compare-and-set on the time of the next attempt: of two workers that saw the same one gets it."""
+    now = timezone.now()
+    seen = delivery.next_attempt_at
+    if seen is None or seen > now:
+        return False
+    claimed = WebhookDelivery.objects.filter(pk=delivery.pk, state=PENDING, next_attempt_at=seen).update(
+        next_attempt_at=now + _LEASE, attempts=delivery.attempts + 1
+    )
+    delivery.attempts += 1
+    return claimed == 1
+
+
+def _note(delivery: WebhookDelivery, outcome: Outcome) -> None:
+    row = WebhookDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts)
+    told = {"status": outcome.status, "error": outcome.error[:_MAX_ERROR]}
+    wait = webhooks.wait_seconds(attempts=delivery.attempts, chance=random.random())
+    with transaction.atomic():
+        if outcome.delivered:
+            now = timezone.now()
+            row.update(state=DELIVERED, delivered_at=now, next_attempt_at=None, **told)
+            Webhook.objects.filter(pk=delivery.webhook_id).exclude(failing_since=None).update(failing_since=None)
+        elif wait is not None:
+            row.update(next_attempt_at=timezone.now() + timedelta(seconds=wait), **told)
+        else:
+            row.update(state=FAILED, next_attempt_at=None, **told)
+            _say_failing(delivery, outcome)
+
+
+def _say_failing(delivery: WebhookDelivery, outcome: Outcome) -> None:
+    """Once, until something arrives again."""
+    webhook = Webhook.objects.filter(pk=delivery.webhook_id, failing_since=None)
+    if not webhook.update(failing_since=timezone.now()):
+        return
+    events.publish(
+        name=EventName.WEBHOOK_FAILING,
+        subject=str(delivery.webhook_id),
+        message=f"The webhook to {delivery.webhook.url} did not take event {delivery.event_id}"
+        f" in {delivery.attempts} attempts.",
+        actor="webhooks",
+        cause=outcome.error[:255],
+        data={"url": delivery.webhook.url, "event": delivery.event_id, "status": outcome.status},
+    )
+
+
+def send_test(*, webhook: Webhook) -> Outcome:
+    """Send an event that has not happened, now, and say how that went. Nothing is stored."""
+    body = orjson.dumps(
+        {
+            "id": 0,
+            "name": "test",
+            "subject": str(webhook.pk),
+            "message": "This is a test of the webhook; nothing has happened.",
+            "actor": "webhooks",
+            "cause": "requested",
+            "before": None,
+            "after": None,
+            "job_id": None,
+            "data": {},
+            "created_at": timezone.now(),
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    return send(webhook=webhook, name="test", delivery=f"test-{uuid.uuid4()}", body=body)
+
+
+def send(*, webhook: Webhook, name: str, delivery: str, body: bytes) -> Outcome:
+    """One signed POST. Every way in which it can fail is an outcome, not an error."""
+    started = monotonic()
+    status, error = None, ""
+    try:
+        addresses.checked_url(webhook.url, param="url", allow_private=webhook.allow_private_addresses)
+        timestamp = int(time())
+        signed = webhooks.signature(secret=secrets.unseal(webhook.secret), timestamp=timestamp, body=body)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "NOA",
+            "X-NOA-Event": name,
+            "X-NOA-Delivery": delivery,
+            "X-NOA-Timestamp": str(timestamp),
+            "X-NOA-Signature": signed,
+        }
+        status = asyncio.run(_post(webhook.url, headers, body, allow_private=webhook.allow_private_addresses))
+        error = _complaint(status)
+    except NoaError as refused:
+        error = refused.message
+    except TimeoutError:
+        error = f"The receiver did not answer within {_TOTAL_SECONDS:g} seconds."
+    except (aiohttp.ClientError, OSError) as failed:
+        error = _reason(failed)
+    return Outcome(not error, status, error, round(monotonic() - started, 3))
+
+
+async def _post(url: str, headers: dict[str, str], body: bytes, *, allow_private: bool) -> int:
+    """The status of the answer. Its body is not read: nobody needs it, and it may have no end."""
+    timeout = aiohttp.ClientTimeout(total=_TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS)
+    async with (
+        http.session(allow_private=allow_private, timeout=timeout) as session,
+        session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
+    ):
+        return answer.status
+
+
+def _complaint(status: int) -> str:
+    if 200 <= status < 300:
+        return ""
+    if 300 <= status < 400:
+        return f"The receiver answered with a redirect ({status}), which is not followed."
+    return f"The receiver answered with {status}."
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong on the way: the refusal of an address stands behind aiohttp's own error."""
+    refused = error.__cause__ if isinstance(error.__cause__, http.AddressNotAllowed) else error
+    return f"The receiver could not be reached: {refused}"

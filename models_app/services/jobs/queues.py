@@ -1,0 +1,36 @@
+"""Which worker may run a job: a node's own queue, or the common one for what any node can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+from models_app.domain.states import JobKind
+from models_app.services.catalog.lookup import LOCAL_SLUG
+from models_app.services.nodes import placement
+
+COMMON = "common"
+
+# Work that only asks a provider over the network, when its model is not a file of a node's.
+_ANYWHERE = frozenset({JobKind.DISCOVER, JobKind.PROBE, JobKind.PROFILE})
+
+
+def of_node(name: str) -> str:
+    return f"node.{name}"
+
+
+def own() -> tuple[str, ...]:
+    """The queues that this node's worker takes from; '' is that of jobs from before there were queues."""
+    return (of_node(settings.NOA_NODE), COMMON, "")
+
+
+def choose(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node: str = "") -> str:
+    """The queue of a new job. `subject` is a model key, a provider's slug, or '' for all.
+
+    Raises NotFound, Conflict or Unavailable where no node can do it.
+    """
+    slug = subject.partition(":")[0]
+    if kind in _ANYWHERE and not asked_node and slug not in ("", LOCAL_SLUG):
+        return COMMON
+    return of_node(placement.node_for(kind=kind, subject=subject, arguments=arguments, asked_node=asked_node))

@@ -1,0 +1,113 @@
+"""What people and programs ask for: checked at once, so that a hopeless wish is refused before it becomes a job.
+
+Each function returns a queued job and True, or the job that does the same already and False. The caller hands a
+new job to a worker: `models_app.tasks.queueing.enqueue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import Conflict, InvalidRequest
+from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
+from models_app.domain.traffic.routing import CURRENT_ROUTE
+from models_app.models import Job, RegisteredModel
+from models_app.services.catalog import lookup
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import estimating, loading, switching, unloading
+from models_app.services.lifecycle.estimating import Estimate
+from models_app.services.nodes import placement
+from models_app.services.providers import providers
+from models_app.services.routes import routing
+
+
+def request_load(
+    *, key: str, options: Mapping[str, Any], node: str = "", actor: str, fit: bool = False
+) -> tuple[Job, bool]:
+    """`node` is where an instance is wanted, beside those on other nodes; empty lets NOA choose. With `fit` the context is
+    made as small as it has to be.
+
+    Raises InvalidRequest, ModelNotFound, InsufficientMemory, Conflict while the model's provider is disabled, or what
+    says that the node cannot have it.
+    """
+    model = lookup.get(key=key)
+    parsed = LoadOptions.parse(options)
+    loading.check_loadable(model=model, options=parsed)
+    if not placement.has_others():
+        # Of another machine's memory only its own worker knows all.
+        parsed = estimating.check(model=model, options=parsed, fit=fit, actor=actor)
+    return jobs.create(
+        kind=JobKind.LOAD,
+        subject=model.key,
+        arguments={"options": parsed.as_dict()},
+        actor=actor,
+        asked_node=_checked_node(model, parsed, node),
+    )
+
+
+def estimate_load(*, key: str, options: Mapping[str, Any], fit: bool = False) -> Estimate:
+    """What would become of such a load now. Raises as `request_load` does, but for memory."""
+    model = lookup.get(key=key)
+    parsed = LoadOptions.parse(options)
+    loading.check_loadable(model=model, options=parsed)
+    return estimating.estimate(model=model, options=parsed, fit=fit)
+
+
+def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:
+    """Raises InvalidRequest, ModelNotFound, or Conflict when there is nothing to unload."""
+    model = lookup.get(key=key)
+    # Its instance serves no more while it drains: whoever asks again then shares that job.
+    if not _is_being_unloaded(model, node):
+        unloading.loaded_instance(model=model, node=node)
+    return jobs.create(kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor, asked_node=node)
+
+
+def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> str:
+    """A model at a provider runs nowhere here."""
+    if node and providers.is_remote(model.provider):
+        raise InvalidRequest(
+            f"'{model.key}' runs at its provider, on no node. Leave 'node' away.",
+            code="node_not_for_remote",
+            param="node",
+        )
+    if node:
+        placement.node_for_load(model=model, options=options.as_dict(), asked_node=node)
+    return node
+
+
+def request_switch(
+    *, key: str, route: str = CURRENT_ROUTE, keep_previous: bool = False, actor: str
+) -> tuple[Job, bool]:
+    """Raises InvalidRequest, ModelNotFound, NotFound, or Conflict when the route leads there already."""
+    model = lookup.get(key=key)
+    found = routing.get(name=route)
+    switching.check_possible(model=model, route=found)
+    loading.check_loadable(model=model, options=LoadOptions())
+    return jobs.create(
+        kind=JobKind.SWITCH,
+        subject=found.name,
+        arguments={"key": model.key, "keep_previous": keep_previous},
+        actor=actor,
+    )
+
+
+def request_discover(*, provider: str | None = None, actor: str) -> tuple[Job, bool]:
+    """Of one provider, or of all that are enabled. Raises InvalidRequest, NotFound, or Conflict for a disabled one."""
+    if provider is None:
+        return jobs.create(kind=JobKind.DISCOVER, subject="", arguments={}, actor=actor)
+    found = lookup.provider(slug=provider)
+    if not found.enabled:
+        raise Conflict(
+            f"'{found.slug}' is disabled. Enable it first: PATCH /api/v1/providers/{found.slug}.",
+            code="provider_disabled",
+            param="provider",
+        )
+    return jobs.create(kind=JobKind.DISCOVER, subject=found.slug, arguments={"provider": found.slug}, actor=actor)
+
+
+def _is_being_unloaded(model: RegisteredModel, node: str) -> bool:
+    return Job.objects.filter(
+        kind=JobKind.UNLOAD, subject=model.key, asked_node=node, state__in=ACTIVE_JOB_STATES
+    ).exists()

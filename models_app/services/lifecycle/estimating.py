@@ -1,0 +1,190 @@
+"""What would become of a load, before there is a job: the same decision that the load itself will be given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import transaction
+
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import NoaError
+from models_app.domain.events import EventName
+from models_app.domain.residency.admission import (
+    Candidate,
+    Evict,
+    Fits,
+    Memory,
+    Node,
+    Refuse,
+    Wait,
+    Wish,
+    decide,
+)
+from models_app.domain.residency.ledger import LedgerKind, LedgerOutcome, cause_of
+from models_app.domain.states import InstanceState
+from models_app.models import ModelVersion, RegisteredModel
+from models_app.services.catalog import ledger
+from models_app.services.events import events
+from models_app.services.lifecycle import admission, predictions
+from models_app.services.lifecycle.predictions import Prediction
+from models_app.services.providers import providers
+from models_app.services.runners import instances
+
+# To end a runner and see its memory free again (measured: 0.1 to 0.3 s).
+_EVICTION_SECONDS = 0.3
+# To ask a provider whether it has a model.
+_CONNECT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`verdict` is loaded, fits, would_evict, would_wait, refused or unknown; memory in bytes.
+
+    `options` are those that were asked for or, with `fit`, the largest that fit. `largest_context` is what would fit
+    of a load that is refused.
+    """
+
+    key: str
+    verdict: str
+    options: LoadOptions
+    eta_seconds: float | None
+    need: Memory = Memory()
+    free: Memory = Memory()
+    most: Memory = Memory()
+    context_tokens: int | None = None
+    measured: bool = False
+    why: str = ""
+    largest_context: int | None = None
+    would_evict: Sequence[Candidate] = ()
+    others: Sequence[Candidate] = ()
+    refusal: NoaError | None = None
+
+    def represent(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "verdict": self.verdict,
+            "why": self.why,
+            "options": self.options.as_dict(),
+            "context_tokens": self.context_tokens,
+            "needs_bytes": self.need.ram,
+            "needs_gpu_bytes": self.need.vram,
+            "free_bytes": max(0, self.free.ram),
+            "free_after_evicting_bytes": max(0, self.most.ram),
+            "would_evict": [admission.represent(one) for one in self.would_evict],
+            "others": [admission.represent(one) for one in self.others],
+            "largest_context": self.largest_context,
+            "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds, 2),
+            "measured": self.measured,
+        }
+
+
+def estimate(*, model: RegisteredModel, options: LoadOptions, fit: bool = False) -> Estimate:
+    """Changes nothing, and starts nothing. Takes a few milliseconds."""
+    serving = instances.serving(model=model)
+    if serving is not None and serving.state == InstanceState.READY:
+        return Estimate(model.key, "loaded", LoadOptions.parse(serving.options), 0.0)
+    if providers.is_remote(model.provider) or model.version is None:
+        return Estimate(model.key, "fits", options, _CONNECT_SECONDS)
+    version = model.version
+    if not version.header:
+        return Estimate(model.key, "unknown", options, None, why="Its file has not been read yet.")
+    chosen = options if options.as_dict() else LoadOptions.parse(model.load_options)
+    found = _of_file(model, version, chosen)
+    if fit and found.largest_context:
+        return _of_file(model, version, replace(chosen, n_ctx=found.largest_context))
+    return found
+
+
+def check(*, model: RegisteredModel, options: LoadOptions, fit: bool, actor: str) -> LoadOptions:
+    """The options to load with. Raises InsufficientMemory, and writes down why, for what cannot be loaded."""
+    found = estimate(model=model, options=options, fit=fit)
+    if found.refusal is not None:
+        _note_refusal(found, found.refusal, actor)
+        raise found.refusal
+    return found.options if fit and found.context_tokens else options
+
+
+def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions) -> Estimate:
+    spec = predictions.spec_for(version=version, options=options)
+    prediction = predictions.predict(version=version, spec=spec)
+    wish = Wish(model.key, prediction.memory, priority=model.priority)
+    there = admission.look(ask=True)
+    decision = decide(wish, there)
+    known = Estimate(
+        key=model.key,
+        verdict="fits",
+        options=options,
+        eta_seconds=prediction.seconds,
+        need=prediction.memory,
+        free=there.free,
+        most=_most(there),
+        context_tokens=spec.n_ctx,
+        measured=prediction.measured,
+        others=decision.candidates,
+    )
+    if isinstance(decision, Fits):
+        return known
+    if isinstance(decision, Refuse):
+        largest = None
+        if not wish.need.fits_into(decision.most):
+            largest = predictions.largest_context(version=version, spec=spec, room=decision.most)
+        refusal = admission.refusal(wish, decision, largest_context=largest)
+        return replace(
+            known,
+            verdict="refused",
+            eta_seconds=None,
+            most=decision.most,
+            why=refusal.message,
+            largest_context=largest,
+            refusal=refusal,
+        )
+    return _later(known, decision, there, prediction)
+
+
+def _later(known: Estimate, decision: Evict | Wait, there: Node, prediction: Prediction) -> Estimate:
+    if isinstance(decision, Wait):
+        # When a busy model ends nobody knows; how long one stays at least is known.
+        stays = max((one.residency_left for one in there.residents), default=0.0)
+        seconds = prediction.seconds + stays + _EVICTION_SECONDS
+        return replace(known, verdict="would_wait", why=decision.why, eta_seconds=seconds)
+    gone = {victim.instance_id for victim in decision.victims}
+    going = [one for one in decision.candidates if one.resident.instance_id in gone]
+    return replace(
+        known,
+        verdict="would_evict",
+        would_evict=going,
+        others=[one for one in decision.candidates if one not in going],
+        eta_seconds=prediction.seconds + len(going) * _EVICTION_SECONDS,
+    )
+
+
+def _most(there: Node) -> Memory:
+    most = there.free
+    for one in there.residents:
+        if not one.pinned:
+            most += one.memory
+    return most
+
+
+def _note_refusal(found: Estimate, error: NoaError, actor: str) -> None:
+    with transaction.atomic():
+        events.publish(
+            name=EventName.LOAD_REFUSED,
+            subject=found.key,
+            message=f"{found.key} was not loaded: there is no memory for it.",
+            actor=actor,
+            cause=error.code,
+            data={"code": error.code, "reason": error.message} | error.details,
+        )
+        ledger.record(
+            kind=LedgerKind.REFUSAL,
+            model_key=found.key,
+            cause=cause_of(actor),
+            actor=actor,
+            outcome=LedgerOutcome.REFUSED,
+            reason=error.message,
+            candidates=[admission.represent(one) for one in found.others],
+            predicted_bytes=found.need.ram,
+        )

@@ -1,0 +1,167 @@
+"""Takes models out of service that nobody asked to unload: to make room for others, and after a time without use.
+
+A model that is answering is never cut. The runner itself says whether it is idle and takes no request after that, in
+one step: no request can come in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from models_app.domain.errors import RunnerDied, Unavailable
+from models_app.domain.residency import admission
+from models_app.domain.residency.admission import Resident, Wish
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind
+from models_app.domain.states import InstanceState
+from models_app.engines import control
+from models_app.models import Instance
+from models_app.services.jobs.jobs import Run
+from models_app.services.lifecycle import admission as admitting
+from models_app.services.lifecycle import release, unloading
+from models_app.services.lifecycle.unloading import Why
+from models_app.services.runners import instances, node
+
+logger = logging.getLogger(__name__)
+
+# How often it is looked who has not been used: as exact as an idle time-out need be.
+LOOK_SECONDS = 2.0
+# One call that waits for requests to end; it is made again until they have.
+_DRAIN_SECONDS = 60.0
+# A use is written down when it is newer by this much: the console shows minutes, and each write wakes readers.
+_USE_SECONDS = 5.0
+_ACTOR = "policy"
+
+Candidates = tuple[admission.Candidate, ...]
+
+
+def evict(*, run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> bool:
+    """Unload a model if no request is in it; False when one is, or when it is not there any more."""
+    instance = _ready(resident.instance_id)
+    if instance is None or not _taken(instance):
+        return False
+    if not instances.move(instance=instance, to=InstanceState.DRAINING):
+        return False
+    unloading.finish(instance=instance, why=_why(run, resident, wish, candidates))
+    return True
+
+
+def drain(*, run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> None:
+    """Let a busy model take no more requests; what it answers ends as it would, and then it is unloaded.
+
+    Returns at once: a thread of its own waits for that.
+    """
+    instance = _ready(resident.instance_id)
+    if instance is None or not instances.move(instance=instance, to=InstanceState.DRAINING):
+        return
+    why = _why(run, resident, wish, candidates)
+    threading.Thread(target=_finish_when_idle, args=(instance, why), name=f"drain-{resident.key}", daemon=True).start()
+
+
+def unload_idle() -> None:
+    """Note when models were last used, and unload those that have not been for longer than they may."""
+    rows = Instance.objects.filter(node=settings.NOA_NODE, state=InstanceState.READY, version__isnull=False)
+    for instance in rows.select_related("model", "version"):
+        idle = _idle_seconds(instance)
+        if idle is None:
+            continue
+        _note_use(instance, idle)
+        release.note_growth(instance=instance)
+        allowed = idle_ttl(instance)
+        if allowed and idle >= allowed and not instance.model.pinned and _taken(instance):
+            _unload_unused(instance, idle)
+
+
+def idle_ttl(instance: Instance) -> float:
+    """Seconds; 0 is never."""
+    own = instance.model.idle_ttl_seconds
+    return settings.NOA_IDLE_TTL if own is None else float(own)
+
+
+def _unload_unused(instance: Instance, idle: float) -> None:
+    if instances.move(instance=instance, to=InstanceState.DRAINING):
+        reason = f"had not been used for {idle:.0f} s (its idle time-out)"
+        why = Why(
+            kind=LedgerKind.UNLOAD,
+            cause=LedgerCause.POLICY,
+            actor=_ACTOR,
+            because=f", as it {reason}",
+        )
+        unloading.finish(instance=instance, why=why)
+
+
+def _ready(instance_id: str) -> Instance | None:
+    rows = Instance.objects.select_related("model", "version")
+    return rows.filter(pk=instance_id, state=InstanceState.READY).first()
+
+
+def _taken(instance: Instance) -> bool:
+    """Whether the runner is idle, and takes no requests from now on."""
+    try:
+        return control.drain_if_idle(instance.socket)
+    except RunnerDied:
+        logger.warning("%s did not say whether it is idle", instance, exc_info=True)
+        return False
+
+
+def _idle_seconds(instance: Instance) -> float | None:
+    """None where the runner does not say."""
+    try:
+        return control.health(instance.socket).get("idle_seconds")
+    except RunnerDied:
+        return None
+
+
+def _note_use(instance: Instance, idle: float) -> None:
+    used = timezone.now() - timedelta(seconds=idle)
+    before = instance.last_used_at or instance.ready_at
+    if before is None or (used - before).total_seconds() > _USE_SECONDS:
+        Instance.objects.filter(pk=instance.pk).update(last_used_at=used)
+
+
+def _why(run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> Why:
+    return Why(
+        kind=LedgerKind.EVICTION,
+        cause=LedgerCause.POLICY,
+        actor=run.actor,
+        request_id=run.job.request_id,
+        job_id=run.job.pk,
+        because=f" to make room for {wish.key}",
+        candidates=[admitting.represent(one) for one in candidates],
+        data=_numbers(resident, wish),
+    )
+
+
+def _numbers(resident: Resident, wish: Wish) -> dict[str, Any]:
+    return {
+        "for": wish.key,
+        "needed_bytes": wish.need.ram,
+        "freed_bytes": resident.memory.ram,
+        "idle_seconds": round(resident.idle_seconds, 1),
+    }
+
+
+def _finish_when_idle(instance: Instance, why: Why) -> None:
+    try:
+        _wait_until_idle(instance)
+        unloading.finish(instance=instance, why=why)
+    except Unavailable:
+        logger.info("the node stopped while %s was drained", instance)
+    finally:
+        connection.close()
+
+
+def _wait_until_idle(instance: Instance) -> None:
+    while node.supervisor().get(str(instance.pk)) is not None:
+        try:
+            if control.drain(instance.socket, wait=_DRAIN_SECONDS) == 0:
+                return
+        except RunnerDied:
+            logger.warning("%s did not answer while it drained", instance, exc_info=True)
+            return

@@ -1,0 +1,382 @@
+"""Load models: one instance for all who ask, and nothing left of a load that failed or was cancelled."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import (
+    Cancelled,
+    Conflict,
+    InsufficientMemory,
+    Interrupted,
+    LoadFailed,
+    NoaError,
+)
+from models_app.domain.events import EventName
+from models_app.domain.residency.admission import Wish
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.states import InstanceState, ModelStatus
+from models_app.engines.process import Ready
+from models_app.engines.spec import RunnerSpec
+from models_app.models import Instance, ModelVersion, RegisteredModel
+from models_app.services.catalog import ledger, lookup
+from models_app.services.events import events
+from models_app.services.jobs.jobs import Run
+from models_app.services.lifecycle import admission, joining, predictions, remote_loading, unloading
+from models_app.services.providers import providers
+from models_app.services.registry import local_discovery
+from models_app.services.runners import instances, node
+
+# The share of a job's progress that its load takes, by the runner's stage.
+_STAGE_PROGRESS = {
+    "start": (0.1, 0.15),
+    "load": (0.15, 0.8),
+    "template": (0.8, 0.85),
+    "warm_up": (0.85, 0.95),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A ready instance; `started` when this run began it, and so has to end it when it is cancelled."""
+
+    instance: Instance
+    options: LoadOptions
+    started: bool
+
+
+def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
+    """The ready instance of a model, started if there is none.
+
+    Sets the desired state, unless a request through the gateway wanted it: that wants an answer, not the model.
+    Raises ModelNotFound, ModelFileError, InsufficientMemory, Unavailable or LoadFailed; the model is then `failed` and says why.
+    Raises Cancelled when the job was cancelled; then nothing of the load is left.
+    """
+    loaded = bring_up(run=run, key=key, options=options)
+    try:
+        with transaction.atomic():
+            run.no_return()
+            if run.ledger_cause != LedgerCause.REQUEST:
+                want(loaded=loaded)
+            if run.job.asked_node:
+                want_copies(model=loaded.instance.model)
+    except Cancelled:
+        take_back(run=run, loaded=loaded)
+        raise
+    return loaded.instance
+
+
+def bring_up(*, run: Run, key: str, options: dict[str, Any], spared: frozenset[str] = frozenset()) -> Loaded:
+    """What `load` does without the desired state: the caller sets it with `want`, or ends it with `take_back`.
+
+    Models whose keys are `spared` are not unloaded to make room.
+    """
+    model = lookup.get(key=key)
+    remote = providers.is_remote(model.provider)
+    parsed = LoadOptions.parse(options if remote else options or model.load_options)
+    # A load that names its node wants an instance there, whatever others there are.
+    asked_node = run.job.asked_node
+    instance = instances.serving(model=model, node=asked_node)
+    if instance is not None and options and instance.options != parsed.as_dict():
+        raise Conflict(
+            f"'{model.key}' is loaded with other options: {instance.options or 'none'}. "
+            "Unload it first, then load it with these.",
+            code="loaded_with_other_options",
+        )
+    started = False
+    if instance is None:
+        with run.step("check"):
+            check_loadable(model=model, options=parsed)
+            version = None if remote else local_discovery.fresh_version(model=model)
+            reserved = instances.reserve(
+                model=model,
+                version=version,
+                node=settings.NOA_NODE,
+                options=parsed.as_dict(),
+                beside=bool(asked_node) and not remote,
+            )
+        started = reserved is not None
+        if reserved is not None:
+            instance = _start(run, model, version, reserved, parsed, spared)
+        else:
+            instance = instances.serving(model=model, node="" if remote else asked_node)
+    if instance is None or instance.state != InstanceState.READY:
+        instance = joining.join(run=run, model=model, instance=instance)
+    run.result |= {
+        "key": model.key,
+        "instance": str(instance.pk),
+        "memory_bytes": instance.memory_bytes,
+        "load_seconds": instance.load_seconds,
+    }
+    return Loaded(instance, parsed, started)
+
+
+def want(*, loaded: Loaded) -> None:
+    """From now on a node that comes back loads this model again, with these options."""
+    RegisteredModel.objects.filter(pk=loaded.instance.model_id).update(
+        wanted=True, load_options=loaded.options.as_dict()
+    )
+
+
+def want_copies(*, model: RegisteredModel) -> None:
+    """As many as there are now, or as there should be already."""
+    count = instances.copies(model=model).count()
+    RegisteredModel.objects.filter(pk=model.pk, replicas__lt=count).update(replicas=count)
+
+
+def take_back(*, run: Run, loaded: Loaded) -> None:
+    """End what a run started itself that was cancelled or failed; what was loaded before stays."""
+    if loaded.started:
+        _unwant(loaded.instance)
+        unloading.retire(run=run, instance=loaded.instance, because=", as its job did not end well")
+    run.result.clear()
+
+
+def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
+    """Raises Conflict or InvalidRequest for a model of a remote provider that cannot be loaded now, or not so."""
+    if providers.is_remote(model.provider):
+        remote_loading.check_loadable(model=model, options=options)
+
+
+def _start(
+    run: Run,
+    model: RegisteredModel,
+    version: ModelVersion | None,
+    instance: Instance,
+    options: LoadOptions,
+    spared: frozenset[str],
+) -> Instance:
+    """`version` is None for a model of a remote provider, which has no file here."""
+    _say(
+        run,
+        model.key,
+        EventName.MODEL_LOADING,
+        "is being loaded.",
+        change=(model.status, ModelStatus.LOADING),
+        data={"options": options.as_dict(), "sha256": version.sha256 if version else None},
+    )
+    try:
+        if version is None:
+            return _connect(run, model, instance)
+        return _start_runner(run, model, version, instance, options, spared)
+    except Cancelled:
+        _unwant(instance)
+        _withdraw(run, instance)
+        raise
+    except Interrupted:
+        _withdraw(run, instance)
+        raise
+    except NoaError as error:
+        _give_up(run, model, instance, error)
+        raise
+    except BaseException:
+        _give_up(run, model, instance, LoadFailed("NOA failed while it loaded.", stage="start"))
+        raise
+
+
+def _connect(run: Run, model: RegisteredModel, instance: Instance) -> Instance:
+    started = monotonic()
+    remote_loading.connect(run=run, model=model)
+    with run.step("publish"):
+        return _publish(run, model, instance, None, round(monotonic() - started, 3))
+
+
+def _start_runner(
+    run: Run,
+    model: RegisteredModel,
+    version: ModelVersion,
+    instance: Instance,
+    options: LoadOptions,
+    spared: frozenset[str],
+) -> Instance:
+    spec = predictions.spec_for(
+        version=version,
+        options=options,
+        instance=instance,
+        socket=node.supervisor().socket_path(str(instance.pk)),
+    )
+    prediction = predictions.predict(version=version, spec=spec)
+    wish = Wish(model.key, prediction.memory, priority=model.priority, spared=spared)
+    took = admission.admit(run=run, instance=instance, wish=wish, prediction=prediction)
+    started = monotonic()
+    with run.step("start"):
+        ready = _launch(run, instance, spec)
+    seconds = round(monotonic() - started, 3)
+    with run.step("publish"):
+        loaded = _publish(run, model, instance, ready, seconds, admission.candidates_of(took))
+        predictions.note(version=version, spec=spec, memory_bytes=ready.memory["rss_bytes"], seconds=seconds)
+    return loaded
+
+
+def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
+    owner = node.supervisor()
+    runner = owner.launch(spec)
+    instance.pid, instance.pid_started_at, instance.socket = (
+        runner.pid,
+        runner.started_at,
+        spec.socket,
+    )
+    instance.save(update_fields=["pid", "pid_started_at", "socket"])
+
+    key, told = instance.model.key, {"instance": str(instance.pk)}
+    warming = threading.Event()
+
+    def on_stage(stage: str, fraction: float) -> None:
+        if stage == "warm_up" and not warming.is_set():
+            warming.set()
+            _say(
+                run,
+                key,
+                EventName.MODEL_WARMING_UP,
+                "is being warmed up: it is asked for its first token.",
+                data=told,
+            )
+        low, high = _STAGE_PROGRESS.get(stage, (0.0, 0.0))
+        run.progress(low + (high - low) * fraction)
+
+    def stop() -> None:
+        run.check_cancelled()
+        owner.check_open()
+
+    try:
+        ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
+    except LoadFailed:
+        # Where the worker stops, the runner did not fail: it was told to end.
+        owner.check_open()
+        raise
+    if warming.is_set():
+        what = "is warm: it has answered its first token."
+        _say(run, key, EventName.MODEL_WARMED_UP, what, data=told)
+    return ready
+
+
+def _say(
+    run: Run,
+    key: str,
+    name: EventName,
+    what: str,
+    *,
+    data: dict[str, Any],
+    cause: str = "",
+    change: tuple[str | None, str | None] = (None, None),
+) -> None:
+    """`change` is the model's status before and after."""
+    events.publish(
+        name=name,
+        subject=key,
+        message=f"{key} {what}",
+        actor=run.actor,
+        cause=cause or run.cause,
+        before=change[0],
+        after=change[1],
+        job_id=run.job.pk,
+        data=data,
+    )
+
+
+def _publish(
+    run: Run,
+    model: RegisteredModel,
+    instance: Instance,
+    ready: Ready | None,
+    seconds: float,
+    candidates: list[dict[str, Any]] | None = None,
+) -> Instance:
+    memory = ready.memory if ready else {}
+    with transaction.atomic():
+        moved = instances.move(
+            instance=instance,
+            to=InstanceState.READY,
+            context_tokens=ready.n_ctx if ready else model.context_window,
+            slots=ready.slots if ready else None,
+            memory_bytes=memory.get("rss_bytes"),
+            load_seconds=seconds,
+        )
+        if not moved:
+            raise Conflict(f"'{model.key}' was stopped while it was loaded.", code="load_cancelled")
+        _say(
+            run,
+            model.key,
+            EventName.MODEL_LOADED,
+            f"was loaded in {seconds:.1f} s.",
+            change=(ModelStatus.LOADING, ModelStatus.LOADED),
+            data={"instance": str(instance.pk), "seconds": seconds, "memory": memory},
+        )
+        loaded = Instance.objects.select_related("model", "version").get(pk=instance.pk)
+        _note(run, loaded, LedgerKind.LOAD, LedgerOutcome.DONE, candidates=candidates)
+    return loaded
+
+
+def _note(
+    run: Run,
+    instance: Instance,
+    kind: LedgerKind,
+    outcome: LedgerOutcome,
+    reason: str = "",
+    candidates: list[dict[str, Any]] | None = None,
+) -> None:
+    """The row of the ledger, part of the transaction that it tells of."""
+    ledger.record(
+        kind=kind,
+        model_key=instance.model.key,
+        cause=run.ledger_cause,
+        actor=run.actor,
+        request_id=run.job.request_id,
+        instance=instance,
+        job_id=run.job.pk,
+        outcome=outcome,
+        reason=reason,
+        candidates=candidates,
+    )
+
+
+def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaError) -> None:
+    """Nothing of a failed load stays: the process ends before the row says so."""
+    stage = str(error.details.get("stage", "check"))
+    node.end_runner(instance_id=str(instance.pk), grace=0.0)
+    refused = isinstance(error, InsufficientMemory)
+    with transaction.atomic():
+        instances.move(
+            instance=instance,
+            to=InstanceState.FAILED,
+            failure_stage=stage,
+            failure_reason=error.message,
+        )
+        _say(
+            run,
+            model.key,
+            EventName.LOAD_REFUSED if refused else EventName.MODEL_LOAD_FAILED,
+            f"could not be loaded (stage '{stage}').",
+            cause=error.code,
+            change=(ModelStatus.LOADING, ModelStatus.FAILED),
+            data={"stage": stage, "code": error.code, "reason": error.message},
+        )
+        _note(
+            run,
+            instance,
+            LedgerKind.REFUSAL if refused else LedgerKind.LOAD,
+            LedgerOutcome.REFUSED if refused else LedgerOutcome.FAILED,
+            error.message,
+            error.details.get("kept"),
+        )
+
+
+def _withdraw(run: Run, instance: Instance) -> None:
+    """Nothing of a load that was cancelled or interrupted stays, and nobody has failed."""
+    node.end_runner(instance_id=str(instance.pk), grace=0.0)
+    with transaction.atomic():
+        instances.move(instance=instance, to=InstanceState.STOPPED)
+        _note(run, instance, LedgerKind.LOAD, LedgerOutcome.CANCELLED)
+
+
+def _unwant(instance: Instance) -> None:
+    """Unless other copies of the model serve."""
+    if not instances.copies(model=instance.model).exclude(pk=instance.pk).exists():
+        RegisteredModel.objects.filter(pk=instance.model_id).update(wanted=False)

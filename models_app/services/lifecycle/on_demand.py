@@ -1,0 +1,213 @@
+"""Loads that requests ask for: one for all who wait, and what they can hope for meanwhile."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import (
+    Cancelled,
+    Conflict,
+    InsufficientMemory,
+    LoadFailed,
+    ModelFileError,
+    NoaError,
+    Unavailable,
+)
+from models_app.domain.residency import demand as rules
+from models_app.domain.residency import recovery
+from models_app.domain.residency.demand import ColdModel, Outlook, Want
+from models_app.domain.residency.ledger import LedgerCause
+from models_app.domain.residency.suspects import Death
+from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
+from models_app.models import Instance, Job, Recovery, RegisteredModel
+from models_app.services.catalog import lookup
+from models_app.services.jobs import jobs
+from models_app.services.lifecycle import demand, loading, switching
+from models_app.services.routes import routing, suspects
+from models_app.services.runners import instances
+
+TIDY_SECONDS = 60.0
+# Who asks for the loads that requests need, as jobs, events and the ledger name it.
+ACTOR = "gateway"
+# Loads from which it is learned how long one takes.
+_HISTORY = 5
+# A job that ended in one of these ways says nothing about the model: the next request may try again at once.
+_NOBODYS_FAULT = frozenset({Cancelled.default_code, "load_cancelled", "interrupted"})
+# There was no room in time, or too many wanted it: later there may be.
+_LATER = frozenset({"no_room_in_time", "too_many_loads", Unavailable.default_code})
+# The steps of a load with which it takes memory, or asks a provider.
+_BEGINNING = frozenset({"start", "connect"})
+_FILE_CODES = frozenset({"file_not_found", "file_unreadable", "not_a_file", "path_not_allowed", "model_file_invalid"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """`job` is the load to follow, if one is known; `created` when it has to be handed to a worker."""
+
+    outlook: Outlook
+    job: Job | None = None
+    created: bool = False
+
+
+def attend(*, want: Want, job_id: uuid.UUID | None = None) -> Attended:
+    """What those who wait for a model can hope for; asks for its load when nobody has.
+
+    `job_id` is the load that was followed so far: that it failed is told to everybody who waited for it.
+    """
+    try:
+        model = lookup.get(key=want.key)
+    except NoaError as error:
+        return _failed(error)
+    followed = _load_of(model, job_id)
+    if followed is not None and followed.state in ACTIVE_JOB_STATES:
+        return Attended(_coming(model), followed)
+    if followed is not None and followed.state != JobState.SUCCEEDED:
+        return _failed(_failure(followed))
+    instance = instances.serving(model=model)
+    if instance is not None:
+        return Attended(_coming(model, instance))
+    if switching.replaced(model=model):
+        return Attended(_coming(model))
+    return _recovering(model) or _ask(model, want)
+
+
+def died(*, death: Death) -> None:
+    """A runner ended with this request in it."""
+    if suspects.note(death=death):
+        with transaction.atomic():
+            routing.bump()
+
+
+def tidy() -> None:
+    """Forget what web processes said that have gone, and suspicions that count no more."""
+    demand.clear_expired()
+    suspects.forget()
+
+
+def leave(*, key: str) -> Job | None:
+    """Nobody in this process waits any more. A load that has not begun, and that nobody else wants, is cancelled."""
+    model = RegisteredModel.objects.filter(key=key).first()
+    if model is None or demand.is_waited_for(model=model):
+        return None
+    job = _active_load(model)
+    if job is None or job.actor != ACTOR or _has_begun(job):
+        return None
+    try:
+        return jobs.cancel(job_id=job.pk, actor=ACTOR)
+    except Conflict:
+        return None  # it has ended, or is past that point
+
+
+def _recovering(model: RegisteredModel) -> Attended | None:
+    """None when its last runner did not die, or the model may be loaded again all the same."""
+    rows = list(Recovery.objects.filter(model=model))
+    now = timezone.now()
+    due = [row.back_at or now for row in rows if row.due_at is not None]
+    if due:
+        return Attended(Outlook(max(1.0, (min(due) - now).total_seconds())))
+    deaths = sorted(moment for row in rows for moment in row.deaths)
+    if not deaths:
+        return None
+    # Of what nobody wants but requests, recovery counts the deaths, and leaves the loads to us.
+    pause = recovery.next_attempt(deaths, refusals=0, now=now.timestamp()).pause
+    if pause is None or any(row.given_up_at for row in rows):
+        return _failed(_given_up(model))
+    left = deaths[-1] + pause - now.timestamp()
+    return Attended(Outlook(left)) if left > 0 else None
+
+
+def _given_up(model: RegisteredModel) -> NoaError:
+    return LoadFailed(
+        f"'{model.key}' is not loaded by requests: its runner died again and again. Its events tell why. Load it in the "
+        "console, or with POST /api/v1/models/load, when that is mended.",
+        stage="serve",
+        code="recovery_given_up",
+    )
+
+
+def _ask(model: RegisteredModel, want: Want) -> Attended:
+    if not want.permission.load:
+        return _failed(ColdModel(model.key))
+    last = _last_load(model)
+    if last is not None and last.state == JobState.FAILED and last.finished_at is not None:
+        ago = (timezone.now() - last.finished_at).total_seconds()
+        if rules.rest_left(ago) > 0 and last.error_code not in _NOBODYS_FAULT:
+            return _failed(_failure(last))
+    try:
+        loading.check_loadable(model=model, options=LoadOptions())
+        job, created = jobs.create(
+            kind=JobKind.LOAD,
+            subject=model.key,
+            arguments={"options": {}},
+            actor=ACTOR,
+            cause=LedgerCause.REQUEST,
+            request_id=want.request_id,
+            may_evict=want.permission.evict,
+        )
+    except Conflict as error:
+        other = _active_load(model) if error.code == "job_in_progress" else None
+        # Somebody loads it with options of their own: that is as good.
+        return Attended(_coming(model), other) if other else _failed(error)
+    except NoaError as error:
+        return _failed(error)
+    return Attended(_coming(model), job, created)
+
+
+def _coming(model: RegisteredModel, instance: Instance | None = None) -> Outlook:
+    elapsed = 0.0
+    predicted = None
+    if instance is not None:
+        elapsed = (timezone.now() - instance.created_at).total_seconds()
+        predicted = instance.predicted_load_seconds
+    known = [predicted] if predicted else _load_seconds(model)
+    return Outlook(rules.expected_seconds(known, elapsed))
+
+
+def _load_seconds(model: RegisteredModel) -> list[float]:
+    """How long the last loads of the present version took."""
+    loads = Instance.objects.filter(model=model, version=model.version_id)
+    last = loads.exclude(load_seconds=None).order_by("-ready_at")[:_HISTORY]
+    return [seconds for seconds in last.values_list("load_seconds", flat=True) if seconds]
+
+
+def _load_of(model: RegisteredModel, job_id: uuid.UUID | None) -> Job | None:
+    if job_id is not None:
+        return Job.objects.filter(pk=job_id).first()
+    return _active_load(model)
+
+
+def _active_load(model: RegisteredModel) -> Job | None:
+    return Job.objects.filter(kind=JobKind.LOAD, subject=model.key, state__in=ACTIVE_JOB_STATES).first()
+
+
+def _last_load(model: RegisteredModel) -> Job | None:
+    return Job.objects.filter(kind=JobKind.LOAD, subject=model.key).first()
+
+
+def _has_begun(job: Job) -> bool:
+    """Whether the model is being loaded: from there on its end is worth more than what a cancel gives back."""
+    return any(step["name"] in _BEGINNING for step in job.steps)
+
+
+def _failed(error: NoaError) -> Attended:
+    return Attended(Outlook(failure=error))
+
+
+def _failure(job: Job) -> NoaError:
+    """How a load ended, as an answer to those who waited for it."""
+    code, message = job.error_code, job.error_message
+    if code in _NOBODYS_FAULT:
+        return Unavailable(message, code=code, retry_after=1)
+    rest = int(rules.REST_SECONDS)
+    if code in _LATER:
+        return Unavailable(message, code=code, retry_after=rest)
+    if code == InsufficientMemory.default_code:
+        return InsufficientMemory(message, retry_after=rest)
+    if code in _FILE_CODES:
+        return ModelFileError(message, code=code)
+    return LoadFailed(message, stage="load", code=code)

@@ -1,0 +1,33 @@
+"""Brings up models of remote providers: an instance without a process, for which the provider has vouched."""
+
+from __future__ import annotations
+
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import Conflict, InvalidRequest
+from models_app.models import RegisteredModel
+from models_app.providers import dialects
+from models_app.services.jobs.jobs import Run
+from models_app.services.providers import providers
+
+
+def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
+    """Raises Conflict while its provider is disabled, and InvalidRequest for options: they belong to a runner."""
+    if not model.provider.enabled:
+        raise Conflict(
+            f"'{model.key}' cannot be loaded: its provider is disabled. Enable it first:"
+            f" PATCH /api/v1/providers/{model.provider.slug}.",
+            code="provider_disabled",
+        )
+    if options.as_dict():
+        raise InvalidRequest(
+            f"'{model.key}' runs at its provider, which has no load options. Leave 'options' away.",
+            code="options_not_for_remote",
+            param="options",
+        )
+
+
+def connect(*, run: Run, model: RegisteredModel) -> None:
+    """One cheap call that shows that the provider takes the key and has the model; raises NoaError with its reason."""
+    with run.step("connect", f"asking '{model.provider.slug}' for {model.model_id}"):
+        question = dialects.check_model(providers.endpoint(model.provider, model))
+        dialects.watched(question, look=run.check_cancelled)

@@ -1,0 +1,251 @@
+"""Hot swap: move a route from one model to another without a failed request.
+
+Where memory allows, the new model is loaded beside the old one (`overlap`). Where it does not, the old one is unloaded
+first (`replace`): requests of the route wait meanwhile, within their own time, and a load that fails brings the old
+one back.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import (
+    Cancelled,
+    Conflict,
+    Interrupted,
+    LoadFailed,
+    NoaError,
+    RunnerDied,
+)
+from models_app.domain.events import EventName
+from models_app.domain.residency.admission import Memory, Node, Refuse, Wish, decide
+from models_app.domain.residency.ledger import LedgerKind, LedgerOutcome
+from models_app.domain.states import InstanceState, JobKind, JobState
+from models_app.domain.traffic.routing import CURRENT_ROUTE
+from models_app.engines import control
+from models_app.models import Instance, Job, RegisteredModel, Route
+from models_app.services.catalog import ledger, lookup
+from models_app.services.events import events
+from models_app.services.jobs.jobs import Run
+from models_app.services.lifecycle import admission, loading, predictions, unloading
+from models_app.services.lifecycle.loading import Loaded
+from models_app.services.providers import providers
+from models_app.services.routes import routing
+from models_app.services.runners import instances
+
+# One token of a warm model; one that takes longer would not answer users either.
+_CANARY_SECONDS = 60.0
+# The step by which others see that a model is only away until another has taken its place.
+_REPLACE_STEP = "replace"
+
+
+class Mode(StrEnum):
+    OVERLAP = "overlap"
+    REPLACE = "replace"
+
+
+def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False) -> None:
+    """Load the new model, have it answer a token, move the route in one transaction, drain the old.
+
+    A failure or a cancel before the move leaves the route as it was, and the old model loaded. It stays loaded when
+    `keep_previous` is true or another route leads to it.
+    """
+    model = lookup.get(key=key)
+    route = routing.get(name=route_name)
+    check_possible(model=model, route=route)
+    mode = choose_mode(model=model, route=route, keep_previous=keep_previous)
+    run.result["mode"] = mode.value
+    try:
+        if mode == Mode.REPLACE and route.target is not None:
+            previous = _replace(run, model, route, route.target)
+        else:
+            previous = _overlap(run, model, route)
+    except (Cancelled, Interrupted):
+        raise
+    except NoaError as error:
+        _say_failed(run, model, route, mode, error)
+        raise
+    run.result |= {"route": route.name, "previous": previous or None, "current": model.key}
+    if previous and previous != model.key and not keep_previous:
+        _retire_previous(run, previous, f" after '{route.name}' had moved to {model.key}")
+
+
+def choose_mode(*, model: RegisteredModel, route: Route, keep_previous: bool) -> Mode:
+    """`replace` where the new model fits only in the place of the old one, and that may go."""
+    previous, version = route.target, model.version
+    if previous is None or version is None or not version.header:
+        return Mode.OVERLAP
+    if providers.is_remote(model.provider) or instances.serving(model=model) is not None:
+        return Mode.OVERLAP
+    spec = predictions.spec_for(version=version, options=LoadOptions.parse(model.load_options))
+    need = predictions.predict(version=version, spec=spec).memory
+    wish = Wish(model.key, need, priority=model.priority, spared=frozenset({previous.key}))
+    there = admission.look(ask=False)
+    if not isinstance(decide(wish, there), Refuse):
+        return Mode.OVERLAP
+    may_go = not keep_previous and not _others_need(previous, route)
+    if may_go and not isinstance(decide(wish, _without(previous, there)), Refuse):
+        return Mode.REPLACE
+    return Mode.OVERLAP
+
+
+def _without(previous: RegisteredModel, there: Node) -> Node:
+    """The node as it were if that model's instance here had gone."""
+    freed = sum((one.memory for one in there.residents if one.key == previous.key), Memory())
+    rest = tuple(one for one in there.residents if one.key != previous.key)
+    return Node(there.free + freed, rest, bound=there.bound, slots=there.slots)
+
+
+def _others_need(previous: RegisteredModel, route: Route) -> bool:
+    return Route.objects.filter(target=previous).exclude(pk=route.pk).exists()
+
+
+def _overlap(run: Run, model: RegisteredModel, route: Route) -> str:
+    """The key that the route led to before."""
+    spared = frozenset({route.target.key}) if route.target else frozenset()
+    loaded = loading.bring_up(run=run, key=model.key, options={}, spared=spared)
+    return _verify_and_move(run, loaded, model, route, Mode.OVERLAP)
+
+
+def _replace(run: Run, model: RegisteredModel, route: Route, previous: RegisteredModel) -> str:
+    old = Instance.objects.select_related("model", "version").filter(
+        model=previous, state=InstanceState.READY, node=settings.NOA_NODE
+    )
+    with run.step(_REPLACE_STEP, f"{previous.key} makes room for {model.key}"):
+        options: dict[str, Any] = {}
+        # Nobody else shall bring it back meanwhile.
+        wanted = RegisteredModel.objects.filter(pk=previous.pk, wanted=True).update(wanted=False)
+        for instance in old:
+            options = instance.options
+            unloading.retire(
+                run=run,
+                instance=instance,
+                because=f" to make room for {model.key} on '{route.name}'",
+            )
+        try:
+            loaded = loading.bring_up(run=run, key=model.key, options={})
+            return _verify_and_move(run, loaded, model, route, Mode.REPLACE)
+        except NoaError:
+            _bring_back(run, previous, options, wanted=bool(wanted))
+            raise
+
+
+def _bring_back(run: Run, previous: RegisteredModel, options: dict[str, Any], *, wanted: bool) -> None:
+    """The route leads to it still, and requests wait for it."""
+    RegisteredModel.objects.filter(pk=previous.pk).update(wanted=wanted)
+    with run.shielded():
+        result, run.result = run.result, {}
+        loading.bring_up(run=run, key=previous.key, options=options)
+        run.result = result
+
+
+def replaced(*, model: RegisteredModel) -> bool:
+    """Whether this model is away only until another has taken its route over: to load it now would be in vain."""
+    jobs = Job.objects.filter(kind=JobKind.SWITCH, state=JobState.RUNNING)
+    names = [
+        job.subject
+        for job in jobs
+        if any(step["name"] == _REPLACE_STEP and step["state"] == "running" for step in job.steps)
+    ]
+    return bool(names) and Route.objects.filter(name__in=names, target=model).exists()
+
+
+def _verify_and_move(run: Run, loaded: Loaded, model: RegisteredModel, route: Route, mode: Mode) -> str:
+    """The key that the route led to before."""
+    try:
+        with run.step("verify", f"{model.key} answers one token"):
+            _ask_one_token(loaded.instance)
+        with run.step("move", f"'{route.name}' to {model.key}"), transaction.atomic():
+            run.no_return()
+            loading.want(loaded=loaded)
+            previous = routing.repoint(route=route, model=model, actor=run.actor, job_id=run.job.pk)
+            _note(run, model, LedgerOutcome.DONE, route, mode, previous, instance=loaded.instance)
+            return previous
+    except NoaError:
+        loading.take_back(run=run, loaded=loaded)
+        raise
+
+
+def _ask_one_token(instance: Instance) -> None:
+    """Raises LoadFailed when a local model that says that it is ready does not answer."""
+    if instance.version_id is None or instance.node != settings.NOA_NODE:
+        return
+    generates = Capability.TEXT_GENERATION in instance.model.capabilities
+    try:
+        control.canary(instance.socket, embeddings=not generates, timeout=_CANARY_SECONDS)
+    except RunnerDied as error:
+        raise LoadFailed(
+            f"'{instance.model.key}' was loaded, but did not answer: {error.message}",
+            stage="warm_up",
+            code="canary_failed",
+        ) from error
+
+
+def check_possible(*, model: RegisteredModel, route: Route) -> None:
+    """Raises Conflict when the route leads to this model already and the model answers."""
+    if route.target_id != model.pk:
+        return
+    instance = instances.serving(model=model)
+    if instance is not None and instance.state == InstanceState.READY:
+        raise Conflict(
+            f"'{route.name}' leads to '{model.key}' already and it is loaded; nothing was changed.",
+            code="already_current",
+        )
+
+
+def _say_failed(run: Run, model: RegisteredModel, route: Route, mode: Mode, error: NoaError) -> None:
+    keeps = route.target.key if route.target else "nothing"
+    with transaction.atomic():
+        events.publish(
+            name=EventName.SWITCH_FAILED,
+            subject=model.key,
+            message=f"'{route.name}' was not moved to {model.key}; it still leads to {keeps}.",
+            actor=run.actor,
+            cause=error.message[:255],
+            job_id=run.job.pk,
+            data={"route": route.name, "code": error.code, "reason": error.message, "mode": mode},
+        )
+        _note(run, model, LedgerOutcome.FAILED, route, mode, keeps, reason=error.message)
+    error.message = f"{error.message} '{route.name}' still leads to {keeps}."
+
+
+def _note(
+    run: Run,
+    model: RegisteredModel,
+    outcome: LedgerOutcome,
+    route: Route,
+    mode: Mode,
+    previous: str,
+    *,
+    reason: str = "",
+    instance: Instance | None = None,
+) -> None:
+    ledger.record(
+        kind=LedgerKind.SWITCH,
+        model_key=model.key,
+        cause=run.ledger_cause,
+        actor=run.actor,
+        request_id=run.job.request_id,
+        instance=instance,
+        job_id=run.job.pk,
+        outcome=outcome,
+        reason=reason or f"'{route.name}' led to {previous or 'nothing'} before ({mode})",
+        data={"route": route.name, "previous": previous or None, "mode": mode.value},
+    )
+
+
+def _retire_previous(run: Run, key: str, because: str) -> None:
+    """Drain what the route led to, unless another route still needs it."""
+    previous = RegisteredModel.objects.filter(key=key).first()
+    if previous is None or Route.objects.filter(target=previous).exists():
+        return
+    RegisteredModel.objects.filter(pk=previous.pk).update(wanted=False, replicas=1)
+    old = Instance.objects.select_related("model", "version").filter(model=previous, state=InstanceState.READY)
+    for instance in old:
+        unloading.retire(run=run, instance=instance, because=because)

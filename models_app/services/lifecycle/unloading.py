@@ -1,0 +1,181 @@
+"""Unload models: no new requests, those in flight end, then the runner stops and its memory is free."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from models_app.domain.errors import Conflict, RunnerDied
+from models_app.domain.events import EventName
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.states import TERMINAL_JOB_STATES, InstanceState, JobKind, ModelStatus
+from models_app.engines import control
+from models_app.models import Instance, RegisteredModel
+from models_app.services.catalog import ledger, lookup
+from models_app.services.events import events
+from models_app.services.jobs import jobs
+from models_app.services.jobs.jobs import Run
+from models_app.services.lifecycle import release
+from models_app.services.runners import instances, node
+
+logger = logging.getLogger(__name__)
+
+# What the worker of another node gets to begin, and to stop the runner.
+_PATIENCE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why an instance ends. `because` completes the sentence "… was unloaded"."""
+
+    kind: LedgerKind
+    cause: LedgerCause
+    actor: str
+    because: str = ""
+    request_id: str = ""
+    job_id: uuid.UUID | None = None
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def unload(*, run: Run, key: str) -> None:
+    """Drain and stop a model's instances, or with a job that names a node only the one there. Clears the desired state.
+
+    Raises Conflict when the model is not loaded or is only being loaded.
+    """
+    model, node_name = lookup.get(key=key), run.job.asked_node
+    loaded_instance(model=model, node=node_name)
+    found = instances.copies(model=model, node=node_name).filter(state=InstanceState.READY)
+    copies = list(found.select_related("model"))
+    run.no_return()
+    _want_less(model, node_name)
+    for instance in copies:
+        retire(run=run, instance=instance)
+    run.result |= {"key": model.key}
+
+
+def _want_less(model: RegisteredModel, node_name: str) -> None:
+    """One copy less where a node was named and others remain; none otherwise."""
+    row = RegisteredModel.objects.filter(pk=model.pk)
+    others = instances.copies(model=model).exclude(node=node_name) if node_name else None
+    if others is not None and others.exists():
+        row.update(replicas=others.count())
+    else:
+        row.update(wanted=False, replicas=1)
+
+
+def loaded_instance(*, model: RegisteredModel, node: str = "") -> Instance:
+    """A ready instance, on this node where one is named; raises Conflict when there is none."""
+    instance = instances.serving(model=model, node=node)
+    where = f" on '{node}'" if node else ""
+    if instance is None:
+        raise Conflict(
+            f"'{model.key}' is not loaded{where}, so there is nothing to unload.",
+            code="model_not_loaded",
+        )
+    if instance.state != InstanceState.READY:
+        raise Conflict(
+            f"'{model.key}' is still being loaded; unload it when that has ended.",
+            code="model_is_loading",
+        )
+    return instance
+
+
+def retire(*, run: Run, instance: Instance, because: str = "") -> None:
+    """Take an instance out of service: no new requests, let those in flight end, stop the runner.
+
+    A cancel does not interrupt it. `because` completes the sentence "… was unloaded" of the event.
+    """
+    # Half of it would leave an instance that neither serves nor ends.
+    with run.shielded():
+        if instance.version_id is not None and instance.node != settings.NOA_NODE:
+            _let_owner_end(run, instance)
+        elif instances.move(instance=instance, to=InstanceState.DRAINING):
+            _end(run, instance, because)
+        # Else it stopped or failed by itself meanwhile.
+
+
+def _let_owner_end(run: Run, instance: Instance) -> None:
+    """Only its own node can end a runner. A node that is down has its instances ended when it is found to be lost."""
+    key, name = instance.model.key, instance.node
+    with run.step("unload", f"{key} on '{name}'"):
+        job, _ = jobs.create(kind=JobKind.UNLOAD, subject=key, arguments={}, actor=run.actor, asked_node=name)
+        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_DRAIN_TIMEOUT + _PATIENCE)
+        if ended.state not in TERMINAL_JOB_STATES:
+            logger.warning("%s: the node '%s' has not ended it yet", key, name)
+
+
+def _end(run: Run, instance: Instance, because: str) -> None:
+    key = instance.model.key
+    why = Why(
+        kind=LedgerKind.UNLOAD,
+        cause=run.ledger_cause,
+        actor=run.actor,
+        because=because,
+        request_id=run.job.request_id,
+        job_id=run.job.pk,
+    )
+    with run.step("drain", f"{key}: waiting for requests in flight to end."):
+        cut = _drain(instance)
+    with run.step("stop", key):
+        finish(instance=instance, why=why, cut=cut, event_cause=run.cause)
+
+
+def finish(*, instance: Instance, why: Why, cut: int | None = 0, event_cause: str = "policy") -> None:
+    """Stop the runner of an instance that drains, see its memory given back, and write down why.
+
+    `cut` is how many requests were still in flight; None when nobody knows. What nobody asked to be unloaded is not
+    wanted any more either: a restart must not bring it back.
+    """
+    freed = release.end(instance=instance)
+    with transaction.atomic():
+        if why.cause == LedgerCause.POLICY:
+            _want_less(instance.model, instance.node)
+        instances.move(instance=instance, to=InstanceState.STOPPED)
+        _tell(instance, why, cut, event_cause)
+        ledger.record(
+            kind=why.kind,
+            model_key=instance.model.key,
+            cause=why.cause,
+            actor=why.actor,
+            request_id=why.request_id,
+            instance=instance,
+            job_id=why.job_id,
+            outcome=LedgerOutcome.DONE,
+            reason=why.because.lstrip(" ,"),
+            candidates=why.candidates,
+            data=why.data | {"cut_requests": cut, "memory_came_back_bytes": freed},
+        )
+
+
+def _tell(instance: Instance, why: Why, cut: int | None, event_cause: str) -> None:
+    key = instance.model.key
+    evicted = why.kind == LedgerKind.EVICTION
+    events.publish(
+        name=EventName.MODEL_EVICTED if evicted else EventName.MODEL_UNLOADED,
+        subject=key,
+        message=f"{key} was unloaded{why.because}" + (f"; {cut} requests were cut." if cut else "."),
+        actor=why.actor,
+        cause=why.because.lstrip(" ,")[:255] or event_cause,
+        before=ModelStatus.LOADED,
+        after=ModelStatus.AVAILABLE,
+        job_id=why.job_id,
+        data={"instance": str(instance.pk), "cut_requests": cut} | why.data,
+    )
+
+
+def _drain(instance: Instance) -> int | None:
+    """Requests that are still in flight at the deadline; None when the runner does not say."""
+    if node.supervisor().get(str(instance.pk)) is None:
+        return 0
+    try:
+        return control.drain(instance.socket, wait=settings.NOA_DRAIN_TIMEOUT)
+    except RunnerDied:
+        # It is stopped next in any case, and that is what was asked for.
+        logger.warning("%s did not answer while it drained", instance, exc_info=True)
+        return None

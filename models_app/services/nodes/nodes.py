@@ -1,0 +1,191 @@
+"""The nodes as the database knows them: who owns one, and whether its worker lives.
+
+A node's row is the lease of its worker. Who takes it counts the generation up; a worker that finds another generation in
+its row has lost the node, and ends its runners. Ages are computed by the database: clocks of machines differ.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
+from django.db.models.functions import Now
+
+from models_app.domain.errors import Conflict
+from models_app.domain.events import EventName
+from models_app.engines import devices, process
+from models_app.models import Node, RegisteredModel
+from models_app.services.events import events
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 2.0
+# A worker that has not beaten for this long is taken for dead: five beats, more than a busy machine delays one.
+LOST_AFTER_SECONDS = 10.0
+# How often the model files of a node are looked at: as often as an operator may wait for a new one to count.
+_FILES_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Ownership:
+    """This process's hold on its node."""
+
+    name: str
+    generation: int
+    files_seen_at: float | None = None
+
+
+def take(*, wait: Callable[[float], object]) -> Ownership:
+    """Become the owner of the node NOA_NODE. `wait` sleeps for some seconds.
+
+    Raises Conflict `node_in_use` while another worker of that name lives.
+    """
+    name = settings.NOA_NODE
+    deadline = monotonic() + LOST_AFTER_SECONDS + HEARTBEAT_SECONDS
+    first = _row(name)
+    while True:
+        row = _row(name)
+        owner = _take_over(row) if _is_free(row) else None
+        if owner is not None:
+            return owner
+        # One on this machine can be seen to live; of another only a heartbeat that moves tells.
+        beats = row.heartbeat_at != first.heartbeat_at or row.generation != first.generation
+        if beats or _is_here(row) or monotonic() > deadline:
+            raise _in_use(row)
+        wait(HEARTBEAT_SECONDS / 2)
+
+
+def beat(owner: Ownership) -> bool:
+    """Say that this worker lives, and what its machine has; False when another worker owns the node now."""
+    total, free = devices.memory()
+    fields: dict[str, Any] = {
+        "memory_total_bytes": total,
+        "memory_free_bytes": free,
+        "gpus": devices.gpus(),
+        "memory_budget_bytes": settings.NOA_MEMORY_BUDGET,
+    }
+    if owner.files_seen_at is None or monotonic() - owner.files_seen_at > _FILES_SECONDS:
+        owner.files_seen_at = monotonic()
+        fields["models"] = _seen_models()
+    return _mine(owner).update(heartbeat_at=Now(), lost_at=None, **fields) == 1
+
+
+def leave(owner: Ownership) -> None:
+    """This worker ends in good order: the next one need not wait."""
+    _mine(owner).update(pid=None, pid_started_at=None, heartbeat_at=None)
+
+
+def is_lost(row: Node) -> bool:
+    """Whether a worker of that node should live and does not, by its heartbeat."""
+    return _stale().filter(pk=row.pk, pid__isnull=False).exists()
+
+
+def lost() -> list[Node]:
+    """The nodes whose heartbeat has stopped, each once: the caller that gets one looks after what it left."""
+    return [row for row in _stale().filter(pid__isnull=False, lost_at=None) if _note_lost(row)]
+
+
+def silent() -> dict[str, float]:
+    """Seconds since the last heartbeat, of nodes whose worker should live and is not heard of."""
+    age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
+    rows = _stale().filter(pid__isnull=False).annotate(age=age).values_list("name", "age")
+    return {name: age.total_seconds() for name, age in rows}
+
+
+def _note_lost(row: Node) -> bool:
+    with transaction.atomic():
+        # Looked at once more: it may have come back at this moment.
+        noted = _stale().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
+        if noted:
+            events.publish(
+                name=EventName.NODE_LOST,
+                subject=row.name,
+                message=f"The worker of node '{row.name}' has not been heard of for {LOST_AFTER_SECONDS:g} seconds.",
+                actor="watchdog",
+                cause="no heartbeat",
+                data={"pid": row.pid, "hostname": row.hostname, "generation": row.generation},
+            )
+    return bool(noted)
+
+
+def _stale() -> QuerySet[Node]:
+    return Node.objects.filter(heartbeat_at__lt=Now() - timedelta(seconds=LOST_AFTER_SECONDS))
+
+
+def _row(name: str) -> Node:
+    try:
+        with transaction.atomic():
+            return Node.objects.get_or_create(name=name)[0]
+    except IntegrityError:
+        return Node.objects.get(name=name)
+
+
+def _is_here(row: Node) -> bool:
+    """Whether the worker of this row is a living process of this machine."""
+    if row.hostname != socket.gethostname() or row.pid is None or row.pid == os.getpid():
+        return False
+    return process.is_running(row.pid, row.pid_started_at or 0.0)
+
+
+def _is_free(row: Node) -> bool:
+    if row.pid is None or row.pid == os.getpid():
+        return True
+    if row.hostname == socket.gethostname():
+        return not _is_here(row)
+    return is_lost(row)
+
+
+def _take_over(row: Node) -> Ownership | None:
+    """None when somebody was faster."""
+    started = process.start_time(os.getpid())
+    with transaction.atomic():
+        taken = Node.objects.filter(pk=row.pk, generation=row.generation).update(
+            generation=row.generation + 1,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            pid_started_at=started,
+            started_at=Now(),
+            heartbeat_at=Now(),
+            lost_at=None,
+            version=version("noa-server"),
+            address=settings.NOA_NODE_ADDRESS,
+        )
+        if not taken:
+            return None
+        events.publish(
+            name=EventName.NODE_STARTED,
+            subject=row.name,
+            message=f"The worker of node '{row.name}' has started.",
+            actor="worker",
+            cause="a worker started",
+            data={"pid": os.getpid(), "hostname": socket.gethostname()},
+        )
+    return Ownership(row.name, row.generation + 1)
+
+
+def _mine(owner: Ownership) -> QuerySet[Node]:
+    return Node.objects.filter(name=owner.name, generation=owner.generation)
+
+
+def _in_use(row: Node) -> Conflict:
+    return Conflict(
+        f"Process {row.pid} on '{row.hostname}' is the worker of node '{row.name}' already. "
+        "Stop it, or give this one another name with NOA_NODE.",
+        code="node_in_use",
+    )
+
+
+def _seen_models() -> list[str]:
+    found = RegisteredModel.objects.filter(version__isnull=False).order_by("key")
+    return [key for key, path in found.values_list("key", "version__path") if Path(path).is_file()]

@@ -1,0 +1,217 @@
+"""Where work is done: which node loads a model, and which has what a job is about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import Now
+
+from models_app.domain.catalog.gguf import GgufMetadata
+from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import Conflict, NoaError, NotFound, Unavailable
+from models_app.domain.residency.placement import NoPlace, Place, Refusal, Wish, place
+from models_app.domain.states import SERVING_INSTANCE_STATES, InstanceState, JobKind
+from models_app.engines import llamacpp
+from models_app.models import Instance, ModelFile, Node, RegisteredModel
+from models_app.services.nodes import nodes
+from models_app.services.providers import providers
+
+
+def up() -> QuerySet[Node]:
+    """The nodes whose worker lives, by its heartbeat."""
+    return Node.objects.filter(
+        pid__isnull=False,
+        heartbeat_at__gte=Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS),
+    )
+
+
+def has_others() -> bool:
+    """Whether another node than this process's own lives."""
+    return up().exclude(name=settings.NOA_NODE).exists()
+
+
+def node_for(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node: str) -> str:
+    """The node whose worker is to run a new job.
+
+    A job goes to where the model is, or is to be. Raises NotFound, Conflict or Unavailable where there is no such node.
+    """
+    if asked_node and kind != JobKind.LOAD:
+        return asked_node
+    key = arguments.get("key") or subject
+    model = _model(key) if kind in _OF_A_MODEL else None
+    if model is None:
+        return any_node()
+    found = _serving_node(model)
+    if kind == JobKind.LOAD or (kind == JobKind.SWITCH and not found):
+        options = arguments.get("options") or {}
+        return node_for_load(model=model, options=options, asked_node=asked_node)
+    return found or any_node()
+
+
+_OF_A_MODEL = frozenset({JobKind.LOAD, JobKind.UNLOAD, JobKind.SWITCH, JobKind.PROBE, JobKind.PROFILE})
+
+
+def node_for_load(
+    *,
+    model: RegisteredModel,
+    options: dict[str, Any],
+    asked_node: str = "",
+    avoid: Collection[str] = (),
+) -> str:
+    """The node on which this model is to be loaded; a single one is always that. Raises as `node_for` does."""
+    rows = list(Node.objects.all())
+    alive = set(up().values_list("name", flat=True))
+    if not alive and not asked_node:
+        # Nobody works now: the job waits for the node that has the model, or for the only one there is.
+        return _home(model, rows)
+    need, wants_gpu = _need(model, options)
+    wish = Wish(
+        need=need,
+        node=asked_node,
+        prefer=_last_node(model),
+        avoid=frozenset(avoid),
+        wants_gpu=wants_gpu,
+    )
+    found = place(wish, _places(model, rows, alive))
+    if isinstance(found, NoPlace):
+        raise _refused(model, found)
+    return found.name
+
+
+def any_node() -> str:
+    """For work that every node can do: this one, or else the least busy."""
+    alive = set(up().filter(draining_at=None).values_list("name", flat=True))
+    if settings.NOA_NODE in alive or not alive:
+        return str(settings.NOA_NODE)
+    loaded = _loaded()
+    return min(alive, key=lambda name: (loaded.get(name, {}).get("count", 0), name))
+
+
+def _model(key: str) -> RegisteredModel | None:
+    return RegisteredModel.objects.filter(key=key).select_related("provider", "version").first()
+
+
+def _serving_node(model: RegisteredModel) -> str:
+    """Where an instance of it serves, a ready one first; empty when there is none that can be worked with."""
+    rows = Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES)
+    found = dict(rows.order_by("-created_at").values_list("node", "state"))
+    ready = [name for name, state in found.items() if state == InstanceState.READY]
+    if settings.NOA_NODE in ready:
+        return str(settings.NOA_NODE)
+    return next(iter(ready or found), "")
+
+
+def _home(model: RegisteredModel, rows: list[Node]) -> str:
+    """The node that is waited for when none works: where the model was last, or this one, or any."""
+    names = [row.name for row in rows]
+    for name in (_last_node(model), str(settings.NOA_NODE)):
+        if name in names or not names:
+            return name or str(settings.NOA_NODE)
+    return names[0]
+
+
+def _last_node(model: RegisteredModel) -> str:
+    """Where it was loaded last: its file may still be in that machine's memory. Empty when it never was."""
+    rows = Instance.objects.filter(model=model).order_by("-created_at")
+    return rows.values_list("node", flat=True).first() or ""
+
+
+def _need(model: RegisteredModel, options: dict[str, Any]) -> tuple[int | None, bool]:
+    """Bytes, None where they are not known, and whether a graphics card was asked for."""
+    parsed = LoadOptions.parse(options or model.load_options)
+    version = model.version
+    if version is None or not version.header or providers.is_remote(model.provider):
+        return None, False
+    metadata = GgufMetadata.from_dict(version.header)
+    spec = llamacpp.plan(metadata, parsed, instance_id="", model="", fingerprint="", path=Path(), socket=Path())
+    return llamacpp.memory_need(metadata, spec).total, bool(parsed.n_gpu_layers)
+
+
+def _places(model: RegisteredModel, rows: list[Node], alive: Collection[str]) -> list[Place]:
+    with_file = nodes_with_file(model)
+    serving = set(
+        Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES).values_list("node", flat=True)
+    )
+    loaded = _loaded()
+    return [
+        Place(
+            name=row.name,
+            is_up=row.name in alive,
+            is_draining=row.draining_at is not None,
+            has_file=with_file is None or row.name in with_file,
+            has_model=row.name in serving,
+            has_gpu=bool(row.gpus),
+            free=_free(row, loaded.get(row.name, {})),
+            evictable=loaded.get(row.name, {}).get("evictable") or 0,
+            models=loaded.get(row.name, {}).get("count", 0),
+        )
+        for row in rows
+    ]
+
+
+def nodes_with_file(model: RegisteredModel) -> set[str] | None:
+    """None when every node will do: a model of a provider, or one whose file no node has told of yet."""
+    if model.version is None or providers.is_remote(model.provider):
+        return None
+    # What a web process registered on a machine without a worker says nothing of the nodes.
+    known = ModelFile.objects.filter(model=model, node__in=Node.objects.values("name"))
+    files = list(known.values_list("node", "sha256"))
+    return {name for name, sha256 in files if sha256 == model.version.sha256} if files else None
+
+
+def _loaded() -> dict[str, dict[str, Any]]:
+    """Of each node: how many local models, what those hold, what of it could go, what those that start will take."""
+    starting = Q(state__in=(InstanceState.QUEUED, InstanceState.STARTING))
+    rows = (
+        Instance.objects.filter(state__in=SERVING_INSTANCE_STATES, version__isnull=False)
+        .order_by()
+        .values("node")
+        .annotate(
+            count=Count("pk"),
+            held=Sum("memory_bytes"),
+            evictable=Sum("memory_bytes", filter=Q(model__pinned=False)),
+            promised=Sum("memory_estimate_bytes", filter=starting),
+        )
+    )
+    return {row["node"]: dict(row) for row in rows}
+
+
+def _free(row: Node, loaded: dict[str, Any]) -> int | None:
+    """What the machine has, or what the budget leaves of it, after what is being started there."""
+    promised = loaded.get("promised") or 0
+    free = [row.memory_free_bytes - promised] if row.memory_free_bytes is not None else []
+    if row.memory_budget_bytes is not None:
+        free.append(row.memory_budget_bytes - (loaded.get("held") or 0) - promised)
+    return min(free) if free else None
+
+
+def _refused(model: RegisteredModel, why: NoPlace) -> NoaError:
+    names = ", ".join(f"'{name}'" for name in why.nodes)
+    if why.reason == Refusal.UNKNOWN_NODE:
+        return NotFound(
+            f"There is no node {names}. GET /api/v1/nodes lists them.",
+            code="node_not_found",
+            param="node",
+        )
+    if why.reason == Refusal.NODE_DOWN:
+        return Unavailable(
+            f"The node {names} has no running worker. Start it, or name no node.",
+            code="node_down",
+        )
+    if why.reason == Refusal.NODE_DRAINING:
+        return Conflict(
+            f"Nothing is loaded on the node {names}, which is being taken down. Name another one.",
+            code="node_draining",
+        )
+    if why.reason == Refusal.FILE_NOT_THERE:
+        return Conflict(
+            f"The node {names} does not have the present file of '{model.key}'. Copy it there, and discover again.",
+            code="file_not_on_node",
+        )
+    there = f" It is on {names}, where nothing can be loaded now." if names else ""
+    return Unavailable(f"No running node has the present file of '{model.key}'.{there}", code="no_node_has_file")

@@ -1,0 +1,155 @@
+"""Finds out by real requests what a loaded model can do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from models_app.domain.catalog.capabilities import Capability, Verdict
+from models_app.domain.states import JobKind
+from models_app.domain.traffic.routing import Target
+from models_app.models import Instance, Job, RegisteredModel
+from models_app.providers.asking import context_length
+from models_app.providers.asking.asking import Asker
+from models_app.providers.asking.context_length import Measured
+from models_app.providers.asking.probes import PROBES, Probe, Probed
+from models_app.providers.outbound import CHAT
+from models_app.services.catalog import lookup
+from models_app.services.jobs import jobs
+from models_app.services.jobs.jobs import Run
+from models_app.services.profiling import subjects
+from models_app.services.registry import capabilities
+from models_app.services.registry.capabilities import Finding
+
+
+def request(*, key: str, wanted: Sequence[str], effective_context: bool | None, actor: str) -> tuple[Job, bool]:
+    """A queued job and True, or the one that does the same already and False.
+
+    Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not loaded.
+    """
+    model = lookup.get(key=key)
+    subjects.require_loaded(model=model)
+    arguments: dict[str, Any] = {
+        "capabilities": sorted(set(wanted)),
+        "effective_context": effective_context,
+    }
+    return jobs.create(kind=JobKind.PROBE, subject=model.key, arguments=arguments, actor=actor)
+
+
+def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool | None) -> None:
+    """Probe these capabilities; when none are named, all that a probe exists for and that may be there.
+
+    effective_context  whether the longest prompt is searched for. None: of a local model, when everything is probed;
+                       a provider would be paid for so many tokens.
+
+    The verdicts are stored also of a job that is cancelled half-way. Raises Conflict when the model is not loaded.
+    """
+    model = lookup.get(key=key)
+    instance, target = subjects.loaded(model=model)
+    chosen = _chosen(model, target, wanted)
+    measures = effective_context
+    if measures is None:
+        measures = not wanted and target.remote is None
+    findings: list[Finding] = []
+    try:
+        for number, capability in enumerate(chosen):
+            with run.step("probe", str(capability)):
+                probed = asyncio.run(_ask(target, PROBES[capability]))
+            findings.append(_finding(probed, subjects.engine_of(target)))
+            run.progress((number + 1) / (len(chosen) + measures))
+        if measures and _generates(model):
+            with run.step("measure", "the longest prompt that is accepted and answered"):
+                _add_context(findings, _measure(model, instance, target), instance, model)
+    finally:
+        _store(run, model, instance, findings)
+
+
+def _chosen(model: RegisteredModel, target: Target, wanted: Sequence[str]) -> list[Capability]:
+    if wanted:
+        return [capability for capability in PROBES if capability in wanted]
+    registered = model.capabilities
+    if target.remote is not None:
+        # Each request may cost something: what nobody claims is not asked for.
+        return [capability for capability in PROBES if capability in registered]
+    return [capability for capability in PROBES if capability != Capability.VISION or capability in registered]
+
+
+async def _ask(target: Target, probe: Probe) -> Probed:
+    async with Asker(target) as ask:
+        return await probe(ask)
+
+
+def _finding(probed: Probed, engine: str) -> Finding:
+    return Finding(
+        capability=probed.capability,
+        verdict=probed.verdict,
+        detail=probed.detail,
+        request=dict(probed.request),
+        request_digest=probed.digest,
+        engine=engine,
+    )
+
+
+def _generates(model: RegisteredModel) -> bool:
+    return bool({Capability.TEXT_GENERATION, Capability.CHAT_COMPLETION} & set(model.capabilities))
+
+
+def _measure(model: RegisteredModel, instance: Instance, target: Target) -> Measured:
+    upper = instance.context_tokens or model.context_window
+    if not upper:
+        why = "The length was not measured: nobody says how long the model's context is."
+        return Measured(None, False, why)
+
+    async def measure() -> Measured:
+        async with Asker(target) as ask:
+            return await context_length.measure(ask, path=path_of(model), upper=upper)
+
+    return asyncio.run(measure())
+
+
+def path_of(model: RegisteredModel) -> str:
+    """How this model is asked for text."""
+    return CHAT if Capability.CHAT_COMPLETION in model.capabilities else "completions"
+
+
+def _add_context(findings: list[Finding], measured: Measured, instance: Instance, model: RegisteredModel) -> None:
+    """The measured length is part of what is known of text generation, whose verdict it does not change."""
+    value = {
+        "effective_context": measured.tokens,
+        "limit_found": measured.whole,
+        "loaded_context": instance.context_tokens,
+        "claimed_context": model.context_window,
+    }
+    for number, finding in enumerate(findings):
+        if finding.capability == Capability.TEXT_GENERATION:
+            detail = f"{finding.detail} {measured.detail}"
+            findings[number] = Finding(
+                finding.capability,
+                finding.verdict,
+                detail,
+                value,
+                finding.request,
+                finding.request_digest,
+                finding.engine,
+            )
+            return
+    verdict = Verdict.INCONCLUSIVE if measured.tokens is None else Verdict.SUPPORTED
+    findings.append(Finding(Capability.TEXT_GENERATION, verdict, measured.detail, value))
+
+
+def _store(run: Run, model: RegisteredModel, instance: Instance, findings: Iterable[Finding]) -> None:
+    found = list(findings)
+    changed = capabilities.note_probed(
+        model=model,
+        version=instance.version,
+        findings=found,
+        actor=run.actor,
+        job_id=run.job.pk,
+    )
+    run.result |= {
+        "key": model.key,
+        "verdicts": {str(finding.capability): str(finding.verdict) for finding in found},
+        "details": {str(finding.capability): finding.detail for finding in found},
+        "changed": changed,
+    }

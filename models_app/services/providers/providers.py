@@ -1,0 +1,81 @@
+"""Providers: where each one is reached, and with which secret."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from models_app.domain.catalog.providers import (
+    DEFAULT_BASE_URLS,
+    ProviderKind,
+    api_url,
+    checked_secret,
+)
+from models_app.domain.errors import InvalidRequest, ProviderAuthFailed
+from models_app.domain.traffic.routing import RemoteEndpoint
+from models_app.models import Provider, RegisteredModel
+from models_app.services.coordination import secrets
+
+
+def is_remote(provider: Provider) -> bool:
+    """Whether its models are asked over the network; else NOA loads them from files."""
+    return provider.kind != ProviderKind.LLAMA_CPP or bool(provider.base_url)
+
+
+def base_url(provider: Provider) -> str:
+    """The address below which its operations are, without a slash at the end; '' for local files."""
+    kind = ProviderKind(provider.kind)
+    given = provider.base_url or DEFAULT_BASE_URLS.get(kind, "")
+    return api_url(kind, given) if given else ""
+
+
+def secret_of(provider: Provider) -> str:
+    """The API key in plain text, '' when it has none.
+
+    Raises SecretUnreadable, or ProviderAuthFailed when the environment variable that should hold it is not set.
+    """
+    if provider.secret_env:
+        found = _from_environment(provider.secret_env)
+        if not found:
+            raise ProviderAuthFailed(
+                f"The API key of '{provider.slug}' should be in the environment variable {provider.secret_env}, which"
+                " is not set for this process. Set it and start NOA again, or give the provider another key."
+            )
+        try:
+            return checked_secret(found, param=provider.secret_env)
+        except InvalidRequest as error:
+            raise ProviderAuthFailed(f"The API key of '{provider.slug}' cannot be used: {error.message}") from None
+    return secrets.unseal(provider.secret) if provider.secret else ""
+
+
+def _from_environment(variable: str) -> str:
+    """The variable's value, or what is in the file that its `_FILE` names; '' for neither."""
+    path = os.environ.get(f"{variable}_FILE")
+    if path and variable not in os.environ:
+        try:
+            return Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+    return os.environ.get(variable, "")
+
+
+def name_at_provider(model: RegisteredModel) -> str:
+    """What requests to its provider must call the model."""
+    return model.remote_id or model.model_id
+
+
+def endpoint(provider: Provider, model: RegisteredModel | None = None) -> RemoteEndpoint:
+    """How to reach a remote provider, and one model of it. Raises as `secret_of` does."""
+    timeouts = provider.timeouts or {}
+    return RemoteEndpoint(
+        provider=provider.slug,
+        kind=ProviderKind(provider.kind),
+        base_url=base_url(provider),
+        model_id=name_at_provider(model) if model else "",
+        api_key=secret_of(provider),
+        allow_private=provider.allow_private_addresses,
+        connect_seconds=timeouts.get("connect"),
+        first_byte_seconds=timeouts.get("first_byte"),
+        idle_seconds=timeouts.get("idle"),
+        total_seconds=timeouts.get("total"),
+    )

@@ -1,0 +1,146 @@
+"""Asks every provider, or one, which models it has. One that does not answer does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.utils import timezone
+
+from models_app.domain.catalog.discovery import ProviderReport
+from models_app.domain.errors import NoaError, ProviderError
+from models_app.domain.events import EventName
+from models_app.domain.states import JobKind
+from models_app.domain.traffic.routing import RemoteEndpoint
+from models_app.models import Job, Provider
+from models_app.providers import dialects
+from models_app.services.catalog import lookup
+from models_app.services.events import events
+from models_app.services.jobs import jobs
+from models_app.services.jobs.jobs import Run
+from models_app.services.nodes import placement
+from models_app.services.providers import providers
+from models_app.services.registry import local_discovery, remote_discovery
+
+# What another node gets to read its model files: to compute the digest of a large one takes a while.
+_NODE_SECONDS = 300.0
+# The column's length.
+_MAX_ERROR = 500
+
+
+def discover(*, run: Run, provider: str | None = None) -> None:
+    """Look for models at one provider, or at all that are enabled.
+
+    The job's result tells of each provider as `models_app.domain.catalog.discovery.ProviderReport`. Raises NotFound for an
+    unknown provider, and ProviderError when every one of them failed.
+    """
+    asked = _asked(provider)
+    reports: dict[str, ProviderReport] = {}
+    try:
+        for found in asked:
+            if not providers.is_remote(found):
+                others = _ask_other_nodes(run, found)
+                reports[found.slug] = local_discovery.discover(run=run)
+                _keep(run, found, reports[found.slug])
+                _wait_for_nodes(run, others)
+        for found, report in _ask_remote(run, [one for one in asked if providers.is_remote(one)]):
+            reports[found.slug] = report
+            _keep(run, found, report)
+    finally:
+        run.result["providers"] = {slug: report.as_dict() for slug, report in reports.items()}
+    _raise_if_all_failed(reports)
+
+
+def _ask_other_nodes(run: Run, provider: Provider) -> list[Job]:
+    """Each node looks at its own disk. A job that names its node is for that one alone."""
+    if run.job.asked_node:
+        return []
+    rows = placement.up().exclude(name=settings.NOA_NODE)
+    return [here(name=name, actor=run.actor, slug=provider.slug) for name in rows.values_list("name", flat=True)]
+
+
+def here(*, name: str, actor: str, slug: str = lookup.LOCAL_SLUG) -> Job:
+    """A job that looks for the model files of one node."""
+    return jobs.create(
+        kind=JobKind.DISCOVER,
+        subject=slug,
+        arguments={"provider": slug},
+        actor=actor,
+        asked_node=name,
+    )[0]
+
+
+def _wait_for_nodes(run: Run, others: list[Job]) -> None:
+    """What they found is in their own jobs; one that does not answer stops nobody."""
+    for job in others:
+        with run.step("node", job.asked_node):
+            ended = jobs.wait(job_id=job.pk, seconds=_NODE_SECONDS)
+        run.result.setdefault("nodes", {})[job.asked_node] = {
+            "job": str(job.pk),
+            "state": ended.state,
+        }
+
+
+def _asked(slug: str | None) -> list[Provider]:
+    lookup.local_provider()
+    if slug is not None:
+        return [lookup.provider(slug=slug)]
+    return list(Provider.objects.filter(enabled=True))
+
+
+def _ask_remote(run: Run, asked: Iterable[Provider]) -> Iterable[tuple[Provider, ProviderReport]]:
+    """All at once; who answers first is stored first."""
+    by_slug = {provider.slug: provider for provider in asked}
+    endpoints: list[RemoteEndpoint] = []
+    for provider in by_slug.values():
+        try:
+            endpoints.append(providers.endpoint(provider))
+        except NoaError as error:
+            yield provider, ProviderReport.failure(error)
+    if not endpoints:
+        return
+    with run.step("ask", ", ".join(endpoint.provider for endpoint in endpoints)):
+        for slug, outcome in dialects.list_all(endpoints, look=run.check_cancelled):
+            provider = by_slug[slug]
+            if isinstance(outcome, NoaError):
+                yield provider, ProviderReport.failure(outcome)
+            else:
+                yield (
+                    provider,
+                    remote_discovery.take_in(run=run, provider=provider, listing=outcome),
+                )
+
+
+def _keep(run: Run, provider: Provider, report: ProviderReport) -> None:
+    failed = report.failed
+    fields = {"discovery_error": failed["message"][:_MAX_ERROR] if failed else ""}
+    times = {} if failed else {"discovered_at": timezone.now()}
+    Provider.objects.filter(pk=provider.pk).update(**fields, **times)
+    what = (
+        f"'{provider.slug}' could not be asked for its models."
+        if failed
+        else f"'{provider.slug}' was asked for its models: {report.sentence()}."
+    )
+    events.publish(
+        name=EventName.PROVIDER_DISCOVERED,
+        subject=provider.slug,
+        message=what,
+        actor=run.actor,
+        cause=run.cause,
+        job_id=run.job.pk,
+        data=report.counts() | {"failed": failed},
+    )
+
+
+def _raise_if_all_failed(reports: dict[str, ProviderReport]) -> None:
+    failures = [report.failed for report in reports.values()]
+    if not failures or None in failures:
+        return
+    first = failures[0]
+    assert first is not None
+    if len(failures) == 1:
+        raise ProviderError(first["message"], code=first["code"])
+    raise ProviderError(
+        f"None of {len(failures)} providers could be asked. The first said: {first['message']}",
+        code=first["code"],
+    )

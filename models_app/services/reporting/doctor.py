@@ -1,0 +1,256 @@
+"""Looks at everything that a NOA server needs, and says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from models_app.domain.errors import EngineError, NoaError
+from models_app.domain.measuring import diagnosis
+from models_app.domain.measuring.diagnosis import Finding, Level
+from models_app.engines import build, devices
+from models_app.models import Provider
+from models_app.services.api_keys import budgets
+from models_app.services.providers import providers
+from models_app.services.reporting import readiness
+
+_ANSWER_SECONDS = 2.0
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def examine() -> list[Finding]:
+    """All findings. A check that needs the database is left out when that does not answer."""
+    found = [*variables(), *database()]
+    checks: list[Check] = [broker, limits, folders, disk, engine, port]
+    if not _is_away(found):
+        checks += [clock, worker, secrets]
+    return [*found, *(finding for check in checks for finding in check())]
+
+
+def _is_away(found: list[Finding]) -> bool:
+    return any(one.check == "database" and "does not answer" in one.what for one in found)
+
+
+def variables() -> Iterator[Finding]:
+    unknown = diagnosis.unknown_variables(os.environ, settings.NOA_VARIABLES)
+    yield from unknown or [Finding("settings", Level.OK, "Every NOA_ variable is a setting.")]
+
+
+def database() -> Iterator[Finding]:
+    try:
+        connection.ensure_connection()
+        yield _version()
+        yield from _migrations()
+    except DatabaseError as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        yield Finding(
+            "database",
+            Level.PROBLEM,
+            f"The database does not answer: {why}.",
+            "Start it, and look at DATABASE_URL: host, port, name, user and password.",
+        )
+
+
+def _version() -> Finding:
+    if connection.vendor == "postgresql":
+        return diagnosis.postgres(connection.pg_version)  # type: ignore[attr-defined]
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode")
+        (mode,) = cursor.fetchone()
+    if mode in ("wal", "memory"):
+        return Finding("database", Level.OK, f"SQLite answers, in {mode.upper()} mode.")
+    return Finding(
+        "database",
+        Level.PROBLEM,
+        f"SQLite is in {mode} mode: readers and writers wait for each other.",
+        "Put NOA_DATA_DIR on a local disk: WAL does not work on network file systems.",
+    )
+
+
+def _migrations() -> Iterator[Finding]:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        yield Finding(
+            "database",
+            Level.PROBLEM,
+            f"{len(plan)} migrations are not applied; the first is {plan[0][0]}.",
+            "Run 'manage.py migrate', or start 'noa serve', which does it.",
+        )
+
+
+def clock() -> Iterator[Finding]:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            (theirs,) = cursor.fetchone()
+        yield diagnosis.clock((theirs - datetime.now(UTC)).total_seconds())
+
+
+def broker() -> Iterator[Finding]:
+    why = readiness.broker()
+    if why:
+        yield Finding("broker", Level.PROBLEM, why, "Start it, and look at NOA_BROKER_URL.")
+    else:
+        yield Finding("broker", Level.OK, "The broker answers.")
+
+
+def limits() -> Iterator[Finding]:
+    """Where requests are counted against the limits of keys."""
+    if settings.NOA_LIMITS_URL is None:
+        if not budgets.is_exact():
+            yield Finding(
+                "limits",
+                Level.WARNING,
+                "Several processes serve, and have no Redis to count in: keys can have no limits.",
+                "Set NOA_REDIS_URL, if keys are to have limits.",
+            )
+        return
+    client = redis.Redis.from_url(
+        settings.NOA_LIMITS_URL, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
+    )
+    try:
+        client.ping()
+        yield Finding("limits", Level.OK, "Redis answers; limits hold across processes.")
+    except (redis.RedisError, OSError) as error:
+        yield Finding(
+            "limits",
+            Level.PROBLEM,
+            f"Redis does not answer: {error}.",
+            "Start it, and look at NOA_REDIS_URL. Until then each process holds limits by itself.",
+        )
+    finally:
+        client.close()
+
+
+def worker() -> Iterator[Finding]:
+    why = readiness.worker()
+    if why:
+        yield Finding(
+            "worker", Level.WARNING, why, "Start 'noa serve', or with a broker a worker: see docs/production.md."
+        )
+    else:
+        yield Finding("worker", Level.OK, "A worker was heard of.")
+
+
+def folders() -> Iterator[Finding]:
+    """The data folder is private, its keys too, and the folders of models can be read."""
+    data = Path(settings.NOA_DATA_DIR)
+    yield from _private(data)
+    for path in sorted(data.glob("*key*")):
+        yield from _private(path)
+    for root in settings.NOA_MODEL_ROOTS:
+        yield _readable(Path(root))
+
+
+def _private(path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        yield Finding(
+            "permissions",
+            Level.WARNING,
+            f"{path} is not there yet.",
+            "Nothing, if the server has never run: it makes what it needs.",
+        )
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        wanted = "700" if path.is_dir() else "600"
+        yield Finding(
+            "permissions", Level.PROBLEM, f"Others can read {path} (mode {mode:o}).", f"chmod {wanted} {path}"
+        )
+    elif not os.access(path, os.R_OK | os.W_OK):
+        yield Finding(
+            "permissions",
+            Level.PROBLEM,
+            f"{path} cannot be read and written by this user.",
+            f"Give it to the user of the server: chown $(id -un) {path}",
+        )
+    else:
+        yield Finding("permissions", Level.OK, f"{path} is private.")
+
+
+def _readable(root: Path) -> Finding:
+    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+        return Finding(
+            "models",
+            Level.WARNING,
+            f"The model folder {root} cannot be read.",
+            "Make it, give it to the user of the server, or set NOA_MODELS_DIR.",
+        )
+    count = sum(1 for _ in root.rglob("*.gguf"))
+    return Finding("models", Level.OK, f"{count} GGUF files are in {root}.")
+
+
+def disk() -> Iterator[Finding]:
+    seen: set[int] = set()
+    for path in (Path(settings.NOA_DATA_DIR), Path(settings.NOA_MODELS_DIR)):
+        if path.exists() and path.stat().st_dev not in seen:
+            seen.add(path.stat().st_dev)
+            yield diagnosis.disk(str(path), shutil.disk_usage(path).free)
+
+
+def engine() -> Iterator[Finding]:
+    try:
+        compiled = build.compiled_for()
+    except EngineError as error:
+        yield Finding("engine", Level.PROBLEM, error.message, "Run 'make setup', which compiles it.")
+        return
+    yield from diagnosis.engine_build(compiled, build.processor(), cuda=devices.offloads(), gpus=len(devices.gpus()))
+
+
+def port() -> Iterator[Finding]:
+    host, number = settings.NOA_HOST, settings.NOA_PORT
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, number))
+        except OSError as error:
+            yield from _taken(host, number, error)
+            return
+    yield Finding("port", Level.OK, f"{host}:{number} is free; no server runs there.")
+
+
+def _taken(host: str, number: int, error: OSError) -> Iterator[Finding]:
+    if (Path(settings.NOA_DATA_DIR) / "server.lock").exists():
+        yield Finding("port", Level.OK, f"A server of this folder runs; {host}:{number} is taken.")
+        return
+    yield Finding(
+        "port",
+        Level.PROBLEM,
+        f"{host}:{number} cannot be used: {error.strerror}.",
+        "End what listens there, or set NOA_PORT and NOA_HOST.",
+    )
+
+
+def secrets() -> Iterator[Finding]:
+    """Whether the secrets of providers can be opened with the keys that there are."""
+    try:
+        remote = [one for one in Provider.objects.filter(enabled=True) if providers.is_remote(one)]
+    except DatabaseError:
+        return  # its tables are not there; the migrations have been told of
+    bad = 0
+    for provider in remote:
+        try:
+            providers.endpoint(provider)
+        except NoaError as error:
+            bad += 1
+            yield Finding(
+                "secrets",
+                Level.PROBLEM,
+                f"'{provider.slug}': {error.message}",
+                f"Enter its key again: PATCH /api/v1/providers/{provider.slug}, or the console.",
+            )
+    if not bad:
+        yield Finding("secrets", Level.OK, f"The secrets of {len(remote)} providers can be read.")

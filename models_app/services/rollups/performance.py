@@ -1,0 +1,51 @@
+"""The exponentially weighted averages of each model: folded in with every batch of the access log, shown with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import connection
+
+from models_app.domain.measuring import performance
+from models_app.models import RegisteredModel
+from models_app.services.rollups import rollups
+from models_app.services.rollups.rollups import Totals
+from models_app.services.rollups.summing import Cell
+
+# The column, and whether its values come by the request or by the answer whose speed was measured.
+_AVERAGES = ("average_latency_ms", "average_success_rate", "average_tokens_per_second")
+
+
+def fold(cells: Mapping[Cell, rollups.Sums]) -> None:
+    """Bring the averages of the models of a batch up to date. Call inside the batch's transaction."""
+    models: dict[str, Totals] = {}
+    for (_, key, _, _), sums in cells.items():
+        rollups.merge(models.setdefault(key, Totals()), sums)
+    models.pop("", None)
+    sets = [
+        f"{name} = CASE WHEN %s IS NULL THEN {name} WHEN {name} IS NULL THEN %s ELSE {name} + %s * (%s - {name}) END"
+        for name in _AVERAGES
+    ]
+    table = connection.ops.quote_name(RegisteredModel._meta.db_table)
+    with connection.cursor() as cursor:
+        # The database adds to what it has: no row is read for it.
+        cursor.executemany(
+            f"UPDATE {table} SET inference_count = inference_count + %s, {', '.join(sets)} WHERE key = %s",
+            [_parameters(key, models[key]) for key in sorted(models)],
+        )
+
+
+def _parameters(key: str, totals: Totals) -> list[Any]:
+    every = performance.weight(totals.requests)
+    timed = performance.weight(sum(totals.ttfts.values()))
+    speed = totals.timed_tokens * 1000 / totals.generation_ms if totals.generation_ms else None
+    values = [
+        (totals.duration_ms / totals.requests, every),
+        (1 - totals.errors / totals.requests, every),
+        (speed, timed),
+    ]
+    parameters: list[Any] = [totals.requests]
+    for value, weight in values:
+        parameters += [value, value, weight, value]
+    return [*parameters, key]

@@ -1,0 +1,129 @@
+"""Makes of a batch of access records what is added to each table of sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from typing import TypeVar
+
+from models_app.domain.measuring import histogram
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.windows import RollupStep
+from models_app.services.rollups import rollups
+from models_app.services.rollups.rollups import Place, Sums, TrafficPlace
+
+# Of a request whose client left before there was an answer: nobody failed.
+_CLIENT_LEFT = "client_left"
+# What the decimal columns of the log and of the sums hold.
+_COST_DIGITS = Decimal("1e-10")
+
+Cell = tuple[int, str, str, str]
+"""Minute (since 1970), model key, route, API key's id: what every table's place can be made of."""
+
+Given = TypeVar("Given")
+Found = TypeVar("Found", bound=tuple[object, ...])
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def money(cost: float | None) -> Decimal | None:
+    return None if cost is None else Decimal(repr(cost)).quantize(_COST_DIGITS)
+
+
+def is_error(record: AccessRecord) -> bool:
+    """Whether the request ended in an error, the caller's or ours; a client that left is none."""
+    return record.error_code != _CLIENT_LEFT and (record.status >= 400 or bool(record.error_code))
+
+
+def cells(records: Iterable[AccessRecord]) -> dict[Cell, Sums]:
+    """Each record is looked at once; everything after works with the few cells of a batch."""
+    found: dict[Cell, Sums] = {}
+    for record in records:
+        cell = (int(record.started_at // 60), record.model_key, record.route, record.key_id)
+        sums = found.get(cell)
+        if sums is None:
+            sums = found[cell] = Sums(last_at=moment(record.started_at))
+        _add(sums, record)
+    return found
+
+
+def activity_of(found: Mapping[Cell, Sums]) -> dict[Place, Sums]:
+    """By model, hour and key, and all requests of the hour."""
+
+    def places(cell: Cell) -> Iterable[Place]:
+        minute, model, _, key_id = cell
+        hour = RollupStep.HOUR.floor(moment(minute * 60))
+        return (model, hour, key_id), (rollups.ALL, hour, "")
+
+    return _grouped(found, places)
+
+
+def traffic_of(found: Mapping[Cell, Sums]) -> dict[TrafficPlace, Sums]:
+    """By step, model and route, and all requests of the step."""
+
+    # First without keys, of which there may be many, and then with longer and longer steps: each look at few sums.
+    sums: dict[TrafficPlace, Sums] = _grouped(
+        found, lambda cell: [(RollupStep.MINUTE, moment(cell[0] * 60), cell[1], cell[2])]
+    )
+    sums |= _grouped(sums, lambda place: [(place[0], place[1], rollups.ALL, rollups.ALL)])
+    every, shorter = dict(sums), sums
+    for step in RollupStep:
+        shorter = _grouped(shorter, partial(_in_step, step))
+        every |= shorter
+    return every
+
+
+def _in_step(step: RollupStep, place: TrafficPlace) -> list[TrafficPlace]:
+    return [(step, step.floor(place[1]), place[2], place[3])]
+
+
+def _grouped(found: Mapping[Given, Sums], places: Callable[[Given], Iterable[Found]]) -> dict[Found, Sums]:
+    grouped: dict[Found, Sums] = {}
+    for cell, sums in found.items():
+        for place in places(cell):
+            if place not in grouped:
+                grouped[place] = Sums(last_at=sums.last_at)
+            rollups.merge(grouped[place], sums)
+            grouped[place].last_at = max(grouped[place].last_at, sums.last_at)
+    return grouped
+
+
+def _add(sums: Sums, record: AccessRecord) -> None:
+    at = moment(record.started_at)
+    if at > sums.last_at:
+        sums.last_at = at
+    sums.requests += 1
+    sums.errors += is_error(record)
+    sums.aborted += record.aborted
+    sums.prompt_tokens += record.prompt_tokens or 0
+    sums.cached_tokens += record.cached_tokens or 0
+    sums.completion_tokens += record.completion_tokens or 0
+    sums.duration_ms += record.duration_ms
+    histogram.add(sums.durations, record.duration_ms)
+    _add_cost(sums, record)
+    _add_speed(sums, record)
+
+
+def _add_cost(sums: Sums, record: AccessRecord) -> None:
+    cost = money(record.cost_usd)
+    if cost is not None:
+        sums.cost_usd += cost
+    elif record.prompt_tokens is not None:
+        # Without tokens there is nothing that could cost.
+        sums.unpriced += 1
+
+
+def _add_speed(sums: Sums, record: AccessRecord) -> None:
+    if record.ttft_ms is None:
+        return
+    histogram.add(sums.ttfts, record.ttft_ms)
+    tokens = record.completion_tokens or 0
+    milliseconds = record.duration_ms - record.ttft_ms
+    # The first token is there when the measurement begins.
+    if tokens > 1 and milliseconds > 0 and not record.aborted:
+        sums.timed_tokens += tokens - 1
+        sums.generation_ms += milliseconds

@@ -1,0 +1,146 @@
+"""The only writer of instance states, and of the model status that follows from them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from models_app.domain.states import (
+    SERVING_INSTANCE_STATES,
+    InstanceState,
+    ModelStatus,
+    sources_of,
+)
+from models_app.models import Instance, ModelVersion, RegisteredModel
+from models_app.services.routes import routing
+
+# The net below the condition of this process: another process may have moved the instance.
+_LOOK_EVERY = 0.25
+_moved = threading.Condition()
+
+_STATUS_OF = {
+    InstanceState.STARTING: ModelStatus.LOADING,
+    InstanceState.READY: ModelStatus.LOADED,
+    InstanceState.DRAINING: ModelStatus.UNLOADING,
+    InstanceState.STOPPED: ModelStatus.AVAILABLE,
+    InstanceState.FAILED: ModelStatus.FAILED,
+}
+
+
+def serving(*, model: RegisteredModel, node: str = "") -> Instance | None:
+    """The instance of this model, on this node where one is named, that is ready or becoming so; ready ones first."""
+    found = list(copies(model=model, node=node))
+    ready = [one for one in found if one.state == InstanceState.READY]
+    return next(iter(ready or found), None)
+
+
+def copies(*, model: RegisteredModel, node: str = "") -> QuerySet[Instance]:
+    """The instances of this model that are ready or becoming so, of all nodes or of one, oldest first."""
+    found = Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES)
+    return (found.filter(node=node) if node else found).order_by("created_at")
+
+
+def reserve(
+    *,
+    model: RegisteredModel,
+    version: ModelVersion | None,
+    node: str,
+    options: dict[str, Any],
+    beside: bool = False,
+) -> Instance | None:
+    """Claim the right to load this model: a new instance, or None when somebody has it already.
+
+    With `beside` it may serve on other nodes too: then only this node's right is claimed. One that needs memory of
+    this node is queued until it is admitted.
+    """
+    try:
+        with transaction.atomic():
+            # Of two nodes that begin at the same moment one waits here, and finds the other's instance.
+            RegisteredModel.objects.select_for_update().filter(pk=model.pk).first()
+            if not beside and copies(model=model).exists():
+                return None
+            instance = Instance.objects.create(
+                model=model,
+                version=version,
+                node=node,
+                options=options,
+                state=InstanceState.QUEUED if version else InstanceState.STARTING,
+            )
+            _follow(instance.model_id, ModelStatus.LOADING)
+    except IntegrityError:
+        return None
+    return instance
+
+
+@transaction.atomic
+def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
+    """Compare-and-set; False when the instance was not in a state that leads to `to`.
+
+    Model status and routing revision change in the same transaction.
+    """
+    if to in (InstanceState.STOPPED, InstanceState.FAILED):
+        fields["stopped_at"] = timezone.now()
+    if to == InstanceState.READY:
+        fields["ready_at"] = timezone.now()
+    moved = Instance.objects.filter(pk=instance.pk, state__in=sources_of(to)).update(state=to, **fields)
+    if moved != 1:
+        return False
+    instance.state = to
+    failure = {name: fields.get(name, "") for name in ("failure_stage", "failure_reason")}
+    _follow(instance.model_id, _STATUS_OF[to], **failure)
+    routing.bump()
+    transaction.on_commit(_wake)
+    return True
+
+
+def _follow(model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = "") -> None:
+    """A model's status is that of its best instance; where none serves any more, that of the one that changed."""
+    serving_now = set(
+        Instance.objects.filter(model_id=model_pk, state__in=SERVING_INSTANCE_STATES).values_list("state", flat=True)
+    )
+    if serving_now:
+        is_ready = InstanceState.READY in serving_now
+        status = ModelStatus.LOADED if is_ready else ModelStatus.LOADING
+        failure_stage = failure_reason = ""
+    RegisteredModel.objects.filter(pk=model_pk).update(
+        status=status,
+        failure_stage=failure_stage,
+        failure_reason=failure_reason,
+        failed_at=timezone.now() if status == ModelStatus.FAILED else None,
+        updated_at=timezone.now(),
+    )
+
+
+def _wake() -> None:
+    with _moved:
+        _moved.notify_all()
+
+
+def wait_for_change() -> None:
+    """Returns when an instance was moved in this process, or after a moment."""
+    with _moved:
+        _moved.wait(_LOOK_EVERY)
+
+
+def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, look: Callable[[], None]) -> Instance:
+    """The instance once it is no longer starting, or as it is after `seconds`.
+
+    `look` is called now and then while it waits, and may raise to end the wait.
+    """
+    deadline = monotonic() + seconds
+    while True:
+        instance = Instance.objects.select_related("model").get(pk=instance_id)
+        remaining = deadline - monotonic()
+        starting = instance.state in (InstanceState.QUEUED, InstanceState.STARTING)
+        if not starting or remaining <= 0:
+            return instance
+        look()
+        with _moved:
+            _moved.wait(min(remaining, _LOOK_EVERY))
