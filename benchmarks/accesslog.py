@@ -74,7 +74,7 @@ def records(count: int, first: int = 0) -> list[Any]:
 
 def measure_record(count: int) -> dict[str, float]:
     """CPU of one request's mark and record, and of the thread that reads them back."""
-    from models_app.gateway.recorder import Recorder
+    from models_app.gateway.recording.recorder import Recorder
 
     batch = records(count)
     with tempfile.TemporaryDirectory() as folder:

@@ -260,9 +260,9 @@ def serve(port: int, address: str, database: str) -> None:
 
     from models_app.domain.records.access import AccessRecord
     from models_app.domain.traffic.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
-    from models_app.gateway.app import Gateway
-    from models_app.gateway.recorder import Recorder
-    from models_app.gateway.server import FrontProtocol, Server, settle_memory
+    from models_app.gateway.edge.app import Gateway
+    from models_app.gateway.http.server import FrontProtocol, Server, settle_memory
+    from models_app.gateway.recording.recorder import Recorder
 
     target = Target(MODEL, "bench", address, frozenset({"chat_completion"}))
     snapshot = Snapshot(

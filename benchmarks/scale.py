@@ -128,7 +128,7 @@ def follow() -> None:
     import django
 
     django.setup()
-    from models_app.gateway.snapshots import LiveSnapshots
+    from models_app.gateway.site.snapshots import LiveSnapshots
     from models_app.services.coordination.notifications import follower
 
     snapshots = LiveSnapshots()

@@ -11,6 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "noa_site.settings")
 django_application = get_asgi_application()
 
 # Only now: what follows needs Django's applications.
-from models_app.gateway.site import Site  # noqa: E402
+from models_app.gateway.site.site import Site  # noqa: E402
 
 application = Site(cast(Any, django_application))

@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 from django.conf import settings
 
-from models_app.gateway.server import FrontProtocol, Server
+from models_app.gateway.http.server import FrontProtocol, Server
 from noa_site.asgi import application
 
 # What a shutdown gives to streams that are still open; less than what supervisors of processes allow by default.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models_app.gateway.admission import Limits
+from models_app.gateway.http.request_body import Limits
 from tests.fakes.upstream import DEADLINE, FakeUpstream
 from tests.gateway.loads import Loads
 from tests.gateway.wire import Served, serve, snapshot

@@ -13,8 +13,8 @@ from models_app.domain.catalog.pricing import Price
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
-from models_app.gateway.admission import Limits
-from models_app.gateway.dialing import Dialer
+from models_app.gateway.http.request_body import Limits
+from models_app.gateway.upstream.dialing import Dialer
 from tests.fakes.provider_server import FakeProvider
 from tests.gateway.wire import Served, serve, snapshot, wait_until
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from models_app.gateway.admission import Limits
+from models_app.gateway.http.request_body import Limits
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import KEY, Served, request, serve
 

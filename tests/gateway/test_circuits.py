@@ -10,7 +10,7 @@ import pytest
 
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.residency import breaker
-from models_app.gateway import circuits
+from models_app.gateway.forwarding import circuits
 from tests.fakes import provider_faults
 from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.remotes import CHAT, GPT, Reported, endpoint, entry, serve_remote, with_models

@@ -11,7 +11,7 @@ import pytest
 from models_app.domain.errors import LoadFailed
 from models_app.domain.residency.demand import EVERYTHING, Permission
 from models_app.domain.traffic.routing import Snapshot, Target
-from models_app.gateway.admission import Limits
+from models_app.gateway.http.request_body import Limits
 from tests.fakes.upstream import DEADLINE, FakeUpstream
 from tests.gateway.loads import Loads
 from tests.gateway.wire import (

@@ -9,8 +9,8 @@ import pytest
 
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.gateway import faults
-from models_app.gateway.faults import Verdict
+from models_app.gateway.forwarding import faults
+from models_app.gateway.forwarding.faults import Verdict
 
 SECRET = "canary-7f3a-secret"
 ENDPOINT = RemoteEndpoint("box", ProviderKind.OPENAI, "https://box.example/v1", "m", SECRET)

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from models_app.gateway.server import FrontProtocol
+from models_app.gateway.http.server import FrontProtocol
 from tests.fakes.upstream import DEADLINE, FakeUpstream, event
 from tests.gateway.wire import KEY, Served, Wire, request, serve, wait_until
 

@@ -15,9 +15,9 @@ import pytest
 
 from models_app.domain.traffic.limits import KeyLimits, Refusal, Spent, Ticket, month_of
 from models_app.domain.traffic.routing import hash_api_key
-from models_app.gateway import redis_limits
-from models_app.gateway.limiting import Limiter
-from models_app.gateway.redis_limits import RedisCounters
+from models_app.gateway.calls import redis_limits
+from models_app.gateway.calls.limiting import Limiter
+from models_app.gateway.calls.redis_limits import RedisCounters
 from tests.fakes.upstream import USAGE, FakeUpstream
 from tests.gateway.wire import KEY, Answer, Served, request, serve, snapshot, wait_until
 from tests.servers.redis import RedisServer
@@ -196,7 +196,7 @@ def test_a_redis_that_hangs_costs_one_request_its_time_out_and_no_request_its_an
     shared: tuple[Served, list[bool]], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway, told = shared
-    monkeypatch.setattr("models_app.gateway.limiting.RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr("models_app.gateway.calls.limiting.RETRY_SECONDS", 3600.0)
     wait_until(lambda: _remaining(gateway.post(ASK)) < 1000, "an answer of Redis")
     redis.pause()
     try:
@@ -214,7 +214,7 @@ def test_a_redis_that_is_back_is_asked_again(
     shared: tuple[Served, list[bool]], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway, told = shared
-    monkeypatch.setattr("models_app.gateway.limiting.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("models_app.gateway.calls.limiting.RETRY_SECONDS", 0.0)
     redis.pause()
     try:
         assert gateway.post(ASK).status == 200

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
-from models_app.gateway import metrics
-from models_app.gateway.metrics import MetricsPage
+from models_app.gateway.edge import metrics
+from models_app.gateway.edge.metrics import MetricsPage
 
 KEYS = {
     hash_api_key("scrapes"): KeyEntry("a", frozenset({"metrics:read"}), None),

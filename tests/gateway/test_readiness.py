@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
-from models_app.gateway import readiness
-from models_app.gateway.readiness import Probes
+from models_app.gateway.edge import readiness
+from models_app.gateway.edge.readiness import Probes
 
 KEY = "noa_a-key"
 KEYS = {hash_api_key(KEY): KeyEntry("id", frozenset(), None)}

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from models_app.domain.records.access import AccessRecord
-from models_app.gateway import recorder as module
-from models_app.gateway.recorder import BATCH_SIZE, Recorder
+from models_app.gateway.recording import recorder as module
+from models_app.gateway.recording.recorder import BATCH_SIZE, Recorder
 from tests.gateway.wire import DEADLINE
 
 

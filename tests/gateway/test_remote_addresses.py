@@ -8,7 +8,7 @@ import pytest
 
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.gateway.dialing import Dialer, Origin
+from models_app.gateway.upstream.dialing import Dialer, Origin
 from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.remotes import CHAT, Names, drop_idle, entry, serve_remote
 from tests.gateway.wire import Served

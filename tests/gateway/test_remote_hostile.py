@@ -11,8 +11,8 @@ import pytest
 
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.gateway.connection import Connection
-from models_app.gateway.dialing import Dialer, Origin
+from models_app.gateway.upstream.connection import Connection
+from models_app.gateway.upstream.dialing import Dialer, Origin
 from tests.fakes.upstream import FakeUpstream, event
 from tests.gateway.remotes import CHAT, FAST, GPT, as_new, entry, serve_remote
 from tests.gateway.test_fuzz import mutated

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.gateway.dialing import Dialer
+from models_app.gateway.upstream.dialing import Dialer
 from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.remotes import CHAT, Names, entry, serve_remote
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from models_app.domain.residency.breaker import BreakerState
-from models_app.gateway.reports import Reports
+from models_app.gateway.edge.reports import Reports
 
 OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models_app.gateway.admission import Limits
+from models_app.gateway.http.request_body import Limits
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import Served, request, serve, snapshot

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from models_app.gateway.front import BodyLimit
-from models_app.gateway.types import Message, Receive, Scope, Send
+from models_app.gateway.edge.front import BodyLimit
+from models_app.gateway.http.types import Message, Receive, Scope, Send
 from tests.fakes.upstream import FakeUpstream, event
 from tests.gateway.wire import DEADLINE, Served, request, serve, snapshot, wait_until
 

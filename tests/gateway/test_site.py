@@ -13,8 +13,8 @@ import uvicorn
 from django.db.backends.utils import CursorWrapper
 
 from models_app.domain.states import InstanceState
-from models_app.gateway.server import FrontProtocol, Server
-from models_app.gateway.site import Site
+from models_app.gateway.http.server import FrontProtocol, Server
+from models_app.gateway.site.site import Site
 from models_app.models import AccessLog, Instance, RegisteredModel
 from models_app.services.api_keys import keys
 from models_app.services.catalog import lookup

@@ -15,8 +15,8 @@ import pytest
 from models_app.domain.records import spool_format
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.records.spool_format import Header
-from models_app.gateway.recorder import Recorder
-from models_app.gateway.spool import Spool
+from models_app.gateway.recording.recorder import Recorder
+from models_app.gateway.recording.spool import Spool
 from tests.gateway.wire import DEADLINE
 
 HEADER = Header("0123456789abcdef", "local", 7, 1.0)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_app.domain.catalog.pricing import Usage
-from models_app.gateway.connection import Broken, Malformed
-from models_app.gateway.streams import ChatPass, ErrorEvent, EventPass, MessagesPass, Pipeline
+from models_app.gateway.dialects.streams import ChatPass, ErrorEvent, EventPass, MessagesPass, Pipeline
+from models_app.gateway.upstream.connection import Broken, Malformed
 from models_app.providers.anthropic.translation import ToAnthropic
 from models_app.providers.messages.translation import FromMessages
 

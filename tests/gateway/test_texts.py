@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from models_app.domain.traffic.texts import CapturedText, TextRule
-from models_app.gateway.texts import Texts
+from models_app.gateway.recording.texts import Texts
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import serve
 

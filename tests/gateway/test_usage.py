@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from models_app.gateway import usage
-from models_app.gateway.streams import EventFence
+from models_app.gateway.dialects import usage
+from models_app.gateway.dialects.streams import EventFence
 from models_app.providers.wire import chat_answers
 from tests.fakes.upstream import USAGE, event, stream_events, whole_answer
 

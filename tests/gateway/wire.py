@@ -20,10 +20,10 @@ import uvicorn
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency.demand import EVERYTHING
 from models_app.domain.traffic.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
-from models_app.gateway.admission import Limits
-from models_app.gateway.app import Gateway
-from models_app.gateway.recorder import Recorder
-from models_app.gateway.server import FrontProtocol, Server
+from models_app.gateway.edge.app import Gateway
+from models_app.gateway.http.request_body import Limits
+from models_app.gateway.http.server import FrontProtocol, Server
+from models_app.gateway.recording.recorder import Recorder
 
 DEADLINE = 10.0
 

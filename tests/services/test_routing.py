@@ -12,7 +12,7 @@ from django.utils import timezone
 from models_app.domain.errors import Conflict, NotFound
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import hash_api_key
-from models_app.gateway.snapshots import LiveSnapshots
+from models_app.gateway.site.snapshots import LiveSnapshots
 from models_app.models import ApiKey, Instance, ModelVersion, RegisteredModel, RouteChange
 from models_app.services.api_keys import keys
 from models_app.services.catalog import lookup

@@ -1,6 +1,6 @@
 """What a web process needs to do its work: '' when it is there, else why not, as a sentence.
 
-Each function may hang as long as what it asks does: the caller has the patience (`models_app.gateway.readiness`).
+Each function may hang as long as what it asks does: the caller has the patience (`models_app.gateway.edge.readiness`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,139 @@
+"""One HTTP request on its way through the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from models_app.domain.errors import NoaError
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.traffic.routing import KeyEntry
+from models_app.gateway.calls.permits import Permit
+from models_app.gateway.http import errors
+from models_app.gateway.http.types import AnswerWhole, ErrorShape, Header, Receive, Send
+from models_app.gateway.recording.texts import Captured
+
+NOBODY = KeyEntry("", frozenset(), None)
+CLOSE: Header = (b"connection", b"close")
+
+# What is still read, and thrown away, of a body that was refused: a client that has not finished sending would
+# otherwise see a reset in place of the answer.
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 64 * 1024 * 1024
+
+
+class Call:
+    """What is known of the request (`record`) and how far its answer has come (`started`, `finished`)."""
+
+    __slots__ = (
+        "_send",
+        "answer_whole",
+        "answered",
+        "body_read",
+        "captured",
+        "error_body",
+        "error_event",
+        "finished",
+        "headers",
+        "is_events",
+        "key",
+        "permit",
+        "receive",
+        "record",
+        "started",
+        "task",
+    )
+
+    def __init__(self, receive: Receive, send: Send, record: AccessRecord, task: asyncio.Task[object]) -> None:
+        """`task` is the one that answers: cancelling it ends the request in any phase."""
+        self.task = task
+        self.receive = receive
+        self.record = record
+        self.started = False
+        self.finished = False
+        # The client has all that it waits for: it may leave before the transfer has ended.
+        self.answered = False
+        # True while the body that is being sent is a stream of events, which can end with an error of its own.
+        self.is_events = False
+        self.body_read = False
+        # Who asks, once that is known.
+        self.key = NOBODY
+        # What every answer to this request carries beside the usual: how much is left of the key's limits.
+        self.headers: list[Header] = []
+        # Under which it is counted, until it is settled.
+        self.permit: Permit | None = None
+        # How errors are told in the client's dialect, with a request id: as a body, and as the last event of a stream.
+        self.error_body: ErrorShape = errors.body
+        self.error_event: ErrorShape = errors.event
+        # The server's extension, where it has one.
+        self.answer_whole: AnswerWhole | None = None
+        # Keeps the texts of this request, where somebody wants that.
+        self.captured: Captured | None = None
+        self._send = send
+
+    async def start(self, status: int, headers: list[Header]) -> None:
+        """Sends status and headers, with those that every answer of the gateway carries."""
+        self._begin(status, headers)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        if self.captured is not None:
+            self.captured.take(data)
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        if self.captured is not None:
+            self.captured.take(data)
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """A whole answer. One that comes before the request's body was read closes the connection after it."""
+        headers.append((b"content-length", b"%d" % len(body)))
+        if not self.body_read:
+            headers.append(CLOSE)
+            await self.start(status, headers)
+            await self.write(body)
+            await self._linger()
+            await self.finish()
+        elif self.answer_whole is not None:
+            self._begin(status, headers)
+            self.finished = True
+            if self.captured is not None:
+                self.captured.take(body)
+            self.answer_whole(status, headers, body)
+        else:
+            await self.start(status, headers)
+            await self.finish(body)
+
+    def _begin(self, status: int, headers: list[Header]) -> None:
+        record = self.record
+        record.status = status
+        headers.append((b"x-request-id", record.public_id.encode("ascii")))
+        headers.append((b"x-noa-attempts", b"%d" % record.attempts))
+        if record.model_key:
+            headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
+        if self.headers:
+            headers += self.headers
+        self.started = True
+
+    async def fail(self, error: NoaError) -> None:
+        """Tells the client of an error in the way that is still open; if none is, the answer stays unfinished."""
+        record = self.record
+        record.error_code = error.code
+        if not self.started:
+            await self.answer(error.http_status, errors.headers(error), self.error_body(error, record.public_id))
+            return
+        record.aborted = True
+        if self.is_events and not self.finished:
+            await self.finish(self.error_event(error, record.public_id))
+
+    async def _linger(self) -> None:
+        left = _LINGER_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while left > 0:
+                    message = await self.receive()
+                    if message["type"] != "http.request" or not message.get("more_body"):
+                        return
+                    left -= len(message["body"])

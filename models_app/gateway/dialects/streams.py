@@ -1,0 +1,256 @@
+"""Streams of server-sent events on their way to the client: kept whole, looked at, and passed on as they came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from models_app.domain.catalog.pricing import Usage
+from models_app.domain.errors import NoaError
+from models_app.gateway.http import errors
+from models_app.gateway.upstream.connection import Broken, Malformed
+from models_app.providers.anthropic import answer as anthropic_answer
+from models_app.providers.wire import chat_answers, sse
+from models_app.providers.wire.translation import StreamTranslation
+
+# An SSE event that is longer than this is passed on in parts.
+_MAX_HELD_EVENT = 1024 * 1024
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_FIELDS = frozenset({b"data", b"event", b"id", b"retry", b""})
+
+
+class ErrorEvent(Exception):
+    """The provider ended its stream with an error object, `said`."""
+
+    def __init__(self, said: Mapping[str, Any]) -> None:
+        super().__init__("error event")
+        self.said = said
+
+
+class EventFence:
+    """Lets only whole SSE events through, so that an error event can follow at any time."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if data.endswith((b"\n\n", b"\r\n\r\n")):
+            return data
+        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
+        # A miss is -1, which the addition makes 1 or 3.
+        if end <= 3:
+            end = len(data) if len(data) > _MAX_HELD_EVENT else 0
+        self._held = data[end:]
+        return data[:end]
+
+    def rest(self) -> bytes:
+        return self._held
+
+
+class EventPass:
+    """Base of what passes a provider's events on unchanged. Subclasses look at each event's JSON.
+
+    Raises Malformed for what is no event, Broken when the stream ends before its last event, ErrorEvent.
+    """
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        # The event that ends the stream has come; what follows it is dropped.
+        self.done = False
+        self._fence = EventFence()
+
+    def feed(self, data: bytes) -> bytes:
+        if self.done:
+            return b""
+        whole = self._fence.feed(data)
+        return self._sift(whole) if whole else b""
+
+    def end(self) -> bytes:
+        rest = self._fence.rest()
+        last = b""
+        if rest.strip() and not self.done:
+            try:
+                # The last blank line is often left out.
+                last = self._sift(rest + b"\n\n")
+            except Malformed:
+                raise Broken("the stream ended within an event") from None
+        return last + (b"" if self.done else self._missing_end())
+
+    def error(self, error: NoaError) -> bytes:
+        return errors.event(error, "")
+
+    def _sift(self, whole: bytes) -> bytes:
+        kept: list[bytes] = []
+        for event in _events(whole):
+            if self._keeps(event):
+                kept.append(event)
+            if self.done:
+                break
+        return b"".join(kept)
+
+    def _keeps(self, event: bytes) -> bool:
+        data = _data(event)
+        if data is None:
+            return True
+        if data == b"[DONE]":
+            self.done = True
+            return True
+        value = _object(data)
+        said = value.get("error")
+        if said:
+            raise ErrorEvent(said if isinstance(said, dict) else {"message": str(said)})
+        return self._look(value)
+
+    def _look(self, value: Mapping[str, Any]) -> bool:
+        """Notes what one event says; False hides it from the client."""
+        raise NotImplementedError
+
+    def _missing_end(self) -> bytes:
+        raise Broken("the stream ended early")
+
+
+class ChatPass(EventPass):
+    """OpenAI's chunks. `hide_usage` when the client did not ask for the last one, which only tells usage."""
+
+    def __init__(self, *, hide_usage: bool) -> None:
+        super().__init__()
+        self._hide_usage = hide_usage
+        self._is_finished = False
+
+    def _look(self, value: Mapping[str, Any]) -> bool:
+        choices = value.get("choices")
+        counts = value.get("usage")
+        if isinstance(counts, dict):
+            self.usage = chat_answers.counted(counts)
+            if not choices:
+                return not self._hide_usage
+        if isinstance(choices, list):
+            self._is_finished = self._is_finished or any(
+                isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
+            )
+        return True
+
+    def _missing_end(self) -> bytes:
+        """Some servers close without `[DONE]`: when the model had finished, nothing is missing but that."""
+        if not self._is_finished:
+            return super()._missing_end()
+        self.done = True
+        return sse.DONE
+
+
+class MessagesPass(EventPass):
+    """Anthropic's events. Their usage is spread over the first and the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[str, Any] = {}
+        self._is_finished = False
+
+    def error(self, error: NoaError) -> bytes:
+        return errors.anthropic_event(error, "")
+
+    def _look(self, value: Mapping[str, Any]) -> bool:
+        kind = value.get("type")
+        message = value.get("message") if kind == "message_start" else value
+        counts = message.get("usage") if isinstance(message, dict) else None
+        if isinstance(counts, dict):
+            self._counts.update({name: n for name, n in counts.items() if n is not None})
+            self.usage = anthropic_answer.usage_of(self._counts)
+        if kind == "message_delta":
+            delta = value.get("delta")
+            self._is_finished = isinstance(delta, dict) and bool(delta.get("stop_reason"))
+        self.done = kind == "message_stop"
+        return True
+
+    def _missing_end(self) -> bytes:
+        if not self._is_finished:
+            return super()._missing_end()
+        self.done = True
+        return sse.named({"type": "message_stop"})
+
+
+class Pipeline:
+    """Translations one after another, as one, the provider's first."""
+
+    def __init__(self, *stages: StreamTranslation) -> None:
+        self._stages = stages
+
+    @property
+    def usage(self) -> Usage | None:
+        """From whoever is nearest to the provider: a translation may lose counts."""
+        return next((stage.usage for stage in self._stages if stage.usage is not None), None)
+
+    @property
+    def done(self) -> bool:
+        return self._stages[-1].done
+
+    def feed(self, data: bytes) -> bytes:
+        for stage in self._stages:
+            if not data:
+                break
+            try:
+                data = stage.feed(data)
+            except orjson.JSONEncodeError:
+                raise Malformed("an event of its stream is nested too deeply") from None
+        return data
+
+    def end(self) -> bytes:
+        """Raises Broken when the client would be left without the last event."""
+        data = b""
+        for stage in self._stages:
+            data = (stage.feed(data) if data else b"") + stage.end()
+        if not self.done:
+            raise Broken("the stream ended early")
+        return data
+
+    def error(self, error: NoaError) -> bytes:
+        return self._stages[-1].error(error)
+
+
+def _events(whole: bytes) -> Iterator[bytes]:
+    """Each event with the blank line that ends it."""
+    start = 0
+    for match in _BLANK_LINE.finditer(whole):
+        yield whole[start : match.end()]
+        start = match.end()
+    if start < len(whole):
+        yield whole[start:]
+
+
+def _data(event: bytes) -> bytes | None:
+    """The data of an event; None when it has none, as a comment. Raises Malformed for what is no event."""
+    lines: list[bytes] = []
+    for line in event.splitlines():
+        name, _, value = line.partition(b":")
+        if name not in _FIELDS:
+            raise Malformed("it is not a stream of events")
+        if name == b"data":
+            lines.append(value.strip())
+    return b"\n".join(lines) if lines else None
+
+
+def _object(data: bytes) -> Mapping[str, Any]:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise Malformed("an event of its stream is not valid JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed("an event of its stream is not a JSON object")
+    return value
+
+
+def json_error(body: bytes) -> Mapping[str, Any]:
+    """The error object of a JSON error body; empty when it is something else."""
+    try:
+        said = orjson.loads(body)["error"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,332 @@
+"""The OpenAI-compatible gateway: a plain ASGI application for `/v1`.
+
+The order of a request: host, size, key, JSON, route, runner, answer, record. No SQL and no Django on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Coroutine
+from itertools import count
+
+from models_app.domain import request_context
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.residency import demand
+from models_app.domain.residency.breaker import BreakerState
+from models_app.domain.scopes import Scope as KeyScope
+from models_app.domain.traffic.routing import KeyEntry
+from models_app.domain.traffic.texts import CapturedText
+from models_app.engines.trust import NodeTrust
+from models_app.gateway.calls.call import Call
+from models_app.gateway.calls.limiting import Limiter
+from models_app.gateway.dialects import dialects
+from models_app.gateway.forwarding.circuits import Circuits, Report
+from models_app.gateway.forwarding.relay import Relay
+from models_app.gateway.forwarding.remote import Remote
+from models_app.gateway.forwarding.runners import Runners
+from models_app.gateway.http import auth, request_body
+from models_app.gateway.http.errors import JSON, NotAllowed
+from models_app.gateway.http.request_body import ClientLeft, Hosts, Limits
+from models_app.gateway.http.types import ANSWER_EXTENSION, Receive, Scope, Send
+from models_app.gateway.http.watch import Watches
+from models_app.gateway.recording.recorder import Recorder
+from models_app.gateway.recording.texts import Texts
+from models_app.gateway.routing.balance import Balance
+from models_app.gateway.routing.inference import Inference
+from models_app.gateway.routing.model_list import Catalogue
+from models_app.gateway.routing.pending import Crowd, Loads, NoLoads, WaitingRoom
+from models_app.gateway.routing.resolving import Looks, Seeker, SnapshotSource
+from models_app.gateway.routing.targets import Endpoint
+from models_app.gateway.upstream.dialing import Dialer
+from models_app.gateway.upstream.nodes import Nodes
+from models_app.gateway.upstream.upstream import Upstream
+
+logger = logging.getLogger(__name__)
+
+ENDPOINTS = (
+    Endpoint("chat/completions", "/v1/chat/completions", Capability.CHAT_COMPLETION),
+    Endpoint("completions", "/v1/completions", Capability.TEXT_GENERATION),
+    Endpoint("embeddings", "/v1/embeddings", Capability.EMBEDDINGS),
+    Endpoint("responses", "/v1/responses", Capability.CHAT_COMPLETION, dialects.RESPONSES),
+    Endpoint("messages", "/v1/messages", Capability.CHAT_COMPLETION, dialects.MESSAGES),
+    Endpoint(
+        "messages/count_tokens",
+        "/v1/messages/count_tokens",
+        Capability.CHAT_COMPLETION,
+        dialects.COUNT_TOKENS,
+    ),
+)
+
+# nginx's number for a client that left before it had its answer; it is never sent, only recorded.
+CLIENT_LEFT_STATUS = 499
+
+_MODELS = "/v1/models"
+# How long requests that are ended at shutdown have to say so, and the last records to be stored.
+_LAST_WORDS_SECONDS = 2.0
+_FLUSH_SECONDS = 10.0
+
+
+def _unreported(provider: str, state: BreakerState, reason: str) -> None:
+    """For a gateway that nobody watches."""
+
+
+def _unkept(texts: list[CapturedText]) -> None:
+    """For a gateway that keeps no texts."""
+
+
+class Gateway:
+    """ASGI callable for `http` scopes under `/v1`. One per process; `close` ends it.
+
+    It belongs to the event loop in which it answers its first request.
+    """
+
+    def __init__(
+        self,
+        snapshots: SnapshotSource,
+        recorder: Recorder,
+        limits: Limits | None = None,
+        *,
+        report: Report = _unreported,
+        texts: Texts | None = None,
+        dialer: Dialer | None = None,
+        trust: NodeTrust | None = None,
+        loads: Loads | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
+        """`report` hears of every change of a provider's circuit; `dialer` connects to providers; `trust` is how nodes
+        on other machines know this one.
+
+        `limiter` holds requests to the limits of their keys; without one they are counted in this process.
+
+        `loads` brings up models that requests wait for; `room`, where they wait, has to be told how that goes.
+        """
+        self._limits = limits or Limits()
+        self._snapshots = snapshots
+        self._recorder = recorder
+        self._texts = texts or Texts(_unkept)
+        self._hosts = Hosts(self._limits.allowed_hosts)
+        self._upstream = Upstream(self._limits)
+        remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
+        loads = loads or NoLoads()
+        self.room = WaitingRoom(loads, self._limits.queue_limit)
+        balance = Balance(lambda: asyncio.get_running_loop().time())
+        runners = Runners(
+            self._upstream,
+            Nodes(trust or NodeTrust()),
+            balance,
+            Crowd(self._limits.queue_limit),
+            loads,
+        )
+        self._relay = Relay(snapshots, remote, runners, Seeker(snapshots, self.room, loads, balance))
+        self.limiter = limiter or Limiter()
+        self._watches = Watches(self._limits)
+        self._catalogue = Catalogue()
+        self._keys = Looks(snapshots)
+        self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
+        self._ids = count(1)
+        self._active: set[asyncio.Task[object]] = set()
+        self._closing = False
+        self._drained = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = request_body.pick(scope["headers"])
+        request_id = request_body.valid_request_id(headers.get(b"x-request-id"))
+        client = scope.get("client")
+        record = AccessRecord(
+            f"{self._recorder.id}-{next(self._ids):x}",
+            time.time(),
+            "",
+            client=client[0] if client else "",
+            client_request_id=request_id or "",
+        )
+        request_context.request_id.set(record.public_id)
+        task = _this_task()
+        call = Call(receive, send, record, task)
+        method, path = scope["method"], scope["path"]
+        found = self._endpoints.get(path) if method == "POST" else None
+        if found is None:
+            call.body_read = True
+            work = self._read(call, method, path, headers)
+        else:
+            endpoint = found[0]
+            record.endpoint = endpoint.name
+            if endpoint.dialect is not None:
+                call.error_body = endpoint.dialect.error_body
+            extension = scope.get("extensions", {}).get(ANSWER_EXTENSION)
+            call.answer_whole = extension["whole"] if extension else None
+            work = self._infer(call, *found, headers)
+        self._active.add(task)
+        started = time.perf_counter()
+        try:
+            await self._guard(call, work)
+        finally:
+            self._active.discard(task)
+            if call.permit is not None:
+                self.limiter.settle(call.permit, record)
+            if record.endpoint:
+                record.duration_ms = (time.perf_counter() - started) * 1000
+                self._recorder.record(record)
+                if call.captured is not None:
+                    self._texts.keep(record, call.captured)
+            if self._closing and not self._active:
+                self._drained.set()
+
+    async def close(self, deadline: float) -> None:
+        """Refuses new requests, waits `deadline` seconds for those that run, ends the rest, stores all records.
+
+        Call it while the server still listens, so that whoever asks is told to come back.
+        """
+        self._closing = True
+        self.room.close()
+        if self._active:
+            try:
+                async with asyncio.timeout(deadline):
+                    await self._drained.wait()
+            except TimeoutError:
+                await self._end_active()
+        self._upstream.close()
+        await self.limiter.close()
+        await asyncio.to_thread(self._recorder.flush, _FLUSH_SECONDS)
+
+    async def _end_active(self) -> None:
+        for task in self._active:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._drained.wait()
+
+    async def _guard(self, call: Call, work: Coroutine[None, None, None]) -> None:
+        """Whatever goes wrong in `work` becomes an answer, or at least a true record."""
+        record = call.record
+        try:
+            await work
+        except NoaError as error:
+            await call.fail(error)
+        except ClientLeft:
+            if not call.answered:
+                record.status = CLIENT_LEFT_STATUS
+                record.error_code = "client_left"
+                record.aborted = True
+        except asyncio.CancelledError:
+            record.aborted = True
+            if not self._closing:
+                raise
+            call.task.uncancel()
+            await call.fail(_stopping())
+        except Exception:
+            logger.exception("The gateway failed at request %s.", record.public_id)
+            await call.fail(NoaError("The gateway failed. The server's log has the details under this request id."))
+
+    async def _infer(self, call: Call, endpoint: Endpoint, head: bytes, headers: dict[bytes, bytes]) -> None:
+        self._hosts.check(headers.get(b"host"))
+        if self._closing:
+            raise _stopping()
+        limits = self._limits
+        request_body.check_size(headers, limits.max_body_bytes)
+        await self._authenticate(call, headers)
+        raw = await request_body.read_body(call.receive, limits.max_body_bytes)
+        call.body_read = True
+        asked = request_body.parse(raw)
+        call.record.stream = asked.stream
+        patience = limits.wait_seconds
+        if b"x-noa-wait" in headers or b"prefer" in headers:
+            patience = demand.patience(headers, patience)
+        wanted = call.key.limits
+        if wanted is not None:
+            call.record.requested_model = request_body.loggable(asked.model)
+            call.permit = await self.limiter.admit(call, wanted, raw)
+        self._begin(call.record, asked.model)
+        if self._snapshots.current.text_rules:
+            call.captured = self._texts.begin(self._snapshots.current, call.record, asked)
+        watch = self._watches.start(call.receive, call.task)
+        try:
+            await self._relay.forward(Inference(call, endpoint, head, asked, patience, watch))
+        except asyncio.CancelledError:
+            if watch.verdict is None:
+                raise
+            call.task.uncancel()
+            raise watch.verdict from None
+        finally:
+            self._watches.stop(watch)
+
+    def _begin(self, record: AccessRecord, name: str) -> None:
+        """From here on a row will tell of the request, whatever happens to this process."""
+        resolution = self._snapshots.current.resolve(name)
+        model = resolution.model if resolution else None
+        self._recorder.begin(
+            record,
+            requested_model=request_body.loggable(name),
+            route=(resolution.route if resolution else None) or "",
+            model_key=model.key if model else "",
+            provider=model.provider if model else "",
+        )
+
+    async def _read(self, call: Call, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        """Everything that is not inference: the list of models, and what there is to say about wrong requests."""
+        self._hosts.check(headers.get(b"host"))
+        allow = _allowed_methods(path, path in self._endpoints)
+        if method == "OPTIONS":
+            await call.start(204, [(b"allow", allow.encode("ascii"))])
+            await call.finish()
+            return
+        if method not in allow:
+            raise NotAllowed(f"{method[:20]} is not possible at {path[:100]}. Use one of: {allow}.", allow=allow)
+        if self._closing:
+            raise _stopping()
+        await self._authenticate(call, headers)
+        await call.answer(200, [JSON], self._listed(path, call.key))
+
+    def _listed(self, path: str, key: KeyEntry) -> bytes:
+        snapshot = self._snapshots.current
+        if path == _MODELS:
+            return self._catalogue.listing(snapshot, key)
+        name = path[len(_MODELS) + 1 :]
+        entry = self._catalogue.entry(snapshot, name, key)
+        if entry is None:
+            raise ModelNotFound(
+                f"There is no route or model '{name[:100]}'. GET /v1/models lists them.",
+                param="model",
+            )
+        return entry
+
+    async def _authenticate(self, call: Call, headers: dict[bytes, bytes]) -> None:
+        record = call.record
+        authorization = headers.get(b"authorization")
+        if authorization is None and b"x-api-key" in headers:
+            # Where clients of Anthropic's API put it.
+            authorization = b"Bearer " + headers[b"x-api-key"]
+        now = record.started_at
+        try:
+            entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
+        except auth.UnknownKey:
+            if not await self._keys.again("an API key is not known"):
+                raise
+            entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
+        record.key_id = entry.key_id
+        call.key = entry
+        auth.require(entry, KeyScope.INFER)
+
+
+def _allowed_methods(path: str, is_endpoint: bool) -> str:
+    if is_endpoint:
+        return "POST, OPTIONS"
+    if path == _MODELS or path.startswith(_MODELS + "/"):
+        return "GET, HEAD, OPTIONS"
+    raise NotFound(
+        f"There is nothing at {path[:100]}. The gateway answers at {', '.join(e.path for e in ENDPOINTS)} and {_MODELS}."
+    )
+
+
+def _stopping() -> Draining:
+    return Draining("The server is stopping. Send the request again.", code="server_stopping", retry_after=1)
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

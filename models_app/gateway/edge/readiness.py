@@ -1,0 +1,147 @@
+"""`/livez` and `/readyz`: whether this process lives, and whether it can do its work.
+
+Answered in front of Django, from threads of their own, so that they answer while Django or the database hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import orjson
+
+from models_app.domain.errors import Unauthenticated
+from models_app.domain.traffic.routing import KeyEntry
+from models_app.gateway.http import auth, request_body
+from models_app.gateway.http.types import Header, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+LIVE_PATH, READY_PATH = "/livez", "/readyz"
+# Shorter than what probes of containers wait by their usual settings.
+LIMIT_SECONDS = 2.0
+# How long a verdict is told again without another look: a flood of probes must not become one of queries.
+_BELIEVED_SECONDS = 1.0
+_LIVE = b"ok\n"
+# Set by proxies: who comes through one is not on this machine, though its connection is.
+_FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip"})
+
+# '' when all is well, else why not, as a sentence. Blocking, on a thread of its own.
+Check = Callable[[], str]
+
+
+class Part:
+    """One thing that readiness needs. However often it is asked, one thread at most waits for what hangs."""
+
+    def __init__(self, name: str, check: Check) -> None:
+        self.name = name
+        self._check = check
+        self._running: Future[str] | None = None
+        self._known: tuple[float, str] = (-_BELIEVED_SECONDS, "")
+
+    async def problem(self) -> str:
+        """'' or a sentence, within LIMIT_SECONDS."""
+        at, known = self._known
+        if time.monotonic() - at < _BELIEVED_SECONDS:
+            return known
+        if self._running is None or self._running.done():
+            self._running = self._begin()
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                found = await asyncio.shield(asyncio.wrap_future(self._running))
+        except TimeoutError:
+            return f"It did not answer within {LIMIT_SECONDS:g} seconds."
+        self._known = (time.monotonic(), found)
+        return found
+
+    def _begin(self) -> Future[str]:
+        found: Future[str] = Future()
+        # Not of a pool: the process would wait for a pool's threads at its end, and this one may hang.
+        threading.Thread(target=self._run, args=(found,), name=f"ready-{self.name}", daemon=True).start()
+        return found
+
+    def _run(self, found: Future[str]) -> None:
+        try:
+            found.set_result(self._check())
+        except Exception as error:
+            logger.exception("the check of '%s' failed", self.name)
+            found.set_result(f"The check failed: {type(error).__name__}.")
+
+
+class Probes:
+    """ASGI callable for the two paths. `keys` are those whose holders may see why something is not ready."""
+
+    def __init__(self, checks: Mapping[str, Check], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
+        self._parts = [Part(name, check) for name, check in checks.items()]
+        self._keys = keys
+        # Set when the shutdown begins: whoever sends traffic here shall stop before this process does.
+        self.closing = False
+
+    @staticmethod
+    def answers(scope: Scope) -> bool:
+        return scope["type"] == "http" and scope["path"] in (LIVE_PATH, READY_PATH)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            await send_plain(send, 405, b"", b"text/plain", [(b"allow", b"GET, HEAD")])
+        elif scope["path"] == LIVE_PATH:
+            await send_plain(send, 200, _LIVE, b"text/plain")
+        else:
+            ready, body = await self._readiness()
+            if not self._may_know_why(scope):
+                body = {"ready": ready}
+            await send_plain(send, 200 if ready else 503, orjson.dumps(body), b"application/json")
+
+    async def _readiness(self) -> tuple[bool, dict[str, Any]]:
+        if self.closing:
+            return False, {"ready": False, "why": "The server is stopping."}
+        problems = await asyncio.gather(*(part.problem() for part in self._parts))
+        ready = not any(problems)
+        parts = {
+            part.name: {"ok": not problem, "why": problem} for part, problem in zip(self._parts, problems, strict=True)
+        }
+        return ready, {"ready": ready, "parts": parts}
+
+    def _may_know_why(self, scope: Scope) -> bool:
+        if is_on_this_machine(scope):
+            return True
+        picked = request_body.pick(scope["headers"])
+        try:
+            auth.authenticate(picked.get(b"authorization"), self._keys(), time.time())
+        except Unauthenticated:
+            return False
+        return True
+
+
+def is_on_this_machine(scope: Scope) -> bool:
+    """Whether who asks is on this machine, and not behind a proxy that is."""
+    return _is_loopback(scope) and not _FORWARDED & dict(scope["headers"]).keys()
+
+
+def _is_loopback(scope: Scope) -> bool:
+    client = scope.get("client")
+    if not client:
+        # A unix socket has no address: whoever opened it is on this machine.
+        return True
+    try:
+        return ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+
+
+async def send_plain(send: Send, status: int, body: bytes, kind: bytes, more: list[Header] | None = None) -> None:
+    """A whole answer that no cache keeps."""
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *(more or []),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,130 @@
+"""The circuit of each provider in this process: whether it may be asked, and what was learned from asking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from models_app.domain.errors import NoaError, RateLimited, Unavailable
+from models_app.domain.residency.breaker import Breaker, BreakerState, RetryBudget
+from models_app.domain.traffic.routing import RemoteEndpoint
+from models_app.gateway.forwarding.faults import Fault, Verdict
+
+# Called with the provider's slug, the new state and the reason; must return at once.
+Report = Callable[[str, BreakerState, str], None]
+
+# A provider may ask for hours, and an operator may have raised the limit in the meantime.
+_MAX_COOL_SECONDS = 300.0
+# Models of one provider that are limited at once: more are forgotten, and asked in vain once more.
+_MAX_COOLING = 1000
+
+
+class Circuit:
+    """One provider, as long as its address and its key stay the same. `now` is the event loop's time."""
+
+    def __init__(self, endpoint: RemoteEndpoint, report: Report) -> None:
+        self.identity = _identity(endpoint)
+        # Servers that refuse OpenAI's `stream_options` are asked without it from then on.
+        self.takes_stream_options = True
+        self._provider = endpoint.provider
+        self._report = report
+        self._breaker = Breaker()
+        self._budget = RetryBudget()
+        # A limit is mostly one model's: the others go on. To the time when it may be asked again.
+        self._cooling: dict[str, float] = {}
+        # None: what the database holds is another process's word, or from before the last restart.
+        self._reported: BreakerState | None = None
+
+    def admit(self, model_id: str, now: float) -> bool:
+        """Whether this request is the probe of a half open circuit: if it ends without a verdict, say `abandoned`.
+
+        Raises Unavailable or RateLimited, with the time to wait, when the provider is better left alone.
+        """
+        cool_until = self._cooling.get(model_id, 0.0)
+        if cool_until > now:
+            raise _limited(self._provider, cool_until - now)
+        wait = self._breaker.admit(now)
+        if wait > 0:
+            raise _open(self._provider, self._breaker.reason, wait)
+        self._budget.earn()
+        self._tell_trouble()
+        return self._breaker.state is BreakerState.HALF_OPEN
+
+    def may_retry(self) -> bool:
+        """Whether one more attempt is within the budget, and would be admitted."""
+        return self._breaker.state is BreakerState.CLOSED and self._budget.spend()
+
+    def succeeded(self, now: float) -> None:
+        self._breaker.succeeded(now)
+        self._tell()
+
+    def abandoned(self) -> None:
+        self._breaker.abandoned()
+
+    def failed(self, reason: str, now: float) -> None:
+        self._breaker.failed(now, reason)
+        self._tell_trouble()
+
+    def learn(self, fault: Fault, model_id: str, now: float) -> None:
+        """What one attempt's fault says about the provider."""
+        if fault.verdict is Verdict.REFUSED_REQUEST:
+            self.succeeded(now)
+        elif fault.verdict is Verdict.LIMITED:
+            self._cool(model_id, fault.error.retry_after or 0, now)
+        elif fault.verdict is Verdict.AUTH_REFUSED:
+            self._breaker.rejected(now, fault.error.message)
+        else:
+            self._breaker.failed(now, fault.error.message)
+        self._tell_trouble()
+
+    def _cool(self, model_id: str, seconds: float, now: float) -> None:
+        if len(self._cooling) >= _MAX_COOLING:
+            self._cooling.clear()
+        self._cooling[model_id] = now + min(seconds, _MAX_COOL_SECONDS)
+
+    def _tell_trouble(self) -> None:
+        # That a circuit is closed is news only once something was answered.
+        if self._breaker.state is not BreakerState.CLOSED:
+            self._tell()
+
+    def _tell(self) -> None:
+        state = self._breaker.state
+        if state is not self._reported:
+            self._reported = state
+            self._report(self._provider, state, self._breaker.reason)
+
+
+class Circuits:
+    """One for each provider that was asked. A changed key or address begins a new one, closed."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._circuits: dict[str, Circuit] = {}
+
+    def of(self, endpoint: RemoteEndpoint) -> Circuit:
+        circuit = self._circuits.get(endpoint.provider)
+        if circuit is None or circuit.identity != _identity(endpoint):
+            circuit = self._circuits[endpoint.provider] = Circuit(endpoint, self._report)
+        return circuit
+
+
+def _identity(endpoint: RemoteEndpoint) -> tuple[object, ...]:
+    return endpoint.base_url, endpoint.api_key, endpoint.kind, endpoint.allow_private
+
+
+def _open(provider: str, reason: str, wait: float) -> NoaError:
+    return Unavailable(
+        f"The provider '{provider}' is not asked for now, because it failed: {reason[:300]}",
+        code="provider_unavailable",
+        details={"provider": provider},
+        retry_after=math.ceil(wait),
+    )
+
+
+def _limited(provider: str, wait: float) -> NoaError:
+    return RateLimited(
+        f"The provider '{provider}' limits its rate and asked to be left alone for a while.",
+        code="provider_rate_limited",
+        details={"provider": provider},
+        retry_after=math.ceil(wait),
+    )

@@ -1,0 +1,184 @@
+"""Asks providers: one attempt, perhaps a second, and what is learned from both."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from functools import lru_cache
+
+from models_app.domain.errors import NoaError, ProviderAuthFailed
+from models_app.domain.traffic.routing import RemoteEndpoint, Target
+from models_app.gateway.dialects.streams import ErrorEvent
+from models_app.gateway.forwarding import exchanges, faults, streaming
+from models_app.gateway.forwarding.circuits import Circuit, Circuits
+from models_app.gateway.forwarding.exchanges import Exchange
+from models_app.gateway.forwarding.faults import Fault, Verdict
+from models_app.gateway.http.request_body import Limits
+from models_app.gateway.routing.inference import Inference
+from models_app.gateway.upstream.connection import Connection, Malformed, UpstreamError
+from models_app.gateway.upstream.dialing import Dialer, Origin
+from models_app.gateway.upstream.upstream import Upstream
+from models_app.providers.wire import credentials
+
+# An error is a sentence or two; more of it is thrown away, with its connection.
+_MAX_ERROR_BYTES = 64 * 1024
+
+
+class Remote:
+    """Shared by all requests of a process."""
+
+    def __init__(self, upstream: Upstream, limits: Limits, circuits: Circuits, dialer: Dialer) -> None:
+        self._upstream = upstream
+        self._limits = limits
+        self._circuits = circuits
+        self._dialer = dialer
+
+    async def serve(self, inference: Inference, target: Target, remote: RemoteEndpoint) -> None:
+        """Answers the call, or raises the NoaError that is its answer."""
+        watch = inference.watch
+        circuit = self._circuits.of(remote)
+        exchange = _exchange(inference, remote, circuit)
+        is_probe = circuit.admit(remote.model_id, _now())
+        watch.restart(self._watched(remote))
+        try:
+            exchange, connection = await self._ask(inference, remote, circuit, exchange)
+            try:
+                await streaming.exchanged(inference, connection, exchange, target.price)
+            except (UpstreamError, ErrorEvent) as error:
+                told = faults.in_answer(error, remote)
+                circuit.failed(told.message, _now())
+                raise told from error
+            finally:
+                self._upstream.release(connection)
+        except asyncio.CancelledError:
+            if isinstance(watch.verdict, NoaError):
+                circuit.failed(watch.verdict.message, _now())
+            raise
+        finally:
+            if is_probe:
+                circuit.abandoned()
+
+    async def _ask(
+        self, inference: Inference, remote: RemoteEndpoint, circuit: Circuit, exchange: Exchange
+    ) -> tuple[Exchange, Connection]:
+        """A good answer that has begun. One more attempt, where it costs nothing and helps."""
+        has_retried = False
+        while True:
+            inference.call.record.attempts += 1
+            try:
+                connection = await self._attempt(remote, exchange)
+            except Fault as fault:
+                circuit.learn(fault, remote.model_id, _now())
+                if exchange.adds_stream_options and _is_about_stream_options(fault):
+                    circuit.takes_stream_options = False
+                    exchange = _exchange(inference, remote, circuit)
+                    continue
+                if has_retried or fault.wait is None or not circuit.may_retry():
+                    raise fault.error from fault
+                has_retried = True
+                await asyncio.sleep(fault.wait)
+            else:
+                circuit.succeeded(_now())
+                return exchange, connection
+
+    async def _attempt(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
+        """Raises Fault unless the answer has begun and its status is good."""
+        seconds = _given(remote.first_byte_seconds, self._limits.first_byte_seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._send(remote, exchange)
+                if connection.status < 300:
+                    return connection
+                body = await _error_body(connection)
+        except TimeoutError:
+            raise faults.timed_out(remote, seconds) from None
+        except UpstreamError as error:
+            raise faults.from_connection(error, remote) from error
+        self._upstream.release(connection)
+        raise faults.from_answer(connection.status, connection.headers, body, remote)
+
+    async def _send(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
+        """Waits for the first byte of the body: until then a break is this attempt's, not the answer's."""
+        origin = _origin(remote.base_url, remote.allow_private)
+        seconds = _given(remote.connect_seconds, self._limits.connect_seconds)
+        connection = await self._upstream.ask(
+            origin.pool(remote.provider),
+            _head(remote, origin, exchange) + exchange.body,
+            lambda factory: self._dialer.connect(origin, factory, seconds),
+        )
+        try:
+            if connection.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+                raise Malformed("it is compressed, though nobody asked for that")
+            await connection.begun()
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def _watched(self, remote: RemoteEndpoint) -> Limits:
+        """The first byte has a deadline of its own for each attempt, so that another target can be asked after it."""
+        limits = self._limits
+        return dataclasses.replace(
+            limits,
+            first_byte_seconds=math.inf,
+            idle_seconds=_given(remote.idle_seconds, limits.idle_seconds),
+            total_seconds=_given(remote.total_seconds, limits.total_seconds),
+        )
+
+
+def _exchange(inference: Inference, remote: RemoteEndpoint, circuit: Circuit) -> Exchange:
+    return exchanges.to_provider(
+        inference.endpoint, inference.asked, remote, stream_options=circuit.takes_stream_options
+    )
+
+
+def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
+    """The whole head of a request: nothing in it comes from the client."""
+    key = remote.api_key
+    if not (key.isascii() and key.isprintable()):
+        raise ProviderAuthFailed(
+            f"The secret of the provider '{remote.provider}' holds characters that cannot be sent. "
+            "Have an operator enter it anew.",
+            details={"provider": remote.provider},
+        )
+    return "\r\n".join(
+        (
+            f"POST {origin.prefix}{exchange.path} HTTP/1.1",
+            f"Host: {origin.authority}",
+            *(f"{name}: {value}" for name, value in credentials.headers(remote).items()),
+            "Content-Type: application/json",
+            "Accept: application/json, text/event-stream",
+            "Accept-Encoding: identity",
+            "User-Agent: noa",
+            f"Content-Length: {len(exchange.body)}\r\n\r\n",
+        )
+    ).encode("ascii")
+
+
+async def _error_body(connection: Connection) -> bytes:
+    """What there is of it: the status alone tells enough."""
+    try:
+        return await connection.read_whole(_MAX_ERROR_BYTES)
+    except UpstreamError:
+        return b""
+    except BaseException:
+        connection.abort()
+        raise
+
+
+def _is_about_stream_options(fault: Fault) -> bool:
+    return fault.verdict is Verdict.REFUSED_REQUEST and "stream_options" in fault.error.message
+
+
+@lru_cache(maxsize=256)
+def _origin(base_url: str, allow_private: bool) -> Origin:
+    return Origin.of(base_url, allow_private)
+
+
+def _given(seconds: float | None, default: float) -> float:
+    return default if seconds is None else seconds
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,195 @@
+"""Passes an answer that has begun on to the client, and counts what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+from models_app.domain.catalog.pricing import Price
+from models_app.gateway.calls.call import Call
+from models_app.gateway.dialects import usage
+from models_app.gateway.dialects.streams import EventFence, Pipeline, json_error
+from models_app.gateway.forwarding.exchanges import Exchange
+from models_app.gateway.http.errors import JSON
+from models_app.gateway.http.types import Header
+from models_app.gateway.http.watch import Watch
+from models_app.gateway.routing.inference import Inference
+from models_app.gateway.upstream.connection import Connection, Malformed, UpstreamError
+from models_app.providers.wire import sse
+
+# A whole answer is held back up to this size: until then a runner's death is a clean 502, not a cut body.
+HOLD_BYTES = 1024 * 1024
+# What is translated must be held whole. Texts are far below; only embeddings are larger, and those are never translated.
+_MAX_TRANSLATED_BYTES = 16 * 1024 * 1024
+# The largest honest answer is 2,048 embeddings of 3,072 numbers each, written as text.
+_MAX_LONG_BYTES = 256 * 1024 * 1024
+# After the last event a server ends its transfer at once; one that does not loses its connection.
+_SETTLE_SECONDS = 0.25
+# Upstream headers that reach the client. Anything else is between gateway and runner.
+_PASSED_HEADERS = (b"content-type", b"retry-after")
+
+EVENT_STREAM = b"text/event-stream"
+_STREAM_HEADERS: tuple[Header, ...] = (
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+# From a runner in its own dialect: bytes that NOA's own program wrote
+
+
+def runner_answer(inference: Inference, connection: Connection, price: Price | None) -> Awaitable[None]:
+    """Await what it returns, which raises UpstreamError when the answer breaks."""
+    if connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
+        return _pass_events(inference, connection, price)
+    return _pass_whole(inference, connection, price)
+
+
+async def _pass_events(inference: Inference, connection: Connection, price: Price | None) -> None:
+    """A stream: nothing is sent before its first byte, so that until then an error has a status of its own."""
+    call, watch = inference.call, inference.watch
+    record = call.record
+    fence = EventFence()
+    tail = usage.UsageTail()
+    data = await connection.read()
+    record.ttft_ms = (time.time() - record.started_at) * 1000
+    await call.start(connection.status, [*_passed(connection), *_STREAM_HEADERS])
+    call.is_events = True
+    try:
+        while data:
+            watch.stirred = True
+            whole = fence.feed(data)
+            if whole:
+                tail.feed(whole)
+                await call.write(whole)
+                call.answered = whole.endswith(sse.DONE)
+            data = await connection.read()
+    finally:
+        usage.note_openai(record, tail.counts(), price)
+        if record.completion_tokens is None and not call.answered:
+            # The first event names the role. The runner's own count does not come any more.
+            record.completion_tokens = max(0, tail.events - 1)
+    await call.finish(fence.rest())
+
+
+async def _pass_whole(inference: Inference, connection: Connection, price: Price | None) -> None:
+    call = inference.call
+    body = connection.take() if connection.complete else await connection.read_whole(HOLD_BYTES)
+    if not connection.complete:
+        await _pass_long(inference, connection, body, price)
+        return
+    if connection.status >= 400:
+        call.record.error_code = str(json_error(body).get("code", ""))
+    await call.answer(connection.status, _passed(connection), body)
+    # The client has its answer while this is looked at.
+    usage.note_openai(call.record, usage.of_whole(body), price)
+
+
+async def _pass_long(inference: Inference, connection: Connection, data: bytes, price: Price | None) -> None:
+    """An answer that is too long to be held: from its first part on, a break can only leave it unfinished."""
+    call, watch = inference.call, inference.watch
+    tail = usage.UsageTail()
+    headers = _passed(connection)
+    if length := connection.headers.get(b"content-length"):
+        headers.append((b"content-length", length))
+    await call.start(connection.status, headers)
+    size = 0
+    while data:
+        watch.stirred = True
+        size += len(data)
+        if size > _MAX_LONG_BYTES:
+            raise Malformed("it does not end")
+        tail.feed(data)
+        await call.write(data)
+        data = await connection.read()
+    usage.note_openai(call.record, tail.counts(), price)
+    await call.finish()
+
+
+def _passed(connection: Connection) -> list[Header]:
+    headers = [(name, connection.headers[name]) for name in _PASSED_HEADERS if name in connection.headers]
+    if b"content-type" not in connection.headers:
+        headers.append(JSON)
+    return headers
+
+
+# From a provider, or in another dialect: everything is looked at
+
+
+async def exchanged(inference: Inference, connection: Connection, exchange: Exchange, price: Price | None) -> None:
+    """Raises UpstreamError, or ErrorEvent, when it breaks; before the first event is sent that has a status of its own."""
+    if inference.asked.stream:
+        await _exchange_events(inference, connection, exchange.stream, price)
+    else:
+        await _exchange_whole(inference, connection, exchange, price)
+
+
+async def _exchange_events(inference: Inference, connection: Connection, stream: Pipeline, price: Price | None) -> None:
+    if not connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
+        raise Malformed("it is not a stream of events")
+    call, watch = inference.call, inference.watch
+    if inference.endpoint.dialect is not None:
+        call.error_event = lambda error, _: stream.error(error)
+    try:
+        while not stream.done and (data := await connection.read()):
+            watch.stirred = True
+            await _write_events(call, stream.feed(data), stream)
+        await _write_events(call, stream.end(), stream)
+    finally:
+        usage.note(call.record, stream.usage, price)
+    await call.finish()
+    await _settle(connection)
+
+
+async def _write_events(call: Call, data: bytes, stream: Pipeline) -> None:
+    if not data:
+        return
+    if not call.started:
+        record = call.record
+        record.ttft_ms = (time.time() - record.started_at) * 1000
+        await call.start(200, [(b"content-type", EVENT_STREAM), *_STREAM_HEADERS])
+        call.is_events = True
+    await call.write(data)
+    call.answered = stream.done
+
+
+async def _settle(connection: Connection) -> None:
+    """Lets the transfer end, so that the connection can be kept. The client has its answer already."""
+    try:
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            while await connection.read():
+                pass
+    except (TimeoutError, UpstreamError):
+        connection.abort()
+
+
+async def _exchange_whole(
+    inference: Inference, connection: Connection, exchange: Exchange, price: Price | None
+) -> None:
+    call = inference.call
+    limit = HOLD_BYTES if exchange.is_native else _MAX_TRANSLATED_BYTES
+    body = await _held(connection, inference.watch, limit)
+    if connection.complete:
+        answer, counts = exchange.whole(body)
+        usage.note(call.record, counts, price)
+        await call.answer(200, [JSON], answer)
+        return
+    if not body.lstrip().startswith(b"{"):
+        raise Malformed("it is not a JSON object")
+    if not exchange.is_native:
+        raise Malformed("it is too long")
+    connection.headers[b"content-type"] = JSON[1]
+    connection.headers.pop(b"retry-after", None)
+    await _pass_long(inference, connection, body, price)
+
+
+async def _held(connection: Connection, watch: Watch, limit: int) -> bytes:
+    """The body to its end, or its beginning when it is longer than `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    while size <= limit and (data := await connection.read()):
+        watch.stirred = True
+        parts.append(data)
+        size += len(data)
+    return b"".join(parts)

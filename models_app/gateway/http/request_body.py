@@ -1,0 +1,180 @@
+"""What a request must be before it is looked at: its host, its size, its JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from models_app.domain.errors import InvalidRequest, RequestTooLarge
+from models_app.gateway.http.types import Header, Receive
+
+_MIB = 1024 * 1024
+
+_WANTED = frozenset(
+    {
+        b"host",
+        b"authorization",
+        b"x-api-key",
+        b"content-length",
+        b"content-encoding",
+        b"x-request-id",
+        b"x-noa-wait",
+        b"prefer",
+    }
+)
+_HOST = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?(?::[0-9]{1,5})?")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the gateway takes and how long it waits. Times are seconds.
+
+    `allowed_hosts` are the names under which it may be called, as in Django: `example.org`,
+    `.example.org` for all names below it too, `*` for every name.
+    """
+
+    allowed_hosts: Sequence[str] = ("127.0.0.1", "localhost", "[::1]")
+    max_body_bytes: int = 16 * _MIB
+    connect_seconds: float = 5.0
+    # A long prompt behind a full queue may take minutes before it shows anything.
+    first_byte_seconds: float = 600.0
+    idle_seconds: float = 60.0
+    total_seconds: float = 1800.0
+    # How long a request waits for a model that is not loaded, or whose runner is coming back; 0 is not at all.
+    wait_seconds: float = 0.0
+    # Requests of one model that may be in this process at once, in its queue or in its runner.
+    queue_limit: int = 512
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before it had its answer."""
+
+
+class Hosts:
+    """The Host check. Without it a web page could reach this server through a DNS name of its own."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        names = [name.lower().encode("ascii") for name in allowed]
+        self._any = b"*" in names
+        self._exact = {name.lstrip(b".") for name in names}
+        self._suffixes = tuple(name for name in names if name.startswith(b"."))
+        # Header values that passed before, with their port: a handful in practice, so 64 is plenty.
+        self._passed: set[bytes] = set()
+
+    def check(self, host: bytes | None) -> None:
+        """Raises InvalidRequest unless `host` is the value of exactly one header that names this server."""
+        if host in self._passed:
+            return
+        match = _HOST.fullmatch(host.lower()) if host is not None else None
+        if host is None or match is None:
+            raise InvalidRequest(
+                "The request needs exactly one valid Host header that names this server.",
+                code="invalid_host",
+            )
+        if not self._is_allowed(match[1]):
+            raise InvalidRequest(
+                f"This server does not answer as '{match[1].decode()}'. "
+                "Use one of its own names, or have an administrator add this one to NOA_ALLOWED_HOSTS.",
+                code="host_not_allowed",
+            )
+        if len(self._passed) < 64:
+            self._passed.add(host)
+
+    def _is_allowed(self, name: bytes) -> bool:
+        return self._any or name in self._exact or name.endswith(self._suffixes)
+
+
+@dataclass(slots=True)
+class Asked:
+    """What the gateway needs to know of a body; `raw` is what goes to the runner, unchanged."""
+
+    model: str
+    stream: bool
+    raw: bytes
+
+
+def pick(headers: Iterable[Header]) -> dict[bytes, bytes]:
+    """The headers that the gateway reads. Repeated ones are joined, which no single one survives."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _WANTED:
+            found[name] = found[name] + b", " + value if name in found else value
+    return found
+
+
+def valid_request_id(value: bytes | None) -> str | None:
+    """The client's own request id, if it may stand in a header and in a log."""
+    return value.decode("ascii") if value is not None and _REQUEST_ID.fullmatch(value) else None
+
+
+def check_size(headers: dict[bytes, bytes], limit: int) -> None:
+    """Refuses by header alone what is announced as too large or as compressed."""
+    length = headers.get(b"content-length")
+    if length is not None and int(length) > limit:
+        raise too_large(limit)
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding.lower() != b"identity":
+        raise InvalidRequest(
+            "Compressed request bodies are not accepted. Send the JSON without Content-Encoding.",
+            code="unsupported_encoding",
+        )
+
+
+def too_large(limit: int) -> RequestTooLarge:
+    size = f"{limit / _MIB:.4g} MiB" if limit >= _MIB else f"{limit} bytes"
+    return RequestTooLarge(f"The request body is larger than {size}. Send less at once.")
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises RequestTooLarge once it passes `limit`, ClientLeft when it never ends."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message["body"]
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+    parts: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        parts.append(message["body"])
+        size += len(parts[-1])
+        if size > limit:
+            raise too_large(limit)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+    raise ClientLeft
+
+
+def parse(raw: bytes) -> Asked:
+    """Raises InvalidRequest unless `raw` is a JSON object with a model and, if at all, a boolean stream."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The request body is not valid JSON ({str(error)[:100]}). Send a JSON object in UTF-8.",
+            code="invalid_json",
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The request body must be a JSON object.", code="invalid_json")
+    model = value.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest(
+            "'model' is missing or is not a string. Name a route, a model key or a model id; "
+            "GET /v1/models lists them.",
+            code="missing_model",
+            param="model",
+        )
+    stream = value.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise InvalidRequest("'stream' must be true or false.", param="stream")
+    return Asked(model, stream is True, raw)
+
+
+def loggable(name: str) -> str:
+    """A name from outside, fit for a log and for every database: short and without control characters."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in name[:200])

@@ -1,0 +1,301 @@
+"""The HTTP front: uvicorn with deadlines and limits for what comes in, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from time import monotonic
+from typing import Any, ClassVar, Literal
+
+import orjson
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout
+from models_app.gateway.http.batching import BatchingTransport
+from models_app.gateway.http.types import ANSWER_EXTENSION, Header
+
+# Queued requests of one connection. A client that pipelines more is not waiting for answers.
+_MAX_PIPELINED = 16
+# How late the end of the last connection is seen.
+_LOOK_SECONDS = 0.05
+
+_Phase = Literal["idle", "headers", "body"]
+
+
+class HeadersTooLarge(InvalidRequest):
+    http_status = 431
+    default_code = "headers_too_large"
+
+
+class FrontProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which waits for ever and takes headers without end, with bounds for both.
+
+    Times are seconds. A request whose headers or body do not arrive in time is answered with 408; a client that
+    does not take its answer is disconnected.
+    """
+
+    header_seconds: ClassVar[float] = 10.0
+    body_seconds: ClassVar[float] = 60.0
+    # Since the write buffer has filled up, or since an answer was left in it.
+    write_seconds: ClassVar[float] = 60.0
+    max_headers: ClassVar[int] = 100
+    # Of one request's line and headers; also what may come without one byte of body (chunk extensions, trailers).
+    max_header_bytes: ClassVar[int] = 64 * 1024
+    # This process ends: whoever sends one more request on a connection is told to open another one after it.
+    last_request: ClassVar[bool] = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._phase: _Phase = "idle"
+        self._timed_phase: _Phase = "idle"
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._silent_bytes = 0
+        self._read_bytes = 0
+        self._refusal: NoaError | None = None
+        # The cycle whose application runs; uvicorn's `cycle` is the one that is being received.
+        self._running: RequestResponseCycle | None = None
+        self._batching: BatchingTransport
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._batching = BatchingTransport(transport, self.loop)
+        super().connection_made(self._batching)
+        self._phase = "headers"
+        self._time_phase()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._deadline, self._write_deadline, self.timeout_keep_alive_task):
+            if timer is not None:
+                timer.cancel()
+        self.pipeline.clear()
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
+        self._read_bytes = len(data)
+        self._silent_bytes += self._read_bytes
+        super().data_received(data)
+        if self._phase != "idle" and self._silent_bytes > self.max_header_bytes:
+            self._refuse(_headers_too_large(self.max_header_bytes))
+        elif self._phase != self._timed_phase:
+            self._time_phase()
+
+    # The parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        # ASGI's extensions are dictionaries by its types; ours is the function itself.
+        extensions: Any = {ANSWER_EXTENSION: {"whole": self._answer_whole}}
+        self.scope["extensions"] = extensions
+        self._phase = "headers"
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        self._phase = "body"
+        super().on_headers_complete()
+        if self.last_request and self.cycle is not None:
+            self.cycle.keep_alive = False
+        # uvicorn would add trailers to the headers of a request that already runs.
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._phase = "idle"
+        self._silent_bytes = 0
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Says nothing: the request is answered without the upgrade, and anybody could fill the log with it."""
+
+    def _check_head(self) -> None:
+        """Raises, which the parser turns into `send_400_response`, when the line or the headers are not acceptable."""
+        if len(self.headers) > self.max_headers:
+            self._refusal = HeadersTooLarge(f"The request has more than {self.max_headers} headers. Send fewer.")
+        elif self._head_size() > self.max_header_bytes:
+            self._refusal = _headers_too_large(self.max_header_bytes)
+        elif not self.url.startswith(b"/") and self.url != b"*":
+            # The absolute form names a second host beside the Host header; only proxies need it.
+            self._refusal = InvalidRequest("The request target must be a path.", code="invalid_http")
+        elif len(self.pipeline) >= _MAX_PIPELINED:
+            self._refusal = InvalidRequest("Too many requests wait on this connection.", code="invalid_http")
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _head_size(self) -> int:
+        if self._read_bytes <= self.max_header_bytes:
+            return self._silent_bytes
+        # The read may hold a body too: only now is it worth the counting.
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _answer_whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        """The extension `ANSWER_EXTENSION`. The caller vouches for its headers, which uvicorn would check again."""
+        cycle = self._running
+        if cycle is None or cycle.disconnected or cycle.response_started:
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        self._batching.write_through(b"".join(parts))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
+    # The deadline for receiving
+
+    def _time_phase(self) -> None:
+        self._timed_phase = self._phase
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._phase != "idle":
+            seconds = self.header_seconds if self._phase == "headers" else self.body_seconds
+            self._deadline = self.loop.call_later(seconds, self._receive_overdue)
+
+    def _receive_overdue(self) -> None:
+        running = self._running
+        if running is not None and not running.response_complete and running is not self.cycle:
+            # An answer is being made, and what is late is the request behind it.
+            self._time_phase()
+            return
+        self._refuse(RequestTimeout("The request did not arrive in time. Send it at once."))
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal or InvalidRequest("This is not a valid HTTP request.", code="invalid_http"))
+
+    def _refuse(self, error: NoaError) -> None:
+        """Answers, if nothing was answered yet, and closes."""
+        self._refusal = error
+        self._phase = "idle"
+        if self.transport.is_closing():
+            return
+        running = self._running
+        if running is None or running.response_complete:
+            self.transport.write(_raw_answer(error))
+        else:
+            if running is self.cycle and not running.response_started:
+                self.transport.write(_raw_answer(error))
+            running.disconnected = True
+            running.message_event.set()
+        self.transport.close()
+        self._abort_when_stuck()
+
+    # The deadline for being read
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._abort_when_stuck()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_deadline is not None and not self.transport.is_closing():
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._batching.flush()
+        if self.transport.is_closing():
+            self._abort_when_stuck()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._abort_when_stuck()
+
+    def _abort_when_stuck(self) -> None:
+        # close() waits for the client to take what is buffered, however long that is.
+        if self._write_deadline is None:
+            self._write_deadline = self.loop.call_later(self.write_seconds, self.transport.abort)
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that ends what runs before it closes connections.
+
+    uvicorn waits for open streams first and tells the application last; `before_shutdown` comes before both, while
+    new connections are still accepted. Where others accept on the same socket, `hand_over` leaves those to them: then
+    `leave` ends what would never end, each connection gets the answers that it waits for, and the rest comes after that.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        before_shutdown: Callable[[], Awaitable[None]],
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        leave: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(config)
+        self._before_shutdown = before_shutdown
+        self._on_ready = on_ready
+        self._leave = leave
+        self.handing_over = False
+
+    def hand_over(self) -> None:
+        """End, without a refused or a cut request. For a handler of signals."""
+        self.handing_over = self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.handing_over:
+            await self._finish_connections()
+        await self._before_shutdown()
+        await super().shutdown(sockets)
+
+    async def _finish_connections(self) -> None:
+        """A connection that is kept alive may carry one more request, which is answered, until it is idle for too long."""
+        for server in self.servers:
+            server.close()
+        FrontProtocol.last_request = True
+        self._leave()
+        deadline = monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while self.server_state.connections and monotonic() < deadline and not self.force_exit:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def settle_memory() -> None:
+    """Call once everything is imported: what lives for ever is no longer looked at by the garbage collector.
+
+    A request makes few cyclic objects, so collections may be rare; each one costs the slowest request of its second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _headers_too_large(limit: int) -> HeadersTooLarge:
+    return HeadersTooLarge(f"The headers are larger than {limit // 1024} KiB. Send fewer or shorter ones.")
+
+
+def _raw_answer(error: NoaError) -> bytes:
+    body = orjson.dumps(error.body())
+    return (
+        f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    ).encode("ascii") + body

@@ -1,0 +1,118 @@
+"""Ends requests whose client has left or whose time is up, in whatever phase they are."""
+
+from __future__ import annotations
+
+import asyncio
+
+from models_app.domain.errors import NoaError
+from models_app.gateway.http.errors import UpstreamTimeout
+from models_app.gateway.http.request_body import ClientLeft, Limits
+from models_app.gateway.http.types import Receive
+
+# How late a deadline, and a client that has left, may be seen. Most answers of a fast runner are over by then and cost
+# neither a timer nor a task of their own.
+_TICK_SECONDS = 0.05
+
+
+class Watch:
+    """One request under watch. `verdict` says why its task was cancelled; None when somebody else did it."""
+
+    verdict: NoaError | ClientLeft | None = None
+    # Both are set by the first tick, so that a request that ends before it asks for no clock.
+    begun: float | None = None
+    silent_since: float = 0.0
+    # Whether the runner or the provider has sent anything since the last tick.
+    stirred: bool = False
+    # Whether it has sent anything at all. Its first byte may come before the first tick.
+    has_begun: bool = False
+    # A provider's own; None is the process's.
+    limits: Limits | None = None
+    _listener: asyncio.Task[None] | None = None
+
+    def __init__(self, receive: Receive, owner: asyncio.Task[object]) -> None:
+        self._receive = receive
+        self._owner = owner
+
+    def restart(self, limits: Limits | None) -> None:
+        """Another server is asked now, whose first byte is waited for."""
+        self.limits = limits
+        self.has_begun = self.stirred = False
+
+    def resume(self) -> None:
+        """The request has waited for a model, which is no silence of a server's."""
+        self.silent_since = asyncio.get_running_loop().time()
+
+    def listen(self) -> None:
+        """Starts to wait for the client to leave."""
+        self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+    def end(self, verdict: NoaError | ClientLeft) -> None:
+        if self.verdict is None:
+            self.verdict = verdict
+            self._owner.cancel()
+
+    def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.end(ClientLeft())
+
+
+class Watches:
+    """All requests of a process, looked at by one timer that runs while there are any."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._watches: set[Watch] = set()
+        self._is_ticking = False
+
+    def start(self, receive: Receive, owner: asyncio.Task[object]) -> Watch:
+        """Call it once the request's body was read: from then on `receive` tells only that the client left."""
+        watch = Watch(receive, owner)
+        self._watches.add(watch)
+        if not self._is_ticking:
+            self._is_ticking = True
+            owner.get_loop().call_later(_TICK_SECONDS, self._tick)
+        return watch
+
+    def stop(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+        watch.stop()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for watch in self._watches:
+            self._look(watch, now)
+        self._is_ticking = bool(self._watches)
+        if self._is_ticking:
+            loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _look(self, watch: Watch, now: float) -> None:
+        if watch.begun is None:
+            watch.begun = watch.silent_since = now
+            watch.listen()
+        limits = watch.limits or self._limits
+        if watch.stirred:
+            watch.stirred = False
+            watch.has_begun = True
+            watch.silent_since = now
+        is_first = not watch.has_begun
+        patience = limits.first_byte_seconds if is_first else limits.idle_seconds
+        if now - watch.begun > limits.total_seconds:
+            watch.end(_took_too_long(limits.total_seconds))
+        elif now - watch.silent_since > patience:
+            watch.end(_fell_silent("begin its answer" if is_first else "go on with its answer"))
+
+
+def _took_too_long(seconds: float) -> UpstreamTimeout:
+    return UpstreamTimeout(f"The answer took longer than {seconds:g} seconds and was ended. Ask for less at once.")
+
+
+def _fell_silent(what: str) -> UpstreamTimeout:
+    return UpstreamTimeout(
+        f"The model did not {what} in time. It may be overloaded: try again, or ask for less at once."
+    )

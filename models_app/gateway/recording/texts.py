@@ -1,0 +1,105 @@
+"""Keeps the texts of the requests that a rule has chosen, off the path of all others."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable
+
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.traffic import texts
+from models_app.domain.traffic.routing import Snapshot
+from models_app.domain.traffic.texts import CapturedText, TextRule
+from models_app.gateway.http.request_body import Asked
+
+logger = logging.getLogger(__name__)
+
+Sink = Callable[[list[CapturedText]], None]
+
+# Texts are a sample: while the database is away, what is beyond this is dropped and counted.
+_MAX_WAITING = 200
+
+
+class Captured:
+    """The prompt, and the answer as it passes by."""
+
+    __slots__ = ("answer", "is_cut", "prompt", "rule")
+
+    def __init__(self, rule: TextRule, raw: bytes) -> None:
+        self.rule = rule
+        self.prompt = raw[: rule.max_bytes]
+        self.answer = bytearray()
+        self.is_cut = len(raw) > rule.max_bytes
+
+    def take(self, data: bytes) -> None:
+        room = self.rule.max_bytes - len(self.answer)
+        self.answer += data[:room]
+        if len(data) > room:
+            self.is_cut = True
+
+
+class Texts:
+    """`keep()` may be called from any thread and never blocks; `sink` is called from one thread only.
+
+    Texts whose sink raises are dropped, and counted in `dropped`.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self.dropped = 0
+        self._sink = sink
+        self._queue: queue.Queue[CapturedText | None] = queue.Queue(_MAX_WAITING)
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def begin(self, snapshot: Snapshot, record: AccessRecord, asked: Asked) -> Captured | None:
+        """None for a request whose texts are not wanted."""
+        resolution = snapshot.resolve(asked.model)
+        rule = texts.chosen(
+            snapshot.text_rules,
+            key_id=record.key_id,
+            route=(resolution.route if resolution else None) or "",
+            chance=random.random(),
+        )
+        return None if rule is None else Captured(rule, asked.raw)
+
+    def keep(self, record: AccessRecord, captured: Captured) -> None:
+        text = CapturedText(
+            record.request_id,
+            record.started_at,
+            record.key_id,
+            record.route,
+            record.model_key,
+            captured.rule.days,
+            captured.prompt,
+            bytes(captured.answer),
+            captured.is_cut,
+        )
+        try:
+            self._queue.put_nowait(text)
+        except queue.Full:
+            self.dropped += 1
+            return
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="access-texts", daemon=True)
+                self._thread.start()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Waits until everything is stored, at most `timeout` seconds."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (text := self._queue.get()) is not None:
+            stored = False
+            # Whatever it is: a database's error shows the row that it refused, and this row must not be in a log.
+            with contextlib.suppress(Exception):
+                self._sink([text])
+                stored = True
+            if not stored:
+                self.dropped += 1
+                logger.error("The texts of request %s could not be stored.", text.request_id)

@@ -1,0 +1,174 @@
+"""One web process: the gateway in front of Django, with the limits that Django lacks, from start-up to shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import connection
+
+from models_app.domain.residency.breaker import BreakerState
+from models_app.domain.traffic.texts import CapturedText
+from models_app.gateway.calls.limiting import Limiter
+from models_app.gateway.edge.app import Gateway
+from models_app.gateway.edge.front import BodyLimit
+from models_app.gateway.edge.metrics import MetricsPage
+from models_app.gateway.edge.readiness import Probes
+from models_app.gateway.edge.reports import Reports
+from models_app.gateway.http.request_body import Limits
+from models_app.gateway.http.server import settle_memory
+from models_app.gateway.http.types import ASGIApp, Receive, Scope, Send
+from models_app.gateway.recording.recorder import Recorder
+from models_app.gateway.recording.texts import Texts
+from models_app.gateway.site.demand import LiveLoads
+from models_app.gateway.site.snapshots import LiveSnapshots
+from models_app.gateway.site.spending import Spending
+from models_app.services.access_log import quarantine, texts
+from models_app.services.access_log.shipping import Shipper
+from models_app.services.catalog import activity
+from models_app.services.coordination.notifications import follower
+from models_app.services.events.event_stream import hub
+from models_app.services.providers import breakers
+from models_app.services.reporting import exposition, readiness
+
+
+def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
+    """What a circuit did, from the thread of its reports."""
+    try:
+        breakers.report(slug=provider, state=state, reason=reason)
+    finally:
+        connection.close()
+
+
+def store_texts(found: list[CapturedText]) -> None:
+    """Texts that somebody wants to be kept, from the thread of them."""
+    try:
+        texts.store(found)
+    finally:
+        connection.close()
+
+
+Told = TypeVar("Told")
+
+
+def _closing(look: Callable[[], Told]) -> Callable[[], Told]:
+    """A look at the database, whose thread holds no connection afterwards."""
+
+    def checked() -> Told:
+        try:
+            return look()
+        finally:
+            connection.close()
+
+    return checked
+
+
+def _limiter(spending: Spending) -> Limiter:
+    """Counting in Redis where there is one; its library takes a tenth of a second and is read only then."""
+    if settings.NOA_LIMITS_URL is None:
+        return Limiter(report=spending.report)
+    from models_app.gateway.calls import redis_limits
+
+    counters = redis_limits.RedisCounters(settings.NOA_LIMITS_URL)
+    return Limiter(counters, failures=redis_limits.Failure, report=spending.report)
+
+
+class Site:
+    """ASGI application. Snapshots and recorder live from lifespan start-up to lifespan shutdown."""
+
+    def __init__(self, django: ASGIApp) -> None:
+        self._django = BodyLimit(django, settings.NOA_MAX_BODY_BYTES)
+        self.snapshots = LiveSnapshots()
+        self.shipper = Shipper(lambda: self.recorder.origin())
+        self.recorder = Recorder(self.shipper)
+        self.reports = Reports(store_circuit)
+        self.texts = Texts(store_texts)
+        limits = Limits(
+            max_body_bytes=settings.NOA_MAX_BODY_BYTES,
+            allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+            wait_seconds=settings.NOA_COLD_WAIT,
+            queue_limit=settings.NOA_QUEUE_LIMIT,
+        )
+        self.spending = Spending(lambda: self.snapshots.current, lambda: self.gateway.limiter)
+        self.loads = LiveLoads(self.snapshots.follow)
+        self.gateway = Gateway(
+            self.snapshots,
+            self.recorder,
+            limits,
+            report=self.reports.report,
+            texts=self.texts,
+            trust=settings.NOA_NODE_TRUST,
+            loads=self.loads,
+            limiter=_limiter(self.spending),
+        )
+        self.snapshots.listener = self.gateway.room.look_again
+        self.metrics = MetricsPage(_closing(exposition.page), keys=lambda: self.snapshots.current.keys)
+        self.probes = Probes(
+            {
+                "database": _closing(readiness.database),
+                "broker": readiness.broker,
+                "worker": _closing(readiness.worker),
+                "current": _closing(lambda: readiness.current(self.snapshots.current)),
+            },
+            keys=lambda: self.snapshots.current.keys,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http" and (scope["path"] == "/v1" or scope["path"].startswith("/v1/")):
+            await self.gateway(scope, receive, send)
+        elif self.metrics.answers(scope):
+            await self.metrics(scope, receive, send)
+        elif self.probes.answers(scope):
+            await self.probes(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._django(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await asyncio.to_thread(self._start, asyncio.get_running_loop())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        # The requests have ended by now: the server waits for them before it says so here.
+        await asyncio.to_thread(self._stop)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def leave(self) -> None:
+        """Other processes serve on: event streams end, and their readers go on there from where they are."""
+        hub.close()
+
+    async def close(self, deadline: float) -> None:
+        """Says that it is not ready any more, then ends what runs; call it while the server still listens.
+
+        Event streams end at once: they would never end else.
+        """
+        self.probes.closing = True
+        hub.close()
+        await self.gateway.close(deadline)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self.snapshots.start()
+            self.spending.start(loop)
+            self.loads.start(tell=self.gateway.room.tell, woken=self.gateway.room.look_again)
+            hub.start()
+            follower.start()
+        finally:
+            connection.close()
+        self.recorder.open(quarantine.folder(), node=settings.NOA_NODE)
+        activity.start()
+        settle_memory()
+
+    def _stop(self) -> None:
+        follower.stop()
+        self.recorder.close()
+        self.shipper.close()
+        self.texts.close()
+        hub.stop()
+        activity.stop()
+        self.loads.stop()
+        self.spending.stop()
+        self.snapshots.stop()

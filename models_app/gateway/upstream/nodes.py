@@ -1,0 +1,102 @@
+"""Asks runners on other machines, through the runner proxies of their nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+from models_app.domain.errors import InvalidRequest
+from models_app.domain.residency.nodes import TLS_NAME, NodeAddress
+from models_app.domain.traffic.routing import Target
+from models_app.engines.trust import NodeTrust
+from models_app.gateway.upstream.connection import Connection, Refused
+from models_app.gateway.upstream.upstream import Upstream
+
+logger = logging.getLogger(__name__)
+
+# Nodes stand in one network: one that has not accepted by then is cut off, and another copy may be asked.
+_CONNECT_SECONDS = 2.0
+# A node whose cable was pulled sends no reset. What was sent to it must be acknowledged in this time, in milliseconds …
+_UNACKNOWLEDGED_MS = 5000
+# … and when nothing is on its way it is asked after so many seconds whether it is there, so often, every so many.
+_KEEPALIVE = (5, 3, 2)
+
+
+class Nodes:
+    """Shared by all requests of a process."""
+
+    def __init__(self, trust: NodeTrust) -> None:
+        self._trust = trust
+        # Made at the first use: most servers have one machine.
+        self._tls: ssl.SSLContext | None = None
+        shown = trust.authorization
+        self._authorization = f"\r\nAuthorization: {shown}".encode() if shown else b""
+
+    async def ask(self, upstream: Upstream, target: Target, request: bytes) -> Connection:
+        """As `Upstream.ask`, of a request that was meant for the runner itself. Raises what that raises."""
+        connection = await upstream.ask(
+            target.address,
+            self._addressed(target, request),
+            lambda factory: self._connect(target, factory),
+        )
+        if connection.status != 401:
+            return connection
+        connection.abort()
+        logger.error("the node '%s' refuses this server: NOA_NODE_SECRET differs", target.node)
+        raise Refused("its node does not take this server's secret")
+
+    def _addressed(self, target: Target, request: bytes) -> bytes:
+        """`POST /v1/…` as `POST /runners/<instance>/v1/…`, with what the node asks for."""
+        end = request.index(b"\r\n")
+        line = b"POST /runners/%b%b%b" % (
+            target.instance_id.encode("ascii"),
+            request[len(b"POST ") : end],
+            self._authorization,
+        )
+        return b"".join((line, memoryview(request)[end:]))
+
+    async def _connect(self, target: Target, factory: Callable[[], Connection]) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            address = NodeAddress.parse(target.address)
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                link = await _reach(address)
+                _, connection = await loop.create_connection(
+                    factory,
+                    sock=link,
+                    ssl=self._context() if address.is_tls else None,
+                    server_hostname=TLS_NAME if address.is_tls else None,
+                )
+        except (OSError, InvalidRequest) as error:
+            raise Refused(f"node '{target.node}': {error or 'it does not accept'}") from error
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = self._trust.client_context()
+        return self._tls
+
+
+async def _reach(address: NodeAddress) -> socket.socket:
+    """A connected socket that notices when its peer is cut off. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, where = found[0]
+    link = socket.socket(family, kind, protocol)
+    try:
+        link.setblocking(False)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        idle, count, interval = _KEEPALIVE
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+        await loop.sock_connect(link, where)
+    except BaseException:
+        link.close()
+        raise
+    return link
