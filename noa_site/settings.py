@@ -88,7 +88,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "models_app.api.request_ids.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "models_app.admin.security.ContentSecurityPolicyMiddleware",
+    "models_app.admin.people.security.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -2,20 +2,10 @@
 
 from django.contrib import admin
 
-from models_app.admin import (
-    access,
-    accounts,
-    audit,
-    events,
-    instances,
-    jobs,
-    keys,
-    nodes,
-    profiles,
-    providers,
-    registry,
-    routes,
-)
+from models_app.admin.measuring import profiles
+from models_app.admin.people import accounts, keys
+from models_app.admin.records import access, audit, events, jobs
+from models_app.admin.registry import instances, models, nodes, providers, routes
 
 admin.site.index_title = "Overview"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path
 
-from models_app.admin import comparing, playground
+from models_app.admin import playground
 from models_app.admin.dashboard.stream import live
-from models_app.admin.series import series
+from models_app.admin.measuring import comparing
+from models_app.admin.measuring.series import series
 
 app_name = "console"
 

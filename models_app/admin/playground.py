@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from models_app.admin import asking, marks, units
+from models_app.admin.parts import actions, badges, units
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.states import ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
@@ -69,7 +69,7 @@ def key(request: HttpRequest) -> HttpResponse:
     user: Any = request.user
     made, text, is_new = playground.key_for(user_id=user.pk, username=user.get_username())
     if is_new:
-        asking.note(request, "renew_playground_key", subject=made.key_id, status=200)
+        actions.note(request, "renew_playground_key", subject=made.key_id, status=200)
     return JsonResponse({"key": text, "expires_at": made.expires_at})
 
 
@@ -88,7 +88,7 @@ def record(request: HttpRequest) -> HttpResponse:
             "model": row.model_key,
             "first_token": units.milliseconds(row.ttft_ms),
             "duration": units.milliseconds(row.duration_ms),
-            "speed": units.speed(marks.speed_of(row)),
+            "speed": units.speed(badges.speed_of(row)),
             "cost": "no price known" if row.cost_usd is None else units.dollars(row.cost_usd),
             "tokens": units.count(row.completion_tokens),
         }

@@ -10,7 +10,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from unfold.dataclasses import SearchResult
 
-from models_app.admin import jobs, marks
+from models_app.admin.parts import badges
+from models_app.admin.records import jobs
 from models_app.models import AccessLog, Job, RegisteredModel, Route
 
 # More of a kind are found in its list.
@@ -60,14 +61,14 @@ def _pages(request: HttpRequest, term: str) -> Iterator[SearchResult]:
 def _models(term: str) -> Iterable[SearchResult]:
     rows = RegisteredModel.objects.filter(search_text__contains=term).order_by("key")
     for model in rows[:_OF_A_KIND]:
-        yield _result(model.key, f"Model, {model.status}", marks.page_of(model), "deployed_code")
+        yield _result(model.key, f"Model, {model.status}", badges.page_of(model), "deployed_code")
 
 
 def _routes(term: str) -> Iterable[SearchResult]:
     rows = Route.objects.select_related("target").filter(name__contains=term).order_by("name")
     for route in rows[:_OF_A_KIND]:
         to = route.target.key if route.target else "nothing"
-        yield _result(route.name, f"Route to {to}", marks.page_of(route), "alt_route")
+        yield _result(route.name, f"Route to {to}", badges.page_of(route), "alt_route")
 
 
 def _requests(term: str) -> Iterable[SearchResult]:
@@ -75,7 +76,7 @@ def _requests(term: str) -> Iterable[SearchResult]:
     rows = AccessLog.objects.filter(request_id=term) or AccessLog.objects.filter(client_request_id=term)
     for row in rows[:_OF_A_KIND]:
         told = f"Request to {row.model_key or row.requested_model}, {row.status}"
-        yield _result(row.request_id, told, marks.page_of(row), "receipt_long")
+        yield _result(row.request_id, told, badges.page_of(row), "receipt_long")
 
 
 def _jobs(term: str) -> Iterable[SearchResult]:
@@ -84,7 +85,7 @@ def _jobs(term: str) -> Iterable[SearchResult]:
     except ValueError:
         return
     for job in Job.objects.filter(pk=number):
-        yield _result(jobs.sentence(job), f"Job, {job.state}", marks.page_of(job), "pending_actions")
+        yield _result(jobs.sentence(job), f"Job, {job.state}", badges.page_of(job), "pending_actions")
 
 
 def _result(title: str, description: str, link: str, icon: str) -> SearchResult:

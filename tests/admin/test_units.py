@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.admin import units
+from models_app.admin.parts import units
 
 
 @pytest.mark.parametrize(

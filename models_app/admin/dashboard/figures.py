@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from django.utils.safestring import SafeString
 
-from models_app.admin import bars, units
+from models_app.admin.parts import bars, units
 from models_app.domain.measuring import histogram
 from models_app.services.reporting.overview import HOURS_SHOWN, Traffic
 from models_app.services.rollups.live_metrics import Metrics

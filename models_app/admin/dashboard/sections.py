@@ -9,8 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from models_app.admin import bars, jobs, marks, units
 from models_app.admin.dashboard import figures
+from models_app.admin.parts import badges, bars, units
+from models_app.admin.records import jobs
 from models_app.domain.measuring.attention import Warning, budget_is_near
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import CURRENT_ROUTE
@@ -41,7 +42,7 @@ def _place(warning: Warning) -> str:
     address = reverse(f"admin:models_app_{lists[warning.kind]}_changelist")
     if warning.kind == "job":
         return reverse("admin:models_app_job_change", args=[warning.subject])
-    return f"{address}?{marks.query(q=warning.subject)}"
+    return f"{address}?{badges.query(q=warning.subject)}"
 
 
 def current(facts: Facts) -> Context:
@@ -125,12 +126,12 @@ def _told(node: NodeMemory) -> str:
 def _copy(instance: Instance) -> Context:
     number = _in_flight(instance)
     return {
-        "state": marks.instance_state(instance),
+        "state": badges.instance_state(instance),
         "memory": units.size(instance.memory_bytes),
         "in_flight": units.NOTHING if number is None else f"{number:,}",
         "context": units.tokens(instance.context_tokens),
         "slots": instance.slots or units.NOTHING,
-        "used": marks.ago(instance.last_used_at or instance.ready_at),
+        "used": badges.ago(instance.last_used_at or instance.ready_at),
     }
 
 
@@ -138,7 +139,7 @@ def running(facts: Facts) -> Context:
     return {
         "has_models": facts.model_count > 0,
         "jobs": [
-            (job, jobs.sentence(job), marks.badge(job.state), round(job.progress * 100), _step(job.steps))
+            (job, jobs.sentence(job), badges.badge(job.state), round(job.progress * 100), _step(job.steps))
             for job in facts.jobs
         ],
     }
@@ -151,7 +152,7 @@ def _step(steps: list[dict[str, Any]]) -> str:
 def events(facts: Facts) -> Context:
     return {
         "has_models": facts.model_count > 0,
-        "events": [(one, marks.event_tone(one.name), marks.ago(one.created_at)) for one in facts.events],
+        "events": [(one, badges.event_tone(one.name), badges.ago(one.created_at)) for one in facts.events],
     }
 
 

@@ -19,10 +19,10 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from models_app.admin import asking, marks
-from models_app.admin.base import ConsoleAdmin
-from models_app.admin.dialogs import RevokeDialog
-from models_app.admin.key_limits import LIMIT_FIELDS, LimitsForm
+from models_app.admin.parts import actions, badges
+from models_app.admin.parts.base import ConsoleAdmin
+from models_app.admin.parts.dialogs import RevokeDialog
+from models_app.admin.people.key_limits import LIMIT_FIELDS, LimitsForm
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey
 from models_app.services.api_keys import keys
@@ -103,11 +103,11 @@ class ApiKeyAdmin(ConsoleAdmin):
             scopes=form.cleaned_data["scopes"],
             expires_at=form.cleaned_data["expires_at"],
             limits=form.cleaned_data["limits"],
-            actor=asking.actor(request),
+            actor=actions.actor(request),
         )
         obj.pk, obj.key_id = made.pk, made.key_id
         asked = {"name": made.name, "scopes": made.scopes, "limits": made.limits}
-        asking.note(request, "create_api_key", subject=made.key_id, status=201, arguments=asked)
+        actions.note(request, "create_api_key", subject=made.key_id, status=201, arguments=asked)
         form.text = text
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -147,10 +147,10 @@ class ApiKeyAdmin(ConsoleAdmin):
         },
     )
     def revoke_key(self, request: HttpRequest, form: RevokeDialog, object_id: str) -> HttpResponse:
-        keys.revoke(key=form.key, actor=asking.actor(request))
-        asking.note(request, "revoke_api_key", subject=form.key.key_id, status=204)
+        keys.revoke(key=form.key, actor=actions.actor(request))
+        actions.note(request, "revoke_api_key", subject=form.key.key_id, status=204)
         messages.success(request, f"The key '{form.key.name}' was revoked.")
-        return asking.go_to(request, marks.page_of(form.key))
+        return actions.go_to(request, badges.page_of(form.key))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
         rows: QuerySet[ApiKey] = super().get_queryset(request)
@@ -159,14 +159,14 @@ class ApiKeyAdmin(ConsoleAdmin):
     @display(description="State")
     def state(self, key: ApiKey) -> SafeString:
         if key.revoked_at:
-            return marks.badge("revoked", "bad")
+            return badges.badge("revoked", "bad")
         if key.expires_at and key.expires_at <= timezone.now():
-            return marks.badge("expired", "warn")
-        return marks.badge("active", "good")
+            return badges.badge("expired", "warn")
+        return badges.badge("active", "good")
 
     @display(description="Scopes")
     def scope_marks(self, key: ApiKey) -> SafeString | str:
-        return marks.badges(key.scopes)
+        return badges.badges(key.scopes)
 
     @display(description="Limits")
     def own_limits(self, key: ApiKey) -> str:
@@ -175,12 +175,12 @@ class ApiKeyAdmin(ConsoleAdmin):
 
     @display(description="Expires", ordering="expires_at")
     def expires(self, key: ApiKey) -> SafeString | str:
-        return marks.moment(key.expires_at) if key.expires_at else "never"
+        return badges.moment(key.expires_at) if key.expires_at else "never"
 
     @display(description="Created", ordering="created_at")
     def created(self, key: ApiKey) -> SafeString | str:
-        return marks.moment(key.created_at)
+        return badges.moment(key.created_at)
 
     @display(description="Revoked")
     def revoked(self, key: ApiKey) -> SafeString | str:
-        return marks.moment(key.revoked_at)
+        return badges.moment(key.revoked_at)

@@ -16,8 +16,9 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from models_app.admin import load_facts, units
-from models_app.admin.dialogs import number
+from models_app.admin.parts import units
+from models_app.admin.parts.dialogs import number
+from models_app.admin.registry import load_facts
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.states import InstanceState, ModelStatus

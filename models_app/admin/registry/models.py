@@ -15,10 +15,11 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from models_app.admin import asking, marks, model_page, units
-from models_app.admin.base import ConsoleAdmin, ReadOnlyInline
-from models_app.admin.filters import CapabilityFilter, QuantizationFilter
-from models_app.admin.model_dialogs import ModelDialogs
+from models_app.admin.parts import actions, badges, units
+from models_app.admin.parts.base import ConsoleAdmin, ReadOnlyInline
+from models_app.admin.parts.filters import CapabilityFilter, QuantizationFilter
+from models_app.admin.registry import model_page
+from models_app.admin.registry.model_dialogs import ModelDialogs
 from models_app.models import ModelVersion, RegisteredModel
 from models_app.services.lifecycle import commands
 from models_app.services.registry import registration
@@ -41,7 +42,7 @@ class VersionInline(ReadOnlyInline):
 
     @display(description="First seen")
     def seen(self, version: ModelVersion) -> SafeString | str:
-        return marks.moment(version.created_at)
+        return badges.moment(version.created_at)
 
     @display(description="SHA-256")
     def digest(self, version: ModelVersion) -> str:
@@ -110,8 +111,8 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         # Only what was changed: a whole row would put back a status that has moved on meanwhile.
         changes = {name: form.cleaned_data[name] for name in form.changed_data}
         if changes:
-            registration.update(key=obj.key, fields=changes, actor=asking.actor(request))
-            asking.note(request, "update_model", subject=obj.key, status=200, arguments=changes)
+            registration.update(key=obj.key, fields=changes, actor=actions.actor(request))
+            actions.note(request, "update_model", subject=obj.key, status=200, arguments=changes)
 
     def get_custom_urls(self) -> tuple[tuple[str, str, Any], ...]:
         return (
@@ -150,9 +151,9 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         },
     )
     def discover_models(self, request: HttpRequest, form: Any) -> HttpResponse:
-        return asking.ask(
+        return actions.ask(
             request,
-            lambda: commands.request_discover(actor=asking.actor(request)),
+            lambda: commands.request_discover(actor=actions.actor(request)),
             action="discover_models",
             subject="",
             otherwise=reverse("admin:models_app_registeredmodel_changelist"),
@@ -160,17 +161,17 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Model", ordering="key")
     def key_and_name(self, model: RegisteredModel) -> SafeString:
-        return marks.two_lines(model.key, model.name if model.name != model.model_id else "")
+        return badges.two_lines(model.key, model.name if model.name != model.model_id else "")
 
     @display(description="Status", ordering="status")
     def status_badge(self, model: RegisteredModel) -> SafeString | str:
         told = [model.status] + (["deprecated"] if model.deprecated else [])
-        return marks.badges(told)
+        return badges.badges(told)
 
     @display(description="Routes")
     def route_marks(self, model: RegisteredModel) -> SafeString | str:
         names = sorted(route.name for route in model.routes.all())
-        return marks.badges(names, "current")
+        return badges.badges(names, "current")
 
     @display(description="Capabilities")
     def can_do(self, model: RegisteredModel) -> str:
@@ -194,11 +195,11 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Registered")
     def registered(self, model: RegisteredModel) -> SafeString | str:
-        return marks.moment(model.created_at)
+        return badges.moment(model.created_at)
 
     @display(description="Last changed")
     def updated(self, model: RegisteredModel) -> SafeString | str:
-        return marks.moment(model.updated_at)
+        return badges.moment(model.updated_at)
 
     @display(description="File")
     def file(self, model: RegisteredModel) -> str:
@@ -210,7 +211,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Tags")
     def tag_marks(self, model: RegisteredModel) -> SafeString | str:
-        return marks.badges(str(tag) for tag in model.tags)
+        return badges.badges(str(tag) for tag in model.tags)
 
     @display(description="Options of the last load")
     def last_options(self, model: RegisteredModel) -> str:

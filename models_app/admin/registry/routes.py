@@ -8,9 +8,9 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from models_app.admin import asking, marks, units
-from models_app.admin.base import MachineWrittenAdmin, ReadOnlyInline
-from models_app.admin.dialogs import RollbackDialog, RouteSwitchDialog
+from models_app.admin.parts import actions, badges, units
+from models_app.admin.parts.base import MachineWrittenAdmin, ReadOnlyInline
+from models_app.admin.parts.dialogs import RollbackDialog, RouteSwitchDialog
 from models_app.models import Route, RouteChange
 from models_app.services.lifecycle import commands
 from models_app.services.routes import routes
@@ -24,7 +24,7 @@ class ChangeInline(ReadOnlyInline):
 
     @display(description="When")
     def when(self, change: RouteChange) -> SafeString | str:
-        return marks.moment(change.created_at)
+        return badges.moment(change.created_at)
 
     @display(description="From")
     def previous(self, change: RouteChange) -> str:
@@ -72,17 +72,17 @@ class RouteAdmin(MachineWrittenAdmin):
         },
     )
     def switch_route(self, request: HttpRequest, form: RouteSwitchDialog, object_id: str) -> HttpResponse:
-        return asking.ask(
+        return actions.ask(
             request,
             lambda: commands.request_switch(
                 key=form.cleaned_data["model"].key,
                 route=form.route.name,
                 keep_previous=form.cleaned_data["keep_previous"],
-                actor=asking.actor(request),
+                actor=actions.actor(request),
             ),
             action="switch_model",
             subject=form.cleaned_data["model"].key,
-            otherwise=marks.page_of(form.route),
+            otherwise=badges.page_of(form.route),
         )
 
     @action(
@@ -99,16 +99,16 @@ class RouteAdmin(MachineWrittenAdmin):
     )
     def roll_back_route(self, request: HttpRequest, form: RollbackDialog, object_id: str) -> HttpResponse:
         route = form.route
-        return asking.ask(
+        return actions.ask(
             request,
             lambda: commands.request_switch(
                 key=routes.previous_key(route=route),
                 route=route.name,
-                actor=asking.actor(request),
+                actor=actions.actor(request),
             ),
             action="roll_back_route",
             subject=route.name,
-            otherwise=marks.page_of(route),
+            otherwise=badges.page_of(route),
         )
 
     @display(description="Leads to", ordering="target__key")
@@ -117,12 +117,12 @@ class RouteAdmin(MachineWrittenAdmin):
 
     @display(description="Leads to")
     def target_link(self, route: Route) -> SafeString | str:
-        return marks.link(route.target) if route.target else "nothing"
+        return badges.link(route.target) if route.target else "nothing"
 
     @display(description="Status of its model")
     def target_status(self, route: Route) -> SafeString | str:
-        return marks.badge(route.target.status) if route.target else units.NOTHING
+        return badges.badge(route.target.status) if route.target else units.NOTHING
 
     @display(description="Last changed", ordering="updated_at")
     def changed(self, route: Route) -> SafeString | str:
-        return marks.moment(route.updated_at)
+        return badges.moment(route.updated_at)

@@ -13,9 +13,9 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from models_app.admin import asking, marks, units
-from models_app.admin.base import ConsoleAdmin
-from models_app.admin.provider_forms import NewProviderForm, ProviderDialog, ProviderForm
+from models_app.admin.parts import actions, badges, units
+from models_app.admin.parts.base import ConsoleAdmin
+from models_app.admin.registry.provider_forms import NewProviderForm, ProviderDialog, ProviderForm
 from models_app.models import Provider
 from models_app.services.lifecycle import commands
 from models_app.services.providers import providers
@@ -86,7 +86,7 @@ class ProviderAdmin(ConsoleAdmin):
         return obj is None or self.has_change_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
-        actor = asking.actor(request)
+        actor = actions.actor(request)
         if change:
             fields = form.settings()
             made = provider_settings.change(slug=obj.slug, fields=fields, actor=actor)
@@ -98,7 +98,7 @@ class ProviderAdmin(ConsoleAdmin):
                 origin="console",
             )
         obj.pk, obj.slug = made.pk, made.slug
-        asking.note(
+        actions.note(
             request,
             "update_provider" if change else "create_provider",
             subject=made.slug,
@@ -119,10 +119,10 @@ class ProviderAdmin(ConsoleAdmin):
     )
     def test_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         answer = provider_trial.try_out(slug=form.provider.slug)
-        asking.note(request, "test_provider", subject=form.provider.slug, status=200)
+        actions.note(request, "test_provider", subject=form.provider.slug, status=200)
         say = messages.success if answer["ok"] else messages.error
         say(request, f"{answer['message']} ({units.seconds(answer['seconds'])})")
-        return asking.go_to(request, marks.page_of(form.provider))
+        return actions.go_to(request, badges.page_of(form.provider))
 
     @action(
         description="Discover models…",
@@ -138,12 +138,12 @@ class ProviderAdmin(ConsoleAdmin):
     )
     def discover_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         slug = form.provider.slug
-        return asking.ask(
+        return actions.ask(
             request,
-            lambda: commands.request_discover(provider=slug, actor=asking.actor(request)),
+            lambda: commands.request_discover(provider=slug, actor=actions.actor(request)),
             action="discover_models",
             subject=slug,
-            otherwise=marks.page_of(form.provider),
+            otherwise=badges.page_of(form.provider),
         )
 
     @action(
@@ -161,16 +161,16 @@ class ProviderAdmin(ConsoleAdmin):
     )
     def remove_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         slug = form.provider.slug
-        removed = asking.do(
+        removed = actions.do(
             request,
-            lambda: provider_settings.remove(slug=slug, actor=asking.actor(request)),
+            lambda: provider_settings.remove(slug=slug, actor=actions.actor(request)),
             action="delete_provider",
             subject=slug,
             told=f"The provider '{slug}' was removed.",
         )
         if not removed:
-            return asking.go_to(request, marks.page_of(form.provider))
-        return asking.go_to(request, reverse("admin:models_app_provider_changelist"))
+            return actions.go_to(request, badges.page_of(form.provider))
+        return actions.go_to(request, reverse("admin:models_app_provider_changelist"))
 
     @display(description="Address", ordering="base_url")
     def address(self, provider: Provider) -> str:
@@ -179,11 +179,11 @@ class ProviderAdmin(ConsoleAdmin):
     @display(description="State")
     def state(self, provider: Provider) -> SafeString | str:
         if not provider.enabled:
-            return marks.badge("disabled", "warn")
+            return badges.badge("disabled", "warn")
         if not providers.is_remote(provider):
             return units.NOTHING
         words = {"closed": "answers", "open": "failing", "half_open": "being tried"}
-        return marks.badge(
+        return badges.badge(
             words.get(provider.breaker, provider.breaker),
             _CIRCUIT_TONES.get(provider.breaker, "warn"),
         )
@@ -200,7 +200,7 @@ class ProviderAdmin(ConsoleAdmin):
 
     @display(description="Last discovery", ordering="discovered_at")
     def discovered(self, provider: Provider) -> SafeString | str:
-        when = marks.moment(provider.discovered_at) if provider.discovered_at else "never"
+        when = badges.moment(provider.discovered_at) if provider.discovered_at else "never"
         if not provider.discovery_error:
             return when
         return format_html("{}; then failed: {}", when, provider.discovery_error)

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from models_app.admin import marks
+from models_app.admin.parts import badges
 from models_app.domain.errors import NoaError
 from models_app.models import Job
 from models_app.services.coordination import audit
@@ -44,7 +44,7 @@ def ask(
         messages.success(request, "The job was started. This page follows it.")
     else:
         messages.info(request, "The same work was under way already: this is its job.")
-    return go_to(request, marks.page_of(job))
+    return go_to(request, badges.page_of(job))
 
 
 def do(request: HttpRequest, act: Callable[[], object], *, action: str, subject: str, told: str) -> bool:

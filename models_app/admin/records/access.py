@@ -9,14 +9,15 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from models_app.admin import marks, timeline, units
-from models_app.admin.filters import (
+from models_app.admin.parts import badges, units
+from models_app.admin.parts.filters import (
     EndpointFilter,
     OutcomeFilter,
     ServedModelFilter,
     StartedFilter,
 )
-from models_app.admin.keyset import KeysetAdmin
+from models_app.admin.parts.keyset import KeysetAdmin
+from models_app.admin.records import timeline
 from models_app.models import AccessLog, ApiKey, RegisteredModel
 
 
@@ -81,16 +82,16 @@ class AccessLogAdmin(KeysetAdmin):
 
     @display(description="Time")
     def when(self, row: AccessLog) -> SafeString | str:
-        return marks.moment(row.started_at)
+        return badges.moment(row.started_at)
 
     @display(description="Model")
     def asked(self, row: AccessLog) -> SafeString | str:
         what = row.endpoint + (f", by '{row.route}'" if row.route and row.model_key else "")
-        return marks.two_lines(row.model_key or row.requested_model or units.NOTHING, what)
+        return badges.two_lines(row.model_key or row.requested_model or units.NOTHING, what)
 
     @display(description="Status")
     def status_badge(self, row: AccessLog) -> SafeString:
-        return marks.http_status(row.status, aborted=row.aborted)
+        return badges.http_status(row.status, aborted=row.aborted)
 
     @display(description="Tokens")
     def tokens(self, row: AccessLog) -> str:
@@ -129,7 +130,7 @@ class AccessLogAdmin(KeysetAdmin):
 
     @display(description="Speed")
     def speed(self, row: AccessLog) -> str:
-        return units.speed(marks.speed_of(row))
+        return units.speed(badges.speed_of(row))
 
     @display(description="Streamed")
     def streamed(self, row: AccessLog) -> str:
@@ -142,12 +143,12 @@ class AccessLogAdmin(KeysetAdmin):
     @display(description="API key")
     def key_name(self, row: AccessLog) -> SafeString | str:
         found = ApiKey.objects.filter(key_id=row.key_id).first() if row.key_id else None
-        return marks.link(found) if found else row.key_id or units.NOTHING
+        return badges.link(found) if found else row.key_id or units.NOTHING
 
     @display(description="Answered by")
     def model_link(self, row: AccessLog) -> SafeString | str:
         found = RegisteredModel.objects.filter(key=row.model_key).first()
-        return marks.link(found) if found else row.model_key or units.NOTHING
+        return badges.link(found) if found else row.model_key or units.NOTHING
 
 
 def _count(number: int | None) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-from models_app.admin import history, marks, profile_marks, units
-from models_app.admin.jobs import following
+from models_app.admin.measuring import profile_badges
+from models_app.admin.parts import badges, units
+from models_app.admin.records.jobs import following
+from models_app.admin.registry import history
 from models_app.domain.states import ACTIVE_JOB_STATES, LIVE_INSTANCE_STATES, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import CapabilityEvidence, Instance, Job, ProfileRun, RegisteredModel
@@ -70,7 +72,7 @@ def _facts(model: RegisteredModel) -> list[tuple[str, Any]]:
     told += [
         ("Price", _price(model)),
         ("Asked", _times(model.access_count)),
-        ("Last asked", marks.ago(model.last_accessed_at)),
+        ("Last asked", badges.ago(model.last_accessed_at)),
         ("Keeps its place", _keeping(model)),
     ]
     return told
@@ -108,14 +110,14 @@ def copies(model: RegisteredModel) -> dict[str, Any]:
 def _copy(instance: Instance) -> dict[str, Any]:
     number: int | None = instance.in_flight  # type: ignore[attr-defined]
     return {
-        "state": marks.instance_state(instance),
+        "state": badges.instance_state(instance),
         "memory": units.size(instance.memory_bytes),
         "estimate": units.size(instance.memory_estimate_bytes),
         "in_flight": units.NOTHING if number is None else f"{number:,}",
         "context": units.tokens(instance.context_tokens),
         "slots": instance.slots or units.NOTHING,
         "loaded": units.seconds(instance.load_seconds),
-        "used": marks.ago(instance.last_used_at or instance.ready_at),
+        "used": badges.ago(instance.last_used_at or instance.ready_at),
     }
 
 
@@ -141,15 +143,15 @@ def _evidence(row: CapabilityEvidence, model: RegisteredModel) -> tuple[SafeStri
     stale = " (of an older version)" if capabilities.is_stale(row, model) else ""
     source = f"{row.get_source_display()}{stale}"
     return (
-        marks.badge(source, tones.get(row.verdict, "warn")),
+        badges.badge(source, tones.get(row.verdict, "warn")),
         row.detail,
-        marks.ago(row.checked_at),
+        badges.ago(row.checked_at),
     )
 
 
 def _profiles(model: RegisteredModel) -> list[tuple[ProfileRun, Any]]:
     rows = ProfileRun.objects.filter(model=model).order_by("-started_at")[:_PROFILES_SHOWN]
-    return [(run, profile_marks.row(run)) for run in rows]
+    return [(run, profile_badges.row(run)) for run in rows]
 
 
 def log_of(model: RegisteredModel) -> str | None:

@@ -6,9 +6,9 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from models_app.admin import marks
-from models_app.admin.filters import CreatedFilter
-from models_app.admin.keyset import KeysetAdmin
+from models_app.admin.parts import badges
+from models_app.admin.parts.filters import CreatedFilter
+from models_app.admin.parts.keyset import KeysetAdmin
 from models_app.models import Event, Job
 
 
@@ -38,7 +38,7 @@ class EventAdmin(KeysetAdmin):
 
     @display(description="When")
     def when(self, event: Event) -> SafeString | str:
-        return marks.moment(event.created_at)
+        return badges.moment(event.created_at)
 
     @display(description="What happened")
     def sentence(self, event: Event) -> str:
@@ -46,21 +46,21 @@ class EventAdmin(KeysetAdmin):
 
     @display(description="Event")
     def name_badge(self, event: Event) -> SafeString:
-        return marks.badge(event.name, marks.event_tone(event.name))
+        return badges.badge(event.name, badges.event_tone(event.name))
 
     @display(description="Before")
     def was(self, event: Event) -> SafeString | str:
-        return marks.data(event.before)
+        return badges.data(event.before)
 
     @display(description="After")
     def became(self, event: Event) -> SafeString | str:
-        return marks.data(event.after)
+        return badges.data(event.after)
 
     @display(description="Details")
     def details(self, event: Event) -> SafeString | str:
-        return marks.data(event.data)
+        return badges.data(event.data)
 
     @display(description="Job")
     def job(self, event: Event) -> SafeString | str:
         found = Job.objects.filter(pk=event.job_id).first() if event.job_id else None
-        return marks.link(found)
+        return badges.link(found)

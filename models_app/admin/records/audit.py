@@ -6,9 +6,9 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from models_app.admin import marks, units
-from models_app.admin.filters import ActedFilter
-from models_app.admin.keyset import KeysetAdmin
+from models_app.admin.parts import badges, units
+from models_app.admin.parts.filters import ActedFilter
+from models_app.admin.parts.keyset import KeysetAdmin
 from models_app.models import AuditEntry, Job
 
 
@@ -42,7 +42,7 @@ class AuditEntryAdmin(KeysetAdmin):
 
     @display(description="When")
     def when(self, entry: AuditEntry) -> SafeString | str:
-        return marks.moment(entry.at)
+        return badges.moment(entry.at)
 
     @display(description="Who")
     def who(self, entry: AuditEntry) -> str:
@@ -55,14 +55,14 @@ class AuditEntryAdmin(KeysetAdmin):
     @display(description="Outcome")
     def outcome(self, entry: AuditEntry) -> SafeString:
         if entry.status < 400:
-            return marks.badge("done", "good")
-        return marks.badge(f"refused: {entry.error_code or entry.status}", "bad")
+            return badges.badge("done", "good")
+        return badges.badge(f"refused: {entry.error_code or entry.status}", "bad")
 
     @display(description="With")
     def asked_with(self, entry: AuditEntry) -> SafeString | str:
-        return marks.data(entry.arguments)
+        return badges.data(entry.arguments)
 
     @display(description="Job")
     def job(self, entry: AuditEntry) -> SafeString | str:
         found = Job.objects.filter(pk=entry.job_id).first() if entry.job_id else None
-        return marks.link(found) if found else units.NOTHING
+        return badges.link(found) if found else units.NOTHING

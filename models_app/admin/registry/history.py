@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models_app.admin import marks
+from models_app.admin.parts import badges
 from models_app.domain.residency.ledger import LedgerKind
 from models_app.models import LedgerEntry
 from models_app.services.catalog import ledger
@@ -19,7 +19,7 @@ def of_model(key: str) -> list[dict[str, Any]]:
         {
             "sentence": ledger.sentence_of(entry),
             "tone": "warn" if entry.kind == LedgerKind.EVICTION else _TONES[entry.outcome],
-            "ago": marks.ago(entry.at),
+            "ago": badges.ago(entry.at),
             "actor": entry.actor,
         }
         for entry in LedgerEntry.objects.filter(model_key=key).order_by("-id")[:_SHOWN]

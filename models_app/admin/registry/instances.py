@@ -10,9 +10,9 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import display
 
-from models_app.admin import marks, units
-from models_app.admin.base import MachineWrittenAdmin
-from models_app.admin.filters import CreatedFilter
+from models_app.admin.parts import badges, units
+from models_app.admin.parts.base import MachineWrittenAdmin
+from models_app.admin.parts.filters import CreatedFilter
 from models_app.models import Instance
 
 _REASON_IN_LIST = 60
@@ -73,11 +73,11 @@ class InstanceAdmin(MachineWrittenAdmin):
 
     @display(description="Model")
     def model_link(self, instance: Instance) -> SafeString | str:
-        return marks.link(instance.model)
+        return badges.link(instance.model)
 
     @display(description="State", ordering="state")
     def state_badge(self, instance: Instance) -> SafeString:
-        return marks.badge(instance.state)
+        return badges.badge(instance.state)
 
     @display(description="Process id")
     def process_id(self, instance: Instance) -> str:
@@ -107,15 +107,15 @@ class InstanceAdmin(MachineWrittenAdmin):
 
     @display(description="Created", ordering="created_at")
     def created(self, instance: Instance) -> SafeString | str:
-        return marks.moment(instance.created_at)
+        return badges.moment(instance.created_at)
 
     @display(description="Ready")
     def ready(self, instance: Instance) -> SafeString | str:
-        return marks.moment(instance.ready_at)
+        return badges.moment(instance.ready_at)
 
     @display(description="Stopped")
     def stopped(self, instance: Instance) -> SafeString | str:
-        return marks.moment(instance.stopped_at)
+        return badges.moment(instance.stopped_at)
 
     @display(description="Failure")
     def failure_start(self, instance: Instance) -> str:
@@ -123,4 +123,4 @@ class InstanceAdmin(MachineWrittenAdmin):
 
     @display(description="Why it failed")
     def failure(self, instance: Instance) -> SafeString | str:
-        return marks.quoted(f"Stage '{instance.failure_stage}'\n{instance.failure_reason}")
+        return badges.quoted(f"Stage '{instance.failure_stage}'\n{instance.failure_reason}")

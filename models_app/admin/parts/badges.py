@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from models_app.admin import units
-from models_app.admin.units import NOTHING
+from models_app.admin.parts import units
+from models_app.admin.parts.units import NOTHING
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import AccessLog, Instance
 from models_app.services.runners import health

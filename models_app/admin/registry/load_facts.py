@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models_app.admin import units
+from models_app.admin.parts import units
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import InvalidRequest
 from models_app.models import RegisteredModel

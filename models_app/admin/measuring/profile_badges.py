@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-from models_app.admin import marks, units
+from models_app.admin.parts import badges, units
 from models_app.models import ProfileRun
 
 _VERDICTS = {
@@ -31,7 +31,7 @@ FIGURES: Mapping[str, tuple[str, Words]] = {
 def row(run: ProfileRun) -> dict[str, Any]:
     """The figures of the first stage, and the verdict against the baseline."""
     return {
-        "when": marks.ago(run.started_at),
+        "when": badges.ago(run.started_at),
         "state": state(run),
         "loads": loads(run),
         "ttft": units.milliseconds(figure(run, "ttft_ms")),
@@ -54,7 +54,7 @@ def figure(run: ProfileRun, name: str) -> float | None:
 
 
 def state(run: ProfileRun) -> SafeString:
-    return marks.badge(str(run.state), None if run.complete else "warn")
+    return badges.badge(str(run.state), None if run.complete else "warn")
 
 
 def loads(run: ProfileRun) -> str:
@@ -63,13 +63,13 @@ def loads(run: ProfileRun) -> str:
 
 def verdict(run: ProfileRun) -> Any:
     if run.baseline:
-        return marks.badge("baseline", "current")
+        return badges.badge("baseline", "current")
     return verdict_badge(run.comparison["verdict"]) if run.comparison else units.NOTHING
 
 
 def verdict_badge(word: str) -> SafeString:
     text, tone = _VERDICTS.get(word, (word, "quiet"))
-    return marks.badge(text, tone)
+    return badges.badge(text, tone)
 
 
 def page(run: ProfileRun) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from django.utils.safestring import SafeString
 
-from models_app.admin import bars, marks, units
-from models_app.admin.bars import Part
+from models_app.admin.parts import badges, bars, units
+from models_app.admin.parts.bars import Part
 from models_app.models import AccessLog
 
 
@@ -38,7 +38,7 @@ def stages(row: AccessLog) -> list[Stage]:
 
 
 def _written(row: AccessLog) -> str:
-    speed = marks.speed_of(row)
+    speed = badges.speed_of(row)
     count = units.count(row.completion_tokens)
     return f"{count} tokens" + (f", {units.speed(speed)}" if speed else "")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from models_app.admin import units
+from models_app.admin.parts import units
 
 # As many as console.css has colours for; the next one begins again.
 TONES = 8

@@ -9,10 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from models_app.admin import asking, marks, profile_marks, units
-from models_app.admin.base import MachineWrittenAdmin
-from models_app.admin.dialogs import ProfileRunDialog
-from models_app.admin.filters import StartedFilter
+from models_app.admin.measuring import profile_badges
+from models_app.admin.parts import actions, badges, units
+from models_app.admin.parts.base import MachineWrittenAdmin
+from models_app.admin.parts.dialogs import ProfileRunDialog
+from models_app.admin.parts.filters import StartedFilter
 from models_app.models import ProfileRun
 from models_app.services.profiling import profiling
 
@@ -57,11 +58,11 @@ class ProfileRunAdmin(MachineWrittenAdmin):
             profiling.mark_baseline(profile_id=form.run.pk, baseline=True)
 
         told = "Later profiles of this model are held against this one."
-        asking.do(request, mark, action="update_profile", subject=str(form.run.pk), told=told)
-        return asking.go_to(request, marks.page_of(form.run))
+        actions.do(request, mark, action="update_profile", subject=str(form.run.pk), told=told)
+        return actions.go_to(request, badges.page_of(form.run))
 
     def told_of(self, request: HttpRequest, row: ProfileRun) -> dict[str, Any]:
-        return {"profile": profile_marks.page(row)}
+        return {"profile": profile_badges.page(row)}
 
     @display(description="Model", ordering="model__key")
     def model_key(self, run: ProfileRun) -> str:
@@ -69,40 +70,40 @@ class ProfileRunAdmin(MachineWrittenAdmin):
 
     @display(description="Model")
     def model_link(self, run: ProfileRun) -> SafeString | str:
-        return marks.link(run.model)
+        return badges.link(run.model)
 
     @display(description="When")
     def when(self, run: ProfileRun) -> SafeString | str:
-        return marks.moment(run.started_at)
+        return badges.moment(run.started_at)
 
     @display(description="State")
     def state(self, run: ProfileRun) -> SafeString:
-        return profile_marks.state(run)
+        return profile_badges.state(run)
 
     @display(description="At a time")
     def loads(self, run: ProfileRun) -> str:
-        return profile_marks.loads(run) or units.NOTHING
+        return profile_badges.loads(run) or units.NOTHING
 
     @display(description="First token p50")
     def ttft(self, run: ProfileRun) -> str:
-        return units.milliseconds(profile_marks.figure(run, "ttft_ms"))
+        return units.milliseconds(profile_badges.figure(run, "ttft_ms"))
 
     @display(description="Speed p50")
     def speed(self, run: ProfileRun) -> str:
-        return units.speed(profile_marks.figure(run, "generation_tokens_per_second"))
+        return units.speed(profile_badges.figure(run, "generation_tokens_per_second"))
 
     @display(description="Whole answer p50")
     def latency(self, run: ProfileRun) -> str:
-        return units.milliseconds(profile_marks.figure(run, "e2el_ms"))
+        return units.milliseconds(profile_badges.figure(run, "e2el_ms"))
 
     @display(description="Against its baseline")
     def verdict(self, run: ProfileRun) -> Any:
-        return profile_marks.verdict(run)
+        return profile_badges.verdict(run)
 
     @display(description="Settings")
     def asked(self, run: ProfileRun) -> SafeString | str:
-        return marks.data(run.settings)
+        return badges.data(run.settings)
 
     @display(description="Surroundings")
     def surroundings(self, run: ProfileRun) -> SafeString | str:
-        return marks.data(run.environment)
+        return badges.data(run.environment)

@@ -14,10 +14,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from models_app.admin import asking, marks, units
-from models_app.admin.base import MachineWrittenAdmin
-from models_app.admin.dialogs import JobDialog
-from models_app.admin.filters import CreatedFilter
+from models_app.admin.parts import actions, badges, units
+from models_app.admin.parts.base import MachineWrittenAdmin
+from models_app.admin.parts.dialogs import JobDialog
+from models_app.admin.parts.filters import CreatedFilter
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models import Job, RegisteredModel
 from models_app.services.jobs import jobs
@@ -60,14 +60,14 @@ class JobAdmin(MachineWrittenAdmin):
         },
     )
     def cancel_job(self, request: HttpRequest, form: JobDialog, object_id: str) -> HttpResponse:
-        asking.do(
+        actions.do(
             request,
-            lambda: jobs.cancel(job_id=form.job.pk, actor=asking.actor(request)),
+            lambda: jobs.cancel(job_id=form.job.pk, actor=actions.actor(request)),
             action="cancel_job",
             subject=str(form.job.pk),
             told="The job ends as soon as it can.",
         )
-        return asking.go_to(request, marks.page_of(form.job))
+        return actions.go_to(request, badges.page_of(form.job))
 
     def get_custom_urls(self) -> tuple[tuple[str, str, Any], ...]:
         return (("<uuid:job_id>/progress", "models_app_job_progress", self.progress_view),)
@@ -93,7 +93,7 @@ class JobAdmin(MachineWrittenAdmin):
 
     @display(description="State", ordering="state")
     def state_badge(self, job: Job) -> SafeString:
-        return marks.badge(job.state)
+        return badges.badge(job.state)
 
     @display(description="Progress", ordering="progress")
     def done(self, job: Job) -> str:
@@ -105,7 +105,7 @@ class JobAdmin(MachineWrittenAdmin):
 
     @display(description="Asked", ordering="created_at")
     def created(self, job: Job) -> SafeString | str:
-        return marks.moment(job.created_at)
+        return badges.moment(job.created_at)
 
     @display(description="Error")
     def error(self, job: Job) -> str:
@@ -133,10 +133,10 @@ def following(job: Job) -> dict[str, Any]:
         "sentence": sentence(job),
         "active": job.state in ACTIVE_JOB_STATES,
         "failed": job.state == JobState.FAILED,
-        "state": marks.badge(job.state),
+        "state": badges.badge(job.state),
         "percent": round(job.progress * 100),
         "when": _when(job),
-        "steps": marks.table(
+        "steps": badges.table(
             ("Step", "State", "Took", "About"),
             [_step(step) for step in job.steps],
             "No step has begun yet." if job.state in ACTIVE_JOB_STATES else "There were no steps.",
@@ -149,7 +149,7 @@ def following(job: Job) -> dict[str, Any]:
 def _step(step: dict[str, Any]) -> tuple[Any, ...]:
     return (
         step["name"].replace("_", " ").capitalize(),
-        marks.badge(step["state"]),
+        badges.badge(step["state"]),
         units.seconds(step["seconds"]),
         step["detail"] or units.NOTHING,
     )
@@ -163,7 +163,7 @@ def _when(job: Job) -> SafeString | str:
     rest += [f"node {job.node}"] if job.node else []
     return format_html(
         "started {}",
-        format_html_join(", ", "{}", [(part,) for part in (marks.moment(job.started_at), *rest)]),
+        format_html_join(", ", "{}", [(part,) for part in (badges.moment(job.started_at), *rest)]),
     )
 
 

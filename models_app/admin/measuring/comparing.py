@@ -11,8 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET
 
-from models_app.admin import bars, marks, profile_marks, units
-from models_app.admin.profile_marks import FIGURES
+from models_app.admin.measuring import profile_badges
+from models_app.admin.measuring.profile_badges import FIGURES
+from models_app.admin.parts import badges, bars, units
 from models_app.domain.errors import NoaError
 from models_app.models import ProfileRun
 from models_app.services.profiling import comparing
@@ -47,7 +48,7 @@ def compare(request: HttpRequest) -> HttpResponse:
 
 def _to_choose_from(names: Sequence[str]) -> list[tuple[ProfileRun, dict[str, Any], bool]]:
     rows = ProfileRun.objects.filter(complete=True).select_related("model").order_by("-started_at")
-    return [(run, profile_marks.row(run), str(run.pk) in names) for run in rows[:_RUNS_SHOWN]]
+    return [(run, profile_badges.row(run), str(run.pk) in names) for run in rows[:_RUNS_SHOWN]]
 
 
 def _compared(names: Sequence[str]) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def _chart(name: str, label: str, columns: Sequence[tuple[str, ProfileRun]]) -> 
     found = [
         (stage["concurrency"], tone, run, stage[name])
         for tone, run in columns
-        for stage in profile_marks.stages(run)
+        for stage in profile_badges.stages(run)
         if stage.get(name) and stage[name].get("p50") is not None
     ]
     top = max((_high(summary) for *_, summary in found), default=1.0) or 1.0
@@ -83,7 +84,7 @@ def _chart(name: str, label: str, columns: Sequence[tuple[str, ProfileRun]]) -> 
             {
                 "run": run,
                 "value": words(summary["p50"]),
-                "interval": profile_marks.interval(summary, "p50", words),
+                "interval": profile_badges.interval(summary, "p50", words),
                 "bar": bars.whisker(
                     tone, summary["p50"], _ends(summary), top=top, label=f"{run.model.key}: {words(summary['p50'])}"
                 ),
@@ -105,7 +106,7 @@ def _high(summary: Mapping[str, Any]) -> float:
 def _verdict(run: ProfileRun, found: Mapping[str, Any], runs: Sequence[ProfileRun]) -> dict[str, Any]:
     return {
         "run": run,
-        "badge": profile_marks.verdict_badge(found["verdict"]),
+        "badge": profile_badges.verdict_badge(found["verdict"]),
         "changed": [
             f"{one['what'].replace('_', ' ')}: {_short(one['before'])} → {_short(one['after'])}"
             for one in found["changed"]
@@ -131,7 +132,7 @@ def _line(contrast: Mapping[str, Any]) -> tuple[Any, ...]:
     tone = _TONES.get(contrast["verdict"], "quiet")
     return (
         f"{_CONTRASTS[contrast['figure']]}, {contrast['concurrency']} at a time",
-        marks.badge(_change(contrast["ratio"]), tone),
+        badges.badge(_change(contrast["ratio"]), tone),
         "not known"
         if contrast["low"] is None or contrast["high"] is None
         else f"{_change(contrast['low'])} to {_change(contrast['high'])}",

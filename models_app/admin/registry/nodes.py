@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from models_app.admin import bars, marks, units
-from models_app.admin.base import MachineWrittenAdmin
+from models_app.admin.parts import badges, bars, units
+from models_app.admin.parts.base import MachineWrittenAdmin
 from models_app.domain.states import LIVE_INSTANCE_STATES
 from models_app.models import Instance, Node
 
@@ -40,10 +40,10 @@ class NodeAdmin(MachineWrittenAdmin):
     @display(description="State")
     def state(self, node: Node) -> SafeString:
         if node.lost_at:
-            return marks.badge("does not answer", "bad")
+            return badges.badge("does not answer", "bad")
         if node.draining_at:
-            return marks.badge("draining: takes no new model", "warn")
-        return marks.badge("works", "good") if node.pid else marks.badge("stopped", "quiet")
+            return badges.badge("draining: takes no new model", "warn")
+        return badges.badge("works", "good") if node.pid else badges.badge("stopped", "quiet")
 
     @display(description="Free memory")
     def memory(self, node: Node) -> str:
@@ -69,11 +69,11 @@ class NodeAdmin(MachineWrittenAdmin):
 
     @display(description="Last heartbeat", ordering="heartbeat_at")
     def beat(self, node: Node) -> SafeString | str:
-        return marks.ago(node.heartbeat_at)
+        return badges.ago(node.heartbeat_at)
 
     @display(description="Started")
     def started(self, node: Node) -> SafeString | str:
-        return marks.moment(node.started_at)
+        return badges.moment(node.started_at)
 
     @display(description="Process id")
     def process(self, node: Node) -> str:
@@ -86,14 +86,14 @@ class NodeAdmin(MachineWrittenAdmin):
 
     @display(description="Loaded")
     def loaded(self, node: Node) -> SafeString:
-        return marks.table(
+        return badges.table(
             ("Model", "State", "Memory", "Last used"),
             (
                 (
-                    marks.link(one.model),
-                    marks.badge(one.state),
+                    badges.link(one.model),
+                    badges.badge(one.state),
                     units.size(one.memory_bytes),
-                    marks.ago(one.last_used_at or one.ready_at),
+                    badges.ago(one.last_used_at or one.ready_at),
                 )
                 for one in _instances(node)
             ),

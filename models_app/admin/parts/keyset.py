@@ -9,7 +9,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest
 from unfold.views import ChangeList
 
-from models_app.admin.base import MachineWrittenAdmin
+from models_app.admin.parts.base import MachineWrittenAdmin
 
 _BEFORE = "before"
 

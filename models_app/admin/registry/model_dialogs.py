@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 
-from models_app.admin import asking, marks
-from models_app.admin.model_forms import (
+from models_app.admin.parts import actions, badges
+from models_app.admin.registry.model_forms import (
     DeprecateDialog,
     KeepDialog,
     LoadDialog,
@@ -62,12 +62,12 @@ class ModelDialogs:
         },
     )
     def load_model(self, request: HttpRequest, form: LoadDialog, object_id: str) -> HttpResponse:
-        return asking.ask(
+        return actions.ask(
             request,
-            lambda: commands.request_load(key=form.model.key, options=form.options(), actor=asking.actor(request)),
+            lambda: commands.request_load(key=form.model.key, options=form.options(), actor=actions.actor(request)),
             action="load_model",
             subject=form.model.key,
-            otherwise=marks.page_of(form.model),
+            otherwise=badges.page_of(form.model),
         )
 
     @action(
@@ -84,17 +84,17 @@ class ModelDialogs:
         },
     )
     def make_current(self, request: HttpRequest, form: SwitchDialog, object_id: str) -> HttpResponse:
-        return asking.ask(
+        return actions.ask(
             request,
             lambda: commands.request_switch(
                 key=form.model.key,
                 route=CURRENT_ROUTE,
                 keep_previous=form.cleaned_data["keep_previous"],
-                actor=asking.actor(request),
+                actor=actions.actor(request),
             ),
             action="switch_model",
             subject=form.model.key,
-            otherwise=marks.page_of(form.model),
+            otherwise=badges.page_of(form.model),
         )
 
     @action(
@@ -110,12 +110,12 @@ class ModelDialogs:
         },
     )
     def unload_model(self, request: HttpRequest, form: UnloadDialog, object_id: str) -> HttpResponse:
-        return asking.ask(
+        return actions.ask(
             request,
-            lambda: commands.request_unload(key=form.model.key, actor=asking.actor(request)),
+            lambda: commands.request_unload(key=form.model.key, actor=actions.actor(request)),
             action="unload_model",
             subject=form.model.key,
-            otherwise=marks.page_of(form.model),
+            otherwise=badges.page_of(form.model),
         )
 
     @action(
@@ -131,12 +131,12 @@ class ModelDialogs:
         },
     )
     def profile_model(self, request: HttpRequest, form: ProfileDialog, object_id: str) -> HttpResponse:
-        return asking.ask(
+        return actions.ask(
             request,
-            lambda: profiling.request(key=form.model.key, wanted=form.wanted(), actor=asking.actor(request)),
+            lambda: profiling.request(key=form.model.key, wanted=form.wanted(), actor=actions.actor(request)),
             action="profile_model",
             subject=form.model.key,
-            otherwise=marks.page_of(form.model),
+            otherwise=badges.page_of(form.model),
         )
 
     @action(
@@ -152,12 +152,14 @@ class ModelDialogs:
         },
     )
     def probe_model(self, request: HttpRequest, form: ProbeDialog, object_id: str) -> HttpResponse:
-        return asking.ask(
+        return actions.ask(
             request,
-            lambda: probing.request(key=form.model.key, wanted=(), effective_context=None, actor=asking.actor(request)),
+            lambda: probing.request(
+                key=form.model.key, wanted=(), effective_context=None, actor=actions.actor(request)
+            ),
             action="probe_capabilities",
             subject=form.model.key,
-            otherwise=marks.page_of(form.model),
+            otherwise=badges.page_of(form.model),
         )
 
     @action(
@@ -173,7 +175,7 @@ class ModelDialogs:
         },
     )
     def keep_model(self, request: HttpRequest, form: KeepDialog, object_id: str) -> HttpResponse:
-        return self._change(request, form.model.key, form.changes(), marks.page_of(form.model))
+        return self._change(request, form.model.key, form.changes(), badges.page_of(form.model))
 
     @action(
         description="Deprecate…",
@@ -188,10 +190,10 @@ class ModelDialogs:
         },
     )
     def deprecate_model(self, request: HttpRequest, form: DeprecateDialog, object_id: str) -> HttpResponse:
-        return self._change(request, form.model.key, form.changes(), marks.page_of(form.model))
+        return self._change(request, form.model.key, form.changes(), badges.page_of(form.model))
 
     def _change(self, request: HttpRequest, key: str, changes: dict[str, object], page: str) -> HttpResponse:
-        registration.update(key=key, fields=changes, actor=asking.actor(request))
-        asking.note(request, "update_model", subject=key, status=200, arguments=changes)
+        registration.update(key=key, fields=changes, actor=actions.actor(request))
+        actions.note(request, "update_model", subject=key, status=200, arguments=changes)
         messages.success(request, f"{key} was changed.")
-        return asking.go_to(request, page)
+        return actions.go_to(request, page)

@@ -9,7 +9,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, TabularInline
 
-from models_app.admin.units import NOTHING
+from models_app.admin.parts.units import NOTHING
 
 
 class ConsoleAdmin(ModelAdmin):
