@@ -17,9 +17,9 @@ __all__ = [
     "instances",
     "jobs",
     "keys",
+    "models",
     "nodes",
     "profiles",
     "providers",
-    "registry",
     "routes",
 ]
