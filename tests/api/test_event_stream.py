@@ -19,7 +19,7 @@ from models_app.models import ApiKey, Event
 from models_app.services.api_keys import keys
 from models_app.services.events import event_stream, events
 from tests.api.sse import EventStream
-from tests.gateway.test_site import RunningSite
+from tests.gateway.site.test_site import RunningSite
 from tests.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.wide]

@@ -6,8 +6,8 @@ import pytest
 
 from models_app.models import RegisteredModel
 from tests.api.conftest import Api
+from tests.services.profiling.test_comparing import run_of
 from tests.services.served import KEY, registered_model
-from tests.services.test_comparing import run_of
 
 pytestmark = pytest.mark.django_db
 

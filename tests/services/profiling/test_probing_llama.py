@@ -18,7 +18,7 @@ from tests.services.served import KEY, loaded_model
 
 pytestmark = [pytest.mark.llama, pytest.mark.django_db]
 
-DEMO = Path(probing.__file__).parents[1] / "demo" / "noa-demo-tide.gguf"
+DEMO = Path(probing.__file__).parents[2] / "demo" / "noa-demo-tide.gguf"
 
 
 @pytest.fixture(scope="module")

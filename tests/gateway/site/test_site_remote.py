@@ -15,7 +15,7 @@ from models_app.services.api_keys import keys
 from models_app.services.coordination import secrets
 from models_app.services.runners import instances
 from tests.fakes.openai_server import FakeOpenAI
-from tests.gateway.test_site import RunningSite
+from tests.gateway.site.test_site import RunningSite
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)

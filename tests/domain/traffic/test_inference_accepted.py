@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models_app.domain.errors import UnsupportedParameter
-from tests.domain.test_inference import TOOL, chat, completion, embedding
+from tests.domain.traffic.test_inference import TOOL, chat, completion, embedding
 
 
 def test_it_fills_in_the_defaults() -> None:

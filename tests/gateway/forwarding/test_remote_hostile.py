@@ -14,9 +14,9 @@ from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.upstream.connection import Connection
 from models_app.gateway.upstream.dialing import Dialer, Origin
 from tests.fakes.upstream import FakeUpstream, event
+from tests.gateway.forwarding.test_runner_faults import CHUNKED, MALFORMED
+from tests.gateway.http.test_fuzz import mutated
 from tests.gateway.remotes import CHAT, FAST, GPT, as_new, entry, serve_remote
-from tests.gateway.test_fuzz import mutated
-from tests.gateway.test_runner_faults import CHUNKED, MALFORMED
 from tests.gateway.wire import Served, request
 
 FUZZ_CASES = 300
