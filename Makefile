@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What needs no whole server and no browser runs on two processors at once.
 SMALL := --ignore=tests/journeys --numprocesses 2 -m
 # What touches the database, and so runs on both.
-ON_DATABASE := tests/services tests/api tests/tasks tests/admin tests/gateway/site/test_site.py tests/gateway/site/test_site_remote.py
+ON_DATABASE := tests/services tests/api tests/tasks tests/admin tests/gateway/site
 # The document's operations are asked one after the other: a server for each processor.
 SCHEMA := tests/journeys/test_schema.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes

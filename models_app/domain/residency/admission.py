@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 # A load that a busy model stands in the way of waits so long before the model is taken out of service: its requests
 # end, new ones wait for it. Shorter, two busy models would be swapped all the time; longer, one would starve the other.
@@ -87,6 +88,16 @@ class Candidate:
     resident: Resident
     verdict: str
     why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form in which the API, errors and the ledger show it."""
+        return {
+            "key": self.resident.key,
+            "verdict": self.verdict,
+            "why": self.why,
+            "bytes": self.resident.memory.ram,
+            "idle_seconds": round(self.resident.idle_seconds, 1),
+        }
 
 
 @dataclass(frozen=True, slots=True)

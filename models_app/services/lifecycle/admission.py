@@ -276,7 +276,7 @@ def refusal(wish: Wish, decision: Refuse, *, largest_context: int | None = None)
             "needed_bytes": needed,
             "free_bytes": max(0, had),
             "largest_context": largest_context,
-            "kept": [represent(one) for one in decision.candidates if one.verdict == "stays"],
+            "kept": [one.as_dict() for one in decision.candidates if one.verdict == "stays"],
         },
     )
 
@@ -286,16 +286,4 @@ def gib(size: int) -> str:
 
 
 def candidates_of(decision: Decision) -> list[dict[str, Any]]:
-    return [represent(one) for one in decision.candidates]
-
-
-def represent(candidate: admission.Candidate) -> dict[str, Any]:
-    """A candidate as the API, errors and the ledger show it."""
-    one = candidate.resident
-    return {
-        "key": one.key,
-        "verdict": candidate.verdict,
-        "why": candidate.why,
-        "bytes": one.memory.ram,
-        "idle_seconds": round(one.idle_seconds, 1),
-    }
+    return [one.as_dict() for one in decision.candidates]

@@ -72,8 +72,8 @@ class Estimate:
             "needs_gpu_bytes": self.need.vram,
             "free_bytes": max(0, self.free.ram),
             "free_after_evicting_bytes": max(0, self.most.ram),
-            "would_evict": [admission.represent(one) for one in self.would_evict],
-            "others": [admission.represent(one) for one in self.others],
+            "would_evict": [one.as_dict() for one in self.would_evict],
+            "others": [one.as_dict() for one in self.others],
             "largest_context": self.largest_context,
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds, 2),
             "measured": self.measured,
@@ -185,6 +185,6 @@ def _note_refusal(found: Estimate, error: NoaError, actor: str) -> None:
             actor=actor,
             outcome=LedgerOutcome.REFUSED,
             reason=error.message,
-            candidates=[admission.represent(one) for one in found.others],
+            candidates=[one.as_dict() for one in found.others],
             predicted_bytes=found.need.ram,
         )

@@ -23,7 +23,6 @@ from models_app.domain.states import InstanceState
 from models_app.engines import control
 from models_app.models import Instance
 from models_app.services.jobs.jobs import Run
-from models_app.services.lifecycle import admission as admitting
 from models_app.services.lifecycle import release, unloading
 from models_app.services.lifecycle.unloading import Why
 from models_app.services.runners import instances, node
@@ -133,7 +132,7 @@ def _why(run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> Wh
         request_id=run.job.request_id,
         job_id=run.job.pk,
         because=f" to make room for {wish.key}",
-        candidates=[admitting.represent(one) for one in candidates],
+        candidates=[one.as_dict() for one in candidates],
         data=_numbers(resident, wish),
     )
 
