@@ -171,8 +171,8 @@ def test_a_sink_that_is_away_at_the_end_loses_nothing(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from models_app.domain.access import AccessRecord
-from models_app.gateway.recorder import Recorder
+from models_app.domain.records.access import AccessRecord
+from models_app.gateway.recording.recorder import Recorder
 def hang(records):
     raise OSError
 recorder = Recorder(hang)

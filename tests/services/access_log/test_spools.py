@@ -120,9 +120,9 @@ def test_a_torn_spool_gives_back_what_is_whole(folder: Path, cuts: int) -> None:
 _WRITER = """
 import sys, time
 from pathlib import Path
-from models_app.domain.access import AccessRecord
-from models_app.domain.spool_format import Header
-from models_app.gateway.spool import Spool
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.records.spool_format import Header
+from models_app.gateway.recording.spool import Spool
 spool = Spool(Path(sys.argv[1]), Header("0123456789abcdef", "n1", 1, 1.0))
 spool.append(1, AccessRecord("a", 1700000000.5, "chat/completions", status=200))
 print("written", flush=True)
