@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests and servers start hundreds of Python processes; without cached bytecode each one compiles the tree again.
+unexport PYTHONDONTWRITEBYTECODE
 # What needs no whole server and no browser runs on two processors at once.
 SMALL := --ignore=tests/journeys --numprocesses 2 -m
 # What touches the database, and so runs on both.
