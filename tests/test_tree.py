@@ -59,7 +59,7 @@ def test_every_room_of_the_gateway_but_site_is_in_the_contract_of_the_request_pa
     assert [path.name for path in gateway.glob("*.py")] == ["__init__.py"]
 
 
-def test_every_module_of_the_engines_but_the_runner_is_in_the_contract_about_it() -> None:
+def test_every_module_is_under_the_import_contract_that_means_it() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     [listed] = [one["source_modules"] for one in contracts if "runner is a program" in one["name"]]
     modules = {f"models_app.engines.{path.stem}" for path in (ROOT / "models_app" / "engines").glob("*.py")}
