@@ -141,6 +141,17 @@ def test_every_load_option_is_documented_with_its_option_of_the_command() -> Non
     assert set(table.values()) <= known
 
 
+# Terms
+
+
+def test_the_glossary_defines_each_term_once_in_order_and_links_to_its_page() -> None:
+    found = [row for row in markdown.rows(markdown.page("docs/glossary.md").text) if row[0] not in ("term", "---")]
+    terms = [row[0].casefold() for row in found]
+    assert len(terms) > 40
+    assert terms == sorted(set(terms))
+    assert [row[0] for row in found if not re.search(r"\. \[.+\]\(.+\)$", row[1])] == []
+
+
 # Commands
 
 
