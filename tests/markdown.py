@@ -1,4 +1,4 @@
-"""Reads the project's texts: code blocks, code in lines, links, headings."""
+"""Parses the project's Markdown pages: code blocks, code spans, links, headings, tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Block:
     text: str
 
     def commands(self) -> list[str]:
-        """The commands of a shell block: lines that go on after a backslash or within quotes are one."""
+        """The commands of a shell block; lines continued by a backslash or an open quote are one command."""
         found: list[str] = []
         for line in self.text.replace("\\\n", " ").splitlines():
             if found and found[-1].count("'") % 2:
@@ -53,7 +53,7 @@ class Page:
         return _BLOCK.sub("", self.text)
 
     def spans(self) -> list[str]:
-        """What stands between single backticks."""
+        """The text between single backticks."""
         return _SPAN.findall(self._prose)
 
     def links(self) -> list[str]:
@@ -75,7 +75,7 @@ def rows(text: str) -> Iterator[list[str]]:
 
 
 def words(cell: str) -> list[str]:
-    """What stands between backticks in one cell."""
+    """The text between backticks in one cell."""
     return _SPAN.findall(cell)
 
 
@@ -84,7 +84,7 @@ def page(name: str) -> Page:
 
 
 def pages() -> list[Page]:
-    """Every text of the project."""
+    """Every page of the project."""
     found = [
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),

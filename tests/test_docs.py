@@ -1,4 +1,4 @@
-"""The texts and the program say the same. Each test fails with what is missing."""
+"""The documentation and the program agree. Each test fails with what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for every file of the tree that no linter knows."""
+"""Rules for every file of the tree that no linter checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LINES = 400
 MAX_MODULES = 25
 FOLDERS = ("models_app", "noa_site", "tests", "benchmarks", "templates")
 SUFFIXES = (".py", ".html", ".js", ".css", ".c", ".sh")
-# Names that say nothing about what is inside.
+# Names that do not describe the content.
 EMPTY_WORDS = ("manager", "helper", "util", "common", "enhanced", "handler", "processor")
 
 
