@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import pytest
 
+from models_app.api.serializers import access
+from models_app.domain.records.access import AccessRecord
+from models_app.domain.states import JobKind
+from models_app.models import AccessLog, Job
+from models_app.tasks import queueing
 from tests.markdown import ROOT, Page
 
 PAGE = Page(ROOT / "CONTRIBUTING.md")
@@ -68,3 +74,17 @@ def test_a_recipe_is_a_numbered_list_of_places(title: str) -> None:
     steps = re.findall(r"^(\d)\. (.+(?:\n   .+)*)", recipes()[title], re.MULTILINE)
     assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
     assert [text for _, text in steps if not re.search(r"`[\w.]+/", text)] == []
+
+
+# Steps whose omission no other test reports.
+
+
+def test_a_column_of_the_access_log_is_in_the_record_and_in_the_api() -> None:
+    columns = {field.name for field in AccessLog._meta.concrete_fields} - {"id"}
+    assert {field.name for field in fields(AccessRecord)} == columns
+    assert set(access.FIELDS) == columns
+
+
+@pytest.mark.parametrize("kind", JobKind)
+def test_a_kind_of_job_has_a_task(kind: JobKind) -> None:
+    assert queueing.task_of(Job(kind=kind)).name.startswith("noa.")
