@@ -73,6 +73,7 @@ lint: setup $(VENV)/.dev ## what CI checks besides the tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/words
 	@$(BIN)/mypy
 	@.ci/checks $(BIN)/python
 
