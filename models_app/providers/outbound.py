@@ -20,6 +20,7 @@ CHAT = "chat/completions"
 class Wire(Protocol):
     """`path` is `chat/completions`, `completions` or `embeddings`."""
 
+    base_url: str
     headers: Mapping[str, str]
 
     def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

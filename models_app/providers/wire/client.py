@@ -1,4 +1,4 @@
-"""Asks one provider a few small questions. Not for the gateway's traffic, which has connections of its own."""
+"""Sends one provider a few small requests. Not for the gateway's traffic, which has connections of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import orjson
@@ -16,12 +16,12 @@ from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers.wire import credentials, failures, http
 
-# The longest list of models that is known has 1 MB.
-_MAX_ANSWER = 16 * 1024 * 1024
-# What of an error's body is read: enough for any message.
-_MAX_ERROR = 64 * 1024
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
 _CONNECT_SECONDS = 10.0
-# Lists of models come within a second or two; a server that takes longer is better asked again later.
+# Lists of models come within a second or two; a server that takes longer is better tried again later.
 ANSWER_SECONDS = 30.0
 
 
@@ -36,20 +36,26 @@ class Reply:
 
 
 class Client:
-    """`async with Client(endpoint) as client`. Raises InvalidRequest for an address that is not allowed."""
+    """`async with Client(endpoint) as client`. Raises InvalidRequest for an address that is not allowed.
+
+    One client for each operation: its connections end with it.
+    """
 
     def __init__(self, endpoint: RemoteEndpoint) -> None:
         self.endpoint = endpoint
         addresses.checked_url(endpoint.base_url, allow_private=endpoint.allow_private)
-        self._session: aiohttp.ClientSession
+        self._openai: AsyncOpenAI
 
     async def __aenter__(self) -> Self:
+        from models_app.providers.wire import official
+
         connect = self.endpoint.connect_seconds or _CONNECT_SECONDS
-        self._session = http.session(
+        session = http.session(
             allow_private=self.endpoint.allow_private,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect),
             headers=credentials.headers(self.endpoint),
         )
+        self._openai = official.client(session, self.endpoint.base_url)
         return self
 
     async def __aexit__(
@@ -58,10 +64,10 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._session.close()
+        await self._openai.close()
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """The JSON of a good answer. Raises NoaError for every other end."""
+        """The JSON of an answer with status 200. Raises NoaError for every other outcome."""
         reply = await self.ask("GET", path, query=query)
         if reply.status != 200:
             raise self.refused(reply)
@@ -79,37 +85,31 @@ class Client:
         body: Mapping[str, Any] | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> Reply:
-        """Whatever the server answers. Raises NoaError when no answer comes, or none that is understood."""
+        """The server's answer, whatever its status. Raises NoaError when none comes, or one that is not JSON.
+
+        `path` is below the endpoint's base URL, or an absolute URL of the same server.
+        """
+        from models_app.providers.wire import official
+
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(method, path, query, body)
-        except (aiohttp.ClientError, OSError) as error:
-            raise failures.of_connection(self.endpoint, error, seconds) from None
+                if method == "GET":
+                    response = await official.get(self._openai, path, query)
+                else:
+                    response = await official.post(self._openai, path, body or {})
+        except official.STATUS_ERROR as error:
+            response = error.response
+        except (*official.CONNECTION_ERRORS, TimeoutError) as error:
+            raise failures.of_connection(self.endpoint, official.cause_of(error), seconds) from None
+        except http.TooLong:
+            what = f"it has more than {official.MAX_ANSWER_BYTES // 2**20} MiB"
+            raise failures.malformed(self.endpoint, what) from None
+        return self._reply(response)
 
-    async def _exchange(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
-    ) -> Reply:
-        async with self._session.request(
-            method,
-            self.endpoint.base_url + path,
-            params=query,
-            data=None if body is None else orjson.dumps(body),
-            headers={} if body is None else {"Content-Type": "application/json"},
-            allow_redirects=False,
-        ) as response:
-            if response.status != 200:
-                told = await response.content.read(_MAX_ERROR)
-                return Reply(response.status, dict(response.headers), None, told)
-            try:
-                data = await http.read_whole(response, _MAX_ANSWER)
-            except http.TooLong:
-                what = f"it has more than {_MAX_ANSWER // 2**20} MiB"
-                raise failures.malformed(self.endpoint, what) from None
-            return Reply(200, dict(response.headers), self._decoded(data), data)
+    def _reply(self, response: httpx2.Response) -> Reply:
+        data = response.content
+        value = self._decoded(data) if response.status_code == 200 else None
+        return Reply(response.status_code, response.headers, value, data)
 
     def _decoded(self, data: bytes) -> Any:
         try:

@@ -46,16 +46,6 @@ class TooLong(ValueError):
     """An answer is longer than anything that would make sense."""
 
 
-async def read_whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body. Raises TooLong once it passes `limit` bytes."""
-    data = bytearray()
-    async for piece in response.content.iter_any():
-        data += piece
-        if len(data) > limit:
-            raise TooLong
-    return bytes(data)
-
-
 def connector(*, allow_private: bool, **options: Any) -> aiohttp.TCPConnector:
     """What connects only where NOA may; `options` are aiohttp's."""
     resolver = GuardedResolver(allow_private=allow_private)

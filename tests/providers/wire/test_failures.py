@@ -102,7 +102,7 @@ def test_a_private_address_is_refused_before_anything_is_sent(openai: FakeOpenAI
 
 
 def test_an_answer_without_end_is_cut_off(openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models_app.providers.wire.client._MAX_ANSWER", 100)
+    monkeypatch.setattr("models_app.providers.wire.official.MAX_ANSWER_BYTES", 100)
     assert failure(endpoint(openai)).code == "malformed_answer"
 
 
