@@ -28,18 +28,17 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from models_app.domain.addresses import checked_url
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic import limits
 from models_app.engines.trust import NodeTrust
 from noa_site import node_config, provider_config
 from noa_site.file_config import FileSource
-from noa_site.provider_config import ProviderEntry
+from noa_site.provider_config import ProviderEntry, WellKnownVariables
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-class Config(BaseSettings):
+class Config(WellKnownVariables):
     """Settings of one NOA process. See docs/configuration.md for what each one does."""
 
     model_config = SettingsConfigDict(env_prefix="NOA_", extra="ignore", populate_by_name=True)
@@ -89,10 +88,6 @@ class Config(BaseSettings):
     log_format: str = Field(default="text", pattern="^(text|json)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     providers: Annotated[list[ProviderEntry] | None, NoDecode] = None
-    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
-    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
-    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
-    anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
 
     @field_validator("node_listen")
     @classmethod
@@ -145,16 +140,6 @@ class Config(BaseSettings):
     @classmethod
     def parse_providers(cls, value: Any) -> Any:
         return provider_config.parse(value)
-
-    @field_validator("openai_base_url", "anthropic_base_url")
-    @classmethod
-    def is_allowed_address(cls, value: str | None) -> str | None:
-        try:
-            if value:
-                checked_url(value)
-        except InvalidRequest as error:
-            raise ValueError(f"{error.message} NOA_PROVIDERS has such a switch.") from None
-        return value
 
     @field_validator("encryption_keys", mode="after")
     @classmethod

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings
 
+from models_app.domain.addresses import checked_url
 from models_app.domain.catalog.provider_settings import ProviderSettings, check_remote
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import canonical_slug
+from models_app.domain.provider_kinds import KINDS, ProviderKind
 
 
 class ProviderEntry(BaseModel):
@@ -65,6 +76,47 @@ def parse(text: Any) -> Any:
         if len(set(map(str, slugs))) < len(slugs):
             raise ValueError("names a 'slug' twice")
     return value
+
+
+def _allowed_address(value: str | None) -> str | None:
+    try:
+        if value:
+            checked_url(value)
+    except InvalidRequest as error:
+        raise ValueError(f"{error.message} NOA_PROVIDERS has such a switch.") from None
+    return value
+
+
+_BaseUrl = Annotated[str | None, AfterValidator(_allowed_address)]
+
+
+def _well_known_fields() -> dict[str, Any]:
+    """Two settings for each kind that has variables: the field's name is the variable's in lower case."""
+    fields: dict[str, Any] = {}
+    for row in KINDS.values():
+        if row.variables:
+            key, url = row.variables
+            fields[key.lower()] = (SecretStr | None, Field(default=None, validation_alias=key))
+            fields[url.lower()] = (_BaseUrl, Field(default=None, validation_alias=url))
+    return fields
+
+
+if TYPE_CHECKING:
+
+    class WellKnownVariables(BaseSettings):
+        """Variables of providers that other programs read too, such as OPENAI_API_KEY, from the table of kinds."""
+else:
+    WellKnownVariables = create_model("WellKnownVariables", __base__=BaseSettings, **_well_known_fields())
+
+
+def well_known_providers(config: WellKnownVariables) -> list[tuple[str, ProviderSettings]]:
+    """The providers whose keys are in such variables, each with the slug of its kind."""
+    found: list[tuple[str, ProviderSettings]] = []
+    for kind, row in KINDS.items():
+        if row.variables:
+            key, url = row.variables
+            found += well_known(kind, key, getattr(config, key.lower()), getattr(config, url.lower()))
+    return found
 
 
 def well_known(

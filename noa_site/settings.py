@@ -16,9 +16,9 @@ from django.urls import reverse_lazy
 from kombu import Exchange, Queue
 
 from models_app.domain.catalog.capabilities import Capability
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.events import EventName
 from models_app.domain.measuring.comparison import Verdict as ComparisonVerdict
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.health import Health
 from models_app.domain.states import InstanceState, JobState, ModelStatus, ProfileState
 from noa_site import config as noa_config
@@ -266,15 +266,7 @@ NOA_NODE_ADDRESS = CONFIG.node_url
 NOA_ENCRYPTION_KEYS = _encryption_keys()
 # Keys in them show themselves in no representation.
 NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]
-NOA_WELL_KNOWN_PROVIDERS = [
-    *provider_config.well_known(ProviderKind.OPENAI, "OPENAI_API_KEY", CONFIG.openai_api_key, CONFIG.openai_base_url),
-    *provider_config.well_known(
-        ProviderKind.ANTHROPIC,
-        "ANTHROPIC_API_KEY",
-        CONFIG.anthropic_api_key,
-        CONFIG.anthropic_base_url,
-    ),
-]
+NOA_WELL_KNOWN_PROVIDERS = provider_config.well_known_providers(CONFIG)
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]

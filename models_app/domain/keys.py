@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from models_app.domain.errors import InvalidRequest
+from models_app.domain.provider_kinds import SLUG_ALIASES
 
 MAX_KEY_LENGTH = 255
 
@@ -46,8 +47,6 @@ RESERVED_ENDINGS = frozenset(
         "profiles",
     }
 )
-
-SLUG_ALIASES = {"claude": "anthropic"}
 
 SLUG_PATTERN = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 MODEL_ID_PATTERN = r"(?!.*(?:\.\.|//))[A-Za-z0-9](?:[A-Za-z0-9._:/@+ -]{0,188}[A-Za-z0-9])?"

@@ -1,28 +1,21 @@
-"""The kinds of providers that answer over the network, and the questions that each one can be asked."""
+"""Lists and checks the models of providers of any kind."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import (
-    Awaitable,
     Callable,
     Coroutine,
     Generator,
     Iterable,
     Iterator,
-    Mapping,
 )
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
-from models_app.providers.anthropic import listing as anthropic
-from models_app.providers.llamacpp import listing as llamacpp
-from models_app.providers.openai import listing as openai
-from models_app.providers.wire import failures
+from models_app.providers.wire import failures, resolving
 from models_app.providers.wire.client import Client
 from models_app.providers.wire.offers import Listing
 
@@ -31,42 +24,25 @@ Result = TypeVar("Result")
 Outcome = tuple[str, Listing | NoaError]
 # Of all pages of a list together.
 _LIST_SECONDS = 90.0
-# How often whoever waits for lists may see to something else.
+# How often `look` is called while lists are awaited.
 _LOOK_EVERY = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """The questions of one kind of provider; each raises NoaError, in words that name the provider."""
-
-    client: Callable[[RemoteEndpoint], Client]
-    list_models: Callable[[Client], Awaitable[Listing]]
-    check_model: Callable[[Client], Awaitable[None]]
-
-
-PROVIDERS: Mapping[ProviderKind, Dialect] = {
-    ProviderKind.OPENAI: Dialect(Client, openai.list_models, openai.check_model),
-    ProviderKind.ANTHROPIC: Dialect(Client, anthropic.list_models, anthropic.check_model),
-    ProviderKind.LLAMA_CPP: Dialect(llamacpp.client, llamacpp.list_models, llamacpp.check_model),
-}
-
-
 async def list_models(endpoint: RemoteEndpoint) -> Listing:
-    """Every model that the provider names."""
-    dialect = PROVIDERS[endpoint.kind]
-    async with dialect.client(endpoint) as client:
+    """Every model that the provider names. Raises NoaError, in words that name the provider."""
+    list_models = resolving.list_models(endpoint.kind)
+    async with Client(endpoint) as client:
         try:
             async with asyncio.timeout(_LIST_SECONDS):
-                return await dialect.list_models(client)
+                return await list_models(client)
         except TimeoutError as error:
             raise failures.of_connection(endpoint, error, _LIST_SECONDS) from None
 
 
 async def check_model(endpoint: RemoteEndpoint) -> None:
     """Whether the provider takes the key and has `endpoint.model_id`; raises NoaError with its reason."""
-    dialect = PROVIDERS[endpoint.kind]
-    async with dialect.client(endpoint) as client:
-        await dialect.check_model(client)
+    async with Client(endpoint) as client:
+        await resolving.check_model(endpoint.kind)(client)
 
 
 def list_all(endpoints: Iterable[RemoteEndpoint], *, look: Callable[[], None]) -> Iterator[Outcome]:

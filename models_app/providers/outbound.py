@@ -1,4 +1,4 @@
-"""How a request in OpenAI's dialect reaches whoever serves a model: a runner, or a provider in its own dialect."""
+"""How a request in OpenAI's dialect reaches the server of a model: a runner, or a provider in its own dialect."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from models_app.domain import addresses
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import UnsupportedParameter
+from models_app.domain.provider_kinds import KINDS
 from models_app.domain.traffic.routing import Target
-from models_app.providers.anthropic.translation import ToAnthropic
-from models_app.providers.wire import credentials
-from models_app.providers.wire.translation import StreamTranslation
+from models_app.providers.wire import credentials, resolving
+from models_app.providers.wire.translation import StreamTranslation, Translation
 
 CHAT = "chat/completions"
 
@@ -50,22 +49,26 @@ class OpenAIWire:
 
 
 @dataclass(slots=True)
-class AnthropicWire:
+class TranslatedWire:
+    """A server with a dialect of its own. Raises UnsupportedParameter for everything but chats."""
+
     base_url: str
     model: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    chat_path: str
+    translation: Translation
 
     def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if path != CHAT:
             raise UnsupportedParameter("A model of this provider can only be asked to chat.")
-        asked = {"model": self.model, **body}
-        return f"{self.base_url}/v1/messages", ToAnthropic().request(asked, model_id=self.model)
+        named = {"model": self.model, **body}
+        return f"{self.base_url}{self.chat_path}", self.translation.request(named, model_id=self.model)
 
     def whole(self, answer: dict[str, Any]) -> Mapping[str, Any]:
-        return ToAnthropic().answer(answer, model=self.model)[0]
+        return self.translation.answer(answer, model=self.model)[0]
 
     def stream(self) -> StreamTranslation | None:
-        return ToAnthropic().stream(model=self.model)
+        return self.translation.stream(model=self.model)
 
 
 def wire_of(target: Target) -> Wire:
@@ -75,6 +78,8 @@ def wire_of(target: Target) -> Wire:
         return OpenAIWire("http://runner/v1", target.key)
     addresses.checked_url(remote.base_url, allow_private=remote.allow_private)
     headers = credentials.headers(remote)
-    if remote.kind == ProviderKind.ANTHROPIC:
-        return AnthropicWire(remote.base_url, remote.model_id, headers)
-    return OpenAIWire(remote.base_url, remote.model_id, headers)
+    translation = resolving.translation(remote.kind)
+    if translation is None:
+        return OpenAIWire(remote.base_url, remote.model_id, headers)
+    chat_path = KINDS[remote.kind].chat_path
+    return TranslatedWire(remote.base_url, remote.model_id, headers, chat_path, translation)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind, api_url
+from models_app.domain.provider_kinds import ProviderKind, api_url
 from models_app.domain.traffic.routing import RemoteEndpoint
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI

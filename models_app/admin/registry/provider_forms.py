@@ -18,8 +18,9 @@ from unfold.widgets import (
 )
 
 from models_app.domain.catalog.provider_settings import ProviderSettings
-from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS, ProviderKind
+from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS
 from models_app.domain.errors import NoaError
+from models_app.domain.provider_kinds import KINDS, ProviderKind
 from models_app.models import Provider
 from models_app.services.registry import provider_settings
 
@@ -120,11 +121,7 @@ class NewProviderForm(ProviderForm):
         help_text="The part of its models' keys before the colon, like openai or vllm.",
     )
     kind = forms.ChoiceField(
-        choices=[
-            (ProviderKind.OPENAI.value, "OpenAI, or a server that speaks its dialect"),
-            (ProviderKind.ANTHROPIC.value, "Anthropic"),
-            (ProviderKind.LLAMA_CPP.value, "llama-server on another machine"),
-        ],
+        choices=[(kind.value, row.label) for kind, row in KINDS.items()],
         widget=UnfoldAdminSelectWidget(),
     )
 

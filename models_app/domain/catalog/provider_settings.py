@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from models_app.domain import addresses
-from models_app.domain.catalog.providers import (
-    ProviderKind,
-    checked_secret,
-    checked_secret_env,
-    checked_timeouts,
-)
+from models_app.domain.catalog.providers import checked_secret, checked_secret_env, checked_timeouts
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import canonical_slug
+from models_app.domain.provider_kinds import KINDS, LOCAL_KIND, ProviderKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +53,10 @@ def check_remote(slug: str, settings: ProviderSettings) -> str:
     """The canonical name of a provider that answers over the network; raises InvalidRequest for what cannot be one."""
     canonical = canonical_slug(slug)
     settings.check()
-    if settings.kind == ProviderKind.LLAMA_CPP and not settings.base_url:
+    if KINDS[settings.kind].reads_files and not settings.base_url:
         raise InvalidRequest(
-            "A provider of the kind 'llama.cpp' needs the 'base_url' of a llama-server. The files of this machine have a"
-            f" provider already: '{ProviderKind.LLAMA_CPP}'.",
+            f"A provider of the kind '{settings.kind}' needs the 'base_url' of a server. The files of this machine have a"
+            f" provider already: '{LOCAL_KIND}'.",
             code="missing_base_url",
             param="base_url",
         )

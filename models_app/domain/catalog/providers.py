@@ -1,42 +1,12 @@
-"""The kinds of providers, and what a provider's settings may be."""
+"""What a provider's settings may be."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 
 from models_app.domain.errors import InvalidRequest
-
-
-class ProviderKind(StrEnum):
-    """`llama.cpp` without a base URL: GGUF files that NOA loads itself; the others answer over the network."""
-
-    LLAMA_CPP = "llama.cpp"
-    OPENAI = "openai"
-    ANTHROPIC = "anthropic"
-
-
-# As the SDKs of these services write theirs.
-DEFAULT_BASE_URLS: Mapping[ProviderKind, str] = {
-    ProviderKind.OPENAI: "https://api.openai.com/v1",
-    ProviderKind.ANTHROPIC: "https://api.anthropic.com",
-}
-
-
-def api_url(kind: ProviderKind, base_url: str) -> str:
-    """The address to which `/chat/completions` or, for Anthropic, `/v1/messages` is appended.
-
-    llama-server and Anthropic have one place for their API, so both ways to write it mean the same. Servers that
-    speak OpenAI's dialect have it in many places: theirs is taken as it is.
-    """
-    url = base_url.rstrip("/")
-    if kind == ProviderKind.ANTHROPIC:
-        return url.removesuffix("/v1").rstrip("/")
-    if kind == ProviderKind.LLAMA_CPP and not url.endswith("/v1"):
-        return f"{url}/v1"
-    return url
-
+from models_app.domain.provider_kinds import ProviderKind as ProviderKind
 
 # Seconds, by the name of the timeout: the shortest and the longest that make sense.
 TIMEOUT_LIMITS: Mapping[str, tuple[float, float]] = {

@@ -11,10 +11,10 @@ from models_app.domain.addresses import MAX_URL_LENGTH
 from models_app.domain.catalog import entries
 from models_app.domain.catalog.entries import Entry, refuse_unknown
 from models_app.domain.catalog.provider_settings import ProviderSettings, check_remote
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest, NoaError
 from models_app.domain.json_body import Fields
 from models_app.domain.keys import ModelKey, checked_route_name
+from models_app.domain.provider_kinds import LOCAL_KIND, ProviderKind
 
 FORMAT = "noa-registry"
 VERSION = 1
@@ -164,7 +164,7 @@ def _provider(fields: Fields) -> ProviderEntry:
         enabled=fields.boolean("enabled", default=True),
     )
     slug = _required(fields, "slug", 64)
-    if slug == ProviderKind.LLAMA_CPP and not settings.base_url:
+    if slug == LOCAL_KIND and not settings.base_url:
         return ProviderEntry(slug, settings)  # the files of this machine
     return ProviderEntry(check_remote(slug, settings), settings)
 

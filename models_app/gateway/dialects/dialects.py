@@ -5,32 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import KINDS, ProviderKind
 from models_app.gateway.http import errors
 from models_app.gateway.http.types import ErrorShape
-from models_app.providers.anthropic.translation import ToAnthropic
 from models_app.providers.messages.translation import FromMessages
 from models_app.providers.responses.translation import FromResponses
+from models_app.providers.wire import resolving
 from models_app.providers.wire.translation import Translation
 
 # A server's dialect: from and to OpenAI's.
-OUTBOUND: Mapping[ProviderKind, Translation] = {ProviderKind.ANTHROPIC: ToAnthropic()}
+OUTBOUND: Mapping[ProviderKind, Translation] = {
+    kind: found for kind in KINDS if (found := resolving.translation(kind)) is not None
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """What clients speak at one endpoint: its translation to OpenAI's, and the shape of its errors.
 
-    native     the kind of provider that speaks it too, and to which it is not translated
+    native     the kinds of providers that speak it too, and to which it is not translated
     is_spoken  False for an operation that is not translated at all: only `native` can be asked
     """
 
     translation: Translation
     error_body: ErrorShape
-    native: ProviderKind | None = None
+    native: frozenset[ProviderKind] = frozenset()
     is_spoken: bool = True
 
 
-MESSAGES = Dialect(FromMessages(), errors.anthropic_body, ProviderKind.ANTHROPIC)
+_SPEAK_MESSAGES = frozenset(kind for kind, row in KINDS.items() if row.speaks == "messages")
+MESSAGES = Dialect(FromMessages(), errors.anthropic_body, _SPEAK_MESSAGES)
 COUNT_TOKENS = replace(MESSAGES, is_spoken=False)
 RESPONSES = Dialect(FromResponses(), errors.body)

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from models_app.domain.catalog.pricing import Usage
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
+from models_app.domain.provider_kinds import KINDS
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway.dialects.dialects import OUTBOUND
 from models_app.gateway.dialects.streams import ChatPass, ErrorEvent, MessagesPass, Pipeline
@@ -65,10 +65,9 @@ def to_provider(endpoint: Endpoint, asked: Asked, remote: RemoteEndpoint, *, str
     for name in STEERING:
         if name in value:
             raise UnsupportedParameter(f"'{name}' is not accepted by this server.", param=name)
-    is_anthropic = remote.kind is ProviderKind.ANTHROPIC
-    if endpoint.dialect is not None and endpoint.dialect.native is remote.kind:
+    if endpoint.dialect is not None and remote.kind in endpoint.dialect.native:
         return _native_messages(endpoint, value, remote)
-    if endpoint.dialect is None and not is_anthropic:
+    if endpoint.dialect is None and remote.kind not in OUTBOUND:
         return _native_openai(endpoint, value, asked, remote, stream_options)
     return _to_translated(endpoint, value, asked, remote, stream_options)
 
@@ -114,12 +113,12 @@ def _to_translated(
     if outbound is None:
         value["model"] = remote.model_id
         added = asked.stream and stream_options and _ask_for_usage(value)
-        return _exchange("/chat/completions", value, asked, tuple(back), hide_usage=False, added=added)
+        return _exchange(KINDS[remote.kind].chat_path, value, asked, tuple(back), hide_usage=False, added=added)
     if asked.stream:
         _ask_for_usage(value)
     back.insert(0, outbound)
     value = _translated(outbound, value, remote.model_id, asked)
-    return _exchange("/v1/messages", value, asked, tuple(back), hide_usage=not wanted, added=False)
+    return _exchange(KINDS[remote.kind].chat_path, value, asked, tuple(back), hide_usage=not wanted, added=False)
 
 
 def _exchange(

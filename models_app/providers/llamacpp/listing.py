@@ -6,13 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from models_app.domain.catalog.capabilities import Capability
-from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers.openai import listing as openai
 from models_app.providers.wire import offers
 from models_app.providers.wire.client import Client
 from models_app.providers.wire.offers import Listing, Offer
 
-_API = "/v1"
 # A model that takes pictures was made to chat, and this server binds every answer to a schema that is asked to.
 _WITH_PICTURES = frozenset(
     {
@@ -25,15 +23,12 @@ _WITH_PICTURES = frozenset(
 )
 
 
-def client(endpoint: RemoteEndpoint) -> Client:
-    return Client(replace(endpoint, base_url=endpoint.base_url.removesuffix(_API)))
-
-
 async def list_models(client: Client) -> Listing:
     """The context window is what the server was started with, not what the model was trained for."""
-    found = await openai.listing(client, f"{_API}/models", after="after", read=openai.offer)
+    found = await openai.list_models(client)
     if len(found.offers) == 1:
-        reply = await client.ask("GET", "/props")
+        root = client.endpoint.base_url.removesuffix("/v1")
+        reply = await client.ask("GET", f"{root}/props")
         if isinstance(reply.value, dict):
             found.offers = [_described(found.offers[0], reply.value)]
     return found
@@ -51,4 +46,4 @@ def _described(offer: Offer, props: dict[str, Any]) -> Offer:
 
 async def check_model(client: Client) -> None:
     """A token: this server has no operation that only looks at its model."""
-    await openai.generate_one_token(client, _API)
+    await openai.generate_one_token(client)

@@ -160,8 +160,8 @@ def _names_the_model(reply: Reply) -> bool:
     return b'"model_not_found"' in reply.body
 
 
-async def generate_one_token(client: Client, prefix: str = "") -> None:
-    """Ask for one token, and where the model does not chat, for one vector. `prefix` stands before the paths."""
+async def generate_one_token(client: Client) -> None:
+    """Requests one token, and where the model does not chat, one vector."""
     model = client.endpoint.model_id
     seconds = client.endpoint.first_byte_seconds or FIRST_TOKEN_SECONDS
     question = {
@@ -169,11 +169,11 @@ async def generate_one_token(client: Client, prefix: str = "") -> None:
         "messages": [{"role": "user", "content": "Hi"}],
         "max_tokens": 1,
     }
-    reply = await client.ask("POST", f"{prefix}/chat/completions", body=question, seconds=seconds)
+    reply = await client.ask("POST", "/chat/completions", body=question, seconds=seconds)
     if reply.status in (400, 404, 405, 422, 501):
         embedded = await client.ask(
             "POST",
-            f"{prefix}/embeddings",
+            "/embeddings",
             body={"model": model, "input": "Hi"},
             seconds=seconds,
         )

@@ -1,17 +1,14 @@
-"""The headers by which a provider knows NOA, and the version of its API that NOA speaks."""
+"""The headers by which a provider recognizes NOA, and the version of its API that NOA speaks."""
 
 from __future__ import annotations
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import KINDS
 from models_app.domain.traffic.routing import RemoteEndpoint
-
-# The version that the translations are written for.
-_ANTHROPIC_VERSION = "2023-06-01"
 
 
 def headers(endpoint: RemoteEndpoint) -> dict[str, str]:
     """Of every request to this provider. They hold its secret: for the wire, and for nothing else."""
+    row = KINDS[endpoint.kind]
+    name, before = row.key_header
     key = endpoint.api_key
-    if endpoint.kind == ProviderKind.ANTHROPIC:
-        return {"anthropic-version": _ANTHROPIC_VERSION} | ({"x-api-key": key} if key else {})
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    return dict(row.headers) | ({name: f"{before}{key}"} if key else {})

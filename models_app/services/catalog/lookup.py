@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import ModelNotFound, NotFound
 from models_app.domain.keys import ModelKey, canonical_slug
+from models_app.domain.provider_kinds import LOCAL_KIND
 from models_app.models import Provider, RegisteredModel
 
 LOCAL_SLUG = "llama.cpp"
@@ -48,7 +48,7 @@ def local_provider() -> Provider:
     provider, _ = Provider.objects.get_or_create(
         slug=LOCAL_SLUG,
         defaults={
-            "kind": ProviderKind.LLAMA_CPP,
+            "kind": LOCAL_KIND,
             "name": "Local GGUF files",
             "origin": "built-in",
         },

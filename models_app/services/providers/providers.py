@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from models_app.domain.catalog.providers import (
-    DEFAULT_BASE_URLS,
-    ProviderKind,
-    api_url,
-    checked_secret,
-)
+from models_app.domain.catalog.providers import checked_secret
 from models_app.domain.errors import InvalidRequest, ProviderAuthFailed
+from models_app.domain.provider_kinds import KINDS, ProviderKind, api_url
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.models import Provider, RegisteredModel
 from models_app.services.coordination import secrets
@@ -19,14 +15,12 @@ from models_app.services.coordination import secrets
 
 def is_remote(provider: Provider) -> bool:
     """Whether its models are asked over the network; else NOA loads them from files."""
-    return provider.kind != ProviderKind.LLAMA_CPP or bool(provider.base_url)
+    return bool(provider.base_url) or not KINDS[ProviderKind(provider.kind)].reads_files
 
 
 def base_url(provider: Provider) -> str:
     """The address below which its operations are, without a slash at the end; '' for local files."""
-    kind = ProviderKind(provider.kind)
-    given = provider.base_url or DEFAULT_BASE_URLS.get(kind, "")
-    return api_url(kind, given) if given else ""
+    return api_url(ProviderKind(provider.kind), provider.base_url)
 
 
 def secret_of(provider: Provider) -> str:

@@ -15,10 +15,10 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from models_app.domain.catalog.pricing import Price
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import Conflict, NoaError, NotFound
 from models_app.domain.events import EventName
 from models_app.domain.keys import checked_route_name
+from models_app.domain.provider_kinds import FILE_KINDS
 from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic import limits
@@ -87,7 +87,7 @@ _recoveries = PreparedQuery(
 # A local model is a file, and one that has never been read has no version.
 _loadables = PreparedQuery(
     lambda: RegisteredModel.objects.filter(
-        ~Q(provider__kind=ProviderKind.LLAMA_CPP) | Q(version__isnull=False),
+        ~Q(provider__kind__in=FILE_KINDS) | Q(version__isnull=False),
         on_demand=True,
         gone_at=None,
         provider__enabled=True,

@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from models_app.domain.catalog.capabilities import Capability
-from models_app.domain.catalog.providers import ProviderKind, api_url
 from models_app.domain.errors import NoaError
+from models_app.domain.provider_kinds import ProviderKind, api_url
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import dialects
 from models_app.providers.openai import listing as dialect

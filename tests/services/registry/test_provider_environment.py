@@ -148,7 +148,8 @@ def test_a_key_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "key"))
     read = config.read()
-    assert read.openai_api_key is not None
-    assert read.openai_api_key.get_secret_value() == KEY
+    key = read.model_dump()["openai_api_key"]
+    assert key is not None
+    assert key.get_secret_value() == KEY
     provider = Provider(slug="openai", secret_env="OPENAI_API_KEY")
     assert providers.secret_of(provider) == KEY
