@@ -1,4 +1,4 @@
-"""The providers that environment variables name, read strictly."""
+"""The providers that environment variables define, parsed strictly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from models_app.domain.provider_kinds import KINDS, ProviderKind
 
 
 class ProviderEntry(BaseModel):
-    """One entry of NOA_PROVIDERS. What is wrong with it is said without its values: some are secret."""
+    """One entry of NOA_PROVIDERS. Its errors do not contain its values: some are secret."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -56,7 +56,7 @@ class ProviderEntry(BaseModel):
         return self
 
     def settings(self) -> ProviderSettings:
-        """A key that is not named is none: nothing stays of what an earlier start was given."""
+        """A key that is missing is removed: nothing remains of an earlier start."""
         return ProviderSettings(**{name: getattr(self, name) for name in _FIELDS})
 
 
@@ -122,8 +122,8 @@ def well_known_providers(config: WellKnownVariables) -> list[tuple[str, Provider
 def well_known(
     kind: ProviderKind, variable: str, key: SecretStr | None, base_url: str | None
 ) -> list[tuple[str, ProviderSettings]]:
-    """The provider that a key in `variable`, which other programs know too, stands for; none without a key."""
+    """The provider of a key in `variable`, which other programs read too; none without a key."""
     if not key:
         return []
-    given = ProviderSettings(kind=kind, base_url=base_url or "", api_key=SecretStr(""), secret_env=variable)
-    return [(kind.value, given)]
+    settings = ProviderSettings(kind=kind, base_url=base_url or "", api_key=SecretStr(""), secret_env=variable)
+    return [(kind.value, settings)]

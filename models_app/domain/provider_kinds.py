@@ -1,4 +1,4 @@
-"""The table of provider kinds: one row holds everything that differs between them, apart from the code of their folders.
+"""The table of provider kinds: a row holds everything in which kinds differ, apart from the code in their folders.
 
 Code goes by the row, never by the kind: `tests/providers/test_kinds.py` checks that no kind is named elsewhere.
 """

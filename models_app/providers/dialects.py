@@ -24,8 +24,8 @@ Result = TypeVar("Result")
 Outcome = tuple[str, Listing | NoaError]
 # Of all pages of a list together.
 _LIST_SECONDS = 90.0
-# How often `look` is called while lists are awaited.
-_LOOK_EVERY = 0.25
+# How often `poll` is called while lists are awaited.
+_POLL_SECONDS = 0.25
 
 
 async def list_models(endpoint: RemoteEndpoint) -> Listing:
@@ -45,33 +45,33 @@ async def check_model(endpoint: RemoteEndpoint) -> None:
         await resolving.check_model(endpoint.kind)(client)
 
 
-def list_all(endpoints: Iterable[RemoteEndpoint], *, look: Callable[[], None]) -> Iterator[Outcome]:
-    """Ask all of them at once; yields the outcomes, whoever answers first.
+def list_all(endpoints: Iterable[RemoteEndpoint], *, poll: Callable[[], None]) -> Iterator[Outcome]:
+    """Requests all lists at the same time; yields the outcomes in the order of the answers.
 
-    For code without an event loop. `look` is called now and then, and may raise to end it all.
+    For code without an event loop. `poll` is called every 0.25 s; if it raises, the open requests are cancelled.
     """
-    yield from _results([_outcome(endpoint) for endpoint in endpoints], look)
+    yield from _results([_outcome(endpoint) for endpoint in endpoints], poll)
 
 
-def watched(work: Coroutine[Any, Any, Result], *, look: Callable[[], None]) -> Result:
-    """The result of one such question, for code without an event loop; `look` is called as by `list_all`."""
-    with contextlib.closing(_results([work], look)) as results:
+def watched(work: Coroutine[Any, Any, Result], *, poll: Callable[[], None]) -> Result:
+    """The result of one such request, for code without an event loop; `poll` is called as by `list_all`."""
+    with contextlib.closing(_results([work], poll)) as results:
         return next(results)
 
 
-def _results(work: Iterable[Coroutine[Any, Any, Result]], look: Callable[[], None]) -> Generator[Result, None, None]:
-    """What each comes to, whoever is done first. Leaving it early cancels the rest."""
+def _results(work: Iterable[Coroutine[Any, Any, Result]], poll: Callable[[], None]) -> Generator[Result, None, None]:
+    """The results in the order in which they complete. Closing the generator cancels the rest."""
     with asyncio.Runner() as runner:
         pending = runner.run(_begin(work))
         while pending:
             done, pending = runner.run(_wait(pending))
             for task in done:
                 yield task.result()
-            look()
+            poll()
 
 
 async def _begin(work: Iterable[Coroutine[Any, Any, Result]]) -> set[asyncio.Task[Result]]:
-    return {asyncio.create_task(one) for one in work}
+    return {asyncio.create_task(each) for each in work}
 
 
 async def _outcome(endpoint: RemoteEndpoint) -> Outcome:
@@ -84,4 +84,4 @@ async def _outcome(endpoint: RemoteEndpoint) -> Outcome:
 async def _wait(
     pending: set[asyncio.Task[Result]],
 ) -> tuple[set[asyncio.Task[Result]], set[asyncio.Task[Result]]]:
-    return await asyncio.wait(pending, timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+    return await asyncio.wait(pending, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)

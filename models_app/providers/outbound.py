@@ -23,13 +23,13 @@ class Wire(Protocol):
     headers: Mapping[str, str]
 
     def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The URL and the body to send there. Raises NoaError for what this server cannot be asked."""
+        """The URL and the body to send there. Raises NoaError for an operation that this server does not have."""
 
     def whole(self, answer: dict[str, Any]) -> Mapping[str, Any]:
-        """A whole answer, in OpenAI's shape."""
+        """A whole answer, in OpenAI's format."""
 
     def stream(self) -> StreamTranslation | None:
-        """What turns a stream into OpenAI's; None when it is that already."""
+        """The translation of a stream into OpenAI's; None when it needs none."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class TranslatedWire:
 
     def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if path != CHAT:
-            raise UnsupportedParameter("A model of this provider can only be asked to chat.")
+            raise UnsupportedParameter("A model of this provider only accepts chat completions.")
         named = {"model": self.model, **body}
         return f"{self.base_url}{self.chat_path}", self.translation.request(named, model_id=self.model)
 

@@ -1,4 +1,4 @@
-"""The fakes answer the official clients as the real ones do, and misbehave as they are told."""
+"""The fakes answer the official clients as the real ones do, and misbehave as scripted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What looking for models brought, for one provider."""
+"""The result of a discovery, for one provider."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from models_app.domain.errors import NoaError
 
 @dataclass(slots=True)
 class ProviderReport:
-    """Keys of models, except `refused`: what is no usable model, each with `name` and `reason`.
+    """Keys of models, except `refused`: entries that are not usable models, each with `name` and `reason`.
 
     found   how many models the provider has, refused ones left out
-    failed  `code` and `message` when the provider could not be asked
+    failed  `code` and `message` when the provider could not be reached
     """
 
     found: int = 0

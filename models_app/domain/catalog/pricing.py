@@ -56,7 +56,7 @@ class Tier(Rates):
 class Price(Rates):
     """What a model costs.
 
-    source  `operator`, `provider` or `genai-prices`: who says so
+    source  `operator`, `provider` or `genai-prices`
     tiers   what long prompts cost instead, the shortest first
     """
 
@@ -74,10 +74,10 @@ class Price(Rates):
 
     def as_dict(self) -> dict[str, Any]:
         """Amounts as decimal strings, so that nothing is lost on the way through JSON."""
-        told = _told(self) | {"source": self.source}
+        data = _strings(self) | {"source": self.source}
         if self.tiers:
-            told["tiers"] = [_told(tier) | {"above": tier.above} for tier in self.tiers]
-        return told
+            data["tiers"] = [_strings(tier) | {"above": tier.above} for tier in self.tiers]
+        return data
 
 
 _AMOUNTS = ("input", "output", "cached_input", "cache_write")
@@ -87,7 +87,7 @@ def _amounts(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: Decimal(str(data[name])) for name in _AMOUNTS if data.get(name) is not None}
 
 
-def _told(rates: Rates) -> dict[str, Any]:
+def _strings(rates: Rates) -> dict[str, Any]:
     values = {name: getattr(rates, name) for name in _AMOUNTS}
     return {name: format(value, "f") for name, value in values.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""Everything that can be said of a provider, wherever it is said: by the API, in the console or by the environment."""
+"""The settings of a provider, whether they come from the API, the console or the environment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from models_app.domain.provider_kinds import KINDS, LOCAL_KIND, ProviderKind
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """A secret is either `api_key`, which shows itself in no representation, or the name of a variable.
+    """A secret is either `api_key`, which no representation shows, or the name of a variable.
 
     base_url    '' is the kind's own address; for `llama.cpp`, files on this machine
-    api_key     None leaves the present key as it is; an empty one takes it away
-    secret_env  None leaves it as it is, '' takes it away
+    api_key     None keeps the present key; an empty one removes it
+    secret_env  None keeps it, '' removes it
     """
 
     kind: ProviderKind
@@ -50,13 +50,13 @@ class ProviderSettings:
 
 
 def check_remote(slug: str, settings: ProviderSettings) -> str:
-    """The canonical name of a provider that answers over the network; raises InvalidRequest for what cannot be one."""
+    """The canonical name of a provider that answers over the network; raises InvalidRequest for invalid settings."""
     canonical = canonical_slug(slug)
     settings.check()
     if KINDS[settings.kind].reads_files and not settings.base_url:
         raise InvalidRequest(
-            f"A provider of the kind '{settings.kind}' needs the 'base_url' of a server. The files of this machine have a"
-            f" provider already: '{LOCAL_KIND}'.",
+            f"A provider of the kind '{settings.kind}' needs the 'base_url' of a server. The files of this machine"
+            f" have a provider already: '{LOCAL_KIND}'.",
             code="missing_base_url",
             param="base_url",
         )

@@ -27,7 +27,7 @@ def checked_secret_env(name: str) -> str:
     if not _VARIABLE.fullmatch(name):
         raise InvalidRequest(
             "'secret_env' must be the name of an environment variable: capital letters, digits and '_', 2 to 100"
-            " characters. The key itself belongs into 'api_key'.",
+            " characters. The key itself goes into 'api_key'.",
             code="invalid_secret",
             param="secret_env",
         )
@@ -45,7 +45,7 @@ def checked_secret(text: str, *, param: str = "api_key") -> str:
     """A key as it can stand in an HTTP header; raises InvalidRequest, whose message does not hold it."""
     if not 0 < len(text) <= MAX_SECRET_LENGTH or not text.isascii() or not text.isprintable():
         raise InvalidRequest(
-            f"'{param}' must be printable ASCII, 1 to {MAX_SECRET_LENGTH} characters. Look for a line break at its end.",
+            f"'{param}' must be printable ASCII, 1 to {MAX_SECRET_LENGTH} characters. Check its end for a line break.",
             code="invalid_secret",
             param=param,
         )
@@ -55,16 +55,16 @@ def checked_secret(text: str, *, param: str = "api_key") -> str:
 
 
 def checked_timeouts(given: Mapping[str, object]) -> dict[str, float]:
-    """Seconds by name, without those that are null; raises InvalidRequest that names the wrong one."""
+    """Seconds by name, without nulls; raises InvalidRequest that names the wrong timeout."""
     found: dict[str, float] = {}
     for name, value in given.items():
         if name not in TIMEOUT_LIMITS:
             known = ", ".join(TIMEOUT_LIMITS)
-            raise _wrong_timeout(name, f"is not known; there are {known}")
+            raise _wrong_timeout(name, f"is unknown. Known: {known}")
         if value is None:
             continue
         low, high = TIMEOUT_LIMITS[name]
-        # Whatever is no number, NaN included, lies not between them.
+        # A value that is not a number, NaN included, fails the comparison.
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise _wrong_timeout(name, f"must be {low:g} to {high:g} seconds")
         found[name] = float(value)

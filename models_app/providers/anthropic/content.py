@@ -24,7 +24,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 _DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,([A-Za-z0-9+/=\s]*)", re.IGNORECASE)
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _PDF = "application/pdf"
-# Anthropic takes only these in the id of a call; other servers write ids like `functions.weather:0`.
+# Anthropic accepts only these in the id of a call; other servers write ids like `functions.weather:0`.
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9_-]")
 _THINKING = ("thinking", "redacted_thinking")
 
@@ -74,7 +74,7 @@ def _add(turns: list[Turn], role: str, blocks: list[Block]) -> None:
 
 
 def _trim(blocks: list[Block]) -> None:
-    """Anthropic goes on with a last turn of the assistant, and refuses one that ends in white space."""
+    """Anthropic continues a last turn of the assistant, and refuses one that ends in white space."""
     last = blocks[-1]
     if last["type"] == "text":
         last["text"] = last["text"].rstrip()

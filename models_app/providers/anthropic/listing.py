@@ -1,4 +1,4 @@
-"""Anthropic's API: its list of models says what each one can do."""
+"""Anthropic's API: its list of models has the capabilities of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models_app.providers.wire import offers
 from models_app.providers.wire.client import Client
 from models_app.providers.wire.offers import Listing, Offer
 
-# The largest page that the API has.
+# The largest page that the API allows.
 _PAGE = {"limit": "1000"}
 
 _CAPABILITIES = {
@@ -53,7 +53,7 @@ def _deprecation(entry: Mapping[str, Any]) -> str | None:
     if entry.get("lifecycle") != "deprecated":
         return None
     end = offers.text(entry, "retires_at", 10)
-    return "Its provider will end it" + (f" on {end}." if end else ".")
+    return "Its provider will retire it" + (f" on {end}." if end else ".")
 
 
 async def check_model(client: Client) -> None:

@@ -19,7 +19,7 @@ from models_app.providers.anthropic.content import (
     has_open_call_without_thinking,
 )
 
-# Anthropic wants a limit with every request, OpenAI's clients seldom send one. Every current model can write this much.
+# Anthropic requires a limit, and OpenAI's clients seldom send one. Every current model can write this much.
 DEFAULT_MAX_TOKENS = 8192
 # The tool by whose input a model answers when it must write JSON without a strict schema.
 JSON_TOOL = "noa_json_answer"
@@ -69,7 +69,7 @@ def _refuse_unsupported(fields: Fields) -> None:
         same = any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless)
         if value is not None and not same:
             raise UnsupportedParameter(
-                f"'{name}' has no counterpart in Anthropic's API. Leave it out, or ask another model.",
+                f"'{name}' has no counterpart in Anthropic's API. Leave it out, or use another model.",
                 param=name,
             )
 
@@ -139,7 +139,7 @@ def _add_format(request: dict[str, Any], fields: Fields) -> None:
 def _add_json_tool(request: dict[str, Any], schema: Mapping[str, Any]) -> None:
     choice = request.get("tool_choice", {"type": "none"})["type"]
     if choice in ("any", "tool"):
-        # The client wants a call, not an answer.
+        # The client requires a call, not an answer.
         return
     tool = {
         "name": JSON_TOOL,
@@ -202,7 +202,7 @@ def _add_limits(request: dict[str, Any], fields: Fields, turns: list[Turn]) -> N
 
 
 def _may_think(request: Mapping[str, Any], turns: list[Turn]) -> bool:
-    """`reasoning_effort` is a wish: it gives way to what Anthropic does not allow together with thinking."""
+    """`reasoning_effort` is a preference: it yields to what Anthropic does not allow together with thinking."""
     forced = request.get("tool_choice", {}).get("type") in ("any", "tool")
     sampled = request.get("temperature", 1) != 1 or "top_k" in request or "top_p" in request
     return not (forced or sampled or has_open_call_without_thinking(turns))

@@ -23,7 +23,7 @@ from models_app.providers.wire.json_events import JsonEvents, is_object
 
 Value = Mapping[str, Any]
 
-# More blocks, and more thinking to be kept until its block ends, than any honest answer has.
+# More blocks, and more thinking to be kept until its block ends, than any valid answer has.
 _MAX_BLOCKS = 1024
 _MAX_THINKING = 4 * 1024 * 1024
 
@@ -55,7 +55,7 @@ class _Block:
 
 
 class AnthropicStream(JsonEvents):
-    """Ends with a chunk that tells usage, where it is known, and `[DONE]`.
+    """Ends with a chunk of usage, where it is known, and `[DONE]`.
 
     A stream that says that it cannot go on, or that cannot be read, ends with OpenAI's error event and without
     `[DONE]`; one that is cut ends without either.
@@ -92,7 +92,7 @@ class AnthropicStream(JsonEvents):
         return sse.unnamed(error.body())
 
     def take(self, value: Value) -> bytes:
-        # Anthropic announces that there will be events that today's clients do not know.
+        # Anthropic reserves the right to add events that today's clients do not support.
         translate = self._events.get(text_of(value, "type"))
         return translate(value) if translate else b""
 
@@ -148,7 +148,7 @@ class AnthropicStream(JsonEvents):
         return self._chunk({"tool_calls": [part]})
 
     def _end_block(self, value: Value) -> bytes:
-        """A call without arguments streams none; a thinking block is told once more, whole, with its signature."""
+        """A call without arguments streams none; a thinking block is repeated whole, with its signature."""
         index = _index(value)
         block = self._blocks.get(index, _Block())
         kind = block.raw.get("type")
@@ -166,15 +166,15 @@ class AnthropicStream(JsonEvents):
 
     def _stop(self, value: Value) -> bytes:
         self.done = True
-        told = told_usage(self.usage) if self.usage else None
-        last = {**self._base, "choices": [], "usage": told}
-        return (sse.unnamed(last) if told else b"") + sse.DONE
+        usage = told_usage(self.usage) if self.usage else None
+        last = {**self._base, "choices": [], "usage": usage}
+        return (sse.unnamed(last) if usage else b"") + sse.DONE
 
     def _fail(self, value: Value) -> bytes:
         self.done = True
-        said = _inner(value, "error")
-        kind = text_of(said, "type") or "api_error"
-        message = text_of(said, "message") or "The provider could not go on."
+        error = _inner(value, "error")
+        kind = text_of(error, "type") or "api_error"
+        message = text_of(error, "message") or "The provider could not continue."
         return sse.unnamed({"error": {"message": message, "type": kind, "code": kind, "param": None}})
 
 

@@ -13,7 +13,7 @@ from models_app.providers.anthropic.stream import AnthropicStream
 
 
 class ToAnthropic:
-    """Outbound: requests become Anthropic's, answers become OpenAI's. Holds no state; streams always tell usage."""
+    """Outbound: requests become Anthropic's, answers become OpenAI's. Holds no state; streams always report usage."""
 
     def request(self, body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
         return anthropic_request.translated(body, model_id=model_id)

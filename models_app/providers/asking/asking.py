@@ -1,4 +1,4 @@
-"""Asks one model as a program would, and times what comes back. For probes and profiles, not for the gateway's traffic."""
+"""Sends requests to one model and times the answers. For probes and profiles, not for the gateway's traffic."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ UNREACHABLE = 0
 
 @dataclass(slots=True)
 class Answer:
-    """What came back. Times are milliseconds since the request was sent.
+    """One answer. Times are milliseconds since the request was sent.
 
     status  HTTP's, or UNREACHABLE
     body    the decoded JSON object of a whole answer; empty for a stream
     events  of a stream: when each event came, and its decoded JSON object
     done    whether a stream ended with `[DONE]`
     error   a sentence; empty when the request was answered whole
-    code    the error's code, as the server named it
-    param   the parameter that the server complains of
+    code    the error's code, from the server
+    param   the parameter that the server refuses
     sent_at when the request went to its connection, by `perf_counter`
     """
 
@@ -54,7 +54,7 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Whether the server says that it cannot do this; not that it is busy, or that it does not know us."""
+        """Whether the server rejects this kind of request; False when it is busy or refuses the API key."""
         return self.status in (400, 404, 405, 415, 422, 501)
 
     @property
@@ -75,7 +75,9 @@ class Answer:
 
 
 class Asker:
-    """Asks one loaded model: `async with Asker(target, connections=…) as ask`. Raises InvalidRequest for its address.
+    """A client of one loaded model: `async with Asker(target, connections=…) as ask`.
+
+    Raises InvalidRequest for an address that is not allowed.
 
     With `keep_alive` connections are used again, as the gateway does; a request may then meet one that the server is
     just closing, which is an answer with status UNREACHABLE.
@@ -130,7 +132,7 @@ class Asker:
         except official.CONNECTION_ERRORS as error:
             answer.fail(f"The model could not be reached: {official.cause_of(error)}", "unreachable")
         except ValueError:
-            answer.fail("The answer is not what the protocol says.", "bad_answer")
+            answer.fail("The answer does not conform to the protocol.", "bad_answer")
         answer.duration_ms = _since(answer.sent_at)
         return answer
 
@@ -151,8 +153,8 @@ class Asker:
             await response.aclose()
 
     async def _read_events(self, response: httpx2.Response, answer: Answer) -> None:
-        """Raw pieces, not the client's typed chunks, which take 110 µs of one core each, at 16 streams; these take 25, as
-        aiohttp's do. Parsing must not delay the clock of the other streams, and translations read bytes anyway."""
+        """Reads raw pieces, not the client's typed chunks: with 16 streams those take 110 µs of one core each, these 25,
+        as with aiohttp alone. Parsing must not delay the clock of other streams, and translations read bytes anyway."""
         translation, reader = self._wire.stream(), sse.EventReader()
         async for piece in response.aiter_raw():
             now = _since(answer.sent_at)
@@ -162,7 +164,7 @@ class Asker:
             for _, data in reader.feed(translation.end()):
                 _take_event(data, _since(answer.sent_at), answer)
         if not answer.done and not answer.error:
-            answer.fail("The stream ended before it said that it was done.", "cut")
+            answer.fail("The stream ended without '[DONE]'.", "cut")
 
 
 def _since(started: float) -> float:

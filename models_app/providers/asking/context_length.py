@@ -1,4 +1,4 @@
-"""Measures the longest prompt that a model takes and answers. What it makes of so long a prompt is not measured."""
+"""Measures the longest prompt that a model accepts and answers. The quality of the answer is not measured."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from models_app.providers.asking.asking import Answer, Asker
 
-# For the whole measurement: a large prompt on a slow machine takes minutes, and somebody waits for the model meanwhile.
+# For the whole measurement: a large prompt on a slow machine takes minutes, and requests wait for the model meanwhile.
 BUDGET_SECONDS = 180.0
-# Room for the answer. Asked for so few tokens, a server refuses no prompt for want of room that it would fill.
+# Room for the answer: with so few tokens, no server refuses a prompt because its answer would not fit.
 _MAX_TOKENS = 1
 # Each step halves what is not known: after this many, 1/256 of the window.
 _STEPS = 8
@@ -44,7 +44,7 @@ class _Measurement:
         self.last = Answer()
 
     async def calibrate(self) -> bool:
-        """Learns how many tokens a word has. False when the model does not answer, or does not count."""
+        """Measures how many tokens a word has. False when the model does not answer, or does not count."""
         counts = []
         for words in (_FEW, _MORE):
             if not await self.accepts(words):
@@ -70,7 +70,7 @@ class _Measurement:
         return True
 
     async def search(self) -> Measured:
-        """From the advertised window downwards: where that is true, one request is enough."""
+        """From the advertised window downwards: where the advertised one is right, one request is enough."""
         short, low, high = self.best, self.best, self._upper
         wanted, in_time = high - _MAX_TOKENS, True
         for _ in range(_STEPS):
@@ -100,7 +100,7 @@ class _Measurement:
 
 
 async def measure(ask: Asker, *, path: str, upper: int) -> Measured:
-    """`path` is `chat/completions` or `completions`; `upper` the window in tokens that the model is said to have."""
+    """`path` is `chat/completions` or `completions`; `upper` the advertised context window in tokens."""
     measurement = _Measurement(ask, path, upper)
     if not await measurement.calibrate():
         why = measurement.last.error or "its answers do not count tokens"

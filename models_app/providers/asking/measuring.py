@@ -24,7 +24,7 @@ REQUEST_SECONDS = 600.0
 @dataclass(frozen=True, slots=True)
 class Load:
     """path           `chat/completions` or `completions`
-    prompts        asked in turn, each with a number in front that no other request of any run has: no cache answers it
+    prompts        sent in turn, each with a number in front that no other request of any run has: no cache answers it
     prompt_words   words of filler that are added to each prompt
     whole_length   every answer has exactly `max_tokens`: the end of the text is not chosen. Only of local models
     stage          what the samples are marked with
@@ -66,7 +66,7 @@ _CALIBRATION_WORDS = 64
 def sized(target: Target, load: Load, *, prompt_tokens: int) -> Load:
     """The load with prompts of filler, as many words as make `prompt_tokens` in this model's vocabulary.
 
-    Two short requests tell how many tokens a word is. Where the model does not count, a word is taken for one.
+    Two short requests measure the tokens per word. Where the model does not report counts, one per word is assumed.
     """
     bare = replace(load, prompts=("",), prompt_words=0)
     short, long = (
@@ -79,8 +79,8 @@ def sized(target: Target, load: Load, *, prompt_tokens: int) -> Load:
 
 
 def _prompt_tokens(target: Target, load: Load) -> int | None:
-    one = replace(load, requests=1, concurrency=1, max_tokens=1)
-    with Measurement(target, one) as measurement:
+    single = replace(load, requests=1, concurrency=1, max_tokens=1)
+    with Measurement(target, single) as measurement:
         samples = [sample for batch in measurement.batches(1.0) for sample in batch]
     return samples[0].prompt_tokens if samples else None
 
@@ -110,9 +110,9 @@ def _cached(answer: Answer) -> int | None:
 
 
 class Measurement:
-    """The requests of a load, under way on a thread of their own: `with Measurement(target, load) as samples`.
+    """The requests of a load, sent by a thread of their own: `with Measurement(target, load) as samples`.
 
-    Leaving the block before the last sample gives up the requests that are under way.
+    Leaving the block before the last sample cancels the requests in flight.
     """
 
     def __init__(self, target: Target, load: Load) -> None:

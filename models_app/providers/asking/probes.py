@@ -1,4 +1,4 @@
-"""Small real requests that show what a model can do. Each asks, judges the answer, and says in a sentence what it saw."""
+"""Small real requests that show what a model can do. Each judges the answer and gives the reason in a sentence."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from models_app.providers.asking.asking import Answer, Asker
 # A small model on a slow machine writes some tokens a second.
 PROBE_SECONDS = 60.0
 _MAX_TOKENS = 64
-# Structured answers are only worth something when they are whole.
+# A structured answer can only be judged when it is complete.
 _MAX_STRUCTURED_TOKENS = 256
-# What of a model's answer is quoted in a verdict.
+# How many characters of an answer a verdict quotes.
 _QUOTED = 120
 
 _SCHEMA = {
@@ -41,7 +41,7 @@ _TOOL = {
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """One verdict: what was asked (the body without the model's name), and what was seen."""
+    """One verdict, its reason, and the request that was sent (the body without the model's name)."""
 
     capability: Capability
     verdict: Verdict
@@ -51,7 +51,7 @@ class Probed:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the request's JSON with sorted keys: equal digests were asked the same."""
+        """SHA-256 of the request's JSON with sorted keys: equal digests are equal requests."""
         data = {"path": self.path, "body": self.request}
         return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -71,11 +71,11 @@ async def _ask(ask: Asker, path: str, body: dict[str, Any]) -> tuple[Answer, dic
 
 
 def _not_answered(answer: Answer) -> Judgement | None:
-    """The verdict on an answer that is none; None when there is one to judge."""
+    """The verdict on a failed request; None when there is an answer to judge."""
     if answer.refused:
         return Verdict.UNSUPPORTED, f"The model refused: {answer.error}"
     if answer.status != 200 or answer.error:
-        return Verdict.INCONCLUSIVE, f"The probe could not tell: {answer.error}"
+        return Verdict.INCONCLUSIVE, f"The probe failed: {answer.error}"
     return None
 
 
@@ -107,10 +107,10 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _cut(answer: Answer) -> Judgement | None:
-    """The verdict on an answer that was cut for its length: what it would have been, nobody knows."""
+    """The verdict on an answer that was cut at `max_tokens`, and cannot be judged."""
     if _first(answer.body.get("choices")).get("finish_reason") == "length":
         tokens = _MAX_STRUCTURED_TOKENS
-        return Verdict.INCONCLUSIVE, f"The answer was not whole after {tokens} tokens."
+        return Verdict.INCONCLUSIVE, f"The answer was incomplete after {tokens} tokens."
     return None
 
 
@@ -131,7 +131,7 @@ async def chat(ask: Asker) -> Probed:
 
 
 async def text(ask: Asker) -> Probed:
-    """By a completion; a server that only knows chats shows it with a chat."""
+    """By a completion; a server without completions is probed with a chat."""
     plain = {"prompt": "The sun rises in the", "max_tokens": _MAX_TOKENS, "temperature": 0}
     answer, body = await _ask(ask, "completions", plain)
     if answer.refused:
@@ -156,12 +156,12 @@ async def streaming(ask: Asker) -> Probed:
 def _judge_stream(answer: Answer) -> Judgement:
     pieces = sum(1 for _, event in answer.events if content_of(event))
     if pieces > 1:
-        return Verdict.SUPPORTED, f"The text came in {pieces} pieces, and the stream ended whole."
-    return Verdict.UNSUPPORTED, f"The text came in {pieces} pieces, which is no stream."
+        return Verdict.SUPPORTED, f"The text came in {pieces} pieces, and the stream was complete."
+    return Verdict.UNSUPPORTED, f"The text came in {pieces} pieces: it was not streamed."
 
 
 def content_of(event: Mapping[str, Any]) -> str:
-    """The text that one event of a stream brings."""
+    """The text in one event of a stream."""
     choice = _first(event.get("choices"))
     delta = choice.get("delta")
     if isinstance(delta, dict):
@@ -173,12 +173,12 @@ def content_of(event: Mapping[str, Any]) -> str:
 
 
 async def json_mode(ask: Asker) -> Probed:
-    """An answer bound to a schema; where schemas are refused, any JSON object."""
+    """An answer that must conform to a schema; where schemas are refused, any JSON object."""
     question = "Name a city and how many people live there. Answer as JSON with 'city' and 'people'."
     schema = {"name": "city", "strict": True, "schema": _SCHEMA}
-    wanted = {"type": "json_schema", "json_schema": schema}
+    json_schema = {"type": "json_schema", "json_schema": schema}
     limit = {"max_tokens": _MAX_STRUCTURED_TOKENS}
-    answer, body = await _ask(ask, "chat/completions", _chat(question, response_format=wanted) | limit)
+    answer, body = await _ask(ask, "chat/completions", _chat(question, response_format=json_schema) | limit)
     bound: Mapping[str, Any] = _SCHEMA
     if answer.refused:
         bound = {"type": "object"}
@@ -195,7 +195,7 @@ def _judge_json(answer: Answer, schema: Mapping[str, Any]) -> Judgement:
     except orjson.JSONDecodeError:
         return _cut(answer) or (
             Verdict.UNSUPPORTED,
-            f"The answer is no JSON: {_quoted(written)}.",
+            f"The answer is not JSON: {_quoted(written)}.",
         )
     if not conforms(value, schema):
         return Verdict.UNSUPPORTED, f"The JSON does not conform to the schema: {_quoted(written)}."
@@ -220,7 +220,7 @@ def _judge_call(answer: Answer) -> Judgement:
     if not isinstance(function, dict) or function.get("name") != "get_weather":
         return _cut(answer) or (
             Verdict.UNSUPPORTED,
-            "The answer calls no tool, although one was demanded.",
+            "The answer calls no tool, although 'tool_choice' required it.",
         )
     arguments = str(function.get("arguments"))
     try:
@@ -256,7 +256,7 @@ def _judge_vectors(data: Any) -> Judgement:
     if not len(same) == len(again) == len(other):
         return Verdict.UNSUPPORTED, "The vectors differ in length."
     if _alike(same, other) or not _alike(same, again):
-        return Verdict.UNSUPPORTED, "The vectors do not tell equal texts from different ones."
+        return Verdict.UNSUPPORTED, "The vectors do not distinguish equal texts from different ones."
     return Verdict.SUPPORTED, f"Vectors of {len(same)} numbers; equal texts have equal ones."
 
 

@@ -1,4 +1,4 @@
-"""A remote llama-server: OpenAI's dialect, and `/props`, which says how it was started."""
+"""A remote llama-server: OpenAI's dialect, and `/props` with the options it was started with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models_app.providers.wire import offers
 from models_app.providers.wire.client import Client
 from models_app.providers.wire.offers import Listing, Offer
 
-# A model that takes pictures was made to chat, and this server binds every answer to a schema that is asked to.
+# A model with image input is a chat model, and this server can bind every answer to a schema.
 _WITH_PICTURES = frozenset(
     {
         Capability.TEXT_GENERATION,
@@ -45,5 +45,5 @@ def _described(offer: Offer, props: dict[str, Any]) -> Offer:
 
 
 async def check_model(client: Client) -> None:
-    """A token: this server has no operation that only looks at its model."""
+    """By one token: this server has no cheaper operation that checks its model."""
     await openai.generate_one_token(client)

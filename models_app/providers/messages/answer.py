@@ -36,7 +36,7 @@ def translated(body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], 
 
 
 def begun(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """A message before anything of it is known."""
+    """A message before its first content."""
     return {
         "id": f"msg_{chat_answers.name_of(body)}",
         "type": "message",
@@ -58,7 +58,7 @@ def stop_reason(choice: Mapping[str, Any], *, refused: bool) -> str:
 
 
 def stop_sequence(choice: Mapping[str, Any]) -> str | None:
-    """The word at which the model stopped. OpenAI does not tell it; vLLM and SGLang do, in a field of their own."""
+    """The word at which the model stopped. OpenAI does not report it; vLLM and SGLang do, in a field of their own."""
     found = choice.get("stop_reason", choice.get("matched_stop"))
     return found if isinstance(found, str) and choice.get("finish_reason") == "stop" else None
 
@@ -96,7 +96,7 @@ def _blocks(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _input(arguments: str) -> dict[str, Any]:
-    """Arguments that are no honest JSON object, as those of a call that was cut by `max_tokens`, are none."""
+    """Arguments that are not a JSON object, as those of a call that was cut by `max_tokens`, become {}."""
     try:
         value = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError:

@@ -21,7 +21,7 @@ Message = dict[str, Any]
 
 _MAX_TEXT = 16 * 1024 * 1024
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-# How a tool message says what `is_error` says.
+# How a tool message expresses `is_error`.
 ERROR_MARK = "Error: "
 
 
@@ -41,7 +41,7 @@ def conversation(fields: Fields) -> list[Message]:
             found += _assistant(message) if role == "assistant" else _user(message)
     if given[-1].data["role"] == "assistant":
         raise UnsupportedParameter(
-            "The last message is the assistant's: this model cannot go on with a text that it is given. "
+            "The last message is the assistant's: this model cannot continue a given text. "
             "End with a message of the user.",
             param="messages",
         )
@@ -141,7 +141,7 @@ _PARTS: dict[str, Callable[[Fields], Part]] = {
 
 
 def _source(fields: Fields, media_types: tuple[str, ...]) -> str:
-    """A URL: the one that is given, or one that holds the data."""
+    """The URL of the block, or a data URL with its data."""
     kind = fields.choice("type", ("base64", "url"))
     if kind == "url":
         url = fields.text("url", _MAX_TEXT) or ""

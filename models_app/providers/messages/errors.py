@@ -1,4 +1,4 @@
-"""Errors as Anthropic's API tells them."""
+"""Errors in the format of Anthropic's API."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ _TYPES = {
 
 def anthropic_error(error: NoaError, request_id: str | None = None) -> dict[str, Any]:
     """The error object. `code` and `param` are NOA's own: clients of this API ignore them."""
-    said: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error")}
-    said |= {"message": error.message, "code": error.code, "param": error.param}
-    return {"type": "error", "error": said, "request_id": request_id}
+    payload: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error")}
+    payload |= {"message": error.message, "code": error.code, "param": error.param}
+    return {"type": "error", "error": payload, "request_id": request_id}

@@ -18,9 +18,9 @@ _MAX_TOKENS = 1_000_000
 # `output_config.effort`, whose highest word OpenAI does not have.
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "tool"}
-# What only Anthropic's own servers can do. An empty list asks for nothing.
+# What only Anthropic's own servers can do. An empty list requests nothing.
 _UNSUPPORTED = ("container", "inference_geo", "mcp_servers")
-# OpenAI refuses a longer `user`; it only says who asks, so a longer one is left out.
+# OpenAI refuses a longer `user`; it only identifies the end user, so a longer one is left out.
 _MAX_USER = 64
 _THINKING = ("enabled", "disabled", "adaptive", "between_tools")
 
@@ -88,7 +88,7 @@ def _add_sampling(request: dict[str, Any], fields: Fields) -> None:
     limit = fields.integer("max_tokens", 1, _MAX_TOKENS)
     if limit is None:
         raise fields.refusal("max_tokens", f"a whole number from 1 to {_MAX_TOKENS}")
-    # OpenAI's reasoning models know only this name.
+    # OpenAI's reasoning models accept only this name.
     request["max_completion_tokens"] = limit
     for name in ("temperature", "top_p"):
         if fields.data.get(name) is not None:

@@ -15,7 +15,7 @@ from models_app.providers.wire.chat_chunks import CallPart, ChunkReader
 
 class MessagesStream(ChunkReader):
     """Content blocks open when their first piece comes. A text ends when something else begins; calls end together,
-    since OpenAI's pieces of several calls may come mixed. Usage is in `message_delta`: before, nobody knows it.
+    since OpenAI's pieces of several calls may come interleaved. Usage is in `message_delta`: it is not known before.
     """
 
     def __init__(self, *, model: str) -> None:
@@ -72,7 +72,7 @@ class MessagesStream(ChunkReader):
         return sse.named(anthropic_error(error))
 
     def _opened(self, block: dict[str, Any]) -> bytes:
-        """What must be said before a piece of such a block: nothing while it is open."""
+        """The events before a piece of such a block: none while it is open."""
         if self._open[0] == block["type"]:
             return b""
         found = self._closed() + self._started(block)

@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's dialect. Many say more of a model than OpenAI does, each in words of its own."""
+"""Servers that speak OpenAI's dialect. Many describe models in more detail than OpenAI, each with fields of its own."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _take(entry: Any, found: Listing, read: Callable[[Mapping[str, Any]], Offer]
 
 
 def offer(entry: Mapping[str, Any]) -> Offer:
-    """One entry of the list, whoever's it is."""
+    """One entry of the list of any such server."""
     best = offers.mapping(entry, "top_provider")
     return Offer(
         remote_id=str(entry["id"]),
@@ -110,9 +110,9 @@ def _capabilities(entry: Mapping[str, Any]) -> frozenset[Capability] | None:
     written = offers.words(architecture, "output_modalities")
     if written is not None:
         return _of_openrouter(entry, offers.words(architecture, "input_modalities"), written)
-    said = offers.mapping(entry, "capabilities")
-    if "completion_chat" in said:
-        return frozenset(_writes_text(offers.supported(said, _MISTRAL_CAPABILITIES)))
+    declared = offers.mapping(entry, "capabilities")
+    if "completion_chat" in declared:
+        return frozenset(_writes_text(offers.supported(declared, _MISTRAL_CAPABILITIES)))
     return None
 
 
@@ -150,13 +150,13 @@ async def check_model(client: Client) -> None:
 
 
 def _is_ready(reply: Reply) -> bool:
-    """Another NOA lists models that are not loaded there; only a question shows whether it would load them."""
+    """Another NOA lists models that are not loaded there; only a request shows whether it would load them."""
     entry = reply.value if isinstance(reply.value, dict) else {}
     return offers.mapping(entry, "noa").get("loaded") is not False
 
 
 def _names_the_model(reply: Reply) -> bool:
-    """Whether a 404 speaks of the model: many servers have no such operation, and say that they know no such path."""
+    """Whether a 404 means the model: many servers do not have this operation, and answer 404 for its path."""
     return b'"model_not_found"' in reply.body
 
 
@@ -164,12 +164,12 @@ async def generate_one_token(client: Client) -> None:
     """Requests one token, and where the model does not chat, one vector."""
     model = client.endpoint.model_id
     seconds = client.endpoint.first_byte_seconds or FIRST_TOKEN_SECONDS
-    question = {
+    body = {
         "model": model,
         "messages": [{"role": "user", "content": "Hi"}],
         "max_tokens": 1,
     }
-    reply = await client.ask("POST", "/chat/completions", body=question, seconds=seconds)
+    reply = await client.ask("POST", "/chat/completions", body=body, seconds=seconds)
     if reply.status in (400, 404, 405, 422, 501):
         embedded = await client.ask(
             "POST",
@@ -177,7 +177,7 @@ async def generate_one_token(client: Client) -> None:
             body={"model": model, "input": "Hi"},
             seconds=seconds,
         )
-        # What is said of chat tells more, unless embeddings work.
+        # The error of the chat explains more, unless embeddings work.
         reply = embedded if embedded.status == 200 else reply
     if reply.status != 200:
         raise client.refused(reply)

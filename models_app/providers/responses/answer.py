@@ -70,7 +70,7 @@ def finished(
 
 
 def failed(begun: Mapping[str, Any], error: NoaError, output: list[Item]) -> dict[str, Any]:
-    # OpenAI's own words: its clients know no others here.
+    # OpenAI's own codes: its clients accept no others here.
     word = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
     said = {"code": word, "message": error.message}
     return {**begun, "status": "failed", "error": said, "output": output}

@@ -12,7 +12,7 @@ from models_app.providers.responses.answer import Item
 from models_app.providers.wire import chat_answers, sse
 from models_app.providers.wire.chat_chunks import CallPart, ChunkReader
 
-# The last event repeats the whole answer, so it must be kept; nothing honest is longer.
+# The last event repeats the whole answer, so it must be kept; no valid answer is longer.
 _MAX_KEPT = 16 * 1024 * 1024
 # For each kind of part: its events' name, the field that holds its text, and its shape.
 _PARTS: Mapping[str, tuple[str, str, Callable[[str], Item]]] = {
@@ -24,7 +24,7 @@ _PARTS: Mapping[str, tuple[str, str, Callable[[str], Item]]] = {
 
 @dataclass(slots=True)
 class _Open:
-    """An output item that has begun: its index, its kind of part, and what came of it."""
+    """An output item that has begun: its index, its kind of part, and its content so far."""
 
     index: int
     kind: str
@@ -40,7 +40,7 @@ class _Open:
 
 
 class ResponsesStream(ChunkReader):
-    """Each kind of text is an output item with one content part; it ends when something else begins. Calls end together,
+    """Each kind of text is an output item with one content part; it ends when another one begins. Calls end together,
     since the pieces of several calls may come mixed."""
 
     def __init__(self, *, model: str, created: int) -> None:
@@ -124,7 +124,7 @@ class ResponsesStream(ChunkReader):
         if self._open is None or self._open.kind != kind:
             found = self._end_part("completed") + self._begin_part(kind)
         assert self._open is not None
-        # Only the events of texts say how likely their tokens were.
+        # Only the events of texts have log probabilities.
         more: Item = {"logprobs": []} if kind == "text" else {}
         found += self._event(f"{_PARTS[kind][0]}.delta", **self._where(), delta=text, **more)
         return found + self._keep(self._open, text)

@@ -33,7 +33,7 @@ def message_of(body: Value) -> tuple[Value, Value]:
 
 
 def delta_of(chunk: Value) -> tuple[Value, Value]:
-    """The first choice of a chunk, and its delta; both are empty in a chunk that only tells usage."""
+    """The first choice of a chunk, and its delta; both are empty in a chunk that only reports usage."""
     choices = chunk.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
@@ -66,7 +66,7 @@ def text_of(value: Value, name: str) -> str:
 
 
 def usage_of(body: Value) -> Usage | None:
-    """The counts of an answer or a chunk; None when it tells none."""
+    """The counts of an answer or a chunk; None when it has none."""
     counts = body.get("usage")
     if not isinstance(counts, dict):
         return None

@@ -1,4 +1,4 @@
-"""A stream of OpenAI's chat completions, taken apart for those who tell it on in another dialect."""
+"""A stream of OpenAI's chat completions, taken apart for the translations to other dialects."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class ChunkReader(JsonEvents):
     def __init__(self) -> None:
         super().__init__()
         self._has_begun = False
-        # The choice that told why the model stopped.
+        # The choice with the `finish_reason`.
         self._finished: Mapping[str, Any] | None = None
         self._last_place = -1
         self._last_id = ""
 
-    # What a dialect gives
+    # What a dialect implements
 
     def begin(self, chunk: Mapping[str, Any]) -> bytes:
         raise NotImplementedError
@@ -66,7 +66,7 @@ class ChunkReader(JsonEvents):
     # StreamTranslation
 
     def end(self) -> bytes:
-        """Servers that never say `[DONE]` have finished when the model has."""
+        """For servers that send no `[DONE]`: the stream is complete when the model has finished."""
         events = [data for _, data in self._reader.end() if data == _DONE or is_object(data)]
         rest = b"".join(self._translated(data) for data in events)
         return rest + self._finish_once()
@@ -112,6 +112,6 @@ class ChunkReader(JsonEvents):
         self.done = True
         return self.finish(self._finished)
 
-    def _failed(self, said: object) -> bytes:
-        message = chat_answers.text_of(said if isinstance(said, dict) else {"message": said}, "message")
+    def _failed(self, error: object) -> bytes:
+        message = chat_answers.text_of(error if isinstance(error, dict) else {"message": error}, "message")
         return self.error(EngineError(message or "The model could not go on."))

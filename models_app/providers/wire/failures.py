@@ -1,4 +1,4 @@
-"""What went wrong when a provider was asked, as an error that says which provider it is and what to do."""
+"""Failed requests to a provider, as errors that name the provider and what to do."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from models_app.domain.traffic.redaction import redacted
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers.wire.http import AddressNotAllowed
 
-# A day is as good as never.
+# Longer than a day is capped to a day.
 _MAX_RETRY_AFTER = 86_400
 
 
 def of_status(endpoint: RemoteEndpoint, status: int, headers: Mapping[str, str], body: bytes) -> NoaError:
-    """An answer whose status is no success."""
+    """For an answer with an error status."""
     slug = endpoint.provider
-    said = words_of(endpoint, body)
+    message = message_of(endpoint, body)
     details = {"provider": slug, "status": status}
     if status in (401, 403):
         what = (
-            f"'{slug}' does not accept the API key that NOA has for it{_quoted(said)}. Give the provider another key."
+            f"'{slug}' does not accept the API key that NOA has for it{_quoted(message)}. Give it another key."
             if endpoint.api_key
-            else f"'{slug}' asks for an API key, and NOA has none for it{_quoted(said)}. Give the provider one."
+            else f"'{slug}' requires an API key, and NOA has none for it{_quoted(message)}. Give the provider one."
         )
         return ProviderAuthFailed(what, details=details)
     if status == 404:
         return ModelNotFound(
-            f"'{slug}' does not know what it was asked for{_quoted(said)}. Check the name of the model and the"
+            f"'{slug}' has no such model or path{_quoted(message)}. Check the name of the model and the"
             " provider's base URL.",
             code="provider_model_not_found",
             details=details,
         )
     if status == 429:
         return RateLimited(
-            f"'{slug}' limits the rate or the quota{_quoted(said)}. Try again later, or look at its account.",
+            f"'{slug}' limits the rate or the quota{_quoted(message)}. Try again later, or check its account.",
             code="provider_rate_limited",
             details=details,
             retry_after=_retry_after(headers),
@@ -53,7 +53,7 @@ def of_status(endpoint: RemoteEndpoint, status: int, headers: Mapping[str, str],
     if 300 <= status < 400:
         return _redirected(endpoint, headers, details)
     return ProviderError(
-        f"'{slug}' answered with status {status}{_quoted(said)}. "
+        f"'{slug}' answered with status {status}{_quoted(message)}. "
         + ("Try again later." if status >= 500 else "Check its base URL and its kind."),
         details=details,
     )
@@ -70,7 +70,7 @@ def _redirected(endpoint: RemoteEndpoint, headers: Mapping[str, str], details: d
 
 
 def of_connection(endpoint: RemoteEndpoint, error: Exception, seconds: float) -> NoaError:
-    """No whole answer came. `seconds` is how long it was waited for."""
+    """For a connection that gave no complete answer. `seconds` is the time limit that applied."""
     slug = endpoint.provider
     details = {"provider": slug}
     if isinstance(error, TimeoutError):
@@ -86,7 +86,7 @@ def of_connection(endpoint: RemoteEndpoint, error: Exception, seconds: float) ->
         )
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, AddressNotAllowed):
-        return ProviderError(f"'{slug}' cannot be asked: {cause}", code="address_not_allowed", details=details)
+        return ProviderError(f"'{slug}' cannot be reached: {cause}", code="address_not_allowed", details=details)
     reason = redacted(_reason(error, cause), secret=endpoint.api_key, longest=200)
     return ProviderError(
         f"'{slug}' cannot be reached: {reason}. Check its base URL, and that its server runs.",
@@ -101,7 +101,7 @@ def _reason(error: Exception, cause: Exception) -> str:
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed ({cause.reason or cause})"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name is not known"
+        return "its host name cannot be resolved"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
@@ -111,20 +111,20 @@ def _reason(error: Exception, cause: Exception) -> str:
 
 def malformed(endpoint: RemoteEndpoint, what: str) -> NoaError:
     return ProviderError(
-        f"'{endpoint.provider}' gave an answer that NOA does not understand: {what}. Check that its base URL leads to an"
+        f"'{endpoint.provider}' gave a malformed answer: {what}. Check that its base URL leads to an"
         f" API of the kind '{endpoint.kind}'.",
         code="malformed_answer",
         details={"provider": endpoint.provider},
     )
 
 
-def words_of(endpoint: RemoteEndpoint, body: bytes) -> str:
-    """What the provider says in an error's body, in any of the usual shapes; '' when it says nothing."""
+def message_of(endpoint: RemoteEndpoint, body: bytes) -> str:
+    """The message in an error's body, in any of the usual shapes; '' when there is none."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         text = body[:2000].decode("utf-8", "replace").strip()
-        # A page for people says nothing that helps here.
+        # An HTML page does not explain the error.
         return "" if text.startswith("<") else redacted(text, secret=endpoint.api_key, longest=200)
     error = value.get("error", value) if isinstance(value, dict) else value
     if isinstance(error, dict):
@@ -133,8 +133,8 @@ def words_of(endpoint: RemoteEndpoint, body: bytes) -> str:
     return redacted(text, secret=endpoint.api_key)
 
 
-def _quoted(said: str) -> str:
-    return f": {said.rstrip(' .!')}" if said else ""
+def _quoted(message: str) -> str:
+    return f": {message.rstrip(' .!')}" if message else ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> int | None:

@@ -1,4 +1,4 @@
-"""What the translations of streams have in common: events that hold JSON objects, read with care."""
+"""The base of the translations of streams: events that hold JSON objects, each checked."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from models_app.providers.wire import sse
 class JsonEvents:
     """Base of a StreamTranslation. A subclass gives `take`, `end` and `error_event`.
 
-    What cannot be read ends the stream with an error; after the last event, good or bad, everything is dropped.
+    Unreadable input ends the stream with an error; after the last event, good or bad, everything is dropped.
     """
 
-    # Who is told to have sent what cannot be read.
+    # Named in the error as the sender of what cannot be read.
     sender: ClassVar[str] = "The provider"
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class JsonEvents:
         self._reader = sse.EventReader()
 
     def take(self, value: Mapping[str, Any]) -> bytes:
-        """What one event becomes."""
+        """The translation of one event."""
         raise NotImplementedError
 
     def error_event(self, error: NoaError) -> bytes:
@@ -59,8 +59,8 @@ class JsonEvents:
     def _broken(self, what: str) -> bytes:
         if self.done:
             return b""
-        told = f"{self.sender} gave an answer that cannot be passed on: {what}."
-        return self.error(ProviderError(told, code="malformed_answer"))
+        message = f"{self.sender} gave an answer that cannot be passed on: {what}."
+        return self.error(ProviderError(message, code="malformed_answer"))
 
 
 def is_object(data: bytes) -> bool:

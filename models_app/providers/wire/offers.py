@@ -1,4 +1,4 @@
-"""What a provider says of its models, in whatever words: nothing is added, and what is unclear is unknown."""
+"""What a provider's list says about its models, whatever its format: nothing is added; what is unclear is None."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_app.domain.catalog.pricing import Price
 
 # More than any provider has; a list without an end is an error, not a list.
 MAX_MODELS = 10_000
-# What the registry takes, and no model has such a window.
+# The registry's limit, far above any model's window.
 _MAX_TOKENS = 1_000_000_000
 _MILLION = 1_000_000
 # Of a price for a million tokens: a millionth of a cent and less.
@@ -23,10 +23,10 @@ _MAX_DESCRIPTION = 2000
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One model as its provider describes it. None is what it does not say.
+    """One model as its provider describes it; a field that the provider does not give is None.
 
-    remote_id     what requests must call it
-    deprecation   a sentence, when the provider will end it
+    remote_id     its name in requests to the provider
+    deprecation   a sentence, when the provider will retire it
     """
 
     remote_id: str
@@ -41,7 +41,7 @@ class Offer:
 
 @dataclass(slots=True)
 class Listing:
-    """`refused`: entries that are no model with a name, each with `model` and `reason`."""
+    """`refused`: entries without a usable name, each with `model` and `reason`."""
 
     offers: list[Offer] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -81,7 +81,7 @@ def words(entry: Mapping[str, Any], name: str) -> frozenset[str] | None:
 
 
 def supported(entry: Mapping[str, Any], names: Mapping[str, Capability]) -> set[Capability]:
-    """The capabilities whose field is true, or an object that says `"supported": true`."""
+    """The capabilities whose field is true, or an object with `"supported": true`."""
     return {
         capability
         for name, capability in names.items()
@@ -94,12 +94,12 @@ def price_per_token(pricing: Mapping[str, Any]) -> Price | None:
 
     A negative number there means that it depends on where the request ends up: unknown.
     """
-    given, made = _dollars(pricing.get("prompt")), _dollars(pricing.get("completion"))
-    if given is None or made is None:
+    prompt, completion = _dollars(pricing.get("prompt")), _dollars(pricing.get("completion"))
+    if prompt is None or completion is None:
         return None
     return Price(
-        input=given,
-        output=made,
+        input=prompt,
+        output=completion,
         cached_input=_dollars(pricing.get("input_cache_read")),
         cache_write=_dollars(pricing.get("input_cache_write")),
         source="provider",
@@ -107,14 +107,14 @@ def price_per_token(pricing: Mapping[str, Any]) -> Price | None:
 
 
 def _dollars(value: object) -> Decimal | None:
-    """US dollars per million, of a number or a text that is one."""
+    """US dollars per million tokens, from a number or a numeric string."""
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 40:
         return None
     try:
         amount = Decimal(str(value)) * _MILLION
     except InvalidOperation:
         return None
-    # Far above every price; more is another unit.
+    # Far above every price: a larger one has another unit.
     if not amount.is_finite() or not 0 <= amount <= 100_000:
         return None
     return round(amount, _PLACES).normalize()

@@ -30,7 +30,7 @@ def check_model(kind: ProviderKind) -> CheckModel:
 
 @cache
 def translation(kind: ProviderKind) -> Translation | None:
-    """From and to OpenAI's chat completions; None for servers that speak them. It holds no state: one for all requests."""
+    """From and to OpenAI's chat completions; None for servers that speak them. Stateless, so shared."""
     name = KINDS[kind].translation
     found: Translation | None = resolve_name(name)() if name else None
     return found

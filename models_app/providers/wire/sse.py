@@ -10,7 +10,7 @@ import orjson
 # Name and data; the name is empty where a stream does not name its events.
 Event = tuple[str, bytes]
 
-# The longest honest event is a whole answer in one piece; a server that sends more without an end is not answering.
+# The longest valid event is a whole answer in one piece; more without an end is a fault of the server.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 DONE = b"data: [DONE]\n\n"
 _BOM = b"\xef\xbb\xbf"
@@ -52,7 +52,7 @@ class EventReader:
         return found
 
     def end(self) -> list[Event]:
-        """What came without the blank line that ends an event; servers leave the last one out."""
+        """The last event, where the server leaves out the blank line that ends it."""
         rest, self._held = bytes(self._held), bytearray()
         found: list[Event] = []
         _collect(rest.rstrip(b"\n"), found)
@@ -75,7 +75,7 @@ class EventReader:
             self._is_first = False
             if self._held.startswith(_BOM):
                 del self._held[: len(_BOM)]
-        # Blank lines between events say nothing, and would end an event that has not begun.
+        # Blank lines between events mean nothing, and would end an event that has not begun.
         if self._held.startswith(b"\n"):
             self._held = bytearray(self._held.lstrip(b"\n"))
             self._searched = 0

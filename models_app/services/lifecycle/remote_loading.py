@@ -1,4 +1,4 @@
-"""Brings up models of remote providers: an instance without a process, for which the provider has vouched."""
+"""Loads models of remote providers: an instance without a process, after a check at the provider."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
 
 def connect(*, run: Run, model: RegisteredModel) -> None:
     """One cheap call that shows that the provider takes the key and has the model; raises NoaError with its reason."""
-    with run.step("connect", f"asking '{model.provider.slug}' for {model.model_id}"):
-        question = dialects.check_model(providers.endpoint(model.provider, model))
-        dialects.watched(question, look=run.check_cancelled)
+    with run.step("connect", f"checking {model.model_id} at '{model.provider.slug}'"):
+        check = dialects.check_model(providers.endpoint(model.provider, model))
+        dialects.watched(check, poll=run.check_cancelled)

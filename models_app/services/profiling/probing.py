@@ -1,4 +1,4 @@
-"""Finds out by real requests what a loaded model can do."""
+"""Probes with real requests what a loaded model can do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models_app.services.registry.capabilities import Finding
 
 
 def request(*, key: str, wanted: Sequence[str], effective_context: bool | None, actor: str) -> tuple[Job, bool]:
-    """A queued job and True, or the one that does the same already and False.
+    """A queued job and True, or the job that already does the same and False.
 
     Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not loaded.
     """
@@ -38,10 +38,10 @@ def request(*, key: str, wanted: Sequence[str], effective_context: bool | None, 
 
 
 def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool | None) -> None:
-    """Probe these capabilities; when none are named, all that a probe exists for and that may be there.
+    """Probes these capabilities; without any, all that a probe exists for and that the model may have.
 
-    effective_context  whether the longest prompt is searched for. None: of a local model, when everything is probed;
-                       a provider would be paid for so many tokens.
+    effective_context  whether the longest prompt is measured. None: of a local model, when everything is probed;
+                       a provider would charge for so many tokens.
 
     The verdicts are stored also of a job that is cancelled half-way. Raises Conflict when the model is not loaded.
     """
@@ -55,7 +55,7 @@ def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool 
     try:
         for number, capability in enumerate(chosen):
             with run.step("probe", str(capability)):
-                probed = asyncio.run(_ask(target, PROBES[capability]))
+                probed = asyncio.run(_run(target, PROBES[capability]))
             findings.append(_finding(probed, subjects.engine_of(target)))
             run.progress((number + 1) / (len(chosen) + measures))
         if measures and _generates(model):
@@ -70,12 +70,12 @@ def _chosen(model: RegisteredModel, target: Target, wanted: Sequence[str]) -> li
         return [capability for capability in PROBES if capability in wanted]
     registered = model.capabilities
     if target.remote is not None:
-        # Each request may cost something: what nobody claims is not asked for.
+        # Each request may cost money: only declared capabilities are probed.
         return [capability for capability in PROBES if capability in registered]
     return [capability for capability in PROBES if capability != Capability.VISION or capability in registered]
 
 
-async def _ask(target: Target, probe: Probe) -> Probed:
+async def _run(target: Target, probe: Probe) -> Probed:
     async with Asker(target) as ask:
         return await probe(ask)
 
@@ -98,7 +98,7 @@ def _generates(model: RegisteredModel) -> bool:
 def _measure(model: RegisteredModel, instance: Instance, target: Target) -> Measured:
     upper = instance.context_tokens or model.context_window
     if not upper:
-        why = "The length was not measured: nobody says how long the model's context is."
+        why = "The length was not measured: the model's context window is unknown."
         return Measured(None, False, why)
 
     async def measure() -> Measured:
@@ -109,12 +109,12 @@ def _measure(model: RegisteredModel, instance: Instance, target: Target) -> Meas
 
 
 def path_of(model: RegisteredModel) -> str:
-    """How this model is asked for text."""
+    """The operation by which this model generates text."""
     return CHAT if Capability.CHAT_COMPLETION in model.capabilities else "completions"
 
 
 def _add_context(findings: list[Finding], measured: Measured, instance: Instance, model: RegisteredModel) -> None:
-    """The measured length is part of what is known of text generation, whose verdict it does not change."""
+    """The measured length goes into the finding on text generation, whose verdict it does not change."""
     value = {
         "effective_context": measured.tokens,
         "limit_found": measured.whole,

@@ -1,4 +1,4 @@
-"""Loaded models, as something that can be asked: what probes and profiles begin with."""
+"""Loaded models as targets of requests: where probes and profiles begin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require_loaded(*, model: RegisteredModel) -> Instance:
     instance = Instance.objects.filter(model=model, state=InstanceState.READY).select_related("version").first()
     if instance is None:
         raise Conflict(
-            f"'{model.key}' is not loaded. Load it first: only a loaded model can be asked.",
+            f"'{model.key}' is not loaded. Load it first: only a loaded model answers requests.",
             code="model_not_loaded",
             param="key",
         )
@@ -24,12 +24,12 @@ def require_loaded(*, model: RegisteredModel) -> Instance:
 
 
 def loaded(*, model: RegisteredModel) -> tuple[Instance, Target]:
-    """The ready instance, and where the gateway sends requests for it; raises Conflict when it could send them nowhere."""
+    """The ready instance, and the gateway's target for it; raises Conflict when there is none."""
     instance = require_loaded(model=model)
     target = routing.target(model=model)
     if target is None:
         raise Conflict(
-            f"'{model.key}' was unloaded at this moment. Load it, then ask again.",
+            f"'{model.key}' was unloaded just now. Load it, then retry.",
             code="model_not_loaded",
             param="key",
         )
@@ -37,7 +37,7 @@ def loaded(*, model: RegisteredModel) -> tuple[Instance, Target]:
 
 
 def engine_of(target: Target) -> str:
-    """What answers, with its version where NOA knows it."""
+    """The engine that answers, with its version where NOA has it."""
     if target.remote is not None:
         return f"{target.remote.provider} ({target.remote.kind})"
     return f"llama-cpp-python {version('llama-cpp-python')}"

@@ -1,4 +1,4 @@
-"""Keeps what the web processes say about the circuits of providers."""
+"""Stores the circuit states of providers, as the web processes report them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAX_REASON = 500
 
 @transaction.atomic
 def report(*, slug: str, state: BreakerState, reason: str) -> bool:
-    """Stores the state of one provider's circuit; False when it is what is stored already.
+    """Stores the state of one provider's circuit; False when it has not changed.
 
     The event `provider-failing` is sent when a closed circuit opens, `provider-recovered` when it closes again; the
-    probes in between are no news.
+    probes in between send no event.
     """
     events.take_turn()
     previous = Provider.objects.filter(slug=slug).values_list("breaker", flat=True).first()

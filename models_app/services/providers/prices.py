@@ -1,6 +1,6 @@
 """What models of well-known providers cost, and how long their context is, from the data of `genai-prices`.
 
-The data is what the installed package brings: nothing is asked over the network.
+The data is part of the installed package: no request goes over the network.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ NOTHING = Known()
 
 
 def read_data() -> DataSnapshot:
-    """The data; read once, which takes 0.7 s and 40 MB: a process that discovers nothing does without."""
+    """The data; read once, at the first discovery of a process, as that takes 0.7 s and 40 MB."""
     from genai_prices.data_snapshot import get_snapshot
 
     return get_snapshot()
 
 
 def known(*, provider: Provider, remote_id: str, at: datetime) -> Known:
-    """By the provider's address: a server of one's own may call any model by any name."""
+    """By the provider's address: a private server can give any model any name."""
     snapshot = read_data()
     try:
         service = snapshot.find_provider(None, None, providers.base_url(provider))
@@ -94,11 +94,11 @@ def _tier(given: dict[str, Decimal | types.TieredPrices | None], start: int) -> 
 
 
 def _rates(values: dict[str, Decimal | None]) -> Rates | None:
-    given, made = values["input"], values["output"]
-    if given is None:
+    prompt, completion = values["input"], values["output"]
+    if prompt is None:
         return None
-    # A model without a price for output, such as one for embeddings, makes none.
-    return Rates(given, made or Decimal(0), values["cached_input"], values["cache_write"])
+    # A model without a price for output, such as one for embeddings, has no output.
+    return Rates(prompt, completion or Decimal(0), values["cached_input"], values["cache_write"])
 
 
 def _amounts(rates: Rates) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Providers: where each one is reached, and with which secret."""
+"""The address and the secret of each provider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models_app.services.coordination import secrets
 
 
 def is_remote(provider: Provider) -> bool:
-    """Whether its models are asked over the network; else NOA loads them from files."""
+    """Whether its models are reached over the network; otherwise NOA loads them from files."""
     return bool(provider.base_url) or not KINDS[ProviderKind(provider.kind)].reads_files
 
 
@@ -33,7 +33,7 @@ def secret_of(provider: Provider) -> str:
         if not found:
             raise ProviderAuthFailed(
                 f"The API key of '{provider.slug}' should be in the environment variable {provider.secret_env}, which"
-                " is not set for this process. Set it and start NOA again, or give the provider another key."
+                " is not set for this process. Set it and restart NOA, or give the provider another key."
             )
         try:
             return checked_secret(found, param=provider.secret_env)
@@ -54,7 +54,7 @@ def _from_environment(variable: str) -> str:
 
 
 def name_at_provider(model: RegisteredModel) -> str:
-    """What requests to its provider must call the model."""
+    """The model's name in requests to its provider."""
     return model.remote_id or model.model_id
 
 

@@ -31,7 +31,7 @@ _MAX_ERROR = 500
 def discover(*, run: Run, provider: str | None = None) -> None:
     """Look for models at one provider, or at all that are enabled.
 
-    The job's result tells of each provider as `models_app.domain.catalog.discovery.ProviderReport`. Raises NotFound for an
+    The job's result has a `models_app.domain.catalog.discovery.ProviderReport` for each provider. Raises NotFound for an
     unknown provider, and ProviderError when every one of them failed.
     """
     asked = _asked(provider)
@@ -100,7 +100,7 @@ def _ask_remote(run: Run, asked: Iterable[Provider]) -> Iterable[tuple[Provider,
     if not endpoints:
         return
     with run.step("ask", ", ".join(endpoint.provider for endpoint in endpoints)):
-        for slug, outcome in dialects.list_all(endpoints, look=run.check_cancelled):
+        for slug, outcome in dialects.list_all(endpoints, poll=run.check_cancelled):
             provider = by_slug[slug]
             if isinstance(outcome, NoaError):
                 yield provider, ProviderReport.failure(outcome)

@@ -1,4 +1,4 @@
-"""The providers that the server's environment names: made, kept as they are named there, and let go."""
+"""Adds, updates and removes the providers that the server's environment defines."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ _ACTOR = "environment"
 
 
 def from_environment() -> None:
-    """Make the registry's providers those of the environment. Idempotent; call at the start of a server.
+    """Applies the environment's providers to the registry. Idempotent; call at the start of a server.
 
-    `NOA_PROVIDERS` goes before what was configured under the same name; a key that only lies in the environment, as
-    `OPENAI_API_KEY` does for other programs too, does not.
+    `NOA_PROVIDERS` overrides what was configured under the same name; a variable that other programs read too, such as
+    `OPENAI_API_KEY`, does not.
     """
     named: dict[str, ProviderSettings] = dict(settings.NOA_PROVIDERS)
     with transaction.atomic():
-        # Servers that start at the same time do this one after the other.
+        # Serializes servers that start at the same time.
         events.take_turn()
-        for slug, given in settings.NOA_WELL_KNOWN_PROVIDERS:
+        for slug, defined in settings.NOA_WELL_KNOWN_PROVIDERS:
             found = Provider.objects.filter(slug=slug).first()
             if found is None or found.origin == FROM_ENVIRONMENT:
-                named.setdefault(slug, given)
-        for slug, given in named.items():
-            _keep(slug, given)
+                named.setdefault(slug, defined)
+        for slug, defined in named.items():
+            _apply(slug, defined)
         for provider in Provider.objects.filter(origin=FROM_ENVIRONMENT).exclude(slug__in=named):
-            _let_go(provider)
+            _remove(provider)
 
 
-def _keep(slug: str, given: ProviderSettings) -> None:
+def _apply(slug: str, defined: ProviderSettings) -> None:
     provider = Provider.objects.filter(slug=slug).first()
     if provider is None:
-        provider_settings.add(slug=slug, settings=given, actor=_ACTOR, origin=FROM_ENVIRONMENT)
+        provider_settings.add(slug=slug, settings=defined, actor=_ACTOR, origin=FROM_ENVIRONMENT)
         return
-    if provider.kind != given.kind:
+    if provider.kind != defined.kind:
         logger.warning(
-            "the provider '%s' of NOA_PROVIDERS is left out: there is one of the kind '%s' with models",
+            "the provider '%s' of NOA_PROVIDERS is ignored: there is one of the kind '%s' with models",
             slug,
             provider.kind,
         )
         return
     provider.origin = FROM_ENVIRONMENT
-    provider_settings.store(provider=provider, settings=given, actor=_ACTOR, cause="the start")
+    provider_settings.store(provider=provider, settings=defined, actor=_ACTOR, cause="the start")
 
 
-def _let_go(provider: Provider) -> None:
-    """What nothing names any more cannot be asked. Models of it keep it, without its secret."""
+def _remove(provider: Provider) -> None:
+    """Removes a provider that the environment no longer defines; with models, it is disabled and loses its secret."""
     if not provider.models.exists():
-        provider_settings.delete(provider=provider, actor=_ACTOR, cause="the environment names it no more")
+        provider_settings.delete(provider=provider, actor=_ACTOR, cause="the environment no longer defines it")
         return
     provider.origin, provider.enabled, provider.secret, provider.secret_env = "api", False, "", ""
     provider.save()
@@ -67,9 +67,9 @@ def _let_go(provider: Provider) -> None:
     events.publish(
         name=EventName.PROVIDER_CHANGED,
         subject=provider.slug,
-        message=f"The provider {provider.slug} was disabled: the environment names it no more.",
+        message=f"The provider {provider.slug} was disabled: the environment no longer defines it.",
         actor=_ACTOR,
-        cause="the environment names it no more",
+        cause="the environment no longer defines it",
         before={"enabled": True, "origin": FROM_ENVIRONMENT},
         after={"enabled": False, "origin": "api"},
     )

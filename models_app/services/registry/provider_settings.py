@@ -1,4 +1,4 @@
-"""Providers are added, changed and removed here, each with one event; their secrets go in and never come out."""
+"""Adds, changes and removes providers, each with one event; secrets are write-only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models_app.services.events import events
 from models_app.services.providers import providers
 from models_app.services.routes import routing
 
-# Far above what a team has; each one is asked at every discovery.
+# Far above what a team has; every discovery requests the list of each.
 MAX_PROVIDERS = 200
 BUILT_IN, FROM_ENVIRONMENT = "built-in", "environment"
 
@@ -35,7 +35,7 @@ _SHOWN_IN_EVENTS = (
 
 
 def represent(provider: Provider) -> dict[str, Any]:
-    """As the API shows it: whether there is a secret and where, and nothing of the secret."""
+    """As the API shows it: whether there is a secret and where, but never the secret."""
     source = None
     if providers.is_remote(provider):
         source = "environment" if provider.secret_env else "stored" if provider.secret else None
@@ -65,7 +65,7 @@ def represent(provider: Provider) -> dict[str, Any]:
 
 
 def check_new(*, slug: str, settings: ProviderSettings) -> str:
-    """The canonical name. Raises InvalidRequest for what cannot be, and Conflict when the name is taken."""
+    """The canonical name. Raises InvalidRequest for invalid settings, and Conflict when the name is taken."""
     canonical = check_remote(slug, settings)
     if Provider.objects.filter(slug=canonical).exists():
         raise Conflict(
@@ -102,7 +102,7 @@ def add(*, slug: str, settings: ProviderSettings, actor: str, origin: str = "api
 
 @transaction.atomic
 def change(*, slug: str, fields: Mapping[str, Any], actor: str) -> Provider:
-    """Some fields of `ProviderSettings`, except the kind. Raises NotFound, InvalidRequest, or Conflict for one that is not ours."""
+    """Changes some fields of `ProviderSettings`, but not the kind. Raises NotFound, or as `check_change` does."""
     routing.bump()
     provider = lookup.provider(slug=slug)
     merged = merge(provider=provider, fields=fields)
@@ -111,7 +111,7 @@ def change(*, slug: str, fields: Mapping[str, Any], actor: str) -> Provider:
 
 
 def merge(*, provider: Provider, fields: Mapping[str, Any]) -> ProviderSettings:
-    """The provider's present settings with some that are new; of its timeouts, null takes one away."""
+    """The provider's present settings with some replaced; a timeout of null is removed."""
     present = ProviderSettings(
         kind=ProviderKind(provider.kind),
         name=provider.name,
@@ -125,7 +125,7 @@ def merge(*, provider: Provider, fields: Mapping[str, Any]) -> ProviderSettings:
 
 
 def check_change(*, provider: Provider, settings: ProviderSettings) -> None:
-    """Raises InvalidRequest for what cannot be, and Conflict for a provider that is not ours to change."""
+    """Raises InvalidRequest for invalid settings, Conflict for a provider of the environment or the built-in one."""
     _refuse_foreign(provider)
     if not providers.is_remote(provider):
         if settings != merge(provider=provider, fields={"name": settings.name}):
@@ -140,7 +140,7 @@ def check_change(*, provider: Provider, settings: ProviderSettings) -> None:
 
 
 def store(*, provider: Provider, settings: ProviderSettings, actor: str, cause: str = "requested") -> Provider:
-    """Make these the settings of an existing provider. Call inside a transaction; nothing happens when nothing differs."""
+    """Replaces the settings of an existing provider. Call inside a transaction; equal settings change nothing."""
     before, sealed = _shown(provider), provider.secret
     origin = Provider.objects.values_list("origin", flat=True).get(pk=provider.pk)
     _apply(provider, settings)
@@ -166,7 +166,7 @@ def store(*, provider: Provider, settings: ProviderSettings, actor: str, cause: 
 
 @transaction.atomic
 def remove(*, slug: str, actor: str, cause: str = "requested") -> None:
-    """Raises NotFound, or Conflict for one that is not ours, that is built in, or that has models."""
+    """Raises NotFound, or Conflict for one of the environment, for the built-in one, or for one that has models."""
     routing.bump()
     provider = lookup.provider(slug=slug)
     _refuse_foreign(provider)
@@ -232,7 +232,7 @@ def _set_secret(provider: Provider, settings: ProviderSettings) -> None:
 
 
 def _is_stored(provider: Provider, key: str) -> bool:
-    """Sealing the same key again gives other bytes, which would look like a change."""
+    """Sealing the same key twice gives different bytes, which would count as a change."""
     try:
         return bool(provider.secret) and secrets.unseal(provider.secret) == key
     except secrets.SecretUnreadable:
@@ -240,15 +240,15 @@ def _is_stored(provider: Provider, key: str) -> bool:
 
 
 def _refuse_to_move_secret(provider: Provider, settings: ProviderSettings) -> None:
-    """A key that nobody can read must not be sent to an address that somebody enters later."""
+    """A stored key must not be sent to an address that is entered later: its owner would receive the key."""
     moved = Provider(kind=provider.kind, base_url=settings.base_url)
     if providers.base_url(moved) == providers.base_url(provider):
         return
-    # An empty `api_key` takes the present one away, which is fine too.
+    # An empty `api_key` removes the present one, which is allowed.
     if (provider.secret or provider.secret_env) and not (settings.secret_env or settings.api_key is not None):
         raise InvalidRequest(
-            "With another 'base_url', enter the key anew ('api_key' or 'secret_env'), or take it away with"
-            ' "api_key": null: the present one was meant for the present address.',
+            "With another 'base_url', enter the key again ('api_key' or 'secret_env'), or remove it with"
+            ' "api_key": null: the present one belongs to the present address.',
             code="secret_needed",
             param="api_key",
         )

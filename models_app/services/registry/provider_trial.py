@@ -1,4 +1,4 @@
-"""Tries a provider out, as its settings are now."""
+"""Tests a provider with its present settings."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from models_app.services.providers import providers
 
 
 def try_out(*, slug: str) -> dict[str, Any]:
-    """Ask for its list of models: whether that went well, what it said, and how long it took.
+    """Requests its list of models: whether that succeeded, the message, and the duration.
 
-    Raises NotFound for a provider that is not configured; whatever else goes wrong is the answer.
+    Raises NotFound for a provider that is not configured; every other failure is in the answer.
     """
     provider = lookup.provider(slug=slug)
     started = perf_counter()
     answer: dict[str, Any] = {"ok": True, "code": None, "models": None}
     try:
-        answer |= _ask(provider)
+        answer |= _test(provider)
     except NoaError as error:
         answer |= {"ok": False, "code": error.code, "message": error.message}
     return answer | {"seconds": round(perf_counter() - started, 3)}
 
 
-def _ask(provider: Provider) -> dict[str, Any]:
+def _test(provider: Provider) -> dict[str, Any]:
     if not providers.is_remote(provider):
         return {"message": "The files of this machine need no connection."}
     found = asyncio.run(dialects.list_models(providers.endpoint(provider)))
     count = len(found.offers)
-    return {"models": count, "message": f"'{provider.slug}' answered, and names {count} models."}
+    return {"models": count, "message": f"'{provider.slug}' answered with {count} models."}

@@ -1,4 +1,4 @@
-"""Makes the registry's picture of a remote provider's models that of its own list."""
+"""Updates the registry to the list of models of a remote provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models_app.services.routes import routing
 
 _ACTOR = "discovery"
 _MAX_REMOTE_ID = 255
-# What discovery may change of a model; everything else is the operator's.
+# The columns that discovery may write; all others are the operator's.
 _COLUMNS = (
     "remote_id",
     "description",
@@ -37,9 +37,9 @@ _COLUMNS = (
     "deprecation_note",
     "updated_at",
 )
-# What of it is worth an event.
-_TOLD = ("context_window", "max_output_tokens", "capabilities", "price", "gone_at", "deprecated")
-# Of one statement: far below the number of parameters that a database takes.
+# A change of these is published as an event.
+_PUBLISHED = ("context_window", "max_output_tokens", "capabilities", "price", "gone_at", "deprecated")
+# Of one statement: far below the parameter limit of the databases.
 _ROWS = 200
 
 
@@ -48,17 +48,17 @@ class _Changes:
     new: list[RegisteredModel] = field(default_factory=list)
     changed: list[RegisteredModel] = field(default_factory=list)
     facts: list[Event] = field(default_factory=list)
-    # Models whose provider declares something new.
+    # Models whose declared capabilities changed.
     declared: list[RegisteredModel] = field(default_factory=list)
 
 
 def take_in(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport:
-    """Store a whole list in one transaction: a few statements for each few hundred models, and for each that declares."""
-    report = ProviderReport(refused=[{"name": one["model"], "reason": one["reason"]} for one in listing.refused])
-    # Not while others wait for the turn.
+    """Stores a whole list in one transaction: a few statements per 200 models, and for each with new declarations."""
+    report = ProviderReport(refused=[{"name": entry["model"], "reason": entry["reason"]} for entry in listing.refused])
+    # Before the lock is taken: reading takes 0.7 s.
     prices.read_data()
     with transaction.atomic():
-        # Whoever changes models has the turn: nobody can change them between the look and the change.
+        # Every change of models takes this lock: none can come between the comparison and the update.
         events.take_turn()
         changes = _Changes()
         _compare(run, provider, listing, changes, report)
@@ -84,7 +84,7 @@ def _compare(run: Run, provider: Provider, listing: Listing, changes: _Changes, 
         else:
             _update(run, provider, model, offer, now, changes, report)
     for model in known:
-        # One that the provider never named was registered by hand: it may be there all the same.
+        # A model that the list never named was registered by hand: the provider may serve it all the same.
         if model.remote_id and model.remote_id not in named and model.gone_at is None:
             _mark_gone(run, model, now, changes, report)
     report.found = len(report.new) + len(report.changed) + report.unchanged
@@ -118,12 +118,14 @@ def _register(
     changes.new.append(model)
     if offer.capabilities is not None:
         changes.declared.append(model)
-    changes.facts.append(_fact(run, model, EventName.MODEL_REGISTERED, "was found at its provider.", {}, _told(model)))
+    changes.facts.append(
+        _fact(run, model, EventName.MODEL_REGISTERED, "was found at its provider.", {}, _published(model))
+    )
     report.new.append(model.key)
 
 
 def _model_id(remote_id: str) -> str:
-    """A name that keys and addresses can hold; llama-server, for example, names a model by its path."""
+    """A name that is valid in keys and URLs; llama-server, for example, names a model by its path."""
     if len(remote_id) > _MAX_REMOTE_ID or not remote_id.isprintable():
         raise InvalidRequest(f"Its name is longer than {_MAX_REMOTE_ID} characters or cannot be printed.")
     return cleaned_model_id(remote_id, "-._/:@+")
@@ -138,10 +140,10 @@ def _update(
     changes: _Changes,
     report: ProviderReport,
 ) -> None:
-    before, first_named = _told(model), not model.remote_id
+    before, first_named = _published(model), not model.remote_id
     _describe(provider, model, offer, now)
-    after = _told(model)
-    differing = [name for name in _TOLD if before[name] != after[name]]
+    after = _published(model)
+    differing = [name for name in _PUBLISHED if before[name] != after[name]]
     if not differing:
         report.unchanged += 1
         if first_named:
@@ -153,7 +155,7 @@ def _update(
         changes.declared.append(model)
     what = f"was changed by its provider: {', '.join(differing)}."
     if before["gone_at"] is not None:
-        what = "is named by its provider again."
+        what = "is in its provider's list again."
     fact = _fact(
         run,
         model,
@@ -167,7 +169,7 @@ def _update(
 
 
 def _describe(provider: Provider, model: RegisteredModel, offer: Offer, now: datetime) -> None:
-    """What the provider says, else what is known of it; what neither says stays as it is."""
+    """From the provider's list, else from the price data; what neither has stays as it is."""
     model.remote_id, model.gone_at = offer.remote_id, None
     model.description = model.description or offer.description or ""
     if offer.max_output_tokens is not None:
@@ -187,15 +189,15 @@ def _describe(provider: Provider, model: RegisteredModel, offer: Offer, now: dat
         model.price = price.as_dict()
 
 
-def _told(model: RegisteredModel) -> dict[str, Any]:
-    told = {name: getattr(model, name) for name in _TOLD}
-    return told | {"gone_at": model.gone_at.isoformat() if model.gone_at else None}
+def _published(model: RegisteredModel) -> dict[str, Any]:
+    values = {name: getattr(model, name) for name in _PUBLISHED}
+    return values | {"gone_at": model.gone_at.isoformat() if model.gone_at else None}
 
 
 def _mark_gone(run: Run, model: RegisteredModel, now: datetime, changes: _Changes, report: ProviderReport) -> None:
     model.gone_at = model.updated_at = now
     changes.changed.append(model)
-    changes.facts.append(_fact(run, model, EventName.MODEL_GONE, "is not named by its provider any more.", None, None))
+    changes.facts.append(_fact(run, model, EventName.MODEL_GONE, "is not in its provider's list any more.", None, None))
     report.gone.append(model.key)
 
 
@@ -227,6 +229,6 @@ def _store(provider: Provider, changes: _Changes) -> None:
         capabilities.note_declared(
             model=model,
             capabilities=model.capabilities,
-            detail=f"The list of models of '{provider.slug}' says so.",
+            detail=f"The list of models of '{provider.slug}' declares it.",
         )
     events.publish_many(changes.facts)

@@ -90,7 +90,7 @@ def test_another_address_needs_the_key_anew(console: Client) -> None:
     add(console)
     provider = Provider.objects.get(slug="openai")
     answer = console.post(page(provider), form(base_url="https://other.example/v1", api_key=""))
-    assert "enter the key anew" in str(answer.context["errors"])
+    assert "enter the key again" in str(answer.context["errors"])
 
 
 def test_a_variable_that_was_filled_in_gives_way_to_a_new_key(console: Client) -> None:

@@ -1,4 +1,4 @@
-"""Requests of clients of Anthropic's API, as a server of OpenAI's dialect gets them. Each must pass the fake's checks."""
+"""Requests of clients of Anthropic's API, as a server of OpenAI's dialect gets them. All pass the fake's checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong at a provider is told with its name, its own words, and what to do; never with a key."""
+"""Errors of a provider have its name, its own message, and what to do; never a key."""
 
 from __future__ import annotations
 
@@ -164,13 +164,13 @@ def test_all_are_asked_at_once_and_a_dead_one_holds_up_nobody(openai: FakeOpenAI
     class Enough(Exception):
         pass
 
-    def look() -> None:
+    def poll() -> None:
         if openai.requests and found:
             raise Enough
 
     found: dict[str, Listing | NoaError] = {}
     with pytest.raises(Enough):
-        for slug, outcome in dialects.list_all(ends, look=look):
+        for slug, outcome in dialects.list_all(ends, poll=poll):
             found[slug] = outcome
     assert list(found) == ["live"]
     openai.wait_for_request(1).left.wait(5)

@@ -137,7 +137,7 @@ def test_what_anthropic_has_retired_is_not_there_and_what_it_will_end_says_so(
     (offer,) = listed(endpoint(anthropic)).offers
     assert (offer.remote_id, offer.deprecation) == (
         "ageing",
-        "Its provider will end it on 2027-01-31.",
+        "Its provider will retire it on 2027-01-31.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What both dialects can say survives the way there and back; and nothing that a stranger sends breaks the way."""
+"""What both dialects can express survives the round trip; and no hostile input breaks a translation."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_an_answer_comes_back_from_openais_dialect_as_it_went(answer: dict[str, 
     )
 
 
-# Strangers
+# Hostile input
 
 words = st.sampled_from(
     """

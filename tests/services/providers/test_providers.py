@@ -1,4 +1,4 @@
-"""Providers as settings: what can be said of them, what is told, and that secrets stay inside."""
+"""The settings of providers: what they can be, what answers and events show, and that secrets stay inside."""
 
 from __future__ import annotations
 

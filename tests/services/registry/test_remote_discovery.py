@@ -190,7 +190,7 @@ def test_what_its_provider_will_end_is_deprecated_once(anthropic: FakeAnthropic,
     add("anthropic", anthropic)
     discover(do, "anthropic")
     model = RegisteredModel.objects.get()
-    assert (model.deprecated, model.deprecation_note) == (True, "Its provider will end it.")
+    assert (model.deprecated, model.deprecation_note) == (True, "Its provider will retire it.")
     RegisteredModel.objects.update(deprecated=False)
     discover(do, "anthropic")
     assert RegisteredModel.objects.get().deprecated is False
