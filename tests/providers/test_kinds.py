@@ -66,6 +66,12 @@ def test_each_kind_has_a_row_whose_code_is_in_its_own_folder(kind: ProviderKind)
     assert bool(row.translation) == (resolving.translation(kind) is not None)
 
 
+@each_kind
+def test_each_kind_with_an_api_of_its_own_has_a_fake(kind: ProviderKind) -> None:
+    row = KINDS[kind]
+    assert not row.translation or (ROOT / f"tests/fakes/{row.folder}_server.py").is_file()
+
+
 def test_no_two_kinds_share_a_folder_a_name_or_a_variable() -> None:
     rows = KINDS.values()
     assert len({row.folder for row in rows}) == len({row.label for row in rows}) == len(KINDS)
