@@ -54,10 +54,10 @@ def checked_secret(text: str, *, param: str = "api_key") -> str:
     return text
 
 
-def checked_timeouts(given: Mapping[str, object]) -> dict[str, float]:
+def checked_timeouts(timeouts: Mapping[str, object]) -> dict[str, float]:
     """Seconds by name, without nulls; raises InvalidRequest that names the wrong timeout."""
     found: dict[str, float] = {}
-    for name, value in given.items():
+    for name, value in timeouts.items():
         if name not in TIMEOUT_LIMITS:
             known = ", ".join(TIMEOUT_LIMITS)
             raise _wrong_timeout(name, f"is unknown. Known: {known}")

@@ -49,8 +49,8 @@ def translated(body: Mapping[str, Any], *, model: str, created: int) -> tuple[di
         "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
     }
-    if (told := told_usage(usage)) is not None:
-        answer["usage"] = told
+    if (counts := usage_object(usage)) is not None:
+        answer["usage"] = counts
     return answer, usage
 
 
@@ -99,7 +99,7 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
     )
 
 
-def told_usage(usage: Usage) -> dict[str, Any] | None:
+def usage_object(usage: Usage) -> dict[str, Any] | None:
     """OpenAI's usage object; None when the counts are not known."""
     if usage.prompt is None or usage.completion is None:
         return None

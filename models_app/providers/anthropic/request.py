@@ -116,20 +116,20 @@ def _add_format(request: dict[str, Any], fields: Fields) -> None:
         request["output_config"] = dict(config)
     if fields.object("response_format") is None:
         return
-    given = fields.inner("response_format")
-    kind = given.choice("type", ("text", "json_object", "json_schema"))
+    shape = fields.inner("response_format")
+    kind = shape.choice("type", ("text", "json_object", "json_schema"))
     if kind is None:
-        raise given.refusal("type", "one of text, json_object, json_schema")
+        raise shape.refusal("type", "one of text, json_object, json_schema")
     if kind == "text":
         return
     schema: Mapping[str, Any] = {"type": "object"}
     if kind == "json_schema":
-        described = given.inner("json_schema")
+        described = shape.inner("json_schema")
         schema = described.object("schema") or schema
         check_schema_size(schema, described.path("schema"))
         if described.boolean("strict"):
-            shape = {"type": "json_schema", "schema": schema}
-            request.setdefault("output_config", {})["format"] = shape
+            strict = {"type": "json_schema", "schema": schema}
+            request.setdefault("output_config", {})["format"] = strict
             return
         if schema.get("type") != "object":
             raise described.refusal("schema", "the schema of an object unless 'strict' is true")

@@ -12,8 +12,8 @@ from models_app.providers.anthropic.answer import (
     chat_id,
     finish_reason,
     thinking_block,
-    told_usage,
     tool_call,
+    usage_object,
     usage_of,
 )
 from models_app.providers.anthropic.request import JSON_TOOL
@@ -166,7 +166,7 @@ class AnthropicStream(JsonEvents):
 
     def _stop(self, value: Value) -> bytes:
         self.done = True
-        usage = told_usage(self.usage) if self.usage else None
+        usage = usage_object(self.usage) if self.usage else None
         last = {**self._base, "choices": [], "usage": usage}
         return (sse.unnamed(last) if usage else b"") + sse.DONE
 

@@ -159,10 +159,10 @@ class Asker:
         async for piece in response.aiter_raw():
             now = _since(answer.sent_at)
             for _, data in reader.feed(translation.feed(piece) if translation else piece):
-                _take_event(data, now, answer)
+                _add_event(data, now, answer)
         if translation:
             for _, data in reader.feed(translation.end()):
-                _take_event(data, _since(answer.sent_at), answer)
+                _add_event(data, _since(answer.sent_at), answer)
         if not answer.done and not answer.error:
             answer.fail("The stream ended without '[DONE]'.", "cut")
 
@@ -178,13 +178,13 @@ def _object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _take_event(data: bytes, now: float, answer: Answer) -> None:
+def _add_event(data: bytes, now: float, answer: Answer) -> None:
     if data == b"[DONE]":
         answer.done = True
         return
     event = _object(data)
     if isinstance(event.get("error"), dict):
-        _take_error(event["error"], answer)
+        _set_error(event["error"], answer)
     answer.events.append((now, event))
 
 
@@ -195,10 +195,10 @@ def _read_error(data: bytes, answer: Answer) -> None:
     except ValueError:
         return
     if isinstance(found, dict):
-        _take_error(found, answer)
+        _set_error(found, answer)
 
 
-def _take_error(found: Mapping[str, Any], answer: Answer) -> None:
+def _set_error(found: Mapping[str, Any], answer: Answer) -> None:
     message = str(found.get("message") or answer.error or "The server sent an error.")
     code = str(found.get("code") or found.get("type") or "")
     answer.fail(message, code, str(found.get("param") or ""))

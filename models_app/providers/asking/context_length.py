@@ -72,18 +72,18 @@ class _Measurement:
     async def search(self) -> Measured:
         """From the advertised window downwards: where the advertised one is right, one request is enough."""
         short, low, high = self.best, self.best, self._upper
-        wanted, in_time = high - _MAX_TOKENS, True
+        target, in_time = high - _MAX_TOKENS, True
         for _ in range(_STEPS):
-            if await self.accepts(int((wanted - self._overhead) / self._per_word)):
+            if await self.accepts(int((target - self._overhead) / self._per_word)):
                 low = self.best
             elif self.last.refused or self.last.code == "timeout":
-                high = wanted
+                high = target
                 in_time = in_time and self.last.refused
             else:
                 return Measured(None, False, f"The length could not be measured: {self.last.error}")
             if low >= high * _CLOSE - _MAX_TOKENS or self._left() < _LEAST_SECONDS:
                 break
-            wanted = (low + high) // 2
+            target = (low + high) // 2
         return self._result(short, in_time)
 
     def _result(self, short: int, in_time: bool) -> Measured:

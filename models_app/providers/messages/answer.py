@@ -30,7 +30,7 @@ def translated(body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], 
         "content": content,
         "stop_reason": stop_reason(choice, refused="refusal" in message and bool(message["refusal"])),
         "stop_sequence": stop_sequence(choice),
-        "usage": told_usage(usage),
+        "usage": usage_object(usage),
     }
     return answer, usage
 
@@ -45,7 +45,7 @@ def begun(body: Mapping[str, Any], model: str) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": told_usage(Usage()),
+        "usage": usage_object(Usage()),
     }
 
 
@@ -63,7 +63,7 @@ def stop_sequence(choice: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) and choice.get("finish_reason") == "stop" else None
 
 
-def told_usage(usage: Usage) -> dict[str, int]:
+def usage_object(usage: Usage) -> dict[str, int]:
     """Anthropic's usage object, which has no word for an unknown count: it is 0."""
     cached, written = usage.cached or 0, usage.cache_write or 0
     return {
@@ -74,9 +74,9 @@ def told_usage(usage: Usage) -> dict[str, int]:
     }
 
 
-def call_id(given: str, index: int) -> str:
+def call_id(server_id: str, index: int) -> str:
     """Some servers give their calls no id."""
-    return given or f"toolu_{index}"
+    return server_id or f"toolu_{index}"
 
 
 def _blocks(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

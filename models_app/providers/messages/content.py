@@ -30,8 +30,8 @@ def conversation(fields: Fields) -> list[Message]:
     found: list[Message] = []
     if prompt := _system_text(fields, "system"):
         found.append({"role": "system", "content": prompt})
-    given = fields.each("messages", 1, MAX_MESSAGES)
-    for message in given:
+    messages = fields.each("messages", 1, MAX_MESSAGES)
+    for message in messages:
         role = message.choice("role", ("user", "assistant", "system"))
         if role is None:
             raise message.refusal("role", "'user' or 'assistant'")
@@ -39,7 +39,7 @@ def conversation(fields: Fields) -> list[Message]:
             found.append({"role": "system", "content": _system_text(message, "content")})
         else:
             found += _assistant(message) if role == "assistant" else _user(message)
-    if given[-1].data["role"] == "assistant":
+    if messages[-1].data["role"] == "assistant":
         raise UnsupportedParameter(
             "The last message is the assistant's: this model cannot continue a given text. "
             "End with a message of the user.",

@@ -49,19 +49,19 @@ def _add_tools(request: dict[str, Any], fields: Fields) -> None:
         request["tools"] = [_tool(tool) for tool in fields.each("tools", 1, MAX_TOOLS)]
     if fields.object("tool_choice") is None:
         return
-    given = fields.inner("tool_choice")
-    kind = given.choice("type", tuple(_CHOICES))
+    choice = fields.inner("tool_choice")
+    kind = choice.choice("type", tuple(_CHOICES))
     if kind is None:
-        raise given.refusal("type", "one of " + ", ".join(_CHOICES))
+        raise choice.refusal("type", "one of " + ", ".join(_CHOICES))
     if "tools" not in request:
         if kind in ("any", "tool"):
             raise fields.refusal("tools", "a list of tools, since 'tool_choice' asks for a call")
         return
     request["tool_choice"] = _CHOICES[kind]
     if kind == "tool":
-        function = {"name": checked_name(given, "name")}
+        function = {"name": checked_name(choice, "name")}
         request["tool_choice"] = {"type": "function", "function": function}
-    if given.boolean("disable_parallel_tool_use"):
+    if choice.boolean("disable_parallel_tool_use"):
         request["parallel_tool_calls"] = False
 
 
@@ -108,15 +108,15 @@ def _add_output(request: dict[str, Any], fields: Fields) -> None:
         fields.inner("thinking").choice("type", _THINKING)
     if fields.object("output_config") is None:
         return
-    given = fields.inner("output_config")
-    if (effort := given.choice("effort", tuple(_EFFORTS))) is not None:
+    output = fields.inner("output_config")
+    if (effort := output.choice("effort", tuple(_EFFORTS))) is not None:
         request["reasoning_effort"] = _EFFORTS[effort]
-    if given.object("format") is None:
+    if output.object("format") is None:
         return
-    shape = given.inner("format")
+    shape = output.inner("format")
     schema = shape.object("schema")
     if shape.choice("type", ("json_schema",)) is None or schema is None:
-        raise given.refusal("format", "a 'json_schema' with its 'schema'")
+        raise output.refusal("format", "a 'json_schema' with its 'schema'")
     check_schema_size(schema, shape.path("schema"))
     described = {"name": "answer", "schema": schema, "strict": True}
     request["response_format"] = {"type": "json_schema", "json_schema": described}

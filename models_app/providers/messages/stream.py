@@ -64,7 +64,7 @@ class MessagesStream(ChunkReader):
             "stop_reason": messages_answer.stop_reason(choice, refused=self._refused),
             "stop_sequence": messages_answer.stop_sequence(choice),
         }
-        usage = messages_answer.told_usage(self.usage or Usage())
+        usage = messages_answer.usage_object(self.usage or Usage())
         found += sse.named({"type": "message_delta", "delta": delta, "usage": usage})
         return found + sse.named({"type": "message_stop"})
 

@@ -48,7 +48,7 @@ async def listing(
         page = await client.get(path, query)
         entries = _entries(client, page)
         for entry in entries:
-            _take(entry, found, read)
+            _add(entry, found, read)
         if len(found.offers) > offers.MAX_MODELS:
             break
         last = _last_id(page, entries)
@@ -74,7 +74,7 @@ def _last_id(page: Any, entries: list[Any]) -> str | None:
     return last if isinstance(last, str) else None
 
 
-def _take(entry: Any, found: Listing, read: Callable[[Mapping[str, Any]], Offer]) -> None:
+def _add(entry: Any, found: Listing, read: Callable[[Mapping[str, Any]], Offer]) -> None:
     name = entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name:
         found.refused.append({"model": repr(name)[:80], "reason": "The entry has no 'id'."})

@@ -65,22 +65,22 @@ def finished(
         "status": "incomplete" if reason else "completed",
         "incomplete_details": {"reason": reason} if reason else None,
         "output": output,
-        "usage": told_usage(usage) if usage else None,
+        "usage": usage_object(usage) if usage else None,
     }
 
 
 def failed(begun: Mapping[str, Any], error: NoaError, output: list[Item]) -> dict[str, Any]:
     # OpenAI's own codes: its clients accept no others here.
     word = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
-    said = {"code": word, "message": error.message}
-    return {**begun, "status": "failed", "error": said, "output": output}
+    failure = {"code": word, "message": error.message}
+    return {**begun, "status": "failed", "error": failure, "output": output}
 
 
 def item_status(choice: Mapping[str, Any]) -> str:
     return "incomplete" if chat_answers.text_of(choice, "finish_reason") in _INCOMPLETE else "completed"
 
 
-def told_usage(usage: Usage) -> dict[str, Any]:
+def usage_object(usage: Usage) -> dict[str, Any]:
     """The usage object of the Responses API, which has no word for an unknown count: it is 0."""
     prompt, completion = usage.prompt or 0, usage.completion or 0
     cache = {"cached_tokens": usage.cached or 0, "cache_write_tokens": usage.cache_write or 0}

@@ -82,13 +82,13 @@ def _tool(fields: Fields) -> dict[str, Any]:
 def _choice(fields: Fields) -> str | dict[str, Any] | None:
     if not isinstance(fields.data.get("tool_choice"), dict):
         return fields.choice("tool_choice", ("none", "auto", "required"))
-    given = fields.inner("tool_choice")
-    if given.data.get("type") != "function":
+    choice = fields.inner("tool_choice")
+    if choice.data.get("type") != "function":
         raise UnsupportedParameter(
             "'tool_choice.type': only a tool of the type 'function' can be chosen.",
             param="tool_choice.type",
         )
-    return {"type": "function", "function": {"name": checked_name(given, "name")}}
+    return {"type": "function", "function": {"name": checked_name(choice, "name")}}
 
 
 def _add_text(request: dict[str, Any], fields: Fields) -> None:
@@ -99,14 +99,14 @@ def _add_text(request: dict[str, Any], fields: Fields) -> None:
         request["verbosity"] = verbosity
     if text.object("format") is None:
         return
-    given = text.inner("format")
-    kind = given.choice("type", ("text", "json_object", "json_schema"))
+    shape = text.inner("format")
+    kind = shape.choice("type", ("text", "json_object", "json_schema"))
     if kind is None:
-        raise given.refusal("type", "one of text, json_object, json_schema")
+        raise shape.refusal("type", "one of text, json_object, json_schema")
     if kind == "json_object":
         request["response_format"] = {"type": kind}
     elif kind == "json_schema":
-        request["response_format"] = {"type": kind, "json_schema": _schema(given)}
+        request["response_format"] = {"type": kind, "json_schema": _schema(shape)}
 
 
 def _schema(fields: Fields) -> dict[str, Any]:

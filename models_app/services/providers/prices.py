@@ -66,23 +66,23 @@ def _price(model: types.ModelInfo, at: datetime) -> Price | None:
         # It depends on the hour of the request; one price for all hours would be wrong.
         return None
     found = model.get_prices(at)
-    given = {name: getattr(found, field) for name, field in _FIELDS.items()}
-    rates = _rates({name: value.base if isinstance(value, TieredPrices) else value for name, value in given.items()})
+    amounts = {name: getattr(found, field) for name, field in _FIELDS.items()}
+    rates = _rates({name: value.base if isinstance(value, TieredPrices) else value for name, value in amounts.items()})
     if rates is None:
         return None
-    starts = {tier.start for value in given.values() if isinstance(value, TieredPrices) for tier in value.tiers}
+    starts = {tier.start for value in amounts.values() if isinstance(value, TieredPrices) for tier in value.tiers}
     return Price(
         **_amounts(rates),
         source=SOURCE,
-        tiers=tuple(_tier(given, start) for start in sorted(starts)),
+        tiers=tuple(_tier(amounts, start) for start in sorted(starts)),
     )
 
 
-def _tier(given: dict[str, Decimal | types.TieredPrices | None], start: int) -> Tier:
+def _tier(amounts: dict[str, Decimal | types.TieredPrices | None], start: int) -> Tier:
     from genai_prices.types import TieredPrices
 
     values: dict[str, Decimal | None] = {}
-    for name, value in given.items():
+    for name, value in amounts.items():
         if isinstance(value, TieredPrices):
             reached = [tier.price for tier in value.tiers if tier.start <= start]
             values[name] = reached[-1] if reached else value.base

@@ -107,7 +107,7 @@ def _ask_remote(run: Run, asked: Iterable[Provider]) -> Iterable[tuple[Provider,
             else:
                 yield (
                     provider,
-                    remote_discovery.take_in(run=run, provider=provider, listing=outcome),
+                    remote_discovery.store(run=run, provider=provider, listing=outcome),
                 )
 
 

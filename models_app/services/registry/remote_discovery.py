@@ -52,7 +52,7 @@ class _Changes:
     declared: list[RegisteredModel] = field(default_factory=list)
 
 
-def take_in(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport:
+def store(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport:
     """Stores a whole list in one transaction: a few statements per 200 models, and for each with new declarations."""
     report = ProviderReport(refused=[{"name": entry["model"], "reason": entry["reason"]} for entry in listing.refused])
     # Before the lock is taken: reading takes 0.7 s.

@@ -159,6 +159,27 @@ def test_hostile_bytes_are_a_failure_with_the_name_of_the_provider() -> None:
     asyncio.run(run())
 
 
+def test_cancelled_requests_leave_no_connection_behind() -> None:
+    """httpx's own pool was full after some thousands of them."""
+    waits = True
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if waits:
+            await asyncio.Event().wait()
+        return web.json_response({"usage": {"prompt_tokens": 3}})
+
+    async def use(remote: RemoteEndpoint) -> None:
+        nonlocal waits
+        target = Target("remote:x", "i", "", frozenset(), remote)
+        async with Asker(target, connections=1, keep_alive=True) as ask:
+            for _ in range(100):
+                assert (await ask.ask("chat/completions", HELLO, seconds=0.005)).code == "timeout"
+            waits = False
+            assert (await ask.ask("chat/completions", HELLO, seconds=10)).tokens("prompt_tokens") == 3
+
+    asyncio.run(served(answer, use))
+
+
 def test_a_runner_is_asked_over_its_socket(tmp_path: Path) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"usage": {"prompt_tokens": 3}})
