@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def soak(base_url: str, count: int) -> None:
-    from models_app.domain.catalog.providers import ProviderKind
+    from models_app.domain.provider_kinds import ProviderKind
     from models_app.domain.traffic.routing import RemoteEndpoint
     from tests.fakes.openai_server import FakeOpenAI
     from tests.gateway.remotes import CHAT, GPT, entry, serve_remote

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Value
 from django.db.models.functions import Concat, Lower
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.states import ModelStatus
 from models_app.models.choices import choices_of
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from models_app.domain.catalog import registry_file
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.scopes import Scope
 from models_app.models import (
     Event,

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from models_app.domain.catalog.pricing import Price
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
 from models_app.gateway.http.request_body import Limits

@@ -6,8 +6,9 @@ from typing import Any
 
 from models_app.api.serializers.entries import ENTRY_BY_KEY, LINE, ROUTE_PATTERN, SLUG_PATTERN
 from models_app.domain.catalog import registry_file
-from models_app.domain.catalog.providers import TIMEOUT_LIMITS, ProviderKind
+from models_app.domain.catalog.providers import TIMEOUT_LIMITS
 from models_app.domain.keys import MAX_KEY_LENGTH
+from models_app.domain.provider_kinds import ProviderKind
 
 _KEY: dict[str, Any] = ENTRY_BY_KEY["properties"]["key"]
 

@@ -11,8 +11,9 @@ from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
 from models_app.domain.addresses import MAX_URL_LENGTH, URL_PATTERN
-from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS, ProviderKind
+from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS
 from models_app.domain.keys import SLUG_PATTERN
+from models_app.domain.provider_kinds import ProviderKind
 
 _ORIGINS = ["api", "console", "environment", "built-in"]
 _CIRCUIT_STATES = ["closed", "open", "half_open"]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 
 from models_app.domain.errors import InvalidRequest
-from models_app.domain.provider_kinds import ProviderKind as ProviderKind
 
 # Seconds, by the name of the timeout: the shortest and the longest that make sense.
 TIMEOUT_LIMITS: Mapping[str, tuple[float, float]] = {

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from models_app.domain.catalog.pricing import Price
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.residency.suspects import Trials
 from models_app.domain.traffic.limits import KeyLimits

@@ -9,9 +9,10 @@ from typing import Any
 from django.db import transaction
 
 from models_app.domain.catalog.provider_settings import ProviderSettings, check_remote
-from models_app.domain.catalog.providers import TIMEOUT_LIMITS, ProviderKind, checked_timeouts
+from models_app.domain.catalog.providers import TIMEOUT_LIMITS, checked_timeouts
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.events import EventName
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.models import Provider
 from models_app.services.catalog import lookup
 from models_app.services.coordination import secrets

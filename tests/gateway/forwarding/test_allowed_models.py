@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.upstream import FakeUpstream

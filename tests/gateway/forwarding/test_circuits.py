@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency import breaker
 from models_app.gateway.forwarding import circuits
 from tests.fakes import provider_faults

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from tests.fakes import provider_faults
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.upstream import FakeUpstream

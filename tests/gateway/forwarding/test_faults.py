@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.forwarding import faults
 from models_app.gateway.forwarding.faults import Verdict

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from tests.fakes.openai_server import FakeOpenAI
 from tests.gateway.remotes import CHAT, GPT, endpoint, entry, serve_remote
 from tests.gateway.wire import Served

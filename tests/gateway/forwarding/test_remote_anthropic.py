@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.gateway.remotes import CHAT, CLAUDE, FAST, as_new, endpoint, entry, serve_remote
 from tests.gateway.wire import Served

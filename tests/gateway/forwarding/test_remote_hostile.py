@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.upstream.connection import Connection
 from models_app.gateway.upstream.dialing import Dialer, Origin

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.breaker import DEFAULT_POLICY
 from models_app.domain.states import InstanceState
 from models_app.models import AccessLog, Event, Instance, Provider, RegisteredModel

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.upstream.dialing import Dialer, Origin
 from tests.fakes.openai_server import FakeOpenAI

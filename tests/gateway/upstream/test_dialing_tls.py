@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.upstream.dialing import Dialer
 from tests.fakes.openai_server import FakeOpenAI

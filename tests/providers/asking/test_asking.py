@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from models_app.domain.catalog.capabilities import Capability, Verdict
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.providers.asking.asking import Answer, Asker
 from models_app.providers.asking.probes import PROBES, Probed

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import InvalidRequest, NoaError
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers import dialects
 from models_app.providers.wire.offers import Listing

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import NoaError
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.providers import dialects
 from models_app.providers.asking.asking import Answer, Asker

@@ -11,8 +11,8 @@ from django.db import connection
 from pydantic import SecretStr
 
 from models_app.domain.catalog.provider_settings import ProviderSettings
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import Conflict, InvalidRequest
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Event, Instance, Job, RegisteredModel
 from models_app.services.desired_state import state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.breaker import BreakerState
 from models_app.models import Event, Provider
 from models_app.services.providers import breakers

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from models_app.domain.catalog.provider_settings import ProviderSettings
-from models_app.domain.catalog.providers import ProviderKind
 from models_app.domain.errors import Conflict, InvalidRequest, NoaError, ProviderAuthFailed
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.models import Event, Provider, RegisteredModel
 from models_app.services.catalog import lookup
 from models_app.services.providers import providers

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from models_app.domain.catalog.provider_settings import ProviderSettings
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.models import Event, Provider, RegisteredModel
 from models_app.services.providers import providers
 from models_app.services.registry import provider_settings

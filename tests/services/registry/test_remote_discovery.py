@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from models_app.domain.catalog.provider_settings import ProviderSettings
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.states import JobKind, JobState
 from models_app.models import CapabilityEvidence, Event, Job, Provider, RegisteredModel
 from models_app.services.providers import providers

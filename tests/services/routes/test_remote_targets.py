@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.catalog.providers import ProviderKind
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.models import Instance, Provider, RegisteredModel, Route
