@@ -153,7 +153,7 @@ class Asker:
             await response.aclose()
 
     async def _read_events(self, response: httpx2.Response, answer: Answer) -> None:
-        """Reads raw pieces, not the client's typed chunks: with 16 streams those take 110 µs of one core each, these 25,
+        """Reads raw pieces, not the client's typed chunks: with 16 streams those take 110 µs of a core each, these 25,
         as with aiohttp alone. Parsing must not delay the clock of other streams, and translations read bytes anyway."""
         translation, reader = self._wire.stream(), sse.EventReader()
         async for piece in response.aiter_raw():

@@ -31,8 +31,8 @@ _MAX_ERROR = 500
 def discover(*, run: Run, provider: str | None = None) -> None:
     """Look for models at one provider, or at all that are enabled.
 
-    The job's result has a `models_app.domain.catalog.discovery.ProviderReport` for each provider. Raises NotFound for an
-    unknown provider, and ProviderError when every one of them failed.
+    The job's result has a `models_app.domain.catalog.discovery.ProviderReport` of each provider. Raises NotFound for
+    an unknown provider, and ProviderError when every one of them failed.
     """
     asked = _asked(provider)
     reports: dict[str, ProviderReport] = {}
