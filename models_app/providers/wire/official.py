@@ -1,10 +1,11 @@
 """The official OpenAI client on connections that NOA checks itself. Import this module late.
 
 Measured with Python 3.11 on two busy cores, beside what a web process has imported already: `import openai` takes 0.5
-to 1.2 s and 24 MB, and stalls the event loop of the same process for 20 to 112 ms. `import anthropic` on top of it takes
-1.4 to 3.1 s and 39 MB, and stalls the loop for 134 to 319 ms. Anthropic's own client is therefore not used: the provider
-test runs in the web process, beside the gateway's streams, and a second way for the workers alone would serve two GETs,
-and one POST whose bodies NOA translates anyway. This client sends those as well, to Anthropic's paths with its headers.
+to 1.2 s and 24 MB, and stalls the event loop of the same process for 20 to 112 ms. `import anthropic` on top takes
+1.4 to 3.1 s and 39 MB, and stalls the loop for 134 to 319 ms. Anthropic's own client is therefore not used: the
+provider test runs in the web process, beside the gateway's streams, and a second way for the workers alone would
+serve two GETs, and one POST whose bodies NOA translates anyway. This client sends those as well, to Anthropic's paths
+with its headers.
 """
 
 from __future__ import annotations
