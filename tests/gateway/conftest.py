@@ -10,7 +10,7 @@ import pytest
 
 from models_app.gateway.http.request_body import Limits
 from tests.fakes.upstream import DEADLINE, FakeUpstream
-from tests.gateway.loads import Loads
+from tests.gateway.model_loader import FakeModelLoader
 from tests.gateway.wire import Served, serve, snapshot
 
 
@@ -56,12 +56,12 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def loads() -> Loads:
-    return Loads()
+def loader() -> FakeModelLoader:
+    return FakeModelLoader()
 
 
 @pytest.fixture
-def served(upstream: FakeUpstream, loads: Loads) -> Iterator[Served]:
+def served(upstream: FakeUpstream, loader: FakeModelLoader) -> Iterator[Served]:
     """A gateway of the test's own whose requests wait for cold models."""
-    with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loads=loads) as running:
+    with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loader=loader) as running:
         yield running

@@ -259,7 +259,7 @@ def serve(
     stored: list[AccessRecord] = []
     recorder = Recorder(sink or stored.extend)
     gateway = Gateway(source, recorder, limits, **options)
-    source.listener = gateway.room.look_again
+    source.listener = gateway.pending.wake
     config = uvicorn.Config(
         app or gateway,
         http=protocol,

@@ -1,4 +1,4 @@
-"""When a provider is left alone, and how often it is asked again. Pure: whoever asks passes the time in seconds.
+"""The circuit breaker and the retry budget of a provider. Pure: the caller passes the time in seconds.
 
 closed ── too many failures, or refused credentials ──▶ open ── pause over ──▶ half open
    ▲                                                     ▲                       │
@@ -24,17 +24,17 @@ class BreakerPolicy:
 
     # One bad minute of a provider shows within its first few requests; fewer could be chance.
     min_failures: int = 5
-    # A provider that answers most requests is worth asking.
+    # A provider that answers most requests stays in use.
     failure_ratio: float = 0.5
     window: float = 30.0
     first_pause: float = 5.0
     max_pause: float = 120.0
-    # Credentials come right when a person changes them, which makes a new breaker; until then a probe rarely helps.
+    # Corrected credentials begin a new breaker; until then a probe rarely succeeds.
     rejected_pause: float = 60.0
 
 
 DEFAULT_POLICY = BreakerPolicy()
-# What a caller is told while the one probe is under way.
+# The wait of other requests while the one probe is in flight.
 _PROBE_WAIT = 1.0
 
 
@@ -51,7 +51,7 @@ class Breaker:
         self._is_probing = False
 
     def admit(self, now: float) -> float:
-        """0 when a request may pass, otherwise the seconds after which one may."""
+        """0 when a request is admitted, otherwise the seconds until one is."""
         if self.state is BreakerState.CLOSED:
             return 0.0
         if now < self._until:
@@ -63,7 +63,7 @@ class Breaker:
         return 0.0
 
     def succeeded(self, now: float) -> None:
-        """It answered; a refusal that is the client's fault is an answer."""
+        """It answered; an error that is the client's fault is an answer."""
         if self.state is BreakerState.HALF_OPEN:
             self.state = BreakerState.CLOSED
             self.reason = ""
@@ -74,7 +74,7 @@ class Breaker:
             self._window.count(now, failed=False)
 
     def failed(self, now: float, reason: str) -> None:
-        """It could not be reached, broke, or answered with an error of its own."""
+        """It was unreachable, closed the connection, or answered with an error of its own."""
         if self.state is BreakerState.HALF_OPEN:
             self._pause = min(2 * self._pause, self._policy.max_pause)
             self._open(now, reason, self._pause)
@@ -86,11 +86,11 @@ class Breaker:
                 self._open(now, reason, self._pause)
 
     def rejected(self, now: float, reason: str) -> None:
-        """It does not accept the credentials: the next request would fare no better."""
+        """It does not accept the credentials: the next request would fail too."""
         self._open(now, reason, self._policy.rejected_pause)
 
     def abandoned(self) -> None:
-        """The request ended without telling anything: its client left, or it was limited. Another may probe."""
+        """The request ended without a result: its client left, or it was rate limited. Another can probe."""
         self._is_probing = False
 
     def _open(self, now: float, reason: str, pause: float) -> None:
@@ -102,7 +102,7 @@ class Breaker:
 
 
 class RetryBudget:
-    """Retries as a share of requests, so that an outage is not met with twice the load."""
+    """Retries as a share of requests, so that an outage does not double the load."""
 
     # With the breaker, this keeps the calls of an outage within 1.2 times its requests.
     share = 0.1
@@ -112,7 +112,7 @@ class RetryBudget:
         self._left = self.burst
 
     def earn(self) -> None:
-        """One request of a client."""
+        """For each request of a client."""
         self._left = min(self.burst, self._left + self.share)
 
     def spend(self) -> bool:

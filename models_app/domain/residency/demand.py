@@ -1,6 +1,6 @@
-"""What is known of requests that wait for a model, on the way between the gateway and the database.
+"""Requests that wait for a model, as the gateway and the database exchange them.
 
-Pure: whoever asks passes the time.
+Pure: the caller passes the time.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from models_app.domain.errors import InvalidRequest, ModelNotLoaded, NoaError
 
-# What a client is told where nothing is known of the load: loading takes seconds to minutes.
+# `Retry-After` of a load without a forecast: loading takes seconds to minutes.
 UNKNOWN_RETRY_AFTER = 10
-# A load that failed is not tried again for every request: its file, or what is free, seldom changes within a moment.
+# A failed load is not repeated for every request: its file, or the free memory, seldom changes within seconds.
 REST_SECONDS = 10.0
 
 _PREFER_WAIT = re.compile(rb"(?:^|[,;\s])wait=(\d{1,6}(?:\.\d{1,3})?)(?=$|[,;\s])")
@@ -23,7 +23,7 @@ _SECONDS = re.compile(rb"\d{1,6}(?:\.\d{1,3})?")
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a request may cause: a load, and evictions for that load."""
+    """What a request can cause: a load, and evictions for that load."""
 
     load: bool = True
     evict: bool = True
@@ -53,10 +53,10 @@ class ColdModel(ModelNotLoaded):
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
-    """What the requests of one process that wait for a model want together.
+class ModelDemand:
+    """The requests of one process that wait for one model.
 
-    waiting     how many there are; `since` (Unix seconds) is when the first of them came
+    waiting     their number; `since` (Unix seconds) is when the first of them arrived
     request_id  of the one for which the model is loaded, if it is
     """
 
@@ -69,16 +69,16 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What those who wait can hope for. `failure` ends their wait; `seconds` until the model is ready, if known."""
+    """The forecast for waiting requests. `failure` ends their wait; `seconds` until the model is ready, if known."""
 
     seconds: float | None = None
     failure: NoaError | None = None
 
 
 def patience(headers: dict[bytes, bytes], limit: float) -> float:
-    """Seconds that a request waits for a model: what `X-NOA-Wait` or `Prefer: wait=` say, at most `limit`.
+    """Seconds that a request waits for a model: the value of `X-NOA-Wait` or `Prefer: wait=`, at most `limit`.
 
-    Raises InvalidRequest for an `X-NOA-Wait` that is no number; a `Prefer` that is not understood is ignored.
+    Raises InvalidRequest for an `X-NOA-Wait` that is not a number; an unsupported `Prefer` is ignored.
     """
     text = headers.get(b"x-noa-wait")
     if text is not None:
@@ -90,14 +90,14 @@ def patience(headers: dict[bytes, bytes], limit: float) -> float:
 
 
 def retry_after(due: float | None, now: float) -> int:
-    """Whole seconds until a model is ready that is `due` (None: nobody knows), at least 1."""
+    """Whole seconds until a model is ready that is `due` (None: no forecast), at least 1."""
     return UNKNOWN_RETRY_AFTER if due is None else max(1, math.ceil(due - now))
 
 
 def expected_seconds(history: Iterable[float], elapsed: float) -> float | None:
-    """Until a load is over that began `elapsed` seconds ago: by the median of earlier ones. None without any.
+    """Until the end of a load that began `elapsed` seconds ago, by the median of earlier ones; None without any.
 
-    One that takes longer than they did is believed to be nearly over.
+    One that takes longer than the median counts as nearly over.
     """
     known = sorted(history)
     if not known:
@@ -106,5 +106,5 @@ def expected_seconds(history: Iterable[float], elapsed: float) -> float | None:
 
 
 def rest_left(failed_ago: float | None) -> float:
-    """Seconds for which a load that failed `failed_ago` seconds ago is not tried again; 0 when it may be."""
+    """Seconds until a load that failed `failed_ago` seconds ago is repeated; 0 when it can be at once."""
     return 0.0 if failed_ago is None else max(0.0, REST_SECONDS - failed_ago)

@@ -1,4 +1,4 @@
-"""Requests that kill runners: how one is recognised, and when it is refused."""
+"""Requests that crash runners: how one is recognised, and when it is refused."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ import orjson
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.residency.demand import ColdModel
 
-# One crash may be chance, or another request's. Two are none.
+# One crash can be chance, or another request's fault. Two are neither.
 CRASHES = 2
-# After an hour a request is tried again: the engine, or what it stumbled over, may have changed.
+# After an hour a request is accepted again: the engine, or the model, can have changed.
 FORGOTTEN_SECONDS = 3600.0
-# How long one suspect may keep the others waiting: its web process may have gone.
+# How long one suspect blocks the others: its web process can have exited.
 TRIAL_SECONDS = 30.0
 
-# They choose the model, the way of the answer, or say who asks: what is computed stays the same.
+# They select the model or the form of the answer, or identify the user: the computation stays the same.
 _NOT_COMPUTED = ("model", "stream", "stream_options", "user", "metadata")
-# How a process ends that was told to, or that the kernel took for its memory: no request did that.
+# Signals of an ordered stop, or of the kernel's OOM killer: not caused by a request.
 _FROM_OUTSIDE = frozenset({"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"})
-# What models_app.engines.process.describe_exit says.
+# The format of models_app.engines.process.describe_exit.
 _END = re.compile(r"was killed by (SIG\w+)|exited with code (\d+)")
 
 
 class KillsRunner(InvalidRequest):
-    """422: the runner crashed each time that it was asked this."""
+    """422: the runner crashed each time that it received this request."""
 
     http_status = 422
     default_code = "request_crashes_runner"
 
 
 class OnTrial(ColdModel):
-    """A runner crashed with the same request in it: this one waits for its turn too, and never reaches a client."""
+    """A runner crashed with an equal request in it: this one waits for the same trial. Never reaches a client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """Requests of one model that are asked one by one after a crash: digest to the instance that crashed.
+    """Requests of one model that are repeated one by one after a crash: digest to the instance that crashed.
 
-    `until` (Unix seconds) they matter to requests that come anew.
+    `until` (Unix seconds) new requests with one of these digests join the trial.
     """
 
     until: float
@@ -51,7 +51,7 @@ class Trials:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A runner's end with this request in it."""
+    """The death of a runner with this request in it."""
 
     key: str
     instance_id: str
@@ -60,7 +60,7 @@ class Death:
 
 
 def digest(path: str, body: bytes) -> str:
-    """The same for requests that make a runner compute the same. `body` is a JSON object."""
+    """Equal for requests with the same computation. `body` is a JSON object."""
     value = orjson.loads(body)
     for name in _NOT_COMPUTED:
         value.pop(name, None)
@@ -72,7 +72,7 @@ def digest(path: str, body: bytes) -> str:
 
 
 def is_crash(reason: str) -> bool:
-    """Whether a runner that failed for this reason ended by itself: by a signal of its own fault, or with an error."""
+    """Whether a runner that failed for this reason crashed: by a signal of its own fault, or with an error code."""
     found = _END.search(reason)
     if found is None:
         return False
@@ -80,13 +80,13 @@ def is_crash(reason: str) -> bool:
 
 
 def refused_until(crashes: Iterable[float]) -> float | None:
-    """Until when a request is refused whose runners crashed at these times; None when it is not."""
+    """Until when a request is refused whose runners crashed at these times (Unix seconds); None when it is accepted."""
     times = sorted(crashes)
     return times[-1] + FORGOTTEN_SECONDS if len(times) >= CRASHES else None
 
 
 def refusal(key: str) -> KillsRunner:
     return KillsRunner(
-        f"This request is not asked again: the runner of '{key}' crashed {CRASHES} times while it worked on it. Change "
-        "the request, or try it again in an hour; an administrator finds the crashes in the model's events."
+        f"This request is refused: the runner of '{key}' crashed {CRASHES} times while it processed it. Change "
+        "the request, or try it again in an hour; the model's events list the crashes."
     )

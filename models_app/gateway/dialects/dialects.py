@@ -1,4 +1,4 @@
-"""The dialects besides OpenAI's chat completions that clients and providers speak."""
+"""The dialects of clients and providers besides OpenAI's chat completions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ OUTBOUND: Mapping[ProviderKind, Translation] = {
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What clients speak at one endpoint: its translation to OpenAI's, and the shape of its errors.
+    """The clients' dialect at one endpoint: its translation to OpenAI's, and the shape of its errors.
 
-    native     the kinds of providers that speak it too, and to which it is not translated
-    is_spoken  False for an operation that is not translated at all: only `native` can be asked
+    native         the kinds of providers with the same dialect, which receive it untranslated
+    is_translated  False for an operation that only `native` supports
     """
 
     translation: Translation
     error_body: ErrorShape
     native: frozenset[ProviderKind] = frozenset()
-    is_spoken: bool = True
+    is_translated: bool = True
 
 
 _SPEAK_MESSAGES = frozenset(kind for kind, row in KINDS.items() if row.speaks == "messages")
 MESSAGES = Dialect(FromMessages(), errors.anthropic_body, _SPEAK_MESSAGES)
-COUNT_TOKENS = replace(MESSAGES, is_spoken=False)
+COUNT_TOKENS = replace(MESSAGES, is_translated=False)
 RESPONSES = Dialect(FromResponses(), errors.body)

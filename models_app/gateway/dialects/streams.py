@@ -1,4 +1,4 @@
-"""Streams of server-sent events on their way to the client: kept whole, looked at, and passed on as they came."""
+"""Streams of server-sent events on their way to the client: kept whole, inspected, and forwarded unchanged."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from models_app.providers.anthropic import answer as anthropic_answer
 from models_app.providers.wire import chat_answers, sse
 from models_app.providers.wire.translation import StreamTranslation
 
-# An SSE event that is longer than this is passed on in parts.
+# A longer SSE event is forwarded in parts.
 _MAX_HELD_EVENT = 1024 * 1024
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FIELDS = frozenset({b"data", b"event", b"id", b"retry", b""})
 
 
 class ErrorEvent(Exception):
-    """The provider ended its stream with an error object, `said`."""
+    """The provider ended its stream with an error object."""
 
-    def __init__(self, said: Mapping[str, Any]) -> None:
+    def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__("error event")
-        self.said = said
+        self.error = error
 
 
 class EventFence:
@@ -56,14 +56,14 @@ class EventFence:
 
 
 class EventPass:
-    """Base of what passes a provider's events on unchanged. Subclasses look at each event's JSON.
+    """Base of what forwards a provider's events unchanged. Subclasses inspect each event's JSON.
 
-    Raises Malformed for what is no event, Broken when the stream ends before its last event, ErrorEvent.
+    Raises Malformed for an invalid event, Broken when the stream ends before its last event, ErrorEvent.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
-        # The event that ends the stream has come; what follows it is dropped.
+        # The event that ends the stream has arrived; data after it is dropped.
         self.done = False
         self._fence = EventFence()
 
@@ -104,13 +104,13 @@ class EventPass:
             self.done = True
             return True
         value = _object(data)
-        said = value.get("error")
-        if said:
-            raise ErrorEvent(said if isinstance(said, dict) else {"message": str(said)})
-        return self._look(value)
+        error = value.get("error")
+        if error:
+            raise ErrorEvent(error if isinstance(error, dict) else {"message": str(error)})
+        return self._inspect(value)
 
-    def _look(self, value: Mapping[str, Any]) -> bool:
-        """Notes what one event says; False hides it from the client."""
+    def _inspect(self, value: Mapping[str, Any]) -> bool:
+        """Records the usage and the state of the stream from one event; False hides it from the client."""
         raise NotImplementedError
 
     def _missing_end(self) -> bytes:
@@ -118,14 +118,14 @@ class EventPass:
 
 
 class ChatPass(EventPass):
-    """OpenAI's chunks. `hide_usage` when the client did not ask for the last one, which only tells usage."""
+    """OpenAI's chunks. `hide_usage` when the client did not request the last one, which only states usage."""
 
     def __init__(self, *, hide_usage: bool) -> None:
         super().__init__()
         self._hide_usage = hide_usage
         self._is_finished = False
 
-    def _look(self, value: Mapping[str, Any]) -> bool:
+    def _inspect(self, value: Mapping[str, Any]) -> bool:
         choices = value.get("choices")
         counts = value.get("usage")
         if isinstance(counts, dict):
@@ -139,7 +139,7 @@ class ChatPass(EventPass):
         return True
 
     def _missing_end(self) -> bytes:
-        """Some servers close without `[DONE]`: when the model had finished, nothing is missing but that."""
+        """Some servers close without `[DONE]`: when the model had finished, only that is missing."""
         if not self._is_finished:
             return super()._missing_end()
         self.done = True
@@ -157,7 +157,7 @@ class MessagesPass(EventPass):
     def error(self, error: NoaError) -> bytes:
         return errors.anthropic_event(error, "")
 
-    def _look(self, value: Mapping[str, Any]) -> bool:
+    def _inspect(self, value: Mapping[str, Any]) -> bool:
         kind = value.get("type")
         message = value.get("message") if kind == "message_start" else value
         counts = message.get("usage") if isinstance(message, dict) else None
@@ -185,7 +185,7 @@ class Pipeline:
 
     @property
     def usage(self) -> Usage | None:
-        """From whoever is nearest to the provider: a translation may lose counts."""
+        """From the stage nearest to the provider that has it: a translation can lose counts."""
         return next((stage.usage for stage in self._stages if stage.usage is not None), None)
 
     @property
@@ -226,7 +226,7 @@ def _events(whole: bytes) -> Iterator[bytes]:
 
 
 def _data(event: bytes) -> bytes | None:
-    """The data of an event; None when it has none, as a comment. Raises Malformed for what is no event."""
+    """The data of an event; None when it has none, as a comment. Raises Malformed for an unknown field."""
     lines: list[bytes] = []
     for line in event.splitlines():
         name, _, value = line.partition(b":")
@@ -248,9 +248,9 @@ def _object(data: bytes) -> Mapping[str, Any]:
 
 
 def json_error(body: bytes) -> Mapping[str, Any]:
-    """The error object of a JSON error body; empty when it is something else."""
+    """The error object of a JSON error body; empty for any other body."""
     try:
-        said = orjson.loads(body)["error"]
+        error = orjson.loads(body)["error"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return error if isinstance(error, dict) else {}

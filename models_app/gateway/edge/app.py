@@ -1,6 +1,6 @@
 """The OpenAI-compatible gateway: a plain ASGI application for `/v1`.
 
-The order of a request: host, size, key, JSON, route, runner, answer, record. No SQL and no Django on the way.
+The order of a request: host, size, key, JSON, route, runner, answer, record, all without SQL and Django.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import count
 
 from models_app.domain import request_context
 from models_app.domain.catalog.capabilities import Capability
-from models_app.domain.errors import Draining, ModelNotFound, NoaError, NotFound
+from models_app.domain.errors import ModelNotFound, NoaError, NotFound
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency import demand
 from models_app.domain.residency.breaker import BreakerState
@@ -28,20 +28,22 @@ from models_app.gateway.dialects import dialects
 from models_app.gateway.forwarding.circuits import Circuits, Report
 from models_app.gateway.forwarding.relay import Relay
 from models_app.gateway.forwarding.remote import Remote
-from models_app.gateway.forwarding.runners import Runners
+from models_app.gateway.forwarding.runners import ConcurrencyLimit, Runners
 from models_app.gateway.http import auth, request_body
-from models_app.gateway.http.errors import JSON, NotAllowed
+from models_app.gateway.http.errors import JSON, NotAllowed, ServerStopping
 from models_app.gateway.http.request_body import ClientLeft, Hosts, Limits
 from models_app.gateway.http.types import ANSWER_EXTENSION, Receive, Scope, Send
 from models_app.gateway.http.watch import Watches
 from models_app.gateway.recording.recorder import Recorder
 from models_app.gateway.recording.texts import Texts
-from models_app.gateway.routing.balance import Balance
-from models_app.gateway.routing.inference import Inference
-from models_app.gateway.routing.model_list import Catalogue
-from models_app.gateway.routing.pending import Crowd, Loads, NoLoads, WaitingRoom
-from models_app.gateway.routing.resolving import Looks, Seeker, SnapshotSource
-from models_app.gateway.routing.targets import Endpoint
+from models_app.gateway.routing.inference import Endpoint, Inference
+from models_app.gateway.routing.least_busy import LeastBusy
+from models_app.gateway.routing.model_list import ModelList
+from models_app.gateway.routing.model_loader import ModelLoader, NoModelLoader
+from models_app.gateway.routing.pending import PendingRequests
+from models_app.gateway.routing.refreshing import SnapshotRefresher, SnapshotSource
+from models_app.gateway.routing.resolving import Resolver
+from models_app.gateway.routing.searching import Searching
 from models_app.gateway.upstream.dialing import Dialer
 from models_app.gateway.upstream.nodes import Nodes
 from models_app.gateway.upstream.upstream import Upstream
@@ -62,21 +64,21 @@ ENDPOINTS = (
     ),
 )
 
-# nginx's number for a client that left before it had its answer; it is never sent, only recorded.
+# nginx's status for a client that closed the connection before its answer; it is never sent, only recorded.
 CLIENT_LEFT_STATUS = 499
 
 _MODELS = "/v1/models"
-# How long requests that are ended at shutdown have to say so, and the last records to be stored.
-_LAST_WORDS_SECONDS = 2.0
+# At shutdown: for the error answers of requests that are cancelled, and for storing the last records.
+_LAST_ANSWERS_SECONDS = 2.0
 _FLUSH_SECONDS = 10.0
 
 
 def _unreported(provider: str, state: BreakerState, reason: str) -> None:
-    """For a gateway that nobody watches."""
+    """For a gateway without reports."""
 
 
 def _unkept(texts: list[CapturedText]) -> None:
-    """For a gateway that keeps no texts."""
+    """For a gateway that stores no texts."""
 
 
 class Gateway:
@@ -95,15 +97,15 @@ class Gateway:
         texts: Texts | None = None,
         dialer: Dialer | None = None,
         trust: NodeTrust | None = None,
-        loads: Loads | None = None,
+        loader: ModelLoader | None = None,
         limiter: Limiter | None = None,
     ) -> None:
-        """`report` hears of every change of a provider's circuit; `dialer` connects to providers; `trust` is how nodes
-        on other machines know this one.
+        """`report` is called at every change of a provider's circuit; `dialer` connects to providers; `trust` holds the
+        credentials for nodes on other machines.
 
-        `limiter` holds requests to the limits of their keys; without one they are counted in this process.
+        `limiter` applies the limits of API keys; without one they are counted in this process.
 
-        `loads` brings up models that requests wait for; `room`, where they wait, has to be told how that goes.
+        `loader` loads models that requests wait for; the owner of both reports the results to `pending`.
         """
         self._limits = limits or Limits()
         self._snapshots = snapshots
@@ -112,21 +114,23 @@ class Gateway:
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._upstream = Upstream(self._limits)
         remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
-        loads = loads or NoLoads()
-        self.room = WaitingRoom(loads, self._limits.queue_limit)
-        balance = Balance(lambda: asyncio.get_running_loop().time())
+        loader = loader or NoModelLoader()
+        self.pending = PendingRequests(loader, self._limits.queue_limit)
+        least_busy = LeastBusy(lambda: asyncio.get_running_loop().time())
         runners = Runners(
             self._upstream,
             Nodes(trust or NodeTrust()),
-            balance,
-            Crowd(self._limits.queue_limit),
-            loads,
+            least_busy,
+            ConcurrencyLimit(self._limits.queue_limit),
+            loader,
         )
-        self._relay = Relay(snapshots, remote, runners, Seeker(snapshots, self.room, loads, balance))
+        resolver = Resolver(loader, least_busy)
+        searching = Searching(snapshots, resolver, self.pending, loader)
+        self._relay = Relay(snapshots, resolver, searching, remote, runners)
         self.limiter = limiter or Limiter()
         self._watches = Watches(self._limits)
-        self._catalogue = Catalogue()
-        self._keys = Looks(snapshots)
+        self._model_list = ModelList()
+        self._key_refresher = SnapshotRefresher(snapshots)
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
         self._ids = count(1)
         self._active: set[asyncio.Task[object]] = set()
@@ -177,12 +181,12 @@ class Gateway:
                 self._drained.set()
 
     async def close(self, deadline: float) -> None:
-        """Refuses new requests, waits `deadline` seconds for those that run, ends the rest, stores all records.
+        """Refuses new requests, waits `deadline` seconds for those in flight, cancels the rest, stores all records.
 
-        Call it while the server still listens, so that whoever asks is told to come back.
+        Call it while the server still listens, so that new requests are answered with 503 and 'Retry-After'.
         """
         self._closing = True
-        self.room.close()
+        self.pending.close()
         if self._active:
             try:
                 async with asyncio.timeout(deadline):
@@ -197,11 +201,11 @@ class Gateway:
         for task in self._active:
             task.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            async with asyncio.timeout(_LAST_ANSWERS_SECONDS):
                 await self._drained.wait()
 
     async def _guard(self, call: Call, work: Coroutine[None, None, None]) -> None:
-        """Whatever goes wrong in `work` becomes an answer, or at least a true record."""
+        """Turns every error of `work` into an answer, or at least into a correct record."""
         record = call.record
         try:
             await work
@@ -217,35 +221,37 @@ class Gateway:
             if not self._closing:
                 raise
             call.task.uncancel()
-            await call.fail(_stopping())
+            await call.fail(ServerStopping())
         except Exception:
-            logger.exception("The gateway failed at request %s.", record.public_id)
-            await call.fail(NoaError("The gateway failed. The server's log has the details under this request id."))
+            logger.exception("Internal error of the gateway in request %s.", record.public_id)
+            await call.fail(
+                NoaError("Internal error of the gateway. The server log has the details under this request id.")
+            )
 
     async def _infer(self, call: Call, endpoint: Endpoint, head: bytes, headers: dict[bytes, bytes]) -> None:
         self._hosts.check(headers.get(b"host"))
         if self._closing:
-            raise _stopping()
+            raise ServerStopping
         limits = self._limits
         request_body.check_size(headers, limits.max_body_bytes)
         await self._authenticate(call, headers)
         raw = await request_body.read_body(call.receive, limits.max_body_bytes)
         call.body_read = True
-        asked = request_body.parse(raw)
-        call.record.stream = asked.stream
+        body = request_body.parse(raw)
+        call.record.stream = body.stream
         patience = limits.wait_seconds
         if b"x-noa-wait" in headers or b"prefer" in headers:
             patience = demand.patience(headers, patience)
-        wanted = call.key.limits
-        if wanted is not None:
-            call.record.requested_model = request_body.loggable(asked.model)
-            call.permit = await self.limiter.admit(call, wanted, raw)
-        self._begin(call.record, asked.model)
+        key_limits = call.key.limits
+        if key_limits is not None:
+            call.record.requested_model = request_body.loggable(body.model)
+            call.permit = await self.limiter.admit(call, key_limits, raw)
+        self._begin(call.record, body.model)
         if self._snapshots.current.text_rules:
-            call.captured = self._texts.begin(self._snapshots.current, call.record, asked)
+            call.captured = self._texts.begin(self._snapshots.current, call.record, body)
         watch = self._watches.start(call.receive, call.task)
         try:
-            await self._relay.forward(Inference(call, endpoint, head, asked, patience, watch))
+            await self._relay.forward(Inference(call, endpoint, head, body, patience, watch))
         except asyncio.CancelledError:
             if watch.verdict is None:
                 raise
@@ -255,7 +261,7 @@ class Gateway:
             self._watches.stop(watch)
 
     def _begin(self, record: AccessRecord, name: str) -> None:
-        """From here on a row will tell of the request, whatever happens to this process."""
+        """From here on the request has a row in the access log, even if this process is killed."""
         resolution = self._snapshots.current.resolve(name)
         model = resolution.model if resolution else None
         self._recorder.begin(
@@ -267,7 +273,7 @@ class Gateway:
         )
 
     async def _read(self, call: Call, method: str, path: str, headers: dict[bytes, bytes]) -> None:
-        """Everything that is not inference: the list of models, and what there is to say about wrong requests."""
+        """Everything but inference: the list of models, and the errors of wrong paths and methods."""
         self._hosts.check(headers.get(b"host"))
         allow = _allowed_methods(path, path in self._endpoints)
         if method == "OPTIONS":
@@ -275,18 +281,18 @@ class Gateway:
             await call.finish()
             return
         if method not in allow:
-            raise NotAllowed(f"{method[:20]} is not possible at {path[:100]}. Use one of: {allow}.", allow=allow)
+            raise NotAllowed(f"{method[:20]} is not allowed at {path[:100]}. Use one of: {allow}.", allow=allow)
         if self._closing:
-            raise _stopping()
+            raise ServerStopping
         await self._authenticate(call, headers)
         await call.answer(200, [JSON], self._listed(path, call.key))
 
     def _listed(self, path: str, key: KeyEntry) -> bytes:
         snapshot = self._snapshots.current
         if path == _MODELS:
-            return self._catalogue.listing(snapshot, key)
+            return self._model_list.listing(snapshot, key)
         name = path[len(_MODELS) + 1 :]
-        entry = self._catalogue.entry(snapshot, name, key)
+        entry = self._model_list.entry(snapshot, name, key)
         if entry is None:
             raise ModelNotFound(
                 f"There is no route or model '{name[:100]}'. GET /v1/models lists them.",
@@ -298,13 +304,13 @@ class Gateway:
         record = call.record
         authorization = headers.get(b"authorization")
         if authorization is None and b"x-api-key" in headers:
-            # Where clients of Anthropic's API put it.
+            # The header of Anthropic's API.
             authorization = b"Bearer " + headers[b"x-api-key"]
         now = record.started_at
         try:
             entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
         except auth.UnknownKey:
-            if not await self._keys.again("an API key is not known"):
+            if not await self._key_refresher.refresh("an API key is unknown"):
                 raise
             entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
         record.key_id = entry.key_id
@@ -318,12 +324,8 @@ def _allowed_methods(path: str, is_endpoint: bool) -> str:
     if path == _MODELS or path.startswith(_MODELS + "/"):
         return "GET, HEAD, OPTIONS"
     raise NotFound(
-        f"There is nothing at {path[:100]}. The gateway answers at {', '.join(e.path for e in ENDPOINTS)} and {_MODELS}."
+        f"Unknown path {path[:100]}. The gateway serves {', '.join(e.path for e in ENDPOINTS)} and {_MODELS}."
     )
-
-
-def _stopping() -> Draining:
-    return Draining("The server is stopping. Send the request again.", code="server_stopping", retry_after=1)
 
 
 def _this_task() -> asyncio.Task[object]:

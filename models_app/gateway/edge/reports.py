@@ -1,48 +1,38 @@
-"""Tells what the circuits of providers did, from a thread of its own: the event loop never waits for a database."""
+"""Stores the state changes of providers' circuits on a thread of its own: the event loop never waits for a database."""
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Callable
 
 from models_app.domain.residency.breaker import BreakerState
+from models_app.threads import QueueThread
 
 logger = logging.getLogger(__name__)
 
 Sink = Callable[[str, BreakerState, str], None]
+_Report = tuple[str, BreakerState, str]
 
 
 class Reports:
     """`report()` may be called from any thread and never blocks; `sink` is called from one thread only, in order.
 
-    A report whose sink raises is logged and dropped: what it said is in the log, and the next change is told again.
+    A report whose sink raises is logged and dropped: the log has its content, and the next change is reported again.
     """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._queue: queue.SimpleQueue[tuple[str, BreakerState, str] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._thread: QueueThread[_Report] = QueueThread("circuit-reports", self._store)
 
     def report(self, provider: str, state: BreakerState, reason: str) -> None:
-        self._queue.put((provider, state, reason))
-        # Started by the first report, not by the constructor: a server may fork in between.
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="circuit-reports", daemon=True)
-                self._thread.start()
+        self._thread.put((provider, state, reason))
 
     def close(self, timeout: float = 5.0) -> None:
-        """Waits until everything was told, at most `timeout` seconds."""
-        self._queue.put(None)
-        if self._thread is not None:
-            self._thread.join(timeout)
+        """Waits until every report is stored, at most `timeout` seconds."""
+        self._thread.close(timeout)
 
-    def _run(self) -> None:
-        while (told := self._queue.get()) is not None:
-            try:
-                self._sink(*told)
-            except Exception:
-                logger.exception("The circuit of '%s' is %s; storing that failed.", *told[:2])
+    def _store(self, report: _Report) -> None:
+        try:
+            self._sink(*report)
+        except Exception:
+            logger.exception("The circuit of '%s' is %s; storing that failed.", *report[:2])

@@ -1,7 +1,7 @@
-"""A client's request as it goes to one server, and the way back of the answer.
+"""A client's request as it is sent to one server, and the translation of the answer.
 
 Three dialects meet here: the client's, OpenAI's chat completions in the middle, and the server's. Each request is
-rebuilt from its parsed JSON, so that the server sees every field once and none that NOA has not seen.
+rebuilt from its parsed JSON, so that the server receives every field once, and only fields that NOA has checked.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from models_app.domain.provider_kinds import KINDS
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway.dialects.dialects import OUTBOUND
 from models_app.gateway.dialects.streams import ChatPass, ErrorEvent, MessagesPass, Pipeline
-from models_app.gateway.http.request_body import Asked
-from models_app.gateway.routing.targets import Endpoint, ModelUnable
+from models_app.gateway.http.request_body import ParsedBody
+from models_app.gateway.routing.inference import Endpoint
+from models_app.gateway.routing.resolving import ModelUnable
 from models_app.gateway.upstream.connection import Malformed
 from models_app.providers.anthropic import answer as anthropic_answer
 from models_app.providers.wire import chat_answers
 from models_app.providers.wire.translation import StreamTranslation, Translation
 
-# They steer client libraries; to a server that is itself a gateway they could name another host or key.
+# They configure client libraries; to a server that is itself a gateway they could name another host or key.
 STEERING = ("api_base", "api_key", "base_url", "extra_body", "extra_headers", "extra_query")
 
-Body = dict[str, Any]
+Fields = dict[str, Any]
 Counts = Callable[[Mapping[str, Any]], Usage]
 
 
@@ -36,7 +37,7 @@ Counts = Callable[[Mapping[str, Any]], Usage]
 class Exchange:
     """`whole` and `stream` turn the server's answer into the client's; `is_native` when they change no byte.
 
-    adds_stream_options  usage was asked for on the client's behalf, in a field that not every server knows
+    adds_stream_options  NOA requests usage in a field that not every server supports
     """
 
     path: str
@@ -47,84 +48,84 @@ class Exchange:
     adds_stream_options: bool = False
 
 
-def to_runner(endpoint: Endpoint, asked: Asked, target: Target) -> Exchange:
-    """A request in another dialect, for a runner, which speaks OpenAI's."""
-    value = _fields(asked)
-    inbound = _spoken(endpoint, target.key)
-    chat = _translated(inbound, value, target.key, asked)
-    added = _ask_for_usage(chat)
-    return _exchange("", chat, asked, (inbound,), hide_usage=False, added=added)
+def to_runner(endpoint: Endpoint, body: ParsedBody, target: Target) -> Exchange:
+    """A request in another dialect than OpenAI's, for a runner."""
+    value = _fields(body)
+    inbound = _inbound(endpoint, target.key)
+    chat = _translated(inbound, value, target.key, body)
+    added = _include_usage(chat)
+    return _exchange("", chat, body, (inbound,), hide_usage=False, added=added)
 
 
-def to_provider(endpoint: Endpoint, asked: Asked, remote: RemoteEndpoint, *, stream_options: bool) -> Exchange:
-    """A request for a provider. Raises InvalidRequest for fields that would steer, and for what it cannot do.
+def to_provider(endpoint: Endpoint, body: ParsedBody, remote: RemoteEndpoint, *, stream_options: bool) -> Exchange:
+    """A request for a provider. Raises InvalidRequest for `STEERING` fields, and for operations it does not support.
 
-    `stream_options` is False for a server that is known to refuse that field.
+    `stream_options` is False for a server that refused that field before.
     """
-    value = _fields(asked)
+    value = _fields(body)
     for name in STEERING:
         if name in value:
             raise UnsupportedParameter(f"'{name}' is not accepted by this server.", param=name)
     if endpoint.dialect is not None and remote.kind in endpoint.dialect.native:
         return _native_messages(endpoint, value, remote)
     if endpoint.dialect is None and remote.kind not in OUTBOUND:
-        return _native_openai(endpoint, value, asked, remote, stream_options)
-    return _to_translated(endpoint, value, asked, remote, stream_options)
+        return _native_openai(endpoint, value, body, remote, stream_options)
+    return _to_translated(endpoint, value, body, remote, stream_options)
 
 
 def _native_openai(
-    endpoint: Endpoint, value: Body, asked: Asked, remote: RemoteEndpoint, stream_options: bool
+    endpoint: Endpoint, value: Fields, body: ParsedBody, remote: RemoteEndpoint, stream_options: bool
 ) -> Exchange:
     value["model"] = remote.model_id
-    wanted = _wants_usage(value)
-    added = asked.stream and stream_options and not wanted and _ask_for_usage(value)
-    exchange = _exchange(f"/{endpoint.name}", value, asked, (), hide_usage=not wanted, added=added)
+    requested = _includes_usage(value)
+    added = body.stream and stream_options and not requested and _include_usage(value)
+    exchange = _exchange(f"/{endpoint.name}", value, body, (), hide_usage=not requested, added=added)
     exchange.is_native = True
     return exchange
 
 
-def _native_messages(endpoint: Endpoint, value: Body, remote: RemoteEndpoint) -> Exchange:
+def _native_messages(endpoint: Endpoint, value: Fields, remote: RemoteEndpoint) -> Exchange:
     value["model"] = remote.model_id
     return Exchange(
         path=endpoint.path,
         body=_written(value),
-        whole=lambda body: (body, _counts(_answered(body), anthropic_answer.usage_of)),
+        whole=lambda data: (data, _counts(_parsed(data), anthropic_answer.usage_of)),
         stream=Pipeline(MessagesPass()),
         is_native=True,
     )
 
 
 def _to_translated(
-    endpoint: Endpoint, value: Body, asked: Asked, remote: RemoteEndpoint, stream_options: bool
+    endpoint: Endpoint, value: Fields, body: ParsedBody, remote: RemoteEndpoint, stream_options: bool
 ) -> Exchange:
-    """A client or a provider, or both, who do not speak OpenAI's chat completions."""
+    """For a client or a provider, or both, with another dialect than OpenAI's chat completions."""
     back: list[Translation] = []
-    wanted = _wants_usage(value)
+    requested = _includes_usage(value)
     if endpoint.dialect is not None:
-        back.append(_spoken(endpoint, asked.model))
-        value = _translated(back[0], value, remote.model_id, asked)
-        wanted = True
+        back.append(_inbound(endpoint, body.model))
+        value = _translated(back[0], value, remote.model_id, body)
+        requested = True
     elif endpoint.name != "chat/completions":
         raise ModelUnable(
-            f"A model of the provider '{remote.provider}' can only be asked at /v1/chat/completions and /v1/messages.",
+            f"Models of the provider '{remote.provider}' serve /v1/chat/completions and /v1/messages only.",
             param="model",
         )
     outbound = OUTBOUND.get(remote.kind)
     if outbound is None:
         value["model"] = remote.model_id
-        added = asked.stream and stream_options and _ask_for_usage(value)
-        return _exchange(KINDS[remote.kind].chat_path, value, asked, tuple(back), hide_usage=False, added=added)
-    if asked.stream:
-        _ask_for_usage(value)
+        added = body.stream and stream_options and _include_usage(value)
+        return _exchange(KINDS[remote.kind].chat_path, value, body, tuple(back), hide_usage=False, added=added)
+    if body.stream:
+        _include_usage(value)
     back.insert(0, outbound)
-    value = _translated(outbound, value, remote.model_id, asked)
-    return _exchange(KINDS[remote.kind].chat_path, value, asked, tuple(back), hide_usage=not wanted, added=False)
+    value = _translated(outbound, value, remote.model_id, body)
+    return _exchange(KINDS[remote.kind].chat_path, value, body, tuple(back), hide_usage=not requested, added=False)
 
 
 def _exchange(
     path: str,
-    value: Body,
-    asked: Asked,
+    value: Fields,
+    body: ParsedBody,
     back: tuple[Translation, ...],
     *,
     hide_usage: bool,
@@ -132,19 +133,19 @@ def _exchange(
 ) -> Exchange:
     """`back` are the translations of the answer, the server's own first."""
 
-    def whole(body: bytes) -> tuple[bytes, Usage]:
-        answer = _answered(body)
+    def whole(data: bytes) -> tuple[bytes, Usage]:
+        answer = _parsed(data)
         if not back:
-            return body, _counts(answer, chat_answers.counted)
+            return data, _counts(answer, chat_answers.counted)
         try:
-            return _translated_back(answer, back, asked.model)
+            return _translated_back(answer, back, body.model)
         except orjson.JSONEncodeError:
             raise Malformed("it is nested too deeply") from None
 
-    return Exchange(path, _written(value), whole, _pipeline(back, asked, hide_usage), False, added)
+    return Exchange(path, _written(value), whole, _pipeline(back, body, hide_usage), False, added)
 
 
-def _translated_back(answer: Body, back: tuple[Translation, ...], model: str) -> tuple[bytes, Usage]:
+def _translated_back(answer: Fields, back: tuple[Translation, ...], model: str) -> tuple[bytes, Usage]:
     found: list[Usage] = []
     for translation in back:
         answer, counts = translation.answer(answer, model=model)
@@ -152,53 +153,53 @@ def _translated_back(answer: Body, back: tuple[Translation, ...], model: str) ->
     return orjson.dumps(answer), found[0]
 
 
-def _pipeline(back: tuple[Translation, ...], asked: Asked, hide_usage: bool) -> Pipeline:
-    """OpenAI's chunks are looked at where they are: before the client's dialect, after the provider's."""
-    stages: list[StreamTranslation] = [translation.stream(model=asked.model) for translation in back]
+def _pipeline(back: tuple[Translation, ...], body: ParsedBody, hide_usage: bool) -> Pipeline:
+    """OpenAI's chunks are inspected where they exist: before the client's dialect, after the provider's."""
+    stages: list[StreamTranslation] = [translation.stream(model=body.model) for translation in back]
     is_outbound = bool(back) and back[0] in OUTBOUND.values()
     stages.insert(1 if is_outbound else 0, ChatPass(hide_usage=hide_usage))
     return Pipeline(*stages)
 
 
-def _spoken(endpoint: Endpoint, model: str) -> Translation:
+def _inbound(endpoint: Endpoint, model: str) -> Translation:
     """The translation of the endpoint's dialect; raises ModelUnable for an operation that has none."""
     assert endpoint.dialect is not None
-    if not endpoint.dialect.is_spoken:
+    if not endpoint.dialect.is_translated:
         raise ModelUnable(
-            f"{endpoint.path} is only possible for models of Anthropic's, and '{model}' is none.",
+            f"{endpoint.path} is supported for Anthropic's models only; '{model}' is another provider's.",
             param="model",
         )
     return endpoint.dialect.translation
 
 
-def _translated(translation: Translation, value: Body, model_id: str, asked: Asked) -> Body:
+def _translated(translation: Translation, value: Fields, model_id: str, body: ParsedBody) -> Fields:
     found = translation.request(value, model_id=model_id)
-    if asked.stream:
+    if body.stream:
         found["stream"] = True
     return found
 
 
-def _wants_usage(value: Body) -> bool:
+def _includes_usage(value: Fields) -> bool:
     options = value.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _fields(asked: Asked) -> Body:
-    """The body's fields again: what is sent is written from them, and not from the client's bytes."""
-    value: Body = orjson.loads(asked.raw)
+def _fields(body: ParsedBody) -> Fields:
+    """The fields of the body: what is sent is serialised from them, never copied from the client's bytes."""
+    value: Fields = orjson.loads(body.raw)
     return value
 
 
-def _written(value: Body) -> bytes:
-    """Raises InvalidRequest for what is nested too deeply to be written: it can be read four times as deep."""
+def _written(value: Fields) -> bytes:
+    """Raises InvalidRequest for a value nested too deeply to serialise; orjson parses four times as deep."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
         raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
 
 
-def _ask_for_usage(value: Body) -> bool:
-    """Adds to a request what makes a stream tell its usage. True when it was not there."""
+def _include_usage(value: Fields) -> bool:
+    """Makes a stream report its usage. True when the request did not ask for it."""
     if not value.get("stream"):
         return False
     options = value.get("stream_options")
@@ -208,17 +209,17 @@ def _ask_for_usage(value: Body) -> bool:
     return True
 
 
-def _answered(body: bytes) -> Body:
+def _parsed(data: bytes) -> Fields:
     """The JSON object of a whole answer. Raises Malformed, or ErrorEvent when it is an error after all."""
     try:
-        value = orjson.loads(body)
+        value = orjson.loads(data)
     except orjson.JSONDecodeError:
         raise Malformed("it is not valid JSON") from None
     if not isinstance(value, dict):
         raise Malformed("it is not a JSON object")
-    said = value.get("error")
-    if said:
-        raise ErrorEvent(said if isinstance(said, dict) else {"message": str(said)})
+    error = value.get("error")
+    if error:
+        raise ErrorEvent(error if isinstance(error, dict) else {"message": str(error)})
     return value
 
 

@@ -1,4 +1,4 @@
-"""What went wrong at a provider: what the client is told, what its circuit learns, and whether to ask once more."""
+"""Failed attempts at a provider: the client's error, the verdict for the circuit, and whether a retry is safe."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from models_app.gateway.upstream.connection import (
 )
 from models_app.gateway.upstream.dialing import AddressRefused, ConnectTimeout
 
-# Refusals that are about the request itself: the client gets them as they are.
+# Errors about the request itself: the client gets them unchanged.
 _PASSED_STATUSES = frozenset({400, 404, 413, 422})
-# The provider, or a balancer in front of it, says that it did not do the work.
+# The provider, or a load balancer in front of it, states that it did not do the work.
 _RETRIED_STATUSES = frozenset({502, 503, 504, 529})
-# A longer wait is the client's to make: it may have other things to do.
+# A longer wait is left to the client.
 MAX_WAIT_SECONDS = 2.0
-# What a client is told at most; a day is as good as never.
+# The longest `Retry-After` that a client gets, in seconds.
 _MAX_RETRY_AFTER = 86_400
 _MAX_MESSAGE = 1000
 # Only OpenAI has a code for it.
@@ -46,19 +46,19 @@ _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
 class Verdict(Enum):
-    """What a fault says about its provider."""
+    """What a fault means for its provider."""
 
     FAILED = auto()
     AUTH_REFUSED = auto()
     LIMITED = auto()
-    # The request was refused, and so the provider works.
+    # It refused the request, so it works.
     REFUSED_REQUEST = auto()
 
 
 class Fault(Exception):
-    """One attempt that brought no answer for the client.
+    """One attempt without an answer for the client.
 
-    `wait` is the seconds after which the same provider may be asked once more; None when it should not be.
+    `wait` is the seconds after which the same provider can be retried; None when it did, or can have done, the work.
     """
 
     def __init__(self, error: NoaError, verdict: Verdict, wait: float | None = None) -> None:
@@ -69,17 +69,17 @@ class Fault(Exception):
 
 
 def from_connection(error: UpstreamError, endpoint: RemoteEndpoint) -> Fault:
-    """Nothing that could be understood came. Only where no byte came at all is it worth another try."""
+    """No valid answer arrived. A retry is safe only when no byte arrived at all."""
     slug = endpoint.provider
     details = {"provider": slug}
     if isinstance(error, AddressRefused):
-        told = ProviderError(
-            f"The provider '{slug}' leads to {error}, an address that NOA does not connect to by itself. Have an "
+        answer = ProviderError(
+            f"The provider '{slug}' resolves to {error}, an address that NOA does not connect to by default. Have an "
             "administrator allow private addresses for it, if it is a server of yours.",
             code="address_not_allowed",
             details=details,
         )
-        return Fault(told, Verdict.FAILED)
+        return Fault(answer, Verdict.FAILED)
     if isinstance(error, ConnectTimeout):
         return Fault(
             errors.UpstreamTimeout(f"The provider '{slug}' {error}. Try again.", details=details),
@@ -87,17 +87,17 @@ def from_connection(error: UpstreamError, endpoint: RemoteEndpoint) -> Fault:
             0.0,
         )
     if isinstance(error, Refused):
-        told = ProviderError(
+        answer = ProviderError(
             f"The provider '{slug}' cannot be reached: {scrubbed(str(error), endpoint)}. Try again.",
             code="provider_unreachable",
             details=details,
         )
-        return Fault(told, Verdict.FAILED, 0.0)
+        return Fault(answer, Verdict.FAILED, 0.0)
     return Fault(cut(error, endpoint), Verdict.FAILED, 0.0 if isinstance(error, ClosedEarly) else None)
 
 
 def cut(error: UpstreamError, endpoint: RemoteEndpoint) -> NoaError:
-    """What the client is told of an answer that broke, before or after it began."""
+    """The client's error for an answer that broke, before or after it began."""
     slug = endpoint.provider
     details = {"provider": slug}
     if isinstance(error, Redirected):
@@ -115,68 +115,68 @@ def cut(error: UpstreamError, endpoint: RemoteEndpoint) -> NoaError:
         )
     assert isinstance(error, (Malformed, Refused))
     return ProviderError(
-        f"The provider '{slug}' gave an answer that cannot be passed on: {scrubbed(str(error), endpoint)}.",
+        f"The provider '{slug}' gave an answer that cannot be forwarded: {scrubbed(str(error), endpoint)}.",
         code="malformed_answer",
         details=details,
     )
 
 
 def timed_out(endpoint: RemoteEndpoint, seconds: float) -> Fault:
-    """It may be working still: asking again would pay twice."""
-    told = errors.UpstreamTimeout(
+    """It can still be working: a retry could be billed twice."""
+    answer = errors.UpstreamTimeout(
         f"The provider '{endpoint.provider}' did not begin its answer within {seconds:g} seconds. Try again later.",
         details={"provider": endpoint.provider},
     )
-    return Fault(told, Verdict.FAILED)
+    return Fault(answer, Verdict.FAILED)
 
 
 def from_answer(status: int, headers: Mapping[bytes, bytes], body: bytes, endpoint: RemoteEndpoint) -> Fault:
-    """An answer with an error status; `body` is what the provider says, in its own dialect."""
-    said = _said(body)
+    """An answer with an error status; `body` is in the provider's own dialect."""
+    error = _error_object(body)
     slug = endpoint.provider
-    message = scrubbed(str(said.get("message") or ""), endpoint)
+    message = scrubbed(str(error.get("message") or ""), endpoint)
     words = f"The provider '{slug}' says: {message}" if message else ""
     details: dict[str, Any] = {"provider": slug, "status": status}
     wait = retry_after(headers)
     if status in (401, 403):
-        told: NoaError = ProviderAuthFailed(
-            words or f"The provider '{slug}' does not accept NOA's credentials. Tell an operator.",
+        answer: NoaError = ProviderAuthFailed(
+            words or f"The provider '{slug}' does not accept NOA's credentials. Inform an operator.",
             details=details,
         )
-        return Fault(told, Verdict.AUTH_REFUSED)
-    code = said.get("code") or said.get("type")
+        return Fault(answer, Verdict.AUTH_REFUSED)
+    code = error.get("code") or error.get("type")
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else None
     if status == 429:
-        told = RateLimited(
-            words or f"The provider '{slug}' limits its rate. Ask less often.",
+        answer = RateLimited(
+            words or f"The provider '{slug}' limits its rate. Send fewer requests.",
             code="provider_rate_limited",
             details=details | ({"provider_code": code} if code else {}),
-            retry_after=_told_seconds(wait),
+            retry_after=_whole_seconds(wait),
         )
-        return Fault(told, Verdict.LIMITED, _soon(wait, None))
+        return Fault(answer, Verdict.LIMITED, _soon(wait, None))
     if status in _PASSED_STATUSES:
-        param = said.get("param")
-        told = errors.of_status(status)(
+        param = error.get("param")
+        answer = errors.of_status(status)(
             words or f"The provider '{slug}' refused the request with status {status}.",
             code="context_length_exceeded" if _TOO_LONG.search(message) else code or "provider_error",
             param=param[:100] if isinstance(param, str) else None,
             details=details,
         )
-        return Fault(told, Verdict.REFUSED_REQUEST)
-    told = ProviderError(
+        return Fault(answer, Verdict.REFUSED_REQUEST)
+    answer = ProviderError(
         words or f"The provider '{slug}' failed with status {status}. Try again.",
         details=details,
-        retry_after=_told_seconds(wait),
+        retry_after=_whole_seconds(wait),
     )
-    return Fault(told, Verdict.FAILED, _soon(wait, 0.0) if status in _RETRIED_STATUSES else None)
+    return Fault(answer, Verdict.FAILED, _soon(wait, 0.0) if status in _RETRIED_STATUSES else None)
 
 
 def in_answer(error: UpstreamError | ErrorEvent, endpoint: RemoteEndpoint) -> NoaError:
-    """What the client is told of an answer that began well: it broke, or an error came in its place."""
+    """The client's error for an answer that began well: it broke, or an error took its place."""
     if isinstance(error, UpstreamError):
         return cut(error, endpoint)
-    message = scrubbed(str(error.said.get("message") or "something went wrong"), endpoint)
-    is_unreadable = error.said.get("code") == "malformed_answer"
+    message = scrubbed(str(error.error.get("message") or "something went wrong"), endpoint)
+    is_unreadable = error.error.get("code") == "malformed_answer"
     return ProviderError(
         f"The provider '{endpoint.provider}' says: {message}",
         code="malformed_answer" if is_unreadable else None,
@@ -185,12 +185,12 @@ def in_answer(error: UpstreamError | ErrorEvent, endpoint: RemoteEndpoint) -> No
 
 
 def scrubbed(text: str, endpoint: RemoteEndpoint) -> str:
-    """A provider's words, bounded, on one line, without anything that looks like a credential."""
+    """A provider's message, bounded, on one line, without anything that resembles a credential."""
     return redacted(text, secret=endpoint.api_key, longest=_MAX_MESSAGE)
 
 
 def retry_after(headers: Mapping[bytes, bytes]) -> float | None:
-    """Seconds to wait, from a number or a date; None when nothing sensible is said."""
+    """Seconds to wait, from a number or a date; None when the header is missing or invalid."""
     text = headers.get(b"retry-after", b"").decode("latin-1").strip()
     try:
         seconds = float(text)
@@ -203,8 +203,8 @@ def retry_after(headers: Mapping[bytes, bytes]) -> float | None:
     return max(0.0, min(seconds, _MAX_RETRY_AFTER)) if seconds == seconds else None
 
 
-def _told_seconds(wait: float | None) -> int | None:
-    """Whole seconds, rounded up: a client that comes too early comes in vain."""
+def _whole_seconds(wait: float | None) -> int | None:
+    """Whole seconds, rounded up: a retry that is too early fails."""
     return None if wait is None else max(1, -int(-wait // 1))
 
 
@@ -214,8 +214,8 @@ def _soon(wait: float | None, default: float | None) -> float | None:
     return wait if wait <= MAX_WAIT_SECONDS else None
 
 
-def _said(body: bytes) -> Mapping[str, Any]:
-    """The error object of OpenAI's and Anthropic's dialects, and of servers that are like them."""
+def _error_object(body: bytes) -> Mapping[str, Any]:
+    """The error object of OpenAI's and Anthropic's dialects, and of compatible servers."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:

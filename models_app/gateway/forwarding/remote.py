@@ -1,4 +1,4 @@
-"""Asks providers: one attempt, perhaps a second, and what is learned from both."""
+"""Forwards requests to providers: one attempt, perhaps a second, and what their circuit learns from both."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 from functools import lru_cache
 
 from models_app.domain.errors import NoaError, ProviderAuthFailed
+from models_app.domain.traffic.retries import Decision, Failure, Situation, decide
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway.dialects.streams import ErrorEvent
 from models_app.gateway.forwarding import exchanges, faults, streaming
@@ -46,9 +47,9 @@ class Remote:
             try:
                 await streaming.exchanged(inference, connection, exchange, target.price)
             except (UpstreamError, ErrorEvent) as error:
-                told = faults.in_answer(error, remote)
-                circuit.failed(told.message, _now())
-                raise told from error
+                answer = faults.in_answer(error, remote)
+                circuit.failed(answer.message, _now())
+                raise answer from error
             finally:
                 self._upstream.release(connection)
         except asyncio.CancelledError:
@@ -62,8 +63,8 @@ class Remote:
     async def _ask(
         self, inference: Inference, remote: RemoteEndpoint, circuit: Circuit, exchange: Exchange
     ) -> tuple[Exchange, Connection]:
-        """A good answer that has begun. One more attempt, where it costs nothing and helps."""
-        has_retried = False
+        """A good answer that has begun. A second attempt where the provider did no work in the first."""
+        failures = 0
         while True:
             inference.call.record.attempts += 1
             try:
@@ -74,9 +75,9 @@ class Remote:
                     circuit.takes_stream_options = False
                     exchange = _exchange(inference, remote, circuit)
                     continue
-                if has_retried or fault.wait is None or not circuit.may_retry():
+                failures += 1
+                if fault.wait is None or not _may_repeat(failures) or not circuit.may_retry():
                     raise fault.error from fault
-                has_retried = True
                 await asyncio.sleep(fault.wait)
             else:
                 circuit.succeeded(_now())
@@ -84,7 +85,7 @@ class Remote:
 
     async def _attempt(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
         """Raises Fault unless the answer has begun and its status is good."""
-        seconds = _given(remote.first_byte_seconds, self._limits.first_byte_seconds)
+        seconds = _or_default(remote.first_byte_seconds, self._limits.first_byte_seconds)
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._send(remote, exchange)
@@ -101,7 +102,7 @@ class Remote:
     async def _send(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
         """Waits for the first byte of the body: until then a break is this attempt's, not the answer's."""
         origin = _origin(remote.base_url, remote.allow_private)
-        seconds = _given(remote.connect_seconds, self._limits.connect_seconds)
+        seconds = _or_default(remote.connect_seconds, self._limits.connect_seconds)
         connection = await self._upstream.ask(
             origin.pool(remote.provider),
             _head(remote, origin, exchange) + exchange.body,
@@ -109,7 +110,7 @@ class Remote:
         )
         try:
             if connection.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-                raise Malformed("it is compressed, though nobody asked for that")
+                raise Malformed("it is compressed, against 'Accept-Encoding: identity'")
             await connection.begun()
         except BaseException:
             connection.abort()
@@ -117,19 +118,19 @@ class Remote:
         return connection
 
     def _watched(self, remote: RemoteEndpoint) -> Limits:
-        """The first byte has a deadline of its own for each attempt, so that another target can be asked after it."""
+        """The first byte has a deadline of its own for each attempt, so that a fallback can be tried after it."""
         limits = self._limits
         return dataclasses.replace(
             limits,
             first_byte_seconds=math.inf,
-            idle_seconds=_given(remote.idle_seconds, limits.idle_seconds),
-            total_seconds=_given(remote.total_seconds, limits.total_seconds),
+            idle_seconds=_or_default(remote.idle_seconds, limits.idle_seconds),
+            total_seconds=_or_default(remote.total_seconds, limits.total_seconds),
         )
 
 
 def _exchange(inference: Inference, remote: RemoteEndpoint, circuit: Circuit) -> Exchange:
     return exchanges.to_provider(
-        inference.endpoint, inference.asked, remote, stream_options=circuit.takes_stream_options
+        inference.endpoint, inference.body, remote, stream_options=circuit.takes_stream_options
     )
 
 
@@ -139,7 +140,7 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
     if not (key.isascii() and key.isprintable()):
         raise ProviderAuthFailed(
             f"The secret of the provider '{remote.provider}' holds characters that cannot be sent. "
-            "Have an operator enter it anew.",
+            "Have an operator enter it again.",
             details={"provider": remote.provider},
         )
     return "\r\n".join(
@@ -157,7 +158,7 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
 
 
 async def _error_body(connection: Connection) -> bytes:
-    """What there is of it: the status alone tells enough."""
+    """As much of it as arrived: the status alone is enough."""
     try:
         return await connection.read_whole(_MAX_ERROR_BYTES)
     except UpstreamError:
@@ -165,6 +166,10 @@ async def _error_body(connection: Connection) -> bytes:
     except BaseException:
         connection.abort()
         raise
+
+
+def _may_repeat(failures: int) -> bool:
+    return decide(Situation(Failure.PROVIDER_IDLE, failures=failures)) is Decision.AGAIN
 
 
 def _is_about_stream_options(fault: Fault) -> bool:
@@ -176,7 +181,7 @@ def _origin(base_url: str, allow_private: bool) -> Origin:
     return Origin.of(base_url, allow_private)
 
 
-def _given(seconds: float | None, default: float) -> float:
+def _or_default(seconds: float | None, default: float) -> float:
     return default if seconds is None else seconds
 
 

@@ -1,4 +1,4 @@
-"""Asks runners of local models, here and on other nodes: one attempt at a time."""
+"""Forwards requests to runners of local models, here and on other nodes: one attempt at a time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from models_app.gateway.calls.call import Call
 from models_app.gateway.dialects.streams import ErrorEvent, json_error
 from models_app.gateway.forwarding import exchanges, streaming
 from models_app.gateway.http import errors
-from models_app.gateway.routing.balance import Balance
 from models_app.gateway.routing.inference import Inference
-from models_app.gateway.routing.pending import Crowd, Loads
+from models_app.gateway.routing.least_busy import LeastBusy
+from models_app.gateway.routing.model_loader import ModelLoader
+from models_app.gateway.routing.pending import queue_full
 from models_app.gateway.upstream.connection import (
     Broken,
     ClosedEarly,
@@ -30,52 +31,77 @@ from models_app.gateway.upstream.upstream import Upstream
 _SOON_RETRY_AFTER = 1
 
 
+class ConcurrencyLimit:
+    """How many requests of each model are in its runner, or in that runner's queue. A bound keeps answers prompt."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._inside: dict[str, int] = {}
+
+    def enter(self, key: str) -> None:
+        """Raises Unavailable at the limit; otherwise `leave` later."""
+        inside = self._inside.get(key, 0)
+        if inside >= self._limit:
+            raise queue_full(key, self._limit, 1)
+        self._inside[key] = inside + 1
+
+    def leave(self, key: str) -> None:
+        self._inside[key] -= 1
+
+
 class Runners:
     """Shared by all requests of a process: the connections to runners."""
 
-    def __init__(self, upstream: Upstream, nodes: Nodes, balance: Balance, crowd: Crowd, loads: Loads) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        nodes: Nodes,
+        least_busy: LeastBusy,
+        concurrency: ConcurrencyLimit,
+        loader: ModelLoader,
+    ) -> None:
         self._upstream = upstream
         self._nodes = nodes
-        self._balance = balance
-        self._crowd = crowd
-        self._loads = loads
+        self._least_busy = least_busy
+        self._concurrency = concurrency
+        self._loader = loader
 
     async def serve(self, inference: Inference, target: Target) -> None:
         """Answers the call, or raises the NoaError that is its answer.
 
-        Raises an UpstreamError or Draining when there is no answer and the client has heard nothing; Refused and
-        Draining mean that the runner has not begun with it.
+        Raises an UpstreamError or Draining when there is no answer and none was sent to the client; Refused and Draining
+        mean that the runner did no work on the request.
         """
         if inference.watch.limits is not None:
             inference.watch.restart(None)
-        self._crowd.enter(target.key)
+        self._concurrency.enter(target.key)
         try:
             if target.copies == 1:
                 await self._exchange(inference, target)
             else:
-                with self._balance.serving(target):
+                with self._least_busy.serving(target):
                     await self._exchange(inference, target)
         except (ClosedEarly, Broken) as error:
-            self._balance.avoid(target)
-            self._tell_of_death(inference, target)
+            self._least_busy.avoid(target)
+            self._report_death(inference, target)
             if inference.call.started:
                 raise as_answer(error) from error
             raise
         except (Refused, Draining):
-            self._balance.avoid(target)
+            self._least_busy.avoid(target)
             raise
         except UpstreamError as error:
             raise as_answer(error) from error
         finally:
-            self._crowd.leave(target.key)
+            self._concurrency.leave(target.key)
         if inference.death is not None:
-            self._loads.tried(inference.death, survived=True)
+            self._loader.retried(inference.death, survived=True)
             inference.death = None
 
     def give_up(self, inference: Inference) -> None:
-        """A request that was in a runner when that died is not asked once more, or was in vain."""
+        """A request that was in a runner when that died is not repeated, or its repeat failed."""
         if inference.death is not None:
-            self._loads.tried(inference.death, survived=False)
+            self._loader.retried(inference.death, survived=False)
             inference.death = None
 
     def _exchange(self, inference: Inference, target: Target) -> Coroutine[None, None, None]:
@@ -84,7 +110,7 @@ class Runners:
         return self._serve_plain(inference, target)
 
     async def _serve_plain(self, inference: Inference, target: Target) -> None:
-        request = inference.to_runner(inference.asked.raw)
+        request = _request(inference, inference.body.raw)
         connection = await self._attempt(inference.call, target, request)
         try:
             await streaming.runner_answer(inference, connection, target.price)
@@ -92,21 +118,21 @@ class Runners:
             self._upstream.release(connection)
 
     async def _serve_translated(self, inference: Inference, target: Target) -> None:
-        """A client who speaks another dialect than the runner."""
-        exchange = exchanges.to_runner(inference.endpoint, inference.asked, target)
-        request = inference.to_runner(exchange.body)
+        """A client with another dialect than the runner's."""
+        exchange = exchanges.to_runner(inference.endpoint, inference.body, target)
+        request = _request(inference, exchange.body)
         connection = await self._attempt(inference.call, target, request)
         try:
             if connection.status >= 400:
-                said = json_error(await connection.read_whole(streaming.HOLD_BYTES))
+                error = json_error(await connection.read_whole(streaming.HOLD_BYTES))
                 raise errors.of_status(connection.status)(
-                    str(said.get("message") or "The model's runner refused the request."),
-                    code=said.get("code"),
-                    param=said.get("param"),
+                    str(error.get("message") or "The model's runner refused the request."),
+                    code=error.get("code"),
+                    param=error.get("param"),
                 )
             await streaming.exchanged(inference, connection, exchange, target.price)
         except ErrorEvent as event:
-            raise EngineError(str(event.said.get("message")), code=event.said.get("code")) from None
+            raise EngineError(str(event.error.get("message")), code=event.error.get("code")) from None
         finally:
             self._upstream.release(connection)
 
@@ -121,7 +147,7 @@ class Runners:
         return await self._unless_draining(connection)
 
     async def _unless_draining(self, connection: Connection) -> Connection:
-        """Raises Draining when the runner says that it computed nothing; otherwise its answer as it is."""
+        """Raises Draining when the runner states that it did no work; otherwise its answer as it is."""
         try:
             body = await connection.read_whole(streaming.HOLD_BYTES)
         except BaseException:
@@ -136,17 +162,17 @@ class Runners:
             retry_after=_SOON_RETRY_AFTER,
         )
 
-    def _tell_of_death(self, inference: Inference, target: Target) -> None:
-        """The runner ended, or hung up, with this request in it: if it crashed, the request may be why."""
+    def _report_death(self, inference: Inference, target: Target) -> None:
+        """The runner exited, or closed the connection, with this request in it: if it crashed, the request can be why."""
         self.give_up(inference)
-        digest = suspects.digest(inference.endpoint.path, inference.asked.raw)
+        digest = suspects.digest(inference.endpoint.path, inference.body.raw)
         request_id = inference.call.record.request_id
         inference.death = Death(target.key, target.instance_id, digest, request_id)
-        self._loads.died(inference.death)
+        self._loader.died(inference.death)
 
 
 def as_answer(error: UpstreamError) -> NoaError:
-    """What the client is told of a runner that gave no answer."""
+    """The client's answer for a runner that gave none."""
     if isinstance(error, Refused):
         return Unavailable(
             "The model's runner cannot be reached. It may be restarting: try again.",
@@ -157,6 +183,16 @@ def as_answer(error: UpstreamError) -> NoaError:
         return RunnerDied("The model's runner ended before its answer was complete. Try again.")
     assert isinstance(error, Malformed)
     return EngineError(
-        f"The model's runner gave an answer that cannot be passed on: {error}.",
+        f"The model's runner gave an answer that cannot be forwarded: {error}.",
         code="malformed_answer",
+    )
+
+
+def _request(inference: Inference, body: bytes) -> bytes:
+    """The bytes of a whole request to a runner."""
+    return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
+        inference.head,
+        inference.call.record.public_id.encode("ascii"),
+        len(body),
+        body,
     )

@@ -119,7 +119,7 @@ def _passed(connection: Connection) -> list[Header]:
 
 async def exchanged(inference: Inference, connection: Connection, exchange: Exchange, price: Price | None) -> None:
     """Raises UpstreamError, or ErrorEvent, when it breaks; before the first event is sent that has a status of its own."""
-    if inference.asked.stream:
+    if inference.body.stream:
         await _exchange_events(inference, connection, exchange.stream, price)
     else:
         await _exchange_whole(inference, connection, exchange, price)

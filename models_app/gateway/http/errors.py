@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 
 from models_app.domain.errors import (
+    Draining,
     EngineError,
     InsufficientMemory,
     InvalidRequest,
@@ -40,6 +41,15 @@ class UpstreamTimeout(NoaError):
     http_status = 504
     default_code = "upstream_timeout"
     retryable = True
+
+
+class ServerStopping(Draining):
+    """This process ends; the next attempt reaches another one, or the one that follows it."""
+
+    default_code = "server_stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The server is stopping. Send the request again.", retry_after=1)
 
 
 class Unprocessable(InvalidRequest):

@@ -89,7 +89,7 @@ class Hosts:
 
 
 @dataclass(slots=True)
-class Asked:
+class ParsedBody:
     """What the gateway needs to know of a body; `raw` is what goes to the runner, unchanged."""
 
     model: str
@@ -150,7 +150,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     raise ClientLeft
 
 
-def parse(raw: bytes) -> Asked:
+def parse(raw: bytes) -> ParsedBody:
     """Raises InvalidRequest unless `raw` is a JSON object with a model and, if at all, a boolean stream."""
     try:
         value = orjson.loads(raw)
@@ -172,7 +172,7 @@ def parse(raw: bytes) -> Asked:
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("'stream' must be true or false.", param="stream")
-    return Asked(model, stream is True, raw)
+    return ParsedBody(model, stream is True, raw)
 
 
 def loggable(name: str) -> str:

@@ -1,30 +1,29 @@
-"""Keeps the texts of the requests that a rule has chosen, off the path of all others."""
+"""Stores the texts of the requests that a rule has chosen, off the path of all others."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import random
-import threading
 from collections.abc import Callable
 
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic import texts
 from models_app.domain.traffic.routing import Snapshot
 from models_app.domain.traffic.texts import CapturedText, TextRule
-from models_app.gateway.http.request_body import Asked
+from models_app.gateway.http.request_body import ParsedBody
+from models_app.threads import QueueThread
 
 logger = logging.getLogger(__name__)
 
 Sink = Callable[[list[CapturedText]], None]
 
-# Texts are a sample: while the database is away, what is beyond this is dropped and counted.
+# Texts are a sample: while the database is unavailable, further ones are dropped and counted.
 _MAX_WAITING = 200
 
 
 class Captured:
-    """The prompt, and the answer as it passes by."""
+    """The prompt, and the answer while it is forwarded."""
 
     __slots__ = ("answer", "is_cut", "prompt", "rule")
 
@@ -50,20 +49,18 @@ class Texts:
     def __init__(self, sink: Sink) -> None:
         self.dropped = 0
         self._sink = sink
-        self._queue: queue.Queue[CapturedText | None] = queue.Queue(_MAX_WAITING)
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._thread: QueueThread[CapturedText] = QueueThread("access-texts", self._store, _MAX_WAITING)
 
-    def begin(self, snapshot: Snapshot, record: AccessRecord, asked: Asked) -> Captured | None:
-        """None for a request whose texts are not wanted."""
-        resolution = snapshot.resolve(asked.model)
+    def begin(self, snapshot: Snapshot, record: AccessRecord, body: ParsedBody) -> Captured | None:
+        """None for a request that no rule has chosen."""
+        resolution = snapshot.resolve(body.model)
         rule = texts.chosen(
             snapshot.text_rules,
             key_id=record.key_id,
             route=(resolution.route if resolution else None) or "",
             chance=random.random(),
         )
-        return None if rule is None else Captured(rule, asked.raw)
+        return None if rule is None else Captured(rule, body.raw)
 
     def keep(self, record: AccessRecord, captured: Captured) -> None:
         text = CapturedText(
@@ -77,29 +74,19 @@ class Texts:
             bytes(captured.answer),
             captured.is_cut,
         )
-        try:
-            self._queue.put_nowait(text)
-        except queue.Full:
+        if not self._thread.put(text):
             self.dropped += 1
-            return
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="access-texts", daemon=True)
-                self._thread.start()
 
     def close(self, timeout: float = 5.0) -> None:
         """Waits until everything is stored, at most `timeout` seconds."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join(timeout)
+        self._thread.close(timeout)
 
-    def _run(self) -> None:
-        while (text := self._queue.get()) is not None:
-            stored = False
-            # Whatever it is: a database's error shows the row that it refused, and this row must not be in a log.
-            with contextlib.suppress(Exception):
-                self._sink([text])
-                stored = True
-            if not stored:
-                self.dropped += 1
-                logger.error("The texts of request %s could not be stored.", text.request_id)
+    def _store(self, text: CapturedText) -> None:
+        stored = False
+        # No traceback: a database's error shows the row that it refused, and this row must not be in a log.
+        with contextlib.suppress(Exception):
+            self._sink([text])
+            stored = True
+        if not stored:
+            self.dropped += 1
+            logger.error("The texts of request %s could not be stored.", text.request_id)

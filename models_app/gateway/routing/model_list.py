@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from models_app.domain.traffic.routing import EMPTY_SNAPSHOT, KeyEntry, ModelEntry, Snapshot
-from models_app.gateway.routing.targets import may_ask
+from models_app.gateway.routing.resolving import may_use
 
 
-class Catalogue:
-    """The list of routes and models in OpenAI's shape. `noa` adds what a name is and whether it answers now."""
+class ModelList:
+    """The list of routes and models in OpenAI's shape. `noa` adds the kind of each name and whether it is loaded."""
 
     def __init__(self) -> None:
         self._snapshot = EMPTY_SNAPSHOT
@@ -20,14 +20,14 @@ class Catalogue:
         self._entries: dict[str, bytes] = {}
 
     def listing(self, snapshot: Snapshot, key: KeyEntry) -> bytes:
-        """Everything, or what the key may ask for when it is not for everything."""
+        """Everything that the key allows."""
         self._build(snapshot)
         if not key.allowed_models:
             return self._listing
         return _list(entry for name, entry in self._entries.items() if _may_see(snapshot, name, key))
 
     def entry(self, snapshot: Snapshot, name: str, key: KeyEntry) -> bytes | None:
-        """One name's entry; None when the snapshot knows no such route, key or id that `key` may ask for."""
+        """One name's entry; None for a name that is in no snapshot or that `key` does not allow."""
         self._build(snapshot)
         if not _may_see(snapshot, name, key):
             return None
@@ -49,7 +49,7 @@ def _list(entries: Iterable[bytes]) -> bytes:
 
 def _may_see(snapshot: Snapshot, name: str, key: KeyEntry) -> bool:
     found = snapshot.resolve(name)
-    return found is not None and may_ask(key, found.route, found.model)
+    return found is not None and may_use(key, found.route, found.model)
 
 
 def _route(name: str, snapshot: Snapshot) -> dict[str, Any]:

@@ -1,205 +1,154 @@
-"""Finds out whom to ask when what was known leads nowhere: looks at what is true now, and waits where that helps."""
+"""The first phase of a request: from the name that it asks for to the runner or provider that serves it."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
 
-from models_app.domain.errors import ModelNotFound, ModelNotLoaded, NoaError
+from models_app.domain.errors import InvalidRequest, ModelNotFound, ModelNotLoaded, PermissionDenied
+from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency import suspects
-from models_app.domain.residency.demand import ColdModel
+from models_app.domain.residency.demand import UNKNOWN_RETRY_AFTER, ColdModel
 from models_app.domain.residency.suspects import Death, OnTrial, Trials
-from models_app.domain.traffic.routing import Snapshot, Target
-from models_app.gateway.routing.balance import Balance
-from models_app.gateway.routing.inference import Inference
-from models_app.gateway.routing.pending import Loads, Place, WaitingRoom
-from models_app.gateway.routing.targets import choose, note_target, permission_of
-from models_app.gateway.upstream.connection import UpstreamError
-
-# How often what the snapshot does not know may cause a look at the source.
-_MISS_SECONDS = 0.5
-# After a runner refused, another one is waited for; if none comes, the same is asked again. Each time twice as long.
-_FIRST_GRACE_SECONDS = 0.5
-_LAST_GRACE_SECONDS = 8.0
+from models_app.domain.traffic.routing import CURRENT_ROUTE, KeyEntry, ModelEntry, Snapshot, Target
+from models_app.gateway.http.request_body import loggable
+from models_app.gateway.routing.inference import Endpoint, Inference
+from models_app.gateway.routing.least_busy import LeastBusy
+from models_app.gateway.routing.model_loader import ModelLoader
 
 
-class SnapshotSource(Protocol):
-    """Where the gateway looks. `current` is read for every request, so it must cost nothing.
+class ModelUnable(InvalidRequest):
+    """The model lacks the capability that the endpoint needs."""
 
-    `refresh` fetches a newer snapshot, replaces `current` and returns it; `reason` is for the log. Many requests may
-    call it at once, and a caller may be cancelled while it waits.
-    """
-
-    @property
-    def current(self) -> Snapshot: ...
-
-    async def refresh(self, reason: str) -> Snapshot: ...
+    default_code = "capability_not_supported"
 
 
-class Looks:
-    """Looks at the source before something is said to be unknown: another process may have made it a moment ago."""
+class Resolver:
+    """Shared by all requests of a process. Never waits: `searching.Search` does, where that helps."""
 
-    def __init__(self, snapshots: SnapshotSource) -> None:
-        self._snapshots = snapshots
-        self._next = 0.0
-        self._under_way: asyncio.Future[Snapshot] | None = None
+    def __init__(self, loader: ModelLoader, least_busy: LeastBusy) -> None:
+        self._loader = loader
+        self._least_busy = least_busy
 
-    async def again(self, reason: str) -> bool:
-        """One look for all who ask at the same time. False, without a look, for who asks soon after it."""
-        look = self._under_way
-        if look is None or look.done():
-            if _now() < self._next:
-                return False
-            self._next = _now() + _MISS_SECONDS
-            look = self._under_way = asyncio.ensure_future(self._snapshots.refresh(reason))
-        # Whoever began it may leave.
-        await asyncio.shield(look)
-        return True
+    def resolve(self, snapshot: Snapshot, inference: Inference) -> Target:
+        """The target of one request, of several copies the least busy; the record gets what was resolved on the way.
 
-
-@dataclass(slots=True)
-class Search:
-    """One request's search, from its first miss to its answer. Times are the loop's.
-
-    patience  seconds that it may wait in all, until `deadline`
-    gone      the runner that it had in vain; asked again after `retry_at`, if it is the only one
-    """
-
-    patience: float
-    deadline: float
-    place: Place | None = None
-    gone: str = ""
-    retry_at: float = 0.0
-    grace: float = _FIRST_GRACE_SECONDS
-
-    @classmethod
-    def begin(cls, patience: float) -> Search:
-        return cls(patience, _now() + patience)
-
-    @property
-    def is_over(self) -> bool:
-        return _now() >= self.deadline
-
-    def avoid(self, instance_id: str) -> None:
-        self.gone = instance_id
-        self.retry_at = _now() + self.grace
-        self.grace = min(2 * self.grace, _LAST_GRACE_SECONDS)
-
-    def takes(self, target: Target) -> bool:
-        return not self.patience or target.instance_id != self.gone or self.retry_at <= _now() < self.deadline
-
-
-class Seeker:
-    """Shared by all requests of a process."""
-
-    def __init__(self, snapshots: SnapshotSource, room: WaitingRoom, loads: Loads, balance: Balance) -> None:
-        self._snapshots = snapshots
-        self._room = room
-        self._loads = loads
-        self._balance = balance
-        self._names = Looks(snapshots)
-
-    def choose(self, snapshot: Snapshot, inference: Inference) -> Target:
-        """The target of one request, of several copies the least busy. Raises as `targets.choose` does, and KillsRunner."""
-        call = inference.call
-        target = choose(snapshot, inference.endpoint, inference.asked.model, call.record, call.key)
+        Raises ModelNotFound, ModelNotLoaded, ColdModel, OnTrial, PermissionDenied, ModelUnable or KillsRunner.
+        """
+        call, name = inference.call, inference.body.model
+        record = call.record
+        found = snapshot.resolve(name)
+        if found is None:
+            record.requested_model = loggable(name)
+            raise _unknown(name)
+        record.requested_model = name
+        record.route = found.route or ""
+        model = found.model
+        if call.key.allowed_models and not may_use(call.key, found.route, model):
+            raise _not_allowed(name)
+        if model is None:
+            raise ModelNotLoaded(_no_target(name), code="route_without_model", retry_after=UNKNOWN_RETRY_AFTER)
+        target = target_of(model, inference.endpoint, record)
         if snapshot.killers:
             _refuse_killer(snapshot.killers.get(target.key), inference, target.key)
         if snapshot.trials and inference.death is None and inference.patience:
             self._join_trial(snapshot.trials.get(target.key), inference, target.key)
-        return target if target.copies == 1 else self.one_of(target, snapshot, inference)
+        return target if target.copies == 1 else self.least_busy(target, snapshot, record)
 
-    def _join_trial(self, trials: Trials | None, inference: Inference, key: str) -> None:
-        """Raises OnTrial for what may crash the runner beside a suspect that is tried alone."""
-        if trials is None or trials.until < time.time():
-            return
-        digest = suspects.digest(inference.endpoint.path, inference.asked.raw)
-        crashed = trials.crashed.get(digest)
-        if crashed is not None:
-            inference.death = Death(key, crashed, digest, inference.call.record.request_id)
-            self._loads.join(inference.death)
-            raise OnTrial(key)
-
-    def one_of(self, target: Target, snapshot: Snapshot, inference: Inference) -> Target:
+    def least_busy(self, target: Target, snapshot: Snapshot, record: AccessRecord) -> Target:
+        """The least busy copy of the model of `target`."""
         entry = snapshot.models.get(target.key)
         if entry is None or entry.target is None or not entry.others:
             return target
-        found = self._balance.pick((entry.target, *entry.others))
-        note_target(found, inference.call.record)
-        return found
+        picked = self._least_busy.pick((entry.target, *entry.others))
+        record_target(picked, record)
+        return picked
 
-    async def find(self, inference: Inference, error: NoaError | UpstreamError, search: Search) -> Target:
-        """Whom to ask after `error`. Raises the NoaError that is the request's answer when there is nobody."""
-        await self._look(inference, error, search)
-        while True:
-            until = search.deadline
-            try:
-                target = self.choose(self._snapshots.current, inference)
-            except ColdModel as cold:
-                if not search.patience:
-                    raise
-                key = cold.key
-            else:
-                taken = search.takes(target)
-                if taken and self._is_its_turn(inference, search):
-                    return target
-                key = target.key
-                if not taken:
-                    until = min(until, search.retry_at)
-            if search.is_over:
-                raise self._room.too_late(key, search.patience)
-            await self._wait(inference, search, key, until)
+    def _join_trial(self, trials: Trials | None, inference: Inference, key: str) -> None:
+        """Raises OnTrial for a request that can crash the runner beside a suspect that is tried alone."""
+        if trials is None or trials.until < time.time():
+            return
+        digest = suspects.digest(inference.endpoint.path, inference.body.raw)
+        crashed = trials.crashed.get(digest)
+        if crashed is not None:
+            inference.death = Death(key, crashed, digest, inference.call.record.request_id)
+            self._loader.join(inference.death)
+            raise OnTrial(key)
 
-    def end(self, search: Search) -> None:
-        """The request has its answer, or needs none any more."""
-        if search.place is not None:
-            self._room.leave(search.place)
-            search.place = None
 
-    def _is_its_turn(self, inference: Inference, search: Search) -> bool:
-        death = inference.death
-        return death is None or not search.patience or self._loads.may_ask(death)
+def may_use(key: KeyEntry, route: str | None, model: ModelEntry | None) -> bool:
+    """Whether the API key allows this route, or, for a request without one, this model.
 
-    async def _look(self, inference: Inference, error: NoaError | UpstreamError, search: Search) -> None:
-        """Looks at the source before it says no, or asks again: things may have changed a moment ago."""
-        record = inference.call.record
-        if not isinstance(error, (ModelNotFound, ModelNotLoaded)):
-            search.avoid(record.instance_id)
-            await self._snapshots.refresh(f"{record.model_key}: {error}")
-        elif search.patience and isinstance(error, ColdModel):
-            pass  # whoever waits sees each new snapshot
-        elif not await self._names.again(f"{inference.asked.model[:80]!r} is not served"):
-            raise error
+    A key for a route may use its target by that route only: a route can be moved to any model.
+    """
+    allowed = key.allowed_models
+    if not allowed:
+        return True
+    if route is not None:
+        return route in allowed
+    return model is not None and (model.key in allowed or f"{model.provider}:*" in allowed)
 
-    async def _wait(self, inference: Inference, search: Search, key: str, until: float) -> None:
-        """Until there is a new snapshot, or the time has come. Raises what ends the wait."""
-        call = inference.call
-        if search.place is None or search.place.queue.key != key:
-            self.end(search)
-            snapshot = self._snapshots.current
-            permission = permission_of(snapshot, key, call.record.route, call.key)
-            search.place = self._room.enter(key, permission, call.record.request_id)
-        # uvloop's time stands still within one turn.
-        began = time.perf_counter()
-        try:
-            await self._room.pause(search.place, until)
-        finally:
-            waited = (time.perf_counter() - began) * 1000
-            call.record.load_wait_ms = (call.record.load_wait_ms or 0.0) + waited
-            inference.watch.resume()
+
+def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Target:
+    """Raises ColdModel or ModelUnable."""
+    record.model_key = model.key
+    record.provider = model.provider
+    target = model.target
+    if target is None:
+        if model.capabilities and endpoint.capability not in model.capabilities:
+            raise _unable(model.key, endpoint, model.capabilities)
+        raise ColdModel(model.key)
+    # The capabilities of many remote models are unknown: their provider decides.
+    if endpoint.capability not in target.capabilities and (target.capabilities or target.remote is None):
+        raise _unable(model.key, endpoint, target.capabilities)
+    record_target(target, record)
+    return target
+
+
+def record_target(target: Target, record: AccessRecord) -> None:
+    """Writes into the record what serves the request, and where."""
+    record.instance_id = target.instance_id
+    record.version = target.version
+    record.node = target.node
 
 
 def _refuse_killer(killers: Mapping[str, float] | None, inference: Inference, key: str) -> None:
-    """Raises KillsRunner when the runner of this model crashes each time that it is asked this."""
+    """Raises KillsRunner for a request that crashes the runner of this model each time."""
     if not killers:
         return
-    until = killers.get(suspects.digest(inference.endpoint.path, inference.asked.raw))
+    until = killers.get(suspects.digest(inference.endpoint.path, inference.body.raw))
     if until is not None and until > time.time():
         raise suspects.refusal(key)
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _unknown(name: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"There is no route, model key or unambiguous model id '{name[:100]}'. GET /v1/models lists the valid names.",
+        param="model",
+    )
+
+
+def _not_allowed(name: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"This API key does not allow '{name}'. GET /v1/models lists the names that it allows.",
+        code="model_not_allowed",
+        param="model",
+    )
+
+
+def _no_target(name: str) -> str:
+    if name == CURRENT_ROUTE:
+        return (
+            "No model is current yet. Make one current in the console or with POST /api/v1/models/switch, "
+            "or name a loaded model by its key; GET /v1/models lists them."
+        )
+    return f"The route '{name}' has no target model. Set one in the console, then try again."
+
+
+def _unable(key: str, endpoint: Endpoint, capabilities: frozenset[str]) -> ModelUnable:
+    able = ", ".join(sorted(capabilities)) or "none known"
+    return ModelUnable(
+        f"The model '{key}' cannot serve {endpoint.path}, which needs the capability '{endpoint.capability}'. It has: "
+        f"{able}. Use another model, or another endpoint.",
+        param="model",
+    )

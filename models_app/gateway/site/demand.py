@@ -1,4 +1,4 @@
-"""Brings up the models that requests of this process wait for. Knows the database, on a thread of its own."""
+"""Loads the models that requests of this process wait for. Uses the database, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from models_app.domain.residency import demand as rules
-from models_app.domain.residency.demand import Outlook, Want
+from models_app.domain.residency.demand import ModelDemand, Outlook
 from models_app.domain.residency.suspects import Death
-from models_app.gateway.routing.pending import Tell
+from models_app.gateway.routing.model_loader import EndWait
 from models_app.models import Job
 from models_app.services.lifecycle import demand, on_demand
 from models_app.services.routes import suspects
@@ -26,75 +26,76 @@ from models_app.tasks import queueing
 
 logger = logging.getLogger(__name__)
 
-# While anybody waits: other processes bring models up, and let loads fail, without a word to this one.
-LOOK_SECONDS = 0.1
-# How often what this process waits for is said again.
+# While requests wait: loads of other processes succeed or fail without a notification to this one.
+INTERVAL_SECONDS = 0.1
+# How often the number of waiting requests is published, while the models stay the same.
 _PUBLISH_SECONDS = 1.0
-# However many requests come and go, the database is asked so seldom.
+# Between two runs, however many requests come and go: bounds the queries.
 _PAUSE_SECONDS = 0.02
 
 
-class LiveLoads:
-    """The gateway's `Loads`. Whoever calls `want` or `died` never waits for the database."""
+class DatabaseModelLoader:
+    """The gateway's `ModelLoader`. Its methods for the gateway never wait for the database."""
 
-    def __init__(self, look_at_snapshot: Callable[[], None]) -> None:
-        """`look_at_snapshot` reads the routing snapshot anew if it has moved."""
-        self._look_at_snapshot = look_at_snapshot
-        self._woken: Callable[[], None] = _nobody
+    def __init__(self, refresh_snapshot: Callable[[], None]) -> None:
+        """`refresh_snapshot` reads the routing snapshot if its revision has changed."""
+        self._refresh_snapshot = refresh_snapshot
+        self._wake_requests: Callable[[], None] = _no_requests
         self._process = f"{settings.NOA_NODE}.{os.getpid()}.{secrets.token_hex(4)}"
-        self._tell: Tell = _no_listener
+        self._end_wait: EndWait = _no_wait
         # Replaced key by key, which is atomic; the thread works on a copy.
-        self._wants: dict[str, Want] = {}
+        self._demands: dict[str, ModelDemand] = {}
         self._due: dict[str, float] = {}
-        # What became of runners and of the requests that were in them, in the order in which it happened.
-        self._news: deque[Callable[[], None]] = deque()
-        # Whether a request may be asked once more that was in a runner when that died.
+        # Deaths of runners, and the results of repeats, in their order.
+        self._to_store: deque[Callable[[], None]] = deque()
+        # Whether a request that was in a runner when that died may be repeated.
         self._trials: dict[Death, bool] = {}
         self._jobs: dict[str, uuid.UUID] = {}
         self._published: dict[str, int] = {}
         self._publish_at = 0.0
-        self._stirred = threading.Event()
+        self._changed = threading.Event()
         self._stopping = threading.Event()
+        # Not a RepeatingThread: it keeps its connection while requests wait, and closes it at its end.
         self._thread = threading.Thread(target=self._run, name="on-demand-loads", daemon=True)
 
-    def start(self, *, tell: Tell, woken: Callable[[], None]) -> None:
-        """`tell` ends the wait for a model, `woken` makes those who wait look again; both from another thread."""
-        self._tell, self._woken = tell, woken
+    def start(self, *, end_wait: EndWait, wake_requests: Callable[[], None]) -> None:
+        """`end_wait` ends the wait for a model, `wake_requests` repeats resolution; both are called by the thread."""
+        self._end_wait, self._wake_requests = end_wait, wake_requests
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._stirred.set()
+        self._changed.set()
         self._thread.join()
 
-    # What the gateway calls
+    # Called by the gateway
 
-    def want(self, want: Want) -> None:
-        known = self._wants.get(want.key)
-        if not want.waiting:
-            self._wants.pop(want.key, None)
+    def demand(self, demand: ModelDemand) -> None:
+        known = self._demands.get(demand.key)
+        if not demand.waiting:
+            self._demands.pop(demand.key, None)
         else:
-            self._wants[want.key] = want
-        # That more of them wait for the same is told with the next look.
-        if known is None or not want.waiting or known.permission != want.permission:
-            self._stirred.set()
+            self._demands[demand.key] = demand
+        # A larger number of requests for the same model is published with the next run.
+        if known is None or not demand.waiting or known.permission != demand.permission:
+            self._changed.set()
 
     def died(self, death: Death) -> None:
         self._trials[death] = False
-        self._news.append(partial(on_demand.died, death=death))
-        self._stirred.set()
+        self._to_store.append(partial(on_demand.died, death=death))
+        self._changed.set()
 
     def join(self, death: Death) -> None:
         self._trials[death] = False
-        self._stirred.set()
+        self._changed.set()
 
-    def may_ask(self, death: Death) -> bool:
+    def may_retry(self, death: Death) -> bool:
         return self._trials.get(death, True)
 
-    def tried(self, death: Death, *, survived: bool) -> None:
+    def retried(self, death: Death, *, survived: bool) -> None:
         self._trials.pop(death, None)
-        self._news.append(partial(suspects.close, death=death, survived=survived))
-        self._stirred.set()
+        self._to_store.append(partial(suspects.close, death=death, survived=survived))
+        self._changed.set()
 
     def retry_after(self, key: str) -> int:
         return rules.retry_after(self._due.get(key), monotonic())
@@ -104,60 +105,60 @@ class LiveLoads:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                busy = self._wants or self._published or self._news
-                self._stirred.wait(LOOK_SECONDS if busy else None)
-                self._stirred.clear()
+                busy = self._demands or self._published or self._to_store
+                self._changed.wait(INTERVAL_SECONDS if busy else None)
+                self._changed.clear()
                 try:
-                    self._look()
+                    self._run_once()
                 except DatabaseError:
-                    logger.warning("cannot see to the models that are waited for", exc_info=True)
+                    logger.warning("on-demand loads: the database failed; retrying", exc_info=True)
                     connection.close()
-                if not (self._wants or self._published):
+                if not (self._demands or self._published):
                     connection.close()
                 self._stopping.wait(_PAUSE_SECONDS)
         finally:
             connection.close()
 
-    def _look(self) -> None:
-        while self._news:
-            self._news[0]()
-            self._news.popleft()
-        wants = dict(self._wants)
-        left = [key for key in self._published if key not in wants]
-        self._publish(wants)
+    def _run_once(self) -> None:
+        while self._to_store:
+            self._to_store[0]()
+            self._to_store.popleft()
+        demands = dict(self._demands)
+        left = [key for key in self._published if key not in demands]
+        self._publish(demands)
         for key in left:
             self._jobs.pop(key, None)
             self._due.pop(key, None)
             on_demand.leave(key=key)
-        for want in wants.values():
-            self._attend(want)
-        if wants:
-            self._look_at_snapshot()
-        self._hold_trials()
+        for found in demands.values():
+            self._load(found)
+        if demands:
+            self._refresh_snapshot()
+        self._grant_trials()
 
-    def _hold_trials(self) -> None:
-        waiting = [death for death, is_its_turn in list(self._trials.items()) if not is_its_turn]
+    def _grant_trials(self) -> None:
+        waiting = [death for death, granted in list(self._trials.items()) if not granted]
         granted = [death for death in waiting if suspects.may_be_asked(death=death)]
         for death in granted:
-            # Unless it has left meanwhile.
+            # Its request can have ended since.
             if death in self._trials:
                 self._trials[death] = True
         if granted:
-            self._woken()
+            self._wake_requests()
 
-    def _publish(self, wants: dict[str, Want]) -> None:
-        """What is waited for, in the database: at once when it is another model, else now and then."""
-        counts = {key: want.waiting for key, want in wants.items()}
+    def _publish(self, demands: dict[str, ModelDemand]) -> None:
+        """Writes the demand to the database: at once when the models change, else every `_PUBLISH_SECONDS`."""
+        counts = {key: found.waiting for key, found in demands.items()}
         if counts.keys() != self._published.keys() or (counts and monotonic() >= self._publish_at):
-            demand.publish(process=self._process, wants=wants.values())
+            demand.publish(process=self._process, wants=demands.values())
             self._published = counts
             self._publish_at = monotonic() + _PUBLISH_SECONDS
 
-    def _attend(self, want: Want) -> None:
-        found = on_demand.attend(want=want, job_id=self._jobs.get(want.key))
-        if found.created and found.job is not None:
-            queueing.enqueue(found.job)
-        self._follow(want.key, found.job, found.outlook)
+    def _load(self, found: ModelDemand) -> None:
+        attended = on_demand.attend(want=found, job_id=self._jobs.get(found.key))
+        if attended.created and attended.job is not None:
+            queueing.enqueue(attended.job)
+        self._follow(found.key, attended.job, attended.outlook)
 
     def _follow(self, key: str, job: Job | None, outlook: Outlook) -> None:
         if job is None:
@@ -165,14 +166,14 @@ class LiveLoads:
         else:
             self._jobs[key] = job.pk
         if outlook.failure is not None:
-            self._tell(key, outlook.failure)
+            self._end_wait(key, outlook.failure)
         elif outlook.seconds is not None:
             self._due[key] = monotonic() + outlook.seconds
 
 
-def _nobody() -> None:
-    """Before anybody listens."""
+def _no_requests() -> None:
+    """Before `start`."""
 
 
-def _no_listener(key: str, error: Exception) -> None:
-    """Before anybody listens."""
+def _no_wait(key: str, error: Exception) -> None:
+    """Before `start`."""

@@ -22,7 +22,7 @@ from models_app.gateway.http.server import settle_memory
 from models_app.gateway.http.types import ASGIApp, Receive, Scope, Send
 from models_app.gateway.recording.recorder import Recorder
 from models_app.gateway.recording.texts import Texts
-from models_app.gateway.site.demand import LiveLoads
+from models_app.gateway.site.demand import DatabaseModelLoader
 from models_app.gateway.site.snapshots import LiveSnapshots
 from models_app.gateway.site.spending import Spending
 from models_app.services.access_log import quarantine, texts
@@ -35,7 +35,7 @@ from models_app.services.reporting import exposition, readiness
 
 
 def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
-    """What a circuit did, from the thread of its reports."""
+    """Stores a circuit's change of state; called by the thread of `Reports`."""
     try:
         breakers.report(slug=provider, state=state, reason=reason)
     finally:
@@ -43,30 +43,30 @@ def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
 
 
 def store_texts(found: list[CapturedText]) -> None:
-    """Texts that somebody wants to be kept, from the thread of them."""
+    """Stores chosen texts; called by the thread of `Texts`."""
     try:
         texts.store(found)
     finally:
         connection.close()
 
 
-Told = TypeVar("Told")
+Result = TypeVar("Result")
 
 
-def _closing(look: Callable[[], Told]) -> Callable[[], Told]:
-    """A look at the database, whose thread holds no connection afterwards."""
+def _closing(query: Callable[[], Result]) -> Callable[[], Result]:
+    """`query`, after which its thread holds no database connection."""
 
-    def checked() -> Told:
+    def closing() -> Result:
         try:
-            return look()
+            return query()
         finally:
             connection.close()
 
-    return checked
+    return closing
 
 
 def _limiter(spending: Spending) -> Limiter:
-    """Counting in Redis where there is one; its library takes a tenth of a second and is read only then."""
+    """Counts in Redis if that is configured; its library takes a tenth of a second to import, so only then."""
     if settings.NOA_LIMITS_URL is None:
         return Limiter(report=spending.report)
     from models_app.gateway.calls import redis_limits
@@ -92,7 +92,7 @@ class Site:
             queue_limit=settings.NOA_QUEUE_LIMIT,
         )
         self.spending = Spending(lambda: self.snapshots.current, lambda: self.gateway.limiter)
-        self.loads = LiveLoads(self.snapshots.follow)
+        self.loader = DatabaseModelLoader(self.snapshots.follow)
         self.gateway = Gateway(
             self.snapshots,
             self.recorder,
@@ -100,10 +100,10 @@ class Site:
             report=self.reports.report,
             texts=self.texts,
             trust=settings.NOA_NODE_TRUST,
-            loads=self.loads,
+            loader=self.loader,
             limiter=_limiter(self.spending),
         )
-        self.snapshots.listener = self.gateway.room.look_again
+        self.snapshots.listener = self.gateway.pending.wake
         self.metrics = MetricsPage(_closing(exposition.page), keys=lambda: self.snapshots.current.keys)
         self.probes = Probes(
             {
@@ -132,18 +132,18 @@ class Site:
         await asyncio.to_thread(self._start, asyncio.get_running_loop())
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        # The requests have ended by now: the server waits for them before it says so here.
+        # The requests have ended by now: the server waits for them before it sends the shutdown event.
         await asyncio.to_thread(self._stop)
         await send({"type": "lifespan.shutdown.complete"})
 
     def leave(self) -> None:
-        """Other processes serve on: event streams end, and their readers go on there from where they are."""
+        """Ends the event streams, whose clients reconnect to another process and continue there."""
         hub.close()
 
     async def close(self, deadline: float) -> None:
-        """Says that it is not ready any more, then ends what runs; call it while the server still listens.
+        """Fails the readiness check, then ends what is in flight; call it while the server still listens.
 
-        Event streams end at once: they would never end else.
+        Event streams are ended at once, since they never finish by themselves.
         """
         self.probes.closing = True
         hub.close()
@@ -153,7 +153,8 @@ class Site:
         try:
             self.snapshots.start()
             self.spending.start(loop)
-            self.loads.start(tell=self.gateway.room.tell, woken=self.gateway.room.look_again)
+            pending = self.gateway.pending
+            self.loader.start(end_wait=pending.end_wait, wake_requests=pending.wake)
             hub.start()
             follower.start()
         finally:
@@ -169,6 +170,6 @@ class Site:
         self.texts.close()
         hub.stop()
         activity.stop()
-        self.loads.stop()
+        self.loader.stop()
         self.spending.stop()
         self.snapshots.stop()

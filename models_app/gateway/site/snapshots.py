@@ -1,4 +1,4 @@
-"""Keeps the gateway's snapshot of routes, models and keys new. The only module of the gateway that knows the database."""
+"""Keeps the gateway's snapshot of routes, models and keys up to date with the database."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from models_app.services.routes import routing
 
 logger = logging.getLogger(__name__)
 
-# The net for changes that nobody told of: those of this process are seen at once, by signal, those of others as soon as
-# they are heard of.
+# Finds changes without a notification. Those of this process arrive at once, by signal, those of others as soon as their
+# notification does.
 POLL_SECONDS = 1.0
-# What a request may wait for a database that hangs, before it goes on with what is known.
+# How long a request waits for a database that hangs, before it continues with the snapshot in memory.
 REFRESH_SECONDS = 2.0
 
 
 class LiveSnapshots:
-    """`current` is replaced by pointer; readers need no lock."""
+    """`current` is replaced as a whole; readers need no lock."""
 
     def __init__(self) -> None:
         self.current: Snapshot = EMPTY_SNAPSHOT
         # Called from any thread after `current` was replaced.
-        self.listener: Callable[[], None] = _nobody
+        self.listener: Callable[[], None] = _no_listener
         self._lock = threading.Lock()
-        self._wanted = threading.Condition()
+        self._work = threading.Condition()
         self._stopping = False
-        self._stirred = False
-        # Requests that wait for a new snapshot: one read answers all of them.
+        self._changed = False
+        # Requests that wait for a new snapshot: one read serves all of them.
         self._waiting: list[Future[None]] = []
         self._thread = threading.Thread(target=self._follow, name="routing-snapshots", daemon=True)
 
@@ -43,24 +43,24 @@ class LiveSnapshots:
         """Read the first snapshot, then follow every change."""
         self.reload()
         signals.routing_changed.connect(self._on_change)
-        signals.stirred.connect(self._stir)
+        signals.stirred.connect(self._wake)
         self._thread.start()
 
     def stop(self) -> None:
         signals.routing_changed.disconnect(self._on_change)
-        signals.stirred.disconnect(self._stir)
-        with self._wanted:
+        signals.stirred.disconnect(self._wake)
+        with self._work:
             self._stopping = True
-            self._wanted.notify()
+            self._work.notify()
         self._thread.join()
 
     async def refresh(self, reason: str) -> Snapshot:
-        """A snapshot that is newer than this call; the one there is when the database does not answer in time."""
+        """A snapshot that is newer than this call; the current one when the database does not answer in time."""
         logger.debug("reading a new routing snapshot: %s", reason)
         done: Future[None] = Future()
-        with self._wanted:
+        with self._work:
             self._waiting.append(done)
-            self._wanted.notify()
+            self._work.notify()
         try:
             await asyncio.wait_for(asyncio.wrap_future(done), REFRESH_SECONDS)
         except TimeoutError:
@@ -68,7 +68,7 @@ class LiveSnapshots:
         return self.current
 
     def reload(self) -> None:
-        """Read a new snapshot on the caller's connection; two at once never put an older one last."""
+        """Read a new snapshot on the caller's connection; concurrent calls never leave an older one in place."""
         with self._lock:
             self.current = routing.snapshot()
         self.listener()
@@ -77,22 +77,22 @@ class LiveSnapshots:
         try:
             self.reload()
         except DatabaseError:
-            # The gateway goes on with what it knows: serving must not need the database.
+            # The gateway continues with the snapshot in memory: serving must not need the database.
             logger.warning("the routing snapshot could not be read", exc_info=True)
 
-    def _stir(self, **_: Any) -> None:
-        with self._wanted:
-            self._stirred = True
-            self._wanted.notify()
+    def _wake(self, **_: Any) -> None:
+        with self._work:
+            self._changed = True
+            self._work.notify()
 
     def _follow(self) -> None:
-        # On SQLite its connection stays open between looks: it tidies up its files when the last connection of all
-        # closes, and without this one, that would be after almost every request of the API.
+        # Not a RepeatingThread: on SQLite its connection stays open between reads. SQLite tidies up its files when the
+        # last connection of all closes, and without this one that would be after almost every request of the API.
         try:
             while not self._stopping:
-                with self._wanted:
-                    self._wanted.wait_for(self._has_work, POLL_SECONDS)
-                    self._stirred = False
+                with self._work:
+                    self._work.wait_for(self._has_work, POLL_SECONDS)
+                    self._changed = False
                     waiting, self._waiting = self._waiting, []
                 self.follow(waiting)
                 if connection.vendor == "postgresql":
@@ -101,10 +101,10 @@ class LiveSnapshots:
             connection.close()
 
     def _has_work(self) -> bool:
-        return bool(self._stopping or self._stirred or self._waiting)
+        return bool(self._stopping or self._changed or self._waiting)
 
     def follow(self, waiting: Sequence[Future[None]] = ()) -> None:
-        """Read the snapshot anew if it has moved or somebody waits for it, on the caller's connection."""
+        """Read the snapshot if its revision has changed or a request waits for it, on the caller's connection."""
         try:
             if waiting or routing.revision() != self.current.revision:
                 self.reload()
@@ -113,10 +113,10 @@ class LiveSnapshots:
             connection.close()
         finally:
             for done in waiting:
-                # One that has waited long enough has cancelled it.
+                # A request whose wait timed out has cancelled it.
                 if done.set_running_or_notify_cancel():
                     done.set_result(None)
 
 
-def _nobody() -> None:
-    """Before anybody listens."""
+def _no_listener() -> None:
+    """Until the site sets one."""

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Min, Sum
 from django.utils import timezone
 
-from models_app.domain.residency.demand import Want
+from models_app.domain.residency.demand import ModelDemand
 from models_app.models import Demand, RegisteredModel
 
 # A process says again every second what it waits for; one that is silent for so long has gone, or hangs.
@@ -25,7 +25,7 @@ class Waiting:
     since: datetime
 
 
-def publish(*, process: str, wants: Iterable[Want]) -> None:
+def publish(*, process: str, wants: Iterable[ModelDemand]) -> None:
     """What the requests of this process wait for now; in place of what it said before."""
     by_key = {want.key: want for want in wants}
     known = dict(RegisteredModel.objects.filter(key__in=by_key).values_list("key", "pk"))

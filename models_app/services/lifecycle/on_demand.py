@@ -20,7 +20,7 @@ from models_app.domain.errors import (
 )
 from models_app.domain.residency import demand as rules
 from models_app.domain.residency import recovery
-from models_app.domain.residency.demand import ColdModel, Outlook, Want
+from models_app.domain.residency.demand import ColdModel, ModelDemand, Outlook
 from models_app.domain.residency.ledger import LedgerCause
 from models_app.domain.residency.suspects import Death
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
@@ -54,7 +54,7 @@ class Attended:
     created: bool = False
 
 
-def attend(*, want: Want, job_id: uuid.UUID | None = None) -> Attended:
+def attend(*, want: ModelDemand, job_id: uuid.UUID | None = None) -> Attended:
     """What those who wait for a model can hope for; asks for its load when nobody has.
 
     `job_id` is the load that was followed so far: that it failed is told to everybody who waited for it.
@@ -130,7 +130,7 @@ def _given_up(model: RegisteredModel) -> NoaError:
     )
 
 
-def _ask(model: RegisteredModel, want: Want) -> Attended:
+def _ask(model: RegisteredModel, want: ModelDemand) -> Attended:
     if not want.permission.load:
         return _failed(ColdModel(model.key))
     last = _last_load(model)

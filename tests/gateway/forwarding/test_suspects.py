@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from models_app.domain.residency.suspects import Trials, digest
 from tests.fakes.upstream import DEADLINE, FakeUpstream
-from tests.gateway.loads import Loads
+from tests.gateway.model_loader import FakeModelLoader
 from tests.gateway.wire import Served, request, snapshot, wait_until
 
 
@@ -28,7 +28,7 @@ def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeU
 
 
 def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
-    served: Served, upstream: FakeUpstream, loads: Loads, pool: ThreadPoolExecutor
+    served: Served, upstream: FakeUpstream, loader: FakeModelLoader, pool: ThreadPoolExecutor
 ) -> None:
     suspect = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
     found = digest("/v1/chat/completions", request(suspect).partition(b"\r\n\r\n")[2])
@@ -37,17 +37,17 @@ def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
     assert chat is not None
     on_trial = Trials(until=4e9, crashed={found: "crashed"})
     served.source.current = dataclasses.replace(before, trials={chat: on_trial})
-    loads.holds_all = True
+    loader.holds_all = True
     waiting = pool.submit(served.post, {**suspect, "user": "somebody else"})
-    loads.until_waiting(1)
+    loader.until_waiting(1)
     assert served.post({**suspect, "messages": []}).status == 200, "others are asked meanwhile"
     assert not waiting.done()
-    loads.holds_all = False
-    served.gateway.room.look_again()
+    loader.holds_all = False
+    served.gateway.pending.wake()
     assert waiting.result(DEADLINE).status == 200
-    (death,) = loads.joined
+    (death,) = loader.joined
     assert (death.instance_id, death.digest) == ("crashed", found)
-    wait_until(lambda: loads.trials == [(death, True)], "it is acquitted")
+    wait_until(lambda: loader.trials == [(death, True)], "it is acquitted")
     served.source.current = dataclasses.replace(before, trials={chat: Trials(1.0, {found: "x"})})
     assert served.post(suspect).status == 200
-    assert loads.joined == [death], "a trial that is long over holds up nobody"
+    assert loader.joined == [death], "a trial that is long over holds up nobody"

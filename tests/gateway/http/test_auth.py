@@ -49,7 +49,7 @@ def test_a_key_that_was_made_a_moment_ago_is_known(gateway: Served, upstream: Fa
     before = snapshot(upstream.path)
     made = {hash_api_key("noa_new"): KeyEntry("key-9", frozenset({"infer"}), None)}
     gateway.source.next = dataclasses.replace(before, keys={**before.keys, **made})
-    gateway.gateway._keys._next = 0.0
+    gateway.gateway._key_refresher._next = 0.0
     assert gateway.post({"model": "current"}, authorization="Bearer noa_new").status == 200
     assert len(gateway.source.reasons) == 1
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic.texts import CapturedText, TextRule
-from models_app.gateway.recording.texts import Texts
+from models_app.gateway.recording.texts import Captured, Texts
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import serve
 
@@ -48,8 +49,7 @@ def test_texts_that_cannot_be_stored_are_counted_and_not_logged(caplog: object) 
 
     texts = Texts(away)
     for _ in range(3):
-        texts._queue.put_nowait(CapturedText("r", 1.0, "", "", "", 1, b"secret", b"words", False))
-    texts._queue.put_nowait(None)
-    texts._run()
+        texts.keep(AccessRecord("r", 1.0, ""), Captured(TextRule(1.0, 100, 1), b"secret"))
+    texts.close()
     assert texts.dropped == 3
     assert "secret" not in getattr(caplog, "text", "")

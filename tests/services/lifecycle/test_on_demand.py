@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission, Want
+from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission, ModelDemand
 from models_app.domain.residency.ledger import LedgerCause
 from models_app.domain.residency.suspects import FORGOTTEN_SECONDS, TRIAL_SECONDS, Death
 from models_app.domain.states import InstanceState, JobKind, JobState
@@ -28,8 +28,8 @@ def model() -> RegisteredModel:
     return registered_model()
 
 
-def want(permission: Permission = EVERYTHING, waiting: int = 1) -> Want:
-    return Want(KEY, waiting, timezone.now().timestamp(), permission, "request-1")
+def want(permission: Permission = EVERYTHING, waiting: int = 1) -> ModelDemand:
+    return ModelDemand(KEY, waiting, timezone.now().timestamp(), permission, "request-1")
 
 
 def fail(job: Job, code: str) -> None:

@@ -1,4 +1,4 @@
-"""Which of several copies of a model is asked next, as far as this process can know."""
+"""Chooses between copies of a model on several nodes by what this process has in flight."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 from models_app.domain.traffic.routing import Target
 
-# A copy that could not be reached is asked again after this time at the latest, and before if no other is left. Its node
-# is found to be lost a few times later.
+# An unreachable copy is tried again after this time at the latest, and earlier when no other is left. Its node is found
+# to be lost a few times later.
 _AVOID_SECONDS = 5.0
-# Instances that were avoided once and are gone by now: more are forgotten, and asked in vain once more.
+# Bounds the memory of instances that no longer exist; a forgotten one costs one failed attempt.
 _MAX_AVOIDED = 1000
 
 
-class Balance:
-    """Least requests in flight first. Models with one copy never come here. `clock` is the event loop's time."""
+class LeastBusy:
+    """Fewest requests in flight first. Not used for models with one copy. `clock` is the event loop's time."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class Balance:
         self._turn = 0
 
     def pick(self, copies: Sequence[Target]) -> Target:
-        """Of those that were reachable, the one with the fewest requests; of equals, one after the other."""
+        """Of the reachable copies the one with the fewest requests; equal ones in rotation."""
         now = self._clock()
         self._turn += 1
         count = len(copies)
@@ -39,7 +39,7 @@ class Balance:
         )
 
     def avoid(self, target: Target) -> None:
-        """It could not be reached, or takes no requests."""
+        """It was unreachable, or is draining."""
         if len(self._avoided) >= _MAX_AVOIDED:
             self._avoided.clear()
         self._avoided[target.instance_id] = self._clock() + _AVOID_SECONDS
