@@ -1,4 +1,4 @@
-"""One HTTP request on its way through the gateway."""
+"""One HTTP request of the gateway, and the state of its answer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from models_app.gateway.http import errors
 from models_app.gateway.http.types import AnswerWhole, ErrorShape, Header, Receive, Send
 from models_app.gateway.recording.texts import Captured
 
-NOBODY = KeyEntry("", frozenset(), None)
+NO_KEY = KeyEntry("", frozenset(), None)
 CLOSE: Header = (b"connection", b"close")
 
-# What is still read, and thrown away, of a body that was refused: a client that has not finished sending would
-# otherwise see a reset in place of the answer.
+# How much of a refused body is read and discarded: a client that is still sending would otherwise get a reset in place
+# of the answer.
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 64 * 1024 * 1024
 
 
 class Call:
-    """What is known of the request (`record`) and how far its answer has come (`started`, `finished`)."""
+    """The data of the request (`record`), and the progress of its answer (`started`, `finished`)."""
 
     __slots__ = (
         "_send",
@@ -45,34 +45,34 @@ class Call:
     )
 
     def __init__(self, receive: Receive, send: Send, record: AccessRecord, task: asyncio.Task[object]) -> None:
-        """`task` is the one that answers: cancelling it ends the request in any phase."""
+        """`task` answers the request: cancelling it ends the request in any phase."""
         self.task = task
         self.receive = receive
         self.record = record
         self.started = False
         self.finished = False
-        # The client has all that it waits for: it may leave before the transfer has ended.
+        # The client has its whole answer: it can disconnect before the transfer has ended.
         self.answered = False
         # True while the body that is being sent is a stream of events, which can end with an error of its own.
         self.is_events = False
         self.body_read = False
-        # Who asks, once that is known.
-        self.key = NOBODY
-        # What every answer to this request carries beside the usual: how much is left of the key's limits.
+        # The API key, once it is authenticated.
+        self.key = NO_KEY
+        # Added to every answer to this request: the remaining limits of the key.
         self.headers: list[Header] = []
-        # Under which it is counted, until it is settled.
+        # Of the key's limits; settled at the end of the request.
         self.permit: Permit | None = None
-        # How errors are told in the client's dialect, with a request id: as a body, and as the last event of a stream.
+        # Errors in the client's dialect, with a request id: as a body, and as the last event of a stream.
         self.error_body: ErrorShape = errors.body
         self.error_event: ErrorShape = errors.event
         # The server's extension, where it has one.
         self.answer_whole: AnswerWhole | None = None
-        # Keeps the texts of this request, where somebody wants that.
+        # The texts of this request, if a rule has chosen it.
         self.captured: Captured | None = None
         self._send = send
 
     async def start(self, status: int, headers: list[Header]) -> None:
-        """Sends status and headers, with those that every answer of the gateway carries."""
+        """Sends status and headers, and the headers that every answer of the gateway has."""
         self._begin(status, headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -88,7 +88,7 @@ class Call:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
-        """A whole answer. One that comes before the request's body was read closes the connection after it."""
+        """A whole answer. The connection is closed after it if the request's body was not read."""
         headers.append((b"content-length", b"%d" % len(body)))
         if not self.body_read:
             headers.append(CLOSE)
@@ -118,7 +118,7 @@ class Call:
         self.started = True
 
     async def fail(self, error: NoaError) -> None:
-        """Tells the client of an error in the way that is still open; if none is, the answer stays unfinished."""
+        """Sends an error as a body, or as the last event of a stream; any other started answer stays unfinished."""
         record = self.record
         record.error_code = error.code
         if not self.started:

@@ -1,8 +1,8 @@
-"""Holds requests to the limits of their keys: what is asked before they go on, told in their headers, settled after.
+"""Applies the limits of API keys: checked before a request, reported in its headers, settled after it.
 
-The counting is in Redis where there is one, else in this process. While Redis does not answer, each process counts for
-itself: a request that should wait may then pass, which is better than that none passes. What was set aside in one store
-is settled in that store.
+Redis counts if it is configured, else this process. While Redis does not answer, each process counts by itself: a request
+above the limit can then pass, which is better than that none passes. Tokens reserved in one store are settled in that
+store.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from models_app.gateway.http.types import Header
 
 logger = logging.getLogger(__name__)
 
-# How long Redis is left alone after it did not answer: of the requests of five seconds one waits for it.
+# Pause after Redis did not answer: of the requests of five seconds one waits for it.
 RETRY_SECONDS = 5.0
-# A request that was answered is given back a moment later; who asks again at once should not be refused for that.
+# A request is settled a moment after its answer; the client's next request should not be refused for that.
 _CONCURRENT_GRACE_SECONDS = 0.025
 
 _ANSWER_LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
-# Told once when Redis stops answering (False) and once when it answers again.
+# Called once when Redis stops answering (False), and once when it answers again.
 Report = Callable[[bool, str], None]
 
 
 class SharedCounters(Protocol):
-    """`models_app.gateway.calls.redis_limits.RedisCounters`, whose library only those pay for who use it."""
+    """`models_app.gateway.calls.redis_limits.RedisCounters`, whose library is imported only where it is configured."""
 
     async def connect(self) -> None: ...
     async def admit(self, ticket: Ticket, limits: KeyLimits, month: str) -> tuple[Ticket, Standing]: ...
@@ -48,11 +48,11 @@ class SharedCounters(Protocol):
 
 
 def _unreported(answers: bool, why: str) -> None:
-    """For a gateway that nobody watches."""
+    """For a gateway without reports."""
 
 
 class Limiter:
-    """One per gateway, used in its event loop. `failures` are what the shared store raises when it does not answer."""
+    """One per gateway, used in its event loop. `failures` are the errors of a shared store that does not answer."""
 
     def __init__(
         self,
@@ -67,39 +67,39 @@ class Limiter:
         self._is_down = False
         self._settling: set[asyncio.Task[None]] = set()
 
-    async def admit(self, call: Call, wanted: KeyLimits, raw: bytes) -> Permit | None:
-        """Count the request and tell its answer's headers; None when nothing counts.
+    async def admit(self, call: Call, key_limits: KeyLimits, raw: bytes) -> Permit | None:
+        """Count the request and set the headers of its answer; None when the key has no counted limit.
 
         Raises PermissionDenied, RateLimited or BudgetExceeded.
         """
         record = call.record
-        if not wanted.allows(record.client):
+        if not key_limits.allows(record.client):
             raise PermissionDenied(
-                "This API key may not be used from this address. An administrator can change that.",
+                "This API key is not allowed from this address. An administrator can change that.",
                 code="address_not_allowed",
             )
-        if not wanted.counts:
+        if not key_limits.counts:
             return None
         now = time.time()
-        reserved = _reserved(raw) if wanted.tokens_per_minute is not None else 0
+        reserved = _reserved(raw) if key_limits.tokens_per_minute is not None else 0
         ticket = Ticket(record.key_id, record.request_id, reserved, int(now))
         month = limits.month_of(now)
-        ticket, standing, shared = await self._ask(ticket, wanted, month)
+        ticket, standing, shared = await self._admit(ticket, key_limits, month)
         if standing.refusal is Refusal.CONCURRENT:
             await asyncio.sleep(_CONCURRENT_GRACE_SECONDS)
-            ticket, standing, shared = await self._ask(ticket, wanted, month)
-        call.headers = _headers(wanted, standing)
+            ticket, standing, shared = await self._admit(ticket, key_limits, month)
+        call.headers = _headers(key_limits, standing)
         if standing.refusal is not None:
-            raise _refused(wanted, standing, now)
+            raise _refused(key_limits, standing, now)
         return Permit(ticket, month, shared)
 
     async def connect(self) -> None:
-        """Before the first request: a server starts also where Redis does not answer."""
+        """Before the first request. A server starts even if Redis does not answer."""
         if self._shared is not None:
             try:
                 await self._shared.connect()
             except self._failures as error:
-                self._note_failure(error)
+                self._record_failure(error)
 
     def settle(self, permit: Permit, record: AccessRecord) -> None:
         """The request has ended. Returns at once."""
@@ -113,79 +113,79 @@ class Limiter:
         task.add_done_callback(self._settling.discard)
 
     async def raise_to(self, spent: list[Spent]) -> None:
-        """What the roll-ups know of this month: so budgets survive restarts of this process and of Redis."""
+        """Takes the roll-ups' sums of this month, so that budgets survive restarts of this process and of Redis."""
         self._local.raise_to(spent, time.time())
-        if self._shared is not None and not self._rests():
+        if self._shared is not None and not self._is_paused():
             try:
                 await self._shared.raise_to(spent)
             except self._failures as error:
-                self._note_failure(error)
+                self._record_failure(error)
             else:
-                self._note_success()
+                self._record_success()
 
     async def close(self) -> None:
-        """What was used is settled first."""
+        """Settles all ended requests first."""
         if self._settling:
             await asyncio.wait(self._settling, timeout=1.0)
         if self._shared is not None:
             await self._shared.close()
 
-    async def _ask(self, ticket: Ticket, wanted: KeyLimits, month: str) -> tuple[Ticket, Standing, bool]:
-        if self._shared is not None and not self._rests():
+    async def _admit(self, ticket: Ticket, key_limits: KeyLimits, month: str) -> tuple[Ticket, Standing, bool]:
+        if self._shared is not None and not self._is_paused():
             try:
-                found, standing = await self._shared.admit(ticket, wanted, month)
+                found, standing = await self._shared.admit(ticket, key_limits, month)
             except self._failures as error:
-                self._note_failure(error)
+                self._record_failure(error)
             else:
-                self._note_success()
+                self._record_success()
                 return found, standing, True
-        return ticket, self._local.admit(ticket, wanted, time.time()), False
+        return ticket, self._local.admit(ticket, key_limits, time.time()), False
 
     async def _settle(self, permit: Permit, tokens: int, micro: int) -> None:
         assert self._shared is not None
         try:
             await self._shared.settle(permit.ticket, tokens, micro, permit.month)
         except self._failures as error:
-            # The month is made good from the roll-ups; what was set aside of the minute runs out.
-            self._note_failure(error)
+            # The roll-ups correct the month; the reservation of the minute expires.
+            self._record_failure(error)
 
-    def _rests(self) -> bool:
+    def _is_paused(self) -> bool:
         return time.monotonic() < self._down_until
 
-    def _note_failure(self, error: BaseException) -> None:
+    def _record_failure(self, error: BaseException) -> None:
         self._down_until = time.monotonic() + RETRY_SECONDS
         if not self._is_down:
             self._is_down = True
             why = str(error) or type(error).__name__
-            logger.warning("Redis does not answer; each process holds limits by itself: %s", why)
+            logger.warning("Redis does not answer; each process applies limits by itself: %s", why)
             self._report(False, why)
 
-    def _note_success(self) -> None:
+    def _record_success(self) -> None:
         if self._is_down:
             self._is_down = False
-            logger.info("Redis answers again; limits hold across processes")
+            logger.info("Redis answers again; limits apply across processes")
             self._report(True, "")
 
 
 def _reserved(raw: bytes) -> int:
     body = orjson.loads(raw)
-    asked = next((body[name] for name in _ANSWER_LENGTHS if type(body.get(name)) is int), None)
-    return limits.estimate(len(raw), max(0, asked) if asked is not None else None)
+    length = next((body[name] for name in _ANSWER_LENGTHS if type(body.get(name)) is int), None)
+    return limits.estimate(len(raw), max(0, length) if length is not None else None)
 
 
 _SENTENCES = {
-    Refusal.REQUESTS: "This API key may send {0.requests_per_minute} requests in a minute.",
-    Refusal.TOKENS: "This API key may use {0.tokens_per_minute} tokens in a minute.",
-    Refusal.CONCURRENT: "This API key may have {0.max_concurrent} requests under way at once.",
+    Refusal.REQUESTS: "This API key is limited to {0.requests_per_minute} requests per minute.",
+    Refusal.TOKENS: "This API key is limited to {0.tokens_per_minute} tokens per minute.",
+    Refusal.CONCURRENT: "This API key is limited to {0.max_concurrent} concurrent requests.",
     Refusal.MONTHLY_TOKENS: "This API key has used its {0.monthly_tokens} tokens of this month.",
     Refusal.BUDGET: "This API key has spent its {0.monthly_budget_usd} US dollars of this month.",
 }
 
 
-def _refused(wanted: KeyLimits, standing: Standing, now: float) -> NoaError:
+def _refused(key_limits: KeyLimits, standing: Standing, now: float) -> NoaError:
     refusal = standing.refusal
     assert refusal is not None
-    sentence = _SENTENCES[refusal].format(wanted)
+    sentence = _SENTENCES[refusal].format(key_limits)
     if refusal in (Refusal.BUDGET, Refusal.MONTHLY_TOKENS):
         return BudgetExceeded(
             f"{sentence} It works again when the next month begins (UTC), or with a higher limit.",
@@ -197,12 +197,12 @@ def _refused(wanted: KeyLimits, standing: Standing, now: float) -> NoaError:
     )
 
 
-def _headers(wanted: KeyLimits, standing: Standing) -> list[Header]:
-    """As OpenAI's and Anthropic's clients read them."""
+def _headers(key_limits: KeyLimits, standing: Standing) -> list[Header]:
+    """In the formats of OpenAI's and Anthropic's clients."""
     found: list[Header] = []
     for what, most, left, reset in (
-        (b"requests", wanted.requests_per_minute, standing.remaining_requests, standing.reset_requests),
-        (b"tokens", wanted.tokens_per_minute, standing.remaining_tokens, standing.reset_tokens),
+        (b"requests", key_limits.requests_per_minute, standing.remaining_requests, standing.reset_requests),
+        (b"tokens", key_limits.tokens_per_minute, standing.remaining_tokens, standing.reset_tokens),
     ):
         if most is not None and left is not None:
             found += [

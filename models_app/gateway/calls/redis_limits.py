@@ -1,7 +1,7 @@
-"""The counting of limits in Redis, exact for all processes that share it: one script a request, by Redis' own clock.
+"""Counts limits in Redis, exact for all processes that share it: one script per request, by Redis' own clock.
 
-It counts as `models_app.domain.traffic.limits.Counters` does. What a process that died held is given back after a minute: its
-requests in flight are leases that a living process renews.
+It counts as `models_app.domain.traffic.limits.Counters` does. Requests in flight are leases that their process renews:
+those of a process that died expire after a minute.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from models_app.domain.traffic.limits import COUNTED, MICRO, KeyLimits, Refusal,
 # No request waits longer for its limits; a healthy Redis answers in less than a millisecond.
 TIMEOUT_SECONDS = 0.05
 _CONNECTIONS = 16
-# At the start of the process nobody waits yet.
+# At the start of the process no request waits yet.
 _START_SECONDS = 2.0
 _LEASE_SECONDS = 60
 _RENEW_SECONDS = 20.0
-# A month's counters outlive it by some days, so that its end can still be looked at.
+# A month's counters outlive it by some days, so that its end can still be inspected.
 _MONTH_SECONDS = 40 * 86_400
 
 Failure = (RedisError, OSError, TimeoutError)
@@ -44,7 +44,7 @@ local function window(key)
 end
 """
 
-# KEYS: requests, tokens, active, month. ARGV: request id, tokens set aside, five limits (-1: none), lease seconds.
+# KEYS: requests, tokens, active, month. ARGV: request id, reserved tokens, five limits (-1: none), lease seconds.
 _ADMIT = (
     _COMMON
     + """
@@ -87,7 +87,7 @@ return {refusal, tostring(retry), second, requests, tokens,
 """
 )
 
-# KEYS as above. ARGV: request id, second and difference of the tokens set aside, tokens, millionths of a dollar, seconds.
+# KEYS as above. ARGV: request id, second and difference of the reserved tokens, tokens, millionths of a dollar, seconds.
 _SETTLE = """
 redis.call('ZREM', KEYS[3], ARGV[1])
 if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then
@@ -127,17 +127,17 @@ class RedisCounters:
         self._renewing: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Connect, and bring the scripts there: the first request should not have to do it within its time-out."""
+        """Connect, and load the scripts: the first request should not have to do it within its timeout."""
         async with asyncio.timeout(_START_SECONDS):
             for script in (_ADMIT, _SETTLE, _RAISE):
                 await self._redis.script_load(script)
 
     async def admit(self, ticket: Ticket, limits: KeyLimits, month: str) -> tuple[Ticket, Standing]:
         """As `Counters.admit`; the ticket carries the second of Redis' clock."""
-        wanted = [getattr(limits, name) for name in COUNTED]
+        counted = [getattr(limits, name) for name in COUNTED]
         if limits.monthly_budget_usd is not None:
-            wanted[-1] = round(limits.monthly_budget_usd * MICRO)
-        numbers = [-1 if limit is None else limit for limit in wanted]
+            counted[-1] = round(limits.monthly_budget_usd * MICRO)
+        numbers = [-1 if limit is None else limit for limit in counted]
         found = await self._call(
             self._admit(
                 keys=_keys(ticket.key_id, month),
@@ -147,8 +147,7 @@ class RedisCounters:
         standing = _standing(found, limits)
         if standing.refusal is None and limits.max_concurrent is not None:
             self._hold(ticket)
-        counted = Ticket(ticket.key_id, ticket.request_id, ticket.reserved, int(found[2]))
-        return counted, standing
+        return Ticket(ticket.key_id, ticket.request_id, ticket.reserved, int(found[2])), standing
 
     async def settle(self, ticket: Ticket, tokens: int, micro_usd: int, month: str) -> None:
         self._active.pop(ticket.request_id, None)
@@ -157,9 +156,9 @@ class RedisCounters:
         await self._call(self._settle(keys=_keys(ticket.key_id, month), args=[ticket.request_id, *numbers]))
 
     async def raise_to(self, spent: Iterable[Spent]) -> None:
-        for one in spent:
-            keys = _keys(one.key_id, one.month)[3:]
-            await self._call(self._raise(keys=keys, args=[one.tokens, one.micro_usd, _MONTH_SECONDS]))
+        for item in spent:
+            keys = _keys(item.key_id, item.month)[3:]
+            await self._call(self._raise(keys=keys, args=[item.tokens, item.micro_usd, _MONTH_SECONDS]))
 
     async def close(self) -> None:
         if self._renewing:
@@ -167,10 +166,10 @@ class RedisCounters:
         with contextlib.suppress(*Failure):
             await self._pool.disconnect()
 
-    async def _call(self, asked: Any) -> Any:
-        # Around everything: name look-up, connecting and a script that is not loaded yet included.
+    async def _call(self, command: Any) -> Any:
+        # Covers everything: name lookup, connecting and a script that is not loaded yet included.
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            return await asked
+            return await command
 
     def _hold(self, ticket: Ticket) -> None:
         self._active[ticket.request_id] = ticket.key_id
@@ -178,7 +177,7 @@ class RedisCounters:
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
 
     async def _renew(self) -> None:
-        """Keep the leases of requests that take longer than one."""
+        """Renew the leases of requests that outlast one."""
         while self._active:
             await asyncio.sleep(_RENEW_SECONDS)
             with contextlib.suppress(*Failure):
@@ -191,7 +190,7 @@ class RedisCounters:
 
 
 def _keys(key_id: str, month: str) -> list[str]:
-    # In braces: a cluster keeps what belongs to one key on one server.
+    # In braces: a cluster stores all counters of one API key on one server.
     start = f"noa:limits:{{{key_id}}}:"
     return [f"{start}requests", f"{start}tokens", f"{start}active", f"{start}{month}"]
 

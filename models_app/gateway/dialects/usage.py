@@ -1,4 +1,4 @@
-"""Token counts, read from an answer while it passes by."""
+"""Token counts, read from an answer while it is forwarded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models_app.providers.wire.chat_answers import counted, detail, tokens
 
 _MARK = b'"usage"'
 # One object, with objects of one more level in it (`prompt_tokens_details`). Quotes inside of JSON strings are
-# escaped, so this never matches text that a model wrote.
+# escaped, so this never matches text of a model.
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
-# Usage comes with the last event or at the end of the object: of a long answer, this much of its end is looked at.
+# Usage is in the last event or at the end of the object: of a long answer, this much of its end is searched.
 _KEPT = 8 * 1024
-# What is kept is cut down to the end only now and then.
+# The kept part is cut down to the end only beyond this size.
 _MAX_KEPT = 32 * 1024
 
 
@@ -37,7 +37,7 @@ def of_whole(answer: bytes) -> Mapping[str, Any]:
 
 
 class UsageTail:
-    """Keeps the end of an answer that comes in any pieces, and finds the usage object in it once it is over.
+    """Keeps the end of an answer that arrives in any pieces, and finds the usage object in it at its end.
 
     Works for a runner's SSE comment, for OpenAI's last chunk and for a long JSON answer alike.
     """
@@ -45,7 +45,7 @@ class UsageTail:
     __slots__ = ("_parts", "_size", "events")
 
     def __init__(self) -> None:
-        # Of a stream that is cut, all that there is to count: a runner sends one for each token.
+        # The only count of a stream that is cut: a runner sends one event for each token.
         self.events = 0
         self._parts: list[bytes] = []
         self._size = 0
@@ -71,8 +71,8 @@ def _parsed(text: bytes) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def note_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | None) -> None:
-    """As `note`, of a usage object; without the step between, for it is done for every request to a runner."""
+def write_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | None) -> None:
+    """As `write`, from a usage object without the step between, since every request to a runner needs it."""
     if not counts:
         return
     record.prompt_tokens = tokens(counts, "prompt_tokens")
@@ -80,11 +80,11 @@ def note_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | 
     record.cached_tokens = detail(counts, "prompt_tokens_details", "cached_tokens")
     record.reasoning_tokens = detail(counts, "completion_tokens_details", "reasoning_tokens")
     if price is not None:
-        note(record, counted(counts), price)
+        write(record, counted(counts), price)
 
 
-def note(record: AccessRecord, counts: Usage | None, price: Price | None) -> None:
-    """Writes tokens and cost into the record; what is unknown stays None."""
+def write(record: AccessRecord, counts: Usage | None, price: Price | None) -> None:
+    """Writes tokens and cost into the record; unknown counts stay None."""
     if counts is None:
         return
     record.prompt_tokens = counts.prompt

@@ -1,4 +1,4 @@
-"""A bound for request bodies in front of Django, which takes any size before it looks at the path."""
+"""A size limit for request bodies in front of Django, which reads any size before it resolves the path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A body of unannounced length: the application is told that the client left once it is too much."""
+        """A body without a content-length: above the limit the application receives a disconnect."""
         size = 0
         started = False
 
@@ -43,13 +43,13 @@ class BodyLimit:
             size += len(message.get("body", b""))
             return {"type": "http.disconnect"} if size > self._max_bytes else message
 
-        async def noted(message: Message) -> None:
+        async def counted_send(message: Message) -> None:
             nonlocal started
             if size <= self._max_bytes or started:
                 started = True
                 await send(message)
 
-        await self._app(scope, counted, noted)
+        await self._app(scope, counted, counted_send)
         if size > self._max_bytes and not started:
             await _refuse(scope, receive, send, request_body.too_large(self._max_bytes))
 

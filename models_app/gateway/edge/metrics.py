@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus, in front of Django: it answers while the database hangs, with what was known last."""
+"""`/metrics` for Prometheus, in front of Django: while the database hangs, it serves the last page."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ PATH = "/metrics"
 _TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 # Prometheus gives up after 10 seconds by default.
 _LIMIT_SECONDS = 2.0
-# A page is told again for so long: a flood of scrapes must not become one of queries.
-_BELIEVED_SECONDS = 1.0
+# A page is cached for so long: a flood of scrapes must not become one of queries.
+_CACHE_SECONDS = 1.0
 
 
 class MetricsPage:
     """ASGI callable. Open to this machine; others need a key with the scope `metrics:read`.
 
-    `page` makes the text; it may block, and runs on one thread at a time however often it is asked for.
+    `page` builds the text; it can block, and runs on one thread at a time.
     """
 
     def __init__(self, page: Callable[[], bytes], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
         self._page = page
         self._keys = keys
         self._running: Future[bytes] | None = None
-        self._known, self._known_at = b"", -_BELIEVED_SECONDS
+        self._known, self._known_at = b"", -_CACHE_SECONDS
 
     @staticmethod
     def answers(scope: Scope) -> bool:
@@ -64,7 +64,7 @@ class MetricsPage:
             auth.require(key, KeyScope.METRICS)
 
     async def _text(self) -> bytes:
-        if time.monotonic() - self._known_at < _BELIEVED_SECONDS:
+        if time.monotonic() - self._known_at < _CACHE_SECONDS:
             return self._known
         if self._running is None or self._running.done():
             self._running = self._begin()
@@ -78,7 +78,7 @@ class MetricsPage:
 
     def _begin(self) -> Future[bytes]:
         found: Future[bytes] = Future()
-        # Not of a pool: the process would wait for a pool's threads at its end, and this one may hang.
+        # Not of a pool: the process would wait for a pool's threads at its end, and this one can hang.
         threading.Thread(target=self._run, args=(found,), name="metrics", daemon=True).start()
         return found
 
@@ -86,5 +86,5 @@ class MetricsPage:
         try:
             found.set_result(self._page())
         except Exception:
-            logger.exception("The metrics page could not be made.")
+            logger.exception("The metrics page could not be built.")
             found.set_result(b"")

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: whether this process lives, and whether it can do its work.
+"""`/livez` and `/readyz`: whether this process is alive, and whether it is ready.
 
 Answered in front of Django, from threads of their own, so that they answer while Django or the database hangs.
 """
@@ -24,31 +24,31 @@ from models_app.gateway.http.types import Header, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 LIVE_PATH, READY_PATH = "/livez", "/readyz"
-# Shorter than what probes of containers wait by their usual settings.
+# Shorter than the usual timeouts of container probes.
 LIMIT_SECONDS = 2.0
-# How long a verdict is told again without another look: a flood of probes must not become one of queries.
-_BELIEVED_SECONDS = 1.0
+# How long a result is cached: a flood of probes must not become one of queries.
+_CACHE_SECONDS = 1.0
 _LIVE = b"ok\n"
-# Set by proxies: who comes through one is not on this machine, though its connection is.
+# Set by proxies: a client behind one is not on this machine, though the connection is.
 _FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip"})
 
-# '' when all is well, else why not, as a sentence. Blocking, on a thread of its own.
+# '' when ready, else the reason as a sentence. Blocking, on a thread of its own.
 Check = Callable[[], str]
 
 
 class Part:
-    """One thing that readiness needs. However often it is asked, one thread at most waits for what hangs."""
+    """One requirement of readiness. At most one thread waits for a check that hangs."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
         self._check = check
         self._running: Future[str] | None = None
-        self._known: tuple[float, str] = (-_BELIEVED_SECONDS, "")
+        self._known: tuple[float, str] = (-_CACHE_SECONDS, "")
 
     async def problem(self) -> str:
         """'' or a sentence, within LIMIT_SECONDS."""
         at, known = self._known
-        if time.monotonic() - at < _BELIEVED_SECONDS:
+        if time.monotonic() - at < _CACHE_SECONDS:
             return known
         if self._running is None or self._running.done():
             self._running = self._begin()
@@ -62,7 +62,7 @@ class Part:
 
     def _begin(self) -> Future[str]:
         found: Future[str] = Future()
-        # Not of a pool: the process would wait for a pool's threads at its end, and this one may hang.
+        # Not of a pool: the process would wait for a pool's threads at its end, and this one can hang.
         threading.Thread(target=self._run, args=(found,), name=f"ready-{self.name}", daemon=True).start()
         return found
 
@@ -75,12 +75,12 @@ class Part:
 
 
 class Probes:
-    """ASGI callable for the two paths. `keys` are those whose holders may see why something is not ready."""
+    """ASGI callable for the two paths. A request with one of `keys` gets the reasons too."""
 
     def __init__(self, checks: Mapping[str, Check], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
         self._parts = [Part(name, check) for name, check in checks.items()]
         self._keys = keys
-        # Set when the shutdown begins: whoever sends traffic here shall stop before this process does.
+        # Set when the shutdown begins: load balancers should stop sending requests before this process does.
         self.closing = False
 
     @staticmethod
@@ -94,7 +94,7 @@ class Probes:
             await send_plain(send, 200, _LIVE, b"text/plain")
         else:
             ready, body = await self._readiness()
-            if not self._may_know_why(scope):
+            if not self._may_see_reasons(scope):
                 body = {"ready": ready}
             await send_plain(send, 200 if ready else 503, orjson.dumps(body), b"application/json")
 
@@ -108,7 +108,7 @@ class Probes:
         }
         return ready, {"ready": ready, "parts": parts}
 
-    def _may_know_why(self, scope: Scope) -> bool:
+    def _may_see_reasons(self, scope: Scope) -> bool:
         if is_on_this_machine(scope):
             return True
         picked = request_body.pick(scope["headers"])
@@ -120,14 +120,14 @@ class Probes:
 
 
 def is_on_this_machine(scope: Scope) -> bool:
-    """Whether who asks is on this machine, and not behind a proxy that is."""
+    """Whether the client is on this machine, and not behind a proxy that is."""
     return _is_loopback(scope) and not _FORWARDED & dict(scope["headers"]).keys()
 
 
 def _is_loopback(scope: Scope) -> bool:
     client = scope.get("client")
     if not client:
-        # A unix socket has no address: whoever opened it is on this machine.
+        # A unix socket has no address: its client is on this machine.
         return True
     try:
         return ipaddress.ip_address(client[0]).is_loopback
@@ -136,7 +136,7 @@ def _is_loopback(scope: Scope) -> bool:
 
 
 async def send_plain(send: Send, status: int, body: bytes, kind: bytes, more: list[Header] | None = None) -> None:
-    """A whole answer that no cache keeps."""
+    """A whole answer, not to be cached."""
     headers = [
         (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),

@@ -1,4 +1,4 @@
-"""The circuit of each provider in this process: whether it may be asked, and what was learned from asking."""
+"""The circuit breaker of each provider in this process, its rate limits, and its retry budget."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from models_app.gateway.forwarding.faults import Fault, Verdict
 # Called with the provider's slug, the new state and the reason; must return at once.
 Report = Callable[[str, BreakerState, str], None]
 
-# A provider may ask for hours, and an operator may have raised the limit in the meantime.
+# A provider can demand hours, while an operator has raised the limit in the meantime.
 _MAX_COOL_SECONDS = 300.0
-# Models of one provider that are limited at once: more are forgotten, and asked in vain once more.
+# Bounds the memory of rate-limited models of one provider; a forgotten one costs one failed attempt.
 _MAX_COOLING = 1000
 
 
@@ -24,21 +24,21 @@ class Circuit:
 
     def __init__(self, endpoint: RemoteEndpoint, report: Report) -> None:
         self.identity = _identity(endpoint)
-        # Servers that refuse OpenAI's `stream_options` are asked without it from then on.
+        # A server that refused OpenAI's `stream_options` gets requests without it from then on.
         self.takes_stream_options = True
         self._provider = endpoint.provider
         self._report = report
         self._breaker = Breaker()
         self._budget = RetryBudget()
-        # A limit is mostly one model's: the others go on. To the time when it may be asked again.
+        # By model, since most limits are one model's: the time when its limit ends.
         self._cooling: dict[str, float] = {}
-        # None: what the database holds is another process's word, or from before the last restart.
+        # None: the state in the database is another process's, or from before the last restart.
         self._reported: BreakerState | None = None
 
     def admit(self, model_id: str, now: float) -> bool:
-        """Whether this request is the probe of a half open circuit: if it ends without a verdict, say `abandoned`.
+        """Whether this request is the probe of a half-open circuit: if it ends without a verdict, call `abandoned`.
 
-        Raises Unavailable or RateLimited, with the time to wait, when the provider is better left alone.
+        Raises Unavailable or RateLimited, with the time to wait, while the circuit is open or the model rate limited.
         """
         cool_until = self._cooling.get(model_id, 0.0)
         if cool_until > now:
@@ -47,26 +47,26 @@ class Circuit:
         if wait > 0:
             raise _open(self._provider, self._breaker.reason, wait)
         self._budget.earn()
-        self._tell_trouble()
+        self._report_trouble()
         return self._breaker.state is BreakerState.HALF_OPEN
 
     def may_retry(self) -> bool:
-        """Whether one more attempt is within the budget, and would be admitted."""
+        """Whether a retry is within the budget, and would be admitted."""
         return self._breaker.state is BreakerState.CLOSED and self._budget.spend()
 
     def succeeded(self, now: float) -> None:
         self._breaker.succeeded(now)
-        self._tell()
+        self._report_change()
 
     def abandoned(self) -> None:
         self._breaker.abandoned()
 
     def failed(self, reason: str, now: float) -> None:
         self._breaker.failed(now, reason)
-        self._tell_trouble()
+        self._report_trouble()
 
     def learn(self, fault: Fault, model_id: str, now: float) -> None:
-        """What one attempt's fault says about the provider."""
+        """Applies the verdict of one failed attempt."""
         if fault.verdict is Verdict.REFUSED_REQUEST:
             self.succeeded(now)
         elif fault.verdict is Verdict.LIMITED:
@@ -75,19 +75,19 @@ class Circuit:
             self._breaker.rejected(now, fault.error.message)
         else:
             self._breaker.failed(now, fault.error.message)
-        self._tell_trouble()
+        self._report_trouble()
 
     def _cool(self, model_id: str, seconds: float, now: float) -> None:
         if len(self._cooling) >= _MAX_COOLING:
             self._cooling.clear()
         self._cooling[model_id] = now + min(seconds, _MAX_COOL_SECONDS)
 
-    def _tell_trouble(self) -> None:
-        # That a circuit is closed is news only once something was answered.
+    def _report_trouble(self) -> None:
+        # A closed circuit is reported only after an answer.
         if self._breaker.state is not BreakerState.CLOSED:
-            self._tell()
+            self._report_change()
 
-    def _tell(self) -> None:
+    def _report_change(self) -> None:
         state = self._breaker.state
         if state is not self._reported:
             self._reported = state
@@ -95,7 +95,7 @@ class Circuit:
 
 
 class Circuits:
-    """One for each provider that was asked. A changed key or address begins a new one, closed."""
+    """One for each provider with requests. A changed key or address begins a new one, closed."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -114,7 +114,7 @@ def _identity(endpoint: RemoteEndpoint) -> tuple[object, ...]:
 
 def _open(provider: str, reason: str, wait: float) -> NoaError:
     return Unavailable(
-        f"The provider '{provider}' is not asked for now, because it failed: {reason[:300]}",
+        f"The provider '{provider}' gets no requests for now, because it failed: {reason[:300]}",
         code="provider_unavailable",
         details={"provider": provider},
         retry_after=math.ceil(wait),
@@ -123,7 +123,7 @@ def _open(provider: str, reason: str, wait: float) -> NoaError:
 
 def _limited(provider: str, wait: float) -> NoaError:
     return RateLimited(
-        f"The provider '{provider}' limits its rate and asked to be left alone for a while.",
+        f"The provider '{provider}' limits its rate. Retry after the time in 'Retry-After'.",
         code="provider_rate_limited",
         details={"provider": provider},
         retry_after=math.ceil(wait),

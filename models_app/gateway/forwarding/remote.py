@@ -103,7 +103,7 @@ class Remote:
         """Waits for the first byte of the body: until then a break is this attempt's, not the answer's."""
         origin = _origin(remote.base_url, remote.allow_private)
         seconds = _or_default(remote.connect_seconds, self._limits.connect_seconds)
-        connection = await self._upstream.ask(
+        connection = await self._upstream.send(
             origin.pool(remote.provider),
             _head(remote, origin, exchange) + exchange.body,
             lambda factory: self._dialer.connect(origin, factory, seconds),

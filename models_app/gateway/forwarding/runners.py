@@ -139,9 +139,9 @@ class Runners:
     async def _attempt(self, call: Call, target: Target, request: bytes) -> Connection:
         call.record.attempts += 1
         if target.address:
-            connection = await self._nodes.ask(self._upstream, target, request)
+            connection = await self._nodes.send(self._upstream, target, request)
         else:
-            connection = await self._upstream.ask(target.socket, request)
+            connection = await self._upstream.send(target.socket, request)
         if connection.status != 503:
             return connection
         return await self._unless_draining(connection)

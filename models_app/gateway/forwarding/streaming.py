@@ -1,4 +1,4 @@
-"""Passes an answer that has begun on to the client, and counts what it cost."""
+"""Forwards an answer that has begun to the client, and records its tokens and cost."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from models_app.providers.wire import sse
 
 # A whole answer is held back up to this size: until then a runner's death is a clean 502, not a cut body.
 HOLD_BYTES = 1024 * 1024
-# What is translated must be held whole. Texts are far below; only embeddings are larger, and those are never translated.
+# A translated answer must be held whole. Texts are far below; only embeddings are larger, and never translated.
 _MAX_TRANSLATED_BYTES = 16 * 1024 * 1024
 # The largest honest answer is 2,048 embeddings of 3,072 numbers each, written as text.
 _MAX_LONG_BYTES = 256 * 1024 * 1024
-# After the last event a server ends its transfer at once; one that does not loses its connection.
+# After the last event a server ends its transfer at once; otherwise its connection is closed.
 _SETTLE_SECONDS = 0.25
-# Upstream headers that reach the client. Anything else is between gateway and runner.
+# Upstream headers that reach the client.
 _PASSED_HEADERS = (b"content-type", b"retry-after")
 
 EVENT_STREAM = b"text/event-stream"
@@ -36,7 +36,7 @@ _STREAM_HEADERS: tuple[Header, ...] = (
 )
 
 
-# From a runner in its own dialect: bytes that NOA's own program wrote
+# From a runner in its own dialect: bytes of NOA's own program
 
 
 def runner_answer(inference: Inference, connection: Connection, price: Price | None) -> Awaitable[None]:
@@ -58,7 +58,7 @@ async def _pass_events(inference: Inference, connection: Connection, price: Pric
     call.is_events = True
     try:
         while data:
-            watch.stirred = True
+            watch.received = True
             whole = fence.feed(data)
             if whole:
                 tail.feed(whole)
@@ -66,9 +66,9 @@ async def _pass_events(inference: Inference, connection: Connection, price: Pric
                 call.answered = whole.endswith(sse.DONE)
             data = await connection.read()
     finally:
-        usage.note_openai(record, tail.counts(), price)
+        usage.write_openai(record, tail.counts(), price)
         if record.completion_tokens is None and not call.answered:
-            # The first event names the role. The runner's own count does not come any more.
+            # The first event names the role. The runner's own count did not arrive.
             record.completion_tokens = max(0, tail.events - 1)
     await call.finish(fence.rest())
 
@@ -82,12 +82,12 @@ async def _pass_whole(inference: Inference, connection: Connection, price: Price
     if connection.status >= 400:
         call.record.error_code = str(json_error(body).get("code", ""))
     await call.answer(connection.status, _passed(connection), body)
-    # The client has its answer while this is looked at.
-    usage.note_openai(call.record, usage.of_whole(body), price)
+    # After the client has its answer.
+    usage.write_openai(call.record, usage.of_whole(body), price)
 
 
 async def _pass_long(inference: Inference, connection: Connection, data: bytes, price: Price | None) -> None:
-    """An answer that is too long to be held: from its first part on, a break can only leave it unfinished."""
+    """An answer that is too long to be held: after its first part, a break leaves it unfinished."""
     call, watch = inference.call, inference.watch
     tail = usage.UsageTail()
     headers = _passed(connection)
@@ -96,14 +96,14 @@ async def _pass_long(inference: Inference, connection: Connection, data: bytes, 
     await call.start(connection.status, headers)
     size = 0
     while data:
-        watch.stirred = True
+        watch.received = True
         size += len(data)
         if size > _MAX_LONG_BYTES:
             raise Malformed("it does not end")
         tail.feed(data)
         await call.write(data)
         data = await connection.read()
-    usage.note_openai(call.record, tail.counts(), price)
+    usage.write_openai(call.record, tail.counts(), price)
     await call.finish()
 
 
@@ -114,11 +114,11 @@ def _passed(connection: Connection) -> list[Header]:
     return headers
 
 
-# From a provider, or in another dialect: everything is looked at
+# From a provider, or in another dialect: everything is inspected
 
 
 async def exchanged(inference: Inference, connection: Connection, exchange: Exchange, price: Price | None) -> None:
-    """Raises UpstreamError, or ErrorEvent, when it breaks; before the first event is sent that has a status of its own."""
+    """Raises UpstreamError or ErrorEvent when it breaks; until the first event is sent, that becomes an HTTP status."""
     if inference.body.stream:
         await _exchange_events(inference, connection, exchange.stream, price)
     else:
@@ -133,11 +133,11 @@ async def _exchange_events(inference: Inference, connection: Connection, stream:
         call.error_event = lambda error, _: stream.error(error)
     try:
         while not stream.done and (data := await connection.read()):
-            watch.stirred = True
+            watch.received = True
             await _write_events(call, stream.feed(data), stream)
         await _write_events(call, stream.end(), stream)
     finally:
-        usage.note(call.record, stream.usage, price)
+        usage.write(call.record, stream.usage, price)
     await call.finish()
     await _settle(connection)
 
@@ -155,7 +155,7 @@ async def _write_events(call: Call, data: bytes, stream: Pipeline) -> None:
 
 
 async def _settle(connection: Connection) -> None:
-    """Lets the transfer end, so that the connection can be kept. The client has its answer already."""
+    """Reads to the end of the transfer, so that the connection can be reused. The client has its answer already."""
     try:
         async with asyncio.timeout(_SETTLE_SECONDS):
             while await connection.read():
@@ -172,7 +172,7 @@ async def _exchange_whole(
     body = await _held(connection, inference.watch, limit)
     if connection.complete:
         answer, counts = exchange.whole(body)
-        usage.note(call.record, counts, price)
+        usage.write(call.record, counts, price)
         await call.answer(200, [JSON], answer)
         return
     if not body.lstrip().startswith(b"{"):
@@ -189,7 +189,7 @@ async def _held(connection: Connection, watch: Watch, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while size <= limit and (data := await connection.read()):
-        watch.stirred = True
+        watch.received = True
         parts.append(data)
         size += len(data)
     return b"".join(parts)

@@ -1,4 +1,4 @@
-"""Who is asking: an API key, looked up by its hash in memory."""
+"""Authentication by API key, looked up by its hash in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_KEY_LENGTH = 512
 
 
 class UnknownKey(Unauthenticated):
-    """A key that the snapshot does not have; it may be newer than that."""
+    """A key that is not in the snapshot; it can be newer than that."""
 
 
 def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now: float) -> KeyEntry:
@@ -23,9 +23,7 @@ def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now:
     """
     entry = keys.get(hash_api_key(_bearer(authorization)))
     if entry is None:
-        raise UnknownKey(
-            "This API key is not known. Check that it was copied whole, or ask an administrator for a new one."
-        )
+        raise UnknownKey("Unknown API key. Check that it was copied completely, or ask an administrator for a new one.")
     if entry.expires_at is not None and entry.expires_at <= now:
         raise Unauthenticated("This API key has expired. Ask an administrator for a new one.", code="expired_api_key")
     return entry
@@ -34,9 +32,7 @@ def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now:
 def require(entry: KeyEntry, scope: Scope) -> None:
     """Raises PermissionDenied when the key does not carry `scope`."""
     if not allows(entry.scopes, scope):
-        raise PermissionDenied(
-            f"This API key may not do this: it lacks the scope '{scope}'. Ask an administrator for a key that has it."
-        )
+        raise PermissionDenied(f"This API key lacks the scope '{scope}'. Ask an administrator for a key that has it.")
 
 
 def _bearer(authorization: bytes | None) -> str:

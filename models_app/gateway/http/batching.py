@@ -1,4 +1,4 @@
-"""A transport that sends at once what is written in one turn of the event loop.
+"""A transport that sends everything written in one iteration of the event loop together.
 
 uvicorn writes an answer's head and its body one after the other; uvloop makes a system call, and the kernel a packet,
 of each. Together they are one.
@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-# More than this is sent without waiting for the end of the turn, so that back-pressure is felt.
+# More than this is sent without waiting for the end of the iteration, so that back-pressure works.
 _MAX_HELD = 64 * 1024
 
 
 class BatchingTransport(asyncio.Transport):
-    """Wraps the transport of an accepted connection. Only what uvicorn's protocol uses is passed on."""
+    """Wraps the transport of an accepted connection. Has only the methods that uvicorn's protocol uses."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class BatchingTransport(asyncio.Transport):
             self.flush()
 
     def write_through(self, data: bytes) -> None:
-        """Sends what is held and `data` now: nothing will follow it."""
+        """Sends the held data and `data` now: the last write of an answer."""
         self.flush()
         self._transport.write(data)
 

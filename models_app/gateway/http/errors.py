@@ -53,7 +53,7 @@ class ServerStopping(Draining):
 
 
 class Unprocessable(InvalidRequest):
-    """422: a runner or provider understood the request and cannot do it."""
+    """422: a runner or provider parsed the request and cannot process it."""
 
     http_status = 422
 
@@ -76,17 +76,17 @@ _BY_STATUS: dict[int, type[NoaError]] = {
 
 
 def of_status(status: int) -> type[NoaError]:
-    """The error with which an answer of this status is told in another dialect; 502 for what has none."""
+    """The error class for an upstream answer of this status; 502 for an unknown one."""
     return _BY_STATUS.get(status, EngineError)
 
 
 def body(error: NoaError, request_id: str) -> bytes:
-    """The JSON error object, in the shape that OpenAI's clients read."""
+    """The JSON error object of OpenAI's API."""
     return orjson.dumps(error.body(request_id))
 
 
 def event(error: NoaError, request_id: str) -> bytes:
-    """The last event of a stream that cannot go on. No `[DONE]` follows it."""
+    """The last event of a stream that cannot continue. No `[DONE]` follows it."""
     return b"data: " + body(error, request_id) + b"\n\n"
 
 
@@ -108,5 +108,5 @@ def anthropic_body(error: NoaError, request_id: str) -> bytes:
 
 
 def anthropic_event(error: NoaError, request_id: str) -> bytes:
-    """The event that ends a stream of Anthropic's API that cannot go on."""
+    """The last event of a stream of Anthropic's API that cannot continue."""
     return sse.named(anthropic_error(error, request_id))

@@ -1,4 +1,4 @@
-"""What a request must be before it is looked at: its host, its size, its JSON."""
+"""The checks of a request before its model is resolved: host, size, JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models_app.gateway.http.types import Header, Receive
 
 _MIB = 1024 * 1024
 
-_WANTED = frozenset(
+_READ_HEADERS = frozenset(
     {
         b"host",
         b"authorization",
@@ -31,27 +31,26 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the gateway takes and how long it waits. Times are seconds.
+    """Sizes, timeouts and hosts that the gateway accepts. Times are seconds.
 
-    `allowed_hosts` are the names under which it may be called, as in Django: `example.org`,
-    `.example.org` for all names below it too, `*` for every name.
+    `allowed_hosts` as in Django: `example.org`, `.example.org` for its subdomains too, `*` for every name.
     """
 
     allowed_hosts: Sequence[str] = ("127.0.0.1", "localhost", "[::1]")
     max_body_bytes: int = 16 * _MIB
     connect_seconds: float = 5.0
-    # A long prompt behind a full queue may take minutes before it shows anything.
+    # A long prompt behind a full queue can take minutes before its first byte.
     first_byte_seconds: float = 600.0
     idle_seconds: float = 60.0
     total_seconds: float = 1800.0
-    # How long a request waits for a model that is not loaded, or whose runner is coming back; 0 is not at all.
+    # How long a request waits for a model that is not loaded, or whose runner is restarting; 0 is not at all.
     wait_seconds: float = 0.0
-    # Requests of one model that may be in this process at once, in its queue or in its runner.
+    # Concurrent requests of one model in this process, in its queue or in its runner.
     queue_limit: int = 512
 
 
 class ClientLeft(Exception):
-    """The client closed its connection before it had its answer."""
+    """The client closed its connection before its answer."""
 
 
 class Hosts:
@@ -62,7 +61,7 @@ class Hosts:
         self._any = b"*" in names
         self._exact = {name.lstrip(b".") for name in names}
         self._suffixes = tuple(name for name in names if name.startswith(b"."))
-        # Header values that passed before, with their port: a handful in practice, so 64 is plenty.
+        # Accepted header values, with their port: a handful in practice, so 64 is plenty.
         self._passed: set[bytes] = set()
 
     def check(self, host: bytes | None) -> None:
@@ -77,8 +76,8 @@ class Hosts:
             )
         if not self._is_allowed(match[1]):
             raise InvalidRequest(
-                f"This server does not answer as '{match[1].decode()}'. "
-                "Use one of its own names, or have an administrator add this one to NOA_ALLOWED_HOSTS.",
+                f"The host '{match[1].decode()}' is not allowed. "
+                "Use one of this server's names, or have an administrator add this one to NOA_ALLOWED_HOSTS.",
                 code="host_not_allowed",
             )
         if len(self._passed) < 64:
@@ -90,7 +89,7 @@ class Hosts:
 
 @dataclass(slots=True)
 class ParsedBody:
-    """What the gateway needs to know of a body; `raw` is what goes to the runner, unchanged."""
+    """The fields of a body that the gateway reads; `raw` is forwarded to a runner unchanged."""
 
     model: str
     stream: bool
@@ -98,21 +97,21 @@ class ParsedBody:
 
 
 def pick(headers: Iterable[Header]) -> dict[bytes, bytes]:
-    """The headers that the gateway reads. Repeated ones are joined, which no single one survives."""
+    """The headers that the gateway reads. Repeated ones are joined, which makes each of them invalid."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in _WANTED:
+        if name in _READ_HEADERS:
             found[name] = found[name] + b", " + value if name in found else value
     return found
 
 
 def valid_request_id(value: bytes | None) -> str | None:
-    """The client's own request id, if it may stand in a header and in a log."""
+    """The client's own request id, if it is safe in a header and in a log."""
     return value.decode("ascii") if value is not None and _REQUEST_ID.fullmatch(value) else None
 
 
 def check_size(headers: dict[bytes, bytes], limit: int) -> None:
-    """Refuses by header alone what is announced as too large or as compressed."""
+    """Refuses, by its headers alone, a body that is too large or compressed."""
     length = headers.get(b"content-length")
     if length is not None and int(length) > limit:
         raise too_large(limit)
@@ -176,5 +175,5 @@ def parse(raw: bytes) -> ParsedBody:
 
 
 def loggable(name: str) -> str:
-    """A name from outside, fit for a log and for every database: short and without control characters."""
+    """A client's text, safe for a log and for every database: short and without control characters."""
     return "".join(char if char.isprintable() else "\ufffd" for char in name[:200])

@@ -1,4 +1,4 @@
-"""The HTTP front: uvicorn with deadlines and limits for what comes in, and an orderly end."""
+"""The HTTP server: uvicorn with deadlines and limits for requests, and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from models_app.gateway.http.types import ANSWER_EXTENSION, Header
 
 # Queued requests of one connection. A client that pipelines more is not waiting for answers.
 _MAX_PIPELINED = 16
-# How late the end of the last connection is seen.
-_LOOK_SECONDS = 0.05
+# Poll interval for the end of the last connection.
+_POLL_SECONDS = 0.05
 
 _Phase = Literal["idle", "headers", "body"]
 
@@ -36,20 +36,20 @@ class HeadersTooLarge(InvalidRequest):
 
 
 class FrontProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which waits for ever and takes headers without end, with bounds for both.
+    """uvicorn's protocol has neither deadlines nor a limit for headers; this one has both.
 
     Times are seconds. A request whose headers or body do not arrive in time is answered with 408; a client that
-    does not take its answer is disconnected.
+    does not read its answer is disconnected.
     """
 
     header_seconds: ClassVar[float] = 10.0
     body_seconds: ClassVar[float] = 60.0
-    # Since the write buffer has filled up, or since an answer was left in it.
+    # Since the write buffer was full, or since an answer was left in it.
     write_seconds: ClassVar[float] = 60.0
     max_headers: ClassVar[int] = 100
-    # Of one request's line and headers; also what may come without one byte of body (chunk extensions, trailers).
+    # Of one request's line and headers; also of bytes without one byte of body (chunk extensions, trailers).
     max_header_bytes: ClassVar[int] = 64 * 1024
-    # This process ends: whoever sends one more request on a connection is told to open another one after it.
+    # This process ends: the answer to the next request on a connection closes it.
     last_request: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -58,7 +58,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._timed_phase: _Phase = "idle"
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
-        self._silent_bytes = 0
+        self._overhead_bytes = 0
         self._read_bytes = 0
         self._refusal: NoaError | None = None
         # The cycle whose application runs; uvicorn's `cycle` is the one that is being received.
@@ -88,9 +88,9 @@ class FrontProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             return
         self._read_bytes = len(data)
-        self._silent_bytes += self._read_bytes
+        self._overhead_bytes += self._read_bytes
         super().data_received(data)
-        if self._phase != "idle" and self._silent_bytes > self.max_header_bytes:
+        if self._phase != "idle" and self._overhead_bytes > self.max_header_bytes:
             self._refuse(_headers_too_large(self.max_header_bytes))
         elif self._phase != self._timed_phase:
             self._time_phase()
@@ -114,12 +114,12 @@ class FrontProtocol(HttpToolsProtocol):
         self.headers = []
 
     def on_body(self, body: bytes) -> None:
-        self._silent_bytes = 0
+        self._overhead_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._phase = "idle"
-        self._silent_bytes = 0
+        self._overhead_bytes = 0
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -127,7 +127,7 @@ class FrontProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Says nothing: the request is answered without the upgrade, and anybody could fill the log with it."""
+        """No warning: the request is answered without the upgrade, and any client could fill the log with it."""
 
     def _check_head(self) -> None:
         """Raises, which the parser turns into `send_400_response`, when the line or the headers are not acceptable."""
@@ -136,7 +136,7 @@ class FrontProtocol(HttpToolsProtocol):
         elif self._head_size() > self.max_header_bytes:
             self._refusal = _headers_too_large(self.max_header_bytes)
         elif not self.url.startswith(b"/") and self.url != b"*":
-            # The absolute form names a second host beside the Host header; only proxies need it.
+            # The absolute form names a second host beside the Host header; only proxies use it.
             self._refusal = InvalidRequest("The request target must be a path.", code="invalid_http")
         elif len(self.pipeline) >= _MAX_PIPELINED:
             self._refusal = InvalidRequest("Too many requests wait on this connection.", code="invalid_http")
@@ -145,12 +145,12 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _head_size(self) -> int:
         if self._read_bytes <= self.max_header_bytes:
-            return self._silent_bytes
-        # The read may hold a body too: only now is it worth the counting.
+            return self._overhead_bytes
+        # The read can contain a body too: only now is counting worth its cost.
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _answer_whole(self, status: int, headers: list[Header], body: bytes) -> None:
-        """The extension `ANSWER_EXTENSION`. The caller vouches for its headers, which uvicorn would check again."""
+        """The extension `ANSWER_EXTENSION`. The caller must pass valid headers, which uvicorn would check again."""
         cycle = self._running
         if cycle is None or cycle.disconnected or cycle.response_started:
             return
@@ -179,7 +179,7 @@ class FrontProtocol(HttpToolsProtocol):
     def _receive_overdue(self) -> None:
         running = self._running
         if running is not None and not running.response_complete and running is not self.cycle:
-            # An answer is being made, and what is late is the request behind it.
+            # An answer is in progress; the late request is the one behind it.
             self._time_phase()
             return
         self._refuse(RequestTimeout("The request did not arrive in time. Send it at once."))
@@ -204,7 +204,7 @@ class FrontProtocol(HttpToolsProtocol):
         self.transport.close()
         self._abort_when_stuck()
 
-    # The deadline for being read
+    # The deadline for a client that does not read
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -227,17 +227,17 @@ class FrontProtocol(HttpToolsProtocol):
         self._abort_when_stuck()
 
     def _abort_when_stuck(self) -> None:
-        # close() waits for the client to take what is buffered, however long that is.
+        # close() waits without a limit for the client to read the buffer.
         if self._write_deadline is None:
             self._write_deadline = self.loop.call_later(self.write_seconds, self.transport.abort)
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that ends what runs before it closes connections.
+    """A uvicorn server that ends requests before it closes connections.
 
-    uvicorn waits for open streams first and tells the application last; `before_shutdown` comes before both, while
-    new connections are still accepted. Where others accept on the same socket, `hand_over` leaves those to them: then
-    `leave` ends what would never end, each connection gets the answers that it waits for, and the rest comes after that.
+    uvicorn waits for open streams first and shuts the application down last; `before_shutdown` runs before both, while
+    new connections are still accepted. If other processes accept on the same socket, `hand_over` leaves new connections
+    to them: `leave` ends endless streams, each connection gets its pending answers, then the shutdown begins.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class Server(uvicorn.Server):
         self.handing_over = False
 
     def hand_over(self) -> None:
-        """End, without a refused or a cut request. For a handler of signals."""
+        """End without refusing or cutting a request. For a signal handler."""
         self.handing_over = self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -269,20 +269,20 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _finish_connections(self) -> None:
-        """A connection that is kept alive may carry one more request, which is answered, until it is idle for too long."""
+        """A kept-alive connection can carry one more request, which is answered, until its idle timeout."""
         for server in self.servers:
             server.close()
         FrontProtocol.last_request = True
         self._leave()
         deadline = monotonic() + (self.config.timeout_graceful_shutdown or 0)
         while self.server_state.connections and monotonic() < deadline and not self.force_exit:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 def settle_memory() -> None:
-    """Call once everything is imported: what lives for ever is no longer looked at by the garbage collector.
+    """Call once everything is imported: the garbage collector no longer visits objects that live for ever.
 
-    A request makes few cyclic objects, so collections may be rare; each one costs the slowest request of its second.
+    A request creates few cyclic objects, so collections can be rare; each one delays the slowest request of its second.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The ASGI words, named once."""
+"""The types of ASGI."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
-# An error as it is told, given the request's id.
+# An error in a client's dialect, from the error and the request's id.
 ErrorShape = Callable[[NoaError, str], bytes]
 
 # An ASGI extension of NOA's HTTP server. Its `whole` takes status, headers (with a content-length) and body, and answers
-# a POST in one call, for a third of what ASGI's two messages cost. Where it is missing, the two messages are sent.
+# a POST in one call, for a third of the cost of ASGI's two messages. Without it, the two messages are sent.
 ANSWER_EXTENSION = "noa.answer"
 AnswerWhole = Callable[[int, list[Header], bytes], None]

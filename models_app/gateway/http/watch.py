@@ -1,4 +1,4 @@
-"""Ends requests whose client has left or whose time is up, in whatever phase they are."""
+"""Cancels requests whose client has disconnected or whose deadline has passed, in any phase."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from models_app.gateway.http.errors import UpstreamTimeout
 from models_app.gateway.http.request_body import ClientLeft, Limits
 from models_app.gateway.http.types import Receive
 
-# How late a deadline, and a client that has left, may be seen. Most answers of a fast runner are over by then and cost
+# How late a deadline, or a disconnect, is noticed at most. Most answers of a fast runner have ended by then and need
 # neither a timer nor a task of their own.
 _TICK_SECONDS = 0.05
 
 
 class Watch:
-    """One request under watch. `verdict` says why its task was cancelled; None when somebody else did it."""
+    """One monitored request. `verdict` is why its task was cancelled; None when the cancellation came from elsewhere."""
 
     verdict: NoaError | ClientLeft | None = None
-    # Both are set by the first tick, so that a request that ends before it asks for no clock.
+    # Both are set by the first tick, so that a request that ends before it reads no clock.
     begun: float | None = None
     silent_since: float = 0.0
     # Whether the runner or the provider has sent anything since the last tick.
-    stirred: bool = False
-    # Whether it has sent anything at all. Its first byte may come before the first tick.
+    received: bool = False
+    # Whether it has sent anything at all. Its first byte can arrive before the first tick.
     has_begun: bool = False
     # A provider's own; None is the process's.
     limits: Limits | None = None
@@ -34,12 +34,12 @@ class Watch:
         self._owner = owner
 
     def restart(self, limits: Limits | None) -> None:
-        """Another server is asked now, whose first byte is waited for."""
+        """The request goes to another server: the timeout for the first byte applies again."""
         self.limits = limits
-        self.has_begun = self.stirred = False
+        self.has_begun = self.received = False
 
     def resume(self) -> None:
-        """The request has waited for a model, which is no silence of a server's."""
+        """The request has waited for a model, which does not count as a server's silence."""
         self.silent_since = asyncio.get_running_loop().time()
 
     def listen(self) -> None:
@@ -62,7 +62,7 @@ class Watch:
 
 
 class Watches:
-    """All requests of a process, looked at by one timer that runs while there are any."""
+    """All requests of a process, checked by one timer that runs while there are any."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -70,7 +70,7 @@ class Watches:
         self._is_ticking = False
 
     def start(self, receive: Receive, owner: asyncio.Task[object]) -> Watch:
-        """Call it once the request's body was read: from then on `receive` tells only that the client left."""
+        """Call it once the request's body was read: after that `receive` returns only the disconnect."""
         watch = Watch(receive, owner)
         self._watches.add(watch)
         if not self._is_ticking:
@@ -86,18 +86,18 @@ class Watches:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for watch in self._watches:
-            self._look(watch, now)
+            self._check(watch, now)
         self._is_ticking = bool(self._watches)
         if self._is_ticking:
             loop.call_later(_TICK_SECONDS, self._tick)
 
-    def _look(self, watch: Watch, now: float) -> None:
+    def _check(self, watch: Watch, now: float) -> None:
         if watch.begun is None:
             watch.begun = watch.silent_since = now
             watch.listen()
         limits = watch.limits or self._limits
-        if watch.stirred:
-            watch.stirred = False
+        if watch.received:
+            watch.received = False
             watch.has_begun = True
             watch.silent_since = now
         is_first = not watch.has_begun
@@ -105,14 +105,14 @@ class Watches:
         if now - watch.begun > limits.total_seconds:
             watch.end(_took_too_long(limits.total_seconds))
         elif now - watch.silent_since > patience:
-            watch.end(_fell_silent("begin its answer" if is_first else "go on with its answer"))
+            watch.end(_fell_silent("begin its answer" if is_first else "continue its answer"))
 
 
 def _took_too_long(seconds: float) -> UpstreamTimeout:
-    return UpstreamTimeout(f"The answer took longer than {seconds:g} seconds and was ended. Ask for less at once.")
+    return UpstreamTimeout(f"The answer took longer than {seconds:g} seconds and was ended. Request less at once.")
 
 
 def _fell_silent(what: str) -> UpstreamTimeout:
     return UpstreamTimeout(
-        f"The model did not {what} in time. It may be overloaded: try again, or ask for less at once."
+        f"The model did not {what} in time. It may be overloaded: try again, or request less at once."
     )

@@ -1,4 +1,4 @@
-"""Takes access records in microseconds, keeps them in a file, and hands them on in batches from a thread of its own."""
+"""Accepts access records in microseconds, keeps them in a file, and stores them in batches from a thread of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Sink = Callable[[list[AccessRecord]], None]
 
-# Without a spool, or while it takes nothing: about 45 MB of records.
+# Without a spool, or while its disk is full: about 45 MB of records.
 MAX_PENDING = 50_000
 # Large enough to make a transaction worth it, small enough that a batch never blocks the writer for long.
 BATCH_SIZE = 500
@@ -36,18 +36,18 @@ class Recorder:
     """`begin()` and `record()` may be called from any thread and never block; `sink` is called from one thread only.
 
     With a spool, a record is in its file when `record()` returns, and goes to the sink from there. Without one, or
-    when the file does not take it (a full disk), it waits in memory; what comes while `max_pending` wait is counted in
-    `dropped`. A batch whose sink raises is kept and tried again, with back-off, until it is taken or `close()` gives
-    up: what is in the spool then stays there.
+    when the write fails (a full disk), it waits in memory; records beyond `max_pending` are dropped and counted in
+    `dropped`. A batch whose sink raises is retried, with back-off, until the sink accepts it or `close()` gives up:
+    the rest then stays in the spool.
     """
 
     def __init__(self, sink: Sink, *, max_pending: int = MAX_PENDING) -> None:
-        # With it the ids of this process's requests begin: unique without a system call for each.
+        # The prefix of this process's request ids: unique without a system call for each.
         self.id = secrets.token_hex(8)
         self.dropped = 0
-        # Records that waited in memory because the file took none.
+        # Records that waited in memory because the write to the file failed.
         self.unspooled = 0
-        # Of all records that were handed over, and the highest number that the sink was given.
+        # The number of all records, and the highest number that the sink received.
         self.recorded = 0
         self.delivered = 0
         self.spool: Spool | None = None
@@ -57,24 +57,24 @@ class Recorder:
         self._pending: deque[tuple[int, AccessRecord]] = deque()
         self._batch: list[tuple[int, AccessRecord]] = []
         self._numbers = count(1)
-        self._since_look = 0
+        self._since_batch = 0
         self._changed = threading.Condition()
-        self._hurry = False
+        self._flushing = False
         self._closing = False
         self._thread: threading.Thread | None = None
 
     def open(self, folder: Path, *, node: str) -> None:
-        """Keep records in a spool from now on; call it in the process that records. Without room they wait in memory."""
+        """Keep records in a spool from now on; call it in the process that records. If that fails, memory is used."""
         self.id = secrets.token_hex(8)
         self._header = Header(self.id, node, os.getpid(), time.time())
         try:
             self.spool = Spool(folder, self._header)
         except OSError:
             self.unspooled += 1
-            logger.exception("The access log has no spool: its records wait in memory only.")
+            logger.exception("The access log's spool cannot be created: records wait in memory only.")
 
     def origin(self) -> Origin:
-        """How this process stands, as the batch that is being delivered should say."""
+        """The counters of this process, for the batch that is being delivered."""
         header = self._header
         return Origin(
             self.id,
@@ -87,34 +87,36 @@ class Recorder:
         )
 
     def begin(self, record: AccessRecord, **known: str) -> None:
-        """Marks a request, so that one which dies with this process is not forgotten. `known`: `spool_format.mark_line`."""
+        """Marks a request, so that it has a row even if this process is killed. `known`: `spool_format.mark_line`."""
         if self.spool is not None:
             self.spool.begin(record.request_id, spool_format.mark_line(record, **known))
 
     def record(self, record: AccessRecord) -> None:
-        """Takes one record. What it does to other threads is atomic, so the usual case needs no lock."""
+        """Accepts one record. Its effects on other threads are atomic, so the usual case needs no lock."""
         number = self.recorded = next(self._numbers)
         if self.spool is None or not self._spooled(self.spool, number, record):
             if len(self._pending) >= self._max_pending or self._closing:
                 self.dropped += 1
                 return
             self._pending.append((number, record))
-        self._since_look += 1
+        self._since_batch += 1
         if self._thread is None:
             self._start()
-        elif self._since_look == BATCH_SIZE:
+        elif self._since_batch == BATCH_SIZE:
             with self._changed:
                 self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Waits until the sink has taken everything; False when `timeout` seconds were not enough."""
+        """Waits until the sink has stored everything; False when `timeout` seconds were not enough."""
         with self._changed:
-            self._hurry = True
+            self._flushing = True
             self._changed.notify_all()
             return self._changed.wait_for(self._is_empty, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Flushes and ends the thread. What the sink would not take stays in the spool; without one it is lost, and counted."""
+        """Flushes and ends the thread. Records that could not be stored stay in the spool; without one they are counted as
+        dropped.
+        """
         self.flush(timeout)
         with self._changed:
             self._closing = True
@@ -132,7 +134,7 @@ class Recorder:
         if spool.append(number, record):
             return True
         if not self.unspooled:
-            logger.error("The access log's spool takes no records; they wait in memory.")
+            logger.error("Writing to the access log's spool fails; records wait in memory.")
         self.unspooled += 1
         return False
 
@@ -150,18 +152,18 @@ class Recorder:
         return self.spool.size if self.spool is not None else 0
 
     def _has_work(self) -> bool:
-        return self._hurry or self._closing or self._since_look >= BATCH_SIZE
+        return self._flushing or self._closing or self._since_batch >= BATCH_SIZE
 
     def _run(self) -> None:
         while not (self._closing and self._is_empty()):
             with self._changed:
                 self._changed.wait_for(self._has_work, BATCH_SECONDS)
-            self._since_look = 0
+            self._since_batch = 0
             while self._send_spooled() or self._send_pending():
                 pass
             if self._closing:
                 return
-            self._rest()
+            self._finish_flush()
 
     def _send_spooled(self) -> bool:
         """Whether there may be more."""
@@ -169,7 +171,7 @@ class Recorder:
             return False
         found = spool_format.read(data)
         if found.bad:
-            logger.error("%d damaged lines of the access log's spool are left out.", len(found.bad))
+            logger.error("%d damaged lines of the access log's spool are skipped.", len(found.bad))
         if not self._deliver(found.records, found.last):
             return False
         self.spool.commit(len(data))
@@ -193,14 +195,14 @@ class Recorder:
         self._batch = []
         return True
 
-    def _rest(self) -> None:
+    def _finish_flush(self) -> None:
         with self._changed:
             if self._is_empty():
-                self._hurry = False
+                self._flushing = False
                 self._changed.notify_all()
 
     def _deliver(self, records: list[AccessRecord], last: int) -> bool:
-        """Hands the batch over, however often it takes; False when closing came first."""
+        """Retries the batch until it is stored; False when `close` came first."""
         self.delivered = max(self.delivered, last)
         pause = _FIRST_RETRY_SECONDS
         while records:

@@ -1,4 +1,4 @@
-"""The file in which access records are safe before they are in the database: it survives the process that wrote it."""
+"""The file that keeps access records until they are in the database: it survives the process that wrote it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from models_app.domain.records.spool_format import Header
 
 logger = logging.getLogger(__name__)
 
-# What a killed process leaves is looked up in the database once more: some 10,000 records, a second's work.
+# Recovery looks up the records of a killed process in the database: some 10,000 records, a second's work.
 SEGMENT_BYTES = 4 * 1024 * 1024
-# With the GIL held: Python's own os.write lets go of it, and with a busy thread beside it waits up to 5 ms to get it
-# back, for a call that copies 400 bytes into the page cache in a microsecond.
+# With the GIL held: Python's own os.write releases it, and beside a busy thread waits up to 5 ms to get it back, for a
+# call that copies 400 bytes into the page cache in a microsecond.
 _write = ctypes.PyDLL(None, use_errno=True).write
 _write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
 _write.restype = ctypes.c_ssize_t
@@ -35,13 +35,13 @@ class _Segment:
         self.read_to = 0
 
     def append(self, data: bytes) -> bool:
-        """All of it or nothing. What reaches the page cache outlives the process, not a power cut."""
+        """All of it or nothing. Data in the page cache survives the process, not a power cut."""
         written = _write(self.file, data, len(data))
         if written == len(data):
             self.size += written
             return True
         if written > 0:
-            # A torn line would spoil the one that follows it.
+            # A partial line would damage the one that follows it.
             os.ftruncate(self.file, self.size)
         return False
 
@@ -53,11 +53,11 @@ class _Segment:
 class Spool:
     """Segments `<name>.<number>.log` in a folder, and `<name>.lock`, which is locked while their writer lives.
 
-    `begin` and `append` are for any thread and never raise; `read` and `commit` are for one thread.
+    `begin` and `append` can be called from any thread and never raise; `read` and `commit` from one thread only.
     """
 
     def __init__(self, folder: Path, header: Header, *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """Raises OSError when there can be no file in `folder`."""
+        """Raises OSError when it cannot create a file in `folder`."""
         self._folder = folder
         self._header = spool_format.header_line(header)
         self._segment_bytes = segment_bytes
@@ -79,17 +79,17 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Bytes that are not known to be in the database."""
+        """Bytes that are not confirmed to be in the database."""
         return sum(segment.size - segment.read_to for segment in list(self._segments))
 
     def begin(self, request_id: str, line: bytes) -> bool:
-        """Marks a request: if this process is killed before its record comes, there will be a row that says so."""
+        """Marks a request: if this process is killed before its record is written, recovery stores a row for it."""
         with self._lock:
             self._open[request_id] = line
             return self._put(line)
 
     def append(self, number: int, record: AccessRecord) -> bool:
-        """False when the file does not take it: the disk is full, or the file has reached a limit."""
+        """False when the write fails: the disk is full, or the file has reached a limit."""
         try:
             line = spool_format.record_line(number, record)
         except TypeError:  # a number of more than 64 bits
@@ -114,11 +114,11 @@ class Spool:
                 self._drop_first()
 
     def commit(self, count: int) -> None:
-        """The first `count` bytes of what `read` gave are in the database."""
+        """The first `count` bytes of the last `read` are in the database."""
         self._segments[0].read_to += count
 
     def close(self) -> None:
-        """Removes the files if everything was committed; otherwise they stay, for whoever recovers them."""
+        """Removes the files if everything was committed; otherwise they stay for recovery by another process."""
         with self._lock:
             if self.size or self._open:
                 for segment in self._segments:
@@ -141,14 +141,16 @@ class Spool:
         try:
             self._segments.append(self._new_segment())
         except OSError:
-            logger.warning("The access log's spool goes on in its old file.", exc_info=True)
+            logger.warning(
+                "The access log's spool cannot begin a new file and continues in the old one.", exc_info=True
+            )
 
     def _new_segment(self) -> _Segment:
         self._number += 1
         segment = _Segment(self._folder / f"{self._name}.{self._number:06}.log")
         if not segment.append(b"".join([self._header, *self._open.values()])):
             segment.remove()
-            raise OSError(ctypes.get_errno(), "the spool takes no header", str(segment.path))
+            raise OSError(ctypes.get_errno(), "the spool's header cannot be written", str(segment.path))
         segment.read_to = len(self._header)
         return segment
 

@@ -20,11 +20,11 @@ _HIGH_WATER = 256 * 1024
 
 
 class UpstreamError(Exception):
-    """Base of what goes wrong with a connection to a runner or a provider."""
+    """Base of the errors of a connection to a runner or a provider."""
 
 
 class Refused(UpstreamError):
-    """Nobody listens there: no socket, connection refused, or no answer to the connect in time."""
+    """No connection: no socket, connection refused, or a timeout."""
 
 
 class ClosedEarly(UpstreamError):
@@ -36,11 +36,11 @@ class Broken(UpstreamError):
 
 
 class Malformed(UpstreamError):
-    """What came is not an HTTP answer that the gateway takes."""
+    """The bytes are not an HTTP answer that the gateway accepts."""
 
 
 class Redirected(Malformed):
-    """It named another address, which is never followed: that one was not checked."""
+    """A redirect, which is never followed: its address was not checked."""
 
 
 class Connection(asyncio.Protocol):
@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._chunks: list[bytes] = []
-        # Straight into the list: there may be hundreds of small chunks in one read. Set before the parser looks.
+        # Straight into the list: one read can hold hundreds of small chunks. Set before the parser reads it.
         self.on_body = self._chunks.append
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
             await self._waiter
 
     async def read(self) -> bytes:
-        """Everything of the body that has arrived, at least one byte; empty at its end."""
+        """The part of the body that has arrived, at least one byte; empty at its end."""
         while not (self._chunks or self.complete):
             if self._error is not None:
                 raise self._error
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
             self.unread(data)
 
     def take(self) -> bytes:
-        """Everything of the body that has arrived, without waiting."""
+        """The part of the body that has arrived, without waiting."""
         chunks = self._chunks
         data = b"".join(chunks)
         chunks.clear()
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         return b"".join(parts)
 
     def unread(self, data: bytes) -> None:
-        """Puts back what was read, so that it is read again."""
+        """Puts data back to the front of the buffer."""
         self._chunks.insert(0, data)
 
     def is_reusable(self) -> bool:
@@ -143,19 +143,19 @@ class Connection(asyncio.Protocol):
         self.idle_since = now
 
     def abort(self) -> None:
-        """Closes at once, without sending what is still buffered. This is how a runner learns to stop."""
+        """Closes at once and discards the send buffer. A runner stops generating when its connection closes."""
         self._busy = False
         self._transport.abort()
 
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes.
+        # uvloop's transports do not inherit from asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
-            # Nobody asked: whatever this is, it must not be taken for the next request's answer.
+            # No request is in flight: these bytes must not become the next request's answer.
             self._transport.abort()
             return
         self._received = True
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            # What a callback of ours raised comes as the context of the parser's own error.
+            # An error of our callbacks is the context of the parser's own error.
             cause = error.__context__
             self._fail(cause if isinstance(cause, UpstreamError) else Malformed(str(error)))
             return
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._has_head:
-            return  # a trailer: nothing that could be used
+            return  # a trailer, which is ignored
         if len(self.headers) >= _MAX_HEADERS:
             raise Malformed("it sent too many headers")
         self.headers[name.lower()] = value
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
         if not 200 <= status < 600:
             raise Malformed(f"it answered with status {status}")
         if not self.headers.keys() & {b"content-length", b"transfer-encoding"} and status != 204:
-            # Its end could not be told from a cut.
+            # Its end could not be distinguished from a cut.
             raise Malformed("it gave its answer no length")
         self.status = status
         self._has_head = True

@@ -1,4 +1,4 @@
-"""Connects to the servers of providers: over TLS where the address says so, and only where NOA may connect to."""
+"""Connects to the servers of providers, with TLS for https, and only to allowed addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class AddressRefused(UpstreamError):
-    """The provider's name leads to an address that NOA does not connect to."""
+    """The provider's name resolves to an address that NOA does not connect to."""
 
 
 class ConnectTimeout(Refused):
@@ -28,7 +28,7 @@ class ConnectTimeout(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the requests to a provider go. `prefix` is what its base URL puts before every path."""
+    """The server of a provider. `prefix` is the path of its base URL, before every path."""
 
     scheme: str
     host: str
@@ -52,19 +52,19 @@ class Origin:
         )
 
     def pool(self, provider: str) -> str:
-        """The name of its connections: another provider, address or permission never gets them."""
+        """The name of its connection pool, which no other provider, address or permission shares."""
         return f"{provider} {self.scheme}://{self.authority} {self.allow_private}"
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The system's own resolver; an address is its own only address."""
+    """The system's resolver; an IP address resolves to itself."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Dialer:
-    """`resolve` and `tls` are parameters so that tests have names and certificates of their own."""
+    """`resolve` and `tls` are parameters for the names and certificates of tests."""
 
     def __init__(self, resolve: Resolve = resolve, tls: ssl.SSLContext | None = None) -> None:
         self._resolve = resolve
@@ -73,7 +73,7 @@ class Dialer:
     async def connect(self, origin: Origin, factory: Callable[[], Connection], seconds: float) -> Connection:
         """A connection to one of the checked addresses of `origin`. Raises Refused or AddressRefused.
 
-        What was checked is what is connected to: the name is looked up once, and TLS asks for the name.
+        The name is resolved once, so the checked address is the connected one; TLS verifies the name.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -92,7 +92,7 @@ class Dialer:
         return found
 
     async def _first(self, origin: Origin, found: Sequence[str], factory: Callable[[], Connection]) -> Connection:
-        """The first address that accepts: one of two address families is often not routed at all."""
+        """The first address that accepts: one of two address families is often not routed."""
         loop = asyncio.get_running_loop()
         is_tls = origin.scheme == "https"
         failure: OSError = OSError("its name has no address")
@@ -106,7 +106,7 @@ class Dialer:
                     server_hostname=origin.host if is_tls else None,
                 )
             except ssl.SSLError:
-                raise  # the others would show the same certificate
+                raise  # the other addresses have the same certificate
             except OSError as error:
                 failure = error
             else:
@@ -114,7 +114,7 @@ class Dialer:
         raise failure
 
     def _context(self) -> ssl.SSLContext:
-        # Made at the first use: it reads all certificates of the system, and many servers have no providers.
+        # Created at the first use: it reads all certificates of the system, and many servers have no providers.
         if self._tls is None:
             self._tls = ssl.create_default_context()
             self._tls.set_alpn_protocols(["http/1.1"])

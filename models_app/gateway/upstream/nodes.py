@@ -1,4 +1,4 @@
-"""Asks runners on other machines, through the runner proxies of their nodes."""
+"""Sends requests to runners on other machines, through the runner proxies of their nodes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from models_app.gateway.upstream.upstream import Upstream
 
 logger = logging.getLogger(__name__)
 
-# Nodes stand in one network: one that has not accepted by then is cut off, and another copy may be asked.
+# Nodes are in one network: one that has not accepted by then is unreachable, and another copy is tried.
 _CONNECT_SECONDS = 2.0
-# A node whose cable was pulled sends no reset. What was sent to it must be acknowledged in this time, in milliseconds …
+# A disconnected node sends no reset. Data must be acknowledged within this time, in milliseconds …
 _UNACKNOWLEDGED_MS = 5000
-# … and when nothing is on its way it is asked after so many seconds whether it is there, so often, every so many.
+# … and an idle connection is probed: after so many seconds, so often, every so many seconds.
 _KEEPALIVE = (5, 3, 2)
 
 
@@ -30,14 +30,14 @@ class Nodes:
 
     def __init__(self, trust: NodeTrust) -> None:
         self._trust = trust
-        # Made at the first use: most servers have one machine.
+        # Created at the first use: most servers have one machine.
         self._tls: ssl.SSLContext | None = None
-        shown = trust.authorization
-        self._authorization = f"\r\nAuthorization: {shown}".encode() if shown else b""
+        credentials = trust.authorization
+        self._authorization = f"\r\nAuthorization: {credentials}".encode() if credentials else b""
 
-    async def ask(self, upstream: Upstream, target: Target, request: bytes) -> Connection:
-        """As `Upstream.ask`, of a request that was meant for the runner itself. Raises what that raises."""
-        connection = await upstream.ask(
+    async def send(self, upstream: Upstream, target: Target, request: bytes) -> Connection:
+        """As `Upstream.send`, for a request in the form for the runner itself; raises the same errors."""
+        connection = await upstream.send(
             target.address,
             self._addressed(target, request),
             lambda factory: self._connect(target, factory),
@@ -46,10 +46,10 @@ class Nodes:
             return connection
         connection.abort()
         logger.error("the node '%s' refuses this server: NOA_NODE_SECRET differs", target.node)
-        raise Refused("its node does not take this server's secret")
+        raise Refused("its node does not accept this server's secret")
 
     def _addressed(self, target: Target, request: bytes) -> bytes:
-        """`POST /v1/…` as `POST /runners/<instance>/v1/…`, with what the node asks for."""
+        """`POST /v1/…` as `POST /runners/<instance>/v1/…`, with the node's credentials."""
         end = request.index(b"\r\n")
         line = b"POST /runners/%b%b%b" % (
             target.instance_id.encode("ascii"),
@@ -71,7 +71,7 @@ class Nodes:
                     server_hostname=TLS_NAME if address.is_tls else None,
                 )
         except (OSError, InvalidRequest) as error:
-            raise Refused(f"node '{target.node}': {error or 'it does not accept'}") from error
+            raise Refused(f"node '{target.node}': {error or 'it does not accept connections'}") from error
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -81,7 +81,7 @@ class Nodes:
 
 
 async def _reach(address: NodeAddress) -> socket.socket:
-    """A connected socket that notices when its peer is cut off. Raises OSError."""
+    """A connected socket that detects an unreachable peer. Raises OSError."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, where = found[0]

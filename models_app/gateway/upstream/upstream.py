@@ -1,4 +1,4 @@
-"""The gateway's client: opens, lends and keeps connections to runners and providers."""
+"""The gateway's HTTP client: connection pools to runners and providers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Awaitable, Callable
 from models_app.gateway.http.request_body import Limits
 from models_app.gateway.upstream.connection import ClosedEarly, Connection, Refused
 
-# Makes a connection, with the factory of its protocol, or raises an UpstreamError.
+# Opens a connection, with the factory of its protocol, or raises an UpstreamError.
 Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 
-# Idle connections kept per runner: as many as it usually has slots to work in, several times over.
+# Idle connections per runner: several times the usual number of its slots.
 _MAX_IDLE = 64
-# Shorter than any peer's own patience, so that few connections are found dead when they are needed.
+# Shorter than any peer's own idle timeout, so that few connections are found closed when they are needed.
 _IDLE_SECONDS = 20.0
 
 
 class Upstream:
-    """One pool per address: the path of a unix socket, `host:port`, or the name that a `dial` is given under."""
+    """One pool per address: the path of a unix socket, `host:port`, or the name that belongs to a `dial`."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -27,10 +27,10 @@ class Upstream:
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def ask(self, address: str, request: bytes, dial: Dial | None = None) -> Connection:
-        """Sends a whole request and waits for status and headers. The caller must `release` what it gets.
+    async def send(self, address: str, request: bytes, dial: Dial | None = None) -> Connection:
+        """Sends a whole request and waits for status and headers. The caller must `release` the connection.
 
-        A kept connection that the peer had closed in the meantime is replaced, unseen by the caller.
+        A pooled connection that the peer had closed in the meantime is replaced, invisibly to the caller.
         Raises Refused, ClosedEarly, Broken or Malformed.
         """
         idle = self._idle.get(address)
@@ -46,7 +46,7 @@ class Upstream:
         return await _exchange(connection, request)
 
     def release(self, connection: Connection) -> None:
-        """Keeps the connection if its exchange is over and sound; closes it otherwise."""
+        """Returns the connection to the pool if its exchange is complete; closes it otherwise."""
         idle = self._idle.get(connection.address)
         if idle is None:
             idle = self._idle[connection.address] = deque()
@@ -60,7 +60,7 @@ class Upstream:
             self._sweep = loop.call_later(_IDLE_SECONDS, self._drop_stale)
 
     def forget(self, connection: Connection) -> None:
-        """The connection was lost: it can no longer be lent."""
+        """The connection was lost: removes it from the pool."""
         idle = self._idle.get(connection.address)
         if idle and connection in idle:
             idle.remove(connection)
@@ -68,7 +68,7 @@ class Upstream:
                 del self._idle[connection.address]
 
     def close(self) -> None:
-        """Closes what is idle. What is lent closes with its request."""
+        """Closes idle connections. The others close with their requests."""
         self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -79,7 +79,7 @@ class Upstream:
         self._idle.clear()
 
     async def _connected(self, address: str, lost: ClosedEarly | None) -> Connection:
-        """A new connection. Who was there a moment ago, and is not any more, ended with the request in it: `lost`."""
+        """A new connection. If the peer of the pooled one is gone, it died with the request in it: raises `lost`."""
         try:
             return await self._connect(address)
         except Refused:

@@ -66,7 +66,7 @@ def test_it_is_only_read() -> None:
 
 def test_a_page_that_hangs_is_told_as_it_was_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_LIMIT_SECONDS", 0.1)
-    monkeypatch.setattr(metrics, "_BELIEVED_SECONDS", 0.0)
+    monkeypatch.setattr(metrics, "_CACHE_SECONDS", 0.0)
     gate, calls = threading.Event(), [0]
 
     def slow() -> bytes:
