@@ -1,4 +1,4 @@
-"""A gateway in front of fake providers: snapshots with remote models, and names that a test resolves."""
+"""A gateway in front of fake providers: snapshots with remote models, and a resolver with the test's names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def endpoint(fake: FakeProvider, kind: ProviderKind, model_id: str, **more: Any)
 
 
 def entry(key: str, remote: RemoteEndpoint, *able: str, price: Price | None = PRICE) -> ModelEntry:
-    """A loaded remote model; without `able` nobody knows what it can do."""
+    """A loaded remote model; without `able` its capabilities are unknown."""
     provider, _, model_id = key.partition(":")
     target = Target(key, f"instance-{provider}", "", frozenset(able), remote, price=price)
     return ModelEntry(key, model_id, provider, 1_700_000_000, target)
@@ -56,20 +56,20 @@ def with_models(
 
 @dataclass
 class Reported:
-    """What the gateway reports of circuits."""
+    """The gateway's reports of circuits."""
 
-    told: list[tuple[str, BreakerState, str]] = field(default_factory=list)
+    reports: list[tuple[str, BreakerState, str]] = field(default_factory=list)
 
     def __call__(self, provider: str, state: BreakerState, reason: str) -> None:
-        self.told.append((provider, state, reason))
+        self.reports.append((provider, state, reason))
 
     @property
     def states(self) -> list[str]:
-        return [state.value for _, state, _ in self.told]
+        return [state.value for _, state, _ in self.reports]
 
 
 class Names:
-    """A resolver whose answers a test sets; every name that is not set leads to this machine."""
+    """A resolver whose answers a test sets; every other name resolves to this machine."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Sequence[str]]] = {}
@@ -82,7 +82,7 @@ class Names:
 
 
 def as_new(served: Served) -> Served:
-    """The gateway without what it has learned of providers, its kept connections, and the records of earlier tests."""
+    """The gateway without its circuits, its pooled connections, and the records of earlier tests."""
     wait_until(lambda: not served.gateway._active, "the requests of the test before to end")
     served.records().clear()
     served.gateway._relay._remote._circuits._circuits.clear()
@@ -91,7 +91,7 @@ def as_new(served: Served) -> Served:
 
 
 def drop_idle(served: Served) -> None:
-    """Closes the connections that the gateway has kept, and returns when that is done."""
+    """Closes the gateway's pooled connections, and returns when that is done."""
     dropped = threading.Event()
 
     def drop() -> None:
@@ -113,7 +113,7 @@ def serve_remote(
     limits: Limits | None = None,
     **options: Any,
 ) -> Iterator[Served]:
-    """A gateway that knows these models beside those of `wire.snapshot`."""
+    """A gateway with these models beside those of `wire.snapshot`."""
     options.setdefault("dialer", Dialer(Names()))
     with serve(runner, limits=limits, **options) as served:
         served.source.current = with_models(snapshot(runner), *models, routes=routes, fallbacks=fallbacks)

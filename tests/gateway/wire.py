@@ -1,4 +1,4 @@
-"""A gateway behind the real HTTP server, and a client that sends exactly the bytes it is told to."""
+"""A gateway behind the real HTTP server, and a client that sends exactly the given bytes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def snapshot(address: str, revision: int = 1, **routes: str | None) -> Snapshot:
 
 
 class Source:
-    """Snapshots that a test sets. `next` is what the following refreshes bring."""
+    """Snapshots that a test sets. `next` is the result of later refreshes."""
 
     def __init__(self, current: Snapshot) -> None:
         self.listener: Callable[[], None] = lambda: None
@@ -100,7 +100,7 @@ class Answer:
 
 
 class _Unclosable:
-    """A reader that http.client may close after each answer."""
+    """A reader that ignores http.client's close after each answer."""
 
     def __init__(self, reader: BufferedReader) -> None:
         self._reader = reader
@@ -117,11 +117,11 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
-        # One buffer for all answers: each may have been read together with the next.
+        # One buffer for all answers: one can be read together with the next.
         self._reader = self.socket.makefile("rb")
 
     def makefile(self, _mode: str) -> _Unclosable:
-        """What http.client reads from."""
+        """The reader for http.client."""
         return _Unclosable(self._reader)
 
     def __enter__(self) -> Wire:
@@ -154,7 +154,7 @@ class Wire:
 
     def reaction(self, data: bytes) -> int:
         """The status that these bytes are answered with; 0 when the server closes without an answer."""
-        # It may answer, and close, before it has read all.
+        # The server can answer, and close, before it has read everything.
         with contextlib.suppress(ConnectionError):
             self.send(data)
         try:
@@ -174,7 +174,7 @@ class Wire:
 
 @dataclass
 class Served:
-    """A running server. `records` are the access records that its sink has taken."""
+    """A running server. `records` are the access records that its sink has received."""
 
     port: int
     gateway: Gateway
@@ -188,7 +188,7 @@ class Served:
         return Wire(self.port)
 
     def records(self) -> list[AccessRecord]:
-        assert self.recorder.flush(DEADLINE), "the recorder did not hand its records over"
+        assert self.recorder.flush(DEADLINE), "the recorder did not deliver its records"
         return self.stored
 
     def record_of(self, request_id: str) -> AccessRecord:
@@ -227,7 +227,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLI
 
 
 def request(body: object, path: str = "/v1/chat/completions", *, method: str = "POST", **headers: str) -> bytes:
-    """The bytes of a good request; a header given as '' is left out, `_` in its name is a dash."""
+    """The bytes of a good request; a header with the value '' is omitted, `_` in its name is a dash."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {
         "host": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""The messages and tools of a chat request, checked and brought into the form that chat templates read."""
+"""The messages and tools of a chat request, checked and converted to the form of chat templates."""
 
 from __future__ import annotations
 

@@ -2,11 +2,10 @@
 
 Null means "not given", as in OpenAI's own definition. Every refusal is an InvalidRequest whose `param` names the field.
 
-What happens to fields that NOA does not know: the ones in `REFUSED` would change what the server does or where it
-connects, or would change the meaning of the answer, and are refused whenever they are given. All others are ignored:
-OpenAI's bookkeeping fields (`user`, `metadata`, `store`, `service_tier`, `safety_identifier`, `prompt_cache_key`,
-`reasoning_effort`, `verbosity`, `prediction`) change nothing in a local model, and clients written for other servers
-send extensions of theirs with every request.
+Fields that NOA does not support: those in `REFUSED` would change what the server does, where it connects, or what the
+answer means, and are always refused. All others are ignored: OpenAI's bookkeeping fields (`user`, `metadata`, `store`,
+`service_tier`, `safety_identifier`, `prompt_cache_key`, `reasoning_effort`, `verbosity`, `prediction`) change nothing in
+a local model, and clients of other servers send their extensions with every request.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from models_app.domain.traffic.sampling import (
 )
 
 MAX_CHOICES = 8
-# Sequences that one request may ask for: prompts times n.
+# Sequences of one request: prompts times n.
 MAX_SEQUENCES = 128
 MAX_EMBEDDING_INPUTS = 2048  # OpenAI's own limit
 MAX_SCHEMA_BYTES = 64 * 1024
@@ -164,7 +163,7 @@ def parse_embedding(data: Mapping[str, Any]) -> EmbeddingRequest:
 
 
 def _model(fields: Fields) -> str:
-    """The model's name; fields that no endpoint takes are refused here, before anything else is looked at."""
+    """The model's name. Fields that no endpoint accepts are refused here, before any other check."""
     for name in sorted(REFUSED & fields.data.keys()):
         raise UnsupportedParameter(f"'{name}' is not accepted by this server.", param=name)
     fields.text("user", 1024)

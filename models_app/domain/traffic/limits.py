@@ -1,7 +1,7 @@
-"""What one API key may use, and the counting of it in one process. No clock: times are given, in seconds.
+"""The limits of one API key, and their counting in one process. Pure: the caller passes times, in seconds.
 
-A minute is the sixty seconds up to now, not a minute of the clock: whenever one looks, never more than the limit has
-passed in any of them. It is counted by the second, so what happened up to a second more ago may still count.
+A minute is a sliding window of sixty seconds, so that no window of that length exceeds the limit. It is counted by whole
+seconds, so usage up to one second older can still count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MINUTE = 60
 # Counters are whole numbers in every store.
 MICRO = 1_000_000
 MOST_ADDRESSES = 100
-# What a body of text is about: the estimate of what a request will use, until its answer tells.
+# For the estimate of a request's tokens until its answer reports them.
 BYTES_PER_TOKEN = 4
 USUAL_ANSWER_TOKENS = 256
 
@@ -35,7 +35,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """None is no limit. `addresses` are IP addresses and networks that may use the key; empty is all."""
+    """None is no limit. `addresses` are the IP addresses and networks that the key allows; empty is all."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -46,7 +46,7 @@ class KeyLimits:
 
     @property
     def counts(self) -> bool:
-        """Whether anything has to be counted."""
+        """Whether any limit needs counting."""
         return any(getattr(self, name) is not None for name in COUNTED)
 
     @property
@@ -57,46 +57,46 @@ class KeyLimits:
         return not self.addresses or _is_within(self.addresses, address)
 
 
-NAMES = tuple(one.name for one in fields(KeyLimits))
+NAMES = tuple(item.name for item in fields(KeyLimits))
 COUNTED = NAMES[:-1]
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     """Limits as they are stored. 0 is "no limit, whatever the default"; raises InvalidRequest that names the field."""
-    for name in given:
+    for name in values:
         if name not in NAMES:
-            raise InvalidRequest(f"'{str(name)[:40]}' is no limit. Known: {', '.join(NAMES)}.", param="limits")
+            raise InvalidRequest(f"Unknown limit '{str(name)[:40]}'. Known: {', '.join(NAMES)}.", param="limits")
     found: dict[str, Any] = {}
     for name in COUNTED:
-        value = given.get(name)
+        value = values.get(name)
         if value is None:
             continue
         whole = type(value) is int or (name == "monthly_budget_usd" and type(value) is float)
         if not whole or not 0 <= value <= 1e12:
             raise InvalidRequest(f"'{name}' must be a number of at least 0; 0 is no limit.", param=f"limits.{name}")
         found[name] = value
-    addresses = _checked_addresses(given.get("addresses") or ())
+    addresses = _checked_addresses(values.get("addresses") or ())
     return found | ({"addresses": addresses} if addresses else {})
 
 
-def _checked_addresses(given: Any) -> list[str]:
-    if not isinstance(given, list | tuple) or len(given) > MOST_ADDRESSES:
+def _checked_addresses(values: Any) -> list[str]:
+    if not isinstance(values, list | tuple) or len(values) > MOST_ADDRESSES:
         raise InvalidRequest(
             f"'addresses' must be a list of at most {MOST_ADDRESSES} addresses and networks.",
             param="limits.addresses",
         )
     try:
-        return [str(ipaddress.ip_network(str(one), strict=False)) for one in given]
+        return [str(ipaddress.ip_network(str(item), strict=False)) for item in values]
     except ValueError as error:
         raise InvalidRequest(
-            f"'addresses' takes addresses and networks such as 10.0.0.0/8: {error}.",
+            f"'addresses' accepts addresses and networks such as 10.0.0.0/8: {error}.",
             code="invalid_network",
             param="limits.addresses",
         ) from None
 
 
 def effective(own: Mapping[str, Any], default: Mapping[str, Any]) -> KeyLimits | None:
-    """A key's own limits before the ones of all keys; None when nothing limits it."""
+    """A key's own limits take precedence over the default; None for a key without limits."""
     found = {**default, **own}
     limits = KeyLimits(
         **{name: found[name] for name in COUNTED if found.get(name)},
@@ -112,11 +112,11 @@ def _is_within(addresses: tuple[str, ...], address: str) -> bool:
     except ValueError:
         return False
     mapped = getattr(found, "ipv4_mapped", None) or found
-    return any(mapped in ipaddress.ip_network(one) for one in addresses)
+    return any(mapped in ipaddress.ip_network(item) for item in addresses)
 
 
 def estimate(size: int, answer_tokens: int | None) -> int:
-    """Tokens that a request of `size` bytes may use, with the length of the answer that it asks for."""
+    """Tokens that a request of `size` bytes can use, with the answer length that it requests."""
     return size // BYTES_PER_TOKEN + (answer_tokens or USUAL_ANSWER_TOKENS)
 
 
@@ -134,11 +134,11 @@ def until_next_month(now: float) -> int:
 
 @dataclass(slots=True)
 class Standing:
-    """What a store says of a request: whether it may pass, and how much is left.
+    """A store's result for a request: whether it is admitted, and what remains.
 
-    retry_after  seconds after which it is worth trying again; None when it passed
-    remaining    requests and tokens of this minute that are left; None where there is no limit
-    reset        seconds until all of them are back
+    retry_after  seconds until a retry can pass; None when it was admitted
+    remaining    requests and tokens of this minute; None without a limit
+    reset        seconds until all of them are available again
     """
 
     refusal: Refusal | None = None
@@ -151,7 +151,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request that is counted, until it is settled. `second` is when its tokens were set aside."""
+    """A request that is counted, until it is settled. `second` is when its tokens were reserved."""
 
     key_id: str
     request_id: str
@@ -161,12 +161,12 @@ class Ticket:
 
 @dataclass(slots=True)
 class Window:
-    """How much happened in each of the last sixty seconds."""
+    """Counts of each of the last sixty seconds."""
 
     seconds: dict[int, int] = field(default_factory=dict)
 
     def total(self, second: int) -> int:
-        for old in [one for one in self.seconds if one <= second - MINUTE - 1]:
+        for old in [known for known in self.seconds if known <= second - MINUTE - 1]:
             del self.seconds[old]
         return sum(self.seconds.values())
 
@@ -174,7 +174,7 @@ class Window:
         self.seconds[second] = max(0, self.seconds.get(second, 0) + count)
 
     def free_in(self, now: float, excess: int) -> float:
-        """Seconds until `excess` of what is counted has fallen out."""
+        """Seconds until `excess` of the count has left the window."""
         for second in sorted(self.seconds):
             excess -= self.seconds[second]
             if excess <= 0:
@@ -202,11 +202,11 @@ class Counters:
         self._keys: dict[str, _Key] = {}
 
     def admit(self, ticket: Ticket, limits: KeyLimits, now: float) -> Standing:
-        """Count a request, or say which limit refuses it; one that is refused is not counted."""
+        """Count a request, or return which limit refuses it; a refused request is not counted."""
         key, second = self._key(ticket.key_id, now), int(now)
         requests, tokens = key.requests.total(second), key.tokens.total(second)
         standing = Standing()
-        standing.refusal, standing.retry_after = _judged(key, limits, ticket, (requests, tokens), now)
+        standing.refusal, standing.retry_after = _refusal_of(key, limits, ticket, (requests, tokens), now)
         if standing.refusal is None:
             key.requests.add(second, 1)
             key.tokens.add(ticket.second, ticket.reserved)
@@ -221,7 +221,7 @@ class Counters:
         return standing
 
     def settle(self, ticket: Ticket, tokens: int, micro_usd: int, now: float) -> None:
-        """The request has ended: what it used in place of what was set aside."""
+        """The request has ended: its usage replaces its reservation."""
         key = self._key(ticket.key_id, now)
         key.active.discard(ticket.request_id)
         if ticket.second > int(now) - MINUTE - 1:
@@ -230,12 +230,12 @@ class Counters:
         key.month_micro += micro_usd
 
     def raise_to(self, spent: Iterable[Spent], now: float) -> None:
-        """What the roll-ups know of this month, where that is more than what was counted here."""
-        for one in spent:
-            key = self._key(one.key_id, now)
-            if key.month == one.month:
-                key.month_tokens = max(key.month_tokens, one.tokens)
-                key.month_micro = max(key.month_micro, one.micro_usd)
+        """Takes the roll-ups' sums of this month where they are larger than the counts here."""
+        for item in spent:
+            key = self._key(item.key_id, now)
+            if key.month == item.month:
+                key.month_tokens = max(key.month_tokens, item.tokens)
+                key.month_micro = max(key.month_micro, item.micro_usd)
 
     def _key(self, key_id: str, now: float) -> _Key:
         key = self._keys.setdefault(key_id, _Key())
@@ -246,7 +246,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a key has used in a month."""
+    """The usage of a key in a month."""
 
     key_id: str
     month: str
@@ -254,7 +254,7 @@ class Spent:
     micro_usd: int
 
 
-def _judged(
+def _refusal_of(
     key: _Key, limits: KeyLimits, ticket: Ticket, used: tuple[int, int], now: float
 ) -> tuple[Refusal | None, float | None]:
     requests, tokens = used
@@ -268,7 +268,7 @@ def _judged(
     if most is not None and requests >= most:
         return Refusal.REQUESTS, key.requests.free_in(now, requests - most + 1)
     most = limits.tokens_per_minute
-    # One that is larger than the limit itself passes alone: it could never pass otherwise.
+    # A request larger than the limit itself passes alone: otherwise it could never pass.
     if most is not None and tokens and tokens + ticket.reserved > most:
         return Refusal.TOKENS, key.tokens.free_in(now, tokens + min(ticket.reserved, most) - most)
     if limits.max_concurrent is not None and len(key.active) >= limits.max_concurrent:

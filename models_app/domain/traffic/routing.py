@@ -1,6 +1,6 @@
-"""The immutable picture of routes, models and keys that the gateway serves from.
+"""The immutable snapshot of routes, models and API keys that the gateway serves from.
 
-A web process holds one `Snapshot` and replaces it by pointer; nothing in it ever changes.
+A web process holds one `Snapshot` and replaces it as a whole.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ CURRENT_ROUTE = "current"
 
 @dataclass(frozen=True, slots=True)
 class RemoteEndpoint:
-    """A provider's server, and how to speak to it. Timeouts are seconds; None is the gateway's default."""
+    """A provider's server and its settings. Timeouts are seconds; None is the gateway's default."""
 
     provider: str
     kind: ProviderKind
     base_url: str
     model_id: str
-    # Not in the representation: a snapshot may end in a log or in a traceback.
+    # Not in the representation: a snapshot can end up in a log or in a traceback.
     api_key: str = field(repr=False)
     allow_private: bool = False
     connect_seconds: float | None = None
@@ -49,7 +49,7 @@ class Target:
     socket: str
     capabilities: frozenset[str]
     remote: RemoteEndpoint | None = None
-    # What answers and where, for the access log: the version's digest, cut short, and the runner's node.
+    # For the access log: the version's digest, cut short, and the runner's node.
     version: str = ""
     node: str = ""
     price: Price | None = None
@@ -61,10 +61,10 @@ class Target:
 class ModelEntry:
     """A registered model as the gateway lists it; `target` is None while it is not loaded.
 
-    `others` are further instances of it, on other nodes, that answer as well as `target` does.
-    `back_at`, in Unix seconds, is when a model that died should serve again; None while nobody brings it back.
+    `others` are further instances on other nodes, equivalent to `target`.
+    `back_at`, in Unix seconds, is when a model that died is expected to serve again; None without a recovery.
 
-    permission    what requests for it may cause while it is not loaded
+    permission    what requests for it can cause while it is not loaded
     capabilities  known ones, whether it is loaded or not
     """
 
@@ -81,21 +81,21 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """One API key: who may ask, and until when (`expires_at` in Unix seconds, None for ever)."""
+    """One API key: its scopes, and its end (`expires_at` in Unix seconds, None for ever)."""
 
     key_id: str
     scopes: frozenset[str]
     expires_at: float | None
-    # Routes, model keys and `<provider>:*` that may be asked for; empty is all.
+    # Routes, model keys and `<provider>:*` that the key allows; empty is all.
     allowed_models: frozenset[str] = frozenset()
     permission: Permission = EVERYTHING
-    # None where nothing limits the key, which then costs nothing.
+    # None for a key without limits, which then costs nothing.
     limits: KeyLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a `model` field means: the route by which it was asked for, if any, and the model."""
+    """The meaning of a `model` field: the route that it names, if any, and the model."""
 
     route: str | None
     model: ModelEntry | None
@@ -107,14 +107,14 @@ class Snapshot:
 
     revision: int
     routes: Mapping[str, str | None] = field(default_factory=dict)
-    # Keys of the models that are asked, in this order, when a route's target cannot answer.
+    # Keys of the models that are tried, in this order, when a route's target cannot answer.
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # What requests by a route may cause; those that may cause everything are left out.
+    # What requests by a route can cause; routes without a restriction are left out.
     permissions: Mapping[str, Permission] = field(default_factory=dict)
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
-    # Of each model the digests of requests that kill its runner, and until when (Unix seconds) they are refused.
+    # By model: digests of requests that crash its runner, and until when (Unix seconds) they are refused.
     killers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    # By model: requests that are asked one by one, as one of them may have crashed its runner.
+    # By model: requests that are repeated one by one, as one of them can have crashed its runner.
     trials: Mapping[str, Trials] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     # Model ids that exactly one provider has, to their key.

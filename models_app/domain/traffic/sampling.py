@@ -1,4 +1,4 @@
-"""How the client wants tokens chosen: the sampling fields that chat completions and completions share."""
+"""The sampling fields that chat completions and completions share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parse_sampling(fields: Fields, *, top_logprobs: int | None) -> SamplingField
         max_tokens=_max_tokens(fields),
         temperature=fields.number("temperature", 0, 2, 1.0),
         top_p=fields.number("top_p", 0, 1, 1.0),
-        # Other servers write -1 for "all tokens".
+        # Other servers use -1 for "all tokens".
         top_k=max(0, top_k),
         min_p=fields.number("min_p", 0, 1, 0.0),
         repeat_penalty=fields.number("repeat_penalty", 0.01, 10, 1.0),
@@ -63,12 +63,12 @@ def _max_tokens(fields: Fields) -> int | None:
 
 
 def chat_logprobs(fields: Fields) -> int | None:
-    """`logprobs` and `top_logprobs` of a chat as one number; None when they were not asked for."""
-    wanted = fields.boolean("logprobs")
+    """`logprobs` and `top_logprobs` of a chat as one number; None when they were not requested."""
+    requested = fields.boolean("logprobs")
     top = fields.integer("top_logprobs", 0, 20)
-    if top is not None and not wanted:
+    if top is not None and not requested:
         raise InvalidRequest("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
-    return (top or 0) if wanted else None
+    return (top or 0) if requested else None
 
 
 def _logit_bias(fields: Fields) -> Mapping[int, float]:

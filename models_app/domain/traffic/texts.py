@@ -22,7 +22,7 @@ class TextRule:
 
 @dataclass(frozen=True, slots=True)
 class CapturedText:
-    """What a request asked, and what it was answered, as far as the rule lets it be stored."""
+    """The prompt and the answer of a request, cut to the rule's size."""
 
     request_id: str
     started_at: float  # Unix seconds
@@ -30,7 +30,7 @@ class CapturedText:
     route: str
     model_key: str
     days: int
-    # Texts are in no representation: that would end in a log.
+    # Not in the representation, which could end up in a log.
     prompt: bytes = field(repr=False)
     answer: bytes = field(repr=False)
     is_cut: bool

@@ -112,7 +112,7 @@ def failure_of(error: NoaError | UpstreamError) -> Failure:
         return Failure.UNKNOWN
     if isinstance(error, Draining) and not isinstance(error, ServerStopping):
         return Failure.NOT_BEGUN
-    # ProviderAuthFailed is one that no client can cure, but another provider has other credentials.
+    # Also ProviderAuthFailed, which is not retryable: another provider has other credentials.
     if error.retryable or isinstance(error, ProviderError):
         return Failure.TRANSIENT
     return Failure.FINAL

@@ -1,4 +1,4 @@
-"""Forwards requests to providers: one attempt, perhaps a second, and what their circuit learns from both."""
+"""Forwards requests to providers: one attempt, perhaps a second, and the verdicts for their circuit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Remote:
         is_probe = circuit.admit(remote.model_id, _now())
         watch.restart(self._watched(remote))
         try:
-            exchange, connection = await self._ask(inference, remote, circuit, exchange)
+            exchange, connection = await self._begin_answer(inference, remote, circuit, exchange)
             try:
                 await streaming.exchanged(inference, connection, exchange, target.price)
             except (UpstreamError, ErrorEvent) as error:
@@ -60,7 +60,7 @@ class Remote:
             if is_probe:
                 circuit.abandoned()
 
-    async def _ask(
+    async def _begin_answer(
         self, inference: Inference, remote: RemoteEndpoint, circuit: Circuit, exchange: Exchange
     ) -> tuple[Exchange, Connection]:
         """A good answer that has begun. A second attempt where the provider did no work in the first."""

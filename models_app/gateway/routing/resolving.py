@@ -1,4 +1,4 @@
-"""The first phase of a request: from the name that it asks for to the runner or provider that serves it."""
+"""The first phase of a request: from its `model` field to the runner or provider that serves it."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from typing import cast
 import httptools
 
 _MAX_HEADERS = 100
-# Bytes that a peer may send without one byte of body: its headers, then chunk extensions and trailers.
+# Bytes that a peer can send without one byte of body: its headers, then chunk extensions and trailers.
 _MAX_OVERHEAD = 64 * 1024
-# Reading stops while this much waits for a slow client, and goes on once it was taken.
+# Reading stops while this much waits for a slow client, and continues once it was forwarded.
 _HIGH_WATER = 256 * 1024
 
 

@@ -1,4 +1,4 @@
-"""What the bodies of the OpenAI endpoints mean once they are accepted."""
+"""The parsed values of accepted bodies of the OpenAI endpoints."""
 
 from __future__ import annotations
 

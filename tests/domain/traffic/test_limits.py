@@ -1,4 +1,4 @@
-"""What keys may use: checked, merged with the default, and counted."""
+"""The limits of keys: checked, merged with the default, and counted."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_no_minute_ever_holds_more_than_the_limit(steps: list[float], most: int)
         else:
             later = now + (standing.retry_after or 0)
             again = counters.admit(ticket(-number, later), wanted, later)
-            assert again.refusal is None, "it was told when to come again"
+            assert again.refusal is None, "a retry after `retry_after` passes"
             passed.append(later)
             now = later
         assert sum(at > now - 60 for at in passed) <= most

@@ -1,4 +1,4 @@
-"""Credentials are taken out of what is shown; everything else stays readable."""
+"""Credentials are removed from displayed text; everything else stays readable."""
 
 from __future__ import annotations
 

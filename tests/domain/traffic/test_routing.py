@@ -1,4 +1,4 @@
-"""What a `model` field means."""
+"""The resolution of a `model` field."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ TOKENS = USAGE["prompt_tokens"] + USAGE["completion_tokens"]
 
 
 def limit(gateway: Served, upstream: FakeUpstream, **wanted: Any) -> None:
-    """Give the test's key these limits, and forget what was counted."""
+    """Give the test's key these limits, and reset the counters."""
     found = snapshot(upstream.path)
     digest = hash_api_key(KEY)
     entry = dataclasses.replace(found.keys[digest], limits=KeyLimits(**wanted))
@@ -69,7 +69,7 @@ def test_tokens_are_counted_as_they_were_used(gateway: Served, upstream: FakeUps
     body = ASK | {"max_tokens": 400}
     gateway.post(body)
     answer = gateway.post(body)
-    # Of the first only what it used is left; of the second what it may use.
+    # The first counts with its usage, the second with its reservation.
     left = 1000 - TOKENS - 400 - len(json.dumps(body)) // 4
     assert answer.headers["x-ratelimit-remaining-tokens"] == str(left)
     assert gateway.post(ASK | {"max_tokens": 990}).code == "rate_limited"
@@ -117,10 +117,10 @@ def redis() -> Iterator[RedisServer]:
 
 
 def _race(url: str, limits: KeyLimits, process: int, count: int, passed: Any, start: Any) -> None:
-    """One of several processes that ask at the same time."""
+    """One of several processes with concurrent requests."""
 
     async def ask_all() -> int:
-        # Beside other tests a process may be held up for longer than a request should wait.
+        # Beside other tests a process can be delayed for longer than a request should wait.
         redis_limits.TIMEOUT_SECONDS = 10.0
         counters = RedisCounters(url)
         await counters.connect()
@@ -179,7 +179,7 @@ def test_redis_counts_as_one_process_does(redis: RedisServer) -> None:
 
 @pytest.fixture
 def shared(redis: RedisServer, upstream: FakeUpstream) -> Iterator[tuple[Served, list[bool]]]:
-    """A gateway that counts in Redis, and what it told of Redis."""
+    """A gateway that counts in Redis, and its reports about Redis."""
     told: list[bool] = []
     with serve(upstream.path) as served:
         limit(served, upstream, requests_per_minute=1000)

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, for clients that speak it and for models of every kind."""
+"""Anthropic's Messages API, for its clients and for models of every kind."""
 
 from __future__ import annotations
 

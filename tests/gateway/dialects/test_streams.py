@@ -64,7 +64,7 @@ def passed(stream: EventPass | Pipeline, *pieces: bytes) -> bytes:
 
 
 def without_names(data: bytes) -> bytes:
-    """Translations name their answers by the time."""
+    """Translations derive the ids of their answers from the time."""
     return b"\n".join(line for line in data.split(b"\n") if b'"created"' not in line)
 
 

@@ -1,4 +1,4 @@
-"""Conversations of the official clients with models that speak another dialect, over several turns and through faults."""
+"""Conversations of the official clients with models of another dialect, over several turns and through faults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def claude(fake_anthropic: FakeAnthropic) -> FakeAnthropic:
 
 @pytest.fixture
 def served(gpt: FakeOpenAI, claude: FakeAnthropic) -> Iterator[Served]:
-    """Of each test its own: a provider that failed is left alone for a while."""
+    """One for each test: a failed provider's circuit stays open for a while."""
     models = (
         entry(GPT, endpoint(gpt, ProviderKind.OPENAI, GPT.partition(":")[2])),
         entry(CLAUDE, endpoint(claude, ProviderKind.ANTHROPIC, CLAUDE.partition(":")[2])),

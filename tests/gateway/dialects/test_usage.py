@@ -1,4 +1,4 @@
-"""Token counts read from answers in passing, and events kept whole."""
+"""Token counts read from forwarded answers, and events kept whole."""
 
 from __future__ import annotations
 

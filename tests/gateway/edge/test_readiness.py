@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz` say what is so, to whom it concerns, and never hang."""
+"""`/livez` and `/readyz` report the current state, give reasons to authorized clients only, and never hang."""
 
 from __future__ import annotations
 

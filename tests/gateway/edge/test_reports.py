@@ -1,4 +1,4 @@
-"""Reports of circuits: told in order, from another thread, and never lost to an error of the one before."""
+"""Reports of circuits: stored in order, by another thread, and never lost to an error of an earlier one."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED
 
 
 def test_they_are_told_in_order_from_another_thread() -> None:
-    told: list[tuple[str, BreakerState, str, bool]] = []
+    stored: list[tuple[str, BreakerState, str, bool]] = []
     here = threading.current_thread()
 
     def sink(provider: str, state: BreakerState, reason: str) -> None:
-        told.append((provider, state, reason, threading.current_thread() is here))
+        stored.append((provider, state, reason, threading.current_thread() is here))
 
     reports = Reports(sink)
     reports.report("a", OPEN, "down")
     reports.report("a", CLOSED, "")
     reports.close()
-    assert told == [("a", OPEN, "down", False), ("a", CLOSED, "", False)]
+    assert stored == [("a", OPEN, "down", False), ("a", CLOSED, "", False)]
 
 
 def test_a_sink_that_hangs_does_not_hold_up_who_reports() -> None:
@@ -37,19 +37,19 @@ def test_a_sink_that_hangs_does_not_hold_up_who_reports() -> None:
 
 
 def test_a_sink_that_fails_is_logged_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[BreakerState] = []
+    stored: list[BreakerState] = []
 
     def sink(provider: str, state: BreakerState, reason: str) -> None:
         if state is OPEN:
             raise OSError("the database is away")
-        told.append(state)
+        stored.append(state)
 
     reports = Reports(sink)
     with caplog.at_level(logging.ERROR):
         reports.report("a", OPEN, "down")
         reports.report("a", CLOSED, "")
         reports.close()
-    assert told == [CLOSED]
+    assert stored == [CLOSED]
     assert "The circuit of 'a' is open" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""The end: what runs is finished, what comes is told to come back, every record is stored."""
+"""Shutdown: requests in flight finish, new ones get 503, every record is stored."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_does_not_end_in_time_is_ended_with_an_error_event(upstream: FakeUp
         assert b'"code":"server_stopping"' in received
         assert b"[DONE]" not in received
         assert served.record_of("streaming").aborted
-        assert upstream.wait_for_exchange().left.wait(DEADLINE), "the runner was not told to stop"
+        assert upstream.wait_for_exchange().left.wait(DEADLINE), "the runner's connection was not closed"
 
 
 def test_the_whole_server_stops_while_a_stream_is_open(upstream: FakeUpstream) -> None:
@@ -60,7 +60,7 @@ def test_the_whole_server_stops_while_a_stream_is_open(upstream: FakeUpstream) -
 
 
 async def echo_size(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the whole body and answers with its size, as Django would; answers nothing when the client left."""
+    """Reads the whole body and answers with its size, as Django would; sends no answer when the client disconnects."""
     size = 0
     while True:
         message: Message = await receive()

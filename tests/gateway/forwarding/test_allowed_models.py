@@ -1,4 +1,4 @@
-"""API keys that may ask for some models only."""
+"""API keys that allow some models only."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_key_asks_for_what_it_is_for(served: Served, key: str, model: str, all
     else:
         assert (answer.status, answer.code) in {
             (403, "model_not_allowed"),
-            (404, "model_not_found"),  # an id that is not known to be one model's
+            (404, "model_not_found"),  # an id without a model
         }
 
 

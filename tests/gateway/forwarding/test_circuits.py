@@ -1,4 +1,4 @@
-"""The circuit of a provider: when it is left alone, what is told meanwhile, and how it is asked again."""
+"""The circuit of a provider: when it opens, the errors while it is open, and how it closes."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_refused_key_opens_it_at_once_and_says_why(served: Served, fake: FakeO
     assert "Incorrect API key" in answer.json["error"]["message"]
     assert len(fake.requests) == 1
     assert reported.states == ["open"]
-    assert "Incorrect API key" in reported.told[0][2]
+    assert "Incorrect API key" in reported.reports[0][2]
 
 
 def test_a_new_key_begins_a_new_circuit(served: Served, fake: FakeOpenAI, reported: Reported) -> None:

@@ -1,4 +1,4 @@
-"""A route whose target cannot answer: who is asked instead, and what the client and the access log are told."""
+"""A route whose target cannot answer: the order of its fallbacks, the client's answer, and the record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fakes() -> Iterator[tuple[FakeOpenAI, FakeOpenAI]]:
 
 @pytest.fixture(scope="module")
 def shared(fakes: tuple[FakeOpenAI, FakeOpenAI], shared_upstream: FakeUpstream) -> Iterator[Served]:
-    """`smart` leads to a provider, then another, then the runner; the other routes to what cannot answer first."""
+    """`smart` leads to a provider, then another, then the runner; the targets of the other routes cannot answer."""
     first, second = fakes
     models = [
         entry(GPT, endpoint(first, ProviderKind.OPENAI, "gpt-4o")),

@@ -1,4 +1,4 @@
-"""What a provider's answer means: told, learned, and asked again or not. The wire's side is in test_remote_faults.py."""
+"""Faults of providers: the error, the verdict, and whether a retry is safe. On the wire: test_remote_faults.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that leave, read slowly or send slowly."""
+"""Clients that disconnect, read slowly or send slowly."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def test_a_client_that_leaves_stops_the_runner(
         exchange = upstream.wait_for_exchange()
         if word == "hang_in_stream":
             wire.until(event("one"))
-    assert exchange.left.wait(DEADLINE), "the runner was not told to stop"
+    assert exchange.left.wait(DEADLINE), "the runner's connection was not closed"
     record = gateway.record_of(rid)
     assert (record.status, record.aborted, record.error_code) == (499, True, "client_left")
     gateway.works()
 
 
 def test_a_client_that_leaves_when_it_has_read_done_has_had_its_answer(gateway: Served, upstream: FakeUpstream) -> None:
-    """The official client closes there, before the last bytes of the transfer have come."""
+    """The official client closes there, before the last bytes of the transfer have arrived."""
     upstream.script("hang_after_done")
     with gateway.wire() as wire:
         wire.send(request({"model": "current", "stream": True}, x_request_id="done"))
         wire.until(b"data: [DONE]")
         exchange = upstream.wait_for_exchange()
-    assert exchange.left.wait(DEADLINE), "the runner was not told to stop"
+    assert exchange.left.wait(DEADLINE), "the runner's connection was not closed"
     record = gateway.record_of("done")
     assert (record.status, record.aborted, record.error_code) == (200, False, "")
     assert record.completion_tokens is not None
@@ -49,7 +49,7 @@ def test_a_client_that_leaves_a_flood_stops_the_runner(gateway: Served, upstream
     with gateway.wire() as wire:
         wire.send(request({"model": "current", "stream": True})).until(b"data: ")
         exchange = upstream.wait_for_exchange()
-    assert exchange.left.wait(DEADLINE), "the runner was not told to stop"
+    assert exchange.left.wait(DEADLINE), "the runner's connection was not closed"
 
 
 def test_a_client_that_leaves_while_it_sends_is_recorded(gateway: Served) -> None:
@@ -66,7 +66,7 @@ def test_a_client_that_leaves_behind_a_queue_of_requests_stops_the_first(
     with gateway.wire() as wire:
         wire.send(request({"model": "current"}) * 3)
         exchange = upstream.wait_for_exchange()
-    assert exchange.left.wait(DEADLINE), "the runner was not told to stop"
+    assert exchange.left.wait(DEADLINE), "the runner's connection was not closed"
     assert len(upstream.exchanges) == 1
 
 
@@ -77,7 +77,7 @@ def test_a_hundred_clients_that_leave_leave_nothing_behind(gateway: Served, upst
     for wire in wires:
         wire.__exit__()
     for exchange in upstream.exchanges:
-        assert exchange.left.wait(DEADLINE), "the runner was not told to stop"
+        assert exchange.left.wait(DEADLINE), "the runner's connection was not closed"
     wait_until(lambda: not gateway.gateway._active, "the requests to end")
     gateway.works()
 
@@ -89,7 +89,7 @@ class Impatient(FrontProtocol):
 
 
 def slow_reader(port: int) -> Wire:
-    """Takes 4 KiB at a time into a small buffer, and then nothing."""
+    """Reads 4 KiB at a time into a small buffer, and then nothing."""
     wire = Wire.__new__(Wire)
     wire.socket = socket.socket()
     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -106,7 +106,7 @@ def test_a_client_that_reads_nothing_is_cut_and_little_is_kept_for_it(
     with serve(upstream.path, protocol=Impatient) as served, slow_reader(served.port) as wire:
         wire.send(request({"model": "current", "stream": True}, x_request_id="slow"))
         exchange = upstream.wait_for_exchange()
-        assert exchange.left.wait(DEADLINE), "the runner was not told to stop"
+        assert exchange.left.wait(DEADLINE), "the runner's connection was not closed"
         # The kernel's socket buffers take some megabytes; the gateway's own are below one.
         assert upstream.flooded < 16 * 1024 * 1024
         record = served.record_of("slow")

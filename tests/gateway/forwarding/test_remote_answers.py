@@ -1,4 +1,4 @@
-"""Models of OpenAI-compatible providers: what passes unchanged, what is counted, and what never passes."""
+"""Models of OpenAI-compatible providers: what is forwarded unchanged, what is counted, and what is never forwarded."""
 
 from __future__ import annotations
 

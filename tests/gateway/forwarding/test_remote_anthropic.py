@@ -1,4 +1,4 @@
-"""Anthropic's models, asked in OpenAI's chat completions."""
+"""Anthropic's models behind OpenAI's chat completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers that fail: what the client is told, how often the provider is asked, and what is recorded."""
+"""Providers that fail: the client's error, the number of attempts, and the record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.gateway.wire import Served, request
 
 
 class Told(NamedTuple):
-    """`calls` that reach the provider, of which the first does what the script says; `counted` is whether tokens are."""
+    """`calls` that reach the provider, of which the first follows the script; `counted` is whether tokens are."""
 
     status: int
     code: str
@@ -29,7 +29,7 @@ OK = Told(200, "", counted=True)
 CUT = Told(502, "provider_disconnected")
 TIMEOUT = Told(504, "upstream_timeout")
 MALFORMED = Told(502, "malformed_answer")
-# A stream that began ends with an error event, whose code is the one given; its status has been sent.
+# A stream that began ends with an error event with this code; its status has been sent.
 BEGUN = 200
 
 FAULTS: dict[str, tuple[Told, Told]] = {
@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[Told, Told]] = {
     "usage_in_chunk_with_choices": (OK, OK),
     "wrong_content_type": (OK, MALFORMED),
 }
-# The good events and the fault may arrive in one piece: then nothing was sent, and the error has a status of its own.
+# The good events and the fault can arrive in one piece: then nothing was sent, and the error has a status of its own.
 MAY_COME_AT_ONCE = {"bad_json", "cut_mid_stream", "error_event_mid_stream", "huge_line"}
 CASES = [
     pytest.param(word, stream, told[stream], id=f"{word}-{'stream' if stream else 'whole'}")
@@ -95,7 +95,7 @@ def test_a_fault_of_a_provider_is_told(
     stream: bool,
     told: Told,
 ) -> None:
-    # Only that it is waited for matters here, not for how long.
+    # Only the wait itself matters here, not its length.
     monkeypatch.setattr(provider_faults, "RETRY_AFTER", "0")
     fake.script(word)
     answer = served.post({"model": GPT, "stream": stream, **CHAT}, x_request_id="fault")
@@ -185,7 +185,7 @@ def test_a_client_that_leaves_ends_its_request_at_the_provider(served: Served, f
     with served.wire() as wire:
         body = {"model": GPT, "stream": True, **CHAT}
         wire.send(request(body, x_request_id="left")).until(b"data: ")
-    assert fake.wait_for_request().left.wait(10), "the provider was not told to stop"
+    assert fake.wait_for_request().left.wait(10), "the provider's connection was not closed"
     assert served.record_of("left").aborted
 
 

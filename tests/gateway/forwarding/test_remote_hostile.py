@@ -1,4 +1,4 @@
-"""Providers whose bytes are not what HTTP or the protocol says: none of it reaches the client or the next request."""
+"""Providers that violate HTTP or their protocol: none of it reaches the client or the next request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stream(*pieces: bytes) -> bytes:
 
 
 class SocketDialer(Dialer):
-    """Leads every provider to one unix socket, where the fake speaks raw bytes."""
+    """Connects every provider to one unix socket, where the fake sends raw bytes."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ def test_a_flood_is_taken_no_faster_than_the_client_takes_it(served: Served, ups
         body = {"model": GPT, "stream": True, **CHAT}
         wire.send(request(body)).until(b"data: ")
         exchange = upstream.wait_for_exchange()
-    assert exchange.left.wait(10), "the provider was not told to stop"
+    assert exchange.left.wait(10), "the provider's connection was not closed"
     assert upstream.flooded < 64 * 1024 * 1024
 
 

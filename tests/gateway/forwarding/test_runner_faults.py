@@ -1,4 +1,4 @@
-"""A runner that refuses, drains, dies or talks nonsense: what is tried again, and what the client is told."""
+"""A runner that refuses, drains, dies or sends invalid bytes: what is retried, and the client's error."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_runner_that_hangs_is_given_up(upstream: FakeUpstream, word: str, stre
         else:
             assert (answer.status, answer.code) == (504, "upstream_timeout")
         assert served.record_of("hung").error_code == "upstream_timeout"
-        assert upstream.wait_for_exchange().left.wait(fake.DEADLINE), "the runner was not told to stop"
+        assert upstream.wait_for_exchange().left.wait(fake.DEADLINE), "the runner's connection was not closed"
         served.works()
 
 

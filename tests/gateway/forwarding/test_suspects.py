@@ -24,7 +24,7 @@ def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeU
         assert (answer.status, answer.code) == (422, "request_crashes_runner")
     assert served.post({**killer, "messages": []}).status == 200
     served.source.current = dataclasses.replace(before, killers={chat: {found: 1.0}})
-    assert served.post(killer).status == 200, "it is forgotten after a while"
+    assert served.post(killer).status == 200, "the refusal expires"
 
 
 def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
@@ -40,14 +40,14 @@ def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
     loader.holds_all = True
     waiting = pool.submit(served.post, {**suspect, "user": "somebody else"})
     loader.until_waiting(1)
-    assert served.post({**suspect, "messages": []}).status == 200, "others are asked meanwhile"
+    assert served.post({**suspect, "messages": []}).status == 200, "other requests are served meanwhile"
     assert not waiting.done()
     loader.holds_all = False
     served.gateway.pending.wake()
     assert waiting.result(DEADLINE).status == 200
     (death,) = loader.joined
     assert (death.instance_id, death.digest) == ("crashed", found)
-    wait_until(lambda: loader.trials == [(death, True)], "it is acquitted")
+    wait_until(lambda: loader.trials == [(death, True)], "the runner survived it")
     served.source.current = dataclasses.replace(before, trials={chat: Trials(1.0, {found: "x"})})
     assert served.post(suspect).status == 200
-    assert loader.joined == [death], "a trial that is long over holds up nobody"
+    assert loader.joined == [death], "an expired trial delays no request"

@@ -1,4 +1,4 @@
-"""Keys: who is let in, and what the others are told."""
+"""API keys: which are accepted, and the errors for the others."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ JSON_BODIES = {
 }
 
 
-# Where the answer is another than 400.
+# The cases with another status than 400.
 EXPECTED = {
     "trailer_with_a_key": 401,
     "chunk_extension_of_100_kib": 431,

@@ -20,12 +20,12 @@ GOOD_ANSWER = (
     b'8\r\ndata: 1\n\r\n1\r\n\n\r\n1c\r\n: noa {"usage": {"a": 1}}\n\n\r\n\r\n0\r\n\r\n'
 )
 FRONT_CASES = 1000
-# A request that is only incomplete gets no answer, and is not waited for any longer.
+# An incomplete request gets no answer; the test waits no longer than this.
 _PATIENCE = 0.1
 
 
 def mutated(good: bytes, seed: int) -> bytes:
-    """A good message with a few bytes changed, cut, doubled or replaced by words that parsers look for."""
+    """A good message with a few bytes changed, cut, doubled or replaced by tokens of the parsers."""
     chance = random.Random(seed)
     data = bytearray(good)
     words = [

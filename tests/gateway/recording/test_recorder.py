@@ -1,4 +1,4 @@
-"""The recorder: nothing is lost silently, and nobody waits for it."""
+"""The recorder: no record is lost without being counted, and no request waits for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sink:
 
     def __call__(self, records: list[AccessRecord]) -> None:
         self.entered.set()
-        assert self.gate.wait(DEADLINE), "nobody opened the gate"
+        assert self.gate.wait(DEADLINE), "the gate was not opened"
         if self.broken:
             self.broken -= 1
             raise OSError("the database is away")

@@ -1,4 +1,4 @@
-"""The spool: in the file when `record` returns, there after a kill, and no trouble to anybody when the disk is full."""
+"""The spool: a record is in the file when `record` returns, survives a kill, and a full disk breaks no request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(folder: Path, segment_bytes: int = 2_000) -> Spool:
 
 
 def left(folder: Path) -> spool_format.Found:
-    """What is in the files."""
+    """The content of the files."""
     return spool_format.read(b"".join(path.read_bytes() for path in sorted(folder.glob("*.log"))))
 
 
@@ -127,7 +127,7 @@ def test_what_is_lost_with_a_full_disk_and_no_database_is_counted_exactly(tmp_pa
     gate, stored = threading.Event(), list[str]()
 
     def sink(records: list[AccessRecord]) -> None:
-        assert gate.wait(DEADLINE), "nobody opened the gate"
+        assert gate.wait(DEADLINE), "the gate was not opened"
         stored.extend(one.request_id for one in records)
 
     recorder = Recorder(sink, max_pending=10)

@@ -1,4 +1,4 @@
-"""The gateway keeps the texts of the requests that a rule chose, and no others."""
+"""The gateway stores the texts of the requests that a rule has chosen, and no others."""
 
 from __future__ import annotations
 

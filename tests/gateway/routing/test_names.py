@@ -1,4 +1,4 @@
-"""What can be asked for: the list of models, unknown names, models that are not loaded or cannot do it."""
+"""Names: the list of models, unknown names, models that are not loaded or lack the capability."""
 
 from __future__ import annotations
 

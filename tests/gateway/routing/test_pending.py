@@ -1,4 +1,4 @@
-"""Requests for a model that is not loaded: who waits, for how long, and what they are told."""
+"""Requests for a model that is not loaded: which wait, for how long, and their answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def loaded(address: str, revision: int = 2, instance: str = "instance-cold") -> 
 
 
 def limited(permission: Permission, *, by: str) -> Snapshot:
-    """The cold model, which its own entry, the API key or the route `cold-route` allows less."""
+    """The cold model with `permission` in its own entry, the API key or the route `cold-route`."""
     before = snapshot("")
     if by == "route":
         return dataclasses.replace(before, permissions={"cold-route": permission})
@@ -134,7 +134,7 @@ def test_what_may_not_load_or_evict_is_told_with_the_request(
     served.source.current = limited(Permission(load=False, evict=True), by=by)
     second = pool.submit(served.post, {"model": "cold-route"})
     loader.until_waiting(2)
-    # One who may load does so for all.
+    # A request with permission to load loads for all.
     assert loader.demands[-1].permission == EVERYTHING
     served.gateway.pending.end_wait(COLD, LoadFailed("It was only a test.", stage="load"))
     assert {one.result(DEADLINE).status for one in (waiting, second)} == {502}
@@ -244,7 +244,7 @@ def test_a_runner_that_died_is_waited_for_and_the_request_asked_once_more(
         old.script("close")
         waiting = ask(pool, served)[0]
         loader.until_waiting(1)
-        # Its death is known, and then it is back.
+        # Its death is in the snapshot, and then the restarted runner.
         served.source.current = snapshot(upstream.path, 3)
         served.source.current = loaded(upstream.path, 4, "second")
         answer = waiting.result(DEADLINE)
@@ -313,7 +313,7 @@ def test_who_was_in_a_runner_that_died_waits_for_its_turn(
         waiting = ask(pool, served)[0]
         loader.until_waiting(1)
         served.source.current = loaded(upstream.path, 3, "second")
-        # Others are asked meanwhile.
+        # Other requests are served meanwhile.
         assert served.post(ASK).status == 200
         assert not waiting.done() and not loader.trials
         loader.holds_all = False
@@ -329,7 +329,7 @@ def test_a_stream_that_its_runner_cut_has_no_second_try(
     upstream.script("cut_stream")
     assert b"runner_died" in served.post({"model": "current", "stream": True}).body
     (death,) = loader.deaths
-    wait_until(lambda: loader.trials == [(death, False)], "nobody waits for it")
+    wait_until(lambda: loader.trials == [(death, False)], "its trial is closed")
 
 
 def test_a_pipelined_request_waits_for_the_first(

@@ -64,7 +64,7 @@ def runner(tmp_path: Path) -> Iterator[FakeUpstream]:
 
 @pytest.fixture
 def model(runner: FakeUpstream) -> RegisteredModel:
-    """A model that is loaded and to which `current` leads."""
+    """A loaded model, the target of `current`."""
     model = RegisteredModel.objects.create(provider=lookup.local_provider(), model_id="a", key="llama.cpp:a")
     model.capabilities = ["chat_completion", "streaming"]
     model.save()
@@ -105,7 +105,7 @@ def test_a_request_to_a_loaded_model_makes_no_query(
             queries.append(sql)
         return execute(cursor, sql, params)
 
-    chat(client)  # the first request of a process may prepare things
+    chat(client)  # the first request of a process can initialise caches
     monkeypatch.setattr(CursorWrapper, "execute", spy)
     for number in range(30):
         if number % 2:

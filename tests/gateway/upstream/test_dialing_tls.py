@@ -26,7 +26,7 @@ ANSWER = b'{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}
 
 
 class TlsServer:
-    """Answers every request well, and notes the name that its client asked for and the protocol they agreed on."""
+    """Answers every request with 200, and records the name that its client requested and the negotiated protocol."""
 
     def __init__(self, certificate: Path) -> None:
         self.asked: list[str | None] = []

@@ -1,4 +1,4 @@
-"""Runners on other machines: asked through their node's proxy, over TLS, and never by strangers."""
+"""Runners on other machines: reached through their node's proxy, over TLS, and never by unauthenticated clients."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ def test_a_stranger_reaches_no_runner(upstream: FakeUpstream, files: NodeTrust, 
             replace(files, secret="a guess"),
             replace(files, secret="the secret"),
         ),
-        # The other way round: this server must not send its requests to a stranger.
+        # The other way round: this server must not send its requests to an unauthenticated node.
         "node of another authority": (files, stranger),
     }
     for what, (mine, its) in pairs.items():
         with through(upstream, mine, its) as served:
             answer = served.post({"model": "current"})
-            # TLS 1.3 tells a client that its certificate is not taken only after the connection was made.
+            # TLS 1.3 reports a refused client certificate only after the connection was established.
             assert answer.code in ("runner_unreachable", "runner_died"), what
     assert not upstream.exchanges
 
@@ -207,7 +207,7 @@ def test_a_copy_that_cannot_be_reached_is_left_out_and_nobody_notices(
         served.source.current = copies(served.source.current, [gone, upstream.path])
         answers = [served.post({"model": "current"}) for _ in range(10)]
         assert [answer.status for answer in answers] == [200] * 10
-        # Once it was asked in vain; then it is known.
+        # One attempt failed; after that the copy is avoided.
         assert sum(answer.headers["x-noa-attempts"] == "2" for answer in answers) <= 1
 
 
