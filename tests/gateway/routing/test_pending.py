@@ -232,6 +232,22 @@ def test_a_route_whose_fallbacks_cannot_answer_waits_for_its_target(
     assert waiting.result(DEADLINE).headers["x-noa-model"] == COLD
 
 
+def test_a_request_that_was_in_two_runners_when_they_died_reaches_no_third_one_after_its_fallbacks(
+    served: Served, loader: FakeModelLoader, pool: ThreadPoolExecutor, sockets: Path
+) -> None:
+    fallbacks = {"cold-route": (EMBEDDER,)}
+    with FakeUpstream(str(sockets / "dying.sock")) as dying:
+        dying.script("close", "close", "answer")
+        served.source.current = dataclasses.replace(loaded(dying.path, 2, "first"), fallbacks=fallbacks)
+        served.source.next = dataclasses.replace(snapshot(dying.path, 3), fallbacks=fallbacks)
+        waiting = pool.submit(served.post, {"model": "cold-route"})
+        loader.until_waiting(1)
+        served.source.current = dataclasses.replace(loaded(dying.path, 4, "second"), fallbacks=fallbacks)
+        answer = waiting.result(DEADLINE)
+        assert (answer.status, answer.code, answer.headers["x-noa-attempts"]) == (502, "runner_died", "2")
+    assert [death.instance_id for death in loader.deaths] == ["first", "second"]
+
+
 def test_a_runner_that_died_is_waited_for_and_the_request_asked_once_more(
     served: Served,
     upstream: FakeUpstream,
