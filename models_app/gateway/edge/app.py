@@ -43,7 +43,7 @@ from models_app.gateway.routing.model_loader import ModelLoader, NoModelLoader
 from models_app.gateway.routing.pending import PendingRequests
 from models_app.gateway.routing.refreshing import SnapshotRefresher, SnapshotSource
 from models_app.gateway.routing.resolving import Resolver
-from models_app.gateway.routing.searching import Searching
+from models_app.gateway.routing.searching import SearchContext
 from models_app.gateway.upstream.dialing import Dialer
 from models_app.gateway.upstream.nodes import Nodes
 from models_app.gateway.upstream.upstream import Upstream
@@ -125,8 +125,8 @@ class Gateway:
             loader,
         )
         resolver = Resolver(loader, least_busy)
-        searching = Searching(snapshots, resolver, self.pending, loader)
-        self._relay = Relay(snapshots, resolver, searching, remote, runners)
+        context = SearchContext(snapshots, SnapshotRefresher(snapshots), resolver, self.pending, loader)
+        self._relay = Relay(snapshots, resolver, context, remote, runners)
         self.limiter = limiter or Limiter()
         self._watches = Watches(self._limits)
         self._model_list = ModelList()

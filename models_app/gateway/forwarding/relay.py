@@ -14,7 +14,7 @@ from models_app.gateway.http.errors import ServerStopping
 from models_app.gateway.routing.inference import Inference
 from models_app.gateway.routing.refreshing import SnapshotSource
 from models_app.gateway.routing.resolving import ModelUnable, Resolver, target_of
-from models_app.gateway.routing.searching import Search, Searching
+from models_app.gateway.routing.searching import Search, SearchContext
 from models_app.gateway.upstream.connection import Refused, UpstreamError
 
 # What a record states of the target.
@@ -25,11 +25,11 @@ class Relay:
     """Shared by all requests of a process."""
 
     def __init__(
-        self, snapshots: SnapshotSource, resolver: Resolver, searching: Searching, remote: Remote, runners: Runners
+        self, snapshots: SnapshotSource, resolver: Resolver, context: SearchContext, remote: Remote, runners: Runners
     ) -> None:
         self._snapshots = snapshots
         self._resolver = resolver
-        self._searching = searching
+        self._context = context
         self._remote = remote
         self._runners = runners
 
@@ -47,7 +47,7 @@ class Relay:
 
     async def _recover(self, inference: Inference, error: NoaError | UpstreamError) -> None:
         """What follows the failure of the first attempt. Raises the NoaError that is the answer."""
-        search = Search(self._searching, inference)
+        search = Search(self._context, inference)
         try:
             while (decision := decide(search.situation(failure_of(error)))) is not Decision.ANSWER:
                 if decision is Decision.FALLBACK:
@@ -84,7 +84,7 @@ class Relay:
             except ModelUnable:
                 continue
             except (NoaError, UpstreamError) as error:
-                # Twice: a fallback has no second attempt.
+                # As after a second failure: a fallback is tried once.
                 failed = Situation(failure_of(error), inference.call.started, failures=2, deaths=2, has_fallbacks=True)
                 if decide(failed) is not Decision.FALLBACK:
                     _raise(error)

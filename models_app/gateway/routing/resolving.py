@@ -24,7 +24,7 @@ class ModelUnable(InvalidRequest):
 
 
 class Resolver:
-    """Shared by all requests of a process. Never waits: `searching.Search` does, where that helps."""
+    """Shared by all requests of a process. Never waits: `searching.Search` does."""
 
     def __init__(self, loader: ModelLoader, least_busy: LeastBusy) -> None:
         self._loader = loader

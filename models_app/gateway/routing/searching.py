@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from models_app.domain.errors import ModelNotFound, ModelNotLoaded, NoaError
 from models_app.domain.residency.demand import EVERYTHING, NOTHING, ColdModel, Permission
@@ -21,23 +22,21 @@ _FIRST_GRACE_SECONDS = 0.5
 _LAST_GRACE_SECONDS = 8.0
 
 
-class Searching:
-    """Shared by all requests of a process: what their searches need."""
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """What the searches of a process share."""
 
-    def __init__(
-        self, snapshots: SnapshotSource, resolver: Resolver, pending: PendingRequests, loader: ModelLoader
-    ) -> None:
-        self.snapshots = snapshots
-        self.resolver = resolver
-        self.pending = pending
-        self.loader = loader
-        self.refresher = SnapshotRefresher(snapshots)
+    snapshots: SnapshotSource
+    refresher: SnapshotRefresher
+    resolver: Resolver
+    pending: PendingRequests
+    loader: ModelLoader
 
 
 class Search:
     """From the first failure of one request to its answer. Always `end` it. Times are the event loop's."""
 
-    def __init__(self, shared: Searching, inference: Inference) -> None:
+    def __init__(self, shared: SearchContext, inference: Inference) -> None:
         self._shared = shared
         self._inference = inference
         self._place: Place | None = None

@@ -88,7 +88,7 @@ def test_a_model_that_is_not_loaded_is_unavailable_for_now(gateway: Served, name
 
 def test_a_model_that_was_loaded_a_moment_ago_is_found(gateway: Served, upstream: FakeUpstream) -> None:
     gateway.source.next = snapshot(upstream.path, 2, **{"just-made": CHAT})
-    gateway.gateway._relay._searching.refresher._next = 0.0
+    gateway.gateway._relay._context.refresher._next = 0.0
     assert gateway.post({"model": "just-made"}).status == 200
     assert len(gateway.source.reasons) == 1
 
