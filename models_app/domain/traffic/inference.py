@@ -4,8 +4,8 @@ Null means "not given", as in OpenAI's own definition. Every refusal is an Inval
 
 Fields that NOA does not support: those in `REFUSED` would change what the server does, where it connects, or what the
 answer means, and are always refused. All others are ignored: OpenAI's bookkeeping fields (`user`, `metadata`, `store`,
-`service_tier`, `safety_identifier`, `prompt_cache_key`, `reasoning_effort`, `verbosity`, `prediction`) change nothing in
-a local model, and clients of other servers send their extensions with every request.
+`service_tier`, `safety_identifier`, `prompt_cache_key`, `reasoning_effort`, `verbosity`, `prediction`) change nothing
+in a local model, and clients of other servers send their extensions with every request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The limits of one API key, and their counting in one process. Pure: the caller passes times, in seconds.
 
-A minute is a sliding window of sixty seconds, so that no window of that length exceeds the limit. It is counted by whole
-seconds, so usage up to one second older can still count.
+A minute is a sliding window of sixty seconds, so that no window of that length exceeds the limit. It is counted by
+whole seconds, so usage up to one second older can still count.
 """
 
 from __future__ import annotations

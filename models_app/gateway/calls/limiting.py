@@ -1,8 +1,8 @@
 """Applies the limits of API keys: checked before a request, reported in its headers, settled after it.
 
-Redis counts if it is configured, else this process. While Redis does not answer, each process counts by itself: a request
-above the limit can then pass, which is better than that none passes. Tokens reserved in one store are settled in that
-store.
+Redis counts if it is configured, else this process. While Redis does not answer, each process counts by itself: a
+request above the limit can then pass, which is better than that none passes. Tokens reserved in one store are settled
+in that store.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ return {refusal, tostring(retry), second, requests, tokens,
 """
 )
 
-# KEYS as above. ARGV: request id, second and difference of the reserved tokens, tokens, millionths of a dollar, seconds.
+# KEYS as above. ARGV: request id, second and change of the reserved tokens, tokens, millionths of a dollar, seconds.
 _SETTLE = """
 redis.call('ZREM', KEYS[3], ARGV[1])
 if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then

@@ -71,9 +71,7 @@ class Relay:
             self._runners.give_up(inference)
 
     async def _fall_back(self, inference: Inference, fallbacks: tuple[str, ...]) -> bool:
-        """Tries the route's fallbacks in their order, each once. False when none answers; the record is then that of the
-        target.
-        """
+        """Tries the route's fallbacks in order, each once. False when none answers; the record is then the target's."""
         record = inference.call.record
         first = [getattr(record, name) for name in _OF_THE_TARGET]
         snapshot = self._snapshots.current

@@ -69,8 +69,8 @@ class Runners:
     async def serve(self, inference: Inference, target: Target) -> None:
         """Answers the call, or raises the NoaError that is its answer.
 
-        Raises an UpstreamError or Draining when there is no answer and none was sent to the client; Refused and Draining
-        mean that the runner did no work on the request.
+        Raises an UpstreamError or Draining when no part of an answer was sent to the client; Refused and Draining mean
+        that the runner did no work on the request.
         """
         if inference.watch.limits is not None:
             inference.watch.restart(None)
@@ -163,7 +163,7 @@ class Runners:
         )
 
     def _report_death(self, inference: Inference, target: Target) -> None:
-        """The runner exited, or closed the connection, with this request in it: if it crashed, the request can be why."""
+        """The runner exited, or closed the connection, with this request in it, which can be the cause of a crash."""
         self.give_up(inference)
         digest = suspects.digest(inference.endpoint.path, inference.body.raw)
         request_id = inference.call.record.request_id

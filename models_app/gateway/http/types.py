@@ -17,7 +17,7 @@ Header = tuple[bytes, bytes]
 # An error in a client's dialect, from the error and the request's id.
 ErrorShape = Callable[[NoaError, str], bytes]
 
-# An ASGI extension of NOA's HTTP server. Its `whole` takes status, headers (with a content-length) and body, and answers
-# a POST in one call, for a third of the cost of ASGI's two messages. Without it, the two messages are sent.
+# An ASGI extension of NOA's HTTP server. Its `whole` takes status, headers (with a content-length) and body, and
+# answers a POST in one call, for a third of the cost of ASGI's two messages. Without it, the two messages are sent.
 ANSWER_EXTENSION = "noa.answer"
 AnswerWhole = Callable[[int, list[Header], bytes], None]

@@ -15,7 +15,7 @@ _TICK_SECONDS = 0.05
 
 
 class Watch:
-    """One monitored request. `verdict` is why its task was cancelled; None when the cancellation came from elsewhere."""
+    """One monitored request. `verdict` is why its task was cancelled; None when something else cancelled it."""
 
     verdict: NoaError | ClientLeft | None = None
     # Both are set by the first tick, so that a request that ends before it reads no clock.

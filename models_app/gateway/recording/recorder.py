@@ -114,9 +114,7 @@ class Recorder:
             return self._changed.wait_for(self._is_empty, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Flushes and ends the thread. Records that could not be stored stay in the spool; without one they are counted as
-        dropped.
-        """
+        """Flushes and ends the thread. Records that are not stored stay in the spool; without one they are dropped."""
         self.flush(timeout)
         with self._changed:
             self._closing = True

@@ -70,7 +70,7 @@ class Search:
         )
 
     def restart(self) -> None:
-        """The fallbacks failed too: the search for the target begins again, with all the time that the request waits."""
+        """The fallbacks failed too: the search for the target begins again, with the whole patience of the request."""
         self._tried_fallbacks = True
         self._failures = 0
         self._avoided, self._grace = "", _FIRST_GRACE_SECONDS
