@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission, ModelDemand
+from models_app.domain.residency.demand import EVERYTHING, NOTHING, ModelDemand, Permission
 from models_app.domain.residency.ledger import LedgerCause
 from models_app.domain.residency.suspects import FORGOTTEN_SECONDS, TRIAL_SECONDS, Death
 from models_app.domain.states import InstanceState, JobKind, JobState
