@@ -1,4 +1,4 @@
-"""Events that are sent to other programs."""
+"""Webhooks and their outbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models_app.models.events import Event
 
 
 class Webhook(models.Model):
-    """An address that is told of events."""
+    """An address to which events are sent."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     url = models.CharField(max_length=500)
@@ -42,7 +42,7 @@ class WebhookDelivery(models.Model):
     # pending, delivered, or failed: no more attempts.
     state = models.CharField(max_length=16, default="pending")
     attempts = models.PositiveSmallIntegerField(default=0)
-    # While it is being sent: when another worker may take it for lost.
+    # While it is being sent: when its lease ends, and another worker can claim it.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     status = models.PositiveSmallIntegerField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)

@@ -1,4 +1,4 @@
-"""Sends events to webhooks: each until it arrives or its attempts are used up, and never twice at the same time."""
+"""Delivers events to webhooks: each until it arrives or its attempts are used up, and never twice at the same time."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from models_app.services.events import events
 
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 
-# A receiver should take note and answer, not work: whoever needs longer is better off with a queue of their own.
+# A receiver should store the event and answer at once; one that needs longer should put a queue of its own in between.
 _CONNECT_SECONDS = 5.0
 _TOTAL_SECONDS = 10.0
-# A worker that has not noted an outcome by then has died. Several times what an attempt may take.
+# A worker that has not recorded an outcome by then has died. Several times what an attempt can take.
 _LEASE = timedelta(seconds=60)
 _MAX_ERROR = 500
 
@@ -45,13 +45,13 @@ class Outcome:
 
 
 def due_webhooks() -> list[uuid.UUID]:
-    """The webhooks for which something is to be sent now."""
+    """Webhooks with a delivery that is due."""
     due = WebhookDelivery.objects.filter(state=PENDING, next_attempt_at__lte=timezone.now(), webhook__enabled=True)
     return list(due.order_by().values_list("webhook", flat=True).distinct())
 
 
 def send_due(*, webhook_id: uuid.UUID, stop: Callable[[], bool] = lambda: False) -> int:
-    """Send what is due for one webhook, one after the other in the order of the events; returns how many were tried."""
+    """Send the due deliveries of one webhook, in the order of the events; returns the number of attempts."""
     tried = 0
     due = WebhookDelivery.objects.filter(webhook=webhook_id, state=PENDING, next_attempt_at__lte=timezone.now())
     for delivery_id in list(due.order_by("pk").values_list("pk", flat=True)):
@@ -62,22 +62,28 @@ def send_due(*, webhook_id: uuid.UUID, stop: Callable[[], bool] = lambda: False)
 
 
 def deliver(*, delivery_id: int) -> Outcome | None:
-    """One attempt; None when it is not due, or another worker has it."""
+    """One attempt; None when the delivery is not due, or another worker has claimed it."""
     delivery = WebhookDelivery.objects.select_related("webhook", "event").filter(pk=delivery_id).first()
     if delivery is None or not delivery.webhook.enabled or not _claim(delivery):
         return None
     outcome = send(
         webhook=delivery.webhook,
         name=delivery.event.name,
+        identifier=_message_id(delivery.webhook, str(delivery.event_id)),
         delivery=str(delivery.pk),
         body=events.to_json(delivery.event),
     )
-    _note(delivery, outcome)
+    _record(delivery, outcome)
     return outcome
 
 
+def _message_id(webhook: Webhook, event: str) -> str:
+    """The same for every attempt, and unique across servers, which all count their events from 1."""
+    return f"{webhook.pk}-{event}"
+
+
 def _claim(delivery: WebhookDelivery) -> bool:
-    """Compare-and-set on the time of the next attempt: of two workers that saw the same one gets it."""
+    """Compare-and-set on the time of the next attempt: one worker of those that read the same value gets it."""
     now = timezone.now()
     seen = delivery.next_attempt_at
     if seen is None or seen > now:
@@ -89,24 +95,24 @@ def _claim(delivery: WebhookDelivery) -> bool:
     return claimed == 1
 
 
-def _note(delivery: WebhookDelivery, outcome: Outcome) -> None:
+def _record(delivery: WebhookDelivery, outcome: Outcome) -> None:
     row = WebhookDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts)
-    told = {"status": outcome.status, "error": outcome.error[:_MAX_ERROR]}
+    result = {"status": outcome.status, "error": outcome.error[:_MAX_ERROR]}
     wait = webhooks.wait_seconds(attempts=delivery.attempts, chance=random.random())
     with transaction.atomic():
         if outcome.delivered:
             now = timezone.now()
-            row.update(state=DELIVERED, delivered_at=now, next_attempt_at=None, **told)
+            row.update(state=DELIVERED, delivered_at=now, next_attempt_at=None, **result)
             Webhook.objects.filter(pk=delivery.webhook_id).exclude(failing_since=None).update(failing_since=None)
         elif wait is not None:
-            row.update(next_attempt_at=timezone.now() + timedelta(seconds=wait), **told)
+            row.update(next_attempt_at=timezone.now() + timedelta(seconds=wait), **result)
         else:
-            row.update(state=FAILED, next_attempt_at=None, **told)
-            _say_failing(delivery, outcome)
+            row.update(state=FAILED, next_attempt_at=None, **result)
+            _publish_failing(delivery, outcome)
 
 
-def _say_failing(delivery: WebhookDelivery, outcome: Outcome) -> None:
-    """Once, until something arrives again."""
+def _publish_failing(delivery: WebhookDelivery, outcome: Outcome) -> None:
+    """Publish once, until a delivery succeeds again."""
     webhook = Webhook.objects.filter(pk=delivery.webhook_id, failing_since=None)
     if not webhook.update(failing_since=timezone.now()):
         return
@@ -122,7 +128,7 @@ def _say_failing(delivery: WebhookDelivery, outcome: Outcome) -> None:
 
 
 def send_test(*, webhook: Webhook) -> Outcome:
-    """Send an event that has not happened, now, and say how that went. Nothing is stored."""
+    """Send a made-up event now, without storing it."""
     body = orjson.dumps(
         {
             "id": 0,
@@ -139,25 +145,17 @@ def send_test(*, webhook: Webhook) -> Outcome:
         },
         option=orjson.OPT_UTC_Z,
     )
-    return send(webhook=webhook, name="test", delivery=f"test-{uuid.uuid4()}", body=body)
+    delivery = f"test-{uuid.uuid4()}"
+    return send(webhook=webhook, name="test", identifier=_message_id(webhook, delivery), delivery=delivery, body=body)
 
 
-def send(*, webhook: Webhook, name: str, delivery: str, body: bytes) -> Outcome:
-    """One signed POST. Every way in which it can fail is an outcome, not an error."""
+def send(*, webhook: Webhook, name: str, identifier: str, delivery: str, body: bytes) -> Outcome:
+    """One signed POST. Each failure is an outcome, not an error."""
     started = monotonic()
     status, error = None, ""
     try:
         addresses.checked_url(webhook.url, param="url", allow_private=webhook.allow_private_addresses)
-        timestamp = int(time())
-        signed = webhooks.signature(secret=secrets.unseal(webhook.secret), timestamp=timestamp, body=body)
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "NOA",
-            "X-NOA-Event": name,
-            "X-NOA-Delivery": delivery,
-            "X-NOA-Timestamp": str(timestamp),
-            "X-NOA-Signature": signed,
-        }
+        headers = _headers(webhook, name=name, identifier=identifier, delivery=delivery, body=body)
         status = asyncio.run(_post(webhook.url, headers, body, allow_private=webhook.allow_private_addresses))
         error = _complaint(status)
     except NoaError as refused:
@@ -169,8 +167,22 @@ def send(*, webhook: Webhook, name: str, delivery: str, body: bytes) -> Outcome:
     return Outcome(not error, status, error, round(monotonic() - started, 3))
 
 
+def _headers(webhook: Webhook, *, name: str, identifier: str, delivery: str, body: bytes) -> dict[str, str]:
+    secret, timestamp = secrets.unseal(webhook.secret), int(time())
+    signed = webhooks.headers(secret=secret, identifier=identifier, timestamp=timestamp, body=body)
+    return signed | {
+        "Content-Type": "application/json",
+        "User-Agent": "NOA",
+        "X-NOA-Event": name,
+        "X-NOA-Delivery": delivery,
+        # Deprecated, as the signature is.
+        "X-NOA-Timestamp": str(timestamp),
+        "X-NOA-Signature": webhooks.legacy_signature(secret=secret, timestamp=timestamp, body=body),
+    }
+
+
 async def _post(url: str, headers: dict[str, str], body: bytes, *, allow_private: bool) -> int:
-    """The status of the answer. Its body is not read: nobody needs it, and it may have no end."""
+    """The status of the answer. Its body is not read: it is of no use, and may be endless."""
     timeout = aiohttp.ClientTimeout(total=_TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS)
     async with (
         http.session(allow_private=allow_private, timeout=timeout) as session,
@@ -188,6 +200,6 @@ def _complaint(status: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong on the way: the refusal of an address stands behind aiohttp's own error."""
+    """The reason of a failed request: a refused address is the cause of aiohttp's own error."""
     refused = error.__cause__ if isinstance(error.__cause__, http.AddressNotAllowed) else error
     return f"The receiver could not be reached: {refused}"

@@ -1,4 +1,4 @@
-"""Webhooks: addresses that are told of events."""
+"""Webhooks: addresses to which events are sent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from django.db import transaction
 from models_app.domain import addresses
 from models_app.domain.errors import Conflict, InvalidRequest, NotFound
 from models_app.domain.events import EventName
+from models_app.domain.traffic import webhooks as rules
 from models_app.models import Webhook
 from models_app.services.coordination import secrets
 
-# Every event writes a row for every webhook that wants it.
+# Every event writes a row for every webhook that subscribes to it.
 MAX_WEBHOOKS = 100
 SECRET_LENGTHS = (16, 256)
+_KEY_BYTES = 32
 
 
 @transaction.atomic
@@ -31,27 +33,27 @@ def create(
     allow_private_addresses: bool = False,
     actor: str,
 ) -> tuple[Webhook, str | None]:
-    """The webhook, and its secret when it was made here: it cannot be read again.
+    """The webhook, and its secret when it was generated here: it cannot be read again.
 
-    Raises InvalidRequest for an address, an event or a secret that cannot be used, and Conflict when there are too many.
+    Raises InvalidRequest for an invalid address, event or secret, and Conflict beyond `MAX_WEBHOOKS`.
     """
     addresses.checked_url(url, param="url", allow_private=allow_private_addresses)
-    made = None if secret is not None else random.token_urlsafe(32)
+    generated = None if secret is not None else rules.new_secret(random.token_bytes(_KEY_BYTES))
     if Webhook.objects.count() >= MAX_WEBHOOKS:
         raise Conflict(
-            f"There are {MAX_WEBHOOKS} webhooks already. Delete one that is not needed any more.",
+            f"There are {MAX_WEBHOOKS} webhooks already. Delete one first.",
             code="too_many_webhooks",
         )
     webhook = Webhook.objects.create(
         url=url,
-        secret=secrets.seal(_checked_secret(secret or made or "")),
+        secret=secrets.seal(_checked_secret(secret or generated or "")),
         events=_checked_events(events),
         enabled=enabled,
         description=description,
         allow_private_addresses=allow_private_addresses,
         created_by=actor,
     )
-    return webhook, made
+    return webhook, generated
 
 
 def get(*, webhook_id: uuid.UUID) -> Webhook:
@@ -63,7 +65,7 @@ def get(*, webhook_id: uuid.UUID) -> Webhook:
 
 @transaction.atomic
 def update(*, webhook_id: uuid.UUID, changes: dict[str, Any]) -> Webhook:
-    """Change some of what `create` takes. Raises as it does."""
+    """Change some of the fields that `create` takes. Raises as it does."""
     webhook = get(webhook_id=webhook_id)
     values = dict(changes)
     if "events" in values:
@@ -78,7 +80,7 @@ def update(*, webhook_id: uuid.UUID, changes: dict[str, Any]) -> Webhook:
 
 
 def delete(*, webhook_id: uuid.UUID) -> None:
-    """Its deliveries go with it, those that wait too."""
+    """Delete it with its deliveries, pending ones included."""
     get(webhook_id=webhook_id).delete()
 
 
@@ -86,11 +88,17 @@ def _checked_secret(secret: str) -> str:
     shortest, longest = SECRET_LENGTHS
     if not shortest <= len(secret) <= longest:
         raise InvalidRequest(f"'secret' must have {shortest} to {longest} characters.", param="secret")
+    if rules.is_malformed(secret):
+        least, most = rules.KEY_LENGTHS
+        raise InvalidRequest(
+            f"'secret' begins with '{rules.SECRET_PREFIX}', which the base64 of {least} to {most} bytes must follow.",
+            param="secret",
+        )
     return secret
 
 
 def _checked_events(names: Sequence[str]) -> list[str]:
     unknown = [name for name in names if name not in set(EventName)]
     if unknown:
-        raise InvalidRequest(f"There is no event '{unknown[0][:80]}'. Known: {', '.join(EventName)}.", param="events")
+        raise InvalidRequest(f"Unknown event '{unknown[0][:80]}'. Known: {', '.join(EventName)}.", param="events")
     return list(dict.fromkeys(names))
