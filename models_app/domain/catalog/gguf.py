@@ -115,10 +115,6 @@ class GgufMetadata:
     # 0: the header does not say, or it was read before this was kept.
     feed_forward_length: int = 0
 
-    @property
-    def is_projector(self) -> bool:
-        return self.architecture in PROJECTORS
-
     def shape(self) -> ModelShape:
         return ModelShape(
             file_bytes=self.total_bytes,

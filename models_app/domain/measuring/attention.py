@@ -8,8 +8,6 @@ from dataclasses import dataclass
 BUDGET_NEAR = 0.9
 # A model that is thrown out as often as this in an hour is wanted more than there is room for.
 EVICTIONS_AN_HOUR = 3
-# A worker says that it lives every few seconds; silence as long as this is no hiccup.
-NODE_SILENT_SECONDS = 30.0
 # Longer than any drain and most loads; a load has its own limit beside it (NOA_LOAD_TIMEOUT).
 STUCK_SECONDS = 120.0
 
@@ -32,8 +30,3 @@ def budget_is_near(*, used: int, budget: int | None) -> bool:
 def is_stuck(*, seconds: float, limit: float) -> bool:
     """Whether something has been on its way for longer than it may: `limit` is the setting of what it waits for."""
     return seconds > max(limit, STUCK_SECONDS)
-
-
-def evicted_often(count: int) -> bool:
-    """Of evictions of one model in the last hour."""
-    return count >= EVICTIONS_AN_HOUR
