@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import queue
 import socket
-import threading
 from collections.abc import Sequence
 from http.client import HTTPException
 from urllib.request import Request, urlopen
@@ -14,10 +12,11 @@ from django.conf import settings
 
 from models_app.domain.records import otlp
 from models_app.domain.records.access import AccessRecord
+from models_app.threads import QueueThread
 
 logger = logging.getLogger(__name__)
 
-# Batches of up to 500. Traces are for looking at: while the receiver is away, what is beyond is dropped and counted.
+# Batches of up to 500 records. Traces are for inspection: while the receiver is away, more are dropped and counted.
 _MAX_WAITING = 20
 _POST_SECONDS = 5.0
 
@@ -34,33 +33,24 @@ class Tracer:
             "service.instance.id": settings.NOA_NODE,
             "host.name": socket.gethostname(),
         }
-        self._queue: queue.Queue[Sequence[AccessRecord] | None] = queue.Queue(_MAX_WAITING)
-        self._thread: threading.Thread | None = None
+        self._batches = QueueThread[Sequence[AccessRecord]]("traces", self._send, _MAX_WAITING)
 
     def take(self, records: Sequence[AccessRecord]) -> None:
-        try:
-            self._queue.put_nowait(records)
-        except queue.Full:
+        if not self._batches.put(records):
             self.dropped += len(records)
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
-            self._thread.start()
 
     def close(self, timeout: float = 5.0) -> None:
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join(timeout)
+        """Send what is queued, for at most `timeout` seconds."""
+        self._batches.close(timeout)
 
-    def _run(self) -> None:
-        while (records := self._queue.get()) is not None:
-            try:
-                self._post(otlp.body(records, self._resource))
-            except (OSError, HTTPException) as error:
-                self.dropped += len(records)
-                logger.warning("Traces could not be sent to %s: %s", self._url, error)
-            else:
-                self.sent += len(records)
+    def _send(self, records: Sequence[AccessRecord]) -> None:
+        try:
+            self._post(otlp.body(records, self._resource))
+        except (OSError, HTTPException) as error:
+            self.dropped += len(records)
+            logger.warning("Traces could not be sent to %s: %s", self._url, error)
+        else:
+            self.sent += len(records)
 
     def _post(self, body: bytes) -> None:
         request = Request(self._url, body, {"Content-Type": "application/json"}, method="POST")

@@ -19,6 +19,7 @@ from django.db import DatabaseError, connection, transaction
 
 from models_app.models import RegisteredModel
 from models_app.services.rollups import rollups
+from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
@@ -163,49 +164,27 @@ def _sums_of(pending: Pending) -> dict[rollups.Place, rollups.Sums]:
     }
 
 
-class _Flusher:
-    """The thread that flushes every few seconds."""
-
-    def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        if self._thread is None:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name="activity-flusher", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        if self._thread is not None:
-            self._stop.set()
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        ended = False
-        while not ended:
-            ended = self._stop.wait(FLUSH_SECONDS)
-            try:
-                flush()
-            except DatabaseError:
-                logger.warning("Reads could not be counted in the database; later.", exc_info=True)
-            finally:
-                connection.close()
+def _try_to_flush() -> None:
+    try:
+        flush()
+    except DatabaseError:
+        logger.warning("Reads could not be written to the database; retried with the next flush.", exc_info=True)
+    finally:
+        connection.close()
 
 
-_flusher = _Flusher()
+_flusher = RepeatingThread("activity-flusher", _try_to_flush, lambda: FLUSH_SECONDS)
 
 
 def start() -> None:
     """Flush every `FLUSH_SECONDS` from now on. A web process calls it when it starts."""
+    # A web process that ends without its shutdown still writes what it has counted.
+    atexit.register(stop)
     _flusher.start()
 
 
 def stop() -> None:
-    """Flush once more, and no more after that."""
+    """Flush a last time, on the caller's thread."""
+    atexit.unregister(stop)
     _flusher.stop()
-
-
-# A web process that ends without its shutdown still writes what it has counted.
-atexit.register(stop)
+    _try_to_flush()

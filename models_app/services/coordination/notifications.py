@@ -1,9 +1,9 @@
-"""Tells of changes to the other processes, and hears of theirs.
+"""Notifies other processes of changes, and receives their notifications.
 
-On PostgreSQL a change is announced in its own transaction, by NOTIFY, and so heard when it is committed and not before.
-SQLite counts the commits of others in a number that costs microseconds to read, which is looked at often. Whoever hears
-gets no more than "look again": what has changed is in the database. So nothing is lost with an announcement, as long as
-everybody also looks now and then without one.
+On PostgreSQL a change is announced in its own transaction, by NOTIFY, and so received when it is committed and not before.
+SQLite counts the commits of other connections in a number that takes microseconds to read; it is polled. A notification
+carries no content: what has changed is in the database. So a lost notification loses nothing, as long as every subscriber
+also polls at intervals.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import logging
 import os
 import secrets
 import select
-import threading
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -22,100 +21,99 @@ from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from models_app.services.coordination import signals
+from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "noa_changes"
-# A process knows its own changes before they are announced.
+# A process has its own changes before they are announced, and ignores these notifications.
 ORIGIN = secrets.token_hex(8)
 
-# SQLite: what a switch may take until other processes look for it. One look costs about 20 µs.
-_LOOK_SECONDS = 0.02
+# SQLite: how long a switch can take until other processes notice it. One poll takes about 20 µs.
+_POLL_SECONDS = 0.02
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 2.0
-# A connection that is silent for this long is asked whether it still hears; a hung server does not close it.
-_SILENT_SECONDS = 5.0
+# A connection that receives nothing for this long is checked by a query; a hung server does not close it.
+_IDLE_SECONDS = 5.0
 
 
 def announce() -> None:
-    """Let other processes look again, once the caller's transaction is committed."""
+    """Notify other processes, once the caller's transaction is committed."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, ORIGIN])
 
 
 class Follower:
-    """Hears on a thread of its own, from `start` to `stop`, which may follow each other again."""
+    """Receives on its own thread, from `start` to `stop`, which may follow each other again."""
 
     def __init__(self) -> None:
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = RepeatingThread("notifications", self._try_to_follow, lambda: self._pause)
+        self._pause = 0.0
+        # A pipe that interrupts `select`; -1 while stopped.
         self._wake_read = self._wake_write = -1
 
     def start(self) -> None:
         """Does nothing where no other process uses the database."""
-        if self._thread is not None or not _has_others():
+        if self._wake_read >= 0 or not _has_others():
             return
-        self._stopping.clear()
+        self._pause = 0.0
         self._wake_read, self._wake_write = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        if self._thread is None:
+        if self._wake_read < 0:
             return
-        self._stopping.set()
         os.write(self._wake_write, b"x")
-        self._thread.join()
-        self._thread = None
+        self._thread.stop()
         os.close(self._wake_read)
         os.close(self._wake_write)
+        self._wake_read = self._wake_write = -1
 
-    def _run(self) -> None:
-        pause = _FIRST_RETRY_SECONDS
-        while not self._stopping.is_set():
-            began = monotonic()
-            try:
-                self._follow()
-            except (DatabaseError, psycopg.Error) as error:
-                logger.warning("changes of other processes are not heard, only polled: %s", error)
-            finally:
-                connection.close()
+    def _try_to_follow(self) -> None:
+        """Returns when the connection fails, and sets the pause until the next attempt."""
+        began = monotonic()
+        try:
+            self._follow()
+        except (DatabaseError, psycopg.Error) as error:
+            logger.warning("notifications of other processes are not received, only polled for: %s", error)
+        finally:
+            connection.close()
             if monotonic() - began > _LAST_RETRY_SECONDS:
-                pause = _FIRST_RETRY_SECONDS
-            self._stopping.wait(pause)
-            pause = min(2 * pause, _LAST_RETRY_SECONDS)
+                self._pause = 0.0
+            self._pause = min(max(2 * self._pause, _FIRST_RETRY_SECONDS), _LAST_RETRY_SECONDS)
 
     def _follow(self) -> None:
         if connection.vendor == "postgresql":
-            with _listening(connection) as heard:
-                # What happened while nobody listened.
-                _tell()
-                while not self._stopping.is_set():
-                    self._hear(heard)
+            with _listening(connection) as listener:
+                # For the changes from before it listened.
+                _publish()
+                while not self._thread.is_stopping:
+                    self._receive(listener)
         else:
-            self._watch()
+            self._poll()
 
-    def _hear(self, heard: psycopg.Connection[Any]) -> None:
-        ready, _, _ = select.select([heard.fileno(), self._wake_read], [], [], _SILENT_SECONDS)
+    def _receive(self, listener: psycopg.Connection[Any]) -> None:
+        ready, _, _ = select.select([listener.fileno(), self._wake_read], [], [], _IDLE_SECONDS)
         if not ready:
-            heard.execute("SELECT 1")
-            # The next call is not without any patience: psycopg would leave unread what the socket has.
-        elif any(note.payload != ORIGIN for note in heard.notifies(timeout=0.05, stop_after=1)):
-            _tell()
+            listener.execute("SELECT 1")
+            # A timeout of 0 would leave unread what the socket has.
+        elif any(item.payload != ORIGIN for item in listener.notifies(timeout=0.05, stop_after=1)):
+            _publish()
 
-    def _watch(self) -> None:
+    def _poll(self) -> None:
         """The connection stays open: the number counts the commits of all others since it was opened."""
         last = None
-        while not self._stopping.wait(_LOOK_SECONDS):
+        while not self._thread.is_stopping:
+            sleep(_POLL_SECONDS)
             with connection.cursor() as cursor:
                 (number,) = cursor.execute("PRAGMA data_version").fetchone()
             if last not in (None, number):
-                _tell()
+                _publish()
             last = number
 
 
-def _tell() -> None:
+def _publish() -> None:
     signals.stirred.send_robust(sender=Follower)
 
 
@@ -124,13 +122,13 @@ def _has_others() -> bool:
 
 
 def _listening(django: BaseDatabaseWrapper) -> psycopg.Connection[Any]:
-    """A connection of its own, outside of the pool: it is held for good."""
+    """A connection outside of the pool, which is held for good."""
     made: Any = django
     kind = made.pool.connection_class if made.pool else psycopg.Connection
-    heard: psycopg.Connection[Any] = kind.connect(**made.get_connection_params(), autocommit=True)
-    heard.execute(f"LISTEN {CHANNEL}".encode())
-    return heard
+    listener: psycopg.Connection[Any] = kind.connect(**made.get_connection_params(), autocommit=True)
+    listener.execute(f"LISTEN {CHANNEL}".encode())
+    return listener
 
 
 follower = Follower()
-"""The one of this process."""
+"""The follower of this process."""

@@ -1,4 +1,4 @@
-"""What other processes do is heard of: on PostgreSQL by NOTIFY, on SQLite by its count of commits."""
+"""Changes of other processes are noticed: on PostgreSQL by NOTIFY, on SQLite by its count of commits."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ _STORE = "INSERT INTO models_app_routingrevision (id, revision) VALUES (77, 1)"
 
 @pytest.fixture
 def heard(settings: Any) -> Iterator[threading.Semaphore]:
-    """Released once for each time that this process hears of another."""
+    """Released once for each notification from another process."""
     settings.NOA_WEB_PROCESSES = 2
-    told = threading.Semaphore(0)
+    received = threading.Semaphore(0)
 
-    def note(**_: Any) -> None:
-        told.release()
+    def count(**_: Any) -> None:
+        received.release()
 
-    signals.stirred.connect(note)
+    signals.stirred.connect(count)
     follower = Follower()
     follower.start()
     until(_is_following, "the follower had begun")
-    # PostgreSQL: it has told once, for what happened before it listened.
-    told.acquire(timeout=5 if connection.vendor == "postgresql" else 0.2)
-    yield told
+    # PostgreSQL: it has published once, for the changes from before it listened.
+    received.acquire(timeout=5 if connection.vendor == "postgresql" else 0.2)
+    yield received
     follower.stop()
-    signals.stirred.disconnect(note)
+    signals.stirred.disconnect(count)
 
 
 def _is_following() -> bool:
-    return any(thread.name == "changes" for thread in threading.enumerate())
+    return any(thread.name == "notifications" for thread in threading.enumerate())
 
 
 def elsewhere(sql: str) -> None:
@@ -86,7 +86,7 @@ def test_on_postgres_a_cut_listener_listens_again(heard: threading.Semaphore) ->
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
         assert cursor.fetchall() == [(True,)]
-    # It tells for what it may have missed.
+    # It publishes once for what it may have missed.
     assert heard.acquire(timeout=10)
     elsewhere(_STORE)
     assert heard.acquire(timeout=10)
