@@ -1,4 +1,4 @@
-"""Tells operators when the access log could not do what it promises: an event for each kind of fault, once a minute."""
+"""Reports faults of the access log to operators: an event for each kind of fault, at most once a minute."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from models_app.services.events import events
 
 logger = logging.getLogger(__name__)
 
-# A fault that lasts is one fact; its count is in the reconcile report.
+# A lasting fault is one event; its count is in the reconcile report.
 _SECONDS = 60.0
-_told: dict[str, float] = {}
+_reported_at: dict[str, float] = {}
 
 
-def tell(fault: str, message: str, *, count: int) -> None:
-    """`fault` is the kind of it, `count` how many records it has met so far."""
+def report(fault: str, message: str, *, count: int) -> None:
+    """`fault` is its kind, `count` the number of affected records so far."""
     now = monotonic()
-    if now - _told.get(fault, -_SECONDS) < _SECONDS:
+    if now - _reported_at.get(fault, -_SECONDS) < _SECONDS:
         return
-    _told[fault] = now
+    _reported_at[fault] = now
     try:
         events.publish(
             name=EventName.ACCESS_LOG_FAULT,
@@ -34,4 +34,4 @@ def tell(fault: str, message: str, *, count: int) -> None:
         )
     except DatabaseError:
         logger.warning("An event about the access log could not be stored.", exc_info=True)
-        _told.pop(fault, None)
+        _reported_at.pop(fault, None)

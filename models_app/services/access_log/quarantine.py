@@ -1,4 +1,4 @@
-"""Where access records go that no database takes and lines that nobody can read: into a file, counted, never away."""
+"""The quarantine file: access records that the database refuses and damaged spool lines, counted and kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path() -> Path:
 
 
 def folder() -> Path:
-    """Where the spools of this machine's web processes are."""
+    """The folder of the spools of this machine's web processes."""
     return Path(settings.NOA_DATA_DIR) / "spool"
 
 
@@ -34,26 +34,26 @@ def _private(name: str, flags: int) -> int:
 def put_record(record: AccessRecord, error: Exception) -> None:
     """A record that the database refused."""
     _put(f"{type(error).__name__}: {error}"[:500], record=record)
-    _tell("record_refused", 1, f"The database refused an access record ({type(error).__name__}).")
+    _report("record_refused", 1, f"The database refused an access record ({type(error).__name__}).")
 
 
 def put_lines(lines: Sequence[bytes], source: str) -> None:
-    """Damaged lines of a spool, as they are."""
+    """Damaged lines of a spool, unchanged."""
     for line in lines:
         _put(f"damaged line of {source}", line=line.decode("latin-1"))
-    _tell("spool_damaged", len(lines), f"{len(lines)} lines of {source} are damaged.")
+    _report("spool_damaged", len(lines), f"{len(lines)} lines of {source} are damaged.")
 
 
-def _tell(fault: str, count: int, what: str) -> None:
+def _report(fault: str, count: int, what: str) -> None:
     logger.error("%s Kept in %s.", what, path())
-    faults.tell(fault, f"{what} What is left of it is in {path()}.", count=count)
+    faults.report(fault, f"{what} What is left is in {path()}.", count=count)
 
 
 def _put(reason: str, **what: Any) -> None:
     entry = {"at": timezone.now(), "reason": reason} | what
     try:
         text = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE, default=repr)
-    except TypeError:  # lone surrogates, numbers without end
+    except TypeError:  # lone surrogates, oversized numbers
         text = orjson.dumps(
             {"at": timezone.now(), "reason": ascii(reason), "repr": ascii(what)},
             option=orjson.OPT_APPEND_NEWLINE,
@@ -63,5 +63,5 @@ def _put(reason: str, **what: Any) -> None:
         with open(path(), "ab", opener=_private) as file:
             file.write(text)
     except OSError:
-        logger.exception("The quarantine file cannot be written; what was refused is in this log.")
+        logger.exception("The quarantine file cannot be written; the refused record is in this log.")
         logger.error("%s", text.decode())

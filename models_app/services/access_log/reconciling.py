@@ -1,4 +1,4 @@
-"""Whether every request that was served has its row: what each web process says, beside what is stored."""
+"""Reconciles the access log: the counts of each web process against the stored rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models_app.domain.records import spool_format
 from models_app.models import AccessLog, GatewayProcess
 from models_app.services.access_log import quarantine
 
-# Of a recorder's id, with which the ids of its requests begin.
+# Of a recorder's id, the prefix of its request ids.
 _ID_LENGTH = 16
 
 
@@ -26,7 +26,7 @@ class Account:
     recorded  requests that it answered, by its own count
     rows      counted in the log now: `stored` and `cut_off`, until retention deletes some
     waiting   in its spool file on this machine
-    cut_off   rows of requests that were under way when it was killed; they are not in `recorded`
+    cut_off   rows of requests that were in progress when it was killed; not in `recorded`
     """
 
     recorder: str
@@ -49,15 +49,15 @@ class Account:
 
 
 def accounts(*, since: datetime | None = None) -> list[Account]:
-    """Every web process that shipped something since then (a day ago if not given), the newest first.
+    """Every web process that shipped records since then (by default in the last day), the newest first.
 
-    Reads the log's rows since the oldest of them began: this is for a check, not for a dashboard.
+    Reads the log's rows since the oldest process began: meant for a check, not for a dashboard.
     """
     start = since or timezone.now() - timedelta(days=1)
     processes = list(GatewayProcess.objects.filter(seen_at__gte=start))
-    rows = _rows(min((one.started_at for one in processes), default=start))
+    rows = _rows(min((process.started_at for process in processes), default=start))
     waiting = _waiting(quarantine.folder())
-    return [_account(one, rows.get(one.recorder, 0), waiting.get(one.recorder, 0)) for one in processes]
+    return [_account(item, rows.get(item.recorder, 0), waiting.get(item.recorder, 0)) for item in processes]
 
 
 def _account(process: GatewayProcess, rows: int, last: int) -> Account:
@@ -102,8 +102,8 @@ def _waiting(folder: Path) -> dict[str, int]:
 def _spools(folder: Path) -> Iterable[tuple[spool_format.Header, int]]:
     for path in folder.glob("access-*.log"):
         try:
-            one = spool_format.read(path.read_bytes())
+            found = spool_format.read(path.read_bytes())
         except FileNotFoundError:  # shipped at this moment
             continue
-        if one.header is not None:
-            yield one.header, one.last
+        if found.header is not None:
+            yield found.header, found.last

@@ -1,4 +1,4 @@
-"""Deletes what is older than it has to be kept."""
+"""Deletes access log rows that have passed their retention time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from django.db import connection
 from models_app.models import AccessLog
 from models_app.services.rollups import partitions
 
-# So long a writer of SQLite waits: some milliseconds.
+# Rows of one transaction: a writer of SQLite waits some milliseconds for it.
 CHUNK = 2_000
 
 
 def access_log(*, now: datetime | None = None) -> int:
-    """Delete the rows of days that are over for `NOA_ACCESS_LOG_DAYS`; the sums made of them stay.
+    """Delete the rows of days that ended `NOA_ACCESS_LOG_DAYS` ago; their roll-ups stay.
 
-    Returns how many days (PostgreSQL) or rows (SQLite) that were.
+    Returns the number of days (PostgreSQL) or rows (SQLite).
     """
     today = (now or datetime.now(UTC)).astimezone(UTC).date()
     first_kept = today - timedelta(days=settings.NOA_ACCESS_LOG_DAYS)
@@ -31,7 +31,7 @@ def _delete_before(moment: datetime) -> int:
     table = connection.ops.quote_name(AccessLog._meta.db_table)
     deleted = 0
     while True:
-        # Each chunk is a transaction of its own: between two of them others write.
+        # Each chunk is its own transaction: other writers get their turn in between.
         with connection.cursor() as cursor:
             cursor.execute(
                 f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE started_at < %s"

@@ -13,9 +13,9 @@ from models_app.models import AccessLog
 
 @dataclass(frozen=True, slots=True)
 class AccessFilter:
-    """Which requests somebody wants. None does not choose; `since` is included, `until` is not.
+    """Selects requests. None does not filter; `since` is inclusive, `until` exclusive.
 
-    request_id  NOA's own, or what a client sent as X-Request-ID
+    request_id  NOA's own, or the X-Request-ID of a client
     """
 
     model: str | None = None
@@ -46,11 +46,11 @@ class AccessFilter:
 
 
 def get(*, request_id: str) -> AccessLog:
-    """The request with this id; of several that came with the same id from a client, the newest."""
+    """The request with this id; of several with the same id from a client, the newest."""
     row = AccessFilter(request_id=request_id).rows().order_by("-pk").first()
     if row is None:
         raise NotFound(
-            f"There is no request '{request_id[:80]}' in the access log. A request is there about a second after its"
+            f"There is no request '{request_id[:80]}' in the access log. A request is listed about a second after its"
             " end.",
             code="request_not_found",
             param="request_id",

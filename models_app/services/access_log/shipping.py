@@ -1,4 +1,4 @@
-"""Hands the batches of one web process to the access log, and tells of what it lost."""
+"""Hands the batches of one web process to the access log, and reports lost records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models_app.services.access_log.tracing import Tracer
 
 
 class Shipper:
-    """The recorder's sink; its thread holds no connection between batches. `origin` tells how the process stands."""
+    """The recorder's sink; its thread holds no connection between batches. `origin` returns the counts of the process."""
 
     def __init__(self, origin: Callable[[], Origin]) -> None:
         self._origin = origin
@@ -26,27 +26,27 @@ class Shipper:
         origin = self._origin()
         try:
             store.store(records, origin)
-            self._tell(origin)
+            self._report(origin)
         finally:
             connection.close()
         if self._tracer is not None and records:
             self._tracer.take(records)
 
     def close(self) -> None:
-        """Sends the last traces."""
+        """Send the last traces."""
         if self._tracer is not None:
             self._tracer.close()
 
-    def _tell(self, origin: Origin) -> None:
+    def _report(self, origin: Origin) -> None:
         if origin.unspooled > self._unspooled:
-            faults.tell(
+            faults.report(
                 "spool_unwritable",
-                f"{origin.unspooled} access records found no room in the spool file and waited in memory:"
-                " a kill of the server would have lost them. Make room on the disk of NOA_DATA_DIR.",
+                f"{origin.unspooled} access records did not fit into the spool file and waited in memory:"
+                " a kill of the server would have lost them. Free space on the disk of NOA_DATA_DIR.",
                 count=origin.unspooled,
             )
         if origin.dropped > self._dropped:
-            faults.tell(
+            faults.report(
                 "records_dropped",
                 f"{origin.dropped} access records are lost: neither the spool file nor memory had room for them.",
                 count=origin.dropped,

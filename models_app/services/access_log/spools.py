@@ -1,4 +1,4 @@
-"""Ships what web processes that were killed left in their spools."""
+"""Recovers the spools of web processes that were killed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from models_app.services.access_log import quarantine, store
 logger = logging.getLogger(__name__)
 
 _BATCH = 500
-# What a request gets that was under way when its process was killed.
+# The status of a request that was in progress when its process was killed.
 CUT_OFF_STATUS = 500
 
 
 def recover(folder: Path | None = None) -> int:
-    """Ship every spool whose writer is dead; returns how many records that were.
+    """Ship every spool whose writer is dead; returns the number of records.
 
-    Two that do it at the same time never take the same spool, and one that is killed in the middle is done again:
-    what is stored already changes nothing. Raises DatabaseError when the database is away; the rest stays.
+    Concurrent recoveries never take the same spool, and a recovery that is killed is repeated: storing is idempotent.
+    Raises DatabaseError when the database is unavailable; spools not yet shipped stay.
     """
     where = folder or quarantine.folder()
     return sum(_recover_one(lock) for lock in sorted(where.glob("access-*.lock")))
@@ -50,7 +50,7 @@ def _recover_one(lock: Path) -> int:
 
 @contextmanager
 def _dead(lock: Path) -> Iterator[bool]:
-    """Whether the writer of a spool is gone. Nobody else can take the spool while this lasts."""
+    """Whether the writer of a spool is dead. The spool is locked meanwhile."""
     try:
         file = os.open(lock, os.O_RDWR)
     except FileNotFoundError:
@@ -67,14 +67,14 @@ def _dead(lock: Path) -> Iterator[bool]:
 
 
 class _Left:
-    """What one process left: its segments are shipped one after the other, so that any amount fits into memory."""
+    """The spool of one dead process; its segments are shipped one by one, so that any amount fits into memory."""
 
     def __init__(self) -> None:
         self._header: Header | None = None
         self._last = 0
         self._damaged = 0
         self._shipped = 0
-        # Requests of which no end is known.
+        # Requests without a recorded end.
         self._begun: dict[str, AccessRecord] = {}
 
     def ship(self, segments: list[Path]) -> int:
@@ -83,7 +83,7 @@ class _Left:
         cut_off = list(self._begun.values())
         self._store(cut_off, None)
         if origin := self._origin():
-            _note_end(origin, damaged=self._damaged, cut_off=len(cut_off))
+            _record_end(origin, damaged=self._damaged, cut_off=len(cut_off))
         return self._shipped
 
     def _ship_segment(self, path: Path, found: Found) -> None:
@@ -97,7 +97,7 @@ class _Left:
             self._begun.pop(record.request_id, None)
         if found.bad:
             quarantine.put_lines(found.bad, path.name)
-            # A damaged mark is no record that is missing.
+            # A damaged mark is not a missing record.
             self._damaged += sum(not line.startswith(spool_format.BEGUN) for line in found.bad)
 
     def _store(self, records: list[AccessRecord], origin: Origin | None) -> None:
@@ -113,7 +113,7 @@ class _Left:
 
 
 def _as_cut_off(record: AccessRecord, last_sign: float) -> AccessRecord:
-    """`last_sign` is when the process last wrote something: at least so long the request took."""
+    """`last_sign` is when the process last wrote to its spool: the request took at least until then."""
     record.status = CUT_OFF_STATUS
     record.error_code = "server_killed"
     record.aborted = True
@@ -122,7 +122,7 @@ def _as_cut_off(record: AccessRecord, last_sign: float) -> AccessRecord:
 
 
 @transaction.atomic
-def _note_end(origin: Origin, *, damaged: int, cut_off: int) -> None:
-    # A recovery that was killed after this is done again.
+def _record_end(origin: Origin, *, damaged: int, cut_off: int) -> None:
+    # A recovery that was killed after this is repeated.
     if not GatewayProcess.objects.filter(recorder=origin.recorder, recovered=True).exists():
-        store.note(origin, quarantined=damaged, cut_off=cut_off, recovered=1)
+        store.count(origin, quarantined=damaged, cut_off=cut_off, recovered=1)

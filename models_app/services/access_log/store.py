@@ -1,4 +1,4 @@
-"""Stores what the gateway recorded: one row per request, and the sums that go with them."""
+"""Stores the gateway's records: one row per request, and the roll-ups that go with them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _COLUMNS = [field for field in AccessLog._meta.concrete_fields if not field.prim
 _NAMES = [field.name for field in _COLUMNS]
 _SUMMED_BY = ("model_key", "route", "key_id")
 _TEXT_LENGTHS = {field.name: field.max_length for field in _COLUMNS if isinstance(field, CharField)}
-# What one row can do to a batch. Not what a database does that is away, slow or not migrated: that passes.
+# Errors that one row can cause, unlike those of a database that is unavailable, slow or not migrated, which pass.
 _POISON = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
 # The database keeps microseconds.
 _ROUNDING = timedelta(seconds=1)
 
 
 def store(records: Sequence[AccessRecord], origin: Origin | None = None) -> None:
-    """Write a batch and add it to the sums. What is stored already (same request id) changes nothing.
+    """Write a batch and add it to the roll-ups. Idempotent by request id.
 
-    A record that the database does not take is put into quarantine, and the others are stored. Raises DatabaseError
-    when the database cannot be reached or does not answer: then none or some of the batch is stored, and the same
-    call may be made again.
+    A record that the database refuses is put into quarantine, and the others are stored. Raises DatabaseError when the
+    database cannot be reached or does not answer: then none or some of the batch is stored, and the call can be
+    repeated.
     """
     try:
         _store(records, origin)
@@ -54,11 +54,11 @@ def _store(records: Sequence[AccessRecord], origin: Origin | None, *, quarantine
         _insert(new)
         _add_up(new)
     if origin is not None:
-        note(origin, stored=len(new), quarantined=quarantined)
+        count(origin, stored=len(new), quarantined=quarantined)
 
 
-def note(origin: Origin, **more: int) -> None:
-    """Add to what is known of a process. Call inside the transaction that makes it true."""
+def count(origin: Origin, **more: int) -> None:
+    """Add to the counts of a process. Call inside the transaction that stores the records."""
     process, _ = GatewayProcess.objects.get_or_create(
         recorder=origin.recorder,
         defaults={
@@ -71,8 +71,8 @@ def note(origin: Origin, **more: int) -> None:
     process.seen_at = timezone.now()
     process.recorded = max(process.recorded, origin.recorded)
     process.dropped = max(process.dropped, origin.dropped)
-    for name, count in more.items():
-        setattr(process, name, getattr(process, name) + count)
+    for name, number in more.items():
+        setattr(process, name, getattr(process, name) + number)
     process.save()
 
 
@@ -92,7 +92,7 @@ def _not_stored(records: Iterable[AccessRecord]) -> list[AccessRecord]:
     times = [summing.moment(record.started_at) for record in by_id.values()]
     stored = AccessLog.objects.filter(
         request_id__in=by_id,
-        # On PostgreSQL a day is a table of its own: without this, each of them would be searched.
+        # On PostgreSQL a day is a partition: without this, each of them would be searched.
         started_at__gte=min(times) - _ROUNDING,
         started_at__lte=max(times) + _ROUNDING,
     ).values_list("request_id", flat=True)
@@ -102,7 +102,7 @@ def _not_stored(records: Iterable[AccessRecord]) -> list[AccessRecord]:
 
 
 def _insert(records: list[AccessRecord]) -> None:
-    """The way that is fastest in each database: the ORM's objects take three times as long as SQLite does."""
+    """By the fastest way of each database: the ORM's objects take three times as long as SQLite does."""
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in _COLUMNS)
     table = connection.ops.quote_name(AccessLog._meta.db_table)
     adapters = _adapters()
@@ -120,7 +120,7 @@ def _insert(records: list[AccessRecord]) -> None:
 
 
 def _adapters() -> list[tuple[str, Callable[[Any], Any]]]:
-    """What makes of a record's value the parameter that this database takes, column by column."""
+    """Functions that convert a record's value to a parameter of this database, by column."""
     return [(name, _adapter(name)) for name in _NAMES]
 
 

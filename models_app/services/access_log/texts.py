@@ -1,4 +1,4 @@
-"""Prompts and answers that somebody wants to be kept: rules, storing, reading, deleting."""
+"""Stored prompts and answers: the rules that select them, storing, reading, deleting."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_DAYS = 3_650
 
 @transaction.atomic
 def set_rule(*, key_id: str | None, route: str | None, share: float, max_bytes: int, days: int, actor: str) -> TextRule:
-    """Make the rule of one API key or one route, or change it. Raises InvalidRequest, or NotFound for neither."""
+    """Create or change the rule of one API key or one route. Raises InvalidRequest, or NotFound for an unknown one."""
     if not 0 <= share <= 1 or not 1 <= max_bytes <= texts.LARGEST or not 1 <= days <= _LONGEST_DAYS:
         raise InvalidRequest(
             f"'share' is from 0 to 1, 'max_bytes' from 1 to {texts.LARGEST}, 'days' from 1 to {_LONGEST_DAYS}.",
@@ -61,8 +61,8 @@ def _subject(key_id: str | None, route: str | None) -> str:
 
 @transaction.atomic
 def delete_rule(*, rule_id: int) -> None:
-    """From now on no text is stored for it; those that are stored stay until their day."""
-    # Larger numbers are more than a database takes.
+    """No text is stored for it from now on; stored texts stay until they expire."""
+    # A database refuses larger numbers.
     deleted = rule_id < 2**63 and TextRule.objects.filter(pk=rule_id).delete()[0]
     if not deleted:
         raise NotFound(f"There is no rule {str(rule_id)[:20]}.", code="text_rule_not_found")
@@ -73,7 +73,7 @@ def of_request(*, request_id: str) -> AccessText:
     found = AccessText.objects.filter(request_id=request_id).first()
     if found is None:
         raise NotFound(
-            f"No texts are stored of the request '{request_id[:80]}'. They are stored for keys and routes with a rule only.",
+            f"No texts are stored for the request '{request_id[:80]}'. They are stored for keys and routes with a rule only.",
             code="texts_not_found",
             param="request_id",
         )
@@ -81,22 +81,22 @@ def of_request(*, request_id: str) -> AccessText:
 
 
 def store(found: Iterable[CapturedText]) -> None:
-    """Redact and write. A text that the redaction fails at is not stored."""
+    """Redact and write. A text whose redaction fails is not stored."""
     redact = _redaction()
     AccessText.objects.bulk_create(
         [
             AccessText(
-                request_id=one.request_id,
-                started_at=summing.moment(one.started_at),
-                delete_at=summing.moment(one.started_at) + timedelta(days=one.days),
-                key_id=one.key_id,
-                route=one.route,
-                model_key=one.model_key,
-                prompt=_cleaned(one.prompt, redact),
-                answer=_cleaned(one.answer, redact),
-                is_cut=one.is_cut,
+                request_id=item.request_id,
+                started_at=summing.moment(item.started_at),
+                delete_at=summing.moment(item.started_at) + timedelta(days=item.days),
+                key_id=item.key_id,
+                route=item.route,
+                model_key=item.model_key,
+                prompt=_cleaned(item.prompt, redact),
+                answer=_cleaned(item.answer, redact),
+                is_cut=item.is_cut,
             )
-            for one in found
+            for item in found
         ],
         ignore_conflicts=True,
     )
@@ -110,12 +110,12 @@ def _redaction() -> Callable[[str], str] | None:
 
 
 def _cleaned(raw: bytes, redact: Callable[[str], str] | None) -> str:
-    """Without what looks like a key, in any case, and without what the operator's own function takes out."""
+    """Always without anything that looks like a key, and without what the operator's function removes."""
     text: str = without_secrets(raw.decode("utf-8", "replace"))
     return storable(redact(text) if redact else text)
 
 
 def delete_old() -> int:
-    """Delete texts whose day has come; returns how many."""
+    """Delete expired texts; returns their number."""
     deleted, _ = AccessText.objects.filter(delete_at__lt=timezone.now()).delete()
     return deleted

@@ -1,4 +1,4 @@
-"""Who changed what: one row for each call that changes things, let through or refused, wherever it came from."""
+"""The audit log: one row for each call that changes something, allowed or refused, from API, console and commands."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def record(
 ) -> None:
     """Write the row, in a transaction of its own. Call it when the outcome is known.
 
-    `status` is the HTTP status, or the one that fits where there is none. Secrets are left out here; the caller need
-    not look for them. A database that refuses is logged: what was done is done and must be answered.
+    `status` is the HTTP status, or its equivalent elsewhere. Secrets are removed here. A database error is only logged:
+    the change has been made, and its caller must get the answer.
     """
     texts = {
         "actor": actor,
@@ -65,7 +65,7 @@ def record(
                 **{name: _fitting(name, text) for name, text in texts.items()},
             )
     except Error:
-        logger.exception("the audit row of %s by %s was not written", action, actor or "nobody")
+        logger.exception("the audit row of %s by %s was not written", action, actor or "an anonymous caller")
 
 
 def _fitting(name: str, text: str) -> str:

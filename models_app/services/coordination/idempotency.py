@@ -1,4 +1,4 @@
-"""Requests that a client may send again without the work being done again."""
+"""Idempotency keys: a client can repeat a request without its work being repeated."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from models_app.domain.errors import Conflict, IdempotencyKeyReused, InvalidRequ
 from models_app.domain.records.confidential import without_secrets
 from models_app.models import IdempotencyKey, Job
 
-# What clients of payment systems are used to: longer than any retry lasts, and the table stays small.
+# As payment APIs keep them: longer than any retry lasts, and the table stays small.
 KEPT = timedelta(hours=24)
-# A server that died had begun the request. Longer than any request lasts (a caller waits up to 300 s for a job).
+# The server died during the request. Longer than any request lasts (a caller waits up to 300 s for a job).
 ABANDONED = timedelta(minutes=10)
-# Whoever writes next deletes so many old rows: more than it adds, and too few to be felt.
+# Old rows that each write deletes: more than it adds, and few enough to take no noticeable time.
 _CHUNK = 100
 
 _WELL_FORMED = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 def digest_of(*, target: str, body: Any) -> str:
-    """SHA-256 of what is asked: the path with its query, and the body in a canonical form."""
+    """SHA-256 of the request: the path with its query, and the body in a canonical form."""
     canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(target.encode() + b"\n" + canonical).hexdigest()
 
 
 def claim(*, caller: str, key: str, operation: str, digest: str) -> tuple[IdempotencyKey, bool]:
-    """The row of this request and True; or the row of the same request, answered before, and False.
+    """The row of this request and True; or the row of an earlier, identical request and False.
 
-    Raises InvalidRequest for a malformed key, IdempotencyKeyReused when the key stood for something else, and
-    Conflict while the first request is under way or when its answer was not kept, as it held a secret.
+    Raises InvalidRequest for a malformed key, IdempotencyKeyReused for a key of another request, and Conflict
+    while the first request is in progress or when its answer was not stored because it holds a secret.
     """
     if not _WELL_FORMED.fullmatch(key):
         raise InvalidRequest(
@@ -43,7 +43,7 @@ def claim(*, caller: str, key: str, operation: str, digest: str) -> tuple[Idempo
             code="invalid_idempotency_key",
             param="Idempotency-Key",
         )
-    _forget_old()
+    _delete_old()
     try:
         with transaction.atomic():
             return IdempotencyKey.objects.create(actor=caller, key=key, operation=operation, digest=digest), True
@@ -67,13 +67,13 @@ def _check_same(found: IdempotencyKey, operation: str, digest: str) -> None:
         return
     if found.status is None:
         raise Conflict(
-            "The first request with this 'Idempotency-Key' is still under way. Send it again in a moment.",
+            "The first request with this 'Idempotency-Key' is still in progress. Retry in a moment.",
             code="idempotency_in_progress",
             retry_after=1,
         )
     raise Conflict(
-        "This request was answered before, and its answer held a secret, which is shown once and not kept. If it was "
-        "lost on the way, delete what was made and make it again with a new 'Idempotency-Key'.",
+        "This request was answered before, and its answer held a secret, which is shown once and not stored. If it was "
+        "lost, delete the new resource and create it again with a new 'Idempotency-Key'.",
         code="idempotency_answer_gone",
     )
 
@@ -84,16 +84,16 @@ def _is_over(found: IdempotencyKey) -> bool:
 
 
 def link(*, row: IdempotencyKey, job: Job) -> None:
-    """From now on the same request means this job."""
+    """Repetitions of the request return this job from now on."""
     row.job = job
     row.save(update_fields=["job"])
 
 
 def keep(*, row: IdempotencyKey, status: int, body: Any, location: str | None) -> None:
-    """Store the answer of a call that made no job; one that holds a secret is only noted."""
+    """Store the answer of a call that created no job; of one that holds a secret, only the status."""
     if row.job is not None:
         return
-    # As the client reads it: plain JSON.
+    # In the form that the client reads: plain JSON.
     answer = orjson.loads(orjson.dumps({"body": body, "location": location}, default=str))
     row.status = status
     row.answer = answer if without_secrets(answer) == answer else None
@@ -101,11 +101,11 @@ def keep(*, row: IdempotencyKey, status: int, body: Any, location: str | None) -
 
 
 def release(*, row: IdempotencyKey) -> None:
-    """The call was refused and changed nothing: the key may be used again. Where it made a job, that job stays."""
+    """Free the key of a call that was refused and changed nothing. A job that it created stays."""
     IdempotencyKey.objects.filter(pk=row.pk, job=None).delete()
 
 
-def _forget_old() -> None:
+def _delete_old() -> None:
     old = IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT)
     found = list(old.values_list("pk", flat=True)[:_CHUNK])
     if found:

@@ -1,4 +1,4 @@
-"""Leases: periodic work that one process of all does. The database's clock decides, not the machines'."""
+"""Leases: periodic work that only one process does. The database's clock decides, not those of the machines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models_app.models import Lease
 
 
 def claim(*, name: str, seconds: float) -> bool:
-    """Take the lease for `seconds`, or keep it that long; False while another process has it."""
+    """Acquire or renew the lease for `seconds`; False while another process holds it."""
     until = Now() + timedelta(seconds=seconds)
     free = Q(until__lte=Now()) | Q(holder=holder())
     if Lease.objects.filter(free, name=name).update(holder=holder(), until=until):

@@ -1,4 +1,4 @@
-"""Turns: work that only one transaction at a time may do."""
+"""Advisory locks: work that only one transaction at a time may do."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MIGRATION = 0x4E4F4102
 
 
 def take(number: int) -> None:
-    """Wait for the turn, and hold it until the transaction ends. SQLite has one writer anyway."""
+    """Wait for the lock, and hold it until the transaction ends. SQLite has one writer anyway."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
 
 
 def take_and_announce(number: int) -> None:
-    """As `take` and `changes.announce`, in one statement."""
+    """As `take` and `notifications.announce`, in one statement."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(

@@ -1,4 +1,4 @@
-"""Queries whose SQL is made once: for reads so frequent that making it would be most of their cost.
+"""Queries whose SQL is compiled once, for reads so frequent that compiling it would be most of their cost.
 
 Django takes ten times as long to turn such a query into SQL as the database takes to answer it.
 """
@@ -13,15 +13,15 @@ from django.db.models import QuerySet
 
 
 class PreparedQuery:
-    """`make` gives a `values_list` query whose last parameters are those of `rows`, in their order.
+    """`make` returns a `values_list` query whose last parameters are those of `rows`, in their order.
 
-    Those before them, of annotations, stay what `make` says.
+    Parameters before them, of annotations, keep their values from `make`.
     """
 
     def __init__(self, make: Callable[[], QuerySet[Any, Any]]) -> None:
         self._make = make
         self._sql = ""
-        self._given: tuple[Any, ...] = ()
+        self._parameters: tuple[Any, ...] = ()
         self._compiler: Any = None
         self._converters: Any = None
 
@@ -29,13 +29,13 @@ class PreparedQuery:
         """Values as Django reads them: times with their zone, JSON as objects."""
         if self._compiler is None:
             compiler: Any = self._make().query.get_compiler("default")
-            self._sql, self._given = compiler.as_sql()
-            self._converters = compiler.get_converters([one[0] for one in compiler.select])
-            # Last: another thread that finds it finds the SQL too.
+            self._sql, self._parameters = compiler.as_sql()
+            self._converters = compiler.get_converters([column[0] for column in compiler.select])
+            # Last: a thread that reads it must find the SQL too.
             self._compiler = compiler
         compiler = self._compiler
         with connections["default"].cursor() as cursor:
-            first = self._given[: len(self._given) - len(parameters)]
+            first = self._parameters[: len(self._parameters) - len(parameters)]
             cursor.execute(self._sql, (*first, *parameters))
             found = cursor.fetchall()
         return list(compiler.apply_converters(found, self._converters))

@@ -1,4 +1,4 @@
-"""Seals every stored secret anew, with the newest key: what makes it safe to throw an old one away."""
+"""Encrypts every stored secret again with the newest key, after which older keys can be removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOLDERS: tuple[type[Model], ...] = (Provider, Webhook)
 
 @dataclass(slots=True)
 class Resealed:
-    """`unreadable`: whose secret fits none of the keys, and was left as it is."""
+    """`unreadable`: rows whose secret none of the keys decrypts; they are left unchanged."""
 
     count: int = 0
     unreadable: list[str] = field(default_factory=list)
@@ -24,7 +24,7 @@ class Resealed:
 
 @transaction.atomic
 def reseal_all() -> Resealed:
-    """The secrets themselves stay the same; whoever uses them notices nothing."""
+    """The secrets themselves stay the same."""
     done = Resealed()
     for holder in _HOLDERS:
         rows = holder._default_manager.select_for_update().exclude(secret="")
@@ -34,7 +34,7 @@ def reseal_all() -> Resealed:
             except InvalidToken:
                 done.unreadable.append(f"{holder._meta.verbose_name} {key}")
                 continue
-            # Only this column: what somebody changes meanwhile must stay.
+            # Only this column: concurrent changes of others must stay.
             holder._default_manager.filter(pk=key).update(secret=sealed)
             done.count += 1
     return done

@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with keys of their own, so that a copy of the database tells nothing."""
+"""Secrets at rest: encrypted with keys from the settings, so that a copy of the database does not disclose them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models_app.domain.errors import NoaError
 
 
 class SecretUnreadable(NoaError):
-    """A sealed secret fits none of the keys."""
+    """None of the keys decrypts a sealed secret."""
 
     default_code = "secret_unreadable"
 
@@ -20,13 +20,13 @@ def seal(text: str) -> str:
 
 
 def unseal(sealed: str) -> str:
-    """Raises SecretUnreadable when none of the keys opens it."""
+    """Raises SecretUnreadable when none of the keys decrypts it."""
     try:
         return _keys().decrypt(sealed.encode()).decode()
     except InvalidToken:
         raise SecretUnreadable(
-            "A stored secret cannot be decrypted with the keys in NOA_ENCRYPTION_KEYS. Put the key that it was"
-            " sealed with back, or enter the secret anew."
+            "A stored secret cannot be decrypted with the keys in NOA_ENCRYPTION_KEYS. Restore the key that it was"
+            " encrypted with, or enter the secret again."
         ) from None
 
 

@@ -1,6 +1,6 @@
-"""How models and routes do now: figures of the last minutes, hours and days, and series of them for charts.
+"""Live metrics of models and routes: figures of the last minutes, hours and days, and series of them for charts.
 
-Everything is read from the sums in Traffic, a few rows for each model and route; the access log is never scanned.
+All of it is read from the roll-ups in Traffic, a few rows for each model and route; the access log is never scanned.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Of one period. Rates are by the second of the period; shares are 0 to 1; None is "nothing to go by"."""
+    """Of one period. Rates are per second of the period; shares are 0 to 1; None means no data."""
 
     requests: int
     requests_per_second: float
@@ -50,7 +50,7 @@ class Metrics:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
-    # Of one streamed answer, after its first token; and of all answers together.
+    # While one streamed answer is written, after its first token; and of all answers together.
     tokens_per_second: float | None
     completion_tokens_per_second: float
     latency_ms: Percentiles
@@ -63,7 +63,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The part of the traffic that one model or one route had."""
+    """The metrics of one model or one route."""
 
     name: str
     metrics: Metrics
@@ -73,7 +73,7 @@ class Share:
 class Live:
     """A window from `start` to `end`: in all, by model and by route, the busiest first.
 
-    Requests that reached no model are in `total` only; those that asked for a model by its key are of no route.
+    Requests that reached no model are in `total` only; those that named a model by its key belong to no route.
     """
 
     window: str
@@ -86,7 +86,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One step of a series; the last one is not over yet, so its `seconds` are those that have passed."""
+    """One step of a series; of the last one, which has not ended, `seconds` is the time that has passed."""
 
     start: datetime
     seconds: float
@@ -109,15 +109,15 @@ def live(
     route: str | None = None,
     now: datetime | None = None,
 ) -> Live:
-    """The figures of the last `window` (a name in `domain.windows.WINDOWS`), of one model or route if named.
+    """The figures of the last `window` (a name in `domain.windows.WINDOWS`), optionally of one model or route.
 
-    One query. The window begins with a whole step, so it may be one step longer; `start` says where.
+    One query. The window begins with a whole step, so it can be one step longer than its name; see `start`.
     """
-    wanted, end = WINDOWS[window], now or timezone.now()
-    start = wanted.start(end)
+    chosen, end = WINDOWS[window], now or timezone.now()
+    start = chosen.start(end)
     total, models, routes = Totals(), dict[str, Totals](), dict[str, Totals]()
     pairs: dict[tuple[str, str], Totals] = {}
-    for _, key, name, sums in _read(wanted.step, start, end, model, route):
+    for _, key, name, sums in _read(chosen.step, start, end, model, route):
         rollups.merge(pairs.setdefault((key, name), Totals()), sums)
     for (key, name), sums in pairs.items():
         rollups.merge(total, sums)
@@ -141,19 +141,19 @@ def series(
     route: str | None = None,
     now: datetime | None = None,
 ) -> Series:
-    """One point for each step of the window, also where nothing happened. One query."""
-    wanted, end = WINDOWS[window], now or timezone.now()
-    found = {start: Totals() for start in wanted.points(end)}
+    """One point for each step of the window, empty steps included. One query."""
+    chosen, end = WINDOWS[window], now or timezone.now()
+    found = {start: Totals() for start in chosen.points(end)}
     start = next(iter(found))
-    for at, _, _, sums in _read(wanted.chart_step, start, end, model, route, every=True):
+    for at, _, _, sums in _read(chosen.chart_step, start, end, model, route, every=True):
         if at in found:
             rollups.merge(found[at], sums)
     return Series(
         window=window,
-        step=wanted.chart_step,
+        step=chosen.chart_step,
         start=start,
         end=end,
-        points=[_point(wanted, at, totals, end) for at, totals in found.items()],
+        points=[_point(chosen, at, totals, end) for at, totals in found.items()],
     )
 
 
@@ -164,7 +164,7 @@ def _point(window: Window, at: datetime, totals: Totals, end: datetime) -> Point
 
 
 def ever() -> list[tuple[str, str, Totals]]:
-    """Sums since the first request, by model key and route; both are empty for what reached no model."""
+    """Sums since the first request, by model key and route; both are empty for requests that reached no model."""
     rows = Traffic.objects.filter(step=RollupStep.EVER).exclude(model_key=rollups.ALL).order_by()
     return [(key, route, sums) for _, key, route, sums in _sums(rows)]
 
@@ -182,7 +182,7 @@ def _read(
     *,
     every: bool = False,
 ) -> Iterator[Sum]:
-    """Rows of a period; with `every` and no filter, the ones that sum up all requests instead of their parts."""
+    """Rows of a period; with `every` and no filter, the rows of all requests together instead of their parts."""
     rows = Traffic.objects.filter(step=step, start__gte=start, start__lte=end).order_by()
     return _sums(_chosen(rows, model, route, every=every))
 
@@ -209,19 +209,19 @@ def _sums(rows: QuerySet[Traffic]) -> Iterator[Sum]:
 
 
 def _shares(found: dict[str, Totals], seconds: float) -> list[Share]:
-    """Not those without a name: no model, or no route."""
+    """Without the entry of no model or no route."""
     named = [name for name in found if name]
     named.sort(key=lambda name: (-found[name].requests, name))
     return [Share(name, _metrics(found[name], seconds)) for name in named]
 
 
 def _metrics(totals: Totals, seconds: float) -> Metrics:
-    asked, timed = totals.requests, totals.generation_ms
+    requests, timed = totals.requests, totals.generation_ms
     return Metrics(
-        requests=asked,
-        requests_per_second=round(asked / seconds, 4),
+        requests=requests,
+        requests_per_second=round(requests / seconds, 4),
         errors=totals.errors,
-        error_rate=round(totals.errors / asked, 4) if asked else None,
+        error_rate=round(totals.errors / requests, 4) if requests else None,
         aborted=totals.aborted,
         prompt_tokens=totals.prompt_tokens,
         cached_tokens=totals.cached_tokens,
@@ -229,7 +229,7 @@ def _metrics(totals: Totals, seconds: float) -> Metrics:
         tokens_per_second=round(totals.timed_tokens * 1000 / timed, 2) if timed else None,
         completion_tokens_per_second=round(totals.completion_tokens / seconds, 4),
         latency_ms=percentiles(totals.durations),
-        average_latency_ms=round(totals.duration_ms / asked, 2) if asked else None,
+        average_latency_ms=round(totals.duration_ms / requests, 2) if requests else None,
         ttft_ms=percentiles(totals.ttfts),
         cost_usd=totals.cost_usd,
         unpriced=totals.unpriced,
@@ -242,7 +242,7 @@ def percentiles(counts: histogram.Histogram) -> Percentiles:
 
 
 def delete_old(*, now: datetime | None = None) -> int:
-    """Delete the short steps that no window needs any more; returns how many rows that were."""
+    """Delete the rows of short steps that no window reads any more; returns their number."""
     moment = now or timezone.now()
     deleted = 0
     for step in RollupStep:

@@ -1,4 +1,4 @@
-"""The days of the access log on PostgreSQL, each a table: made ahead, dropped whole. SQLite has one table, and none of this."""
+"""The days of the access log on PostgreSQL, each a partition: created ahead, dropped whole. SQLite has one table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models_app.services.rollups import rollups
 _TABLE = AccessLog._meta.db_table
 # Enough for a worker that is away over a long weekend.
 _AHEAD = 4
-# A query that reads the whole log must not hold up everybody who writes to it: the next look tries again.
+# A query that reads the whole log must not block all writers: the next run retries.
 _LOCK_SECONDS = 2
 _CHILDREN = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass"
 
-# What this process has seen to be there. Only days that retention is far from: those stay.
+# Days that this process has found to exist; only recent ones, which retention does not drop.
 _known: set[date] = set()
 
 
@@ -26,23 +26,23 @@ def is_divided() -> bool:
 
 
 def ensure(days: Iterable[date]) -> None:
-    """Make the tables of these days where they are missing. Call with the lock of `rollups`, in a transaction."""
-    wanted = set(days) - _known
-    if not wanted or not is_divided():
+    """Create the missing partitions of these days. Call with the lock of `rollups`, in a transaction."""
+    missing = set(days) - _known
+    if not missing or not is_divided():
         return
-    there = existing()
-    for day in sorted(wanted - there):
+    present = existing()
+    for day in sorted(missing - present):
         _create(day)
     recent = datetime.now(UTC).date() - timedelta(days=1)
-    # Known only once this transaction has ended well.
-    transaction.on_commit(lambda: _known.update(day for day in wanted if day >= recent))
+    # Known only once this transaction is committed.
+    transaction.on_commit(lambda: _known.update(day for day in missing if day >= recent))
 
 
 def _create(day: date) -> None:
     table = _name(day)
     start, end = f"{day:%Y-%m-%d} 00:00+00", f"{day + timedelta(days=1):%Y-%m-%d} 00:00+00"
     with connection.cursor() as cursor:
-        # Attached afterwards: PARTITION OF would wait for everybody who reads the log, and make others wait.
+        # Attached afterwards: PARTITION OF would wait for all readers of the log, and block others meanwhile.
         cursor.execute(f"CREATE TABLE {table} (LIKE {_TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
         cursor.execute(
             f"ALTER TABLE {_TABLE} ATTACH PARTITION {table} FOR VALUES FROM (%s) TO (%s)",
@@ -58,7 +58,7 @@ def existing() -> set[date]:
 
 
 def make_ahead() -> None:
-    """The days that come next, so that no batch has to."""
+    """Create the partitions of the next days, so that no batch has to."""
     today = datetime.now(UTC).date()
     with transaction.atomic():
         rollups.lock()
@@ -66,7 +66,7 @@ def make_ahead() -> None:
 
 
 def drop_before(day: date) -> int:
-    """Drop the tables of earlier days; returns how many. Raises OperationalError when the log is being read for long."""
+    """Drop the partitions of earlier days; returns their number. Raises OperationalError when a reader blocks it."""
     dropped = 0
     for old in sorted(existing()):
         if old < day:

@@ -1,4 +1,4 @@
-"""The exponentially weighted averages of each model: folded in with every batch of the access log, shown with the model."""
+"""The exponentially weighted averages of each model, updated with every batch of the access log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from models_app.services.rollups import rollups
 from models_app.services.rollups.rollups import Totals
 from models_app.services.rollups.summing import Cell
 
-# The column, and whether its values come by the request or by the answer whose speed was measured.
+# Columns.
 _AVERAGES = ("average_latency_ms", "average_success_rate", "average_tokens_per_second")
 
 
 def fold(cells: Mapping[Cell, rollups.Sums]) -> None:
-    """Bring the averages of the models of a batch up to date. Call inside the batch's transaction."""
+    """Update the averages of the models of a batch. Call inside the batch's transaction."""
     models: dict[str, Totals] = {}
     for (_, key, _, _), sums in cells.items():
         rollups.merge(models.setdefault(key, Totals()), sums)
@@ -29,7 +29,7 @@ def fold(cells: Mapping[Cell, rollups.Sums]) -> None:
     ]
     table = connection.ops.quote_name(RegisteredModel._meta.db_table)
     with connection.cursor() as cursor:
-        # The database adds to what it has: no row is read for it.
+        # The database computes from its own values: no row is read first.
         cursor.executemany(
             f"UPDATE {table} SET inference_count = inference_count + %s, {', '.join(sets)} WHERE key = %s",
             [_parameters(key, models[key]) for key in sorted(models)],

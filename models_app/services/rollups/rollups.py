@@ -1,4 +1,4 @@
-"""The sums of what models did: added up here, read by statistics, usage and the live metrics."""
+"""The roll-ups of traffic: added up here, read by statistics, usage and the live metrics."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Place = tuple[str, datetime, str]
 TrafficPlace = tuple[str, datetime, str, str]
 """Step, its start, model key, route: what one row of Traffic sums up."""
 
-# Stands for all models and keys together, requests that no model answered included: a period of everything is then
-# one row an hour. No key of a model looks like it.
+# All models and keys together, requests that no model answered included: a period of everything is then one row an
+# hour. No model key has this form.
 ALL = "*"
 
-# Places that are looked up in one query: SQLite takes 32,766 parameters, and a place has three.
+# Places of one query: SQLite takes 32,766 parameters, and a place has three.
 _AT_ONCE = 500
 
 
 @dataclass(slots=True)
 class Totals:
-    """Rows of Activity added up; the fields are explained there."""
+    """Rows of Activity added up; its fields are documented there."""
 
     reads: int = 0
     requests: int = 0
@@ -55,17 +55,17 @@ class Totals:
 
 @dataclass(slots=True)
 class Sums(Totals):
-    """What is added to one row."""
+    """The increment of one row."""
 
     last_at: datetime = field(kw_only=True)
 
 
 _HISTOGRAMS = ("durations", "ttfts")
-SUMMED = tuple(one.name for one in fields(Totals) if one.name not in _HISTOGRAMS)
+SUMMED = tuple(column.name for column in fields(Totals) if column.name not in _HISTOGRAMS)
 
 
 def merge(into: Totals | TrafficSums, more: Totals | TrafficSums) -> None:
-    """Add up what can be added."""
+    """Add `more` to `into`."""
     for name in SUMMED:
         setattr(into, name, getattr(into, name) + getattr(more, name))
     for name in _HISTOGRAMS:
@@ -73,13 +73,13 @@ def merge(into: Totals | TrafficSums, more: Totals | TrafficSums) -> None:
 
 
 class Table:
-    """A table of sums: what a row is known by, and what is added up in it."""
+    """A table of roll-ups: the key columns of a row, and the columns that are summed."""
 
     def __init__(self, model: type[Activity | Traffic], place: tuple[str, ...]) -> None:
         self.model = model
         self.place = place
         by_name = {column.name: column for column in model._meta.concrete_fields}
-        summed = [one.name for one in fields(Sums) if one.name in by_name]
+        summed = [column.name for column in fields(Sums) if column.name in by_name]
         self.columns = [by_name[name] for name in (*place, *summed)]
 
 
@@ -90,14 +90,13 @@ TRAFFIC = Table(Traffic, ("step", "start", "model_key", "route"))
 def lock() -> None:
     """One writer at a time, until the transaction ends: sums are read, added to in Python and written back.
 
-    On SQLite a transaction that writes is alone from its start. With one lock for all there is no order of rows in
-    which two writers could wait for each other.
+    On SQLite a writing transaction is exclusive from its start. One lock for all tables rules out deadlocks.
     """
     locks.take(locks.SUMS)
 
 
 def add(sums: Mapping[Place, Sums], traffic: Mapping[TrafficPlace, Sums] | None = None) -> None:
-    """Add up rows of Activity and of Traffic, and the access counts of the models. Call inside a transaction."""
+    """Add to rows of Activity and Traffic, and to the access counts of the models. Call inside a transaction."""
     lock()
     _add_to(ACTIVITY, sums)
     _add_to(TRAFFIC, traffic or {})
@@ -111,7 +110,7 @@ def _add_to(table: Table, sums: Mapping[Any, Sums]) -> None:
 
 
 def _add_rows(table: Table, sums: Mapping[Any, Sums]) -> None:
-    place_of, of_row = attrgetter(*table.place), attrgetter(*(one.attname for one in table.columns))
+    place_of, of_row = attrgetter(*table.place), attrgetter(*(column.attname for column in table.columns))
     found = {place_of(row): row for row in _rows(table, sums)}
     adapters = [_adapter(column) for column in table.columns]
     rows = [_plus(found.get(place), table, place, more) for place, more in sums.items()]
@@ -130,7 +129,7 @@ def _add_rows(table: Table, sums: Mapping[Any, Sums]) -> None:
 
 
 def _adapter(column: Any) -> Callable[[Any], Any]:
-    """As the field's own `get_db_prep_save`, which asks the connection again for each value."""
+    """As the field's own `get_db_prep_save`, which looks up the connection again for each value."""
     if isinstance(column, JSONField):
         return lambda value: orjson.dumps(value).decode()
     if isinstance(column, DecimalField):
@@ -147,9 +146,9 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _rows(table: Table, places: Mapping[Any, Sums]) -> Iterable[Activity | Traffic]:
-    """The rows of these places, and perhaps some more."""
-    wanted = {f"{name}__in": {place[number] for place in places} for number, name in enumerate(table.place)}
-    return table.model._default_manager.filter(**wanted)
+    """The rows of these places, and possibly others."""
+    conditions = {f"{name}__in": {place[number] for place in places} for number, name in enumerate(table.place)}
+    return table.model._default_manager.filter(**conditions)
 
 
 def _plus(row: Activity | Traffic | None, table: Table, place: tuple[Any, ...], more: Sums) -> Activity | Traffic:
@@ -165,12 +164,12 @@ def _count_accesses(sums: Mapping[Place, Sums]) -> None:
     for (key, _, _), more in sums.items():
         count, last = counts.get(key, (0, more.last_at))
         counts[key] = (count + more.reads + more.requests, max(last, more.last_at))
-    for nobody in ("", ALL):
-        counts.pop(nobody, None)
+    for no_model in ("", ALL):
+        counts.pop(no_model, None)
     table = connection.ops.quote_name(RegisteredModel._meta.db_table)
     adapt = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
-        # One statement for many rows is what the ORM has no word for.
+        # The ORM cannot express one statement for many rows.
         cursor.executemany(
             f"UPDATE {table} SET access_count = access_count + %s, last_accessed_at ="
             " CASE WHEN last_accessed_at > %s THEN last_accessed_at ELSE %s END WHERE key = %s",

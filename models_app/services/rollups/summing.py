@@ -1,4 +1,4 @@
-"""Makes of a batch of access records what is added to each table of sums."""
+"""Computes from a batch of access records the increments of each table of roll-ups."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from models_app.domain.windows import RollupStep
 from models_app.services.rollups import rollups
 from models_app.services.rollups.rollups import Place, Sums, TrafficPlace
 
-# Of a request whose client left before there was an answer: nobody failed.
+# The client disconnected before there was an answer: not an error.
 _CLIENT_LEFT = "client_left"
 # What the decimal columns of the log and of the sums hold.
 _COST_DIGITS = Decimal("1e-10")
 
 Cell = tuple[int, str, str, str]
-"""Minute (since 1970), model key, route, API key's id: what every table's place can be made of."""
+"""Minute (since 1970), model key, route, API key's id: from which the place in every table follows."""
 
 Given = TypeVar("Given")
 Found = TypeVar("Found", bound=tuple[object, ...])
@@ -35,12 +35,12 @@ def money(cost: float | None) -> Decimal | None:
 
 
 def is_error(record: AccessRecord) -> bool:
-    """Whether the request ended in an error, the caller's or ours; a client that left is none."""
+    """Whether the request ended in an error, of the caller or of NOA; a disconnected client does not count."""
     return record.error_code != _CLIENT_LEFT and (record.status >= 400 or bool(record.error_code))
 
 
 def cells(records: Iterable[AccessRecord]) -> dict[Cell, Sums]:
-    """Each record is looked at once; everything after works with the few cells of a batch."""
+    """One pass over the records; all that follows works with the few cells of a batch."""
     found: dict[Cell, Sums] = {}
     for record in records:
         cell = (int(record.started_at // 60), record.model_key, record.route, record.key_id)
@@ -65,7 +65,7 @@ def activity_of(found: Mapping[Cell, Sums]) -> dict[Place, Sums]:
 def traffic_of(found: Mapping[Cell, Sums]) -> dict[TrafficPlace, Sums]:
     """By step, model and route, and all requests of the step."""
 
-    # First without keys, of which there may be many, and then with longer and longer steps: each look at few sums.
+    # First without API keys, of which there can be many, then by longer and longer steps: each pass has few sums.
     sums: dict[TrafficPlace, Sums] = _grouped(
         found, lambda cell: [(RollupStep.MINUTE, moment(cell[0] * 60), cell[1], cell[2])]
     )
@@ -113,7 +113,7 @@ def _add_cost(sums: Sums, record: AccessRecord) -> None:
     if cost is not None:
         sums.cost_usd += cost
     elif record.prompt_tokens is not None:
-        # Without tokens there is nothing that could cost.
+        # A request without tokens costs nothing.
         sums.unpriced += 1
 
 
@@ -123,7 +123,7 @@ def _add_speed(sums: Sums, record: AccessRecord) -> None:
     histogram.add(sums.ttfts, record.ttft_ms)
     tokens = record.completion_tokens or 0
     milliseconds = record.duration_ms - record.ttft_ms
-    # The first token is there when the measurement begins.
+    # The measurement begins after the first token.
     if tokens > 1 and milliseconds > 0 and not record.aborted:
         sums.timed_tokens += tokens - 1
         sums.generation_ms += milliseconds

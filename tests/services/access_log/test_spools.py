@@ -28,7 +28,7 @@ AT = 1_700_000_000.5
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings.NOA_DATA_DIR = tmp_path
-    monkeypatch.setattr(faults, "_told", {})
+    monkeypatch.setattr(faults, "_reported_at", {})
     quarantine.folder().mkdir()
     return quarantine.folder()
 
