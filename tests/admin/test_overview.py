@@ -94,7 +94,7 @@ def test_what_somebody_should_look_at_is_said_first(console: Client, make_model:
     assert "llama.cpp:broken failed: No memory was left." in page
     assert "log line" not in page
     assert "llama.cpp:crowded was evicted 3 times in the last hour" in page
-    assert "The provider away is not asked for now. It is gone." in page
+    assert "The provider away gets no requests for now. It is gone." in page
 
 
 def test_the_figures_are_those_of_today_with_yesterday_beside_them(console: Client, furnished: RegisteredModel) -> None:

@@ -44,7 +44,7 @@ def shown(answer: Any, capability: str) -> dict[str, Any]:
 
 def test_each_capability_is_shown_with_its_evidence(admin: Api, model: RegisteredModel) -> None:
     job_id = uuid.uuid4()
-    capabilities.note_declared(model=model, capabilities=["chat_completion"], detail="By hand.")
+    capabilities.record_declared(model=model, capabilities=["chat_completion"], detail="By hand.")
     finding = Finding(
         Capability.TEXT_GENERATION,
         Verdict.SUPPORTED,
@@ -54,7 +54,7 @@ def test_each_capability_is_shown_with_its_evidence(admin: Api, model: Registere
         "d" * 64,
         "engine 1",
     )
-    capabilities.note_probed(model=model, version=model.version, findings=[finding], actor="test", job_id=job_id)
+    capabilities.record_probed(model=model, version=model.version, findings=[finding], actor="test", job_id=job_id)
     answer = admin.get(f"/models/{KEY}/capabilities")
     one = shown(answer, "text_generation")
     assert (one["supported"], one["proven"]) == (True, True)

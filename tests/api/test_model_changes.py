@@ -221,7 +221,7 @@ def test_many_people_may_tag_at_once(model: RegisteredModel) -> None:
 def test_a_model_is_taken_out_and_its_history_stays(admin: Api, model: RegisteredModel) -> None:
     assert model.version is not None
     Instance.objects.create(model=model, version=model.version, node="local", state=InstanceState.STOPPED)
-    capabilities.note_declared(model=model, capabilities=["vision"])
+    capabilities.record_declared(model=model, capabilities=["vision"])
     AccessLog.objects.create(
         request_id="r",
         started_at=model.created_at,

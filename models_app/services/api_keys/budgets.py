@@ -1,4 +1,4 @@
-"""What keys have used of their month, and whether limits can be held exactly here."""
+"""The spending of API keys in the current month, and whether this installation can enforce limits exactly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACTOR = "gateway"
 
 
 def spent(*, key_ids: set[str], now: datetime) -> list[Spent]:
-    """What these keys have used this month (UTC), by the roll-ups: a few seconds behind. One query."""
+    """The spending of these keys this month (UTC), from the roll-ups: a few seconds behind. One query."""
     if not key_ids:
         return []
     start = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -38,16 +38,16 @@ def spent(*, key_ids: set[str], now: datetime) -> list[Spent]:
 
 
 def is_exact() -> bool:
-    """Whether all requests of a key are counted in one place: in Redis, or in the only web process that there is."""
+    """Whether all requests of a key are counted in one place: in Redis, or in the only web process."""
     alone = settings.NOA_EMBEDDED and settings.NOA_WEB_PROCESSES == 1
     return alone or settings.NOA_LIMITS_URL is not None
 
 
-def require_exact(given: Mapping[str, Any]) -> None:
-    """Raises Conflict for limits that several processes would each hold by themselves."""
-    if any(given.get(name) for name in limits.COUNTED) and not is_exact():
+def require_exact(requested: Mapping[str, Any]) -> None:
+    """Raises Conflict for limits that several processes would each enforce separately."""
+    if any(requested.get(name) for name in limits.COUNTED) and not is_exact():
         raise Conflict(
-            "Limits need one place to count in, and several processes serve here. Set NOA_REDIS_URL, or use Redis as"
+            "Limits need a shared counter, because several processes serve here. Set NOA_REDIS_URL, or use Redis as"
             " NOA_BROKER_URL, and restart.",
             code="limits_need_redis",
             param="limits",
@@ -55,20 +55,20 @@ def require_exact(given: Mapping[str, Any]) -> None:
 
 
 def keys_with_limits() -> list[str]:
-    """The ids of usable keys for which something is counted."""
+    """The ids of usable keys with a limit that needs counting."""
     found = ApiKey.objects.usable().values_list("key_id", "limits")
     kept = [(key_id, limits.effective(own, settings.NOA_KEY_LIMITS)) for key_id, own in found]
-    return [key_id for key_id, one in kept if one is not None and one.counts]
+    return [key_id for key_id, merged in kept if merged is not None and merged.counts]
 
 
 @transaction.atomic
 def report_store(*, answers: bool, why: str) -> None:
-    """An event when limits are no longer held across processes, and when they are again."""
+    """Publish an event when limits stop being enforced across processes, and when they are again."""
     events.publish(
         name=EventName.LIMITS_RESTORED if answers else EventName.LIMITS_DEGRADED,
-        message="Redis answers again: limits hold across processes."
+        message="Redis answers again: limits are enforced across processes."
         if answers
-        else "Redis does not answer: each process holds limits by itself, so that more may pass.",
+        else "Redis does not answer: each process enforces limits separately, so that more requests can pass.",
         actor=_ACTOR,
         cause=why[:255],
     )

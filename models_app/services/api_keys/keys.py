@@ -1,4 +1,4 @@
-"""API keys: made, found, changed, revoked."""
+"""API keys: creating, finding, changing, revoking."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from models_app.services.api_keys import budgets
 from models_app.services.events import events
 from models_app.services.routes import routing
 
-# A key for more models than this is a key for a provider, or for all.
+# A key for more models than this should be one for a provider, or for all.
 MAX_ALLOWED_MODELS = 100
 
 
 class _Found:
-    """The keys that were found at one routing revision: every change of a key counts it up."""
+    """A cache of keys for one routing revision, which every change of a key increments."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ def create(
     may_evict: bool = True,
     limits: Mapping[str, Any] | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, which is nowhere else and cannot be read again."""
+    """A new key and its text, which is not stored and cannot be read again."""
     checked = _checked(
         {
             "scopes": scopes,
@@ -79,10 +79,10 @@ def create(
     events.publish(
         name=EventName.KEY_CREATED,
         subject=key.key_id,
-        message=f"The API key '{key.name}' was made.",
+        message=f"The API key '{key.name}' was created.",
         actor=actor,
         cause="requested",
-        after=_told(key),
+        after=_payload(key),
     )
     return key, text
 
@@ -95,11 +95,11 @@ def get(*, key_id: str) -> ApiKey:
 
 
 def find(*, text: str) -> ApiKey | None:
-    """The usable key with this text, not to be changed: it is shared. One small query where it was found before.
+    """The usable key with this text, shared between callers: do not modify it. One small query for a cached key.
 
-    Looked up by digest: how long that takes tells nothing of the secret.
+    Looked up by digest, so that its timing discloses nothing about the secret.
     """
-    # Read before the key: what is found then is at least as new as the revision it is kept under.
+    # Read before the key, so that the cached key is at least as new as its revision.
     revision = routing.revision()
     digest = hash_api_key(text)
     key = _found.get(digest, revision)
@@ -118,18 +118,18 @@ def usable(*, pk: int) -> ApiKey | None:
 
 @transaction.atomic
 def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: bool = False) -> ApiKey:
-    """Change what a key may do, its name or its expiry. Raises Conflict for a revoked key.
+    """Change the permissions, name or expiry of a key. Raises Conflict for a revoked key.
 
-    With `keep_admin` the last key that may administer stays one.
+    With `keep_admin`, raises Conflict where it would take `admin` from the last key that has it.
     """
     routing.bump()
     key = ApiKey.objects.get(pk=key.pk)
     if key.revoked_at is not None:
         raise Conflict(
-            f"The key '{key.name}' was revoked, which is for ever. Make a new one.",
+            f"The key '{key.name}' was revoked, which cannot be undone. Create a new one.",
             code="api_key_revoked",
         )
-    before = _told(key)
+    before = _payload(key)
     checked = _checked(changes)
     if keep_admin and Scope.ADMIN not in checked.get("scopes", [Scope.ADMIN]):
         _require_another_admin(key)
@@ -143,18 +143,18 @@ def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: b
         actor=actor,
         cause="requested",
         before=before,
-        after=_told(key),
+        after=_payload(key),
     )
     return key
 
 
 @transaction.atomic
 def revoke(*, key: ApiKey, actor: str = "", keep_admin: bool = False) -> None:
-    """The key is refused from now on, in every process as soon as its snapshot is new. Twice is once.
+    """Refuse the key from now on, in each process as soon as it has a new snapshot. Idempotent.
 
-    With `keep_admin` the last key that may administer is kept: raises Conflict.
+    With `keep_admin`, raises Conflict for the last key with `admin`.
     """
-    # The first write takes the lock: two keys cannot revoke each other at the same time.
+    # The first write takes the lock, so that two keys cannot revoke each other concurrently.
     routing.bump()
     if keep_admin:
         _require_another_admin(key)
@@ -166,7 +166,7 @@ def revoke(*, key: ApiKey, actor: str = "", keep_admin: bool = False) -> None:
         message=f"The API key '{key.name}' was revoked.",
         actor=actor,
         cause="requested",
-        before=_told(key),
+        before=_payload(key),
     )
 
 
@@ -183,11 +183,11 @@ def in_state(state: str | None) -> QuerySet[ApiKey]:
 
 def _require_another_admin(key: ApiKey) -> None:
     usable_keys = list(ApiKey.objects.usable())
-    if not any(Scope.ADMIN in one.scopes and one.pk != key.pk for one in usable_keys) and any(
-        one.pk == key.pk and Scope.ADMIN in one.scopes for one in usable_keys
+    if not any(Scope.ADMIN in other.scopes and other.pk != key.pk for other in usable_keys) and any(
+        other.pk == key.pk and Scope.ADMIN in other.scopes for other in usable_keys
     ):
         raise Conflict(
-            "This is the last usable key with the scope 'admin'. Make another one first, or use the console.",
+            "This is the last usable key with the scope 'admin'. Create another one first, or use the console.",
             code="last_admin_key",
         )
 
@@ -197,7 +197,7 @@ def _is_expired(key: ApiKey) -> bool:
 
 
 def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields as they are stored. Raises InvalidRequest that names the one to change."""
+    """The fields as they are stored. Raises InvalidRequest that names the invalid one."""
     checked = dict(changes)
     if "scopes" in checked:
         checked["scopes"] = _checked_scopes(checked["scopes"])
@@ -209,7 +209,7 @@ def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
     expires_at = checked.get("expires_at")
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidRequest(
-            "'expires_at' must be in the future, or null for a key that is good until it is revoked.",
+            "'expires_at' must be in the future, or null for a key that does not expire.",
             code="invalid_expiry",
             param="expires_at",
         )
@@ -231,14 +231,14 @@ def _checked_names(names: Iterable[str]) -> list[str]:
     found = list(dict.fromkeys(_checked_name(name) for name in names))
     if len(found) > MAX_ALLOWED_MODELS:
         raise InvalidRequest(
-            f"'allowed_models' may hold {MAX_ALLOWED_MODELS} names; '<provider>:*' stands for all of a provider.",
+            f"'allowed_models' can hold {MAX_ALLOWED_MODELS} names; '<provider>:*' stands for all of a provider.",
             param="allowed_models",
         )
     return found
 
 
 def _checked_name(name: str) -> str:
-    """A route, a model key or `<provider>:*`, in its canonical form; nothing needs to have this name yet."""
+    """A route, a model key or `<provider>:*`, in canonical form. It need not exist yet."""
     try:
         if ":" not in name:
             return checked_route_name(name)
@@ -247,13 +247,13 @@ def _checked_name(name: str) -> str:
         return str(ModelKey.parse(name))
     except InvalidRequest as error:
         raise InvalidRequest(
-            f"'{name[:80]}' is no route, no model key and no '<provider>:*'. {error.message}",
+            f"'{name[:80]}' is not a route, a model key or '<provider>:*'. {error.message}",
             code="invalid_allowed_model",
             param="allowed_models",
         ) from None
 
 
-def _told(key: ApiKey) -> dict[str, Any]:
+def _payload(key: ApiKey) -> dict[str, Any]:
     return {
         "name": key.name,
         "scopes": key.scopes,
@@ -266,7 +266,7 @@ def _told(key: ApiKey) -> dict[str, Any]:
 
 
 def last_used(keys: Iterable[ApiKey]) -> dict[str, datetime]:
-    """When each key last asked the gateway for a model, by key id, for those that did."""
+    """The time of each key's last request through the gateway, by key id; unused keys are left out."""
     ids = [key.key_id for key in keys]
     rows = Activity.objects.filter(key_id__in=ids).values_list("key_id").annotate(Max("last_at"))
     return dict(rows)

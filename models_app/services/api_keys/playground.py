@@ -1,4 +1,4 @@
-"""A key with which a signed-in person asks models from the console, through the same gateway as everybody."""
+"""The playground's API keys, with which signed-in users send requests from the console through the gateway."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from models_app.models import ApiKey
 from models_app.services.events import events
 from models_app.services.routes import routing
 
-# As long as somebody may go on asking after the right to was taken away; the page fetches the next one by itself.
+# How long requests still pass after the user's permission is withdrawn; the page fetches the next key by itself.
 GOOD_FOR = timedelta(minutes=15)
-# A key that ends sooner is replaced: an answer that has just begun should not be the last one.
+# A key that expires sooner is replaced, so that it does not expire between two requests of a conversation.
 _LEFT_AT_LEAST = timedelta(minutes=5)
 _SALT = "models_app.services.playground"
 
 
 @transaction.atomic
 def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
-    """The person's key, its text, and whether it is new.
+    """The user's key, its text, and whether it is new.
 
-    The text is made from the server's secret and the key's end, so that two windows of one person have the same one
-    and nobody has to keep it. It carries the scope `infer` alone. One that was revoked is never good again: there is
-    a new one then.
+    The text is derived from the server's secret and the key's expiry, so that two windows of one user share it and it
+    is not stored. It has the scope `infer` only. A revoked key is replaced by a new one.
     """
     prefix = f"play{user_id}-"
     mine = ApiKey.objects.filter(key_id__startswith=prefix)
-    if found := _good(mine):
+    if found := _usable(mine):
         return (*found, False)
-    # The first write takes the lock: of two windows that open at once the second finds the key of the first.
+    # The first write takes the lock: of two windows that open concurrently the second finds the key of the first.
     routing.bump()
-    if found := _good(mine):
+    if found := _usable(mine):
         return (*found, False)
     expires_at = timezone.now() + GOOD_FOR
     key = mine.filter(revoked_at=None).first()
@@ -53,11 +52,11 @@ def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
     is_first = key.pk is None
     key.save()
     if is_first:
-        _tell(key)
+        _publish(key)
     return key, _text(key.key_id, expires_at), True
 
 
-def _good(mine: QuerySet[ApiKey]) -> tuple[ApiKey, str] | None:
+def _usable(mine: QuerySet[ApiKey]) -> tuple[ApiKey, str] | None:
     key = mine.filter(revoked_at=None, expires_at__gt=timezone.now() + _LEFT_AT_LEAST).first()
     if key is None or key.expires_at is None:
         return None
@@ -69,11 +68,11 @@ def _text(key_id: str, expires_at: datetime) -> str:
     return f"noa_{key_id}_{made.hexdigest()}"
 
 
-def _tell(key: ApiKey) -> None:
+def _publish(key: ApiKey) -> None:
     events.publish(
         name=EventName.KEY_CREATED,
         subject=key.key_id,
-        message=f"The API key '{key.name}' was made: it is renewed while the playground is used.",
+        message=f"The API key '{key.name}' was created; it is renewed while the playground is used.",
         actor=key.created_by,
         cause="requested",
         after={"name": key.name, "scopes": key.scopes},

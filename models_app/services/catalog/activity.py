@@ -1,8 +1,8 @@
-"""Counts the reads of registry entries in memory and writes them now and then: a read costs no write.
+"""Counts the reads of registry entries in memory and writes them periodically: a read costs no write.
 
 Requests through the gateway are counted with their access records (`models_app.services.access_log.store`). A process that is
 killed loses the reads that it has not written yet: those of at most `FLUSH_SECONDS`, and of the time that the database
-was away. Nothing else is lost, and nothing is counted twice.
+was unavailable. Nothing else is lost, and nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# Often enough that the console shows what happens, seldom enough that it costs nothing.
+# Often enough for the console, seldom enough to cost nothing.
 FLUSH_SECONDS = 5.0
 
 Pending = dict[tuple[str, int], tuple[int, float]]
@@ -37,16 +37,16 @@ Found = TypeVar("Found")
 
 
 class _Reads:
-    """What this process has counted and not written."""
+    """What this process has counted and not yet written."""
 
     def __init__(self) -> None:
         self._pending: Pending = {}
-        # Of what is pending: one or two, unless the database is away for long.
+        # The hours of `_pending`: one or two, unless the database is unavailable for long.
         self._hours: set[int] = set()
-        # Being written: in the database or not, nobody knows until the transaction has ended.
+        # Being written: whether it is in the database is unknown until the transaction has ended.
         self._writing: Pending = {}
         self._counting = threading.Lock()
-        # Held while a flush is under way.
+        # Held during a flush.
         self.flushing = threading.Lock()
         self.flushes = 0
 
@@ -96,7 +96,7 @@ _reads = _Reads()
 
 
 def count_read(*, key: str) -> None:
-    """Somebody read the registry entry of this model. Takes a microsecond and never blocks on the database."""
+    """Count a read of this model's registry entry. Takes a microsecond and never blocks on the database."""
     _reads.add(key)
 
 
@@ -106,22 +106,22 @@ def accesses(*, key: str) -> tuple[int, datetime | None]:
 
 
 def accesses_of(keys: Iterable[str]) -> dict[str, tuple[int, datetime | None]]:
-    """As `accesses`, for many registered models with one query: what is stored and what this process has yet to store."""
-    wanted = list(keys)
+    """As `accesses`, for many registered models with one query: stored accesses and those that this process has not written yet."""
+    chosen = list(keys)
 
     def read() -> dict[str, tuple[int, datetime | None]]:
-        rows = RegisteredModel.objects.filter(key__in=wanted)
+        rows = RegisteredModel.objects.filter(key__in=chosen)
         stored = rows.values_list("key", "access_count", "last_accessed_at")
         return {key: (count, last) for key, count, last in stored}
 
-    found, waiting = with_unwritten(read, wanted)
+    found, waiting = with_unwritten(read, chosen)
     return {key: plus(*found[key], waiting.get(key)) for key in found}
 
 
 def with_unwritten(read: Callable[[], Found], keys: Iterable[str] | None = None) -> tuple[Found, Unwritten]:
-    """What `read` finds in the database, and what this process had not written at that moment.
+    """The result of `read`, and the reads that this process had not written at that moment.
 
-    That is of these models, or of all that were read when `keys` is None.
+    Of these models, or of all that were read when `keys` is None.
     """
     while True:
         flushes = _reads.flushes
@@ -134,7 +134,7 @@ def with_unwritten(read: Callable[[], Found], keys: Iterable[str] | None = None)
 
 
 def plus(count: int, last: datetime | None, waiting: tuple[int, float] | None) -> tuple[int, datetime | None]:
-    """What is stored of a model's accesses, with what is not written yet."""
+    """The stored accesses of a model plus those not written yet."""
     if waiting is None:
         return count, last
     read_at = datetime.fromtimestamp(waiting[1], UTC)
@@ -142,7 +142,7 @@ def plus(count: int, last: datetime | None, waiting: tuple[int, float] | None) -
 
 
 def flush() -> None:
-    """Write what this process has counted; keeps it for the next time when the database does not take it."""
+    """Write what this process has counted; on an error it is kept for the next flush."""
     with _reads.flushing:
         pending = _reads.take()
         if not pending:

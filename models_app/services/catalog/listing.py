@@ -1,4 +1,4 @@
-"""The registry as its readers see it: rows of everything that is shown of a model, read without making objects."""
+"""Reads of the registry: rows of everything that is shown of a model, without creating objects."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ COLUMNS = (
 
 
 def _measured() -> dict[str, Subquery]:
-    """What other tables know of a model: when it was last profiled, and what its loaded copy takes."""
+    """Columns from other tables: when a model was last profiled, and the memory of its loaded copy."""
     profiles = ProfileRun.objects.filter(model=OuterRef("pk"), complete=True)
     ready = Instance.objects.filter(model=OuterRef("pk"), state=InstanceState.READY)
     return {
@@ -88,7 +88,7 @@ def row(*, key: str) -> Row:
 
 
 def counted(found: Row) -> Row:
-    """The row after a read of it was counted, which the database does not know yet."""
+    """The row with one more read, which is not in the database yet."""
     return found | {
         "access_count": found["access_count"] + 1,
         "last_accessed_at": timezone.now(),
@@ -100,7 +100,7 @@ def rows(*, keys: list[str]) -> list[Row]:
 
     def read() -> dict[str, Row]:
         models = RegisteredModel.objects.filter(key__in=keys).annotate(**_MEASURED)
-        return {one["key"]: one for one in models.values(*_ALL)}
+        return {row["key"]: row for row in models.values(*_ALL)}
 
     found, unwritten = activity.with_unwritten(read, keys)
     return [_with_accesses(found[key], unwritten) for key in keys if key in found]
@@ -116,23 +116,23 @@ def _with_accesses(found: Row, unwritten: activity.Unwritten) -> Row:
 
 
 def page(*, search: Search, number: int, size: int) -> tuple[int, list[Row]]:
-    """How many models there are, and those of page `number`, counted from 1."""
+    """The number of models, and those of page `number`, counted from 1."""
     models = search.rows().values_list("key", flat=True)
     first = (number - 1) * size
     if search.is_all:
         return models.count(), rows(keys=list(models[first : first + size]))
-    # The conditions are looked at once for both: that is what a search costs.
+    # The conditions, the costly part of a search, are evaluated once for both.
     keys = list(models)
     return len(keys), rows(keys=keys[first : first + size])
 
 
 def versions(*, key: str) -> tuple[RegisteredModel, QuerySet[ModelVersion]]:
-    """What the model was and is; the header, which may be megabytes, is left out."""
+    """All versions of the model without their headers, which can have megabytes."""
     model = lookup.get(key=key)
     return model, ModelVersion.objects.filter(model=model).defer("header")
 
 
 def instances(*, key: str) -> QuerySet[Instance]:
-    """Every loaded copy that there was of the model."""
+    """Every loaded copy of the model, past and present."""
     model = lookup.get(key=key)
     return Instance.objects.filter(model=model).select_related("model", "version").defer("version__header")

@@ -1,4 +1,4 @@
-"""Reads of the registry that every other verb begins with."""
+"""Look-ups of the registry that other services begin with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which node has which model file. The registry knows a model by its file's digest; each node, by a path of its own."""
+"""Which node has which model file. The registry identifies a model by its file's digest; each node has its own path."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from models_app.models import ModelFile, ModelVersion, RegisteredModel
 
 
 def here(model: RegisteredModel) -> ModelFile | None:
-    """The model's file on this node, as it was when it was last looked at."""
+    """The model's file on this node, as last read."""
     return ModelFile.objects.filter(node=settings.NOA_NODE, model=model).first()
 
 
 def elsewhere(model: RegisteredModel) -> QuerySet[ModelFile]:
-    """What other nodes have of it."""
+    """The model's files on other nodes."""
     return ModelFile.objects.filter(model=model).exclude(node=settings.NOA_NODE)
 
 
 def path_here(version: ModelVersion) -> Path:
-    """Where this node has the file of a version."""
+    """The path of a version's file on this node."""
     mine = here(version.model)
     return Path(mine.path if mine and mine.sha256 == version.sha256 else version.path)
 
@@ -32,8 +32,8 @@ def paths_here() -> dict[int, str]:
     return dict(ModelFile.objects.filter(node=settings.NOA_NODE).values_list("model_id", "path"))
 
 
-def note(*, model: RegisteredModel, path: Path, sha256: str, size_bytes: int) -> None:
-    """This node has this file."""
+def record(*, model: RegisteredModel, path: Path, sha256: str, size_bytes: int) -> None:
+    """Record that this node has this file."""
     ModelFile.objects.update_or_create(
         node=settings.NOA_NODE,
         model=model,
@@ -58,8 +58,8 @@ def is_unchanged(known: ModelFile | ModelVersion, path: Path) -> bool:
 def is_another(model: RegisteredModel, metadata: GgufMetadata) -> str:
     """The node that has the model's present file, when this node's file of that name is a different one.
 
-    Empty when this node's file is the model: no other node has the present one, or it was changed here, where the
-    present one was before. Then the others are behind.
+    Empty when this node's file is the model: no other node has the present one, or this node had it and its file was
+    changed. Then the others are outdated.
     """
     version = model.version
     if version is None or version.sha256 == metadata.sha256:
@@ -71,5 +71,5 @@ def is_another(model: RegisteredModel, metadata: GgufMetadata) -> str:
 
 
 def forget(*, model: RegisteredModel) -> None:
-    """This node has it no more."""
+    """Record that this node does not have the file any more."""
     ModelFile.objects.filter(node=settings.NOA_NODE, model=model).delete()

@@ -1,4 +1,4 @@
-"""Which models somebody looks for."""
+"""Searches of the registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models.functions import Lower
 from models_app.models import RegisteredModel
 from models_app.models.registry import RegisteredModelQuerySet
 
-# What lists can be ordered by, and the column of it.
+# Names that lists can be ordered by, and their columns.
 ORDERINGS: Mapping[str, str] = {
     name: name
     for name in (
@@ -29,9 +29,9 @@ ORDERINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """All conditions hold at once; what is empty or None does not choose.
+    """All conditions must hold; an empty one or None does not filter.
 
-    capabilities  every one of them; with `proven`, as a probe has shown it
+    capabilities  all of them; with `proven`, as a probe has shown it
     statuses, tags  any of them
     name          part of the key or the name, `text` of key, name or description, whatever the case
     ordering      a name of `ORDERINGS`, with '-' for the largest first; unknown values come last either way
@@ -87,7 +87,7 @@ class Search:
     def _texts(self) -> Q:
         found = Q()
         if self.text:
-            # The database's own idea of lower case on both sides: SQLite knows that of ASCII only.
+            # The database's own lower case on both sides: SQLite's covers ASCII only.
             found &= Q(search_text__contains=Lower(Value(self.text)))
         if self.name:
             found &= Q(key__icontains=self.name) | Q(name__icontains=self.name)
@@ -96,7 +96,7 @@ class Search:
     def _order(self) -> list[Any]:
         name = self.ordering.removeprefix("-")
         column = F(ORDERINGS[name])
-        # Databases differ in where they put what is unknown.
+        # Databases differ in where they sort null.
         chosen = column.desc(nulls_last=True) if name != self.ordering else column.asc(nulls_last=True)
         # A nulls-last order of a column that is never null would keep the database from using its index.
         return ["-key" if name != self.ordering else "key"] if name == "key" else [chosen, "key"]

@@ -1,4 +1,4 @@
-"""What one model was used for: sums of the hourly roll-ups."""
+"""The usage of one model: sums of the hourly roll-ups."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def rate(part: int, whole: int) -> float | None:
 
 
 def speed(tokens: int, milliseconds: float) -> float | None:
-    """Tokens per second of one answer while it is written; None when none was timed."""
+    """Tokens per second of one answer while it is generated; None when none was timed."""
     return round(tokens * 1000 / milliseconds, 2) if milliseconds else None
 
 
@@ -72,7 +72,7 @@ def total(rows: Iterable[Activity]) -> Totals:
 
 
 def of_model(*, key: str, since: datetime | None, until: datetime | None, step: Step) -> dict[str, Any]:
-    """What the API answers; raises ModelNotFound, or InvalidRequest for an impossible period.
+    """The answer of the API; raises ModelNotFound, or InvalidRequest for an impossible period.
 
     Four queries, whatever the period.
     """
@@ -96,7 +96,7 @@ def of_model(*, key: str, since: datetime | None, until: datetime | None, step: 
 
 
 def _series(rows: Iterable[Activity], period: Period) -> list[dict[str, Any]]:
-    """One entry for each step, also where nothing happened."""
+    """One entry for each step, empty steps included."""
     points = {start: Totals() for start in period.starts()}
     for row in rows:
         rollups.merge(points[period.step.floor(row.hour)], row)
@@ -104,7 +104,7 @@ def _series(rows: Iterable[Activity], period: Period) -> list[dict[str, Any]]:
 
 
 def _by_key(rows: Iterable[Activity]) -> list[dict[str, Any]]:
-    """Who used it, the busiest first. Reads of the registry are not counted by key."""
+    """Usage by API key, the busiest first. Reads of the registry are not counted by key."""
     found: dict[str, Totals] = {}
     for row in rows:
         if row.requests:

@@ -1,4 +1,4 @@
-"""Holds profiles against each other: the ones that somebody names, and each new one against its baseline."""
+"""Compares profiles: those of a request, and each new one with its baseline."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from models_app.domain.measuring.figures import Sample
 from models_app.models import ProfileRun, RegisteredModel
 from models_app.services.events import events
 
-# A table with more columns than that is not read, and every one more makes each difference harder to show.
+# A wider table is not readable, and each run more makes every difference harder to show.
 MOST_RUNS = 8
-# What of a run's environment explains a difference, in the order in which a person would look.
+# Parts of a run's environment that can explain a difference, the likeliest first.
 _EXPLAINING = (
     "engine",
     "sha256",
@@ -34,7 +34,7 @@ _EXPLAINING = (
 
 
 def runs_named(*, names: Sequence[str]) -> list[ProfileRun]:
-    """Runs by their ids, and by the keys of models: of a model its last complete run.
+    """Runs by their ids or by the keys of models (their last complete runs).
 
     Raises InvalidRequest for fewer than two or too many, or for a run that is not complete; NotFound.
     """
@@ -75,7 +75,7 @@ def compare(*, runs: Sequence[ProfileRun], tolerance: float | None = None) -> di
     """The first run is the baseline of the others.
 
     runs         the rows, in the order they were named
-    tolerance    the least share that counts as a difference
+    tolerance    the smallest share that counts as a difference
     comparisons  for each other run: `run`, `verdict`, `changed`, `caution`, `contrasts`
     """
     least = settings.NOA_PROFILE_TOLERANCE if tolerance is None else tolerance
@@ -120,7 +120,7 @@ def stages_of(run: ProfileRun) -> Stages:
 
 
 def _changed(baseline: ProfileRun, other: ProfileRun) -> list[dict[str, Any]]:
-    """What differs between two runs and may explain a difference."""
+    """What differs between two runs and can explain a difference."""
     changes: list[dict[str, Any]] = []
     if baseline.model_id != other.model_id:
         changes.append({"what": "model", "before": baseline.model.key, "after": other.model.key})
@@ -132,10 +132,10 @@ def _changed(baseline: ProfileRun, other: ProfileRun) -> list[dict[str, Any]]:
 
 
 def _caution(baseline: ProfileRun, other: ProfileRun) -> list[str]:
-    """Sentences on why the two runs may not measure the same."""
+    """Sentences on why the two runs may not be comparable."""
     sentences = []
     if baseline.settings_class != other.settings_class:
-        sentences.append("Prompts or lengths differ: the two runs were not asked the same work.")
+        sentences.append("Prompts or lengths differ: the two runs did different work.")
     if not {*_concurrencies(baseline)} & {*_concurrencies(other)}:
         sentences.append("No stage of one has the concurrency of a stage of the other.")
     sentences += [
@@ -173,10 +173,10 @@ def with_baseline(*, run: ProfileRun) -> None:
         run.compared_with = baseline
 
 
-def tell_regression(*, run: ProfileRun, actor: str) -> None:
-    """An event with its numbers, when a run is worse than its baseline."""
+def report_regression(*, run: ProfileRun, actor: str) -> None:
+    """Publish an event with the figures when a run is worse than its baseline."""
     contrasts = (run.comparison or {}).get("contrasts", [])
-    worse = [one for one in contrasts if one["verdict"] == Verdict.WORSE]
+    worse = [contrast for contrast in contrasts if contrast["verdict"] == Verdict.WORSE]
     if worse:
         events.publish(
             name=EventName.PROFILE_REGRESSED,

@@ -18,7 +18,7 @@ from models_app.services.profiling import subjects
 
 
 def of(instance: Instance, target: Target) -> dict[str, Any]:
-    """Engine, version, options, node and machine, and what else both were doing."""
+    """Engine, version, options, node and machine, and their other load."""
     version = instance.version
     return {
         "engine": subjects.engine_of(target),
@@ -40,7 +40,7 @@ def of(instance: Instance, target: Target) -> dict[str, Any]:
 
 
 def load_of_machine() -> dict[str, Any]:
-    """Load averages over 1, 5 and 15 minutes, and bytes of memory that can be had."""
+    """Load averages over 1, 5 and 15 minutes, and bytes of available memory."""
     return {
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "memory_available_bytes": psutil.virtual_memory().available,
@@ -58,7 +58,7 @@ def watch(instance: Instance) -> Watch:
 
 
 def represent(reading: Reading, *, tokens: int) -> dict[str, Any]:
-    """What the gauges showed while one stage wrote `tokens` tokens; null with a reason where nothing can be read."""
+    """The readings while one stage generated `tokens` tokens; null with a reason where nothing can be read."""
     joules = reading.energy_joules
     return {
         "peak_memory": {
@@ -76,7 +76,7 @@ def represent(reading: Reading, *, tokens: int) -> dict[str, Any]:
 
 
 def _in_flight(instance: Instance) -> int | None:
-    """Requests of others that the model was answering when the profile began; None where nobody knows."""
+    """Other requests in flight when the profile began; None where that is unknown."""
     if not instance.pid:
         return None
     try:
@@ -86,7 +86,7 @@ def _in_flight(instance: Instance) -> int | None:
 
 
 def _processor() -> str:
-    """As the kernel names it; empty where it does not."""
+    """The kernel's name of it; empty where there is none."""
     try:
         with open("/proc/cpuinfo") as lines:
             for line in lines:

@@ -140,7 +140,7 @@ def _add_context(findings: list[Finding], measured: Measured, instance: Instance
 
 def _store(run: Run, model: RegisteredModel, instance: Instance, findings: Iterable[Finding]) -> None:
     found = list(findings)
-    changed = capabilities.note_probed(
+    changed = capabilities.record_probed(
         model=model,
         version=instance.version,
         findings=found,

@@ -30,7 +30,7 @@ from models_app.services.jobs import jobs
 from models_app.services.jobs.jobs import Run
 from models_app.services.profiling import comparing, environment, probing, subjects
 
-# Short questions of different kinds, so that a profile without prompts of its own says something of usual traffic.
+# Short questions of different kinds, so that a profile without its own prompts is close to usual traffic.
 PROMPTS = (
     "Explain in a few sentences why the sky is blue.",
     "Write a short story about a lighthouse keeper.",
@@ -38,17 +38,17 @@ PROMPTS = (
     "What is the difference between a list and a tuple in Python?",
     "Summarise what a water cycle is for a child of ten.",
 )
-# Between looks whether somebody wants the job to end.
-_LOOK_SECONDS = 0.5
+# Between checks for a cancellation of the job.
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileSettings:
     """requests       of each stage
-    concurrency    a stage for each: so many requests are under way at once
+    concurrency    a stage for each: that many requests are in flight
     warmup         requests before the first stage that are not measured
     prompt_tokens  how long prompts are made, of filler; None for prompts as they are
-    prompts        asked in turn; empty for NOA's own
+    prompts        sent in turn; empty for NOA's own
     ignore_eos     every answer has `max_tokens` tokens; None for "where the model is local"
     """
 
@@ -65,20 +65,20 @@ class ProfileSettings:
 
     @property
     def digest(self) -> str:
-        """Of what changes what one request measures; stages are compared where both runs have them."""
+        """Of the settings that influence a request; stages are compared where both runs have them."""
         same = [self.max_tokens, self.prompt_tokens, list(self.prompts), self.ignore_eos]
         return hashlib.sha256(orjson.dumps(same)).hexdigest()[:16]
 
 
 def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool]:
-    """A queued job and True, or the one that does the same already and False.
+    """A queued job and True, or the active job of the same work and False.
 
     Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not loaded.
     """
     model = lookup.get(key=key)
     if not {Capability.CHAT_COMPLETION, Capability.TEXT_GENERATION} & set(model.capabilities):
         raise InvalidRequest(
-            f"'{model.key}' does not generate text, and a profile measures how it generates.",
+            f"'{model.key}' does not generate text, which is what a profile measures.",
             code="cannot_generate",
             param="key",
         )
@@ -92,7 +92,7 @@ def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool
 
 
 def profile(*, run: Run, key: str, wanted: ProfileSettings) -> None:
-    """Ask the model as `wanted` says and store every sample; the summary comes when all are there.
+    """Send the requests of `wanted` and store every sample, and at the end the summary.
 
     A profile that is cancelled, or whose process dies, keeps its samples and stays incomplete.
     """
@@ -118,7 +118,7 @@ def _decided(wanted: ProfileSettings, target: Target) -> ProfileSettings:
     local = target.remote is None
     if wanted.ignore_eos and not local:
         raise InvalidRequest(
-            "A provider's model ends its answers itself: 'ignore_eos' is for local models.",
+            "'ignore_eos' is for local models: a provider's model ends its answers itself.",
             param="ignore_eos",
         )
     return replace(wanted, ignore_eos=local if wanted.ignore_eos is None else wanted.ignore_eos)
@@ -144,8 +144,8 @@ def _begin(
     target: Target,
     wanted: ProfileSettings,
 ) -> ProfileRun:
-    # A worker that stopped gave the job back, and it begins anew.
-    _cut(job_id=run.job.pk, why="The worker stopped; the job began anew with another profile.")
+    # A worker that stopped requeued the job, which now starts again.
+    _cut(job_id=run.job.pk, why="The worker stopped; the job started again with another profile.")
     row = ProfileRun.objects.create(
         model=model,
         version=instance.version,
@@ -170,7 +170,7 @@ def _begin(
 def _warm_up(run: Run, target: Target, load: Load) -> None:
     if load.requests:
         with Measurement(target, load) as measurement:
-            for _ in measurement.batches(_LOOK_SECONDS):
+            for _ in measurement.batches(_POLL_SECONDS):
                 run.check_cancelled()
 
 
@@ -191,13 +191,13 @@ def _stage(run: Run, row: ProfileRun, instance: Instance, target: Target, load: 
 def _samples(run: Run, row: ProfileRun, load: Load, measurement: Measurement) -> list[Sample]:
     samples: list[Sample] = []
     stages = len(row.settings["concurrency"])
-    for batch in measurement.batches(_LOOK_SECONDS):
+    for batch in measurement.batches(_POLL_SECONDS):
         ProfileSample.objects.bulk_create([_row_of(row, load, sample) for sample in batch])
         samples += batch
         run.progress((load.stage + len(samples) / load.requests) / stages)
     if len(samples) < load.requests:
         raise EngineError(
-            f"The measurement ended after {len(samples)} of {load.requests} requests. The server's log tells why.",
+            f"The measurement ended after {len(samples)} of {load.requests} requests. The server's log has the reason.",
             code="profile_incomplete",
         )
     return samples
@@ -222,7 +222,7 @@ def _row_of(row: ProfileRun, load: Load, sample: Sample) -> ProfileSample:
 
 
 def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> None:
-    """Summary and comparison in one change: nobody sees a half of it."""
+    """Writes summary and comparison in one transaction."""
     requests, succeeded = (sum(stage[name] for stage in stages) for name in ("requests", "succeeded"))
     row.summary = {
         "requests": requests,
@@ -233,7 +233,7 @@ def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> No
     }
     row.environment |= {"after": environment.load_of_machine()}
     row.complete, row.finished_at = True, timezone.now()
-    # Takes up to a second, in which no other writer should wait.
+    # Outside of the transaction: it takes up to a second, and would block other writers.
     comparing.with_baseline(run=row)
     with transaction.atomic():
         row.save()
@@ -246,19 +246,19 @@ def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> No
             job_id=run.job.pk,
             data={"profile": str(row.pk), "summary": row.summary},
         )
-        comparing.tell_regression(run=row, actor=run.actor)
+        comparing.report_regression(run=row, actor=run.actor)
     run.result |= {"summary": row.summary, "comparison": row.comparison}
 
 
 @receiver(signals.job_finished)
 def _end_incomplete(job: Job, **_: Any) -> None:
-    """However a job ended, also because its process was killed: what it left unfinished says so."""
+    """Marks the unfinished profile of a job that ended in any way, by a kill of its process too."""
     if job.kind == JobKind.PROFILE:
         _cut(job_id=job.pk, why=job.error_message)
 
 
 def _cut(*, job_id: uuid.UUID, why: str) -> None:
-    """What this job has left unfinished stays so."""
+    """Mark the unfinished profile of this job as incomplete."""
     ProfileRun.objects.filter(job_id=job_id, finished_at=None).update(
         finished_at=timezone.now(), incomplete_reason=why[:500]
     )
@@ -282,7 +282,7 @@ def get(*, profile_id: uuid.UUID) -> ProfileRun:
 
 @transaction.atomic
 def mark_baseline(*, profile_id: uuid.UUID, baseline: bool | None = None) -> ProfileRun:
-    """Hold later runs of its class against this one, or no longer; None leaves it. At most one of a class is marked.
+    """Compare later runs of its class with this one, or no longer; None changes nothing. At most one per class.
 
     Raises NotFound, or InvalidRequest for a run that is not complete.
     """

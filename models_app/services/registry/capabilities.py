@@ -1,4 +1,4 @@
-"""Why NOA believes that a model can do something: evidence is written here, and weighed for who asks."""
+"""The evidence for a model's capabilities: written and assessed here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models_app.services.routes import routing
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a source found out about one capability; the fields are those of CapabilityEvidence."""
+    """The result of one source for one capability; the fields are those of CapabilityEvidence."""
 
     capability: Capability
     verdict: Verdict
@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """One capability of one model, with everything that speaks for or against it."""
+    """One capability of one model, with all evidence for and against it."""
 
     capability: Capability
     supported: bool
@@ -43,7 +43,7 @@ class Assessment:
 
 
 def assess(*, model: RegisteredModel) -> list[Assessment]:
-    """Every capability that NOA knows, in the order of the enumeration (one query)."""
+    """All capabilities, in the order of the enumeration (one query)."""
     found: dict[str, list[CapabilityEvidence]] = {}
     for row in CapabilityEvidence.objects.filter(model=model).select_related("version"):
         found.setdefault(row.capability, []).append(row)
@@ -69,7 +69,7 @@ def _assessed(
 
 
 def is_stale(row: CapabilityEvidence, model: RegisteredModel) -> bool:
-    """Whether it speaks of another version of the model than the present one. Declarations have none."""
+    """Whether it is about another version of the model than the present one. Declarations have no version."""
     return row.source != EvidenceSource.DECLARED and row.version_id != model.version_id
 
 
@@ -77,10 +77,10 @@ def _word(row: CapabilityEvidence, model: RegisteredModel) -> Word:
     return Word(row.source, row.verdict, fresh=not is_stale(row, model))
 
 
-def note_metadata(*, model: RegisteredModel, version: ModelVersion, capabilities: Iterable[str]) -> None:
-    """The header of this version shows these capabilities. Call after `model.version` is set; sets `proven_index`.
+def record_metadata(*, model: RegisteredModel, version: ModelVersion, capabilities: Iterable[str]) -> None:
+    """Record what the header of this version shows. Call after `model.version` is set.
 
-    Writes `proven_index` itself; a caller who saves the model afterwards saves the same.
+    Sets and writes `proven_index`; a later save of the model writes the same value.
     """
     shown = set(capabilities)
     findings = [
@@ -91,24 +91,24 @@ def note_metadata(*, model: RegisteredModel, version: ModelVersion, capabilities
         )
         for capability, (yes, no) in rules.METADATA_SENTENCES.items()
     ]
-    _note(model=model, source=EvidenceSource.METADATA, findings=findings, version=version)
+    _record(model=model, source=EvidenceSource.METADATA, findings=findings, version=version)
 
 
-def note_declared(*, model: RegisteredModel, capabilities: Iterable[str], detail: str = "") -> None:
-    """The provider, or who registered the model, says that it has exactly these; earlier declarations end.
+def record_declared(*, model: RegisteredModel, capabilities: Iterable[str], detail: str = "") -> None:
+    """Record the capabilities that the provider or the registration declares, in place of earlier declarations.
 
-    `detail` is a sentence that says who declared it.
+    `detail` is a sentence with the source of the declaration.
     """
     findings = [Finding(Capability(word), Verdict.SUPPORTED, detail) for word in sorted(set(capabilities))]
     with transaction.atomic():
         CapabilityEvidence.objects.filter(model=model, source=EvidenceSource.DECLARED).exclude(
             capability__in=[finding.capability for finding in findings]
         ).delete()
-        _note(model=model, source=EvidenceSource.DECLARED, findings=findings, version=None)
+        _record(model=model, source=EvidenceSource.DECLARED, findings=findings, version=None)
 
 
 @transaction.atomic
-def note_probed(
+def record_probed(
     *,
     model: RegisteredModel,
     version: ModelVersion | None,
@@ -116,16 +116,16 @@ def note_probed(
     actor: str,
     job_id: uuid.UUID,
 ) -> dict[str, dict[str, str]]:
-    """Store what probes found; returns `{capability: {"before", "after"}}` of what is believed otherwise now.
+    """Store the results of probes; returns `{capability: {"before", "after"}}` of the changed verdicts.
 
-    A probe that could not tell does not take back what an earlier one of the same version has shown.
+    An inconclusive probe does not replace a conclusive one of the same version.
     """
     events.take_turn()
-    before = {one.capability: _beliefs(one, model) for one in assess(model=model)}
+    before = {item.capability: _beliefs(item, model) for item in assess(model=model)}
     kept = [
         finding for finding in findings if finding.verdict != Verdict.INCONCLUSIVE or not before[finding.capability][1]
     ]
-    _note(
+    _record(
         model=model,
         source=EvidenceSource.PROBED,
         findings=kept,
@@ -139,17 +139,17 @@ def note_probed(
         and (believed := before[finding.capability][0]) not in (None, finding.verdict)
     }
     if changed:
-        _say_changed(model, changed, actor=actor, job_id=job_id)
+        _publish_changed(model, changed, actor=actor, job_id=job_id)
     return {word: {"before": str(old), "after": str(new)} for word, (old, new) in changed.items()}
 
 
-def _beliefs(one: Assessment, model: RegisteredModel) -> tuple[str | None, bool]:
-    """What is believed of a capability, and whether a probe of the present version was conclusive."""
-    words = [_word(row, model) for row in one.evidence]
+def _beliefs(assessment: Assessment, model: RegisteredModel) -> tuple[str | None, bool]:
+    """The verdict so far, and whether a probe of the present version was conclusive."""
+    words = [_word(row, model) for row in assessment.evidence]
     return rules.believed(words), rules.is_tested(words)
 
 
-def _say_changed(
+def _publish_changed(
     model: RegisteredModel,
     changed: Mapping[Capability, tuple[str | None, str]],
     *,
@@ -160,7 +160,7 @@ def _say_changed(
     events.publish(
         name=EventName.CAPABILITIES_CHANGED,
         subject=model.key,
-        message=f"A probe of {model.key} found otherwise than was believed: {sentences}.",
+        message=f"A probe of {model.key} contradicts earlier evidence: {sentences}.",
         actor=actor,
         cause="probed",
         before={word: old for word, (old, _) in changed.items()},
@@ -169,7 +169,7 @@ def _say_changed(
     )
 
 
-def _note(
+def _record(
     *,
     model: RegisteredModel,
     source: EvidenceSource,
@@ -211,7 +211,7 @@ def _note(
 
 
 def _refresh_proven(model: RegisteredModel) -> None:
-    """What probes of the present version have shown, where `GET /models?proven=true` finds it."""
+    """Updates the index of `GET /models?proven=true`: what probes of the present version have shown."""
     proven = CapabilityEvidence.objects.filter(
         model=model,
         source=EvidenceSource.PROBED,

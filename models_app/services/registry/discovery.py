@@ -1,4 +1,4 @@
-"""Asks every provider, or one, which models it has. One that does not answer does not stop the others."""
+"""Lists the models of every provider, or of one. A provider that does not answer does not stop the others."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from models_app.services.nodes import placement
 from models_app.services.providers import providers
 from models_app.services.registry import local_discovery, remote_discovery
 
-# What another node gets to read its model files: to compute the digest of a large one takes a while.
+# How long another node can take to read its model files: the digest of a large one takes a while.
 _NODE_SECONDS = 300.0
 # The column's length.
 _MAX_ERROR = 500
 
 
 def discover(*, run: Run, provider: str | None = None) -> None:
-    """Look for models at one provider, or at all that are enabled.
+    """Discover the models of one provider, or of all enabled ones.
 
     The job's result has a `models_app.domain.catalog.discovery.ProviderReport` of each provider. Raises NotFound for
     an unknown provider, and ProviderError when every one of them failed.
     """
-    asked = _asked(provider)
+    chosen = _chosen(provider)
     reports: dict[str, ProviderReport] = {}
     try:
-        for found in asked:
+        for found in chosen:
             if not providers.is_remote(found):
                 others = _ask_other_nodes(run, found)
                 reports[found.slug] = local_discovery.discover(run=run)
                 _keep(run, found, reports[found.slug])
                 _wait_for_nodes(run, others)
-        for found, report in _ask_remote(run, [one for one in asked if providers.is_remote(one)]):
+        for found, report in _ask_remote(run, [row for row in chosen if providers.is_remote(row)]):
             reports[found.slug] = report
             _keep(run, found, report)
     finally:
@@ -52,7 +52,7 @@ def discover(*, run: Run, provider: str | None = None) -> None:
 
 
 def _ask_other_nodes(run: Run, provider: Provider) -> list[Job]:
-    """Each node looks at its own disk. A job that names its node is for that one alone."""
+    """Each node reads its own disk. A job that names its node runs on that one only."""
     if run.job.asked_node:
         return []
     rows = placement.up().exclude(name=settings.NOA_NODE)
@@ -60,7 +60,7 @@ def _ask_other_nodes(run: Run, provider: Provider) -> list[Job]:
 
 
 def here(*, name: str, actor: str, slug: str = lookup.LOCAL_SLUG) -> Job:
-    """A job that looks for the model files of one node."""
+    """A job that discovers the model files of one node."""
     return jobs.create(
         kind=JobKind.DISCOVER,
         subject=slug,
@@ -81,16 +81,16 @@ def _wait_for_nodes(run: Run, others: list[Job]) -> None:
         }
 
 
-def _asked(slug: str | None) -> list[Provider]:
+def _chosen(slug: str | None) -> list[Provider]:
     lookup.local_provider()
     if slug is not None:
         return [lookup.provider(slug=slug)]
     return list(Provider.objects.filter(enabled=True))
 
 
-def _ask_remote(run: Run, asked: Iterable[Provider]) -> Iterable[tuple[Provider, ProviderReport]]:
-    """All at once; who answers first is stored first."""
-    by_slug = {provider.slug: provider for provider in asked}
+def _ask_remote(run: Run, chosen: Iterable[Provider]) -> Iterable[tuple[Provider, ProviderReport]]:
+    """All concurrently; answers are stored as they arrive."""
+    by_slug = {provider.slug: provider for provider in chosen}
     endpoints: list[RemoteEndpoint] = []
     for provider in by_slug.values():
         try:
@@ -117,9 +117,9 @@ def _keep(run: Run, provider: Provider, report: ProviderReport) -> None:
     times = {} if failed else {"discovered_at": timezone.now()}
     Provider.objects.filter(pk=provider.pk).update(**fields, **times)
     what = (
-        f"'{provider.slug}' could not be asked for its models."
+        f"The models of '{provider.slug}' could not be listed."
         if failed
-        else f"'{provider.slug}' was asked for its models: {report.sentence()}."
+        else f"The models of '{provider.slug}' were listed: {report.sentence()}."
     )
     events.publish(
         name=EventName.PROVIDER_DISCOVERED,
@@ -141,6 +141,6 @@ def _raise_if_all_failed(reports: dict[str, ProviderReport]) -> None:
     if len(failures) == 1:
         raise ProviderError(first["message"], code=first["code"])
     raise ProviderError(
-        f"None of {len(failures)} providers could be asked. The first said: {first['message']}",
+        f"None of {len(failures)} providers listed its models. The first error: {first['message']}",
         code=first["code"],
     )

@@ -1,4 +1,4 @@
-"""Taking in an exported registry, whole or not at all."""
+"""Imports an exported registry, as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CAUSE = "import"
 
 
 class Mode(StrEnum):
-    """`merge` leaves what the document does not name; `replace` takes it out."""
+    """`merge` keeps what the document does not name; `replace` removes it."""
 
     MERGE = "merge"
     REPLACE = "replace"
@@ -65,10 +65,10 @@ class Report:
 
 
 def take_in(*, document: Document, mode: Mode, dry_run: bool, actor: str) -> Report:
-    """What was done, or with `dry_run` would be. A wrong entry refuses everything and names its place.
+    """The changes made, or with `dry_run` those that would be. One invalid entry refuses the whole document.
 
-    Raises InvalidRequest, or Conflict where a model that is to go is in use and where a route that answers would be
-    moved to a model that does not.
+    Raises InvalidRequest, or Conflict where a model to remove is in use, or where a route with a loaded target would
+    be moved to a model that is not loaded.
     """
     taken = _Import(mode, actor)
     with transaction.atomic():
@@ -91,7 +91,7 @@ class _Import:
         self._mode = mode
         self._actor = actor
 
-    def _tell(self, name: EventName, subject: str, message: str, before: Any = None, after: Any = None) -> None:
+    def _record(self, name: EventName, subject: str, message: str, before: Any = None, after: Any = None) -> None:
         self.facts.append(
             Event(
                 name=name,
@@ -106,10 +106,10 @@ class _Import:
 
     # Providers
 
-    def take_providers(self, given: list[ProviderEntry]) -> None:
+    def take_providers(self, items: list[ProviderEntry]) -> None:
         lookup.local_provider()
         known = {provider.slug: provider for provider in Provider.objects.all()}
-        for index, entry in enumerate(given):
+        for index, entry in enumerate(items):
             with at(f"providers[{index}]."):
                 self._provider(entry, known.get(entry.slug))
 
@@ -127,7 +127,7 @@ class _Import:
             )
         if not providers.is_remote(known) and settings.base_url:
             raise InvalidRequest(
-                f"'{entry.slug}' stands for the files of this machine here, and for a server in the document. Rename"
+                f"'{entry.slug}' is the provider of this machine's files here, and a server in the document. Rename"
                 " that one.",
                 param="base_url",
             )
@@ -141,12 +141,12 @@ class _Import:
 
     # Models
 
-    def take_models(self, given: list[ModelLine]) -> None:
+    def take_models(self, items: list[ModelLine]) -> None:
         by_slug = {provider.slug: provider for provider in Provider.objects.all()}
         known = {model.key: model for model in RegisteredModel.objects.all()}
         new: list[tuple[RegisteredModel, ModelFile | None]] = []
         changed: list[RegisteredModel] = []
-        for index, line in enumerate(given):
+        for index, line in enumerate(items):
             with at(f"models[{index}]."):
                 provider = by_slug.get(line.entry.key.provider) or lookup.provider(slug=line.entry.key.provider)
                 registration.check_fits(line.entry, provider)
@@ -163,7 +163,7 @@ class _Import:
         model = RegisteredModel(provider=provider, model_id=entry.key.model_id, key=key, name=entry.key.model_id)
         registration.set_fields(model, entry.fields)
         self.report.created.append(key)
-        self._tell(EventName.MODEL_REGISTERED, key, f"{key} was imported.", after=dict(entry.fields))
+        self._record(EventName.MODEL_REGISTERED, key, f"{key} was imported.", after=dict(entry.fields))
         return model
 
     def _changes_model(self, model: RegisteredModel, entry: Entry) -> bool:
@@ -177,16 +177,16 @@ class _Import:
         deprecated = bool(after.get("deprecated"))
         name = EventName.MODEL_DEPRECATED if deprecated else EventName.MODEL_UPDATED
         message = f"{model.key} was changed by an import: {', '.join(after)}."
-        self._tell(name, model.key, message, before, after)
+        self._record(name, model.key, message, before, after)
         return True
 
     # Routes
 
-    def take_routes(self, given: list[RouteEntry]) -> None:
+    def take_routes(self, items: list[RouteEntry]) -> None:
         known = {route.name: route for route in Route.objects.select_related("target")}
         models = {model.key: model for model in RegisteredModel.objects.only("key")}
         ready = set(Instance.objects.filter(state=InstanceState.READY).values_list("model_id", flat=True))
-        for index, entry in enumerate(given):
+        for index, entry in enumerate(items):
             with at(f"routes[{index}]."):
                 self._route(entry, known.get(entry.name), models, ready)
 
@@ -207,7 +207,7 @@ class _Import:
         route = known or Route(name=entry.name)
         before = routes.represent(route) if known else None
         target = models[entry.target] if entry.target else None
-        _refuse_silence(route, target, ready)
+        _refuse_unloaded_target(route, target, ready)
         previous = route.target.key if route.target else ""
         route.target = target
         route.fallbacks, route.description = list(entry.fallbacks), entry.description
@@ -219,7 +219,7 @@ class _Import:
             RouteChange.objects.create(route=route, previous_key=previous, key=entry.target or "", actor=self._actor)
         self.report.routes.append(route.name)
         message = f"The route '{route.name}' was imported."
-        self._tell(EventName.ROUTE_CHANGED, route.name, message, before, after)
+        self._record(EventName.ROUTE_CHANGED, route.name, message, before, after)
 
     # What the document does not name
 
@@ -231,16 +231,16 @@ class _Import:
             route.delete()
             self.report.routes.append(name)
             message = f"The route '{name}' is not in the imported registry."
-            self._tell(EventName.ROUTE_DELETED, name, message, before)
+            self._record(EventName.ROUTE_DELETED, name, message, before)
         kept = {str(line.entry.key) for line in document.models}
-        for model in [one for one in RegisteredModel.objects.order_by("key") if one.key not in kept]:
+        for model in [row for row in RegisteredModel.objects.order_by("key") if row.key not in kept]:
             self.report.removed.append(model.key)
             message = f"{model.key} is not in the imported registry."
-            self._tell(EventName.MODEL_DEREGISTERED, model.key, message, registration.remove(model=model))
+            self._record(EventName.MODEL_DEREGISTERED, model.key, message, registration.remove(model=model))
         self._remove_providers({provider.slug for provider in document.providers})
 
     def _remove_providers(self, kept: set[str]) -> None:
-        """Those without models; what the environment or NOA itself made stays."""
+        """Those without models; providers that the environment or NOA itself created stay."""
         idle = Provider.objects.filter(models=None).exclude(origin=FROM_ENVIRONMENT)
         for provider in idle.exclude(slug__in=kept):
             if providers.is_remote(provider):
@@ -270,7 +270,7 @@ _COLUMNS = (
 
 
 def _difference(row: Any, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `row` is and shall be, where the two differ."""
+    """The present and the new values of `row`, where the two differ."""
     after = {name: value for name, value in fields.items() if getattr(row, name) != value}
     return {name: getattr(row, name) for name in after}, after
 
@@ -284,7 +284,7 @@ def _store_new(new: Iterable[tuple[RegisteredModel, ModelFile | None]]) -> None:
             sha256=file.sha256,
             path=file.path,
             size_bytes=file.size_bytes,
-            # No file was written in 1970: before the model is loaded its file is looked for and read.
+            # Matches no file, so that the file is found and read before the model is loaded.
             file_mtime_ns=0,
             quantization=file.quantization,
             architecture=file.architecture,
@@ -299,14 +299,14 @@ def _store_new(new: Iterable[tuple[RegisteredModel, ModelFile | None]]) -> None:
     RegisteredModel.objects.bulk_update([version.model for version in versions], ["version"], batch_size=_ROWS)
 
 
-def _refuse_silence(route: Route, target: RegisteredModel | None, ready: set[int]) -> None:
-    """A route that answers is not moved to a model that does not."""
+def _refuse_unloaded_target(route: Route, target: RegisteredModel | None, ready: set[int]) -> None:
+    """Raises Conflict for a route with a loaded target that would get one that is not loaded."""
     if route.target_id not in ready or (target is not None and target.pk in ready):
         return
     if target is None or target.pk != route.target_id:
         raise Conflict(
             f"'{route.name}' leads to a loaded model, and would lead to {target.key if target else 'none'}, which is"
-            " not loaded. Load that model first, or take the route out of the document.",
+            " not loaded. Load that model first, or remove the route from the document.",
             code="model_not_loaded",
             param="target",
         )

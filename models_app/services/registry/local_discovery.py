@@ -1,4 +1,4 @@
-"""Finds GGUF files in the model folders and keeps the registry's picture of them true."""
+"""Finds GGUF files in the model folders and keeps the registry in step with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models_app.services.routes import routing
 
 
 def discover(*, run: Run) -> ProviderReport:
-    """Look through every model folder."""
+    """Scan every model folder."""
     report = ProviderReport()
     seen: set[str] = set()
     for root in settings.NOA_MODEL_ROOTS:
@@ -83,27 +83,27 @@ def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
 
 
 def _is_known(model: RegisteredModel, path: Path) -> bool:
-    """Whether this node's file is what it was when it was last read."""
+    """Whether this node's file is unchanged since it was last read."""
     mine, version = model_files.here(model), model.version
     if mine is not None:
-        # One that was another model's file before is looked at again: the others may have gone meanwhile.
+        # A file that differed from those of other nodes is read again: theirs may be gone by now.
         same = version is not None and mine.sha256 == version.sha256
         return same and model_files.is_unchanged(mine, path)
     if version is None or not model_files.is_unchanged(version, path):
         return False
-    # From a server that did not know of nodes yet, or from another node with the same folder.
-    model_files.note(model=model, path=path, sha256=version.sha256, size_bytes=version.size_bytes)
+    # Recorded before nodes existed, or by another node with the same folder.
+    model_files.record(model=model, path=path, sha256=version.sha256, size_bytes=version.size_bytes)
     return True
 
 
 def _is_copy(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> bool:
-    """Whether other nodes have this very file, so that the model stays what it is. Raises ModelFileError for another."""
+    """Whether other nodes have the same file, so that the model is unchanged. Raises ModelFileError for a different one."""
     other = model_files.is_another(model, metadata)
     is_copy = (
         model.version is not None and model.version.sha256 == metadata.sha256 and model_files.elsewhere(model).exists()
     )
     if other or is_copy:
-        _note(model, path, metadata)
+        _record(model, path, metadata)
     if other:
         raise ModelFileError(
             f"The node '{other}' has another file as '{model.key}'. Rename one of them, or make them equal."
@@ -111,8 +111,8 @@ def _is_copy(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> bool
     return is_copy
 
 
-def _note(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> None:
-    model_files.note(model=model, path=path, sha256=metadata.sha256, size_bytes=metadata.size_bytes)
+def _record(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> None:
+    model_files.record(model=model, path=path, sha256=metadata.sha256, size_bytes=metadata.size_bytes)
 
 
 def _sentence(key: str, path: Path, *, new: bool, was_gone: bool) -> str:
@@ -122,7 +122,7 @@ def _sentence(key: str, path: Path, *, new: bool, was_gone: bool) -> str:
 
 
 def _mark_gone(run: Run, report: ProviderReport) -> None:
-    """A model without its file keeps its entry, and says since when."""
+    """A model without its file keeps its entry, with the time since when it is gone."""
     rows = RegisteredModel.objects.filter(provider=lookup.local_provider(), gone_at=None).select_related("version")
     mine = model_files.paths_here()
     for model in rows:
@@ -137,7 +137,7 @@ def _mark_gone(run: Run, report: ProviderReport) -> None:
             events.publish(
                 name=EventName.MODEL_GONE,
                 subject=model.key,
-                message=f"The file of {model.key} is not there any more: {model.version.path}.",
+                message=f"The file of {model.key} is gone: {model.version.path}.",
                 actor="discovery",
                 cause="the file is missing",
                 job_id=run.job.pk,
@@ -162,7 +162,7 @@ def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> Mode
         },
     )
     model.version = version
-    _note(model, path, metadata)
+    _record(model, path, metadata)
     model.name = model.name or metadata.name or model.model_id
     model.context_window = metadata.context_length
     shown = [
@@ -176,8 +176,8 @@ def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> Mode
         )
     ]
     model.capabilities = shown
-    capabilities.note_metadata(model=model, version=version, capabilities=shown)
-    # Only these: what counts, loads and unloads the model meanwhile writes the other columns.
+    capabilities.record_metadata(model=model, version=version, capabilities=shown)
+    # Only these columns: counting, loading and unloading write the others concurrently.
     model.save(
         update_fields=[
             "version",
@@ -193,11 +193,11 @@ def describe(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> Mode
 
 
 def fresh_version(*, model: RegisteredModel) -> ModelVersion:
-    """The model's version, read again when its file changed; raises ModelFileError or LoadFailed."""
+    """The model's version, read again when its file has changed; raises ModelFileError or LoadFailed."""
     version = model.version
     if version is None:
         raise LoadFailed(
-            f"No file is known for '{model.key}'. Put it into a model folder and discover again.",
+            f"No file is known for '{model.key}'. Put it into a model folder and run the discovery again.",
             stage="check",
         )
     mine = model_files.here(model)

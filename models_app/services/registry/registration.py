@@ -1,4 +1,4 @@
-"""Registering models, changing what is said of them, and taking them out of the registry."""
+"""Registering models, changing their entries, and deregistering them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ from models_app.services.providers import providers
 from models_app.services.registry import capabilities, local_discovery
 from models_app.services.routes import routing
 
-# What is kept under another name than that under which it is given and shown.
 _REQUESTED = "requested"
 
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Errors name the place in the body where what they speak of stands, for example `models[3].`."""
+    """Adds the place in the body to errors, for example `models[3].`."""
     try:
         yield
     except NoaError as error:
@@ -44,10 +43,10 @@ def at(place: str) -> Iterator[None]:
 
 
 def register(*, given: Sequence[Entry], actor: str, places: Sequence[str] | None = None) -> list[tuple[str, bool]]:
-    """The keys, each with whether it is new, in the order given. All of them or none.
+    """The keys, each with whether it is new, in the order of the entries. All of them or none.
 
-    A model that is registered already gets what is given; its accesses and the date of its registration stay. Raises
-    InvalidRequest, NotFound for a provider, or ModelFileError; `places` are the paths of the entries in the body.
+    A registered model is updated; its accesses and the date of its registration stay. Raises InvalidRequest, NotFound
+    for a provider, or ModelFileError; `places` are the paths of the entries in the body.
     """
     named = list(zip(places or [""] * len(given), given, strict=True))
     _refuse_twice(named)
@@ -55,7 +54,7 @@ def register(*, given: Sequence[Entry], actor: str, places: Sequence[str] | None
     for place, entry in named:
         with at(place):
             check_fits(entry, by_slug[entry.key.provider])
-    # Files are read before anything is locked: that takes as long as the files are large.
+    # Files are read before anything is locked: reading large ones takes long.
     files = [_read_file(entry, place) for place, entry in named]
     with transaction.atomic():
         routing.bump()
@@ -88,11 +87,11 @@ def _refuse_twice(named: Sequence[tuple[str, Entry]]) -> None:
 
 
 def _providers_of(named: Sequence[tuple[str, Entry]]) -> dict[str, Provider]:
-    """By slug; raises NotFound for one that is not configured."""
+    """By slug; raises NotFound for an unknown provider."""
     if any(entry.key.provider == lookup.LOCAL_SLUG for _, entry in named):
         lookup.local_provider()
     slugs = {entry.key.provider for _, entry in named}
-    found = {one.slug: one for one in Provider.objects.filter(slug__in=slugs)}
+    found = {provider.slug: provider for provider in Provider.objects.filter(slug__in=slugs)}
     for place, entry in named:
         if entry.key.provider not in found:
             with at(place):
@@ -114,8 +113,8 @@ def _read_file(entry: Entry, place: str) -> GgufMetadata | None:
 def _create(entry: Entry, provider: Provider, file: GgufMetadata | None, actor: str) -> None:
     if file is None and not providers.is_remote(provider):
         raise InvalidRequest(
-            f"'{entry.key}' is a local model: give 'path', the address of its GGUF file in a model folder. Files that"
-            " lie in one are also registered by POST /api/v1/models/discover.",
+            f"'{entry.key}' is a local model: set 'path' to its GGUF file in a model folder. POST /api/v1/models/discover"
+            " also registers the files of these folders.",
             param="path",
         )
     model = RegisteredModel(provider=provider, model_id=entry.key.model_id, key=str(entry.key), name=entry.key.model_id)
@@ -159,7 +158,7 @@ def _take_file(model: RegisteredModel, path: Path, file: GgufMetadata, actor: st
 
 
 def check_fits(entry: Entry, provider: Provider) -> None:
-    """Raises InvalidRequest for what only local models have."""
+    """Raises InvalidRequest for fields of local models on a remote one."""
     if entry.path is not None and providers.is_remote(provider):
         raise InvalidRequest(f"'path' is for local models; '{entry.key}' is served by {provider}.", param="path")
     _check_options(entry.fields, provider, str(entry.key))
@@ -174,7 +173,7 @@ def _check_options(fields: Mapping[str, Any], provider: Provider, key: str) -> N
 
 
 def update(*, key: str, fields: Mapping[str, Any], actor: str) -> None:
-    """Change what is said of a model; `fields` come from `models_app.domain.catalog.entries`. Raises ModelNotFound."""
+    """Change a model's entry; `fields` come from `models_app.domain.catalog.entries`. Raises ModelNotFound."""
     with transaction.atomic():
         events.take_turn()
         model = lookup.get(key=key)
@@ -183,9 +182,9 @@ def update(*, key: str, fields: Mapping[str, Any], actor: str) -> None:
 
 
 def edit_tags(*, key: str, add: Sequence[str], remove: Sequence[str], actor: str) -> None:
-    """Add and take away tags, whatever others do to them at the same time. Raises ModelNotFound or InvalidRequest."""
+    """Add and remove tags; safe with concurrent edits. Raises ModelNotFound or InvalidRequest."""
     with transaction.atomic():
-        # Whoever changes a model has the turn, so nobody can change it between the look and the change.
+        # Every change of a model holds this lock, so the model cannot change between the read and the write.
         events.take_turn()
         model = lookup.get(key=key)
         kept = [tag for tag in model.tags if tag not in remove]
@@ -194,7 +193,7 @@ def edit_tags(*, key: str, add: Sequence[str], remove: Sequence[str], actor: str
 
 
 def _change(model: RegisteredModel, fields: Mapping[str, Any], *, actor: str, cause: str) -> None:
-    """Store what differs, with one event that says what it was and is; nothing happens when nothing differs."""
+    """Store what differs, with one event that holds the old and new values; no event without a difference."""
     before = {name: getattr(model, name) for name in fields}
     after = {name: value for name, value in fields.items() if value != before[name]}
     if not after:
@@ -214,7 +213,7 @@ def _change(model: RegisteredModel, fields: Mapping[str, Any], *, actor: str, ca
 
 
 def _store(model: RegisteredModel, fields: Mapping[str, Any]) -> None:
-    """Only these columns: what a load writes meanwhile must stay."""
+    """Only these columns: concurrent writes of a load must stay."""
     if not fields:
         return
     set_fields(model, fields)
@@ -224,10 +223,10 @@ def _store(model: RegisteredModel, fields: Mapping[str, Any]) -> None:
         **{name: getattr(model, name) for name in names}, updated_at=timezone.now()
     )
     if "capabilities" in fields:
-        capabilities.note_declared(
+        capabilities.record_declared(
             model=model,
             capabilities=fields["capabilities"],
-            detail="Whoever registered the model says so.",
+            detail="Declared when the model was registered.",
         )
 
 
@@ -241,9 +240,9 @@ def set_fields(model: RegisteredModel, fields: Mapping[str, Any]) -> None:
 
 
 def deregister(*, key: str, actor: str, cause: str = _REQUESTED) -> None:
-    """Take a model out of the registry with its versions, instances and profiles; logs and events keep its key.
+    """Delete a model from the registry with its versions, instances and profiles; logs and events keep its key.
 
-    Raises ModelNotFound, or Conflict (`model_in_use`) while it is loaded, worked on, or a route leads to it.
+    Raises ModelNotFound, or Conflict (`model_in_use`) while it is loaded, has an active job, or a route leads to it.
     """
     with transaction.atomic():
         routing.bump()
@@ -253,7 +252,7 @@ def deregister(*, key: str, actor: str, cause: str = _REQUESTED) -> None:
         events.publish(
             name=EventName.MODEL_DEREGISTERED,
             subject=canonical,
-            message=f"{canonical} was taken out of the registry.",
+            message=f"{canonical} was deregistered.",
             actor=actor,
             cause=cause,
             before=before,
@@ -261,22 +260,22 @@ def deregister(*, key: str, actor: str, cause: str = _REQUESTED) -> None:
 
 
 def remove(*, model: RegisteredModel) -> dict[str, Any]:
-    """Delete the row with all that belongs to it, and tell what it was. Call inside a transaction.
+    """Delete the row and its dependants, and return its former values. Call inside a transaction.
 
     Raises Conflict as `deregister` does.
     """
-    # A load that begins now waits for this row, and then finds it gone.
+    # A load that begins now waits for this row, and then finds it deleted.
     RegisteredModel.objects.select_for_update().get(pk=model.pk)
     check_unused(model=model)
     before = {"name": model.name, "tags": model.tags, "capabilities": model.capabilities}
-    # They hold on to versions, which go with the model.
+    # Instances protect versions, which are deleted with the model.
     Instance.objects.filter(model=model).delete()
     model.delete()
     return before
 
 
 def check_unused(*, model: RegisteredModel) -> None:
-    """Raises Conflict that says what to do first."""
+    """Raises Conflict with what to do first."""
     if Instance.objects.filter(model=model, state__in=LIVE_INSTANCE_STATES).exists():
         raise _in_use(model, "is loaded. Unload it first: POST /api/v1/models/unload.")
     routes = Route.objects.filter(Q(target=model) | ~Q(fallbacks=[]))
@@ -284,12 +283,12 @@ def check_unused(*, model: RegisteredModel) -> None:
         if route.target_id == model.pk or model.key in route.fallbacks:
             raise _in_use(
                 model,
-                f"is where the route '{route.name}' leads, or falls back to. Point the route at another model first:"
+                f"is the target or a fallback of the route '{route.name}'. Point the route at another model first:"
                 " POST /api/v1/models/switch.",
             )
     job = Job.objects.filter(subject=model.key, state__in=ACTIVE_JOB_STATES).first()
     if job is not None:
-        raise _in_use(model, f"is worked on by the job {job.pk} ({job.kind}). Wait for its end, or cancel it.")
+        raise _in_use(model, f"has the active job {job.pk} ({job.kind}). Wait for its end, or cancel it.")
 
 
 def _in_use(model: RegisteredModel, why: str) -> Conflict:

@@ -226,7 +226,7 @@ def _store(provider: Provider, changes: _Changes) -> None:
     RegisteredModel.objects.bulk_create(changes.new, batch_size=_ROWS)
     RegisteredModel.objects.bulk_update(changes.changed, _COLUMNS, batch_size=_ROWS)
     for model in changes.declared:
-        capabilities.note_declared(
+        capabilities.record_declared(
             model=model,
             capabilities=model.capabilities,
             detail=f"The list of models of '{provider.slug}' declares it.",

@@ -1,4 +1,4 @@
-"""What an operator should look at now: what failed, what is stuck, what is short of memory."""
+"""Warnings for operators: what failed, what is stuck, what is short of memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Instance, Job, LedgerEntry, Provider, RegisteredModel
 from models_app.services.runners import health
 
-# More than these are found in the lists that the warnings lead to.
+# The lists that the warnings link to show the others.
 _FAILURES_SHOWN = 5
 
 
@@ -31,7 +31,7 @@ def warnings(
     jobs: Iterable[Job],
     memory: Iterable[tuple[str, int, int | None]],
 ) -> list[Warning]:
-    """The worst first; three queries. `memory` has each node's name, and its used and possible bytes."""
+    """The worst first; three queries. `memory` has each node's name, and its used and available bytes."""
     found = [
         *_failed(),
         *_providers(),
@@ -47,13 +47,13 @@ def _failed() -> Iterable[Warning]:
     rows = RegisteredModel.objects.filter(status=ModelStatus.FAILED).order_by("-failed_at")
     for key, reason in rows.values_list("key", "failure_reason")[:_FAILURES_SHOWN]:
         first = reason.partition("\n")[0]
-        yield Warning("bad", f"{key} failed: {first or 'nobody knows why.'}", "model", key)
+        yield Warning("bad", f"{key} failed: {first or 'the reason is unknown.'}", "model", key)
 
 
 def _providers() -> Iterable[Warning]:
     rows = Provider.objects.filter(enabled=True).exclude(breaker="closed").order_by("slug")
     for slug, reason in rows.values_list("slug", "breaker_reason"):
-        yield Warning("bad", f"The provider {slug} is not asked for now. {reason}", "provider", slug)
+        yield Warning("bad", f"The provider {slug} gets no requests for now. {reason}", "provider", slug)
 
 
 def _stuck(now: datetime, loaded: Iterable[Instance], jobs: Iterable[Job]) -> Iterable[Warning]:
@@ -61,12 +61,12 @@ def _stuck(now: datetime, loaded: Iterable[Instance], jobs: Iterable[Job]) -> It
         age = (now - instance.created_at).total_seconds()
         starting = instance.state in (InstanceState.QUEUED, InstanceState.STARTING)
         if starting and is_stuck(seconds=age, limit=settings.NOA_LOAD_TIMEOUT):
-            sentence = f"{instance.model.key} is still {instance.state}: it should be ready by now."
+            sentence = f"{instance.model.key} is still {instance.state} and should be ready by now."
             yield Warning("bad", sentence, "model", instance.model.key)
     for job in jobs:
         waited = (now - job.created_at).total_seconds()
         if job.state == JobState.QUEUED and is_stuck(seconds=waited, limit=0.0):
-            sentence = f"No worker has taken the job to {job.kind} {job.subject} yet. Is one running?"
+            sentence = f"No worker has taken the job to {job.kind} {job.subject} yet. Check that one is running."
             yield Warning("bad", sentence, "job", str(job.pk))
 
 
@@ -87,8 +87,8 @@ def _evicted(now: datetime) -> Iterable[Warning]:
     )
     for row in rows:
         sentence = (
-            f"{row['model_key']} was evicted {row['count']} times in the last hour: more models are asked for "
-            "than there is room for."
+            f"{row['model_key']} was evicted {row['count']} times in the last hour: more models are requested "
+            "than fit into memory."
         )
         yield Warning("warn", sentence, "model", row["model_key"])
 

@@ -1,4 +1,4 @@
-"""Looks at everything that a NOA server needs, and says what is wrong and what to do."""
+"""Diagnoses a server: checks everything that NOA needs, and reports what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def examine() -> list[Finding]:
-    """All findings. A check that needs the database is left out when that does not answer."""
+    """All findings. Checks that need the database are skipped when it does not answer."""
     found = [*variables(), *database()]
     checks: list[Check] = [broker, limits, folders, disk, engine, port]
     if not _is_away(found):
@@ -39,7 +39,7 @@ def examine() -> list[Finding]:
 
 
 def _is_away(found: list[Finding]) -> bool:
-    return any(one.check == "database" and "does not answer" in one.what for one in found)
+    return any(finding.check == "database" and "does not answer" in finding.what for finding in found)
 
 
 def variables() -> Iterator[Finding]:
@@ -58,7 +58,7 @@ def database() -> Iterator[Finding]:
             "database",
             Level.PROBLEM,
             f"The database does not answer: {why}.",
-            "Start it, and look at DATABASE_URL: host, port, name, user and password.",
+            "Start it, and check DATABASE_URL: host, port, name, user and password.",
         )
 
 
@@ -101,7 +101,7 @@ def clock() -> Iterator[Finding]:
 def broker() -> Iterator[Finding]:
     why = readiness.broker()
     if why:
-        yield Finding("broker", Level.PROBLEM, why, "Start it, and look at NOA_BROKER_URL.")
+        yield Finding("broker", Level.PROBLEM, why, "Start it, and check NOA_BROKER_URL.")
     else:
         yield Finding("broker", Level.OK, "The broker answers.")
 
@@ -113,8 +113,8 @@ def limits() -> Iterator[Finding]:
             yield Finding(
                 "limits",
                 Level.WARNING,
-                "Several processes serve, and have no Redis to count in: keys can have no limits.",
-                "Set NOA_REDIS_URL, if keys are to have limits.",
+                "Several processes serve without a Redis to count in: keys can have no limits.",
+                "Set NOA_REDIS_URL if keys should have limits.",
             )
         return
     client = redis.Redis.from_url(
@@ -122,13 +122,13 @@ def limits() -> Iterator[Finding]:
     )
     try:
         client.ping()
-        yield Finding("limits", Level.OK, "Redis answers; limits hold across processes.")
+        yield Finding("limits", Level.OK, "Redis answers; limits are enforced across processes.")
     except (redis.RedisError, OSError) as error:
         yield Finding(
             "limits",
             Level.PROBLEM,
             f"Redis does not answer: {error}.",
-            "Start it, and look at NOA_REDIS_URL. Until then each process holds limits by itself.",
+            "Start it, and check NOA_REDIS_URL. Until then each process enforces limits separately.",
         )
     finally:
         client.close()
@@ -141,11 +141,11 @@ def worker() -> Iterator[Finding]:
             "worker", Level.WARNING, why, "Start 'noa serve', or with a broker a worker: see docs/production.md."
         )
     else:
-        yield Finding("worker", Level.OK, "A worker was heard of.")
+        yield Finding("worker", Level.OK, "A worker's heartbeat arrives.")
 
 
 def folders() -> Iterator[Finding]:
-    """The data folder is private, its keys too, and the folders of models can be read."""
+    """Whether the data folder and its keys are private, and the model folders readable."""
     data = Path(settings.NOA_DATA_DIR)
     yield from _private(data)
     for path in sorted(data.glob("*key*")):
@@ -159,8 +159,8 @@ def _private(path: Path) -> Iterator[Finding]:
         yield Finding(
             "permissions",
             Level.WARNING,
-            f"{path} is not there yet.",
-            "Nothing, if the server has never run: it makes what it needs.",
+            f"{path} does not exist yet.",
+            "Nothing, if the server has never run: it creates what it needs.",
         )
         return
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -186,7 +186,7 @@ def _readable(root: Path) -> Finding:
             "models",
             Level.WARNING,
             f"The model folder {root} cannot be read.",
-            "Make it, give it to the user of the server, or set NOA_MODELS_DIR.",
+            "Create it, give it to the user of the server, or set NOA_MODELS_DIR.",
         )
     count = sum(1 for _ in root.rglob("*.gguf"))
     return Finding("models", Level.OK, f"{count} GGUF files are in {root}.")
@@ -230,16 +230,16 @@ def _taken(host: str, number: int, error: OSError) -> Iterator[Finding]:
         "port",
         Level.PROBLEM,
         f"{host}:{number} cannot be used: {error.strerror}.",
-        "End what listens there, or set NOA_PORT and NOA_HOST.",
+        "Stop the process that listens there, or set NOA_PORT and NOA_HOST.",
     )
 
 
 def secrets() -> Iterator[Finding]:
-    """Whether the secrets of providers can be opened with the keys that there are."""
+    """Whether the configured keys decrypt the secrets of providers."""
     try:
-        remote = [one for one in Provider.objects.filter(enabled=True) if providers.is_remote(one)]
+        remote = [row for row in Provider.objects.filter(enabled=True) if providers.is_remote(row)]
     except DatabaseError:
-        return  # its tables are not there; the migrations have been told of
+        return  # its tables do not exist; the migrations are reported already
     bad = 0
     for provider in remote:
         try:

@@ -1,7 +1,7 @@
-"""The page for Prometheus. Everything comes from the database, so that any of several web processes tells the same.
+"""The page for Prometheus. All of it comes from the database, so that every web process answers with the same.
 
-Labels are routes, models, nodes, states and providers: no keys and no texts. Of models and routes the busiest
-`MOST_LABELS` pairs have lines of their own, and the others are summed up as `other`.
+Labels are routes, models, nodes, states and providers: no API keys and no texts. The busiest `MOST_LABELS` pairs of
+model and route have their own series, and the others are summed up as `other`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from models_app.services.rollups.rollups import Totals
 
 MOST_LABELS = 200
 _OTHER = ("other", "other")
-# Seconds, as OpenTelemetry advises for generative AI; counts at a bound are right within 4.9 % of it.
+# Seconds, as OpenTelemetry recommends for generative AI; counts are exact for a bound within 4.9 % of it.
 _DURATION_BOUNDS = (
     0.01,
     0.02,
@@ -82,14 +82,14 @@ _COUNTERS = (
 _LOG_COUNTERS = (
     ("noa_access_log_recorded", "Requests that web processes answered, by their own count.", "recorded"),
     ("noa_access_log_stored", "Rows of them that were stored.", "stored"),
-    ("noa_access_log_dropped", "Records that are lost: neither disk nor memory had room.", "dropped"),
+    ("noa_access_log_dropped", "Records that are lost: neither disk nor memory had space.", "dropped"),
     ("noa_access_log_quarantined", "Records that were refused or damaged, and put aside.", "quarantined"),
-    ("noa_access_log_cut_off", "Requests that a kill of their web process ended.", "cut_off"),
+    ("noa_access_log_cut_off", "Requests that were in progress when their web process was killed.", "cut_off"),
 )
 
 
 def page() -> bytes:
-    """The text format. While the database is away it holds what this machine knows, and `noa_database_up` is 0."""
+    """The text format. While the database is unavailable, only metrics of this machine, and `noa_database_up` is 0."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector())
     return generate_latest(registry)
@@ -135,7 +135,7 @@ def _traffic() -> Iterator[Metric]:
 
 
 def _by_pair() -> dict[tuple[str, str], Totals]:
-    """Sums of all time by model and route, the busiest first; what reached no model has empty labels."""
+    """Sums of all time by model and route, the busiest first; requests that reached no model have empty labels."""
     rows = live_metrics.ever()
     rows.sort(key=lambda row: (-row[2].requests, row[0], row[1]))
     found: dict[tuple[str, str], Totals] = {}
@@ -183,13 +183,13 @@ def _state() -> Iterator[Metric]:
     yield from (loaded, memory)
     yield _counted("noa_models", "Registered models.", "status", RegisteredModel.objects.all())
     active = Job.objects.filter(state__in=ACTIVE_JOB_STATES)
-    yield _counted("noa_jobs", "Jobs that are queued or run.", "state", active)
-    nodes = GaugeMetricFamily("noa_node_up", "Whether a node's heartbeat is heard.", labels=("node",))
+    yield _counted("noa_jobs", "Jobs that are queued or running.", "state", active)
+    nodes = GaugeMetricFamily("noa_node_up", "Whether a node's heartbeat arrives.", labels=("node",))
     for name, lost_at in Node.objects.values_list("name", "lost_at"):
         nodes.add_metric((name,), float(lost_at is None))
     yield nodes
     circuits = GaugeMetricFamily(
-        "noa_provider_circuit_open", "Whether a provider is left alone, because it failed.", labels=("provider",)
+        "noa_provider_circuit_open", "Whether a provider gets no requests, because it failed.", labels=("provider",)
     )
     for slug, breaker in Provider.objects.values_list("slug", "breaker"):
         circuits.add_metric((slug,), float(breaker != "closed"))

@@ -1,4 +1,4 @@
-"""What the first page of the console tells: read at once, for everybody who looks."""
+"""The facts of the console's first page, read together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models_app.services.rollups.live_metrics import Metrics, Point
 from models_app.services.rollups.rollups import Totals
 
 EVENTS_SHOWN = 9
-# Steps on the way to a fact that is told itself.
+# Steps towards an event that is shown itself.
 STEPS = (EventName.MODEL_LOADING, EventName.MODEL_WARMING_UP, EventName.MODEL_WARMED_UP)
 # Hours of the small curves beside the figures.
 HOURS_SHOWN = 24
@@ -27,7 +27,7 @@ HOURS_SHOWN = 24
 
 @dataclass(slots=True)
 class NodeMemory:
-    """What one machine has, in bytes, and the copies that it holds. None is unknown."""
+    """The memory of one machine, in bytes, and its loaded copies. None is unknown."""
 
     name: str
     total: int | None = None
@@ -38,12 +38,12 @@ class NodeMemory:
 
     @property
     def used(self) -> int:
-        """By models."""
-        return sum(one.memory_bytes or 0 for one in self.instances)
+        """By models, in bytes."""
+        return sum(instance.memory_bytes or 0 for instance in self.instances)
 
     @property
     def room(self) -> int | None:
-        """What models may take here in all."""
+        """What models can use in all, in bytes."""
         return self.budget or self.total
 
 
@@ -58,7 +58,7 @@ class Traffic:
     today: Totals
     # The same span of the day before.
     before: Totals
-    # Each of the last hours, the oldest first; the last one has only begun.
+    # Each of the last hours, the oldest first; the last one is incomplete.
     hours: list[Totals]
 
 
@@ -77,7 +77,7 @@ class Facts:
 
 
 def facts() -> Facts:
-    """About ten queries, however much there is; asks each runner for its health."""
+    """About ten queries, independent of the amount of data; requests the health of each runner."""
     now = timezone.now()
     loaded = statistics.loaded()
     nodes = _nodes(loaded)
@@ -86,7 +86,7 @@ def facts() -> Facts:
     return Facts(
         now=now,
         model_count=RegisteredModel.objects.count(),
-        current=next((one.target for one in routes if one.name == CURRENT_ROUTE), None),
+        current=next((route.target for route in routes if route.name == CURRENT_ROUTE), None),
         routes=routes,
         loaded=loaded,
         nodes=nodes,
@@ -97,7 +97,7 @@ def facts() -> Facts:
             now=now,
             loaded=loaded,
             jobs=jobs,
-            memory=[(one.name, one.used, one.room) for one in nodes],
+            memory=[(node.name, node.used, node.room) for node in nodes],
         ),
     )
 
@@ -134,9 +134,9 @@ def _traffic(now: datetime) -> Traffic:
     )
 
 
-def _sum(rows: dict[datetime, Activity], wanted: Callable[[datetime], bool]) -> Totals:
+def _sum(rows: dict[datetime, Activity], is_included: Callable[[datetime], bool]) -> Totals:
     totals = Totals()
     for at, row in rows.items():
-        if wanted(at):
+        if is_included(at):
             rollups.merge(totals, row)
     return totals

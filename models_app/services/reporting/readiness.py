@@ -1,6 +1,6 @@
-"""What a web process needs to do its work: '' when it is there, else why not, as a sentence.
+"""Readiness checks of a web process: '' when a dependency answers, else the reason as a sentence.
 
-Each function may hang as long as what it asks does: the caller has the patience (`models_app.gateway.edge.readiness`).
+Each function can block as long as its dependency does: the caller sets the time-out (`models_app.gateway.edge.readiness`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models_app.models import Instance, Node
 from models_app.services.nodes import nodes
 from models_app.services.runners import health
 
-# Below the patience of who asks, so that what does not answer is named.
+# Below the caller's time-out, so that the dependency that does not answer is named.
 _ANSWER_SECONDS = 1.5
 
 
@@ -32,8 +32,8 @@ def database() -> str:
 
 def broker() -> str:
     if settings.NOA_EMBEDDED:
-        return ""  # it is in this machine's memory, beside the worker
-    # Redis accepts connections as long as its machine does: only an answer tells that it works.
+        return ""  # in this machine's memory, beside the worker
+    # Redis accepts connections as long as its machine does: only an answer shows that it works.
     patience = {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _ANSWER_SECONDS}
     options = patience if settings.CELERY_BROKER_URL.startswith("redis") else {}
     link = current_app.connection_for_write(settings.CELERY_BROKER_URL, transport_options=options)
@@ -48,7 +48,7 @@ def broker() -> str:
 
 
 def worker() -> str:
-    """At least one worker must be heard of; in the embedded shape this machine's own."""
+    """Requires the heartbeat of at least one worker; in the embedded shape of this machine's own."""
     try:
         rows = Node.objects.filter(pid__isnull=False)
         if settings.NOA_EMBEDDED:
@@ -56,24 +56,24 @@ def worker() -> str:
         names = set(rows.values_list("name", flat=True))
         silent = nodes.silent()
     except DatabaseError:
-        return "Nobody knows: the database does not answer."
+        return "Unknown: the database does not answer."
     if not names:
         return "No worker has started."
     if names <= silent.keys():
-        name = min(names, key=lambda one: silent[one])
-        return f"The worker of node '{name}' was last heard of {silent[name]:.0f} seconds ago."
+        name = min(names, key=lambda node: silent[node])
+        return f"The last heartbeat of the worker of node '{name}' arrived {silent[name]:.0f} seconds ago."
     return ""
 
 
 def current(snapshot: Snapshot) -> str:
-    """Whether the model answers that `current` leads to. Where it leads nowhere, nothing was promised."""
+    """Whether the model behind `current` answers; a route without a target is not checked."""
     key = snapshot.routes.get(CURRENT_ROUTE)
     entry = snapshot.models.get(key) if key else None
     if entry is None:
         return ""
     if entry.target is None:
-        how = "being brought back" if entry.back_at else "not loaded"
-        return f"'{entry.key}', to which '{CURRENT_ROUTE}' leads, is {how}."
+        how = "being recovered" if entry.back_at else "not loaded"
+        return f"'{entry.key}', the target of '{CURRENT_ROUTE}', is {how}."
     return _answers(entry.target)
 
 
@@ -81,7 +81,7 @@ def _answers(target: Target) -> str:
     if target.remote is not None:
         return ""  # its provider's circuit breaker decides, for each request
     if target.address:
-        return _is_known_to_answer(target)
+        return _is_reported_healthy(target)
     try:
         control.health(target.socket, timeout=_ANSWER_SECONDS)
     except RunnerDied as error:
@@ -89,15 +89,15 @@ def _answers(target: Target) -> str:
     return ""
 
 
-def _is_known_to_answer(target: Target) -> str:
-    """Of a runner on another machine its own worker knows."""
+def _is_reported_healthy(target: Target) -> str:
+    """Of a runner on another machine, from the health that its worker reported."""
     try:
         instance = Instance.objects.filter(pk=target.instance_id).first()
         if instance is None:
             return f"'{target.key}' is not loaded any more."
         shown = health.shown(instance=instance, silent=nodes.silent(), answers=None)
     except DatabaseError:
-        return "Nobody knows: the database does not answer."
+        return "Unknown: the database does not answer."
     return "" if shown.state == Health.HEALTHY else f"'{target.key}': {shown.reason}"
 
 

@@ -1,4 +1,4 @@
-"""The numbers behind the API and the console."""
+"""Statistics for the API and the console."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from models_app.services.rollups import rollups
 from models_app.services.runners import health
 
 _ASK_AT_ONCE = 16
-# Shorter than what a page may take: a healthy runner answers in milliseconds.
+# Shorter than a page can take: a healthy runner answers in milliseconds.
 _HEALTH_SECONDS = 1.0
 
 
 def loaded() -> list[Instance]:
-    """Live instances, each with `in_flight` and `memory_bytes` as its runner tells them now, and `health_shown`.
+    """Live instances, each with `in_flight` and `memory_bytes` as its runner reports them now, and `health_shown`.
 
     `in_flight` is None where the runner does not answer or cannot be reached from this process.
     """
@@ -42,9 +42,9 @@ def loaded() -> list[Instance]:
 
 
 def measured(instances: list[Instance]) -> list[Instance]:
-    """These, as `loaded` has them."""
+    """The same instances with the attributes that `loaded` describes."""
     if instances:
-        # At once: a runner that hangs must not make the others wait for its time-out.
+        # Concurrently: a runner that hangs must not delay the others by its time-out.
         with ThreadPoolExecutor(min(len(instances), _ASK_AT_ONCE)) as pool:
             list(pool.map(_measure, instances))
         silent = nodes.silent()
@@ -61,19 +61,19 @@ def _measure(instance: Instance) -> None:
     answers: bool | None = None
     if instance.state in (InstanceState.READY, InstanceState.DRAINING) and instance.socket:
         try:
-            told = control.health(instance.socket, timeout=_HEALTH_SECONDS)
-            in_flight = told["in_flight"]
-            instance.memory_bytes = told["memory"]["rss_bytes"]
+            report = control.health(instance.socket, timeout=_HEALTH_SECONDS)
+            in_flight = report["in_flight"]
+            instance.memory_bytes = report["memory"]["rss_bytes"]
             answers = True
         except RunnerDied:
-            # A socket that is not there belongs to another machine, or has just gone with its runner.
+            # A missing socket belongs to another machine, or its runner has just ended.
             answers = False if Path(instance.socket).exists() else None
     instance.in_flight = in_flight  # type: ignore[attr-defined]
     instance.answers = answers  # type: ignore[attr-defined]
 
 
 def overview(*, since: datetime | None, until: datetime | None, limit: int) -> dict[str, Any]:
-    """What the API answers: what there is, how it was used, and what needs a look.
+    """The answer of the API: models, their use, and what needs attention.
 
     `limit` bounds each list. The number of queries does not depend on how many models there are.
     Raises InvalidRequest for an impossible period.
@@ -93,7 +93,7 @@ def overview(*, since: datetime | None, until: datetime | None, limit: int) -> d
 
 @dataclass(slots=True)
 class _Counts:
-    """Of registered models; `unwritten` are reads that wait in memory."""
+    """Counts of registered models; `unwritten` are reads that are still in memory."""
 
     total: int = 0
     never_accessed: int = 0
@@ -156,12 +156,12 @@ def _current() -> str | None:
 def _of_everything(period: Period) -> dict[str, Any]:
     rows = Activity.objects.filter(model_key=rollups.ALL, hour__gte=period.start, hour__lt=period.end)
     shown = usage.represent(usage.total(rows))
-    del shown["reads"]  # are counted by model only
+    del shown["reads"]  # counted by model only
     return shown
 
 
 def _used(period: Period) -> list[Mapping[str, Any]]:
-    """Sums of each registered model that was asked in the period, the busiest first."""
+    """Sums of each registered model with requests in the period, the busiest first."""
     rows = (
         Activity.objects.filter(hour__gte=period.start, hour__lt=period.end, requests__gt=0)
         .exclude(model_key__in=("", rollups.ALL))
@@ -181,7 +181,7 @@ def _used(period: Period) -> list[Mapping[str, Any]]:
 
 def _top_performing(used: list[Mapping[str, Any]], limit: int) -> list[dict[str, Any]]:
     ranked = [_ranked(row) for row in used]
-    ranked.sort(key=lambda one: (-one["score"], one["key"]))
+    ranked.sort(key=lambda row: (-row["score"], row["key"]))
     return ranked[:limit]
 
 
@@ -199,17 +199,17 @@ def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _most_used(limit: int) -> list[dict[str, Any]]:
-    """By all accesses since registration, those that wait in memory included."""
+    """By all accesses since registration, those still in memory included."""
     stored = RegisteredModel.objects.filter(access_count__gt=0).order_by("-access_count", "key")
     keys, unwritten = activity.with_unwritten(lambda: list(stored.values_list("key", flat=True)[:limit]))
     found = activity.accesses_of({*keys, *unwritten})
-    ranked = sorted(found.items(), key=lambda one: (-one[1][0], one[0]))
+    ranked = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))
     return [{"key": key, "access_count": count, "last_accessed_at": last} for key, (count, last) in ranked[:limit]]
 
 
 def _attention(used: list[Mapping[str, Any]], limit: int) -> dict[str, Any]:
-    """What an operator would look at next: loads that failed, memory held for nothing, answers that fail."""
-    asked = {row["model_key"] for row in used}
+    """What an operator should check next: failed loads, loaded models without requests, failing models."""
+    requested = {row["model_key"] for row in used}
     models = RegisteredModel.objects.filter(status__in=(ModelStatus.FAILED, ModelStatus.LOADED)).order_by("key")
     failed, unused = [], []
     for key, status, stage, reason, at in models.values_list(
@@ -217,7 +217,7 @@ def _attention(used: list[Mapping[str, Any]], limit: int) -> dict[str, Any]:
     ):
         if status == ModelStatus.FAILED:
             failed.append({"key": key, "stage": stage, "reason": reason, "at": at})
-        elif key not in asked:
+        elif key not in requested:
             unused.append(key)
     failing = [
         {
@@ -229,7 +229,7 @@ def _attention(used: list[Mapping[str, Any]], limit: int) -> dict[str, Any]:
         for row in used
         if row["failed"]
     ]
-    failing.sort(key=lambda one: (-one["error_rate"], one["key"]))
+    failing.sort(key=lambda row: (-row["error_rate"], row["key"]))
     return {
         "load_failed": failed[:limit],
         "loaded_and_not_asked": unused[:limit],

@@ -27,7 +27,7 @@ def page_of(client: Client, model: RegisteredModel) -> str:
 
 def test_a_capability_is_told_with_its_evidence_and_date(console: Client, furnished: RegisteredModel) -> None:
     finding = Finding(Capability.CHAT_COMPLETION, Verdict.SUPPORTED, "It answered 'Hello'.")
-    capabilities.note_probed(
+    capabilities.record_probed(
         model=furnished, findings=[finding], version=furnished.version, actor="user:root", job_id=make_job().pk
     )
     page = page_of(console, furnished)

@@ -57,7 +57,7 @@ def test_without_a_choice_it_probes_all_but_undeclared_vision(do: Work, runner: 
 
 def test_a_model_that_answers_otherwise_than_claimed_is_an_event(do: Work, runner: FakeUpstream) -> None:
     model = loaded_model(runner.path)
-    capabilities.note_declared(model=model, capabilities=["json_mode"])
+    capabilities.record_declared(model=model, capabilities=["json_mode"])
     job = probe(do, wanted=["json_mode"])
     event = Event.objects.get(name="capabilities-changed")
     assert (event.before, event.after) == ({"json_mode": "supported"}, {"json_mode": "unsupported"})

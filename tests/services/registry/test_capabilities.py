@@ -27,7 +27,7 @@ def of(model: RegisteredModel, capability: Capability) -> Assessment:
 
 
 def probe(model: RegisteredModel, **verdicts: str) -> dict[str, dict[str, str]]:
-    return capabilities.note_probed(
+    return capabilities.record_probed(
         model=model,
         version=model.version,
         findings=[
@@ -46,7 +46,7 @@ def changes() -> list[tuple[Any, Any]]:
 
 def note_metadata(model: RegisteredModel, *words: str) -> None:
     assert model.version is not None
-    capabilities.note_metadata(model=model, version=model.version, capabilities=words)
+    capabilities.record_metadata(model=model, version=model.version, capabilities=words)
 
 
 def test_every_capability_is_assessed_without_evidence_too(model: RegisteredModel) -> None:
@@ -66,11 +66,11 @@ def test_metadata_speaks_for_and_against(model: RegisteredModel) -> None:
 
 
 def test_a_declaration_replaces_the_one_before(model: RegisteredModel) -> None:
-    capabilities.note_declared(model=model, capabilities=["vision", "embeddings"], detail="By hand.")
-    capabilities.note_declared(model=model, capabilities=["vision"])
+    capabilities.record_declared(model=model, capabilities=["vision", "embeddings"], detail="By hand.")
+    capabilities.record_declared(model=model, capabilities=["vision"])
     rows = CapabilityEvidence.objects.filter(source="declared")
     assert [(row.capability, row.verdict) for row in rows] == [("vision", "supported")]
-    capabilities.note_declared(model=model, capabilities=[])
+    capabilities.record_declared(model=model, capabilities=[])
     assert not rows.all().exists()
 
 
@@ -97,7 +97,7 @@ def test_a_verdict_that_changes_is_an_event(model: RegisteredModel) -> None:
 
 
 def test_a_probe_that_contradicts_a_claim_is_an_event(model: RegisteredModel) -> None:
-    capabilities.note_declared(model=model, capabilities=["vision"])
+    capabilities.record_declared(model=model, capabilities=["vision"])
     note_metadata(model, "chat_completion")
     probe(model, vision="unsupported", embeddings="supported", chat_completion="supported")
     assert changes() == [

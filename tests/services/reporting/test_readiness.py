@@ -30,7 +30,7 @@ def test_a_worker_that_beats_is_heard_of() -> None:
     nodes.take(wait=lambda seconds: None)
     assert readiness.worker() == ""
     Node.objects.update(heartbeat_at=Now() - timedelta(seconds=60))
-    assert "was last heard of 60 seconds ago" in readiness.worker()
+    assert "arrived 60 seconds ago" in readiness.worker()
 
 
 def test_another_workers_heart_is_not_the_embedded_ones() -> None:
@@ -72,7 +72,7 @@ def test_nothing_is_promised_where_current_leads_nowhere() -> None:
 
 def test_a_current_model_must_be_loaded() -> None:
     assert "is not loaded" in readiness.current(leading_to(None))
-    assert "is being brought back" in readiness.current(leading_to(None, back_at=1.0))
+    assert "is being recovered" in readiness.current(leading_to(None, back_at=1.0))
 
 
 @pytest.mark.django_db(transaction=True)
