@@ -1,4 +1,4 @@
-"""Where NOA may connect to: what protects the network around it from the addresses that people configure."""
+"""The addresses that NOA can connect to: protects its network from configured addresses (SSRF)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ URL_PATTERN = rf"https?://{_HOST}(?::{_PORT})?(?:{_PATH})?"
 """The shape of an address whose host is a name or an IPv4 address."""
 _URL = re.compile(rf"https?://(?:{_HOST}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?(?:{_PATH})?")
 
-# Never a provider, whatever is allowed: the addresses under which clouds give out credentials, and the unusable ones.
+# Never allowed: the metadata addresses under which clouds hand out credentials, and unusable ones.
 _NEVER = tuple(
     ipaddress.ip_network(text) for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "0.0.0.0/8", "::/128")
 )
 
 
 def may_connect(address: str, *, allow_private: bool) -> bool:
-    """Whether NOA may connect to this IP address (as text, with or without an IPv6 zone)."""
+    """Whether NOA is allowed to connect to this IP address (as text, with or without an IPv6 zone)."""
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         ip = _embedded(ip) or ip
@@ -34,24 +34,24 @@ def may_connect(address: str, *, allow_private: bool) -> bool:
 
 
 def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for: mapped, 6to4, Teredo's client or NAT64."""
+    """The IPv4 address in an IPv6 address: mapped, 6to4, Teredo's client or NAT64."""
     if ip in ipaddress.ip_network("64:ff9b::/96"):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
 def checked_url(text: str, *, param: str = "base_url", allow_private: bool = False) -> SplitResult:
-    """The parts of an http(s) URL that may be connected to; raises InvalidRequest that says what to change.
+    """The parts of an allowed http(s) URL; raises InvalidRequest with what to change.
 
-    A name is checked again by the address that it leads to, when NOA connects: see `may_connect`.
+    A host name is checked again by its resolved address when NOA connects: see `may_connect`.
     """
     parts = _split(text, param)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _refused(param, "must be a whole address, like 'https://api.example.com/v1'")
     if parts.username is not None or parts.password is not None:
-        raise _refused(param, "must not hold a user name or a password; configure the secret by itself")
+        raise _refused(param, "must not contain a user name or a password; configure the secret separately")
     if "?" in text or "#" in text:
-        raise _refused(param, "must not hold '?' or '#'")
+        raise _refused(param, "must not contain '?' or '#'")
     if not _URL.fullmatch(text):
         raise _refused(param, "must be a whole address, like 'https://api.example.com/v1'")
     try:

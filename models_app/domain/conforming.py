@@ -1,4 +1,4 @@
-"""Whether a value is what a small JSON schema asks for."""
+"""Validates a value against a subset of JSON Schema."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Knows `type`, `properties`, `required`, `enum` and `additionalProperties: false`: what NOA's own probes ask for."""
+    """Supports `type`, `properties`, `required`, `enum` and `additionalProperties: false`, which NOA's probes use."""
     if "enum" in schema and value not in schema["enum"]:
         return False
-    wanted = schema.get("type")
-    if wanted and not _is(value, wanted):
+    expected = schema.get("type")
+    if expected and not _is(value, expected):
         return False
-    return wanted != "object" or _fits_object(value, schema)
+    return expected != "object" or _fits_object(value, schema)
 
 
-def _is(value: Any, wanted: str) -> bool:
-    # True is an int for Python and none for JSON.
-    return isinstance(value, _TYPES[wanted]) and (wanted == "boolean") == isinstance(value, bool)
+def _is(value: Any, expected: str) -> bool:
+    # True is an int in Python, but not in JSON.
+    return isinstance(value, _TYPES[expected]) and (expected == "boolean") == isinstance(value, bool)
 
 
 def _fits_object(value: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:

@@ -9,8 +9,8 @@ NoaError                    500 internal_error
 ├── PermissionDenied        403 permission_denied
 ├── NotFound                404 not_found
 │   └── ModelNotFound           404 model_not_found
-├── Conflict                409 conflict               the state of things forbids it now
-│   └── Cancelled               409 cancelled              somebody wanted the job to end
+├── Conflict                409 conflict               the present state does not allow it
+│   └── Cancelled               409 cancelled              a client or an operator cancelled the job
 ├── RequestTooLarge         413 request_too_large
 ├── RequestTimeout          408 request_timeout
 ├── RateLimited             429 rate_limited
@@ -24,7 +24,7 @@ NoaError                    500 internal_error
 ├── InsufficientMemory      507 insufficient_memory
 └── Unavailable             503 unavailable            retry later
     ├── ModelNotLoaded          503 model_not_loaded
-    ├── Interrupted             503 interrupted            the worker stops; the next one does it
+    ├── Interrupted             503 interrupted            the worker stops; the next one continues
     └── Draining                503 draining
 
 `http_status` is what every wire floor (runner, gateway, API) answers with; `code` is stable and documented;
@@ -37,7 +37,7 @@ from typing import Any, ClassVar
 
 
 class NoaError(Exception):
-    """Base of all errors. `message` is a sentence for a person that says what to do."""
+    """Base of all errors. `message` is a sentence for people, with what to do."""
 
     http_status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal_error"
@@ -148,7 +148,7 @@ class RateLimited(NoaError):
 
 
 class BudgetExceeded(RateLimited):
-    """What a key may use in a month is used: to try again helps only in the next one."""
+    """The monthly budget of a key is used up: a retry succeeds only in the next month."""
 
     default_code = "budget_exceeded"
     error_type = "insufficient_quota"
@@ -189,7 +189,7 @@ class ProviderError(NoaError):
 
 
 class ProviderAuthFailed(ProviderError):
-    """The provider does not take the credentials that NOA has for it, which only an operator can change."""
+    """The provider refuses NOA's credentials, which only an operator can change."""
 
     default_code = "provider_auth_failed"
     retryable = False

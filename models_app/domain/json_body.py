@@ -1,4 +1,4 @@
-"""Reading JSON that a stranger sent: decoding with bounds, and typed look-ups that name the field they refuse."""
+"""Reads untrusted JSON: bounded decoding, and typed look-ups whose errors name the field."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import orjson
 
 from models_app.domain.errors import InvalidRequest
 
-# Deeper than any honest request; Python's own recursion gives up at about 1,000.
+# Deeper than any legitimate request; Python's own recursion limit is about 1,000.
 MAX_DEPTH = 64
-# How much of a client's own words an error message repeats.
+# How many characters of a client's value an error message repeats.
 _ECHO = 80
 
 
@@ -49,7 +49,7 @@ def depth_exceeds(data: Any, limit: int) -> bool:
 
 
 def shown(value: object) -> str:
-    """A client's value as an error message may repeat it: short and printable."""
+    """A client's value for an error message: short and printable."""
     text = value if isinstance(value, str) else repr(value)
     cut = text[:_ECHO] + ("…" if len(text) > _ECHO else "")
     return "".join(character if character.isprintable() else "?" for character in cut)
@@ -129,14 +129,14 @@ class Fields:
         return value
 
     def inner(self, name: str) -> Fields:
-        """The fields of the object `name`, which must be there."""
+        """The fields of the required object `name`."""
         value = self.object(name)
         if value is None:
             raise self.refusal(name, "an object")
         return Fields(value, f"{self.path(name)}.")
 
     def each(self, name: str, low: int, high: int) -> list[Fields]:
-        """The fields of every object in the list `name`, which must be there."""
+        """The fields of every object in the required list `name`."""
         values = self.items(name, low, high)
         if values is None:
             raise self.refusal(name, f"a list of {low} to {high:,} objects")

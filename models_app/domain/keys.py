@@ -84,12 +84,12 @@ class ModelKey:
 
 
 def canonical_slug(slug: str) -> str:
-    """The provider slug that `slug` means; raises InvalidRequest when it cannot be one."""
+    """The provider slug for `slug`, aliases resolved; raises InvalidRequest for an invalid one."""
     slug = SLUG_ALIASES.get(slug, slug)
     if not _SLUG.fullmatch(slug) or slug in RESERVED_SLUGS:
         raise InvalidRequest(
             f"'{slug[:80]}' cannot be a provider: use lower-case letters, digits, '.', '_' and '-', "
-            "and none of the words that the API uses itself.",
+            "and none of the words that the API reserves.",
             code="invalid_provider",
             param="provider",
         )
@@ -106,7 +106,7 @@ def checked_model_id(model_id: str) -> str:
         )
     if "/" in model_id and model_id.rpartition("/")[2] in RESERVED_ENDINGS:
         raise InvalidRequest(
-            f"'{model_id}' cannot be a model id: the API means something else by what comes after the last '/'.",
+            f"'{model_id}' cannot be a model id: the API reserves the word after the last '/'.",
             code="invalid_model_id",
             param="model",
         )
@@ -114,7 +114,7 @@ def checked_model_id(model_id: str) -> str:
 
 
 def cleaned_model_id(text: str, edges: str) -> str:
-    """A model id made of a name that was given elsewhere: `edges` are taken off both ends. Raises InvalidRequest."""
+    """A model id from a foreign name, with `edges` stripped from both ends. Raises InvalidRequest."""
     return checked_model_id(_NOT_IN_AN_ID.sub("-", text).strip(edges))
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from models_app.domain.errors import InvalidRequest
 
-# Nothing was counted before, and nothing will be after: arithmetic with such times must not overflow.
+# Bounds of plausible times, within which arithmetic does not overflow.
 _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST = datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ class Step(StrEnum):
 
     @property
     def longest(self) -> timedelta:
-        """The longest period in this step: 744 hours or 366 days, which is what a chart can show."""
+        """The longest period in this step: 744 hours or 366 days, as much as a chart can show."""
         return timedelta(days=31) if self == Step.HOUR else timedelta(days=366)
 
     @property
@@ -57,9 +57,9 @@ class Period:
 
 
 def period(*, since: datetime | None, until: datetime | None, now: datetime, step: Step = Step.HOUR) -> Period:
-    """The whole steps that hold all of `since` to `until`; what is None is chosen so that it ends now.
+    """The whole steps that contain `since` to `until`; by default the usual period up to now.
 
-    Raises InvalidRequest for a period that is empty, reversed, too long, or nowhere near any clock.
+    Raises InvalidRequest for a period that is empty, reversed, too long, or outside of the years 2000 to 2200.
     """
     for name, moment in (("from", since), ("to", until)):
         if moment is not None and not _FIRST <= moment <= _LAST:

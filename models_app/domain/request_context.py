@@ -1,8 +1,8 @@
-"""Which request a line of the server's log is about."""
+"""The request that a line of the server's log belongs to."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
-# The id that the client hears; empty outside of requests. Each request runs in a context of its own.
+# The id in the client's answer; empty outside of requests. Each request runs in its own context.
 request_id: ContextVar[str] = ContextVar("request_id", default="")

@@ -1,4 +1,4 @@
-"""What an API key may do."""
+"""The scopes of API keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """`infer` asks models; `read` reads the management API; `operate` loads, unloads and switches; `admin` is all.
+    """`infer` sends requests to models; `read` reads the management API; `operate` loads, unloads and switches; `admin` is all.
 
     `metrics:read` reads the page for Prometheus, and nothing else.
     """
@@ -19,13 +19,13 @@ class Scope(StrEnum):
 
 
 def allows(granted: frozenset[str], needed: Scope) -> bool:
-    """Whether scopes suffice; who may operate may read."""
+    """Whether scopes suffice; `operate` includes `read`."""
     if Scope.ADMIN in granted or needed in granted:
         return True
     return needed == Scope.READ and Scope.OPERATE in granted
 
 
 def may_use(allowed: frozenset[str], name: str) -> bool:
-    """Whether a key that is bound to `allowed` may use this route or model key; an empty set binds to nothing."""
+    """Whether a key restricted to `allowed` can use this route or model key; an empty set is no restriction."""
     provider, colon, _ = name.partition(":")
     return not allowed or name in allowed or (bool(colon) and f"{provider}:*" in allowed)

@@ -1,4 +1,4 @@
-"""Steps of time in which traffic is summed up, and windows of the last minutes, hours and days over them."""
+"""Time steps of the roll-ups of traffic, and windows of the last minutes, hours and days over them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RollupStep(StrEnum):
     TEN_MINUTES = "ten_minutes"
     HOUR = "hour"
     DAY = "day"
-    # From the first request on: what only ever grows, as counters of Prometheus do.
+    # Since the first request: values that only grow, like counters of Prometheus.
     EVER = "ever"
 
     @property
@@ -24,11 +24,11 @@ class RollupStep(StrEnum):
 
     @property
     def kept(self) -> timedelta | None:
-        """How long its rows are of use: twice the longest window that is read from them. None is for ever."""
+        """The retention of its rows: twice the longest window that reads them. None is for ever."""
         return _KEPT[self]
 
     def floor(self, moment: datetime) -> datetime:
-        """The start of the step that holds this moment, in UTC."""
+        """The start of the step that contains this moment, in UTC."""
         if self == RollupStep.EVER:
             return _EPOCH
         moment = moment.astimezone(UTC)
@@ -68,14 +68,14 @@ class Window:
         return self.step.floor(now - self.length)
 
     def points(self, now: datetime) -> Iterator[datetime]:
-        """The starts of a chart's points: from the one in which the window begins to the one that is not over."""
+        """The starts of a chart's points, from the step in which the window begins to the present one."""
         moment = self.chart_step.floor(now - self.length)
         while moment <= now:
             yield moment
             moment += self.chart_step.length
 
 
-# Few rows each: a figure for all models must not cost more than a glance.
+# Few rows each, so that the figures of all models are cheap.
 WINDOWS = {
     window.name: window
     for window in (

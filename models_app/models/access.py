@@ -6,27 +6,27 @@ from django.db import models
 
 
 class GatewayProcess(models.Model):
-    """One web process as the access log knows it: what it says that it recorded, and what became of it.
+    """One web process in the access log: the requests that it recorded, and what became of the records.
 
-    `recorded` = `stored` + `dropped` + `quarantined`, once everything that waits has been shipped.
+    `recorded` = `stored` + `dropped` + `quarantined`, once all records have been shipped.
     """
 
-    # With it the request ids of the process begin.
+    # The prefix of the process's request ids.
     recorder = models.CharField(max_length=32, unique=True)
     node = models.CharField(max_length=64, blank=True)
     pid = models.PositiveIntegerField(null=True)
     started_at = models.DateTimeField(db_index=True)
-    # When a batch of it was last shipped.
+    # When its last batch was shipped.
     seen_at = models.DateTimeField()
     recorded = models.PositiveBigIntegerField(default=0)
     stored = models.PositiveBigIntegerField(default=0)
-    # Lost, and counted: there was no room left in the file and in memory.
+    # Lost, and counted: neither the file nor memory had space.
     dropped = models.PositiveBigIntegerField(default=0)
     # Refused by the database or damaged, and kept in the quarantine file.
     quarantined = models.PositiveBigIntegerField(default=0)
-    # Requests that were under way when the process was killed; their rows are `aborted`.
+    # Requests in progress when the process was killed; their rows are `aborted`.
     cut_off = models.PositiveBigIntegerField(default=0)
-    # Whether it was killed, and what it left was recovered.
+    # Whether it was killed, and its spool recovered.
     recovered = models.BooleanField(default=False)
 
     class Meta:
@@ -38,8 +38,8 @@ class GatewayProcess(models.Model):
 
 
 class AccessLog(models.Model):
-    # With `started_at`, which a request carries from its begin, unique: a batch that is delivered twice stores its rows
-    # once. On PostgreSQL each day is a table of its own, and only what is unique in a day can be unique.
+    # Unique together with `started_at`: a batch that is delivered twice stores its rows once. On PostgreSQL each day is a
+    # partition, and a unique constraint must include the partition key.
     request_id = models.CharField(max_length=64)
     started_at = models.DateTimeField(db_index=True)
     endpoint = models.CharField(max_length=64)
@@ -59,14 +59,14 @@ class AccessLog(models.Model):
     completion_tokens = models.PositiveIntegerField(null=True)
     # Part of the completion tokens.
     reasoning_tokens = models.PositiveIntegerField(null=True)
-    # Prompt tokens that the provider stored in its cache, at a price of their own.
+    # Prompt tokens that the provider stored in its cache, which have their own price.
     cache_write_tokens = models.PositiveIntegerField(null=True)
     # US dollars; null is "no price known", which is not 0.
     cost_usd = models.DecimalField(max_digits=18, decimal_places=10, null=True)
     provider = models.CharField(max_length=64, blank=True)
     ttft_ms = models.FloatField(null=True)
     duration_ms = models.FloatField()
-    # Parts of the duration: waiting for a turn, and for the model to be loaded. Null is "did not wait".
+    # Parts of the duration: waiting for the concurrency limit, and for the load of the model. Null is "did not wait".
     queue_ms = models.FloatField(null=True)
     load_wait_ms = models.FloatField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -80,7 +80,7 @@ class AccessLog(models.Model):
         verbose_name = "access log row"
         verbose_name_plural = "access log"
         constraints = [models.UniqueConstraint(fields=["request_id", "started_at"], name="one_row_per_request")]
-        # A page of the newest rows of one model or key is read from these as it is.
+        # Serve a page of the newest rows of one model or key without sorting.
         indexes = [
             models.Index(fields=["model_key", "-id"], name="access_by_model"),
             models.Index(fields=["key_id", "-id"], name="access_by_key"),

@@ -1,4 +1,4 @@
-"""What models did, summed up: by hour and API key for good, and by route in steps of time that grow with age."""
+"""Roll-ups of traffic: by hour and API key, kept for good, and by route in time steps that grow with age."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from models_app.models.choices import choices_of
 class TrafficSums(models.Model):
     """Requests through the gateway, added up.
 
-    Sums only: averages of any period are sums divided, and histograms add up.
+    Sums only: averages of any period are quotients of sums, and histograms are added.
     """
 
     requests = models.PositiveBigIntegerField(default=0)
     errors = models.PositiveBigIntegerField(default=0)
-    # Requests that the client left or that broke before their answer was whole.
+    # Requests whose client disconnected, or that failed, before their answer was complete.
     aborted = models.PositiveBigIntegerField(default=0)
     prompt_tokens = models.PositiveBigIntegerField(default=0)
     cached_tokens = models.PositiveBigIntegerField(default=0)
@@ -34,7 +34,7 @@ class TrafficSums(models.Model):
     durations = models.JSONField(default=dict)
     ttfts = models.JSONField(default=dict)
     last_at = models.DateTimeField()
-    # A column of Activity only; sums of any table are added up by the same names.
+    # A column of Activity only; the sums of all tables have the same names.
     reads: Any = 0
 
     class Meta:
@@ -47,7 +47,7 @@ class Activity(TrafficSums):
     hour = models.DateTimeField()
     # Empty for requests that reached no model; `*` for the row that sums up all requests of the hour.
     model_key = models.CharField(max_length=255)
-    # The API key's id; empty for what had none.
+    # The API key's id; empty without one.
     key_id = models.CharField(max_length=32, blank=True)
     # Reads of the registry entry; everything else counts requests through the gateway.
     reads = models.PositiveBigIntegerField(default=0)
@@ -65,13 +65,13 @@ class Activity(TrafficSums):
 
 
 class Traffic(TrafficSums):
-    """One step of time of one model as one route led to it. Short steps are deleted when longer ones tell enough."""
+    """One time step of one model through one route. Short steps are deleted when longer ones suffice."""
 
     step = models.CharField(max_length=16, choices=choices_of(RollupStep))
     start = models.DateTimeField()
     # As in Activity; in the row of all requests the route is `*` too.
     model_key = models.CharField(max_length=255)
-    # Empty for models that were asked by their key.
+    # Empty for requests that named a model by its key.
     route = models.CharField(max_length=64, blank=True)
 
     class Meta:

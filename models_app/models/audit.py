@@ -1,4 +1,4 @@
-"""Who changed what, and which requests were answered before."""
+"""The audit log, and the idempotency keys of requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models_app.models.jobs import Job
 
 
 class AuditEntry(models.Model):
-    """One call that changes things, whether it was let through or refused. Rows are written once."""
+    """One call that changes something, allowed or refused. Rows are written once."""
 
     at = models.DateTimeField(auto_now_add=True, db_index=True)
     # `key:<name>`, `user:<name>`, or empty for a caller without a usable key.
@@ -21,7 +21,7 @@ class AuditEntry(models.Model):
     action = models.CharField(max_length=64)
     method = models.CharField(max_length=8, blank=True)
     path = models.CharField(max_length=500, blank=True)
-    # What it was done to: a model key, a route, a key id.
+    # The changed object: a model key, a route, a key id.
     subject = models.CharField(max_length=255, blank=True, db_index=True)
     # The body, with every secret left out.
     arguments: Any = models.JSONField(default=dict, blank=True)
@@ -40,16 +40,16 @@ class AuditEntry(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """A request that a client may send again without doing the work again."""
+    """A request that a client can repeat without repeating its work."""
 
-    # The caller's name is part of it: two callers may choose the same word.
+    # Keys are scoped by caller: two callers can choose the same key.
     actor = models.CharField(max_length=150)
     key = models.CharField(max_length=255)
     operation = models.CharField(max_length=64)
     # SHA-256 of the canonical body.
     digest = models.CharField(max_length=64)
     job = models.ForeignKey(Job, on_delete=models.CASCADE, null=True, related_name="+")
-    # The stored answer of a call that makes no job.
+    # The stored answer of a call that creates no job.
     status = models.PositiveSmallIntegerField(null=True)
     answer: Any = models.JSONField(null=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)

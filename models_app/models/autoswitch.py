@@ -1,4 +1,4 @@
-"""Routes that move by themselves to the model that performs best."""
+"""Automatic switching of routes to the best performing model."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from models_app.models.routes import Route
 
 
 class AutoSwitch(models.Model):
-    """The policy of one route and where its decisions stand. Off until somebody enables it."""
+    """The policy of one route and the state of its decisions. Disabled by default."""
 
     route = models.OneToOneField(Route, on_delete=models.CASCADE, related_name="auto_switch")
     enabled = models.BooleanField(default=False)
-    # Decides and tells, and moves nothing.
+    # Decides and publishes events, without moving the route.
     dry_run = models.BooleanField(default=False)
     # Only models that have it are candidates.
     capability = models.CharField(max_length=32, default="chat_completion")
-    # How much each figure counts: models_app.domain.residency.autoswitch.FIGURES.
+    # The weight of each figure: models_app.domain.residency.autoswitch.FIGURES.
     weights: Any = models.JSONField(default=dict)
-    # How much better than the present model another one must be, as a share of its score.
+    # How much better than the present model a candidate must be, as a share of its score.
     threshold = models.FloatField(default=0.15)
-    # In how many looks in a row.
+    # In how many consecutive evaluations.
     confirmations = models.PositiveSmallIntegerField(default=3)
     cool_down_seconds = models.PositiveIntegerField(default=1800)
-    # Fewer requests than that, of traffic and profiles together, are not enough to judge a model by.
+    # The fewest requests, of traffic and profiles together, that a decision is based on.
     min_requests = models.PositiveIntegerField(default=30)
-    # Where the decisions stand.
+    # The state of the decisions.
     leader_key = models.CharField(max_length=255, blank=True, editable=False)
     leader_looks = models.PositiveIntegerField(default=0, editable=False)
     moved_at = models.DateTimeField(null=True, blank=True, editable=False)

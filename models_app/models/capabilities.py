@@ -1,4 +1,4 @@
-"""Why NOA believes that a model can do something."""
+"""The evidence for the capabilities of models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from models_app.models.registry import ModelVersion, RegisteredModel
 
 
 class CapabilityEvidence(models.Model):
-    """The newest word of one source about one capability of one model."""
+    """The newest evidence of one source for one capability of one model."""
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="evidence")
     capability = models.CharField(max_length=32, choices=choices_of(Capability))
     source = models.CharField(max_length=16, choices=choices_of(EvidenceSource))
     verdict = models.CharField(max_length=16, choices=choices_of(Verdict))
-    # A sentence: what was seen.
+    # A sentence: what was observed.
     detail = models.TextField(blank=True)
     # What was measured, where it is more than yes or no: {"effective_context": 4096}.
     value: Any = models.JSONField(null=True, blank=True)

@@ -1,4 +1,4 @@
-"""Django choices made from the states of `models_app.domain`."""
+"""Django choices from the enumerations of `models_app.domain`."""
 
 from __future__ import annotations
 

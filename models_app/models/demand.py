@@ -1,4 +1,4 @@
-"""Who waits for which model, as the web processes tell it, and which requests are suspected of killing runners."""
+"""Requests that wait for models, as web processes report them, and requests suspected of crashing runners."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from models_app.models.registry import RegisteredModel
 
 
 class Demand(models.Model):
-    """Requests of one web process that wait for one model. A row whose process has gone is void when it expires."""
+    """Requests of one web process that wait for one model. The row of a dead process expires."""
 
     process = models.CharField(max_length=64)
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="demand")
     waiting = models.PositiveIntegerField()
-    # When the one that has waited longest came.
+    # The arrival of the request that has waited longest.
     since = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
 
@@ -26,16 +26,16 @@ class Demand(models.Model):
 
 
 class Suspect(models.Model):
-    """A request that was in a runner when that died. Whether the runner crashed is told by its instance."""
+    """A request that was in a runner when it died. The instance records whether the runner crashed."""
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="suspects")
-    # Of what was asked: models_app.domain.residency.suspects.digest.
+    # Of the request's content: models_app.domain.residency.suspects.digest.
     digest = models.CharField(max_length=64)
-    # Of the model, when it happened: another version is not suspected of anything.
+    # The model's version at that time: the suspicion does not apply to others.
     version = models.CharField(max_length=64, blank=True)
     instance_id = models.UUIDField()
     request_id = models.CharField(max_length=64, blank=True)
-    # While it waits to be asked once more, or is: one suspect after another, so that the guilty one is alone.
+    # While it waits for its retry or is retried: suspects are retried one at a time, to isolate the one that crashes.
     on_trial = models.BooleanField(default=True)
     at = models.DateTimeField(auto_now_add=True, db_index=True)
 

@@ -1,4 +1,4 @@
-"""Facts that happened."""
+"""Events."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from models_app.models.choices import choices_of
 
 
 class Event(models.Model):
-    """One fact. Rows are written once, by `models_app.services.events.events`."""
+    """One event. Rows are written once, by `models_app.services.events.events`."""
 
     name = models.CharField(max_length=32, choices=choices_of(EventName), db_index=True)
     subject = models.CharField(max_length=255, blank=True, db_index=True)
     # A sentence for a person.
     message = models.TextField(blank=True)
-    # Who or what asked for it: a user, an API key, or a part of NOA.
+    # Its origin: a user, an API key, or a part of NOA.
     actor = models.CharField(max_length=150, blank=True)
     # Why it happened, in a word or a sentence: "requested", "route moved", "the runner died".
     cause = models.CharField(max_length=255, blank=True)
-    # What the fact changed, as it was and as it is; null where nothing was or is.
+    # The changed value before and after; null where there is none.
     before: Any = models.JSONField(null=True, blank=True)
     after: Any = models.JSONField(null=True, blank=True)
     job_id = models.UUIDField(null=True, blank=True)

@@ -29,7 +29,7 @@ class Instance(models.Model):
         default=InstanceState.QUEUED,
         db_index=True,
     )
-    # A process is known by its number and its start time: numbers are used again.
+    # A process is identified by its number and its start time, because numbers are reused.
     pid = models.PositiveIntegerField(null=True, blank=True)
     pid_started_at = models.FloatField(null=True, blank=True)
     socket = models.CharField(max_length=108, blank=True)
@@ -37,20 +37,20 @@ class Instance(models.Model):
     context_tokens = models.PositiveIntegerField(null=True, blank=True)
     slots = models.PositiveIntegerField(null=True, blank=True)
     memory_estimate_bytes = models.PositiveBigIntegerField(null=True, blank=True)
-    # Of graphics cards, as it was predicted.
+    # Memory of GPUs, as predicted.
     memory_vram_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     memory_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     predicted_load_seconds = models.FloatField(null=True, blank=True)
     load_seconds = models.FloatField(null=True, blank=True)
-    # When a request was last in it: what the least recently used is found by.
+    # When it last had a request; orders instances by least recent use.
     last_used_at = models.DateTimeField(null=True, blank=True)
     failure_stage = models.CharField(max_length=32, blank=True)
     failure_reason = models.TextField(blank=True)
-    # Whether it answers, since when that is so, and why it does not; written by `models_app.services.runners.health`.
+    # Whether it answers, since when, and why not; written by `models_app.services.runners.health`.
     health = models.CharField(max_length=16, choices=choices_of(Health), default=Health.UNKNOWN)
     health_since = models.DateTimeField(null=True, blank=True)
     health_reason = models.CharField(max_length=500, blank=True)
-    # When it last computed a token: for somebody, or for a look at its health.
+    # When it last computed a token: for a request or a health check.
     last_success_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     ready_at = models.DateTimeField(null=True, blank=True)
@@ -59,13 +59,13 @@ class Instance(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            # What makes twenty simultaneous loads one load.
+            # Coalesces concurrent loads into one.
             models.UniqueConstraint(
                 fields=["model", "node"],
                 condition=Q(state__in=in_words(SERVING_INSTANCE_STATES)),
                 name="one_serving_instance_per_node",
             ),
-            # A model at a provider needs no second one: it is no process.
+            # A remote model needs only one: it is not a process.
             models.UniqueConstraint(
                 fields=["model"],
                 condition=Q(state__in=in_words(SERVING_INSTANCE_STATES), version=None),

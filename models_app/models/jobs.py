@@ -1,4 +1,4 @@
-"""Background work that a person or a program asked for."""
+"""Background work that a user or a program requested."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models_app.models.choices import choices_of, in_words
 
 
 class Job(models.Model):
-    """The public face of background work. States move only through `models_app.services.jobs.jobs`."""
+    """The public record of background work. States change only through `models_app.services.jobs.jobs`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=choices_of(JobKind))
-    # What it is about: a model key, a route, a provider.
+    # Its subject: a model key, a route, a provider.
     subject = models.CharField(max_length=255, blank=True)
     arguments = models.JSONField(default=dict, blank=True)
     state = models.CharField(max_length=16, choices=choices_of(JobState), default=JobState.QUEUED, db_index=True)
@@ -29,21 +29,21 @@ class Job(models.Model):
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(blank=True)
     actor = models.CharField(max_length=150, blank=True)
-    # What made it happen, as the ledger says it, and the request that wanted it.
+    # Its cause, as in the ledger, and the request that led to it.
     cause = models.CharField(max_length=16, choices=choices_of(LedgerCause), blank=True)
     request_id = models.CharField(max_length=64, blank=True)
-    # Whether it may unload other models to make room.
+    # Whether it can unload other models to free memory.
     may_evict = models.BooleanField(default=True)
-    # Set when somebody wants it to end; the job ends at its next step or at once where it can.
+    # Set by a cancellation; the job ends at its next step, or at once where it can.
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancelled_by = models.CharField(max_length=150, blank=True)
-    # Not any more once the job has begun what cannot be taken back: to drain, to move a route.
+    # False from the commit point on: the start of a drain, or the move of a route.
     cancellable = models.BooleanField(default=True)
-    # Which worker may run it: `node.<name>`, or `common`; see `models_app.services.jobs.queues`.
+    # Which workers can run it: `node.<name>`, or `common`; see `models_app.services.jobs.queues`.
     queue = models.CharField(max_length=80, blank=True)
     # The node that ran it.
     node = models.CharField(max_length=64, blank=True)
-    # The node for which it was asked by name; empty where NOA chooses.
+    # The node that the request named; empty where NOA chooses.
     asked_node = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -52,7 +52,7 @@ class Job(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            # Many who ask for the same at once share one job.
+            # Concurrent requests for the same work share one job.
             models.UniqueConstraint(
                 fields=["kind", "subject", "asked_node"],
                 condition=Q(state__in=in_words(ACTIVE_JOB_STATES)),

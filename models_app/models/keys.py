@@ -21,11 +21,11 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     scopes = models.JSONField(default=list)
-    # Names that may be asked for through the gateway: routes, model keys, and `<provider>:*`. Empty is all.
+    # Names that it can request through the gateway: routes, model keys, and `<provider>:*`. Empty is all.
     allowed_models = models.JSONField(default=list, blank=True)
-    # Whether its requests may load a model, and unload others for it.
     # models_app.domain.traffic.limits: what is left out has the default of all keys.
     limits = models.JSONField(default=dict, blank=True, db_default={})
+    # Whether its requests can load a model, and unload others for it.
     load_on_demand = models.BooleanField(default=True)
     may_evict = models.BooleanField(default=True)
     expires_at = models.DateTimeField(null=True, blank=True)

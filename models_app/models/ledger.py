@@ -1,4 +1,4 @@
-"""What happened to models and why, and what their loads measured."""
+"""The ledger of changes to loaded models with their reasons, and the measurements of loads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models_app.models.choices import choices_of
 class LedgerEntry(models.Model):
     """One load, unload, eviction, refusal, switch or recovery. Rows are written once, by `models_app.services.catalog.ledger`.
 
-    Keys, and the instance's id, are kept as text: the history outlives what it tells of.
+    Keys, and the instance's id, are text: the history outlives its subjects.
     """
 
     at = models.DateTimeField(auto_now_add=True, db_index=True)
@@ -21,7 +21,7 @@ class LedgerEntry(models.Model):
     model_key = models.CharField(max_length=255)
     cause = models.CharField(max_length=16, choices=choices_of(LedgerCause))
     actor = models.CharField(max_length=150, blank=True)
-    # Of the request through the gateway or to the API that wanted it.
+    # Of the request to the gateway or the API that led to it.
     request_id = models.CharField(max_length=64, blank=True)
     node = models.CharField(max_length=64, blank=True)
     instance_id = models.UUIDField(null=True, blank=True)
@@ -30,7 +30,7 @@ class LedgerEntry(models.Model):
     outcome = models.CharField(max_length=16, choices=choices_of(LedgerOutcome))
     # A sentence for a person, or the part of one that follows "because".
     reason = models.TextField(blank=True)
-    # The models that were looked at: [{"key", "verdict", "why", "bytes", "idle_seconds"}].
+    # Models that were considered: [{"key", "verdict", "why", "bytes", "idle_seconds"}].
     candidates: Any = models.JSONField(default=list, blank=True)
     predicted_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     measured_bytes = models.PositiveBigIntegerField(null=True, blank=True)
@@ -48,16 +48,16 @@ class LedgerEntry(models.Model):
 
 
 class LoadMeasurement(models.Model):
-    """What one load of a version with certain options took, on one node and with one build of the engine."""
+    """Memory and time of one load of a version with certain options, on one node and with one build of the engine."""
 
     at = models.DateTimeField(auto_now_add=True)
     node = models.CharField(max_length=64)
     version = models.CharField(max_length=64)
-    # A digest of what decides memory: the options, and the build of the engine.
+    # A digest of what determines memory: the options, and the build of the engine.
     shape = models.CharField(max_length=64)
     memory_bytes = models.PositiveBigIntegerField()
     load_seconds = models.FloatField()
-    # The file's size: from it the speed of loads of this node is learned.
+    # The file's size, from which the node's load speed is estimated.
     file_bytes = models.PositiveBigIntegerField()
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Machines whose worker owns runners, and leases on work that only one process may do."""
+"""Machines whose worker owns runners, and leases for work that only one process does."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from django.db import models
 
 
 class Node(models.Model):
-    """One machine. The row is also the lease of its worker, which is told from others by `generation`.
+    """One machine. The row is also the lease of its worker, identified by `generation`.
 
     Written by `models_app.services.nodes.nodes`. Times are the database's: the clocks of machines differ.
     """
 
     name = models.CharField(max_length=64, unique=True)
     hostname = models.CharField(max_length=255, blank=True)
-    # The worker's process, by number and start time; both are null after it has ended in good order.
+    # The worker's process, by number and start time; both are null after an orderly end.
     pid = models.PositiveIntegerField(null=True, blank=True)
     pid_started_at = models.FloatField(null=True, blank=True)
-    # Counts the workers that have owned this node. A worker whose number is not the newest owns nothing any more.
+    # Counts the workers that have owned this node. Only the worker with the newest number owns it (fencing).
     generation = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
-    # When others noticed that its heartbeat had stopped; null while it beats.
+    # When other nodes noticed that its heartbeat had stopped; null while heartbeats arrive.
     lost_at = models.DateTimeField(null=True, blank=True)
     memory_total_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     memory_free_bytes = models.PositiveBigIntegerField(null=True, blank=True)
@@ -30,7 +30,7 @@ class Node(models.Model):
     # Where other nodes and web processes reach its runners; empty on a single machine.
     address = models.CharField(max_length=255, blank=True)
     version = models.CharField(max_length=32, blank=True)
-    # Since when nothing is loaded there any more, because an operator wants to take it down.
+    # Since when nothing is loaded there, because an operator is taking it out of service.
     draining_at = models.DateTimeField(null=True, blank=True)
     # Keys of the models whose files this node sees. Last, because it hides the module's name from what follows.
     models = models.JSONField(default=list, blank=True)
@@ -43,7 +43,7 @@ class Node(models.Model):
 
 
 class Lease(models.Model):
-    """Who does a work that only one process may do, and until when; see `models_app.services.coordination.leases`."""
+    """The holder of work that only one process does, and until when; see `models_app.services.coordination.leases`."""
 
     name = models.CharField(max_length=64, primary_key=True)
     holder = models.CharField(max_length=128)

@@ -21,19 +21,19 @@ class ProfileRun(models.Model):
     job_id = models.UUIDField(null=True, blank=True)
     # models_app.services.profiling.profiling.ProfileSettings as a dictionary.
     settings: Any = models.JSONField(default=dict)
-    # The digest of those settings that change what is measured: runs of one class can be compared.
+    # The digest of the settings that change what is measured: runs of one class are comparable.
     settings_class = models.CharField(max_length=16, blank=True)
     # Engine, instance, load options, node, and what else ran on the machine.
     environment: Any = models.JSONField(default=dict)
     # {"stages": [models_app.domain.measuring.figures.of_stage, …], "memory", "energy", …}; null until it is complete.
     summary: Any = models.JSONField(null=True)
-    # Written once, with the summary: a run is complete or has none.
+    # Set together with the summary: only a complete run has one.
     complete = models.BooleanField(default=False)
     # Why a run that has ended is not complete.
     incomplete_reason = models.CharField(max_length=500, blank=True)
-    # Chosen by a person as what later runs of its class are held against, in place of the last one.
+    # Marked by a user as the baseline of later runs of its class, in place of the last one.
     baseline = models.BooleanField(default=False)
-    # The run that this one was held against, and how: models_app.services.profiling.comparing.
+    # The run that this one was compared with, and the result: models_app.services.profiling.comparing.
     compared_with = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     comparison: Any = models.JSONField(null=True)
     started_at = models.DateTimeField(auto_now_add=True)
@@ -63,7 +63,7 @@ class ProfileSample(models.Model):
     """One request of a profile: models_app.domain.measuring.figures.Sample explains the fields. Durations are milliseconds."""
 
     run = models.ForeignKey(ProfileRun, on_delete=models.CASCADE, related_name="samples")
-    # The place of its stage in the run, and how many requests that stage held at once.
+    # The index of its stage in the run, and the concurrency of that stage.
     stage = models.PositiveSmallIntegerField(default=0)
     concurrency = models.PositiveSmallIntegerField(default=1)
     number = models.PositiveIntegerField()

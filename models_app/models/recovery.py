@@ -1,4 +1,4 @@
-"""Models that are being brought back, or were given up."""
+"""Models that are being recovered, or were given up."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from models_app.models.registry import RegisteredModel
 
 
 class Recovery(models.Model):
-    """What is known of a model whose runner died on a node, hung, or could not be started again.
+    """The recovery of a model whose runner died on a node, hung, or could not be restarted.
 
-    Written by `models_app.services.runners.recovery`. A row outlives the recovery, so that deaths that follow are counted.
+    Written by `models_app.services.runners.recovery`. A row outlives the recovery, so that later deaths are counted.
     """
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="recoveries")
     node = models.CharField(max_length=64)
     # Unix seconds of the deaths that still count, oldest first.
     deaths: Any = models.JSONField(default=list, blank=True)
-    # Attempts that were refused, in a row: for lack of memory, say.
+    # Consecutive attempts that were refused, for example for lack of memory.
     refusals = models.PositiveIntegerField(default=0)
-    # When the next attempt is made; null when none is due: it serves again, or it was given up.
+    # When the next attempt is due; null when there is none: it serves again, or was given up.
     due_at = models.DateTimeField(null=True, blank=True, db_index=True)
-    # When it should serve again, by what loads have taken.
+    # When it should serve again, by the duration of earlier loads.
     back_at = models.DateTimeField(null=True, blank=True)
-    # No attempt is made any more until somebody asks.
+    # From then on no attempt is made until one is requested.
     given_up_at = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(blank=True)
 

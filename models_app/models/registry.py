@@ -1,4 +1,4 @@
-"""The registry: where models come from, which there are, and what each one is at a moment."""
+"""The registry: providers, models, and the versions of each model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Provider(models.Model):
     # The API key, encrypted by `models_app.services.coordination.secrets`; or the name of the environment variable that holds it.
     secret = models.TextField(blank=True, editable=False)
     secret_env = models.CharField(max_length=100, blank=True)
-    # A private address is refused unless this says otherwise: NOA must not be a way into the network it stands in.
+    # A private address is refused unless this is set: NOA must not be a way into its own network.
     allow_private_addresses = models.BooleanField(default=False)
     # Seconds: {"connect", "first_byte", "idle", "total"}; what is left out has the gateway's default.
     timeouts = models.JSONField(default=dict, blank=True)
-    # `api`, `console`, `environment` or `built-in`: who made it, and so who may change it.
+    # `api`, `console`, `environment` or `built-in`: who created it, and so who can change it.
     origin = models.CharField(max_length=16, default="api")
     # The circuit breaker as a web process last reported it: closed, open or half_open.
     breaker = models.CharField(max_length=16, default="closed", editable=False)
@@ -47,7 +47,7 @@ class Provider(models.Model):
 
 
 def index_of(words: list[str]) -> str:
-    """Words as `,chat_completion,streaming,`, in which every database can find one."""
+    """Words as `,chat_completion,streaming,`, which every database can search."""
     return f",{','.join(words)}," if words else ""
 
 
@@ -61,7 +61,7 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
         return self.filter(capability_index__contains=f",{capability},")
 
     def with_proven(self, capability: str) -> RegisteredModelQuerySet:
-        """As `with_capability`, of what a probe has shown."""
+        """As `with_capability`, for capabilities that a probe has shown."""
         return self.filter(proven_index__contains=f",{capability},")
 
 
@@ -71,7 +71,7 @@ class RegisteredModel(models.Model):
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     model_id = models.CharField(max_length=190)
     key = models.CharField(max_length=255, unique=True)
-    # What the provider calls it, where that cannot be a model id: llama-server names models by their path.
+    # The provider's name of it, where that cannot be a model id: llama-server names models by their path.
     remote_id = models.CharField(max_length=255, blank=True, editable=False)
     name = models.CharField(max_length=190, blank=True)
     description = models.TextField(blank=True)
@@ -85,28 +85,28 @@ class RegisteredModel(models.Model):
     deprecated = models.BooleanField(default=False)
     # Why, and what to use instead.
     deprecation_note = models.TextField(blank=True)
-    # The desired state: a node loads these again when it comes back.
+    # The desired state: a node loads these again when it restarts.
     wanted = models.BooleanField(default=False)
-    # Instances that it should have then, each on a node of its own.
+    # The number of instances that it should have, each on another node.
     replicas = models.PositiveSmallIntegerField(default=1)
     capability_index = models.CharField(max_length=255, blank=True, default="", editable=False)
-    # As `capability_index`: what a probe has proven of the present version.
+    # As `capability_index`: what a probe has shown for the present version.
     proven_index = models.CharField(max_length=255, blank=True, default="", editable=False)
     context_window = models.PositiveBigIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
-    # Whether it may be evicted, and before whom: what is pinned never is, and lower goes before higher.
+    # Pinned models are never evicted; lower priorities are evicted before higher ones.
     pinned = models.BooleanField(default=False)
     priority = models.PositiveSmallIntegerField(default=50)
     # Seconds without a request until it is unloaded (0: never), and that it stays at least; null: the server's setting.
     idle_ttl_seconds = models.PositiveIntegerField(null=True, blank=True)
     min_residency_seconds = models.PositiveIntegerField(null=True, blank=True)
-    # Whether a request may load it.
+    # Whether a request can load it.
     on_demand = models.BooleanField(default=True)
     # Options of the next load; see models_app.domain.catalog.options.
     load_options = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
     tag_index = models.TextField(blank=True, default="", editable=False)
-    # What a search for text looks through: one comparison in place of three.
+    # What a text search compares: one column in place of three.
     search_text = models.GeneratedField(
         expression=Lower(
             Concat(
@@ -124,9 +124,9 @@ class RegisteredModel(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     # US dollars per million tokens: {"input", "output", "cached_input", "cache_write", "source", "tiers"}; null is unknown.
     price = models.JSONField(null=True, blank=True)
-    # When its provider was asked and did not name it any more.
+    # When its provider no longer listed it.
     gone_at = models.DateTimeField(null=True, blank=True)
-    # Reads of the entry and requests to the model, counted in memory and written now and then.
+    # Reads of the entry and requests to the model, counted in memory and written periodically.
     access_count = models.PositiveBigIntegerField(default=0, editable=False)
     last_accessed_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Requests through the gateway, and their exponentially weighted averages; null until there was one.
@@ -163,18 +163,18 @@ class RegisteredModel(models.Model):
 
 
 class ModelVersion(models.Model):
-    """What a registered model is at a moment. Rows are never changed."""
+    """One version of a registered model. Rows are never changed."""
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="versions")
     sha256 = models.CharField(max_length=64)
     path = models.CharField(max_length=4096)
     size_bytes = models.PositiveBigIntegerField()
-    # Modification time in nanoseconds: with path and size it tells whether a file must be read again.
+    # Modification time in nanoseconds; decides, with path and size, whether a file must be read again.
     file_mtime_ns = models.BigIntegerField()
     quantization = models.CharField(max_length=32, blank=True)
     architecture = models.CharField(max_length=64, blank=True)
     template_digest = models.CharField(max_length=64, blank=True)
-    # Everything else that the header says: models_app.domain.catalog.gguf.GgufMetadata as a dictionary.
+    # Everything else in the header: models_app.domain.catalog.gguf.GgufMetadata as a dictionary.
     header: Any = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -187,7 +187,7 @@ class ModelVersion(models.Model):
 
 
 class ModelFile(models.Model):
-    """A model's file as one node sees it on its disk. The path and the time may differ from node to node."""
+    """A model's file as one node sees it on its disk. The path and the time can differ from node to node."""
 
     node = models.CharField(max_length=64)
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="files")

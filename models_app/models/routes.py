@@ -1,4 +1,4 @@
-"""Public names that applications ask for, and where they lead."""
+"""Public names that applications use, and the models they lead to."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Route(models.Model):
 
     name = models.CharField(max_length=64, unique=True)
     target = models.ForeignKey(RegisteredModel, on_delete=models.SET_NULL, null=True, blank=True, related_name="routes")
-    # Keys of the models that are asked, in this order, when the target cannot answer.
+    # Keys of the models that are tried, in this order, when the target cannot answer.
     fallbacks = models.JSONField(default=list, blank=True)
-    # Whether a request that asks for it may load its model, and unload others for that.
+    # Whether a request for it can load its model, and unload others for that.
     load_on_demand = models.BooleanField(default=True)
     may_evict = models.BooleanField(default=True)
     description = models.CharField(max_length=255, blank=True)
@@ -29,7 +29,7 @@ class Route(models.Model):
 
 
 class RouteChange(models.Model):
-    """One move of a route; keys are kept as text so that history survives a deregistration."""
+    """One move of a route; keys are text, so that history survives a deregistration."""
 
     route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="changes")
     previous_key = models.CharField(max_length=255, blank=True)

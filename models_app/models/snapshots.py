@@ -1,4 +1,4 @@
-"""Saved pictures of the desired state."""
+"""Snapshots of the desired state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 class StateSnapshot(models.Model):
-    """What should be loaded with which options and where routes led, at one moment, under a name."""
+    """A named snapshot: the models to load with their options, and the targets of routes."""
 
     name = models.CharField(max_length=100, unique=True)
     content: Any = models.JSONField()

@@ -1,4 +1,4 @@
-"""Prompts and answers, where somebody wants them to be kept, and the rules that say so."""
+"""Stored prompts and answers, and the rules that select them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import models
 class TextRule(models.Model):
     """For one API key or one route. Without a rule no text is stored."""
 
-    # `key:<id>` or `route:<name>`; as text, so that a rule may come before what it is for.
+    # `key:<id>` or `route:<name>`; as text, so that a rule can exist before its subject.
     subject = models.CharField(max_length=80, unique=True)
     share = models.FloatField(default=1.0, validators=[MinValueValidator(0.0), MaxValueValidator(1.0)])
     max_bytes = models.PositiveIntegerField(default=16_384)
@@ -25,7 +25,7 @@ class TextRule(models.Model):
 
 
 class AccessText(models.Model):
-    """What one request asked and was answered: bodies as they passed, cut and redacted."""
+    """The prompt and the answer of one request: the bodies as transmitted, truncated and redacted."""
 
     request_id = models.CharField(max_length=64, unique=True)
     started_at = models.DateTimeField()
@@ -35,7 +35,7 @@ class AccessText(models.Model):
     model_key = models.CharField(max_length=255, blank=True)
     prompt = models.TextField(blank=True)
     answer = models.TextField(blank=True)
-    # Whether one of the two was longer than the rule lets it be.
+    # Whether one of the two exceeded the rule's limit.
     is_cut = models.BooleanField(default=False)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""What a model can do, and how that follows from the header of its file."""
+"""The capabilities of models, and how they follow from a file's header and other evidence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EvidenceSource(StrEnum):
 
 
 class Verdict(StrEnum):
-    """`inconclusive`: the probe could not tell, for example because the model was not reachable."""
+    """`inconclusive`: the probe had no result, for example because the model was not reachable."""
 
     SUPPORTED = "supported"
     UNSUPPORTED = "unsupported"
@@ -50,8 +50,8 @@ def infer_from_gguf(
 ) -> list[Capability]:
     """The capabilities that a GGUF header shows, in the order of the enumeration.
 
-    A pooled, non-causal model embeds and does not generate. Every causal model of llama.cpp can be
-    asked for embeddings too, but only one whose header names a pooling was made for it.
+    A pooled, non-causal model embeds and does not generate. llama.cpp computes embeddings with every causal model too,
+    but only one whose header names a pooling type was made for it.
     """
     found: set[Capability] = set()
     if pooling_type == _POOLING_RANK:
@@ -71,7 +71,7 @@ def infer_from_gguf(
     return [capability for capability in Capability if capability in found]
 
 
-# What a header says about a capability: the sentence where it shows it, and where it shows that it is absent.
+# The evidence in a header for a capability: the sentence for its presence, and for its absence.
 METADATA_SENTENCES: Mapping[Capability, tuple[str, str]] = {
     Capability.TEXT_GENERATION: (
         "The header is that of a causal model.",
@@ -114,7 +114,7 @@ METADATA_SENTENCES: Mapping[Capability, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What one source says of one capability. `fresh` is False when it speaks of another version of the model."""
+    """The verdict of one source for one capability. `fresh` is False when it is about another version of the model."""
 
     source: str
     verdict: str
@@ -132,13 +132,13 @@ def is_tested(words: Iterable[Word]) -> bool:
 
 
 def is_supported(words: Sequence[Word], *, registered: bool) -> bool:
-    """A conclusive probe of the present version decides; without one, what the registry holds (`registered`)."""
+    """By a conclusive probe of the present version; without one, as the registry has it (`registered`)."""
     probed = _probed(words)
     return registered if probed is None else probed == Verdict.SUPPORTED
 
 
 def _probed(words: Iterable[Word]) -> str | None:
-    """The verdict of a probe of the present version, where it is conclusive."""
+    """The verdict of a conclusive probe of the present version."""
     for word in words:
         if word.source == EvidenceSource.PROBED and word.fresh:
             return None if word.verdict == Verdict.INCONCLUSIVE else word.verdict
@@ -146,9 +146,9 @@ def _probed(words: Iterable[Word]) -> str | None:
 
 
 def believed(words: Iterable[Word]) -> str | None:
-    """What was thought until now: the last conclusive probe, of whatever version, else what is claimed; None is nothing.
+    """The verdict so far: of the last conclusive probe of any version, else of other sources; None without any.
 
-    Where those who claim disagree, `supported` wins: it is what requests were let through for.
+    Where other sources disagree, `supported` wins: requests were accepted for it.
     """
     conclusive = [word for word in words if word.verdict != Verdict.INCONCLUSIVE]
     for word in conclusive:

@@ -1,6 +1,6 @@
-"""What somebody says of a model: one check for the registration, for changes, and for imported registries.
+"""Validates the entries of models, for registration, changes and imported registries alike.
 
-Every refusal names the field by its place in the body, for example `models[3].price.input`.
+Every error names the field by its place in the body, for example `models[3].price.input`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MAX_TAG = 64
 # Longer than the context of any model by far.
 MAX_TOKENS = 1_000_000_000
 MAX_PRIORITY = 100
-# A year: of how long a model stays without use, or at least.
+# A year; the limit of the times of residency.
 MAX_SECONDS = 31_536_000
-# Metadata is read with every list: a page of 500 must stay an answer that a program likes to get.
+# Metadata is part of every list: a page of 500 models must stay a reasonable answer.
 MAX_METADATA_BYTES = 64 * 1024
-# An exported registry holds metadata a few levels down, and no body may be nested deeper than 64.
+# An exported registry holds metadata a few levels down, and bodies can be nested 64 levels deep.
 MAX_METADATA_DEPTH = 32
-# PostgreSQL gives larger numbers back as digits without end, which no JSON answer of ours can hold.
+# PostgreSQL returns larger numbers as integers that do not fit into a JSON answer.
 _MAX_NUMBER = 2**63 - 1
 # US dollars per million tokens. Costs are stored with ten places.
 MAX_PRICE = 1_000_000
@@ -49,7 +49,7 @@ _NAMES = ("key", "provider", "model")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model to register. `fields` holds what was given, as it is stored; `path` is of a local model's file."""
+    """A model to register. `fields` holds the given fields as they are stored; `path` is that of a local model's file."""
 
     key: ModelKey
     fields: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Entry:
 
 
 def parse_entry(data: Any, place: str = "") -> Entry:
-    """Raises InvalidRequest that names the field; `place` is the path of the entry, with its dot."""
+    """Raises InvalidRequest that names the field; `place` is the path of the entry with a trailing dot."""
     if not isinstance(data, dict):
         raise _refusal(place.rstrip("."), "an object")
     refuse_unknown(data, (*_NAMES, "path", *_CHECKS), place)
@@ -68,7 +68,7 @@ def parse_entry(data: Any, place: str = "") -> Entry:
 
 
 def parse_fields(data: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """The describing fields that `data` has, in the form in which they are stored. null clears a field."""
+    """The descriptive fields in `data`, as they are stored. null clears a field."""
     return {name: check(data[name], f"{place}{name}") for name, check in _CHECKS.items() if name in data}
 
 
@@ -78,7 +78,7 @@ def parse_changes(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_tags(value: Any, place: str) -> list[str]:
-    """Tags without case and in one form of Unicode, each once, in the order given."""
+    """Tags in lower case and Unicode NFC, each once, in their order."""
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > MAX_TAGS:
@@ -92,7 +92,7 @@ def checked_tag(value: Any, place: str) -> str:
     tag = value if isinstance(value, str) else ""
     tag = unicodedata.normalize("NFC", tag.strip().casefold())
     if not tag or len(tag) > MAX_TAG or not tag.isprintable() or "," in tag:
-        raise _refusal(place, f"a tag: 1 to {MAX_TAG} printable characters without a comma", given=value)
+        raise _refusal(place, f"a tag: 1 to {MAX_TAG} printable characters without a comma", value=value)
     return tag
 
 
@@ -106,8 +106,8 @@ def refuse_unknown(data: Mapping[str, Any], known: Iterable[str], place: str) ->
             )
 
 
-def _refusal(place: str, expected: str, given: Any = None, *, code: str | None = None) -> InvalidRequest:
-    what = "" if given is None else f", not '{shown(given)}'"
+def _refusal(place: str, expected: str, value: Any = None, *, code: str | None = None) -> InvalidRequest:
+    what = "" if value is None else f", not '{shown(value)}'"
     return InvalidRequest(f"'{place}' must be {expected}{what}.", code=code, param=place)
 
 
@@ -166,7 +166,7 @@ def _tokens(value: Any, place: str) -> int | None:
 
 
 def _whole(limit: int, *, nullable: bool) -> Callable[[Any, str], int | None]:
-    """A whole number from 0 to `limit`; where null is taken, it means that the server's setting counts."""
+    """A whole number from 0 to `limit`; null, where allowed, stands for the server's setting."""
 
     def check(value: Any, place: str) -> int | None:
         if value is None and nullable:
@@ -207,7 +207,7 @@ def _metadata(value: Any, place: str) -> dict[str, Any]:
 
 
 def _check_storable(value: Any, place: str) -> None:
-    """What every database gives back as it was."""
+    """Raises InvalidRequest for values that some database does not return unchanged."""
     if isinstance(value, dict):
         for name, item in value.items():
             _check_storable(name, place)
@@ -241,12 +241,12 @@ def _amounts(value: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _tiers(value: Any, place: str) -> tuple[Tier, ...]:
-    """What longer prompts cost instead, the shortest first."""
+    """The prices of longer prompts, by ascending length."""
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) > MAX_TIERS:
         raise _refusal(place, f"a list of at most {MAX_TIERS} prices")
-    found = [_tier(one, f"{place}[{index}]") for index, one in enumerate(value)]
+    found = [_tier(item, f"{place}[{index}]") for index, item in enumerate(value)]
     return tuple(sorted(found, key=lambda tier: tier.above))
 
 
@@ -272,7 +272,7 @@ def _amount(value: Any, place: str) -> Decimal | None:
     amount = round(Decimal(str(value)), _PRICE_PLACES)
     if amount > MAX_PRICE:
         raise _price_refusal(place)
-    # 1, 1.0 and '1.00' are one price, which is stored in one way.
+    # 1, 1.0 and '1.00' are the same price and are stored alike.
     return amount.normalize()
 
 

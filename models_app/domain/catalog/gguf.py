@@ -1,4 +1,4 @@
-"""What the header of a GGUF file says about its model, judged and completed with llama.cpp's defaults."""
+"""The metadata in the header of a GGUF file, checked and completed with llama.cpp's defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models_app.domain.errors import ModelFileError
 
 # llama.cpp's bound on layers. A count of 0 or 1,000,000 aborts the process that loads the file.
 MAX_BLOCKS = 512
-# More than any model has; what lies above is a damaged header, and llama.cpp would try to allocate it.
+# More than any model has: a larger number is a damaged header, and llama.cpp would try to allocate it.
 _MAX_CONTEXT = 1 << 28
 _MAX_WIDTH = 1 << 20
 _MAX_HEADS = 1 << 16
@@ -23,7 +23,7 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 # Files of these architectures hold no text model.
 PROJECTORS = frozenset({"clip", "mmproj"})
-# Encoders: every token sees every other. llama.cpp takes them as such when the header does not say.
+# Encoders: every token attends to every other. llama.cpp treats them so when the header does not say.
 _ENCODERS = frozenset(
     {
         "bert",
@@ -39,7 +39,7 @@ _ENCODERS = frozenset(
     }
 )
 
-# general.file_type as llama.cpp numbers it; 1024 is added where it was guessed.
+# general.file_type as llama.cpp numbers it; 1024 is added to a guess.
 _FILE_TYPE_GUESSED = 1024
 FILE_TYPES = {
     0: "F32",
@@ -112,7 +112,7 @@ class GgufMetadata:
     tokenizer: str
     license: str | None
     author: str | None
-    # 0: the header does not say, or it was read before this was kept.
+    # 0: not in the header, or the header was read before this field existed.
     feed_forward_length: int = 0
 
     def shape(self) -> ModelShape:
@@ -135,14 +135,14 @@ class GgufMetadata:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GgufMetadata:
-        """Unknown names are ignored, so that a newer version's data can be read."""
+        """Ignores unknown names, so that data of a newer version can be read."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in known})
 
 
 @dataclass(frozen=True, slots=True)
 class RawHeader:
-    """A header as the scan child hands it over: values as they are in the file, arrays by their lengths."""
+    """A header from the scan child: values as in the file, arrays by their lengths."""
 
     fields: Mapping[str, Any]
     array_lengths: Mapping[str, int]
@@ -154,7 +154,7 @@ class RawHeader:
 
 
 def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
-    """The metadata of a file with this header. Raises ModelFileError for what would end or fool llama.cpp."""
+    """The metadata of a file with this header. Raises ModelFileError for values that would crash or mislead llama.cpp."""
     architecture = header.fields.get("general.architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
         raise ModelFileError("The header does not name the model's architecture (general.architecture).")
@@ -203,7 +203,7 @@ class _Values:
     architecture: str
 
     def number(self, name: str, limit: int, *, default: int = 0, required: bool = False) -> int:
-        """A count from 0 (1 where required) to `limit`; of per-layer lists the largest."""
+        """A count from 0 (1 where required) to `limit`; of per-layer lists the maximum."""
         key = f"{self.architecture}.{name}"
         value = self.fields.get(key)
         if value is None:
@@ -259,7 +259,7 @@ def _check_embedding(header: RawHeader, width: int, vocabulary: int) -> None:
         return
     if len(shape) != 2 or (width and shape[0] != width) or (vocabulary and shape[1] != vocabulary):
         raise ModelFileError(
-            f"The tensor 'token_embd.weight' has the shape {list(shape)}, but the header tells of "
+            f"The tensor 'token_embd.weight' has the shape {list(shape)}, but the header has "
             f"{vocabulary} tokens of width {width}."
         )
 

@@ -1,28 +1,28 @@
-"""How much memory a local model will need, computed from its header. Sizes are bytes.
+"""Estimates the memory of a local model from its header. Sizes are bytes.
 
-What is meant is what its runner holds once it has generated: the weights (mapped from the file, all of it is read at the
-load), the cache of keys and values, the buffers in which llama.cpp computes, and the program itself. The first embedding
-that a model which also generates is asked for adds up to 128 MiB; only a measurement knows whether it ever is.
+The estimate is for a runner that has generated: the weights (mapped from the file and read entirely by the load), the
+KV cache, llama.cpp's compute buffers, and the program itself. The first embedding of a model that also generates adds
+up to 128 MiB; whether there is one, only a measurement shows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Python, llama.cpp and its libraries: a runner that holds a model of no size (measured: 49 to 57 MiB).
+# Python, llama.cpp and its libraries: a runner without a model (measured: 49 to 57 MiB).
 RUNNER_BASE_BYTES = 54 * 1024 * 1024
-# A token of the vocabulary, with its text and its place in the tables (measured over 32,000 to 120,000 tokens).
+# A token of the vocabulary, with its text and its table entries (measured over 32,000 to 120,000 tokens).
 _TOKEN_BYTES = 230
 _F16_BYTES = 2
 _F32_BYTES = 4
-# llama.cpp computes logits for every token it embeds, wanted or not. This bounds their buffer, which is never given back.
+# llama.cpp computes logits for every token it embeds, needed or not. This bounds their buffer, which is never freed.
 _EMBEDDING_LOGITS_BYTES = 64 * 1024 * 1024
-# Of a batch's activations, how many are held at once where the feed-forward part is widest (in its own widths and in
-# those of the embedding), and in the attention (in those of the embedding): read off llama.cpp's own figures.
+# Activations of a batch that are held at the same time where the feed-forward part is widest (in feed-forward widths
+# and in embedding widths), and in the attention (in embedding widths): from llama.cpp's own figures.
 _FEED_FORWARD_COPIES = 3
 _EMBEDDING_COPIES = 3.5
 _ATTENTION_COPIES = 6
-# Where the header does not tell the feed-forward width: as most models have it.
+# Feed-forward width of most models, in embedding widths, where the header has none.
 _USUAL_FEED_FORWARD = 4
 
 
@@ -57,14 +57,14 @@ class MemoryNeed:
 
 
 def embedding_rows(*, batch_tokens: int, vocab_size: int, causal: bool) -> int:
-    """Tokens that may be embedded in one step. An encoder has to see its whole input at once."""
+    """Tokens that can be embedded in one step. An encoder needs its whole input in one step."""
     if not causal:
         return batch_tokens
     return min(batch_tokens, max(32, _EMBEDDING_LOGITS_BYTES // (_F32_BYTES * max(1, vocab_size))))
 
 
 def batch_size(*, batch_tokens: int, slots: int) -> int:
-    """Tokens of one step of llama.cpp: there has to be room for one of every slot and for a piece of a prompt."""
+    """Tokens of one step of llama.cpp: one of every slot and a part of a prompt must fit."""
     return max(batch_tokens, 2 * slots)
 
 
@@ -83,12 +83,12 @@ def estimate(shape: ModelShape, *, context_tokens: int, batch_tokens: int, slots
 
 
 def _compute(shape: ModelShape, context_tokens: int, batch_tokens: int, slots: int) -> int:
-    """The larger of the two places where llama.cpp needs the most: inside a layer, and at the logits."""
+    """The larger of the two peaks of llama.cpp: inside a layer, and at the logits."""
     batch = batch_size(batch_tokens=batch_tokens, slots=slots)
     width = shape.embedding_length
     feed_forward = shape.feed_forward_length or _USUAL_FEED_FORWARD * width
     activations = max(_FEED_FORWARD_COPIES * feed_forward + _EMBEDDING_COPIES * width, _ATTENTION_COPIES * width)
-    # Which token sees which, in F16.
+    # The attention mask, in F16.
     mask = context_tokens * batch * _F16_BYTES
     rows = slots if shape.causal else batch
     logits = rows * shape.vocab_size * _F32_BYTES

@@ -1,4 +1,4 @@
-"""A whole registry as one JSON document: what an export writes and an import reads."""
+"""A whole registry as one JSON document, which an export writes and an import reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models_app.domain.provider_kinds import LOCAL_KIND, ProviderKind
 
 FORMAT = "noa-registry"
 VERSION = 1
-# The largest body that NOA takes by default holds about so many.
+# About as many as fit into the largest body that NOA accepts by default.
 MAX_MODELS = 20_000
 MAX_PROVIDERS = 200
 MAX_ROUTES = 1_000
@@ -54,7 +54,7 @@ class ProviderEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What was known of a local model's file; it is read again before it is used."""
+    """The recorded facts of a local model's file, which is read again before it is used."""
 
     path: str
     sha256: str
@@ -92,14 +92,14 @@ def parse(data: Mapping[str, Any]) -> Document:
     version = data.get("version")
     if data.get("format") != FORMAT or type(version) is not int or version != VERSION:
         raise InvalidRequest(
-            f"This is no exported registry: 'format' must be '{FORMAT}' and 'version' {VERSION}.",
+            f"This is not an exported registry: 'format' must be '{FORMAT}' and 'version' {VERSION}.",
             param="format",
         )
     fields = Fields(data)
     return Document(
-        providers=_each(fields, "providers", MAX_PROVIDERS, _provider, lambda one: one.slug),
-        models=_each(fields, "models", MAX_MODELS, _model, lambda one: str(one.entry.key)),
-        routes=_each(fields, "routes", MAX_ROUTES, _route, lambda one: one.name),
+        providers=_each(fields, "providers", MAX_PROVIDERS, _provider, lambda provider: provider.slug),
+        models=_each(fields, "models", MAX_MODELS, _model, lambda line: str(line.entry.key)),
+        routes=_each(fields, "routes", MAX_ROUTES, _route, lambda route: route.name),
     )
 
 
@@ -115,13 +115,13 @@ def _each(
 ) -> list[Parsed]:
     if name not in fields.data:
         return []
-    found = [_placed(parse_one, one) for one in fields.each(name, 0, limit)]
-    _refuse_twice(name, [named(one) for one in found])
+    found = [_placed(parse_one, item) for item in fields.each(name, 0, limit)]
+    _refuse_twice(name, [named(item) for item in found])
     return found
 
 
 def _placed(parse_one: Callable[[Fields], Parsed], fields: Fields) -> Parsed:
-    """Errors of checks that know nothing of the document get the place of what they speak of."""
+    """Adds the place in the document to errors of checks that do not have it."""
     try:
         return parse_one(fields)
     except NoaError as error:
@@ -134,11 +134,11 @@ def _placed(parse_one: Callable[[Fields], Parsed], fields: Fields) -> Parsed:
 
 def _refuse_twice(name: str, found: Iterable[str]) -> None:
     seen: set[str] = set()
-    for index, one in enumerate(found):
-        if one in seen:
+    for index, key in enumerate(found):
+        if key in seen:
             place = f"{name}[{index}]"
-            raise InvalidRequest(f"{place}: '{one}' is there twice.", code="named_twice", param=place)
-        seen.add(one)
+            raise InvalidRequest(f"{place}: '{key}' is named twice.", code="named_twice", param=place)
+        seen.add(key)
 
 
 def _required(fields: Fields, name: str, limit: int) -> str:
@@ -157,7 +157,7 @@ def _provider(fields: Fields) -> ProviderEntry:
         kind=ProviderKind(kind),
         name=entries.line(100)(fields.data.get("name"), fields.path("name")),
         base_url=fields.text("base_url", MAX_URL_LENGTH) or "",
-        # Without one the document knows of none: a key that is here already stays.
+        # Without one in the document, a key that is configured here stays.
         secret_env=fields.text("secret_env", 100) or None,
         allow_private_addresses=fields.boolean("allow_private_addresses"),
         timeouts=fields.object("timeouts") or {},
@@ -173,7 +173,7 @@ def _model(fields: Fields) -> ModelLine:
     plain = {name: value for name, value in fields.data.items() if name != "file"}
     if "path" in plain:
         raise InvalidRequest(
-            f"'{fields.path('path')}' is not a field here: it belongs into 'file'.",
+            f"'{fields.path('path')}' is not a field here: it belongs in 'file'.",
             code="unknown_field",
             param=fields.path("path"),
         )

@@ -1,11 +1,11 @@
 """Whether one measurement differs from another by more than chance explains.
 
-The question is put to each figure of each stage: is the ratio of the geometric means 1? It is answered by a
-permutation test of Welch's statistic on logarithms, which needs no assumption but that without a difference the requests
-of both could be exchanged. All answers of one comparison are corrected together by Holm's method: the chance that a
-comparison of two equal things finds any difference at all stays below 5 %. What is found must also be large enough to
-matter: two runs of one thing at different times differ by a few percent, because a machine is never twice in the same
-condition, and no test over the requests within a run can know of that.
+The hypothesis for each figure of each stage is that the ratio of the geometric means is 1. It is tested by a permutation
+test of Welch's statistic on logarithms, which assumes only that without a difference the requests of both runs are
+exchangeable. All p-values of one comparison are corrected together by Holm's method: the chance that a comparison of two
+equal runs finds any difference stays below 5 %. A difference must also be large enough to matter: two runs of the same
+model at different times differ by a few percent, because the machine's condition changes, and no test over the requests
+within a run can detect that.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from models_app.domain.measuring.figures import Sample, rounded, values_of
 from models_app.domain.measuring.intervals import Floats
 
 SIGNIFICANCE = 0.05
-# With five against five there are 252 ways to exchange them: below, no correction leaves anything to be found.
+# Five against five have 252 permutations: with fewer, nothing is significant after the correction.
 FEWEST = 5
-# The smallest probability that can come out is one in so many; Holm's correction of 40 figures still finds it.
+# The smallest possible p-value is one in this many; it stays significant after Holm's correction of 40 figures.
 _PERMUTATIONS = 20_000
 _AT_ONCE = 2_000
-# A duration that a clock rounded to nothing.
+# In place of a duration that a clock rounded to 0.
 _LEAST = 1e-6
 
-# Durations, for which more is worse. The speeds of a profile are their reciprocals and would be tested twice.
+# Durations: more is worse. The speeds of a profile are their reciprocals and would be tested twice.
 COMPARED = ("ttft_ms", "tpot_ms", "e2el_ms")
 SUCCESS = "success_rate"
 
@@ -75,7 +75,7 @@ Stages = Mapping[int, Sequence[Sample]]
 def compare(baseline: Stages, candidates: Sequence[Stages], *, tolerance: float) -> list[list[Contrast]]:
     """For each candidate its contrasts with the baseline, in stages of the same concurrency. One correction for all.
 
-    tolerance  the least difference that is called one, as a share: 0.1 is a tenth
+    tolerance  the smallest difference that counts, as a share: 0.1 is a tenth
     """
     found = [
         [
@@ -85,13 +85,13 @@ def compare(baseline: Stages, candidates: Sequence[Stages], *, tolerance: float)
         ]
         for candidate in candidates
     ]
-    adjusted = iter(holm([one.p for contrasts in found for one in contrasts]))
-    return [[_judged(one, next(adjusted), tolerance) for one in contrasts] for contrasts in found]
+    adjusted = iter(holm([item.p for contrasts in found for item in contrasts]))
+    return [[_judged(item, next(adjusted), tolerance) for item in contrasts] for contrasts in found]
 
 
 def overall(contrasts: Sequence[Contrast]) -> Verdict:
-    """What the contrasts say together."""
-    verdicts = {one.verdict for one in contrasts}
+    """The verdict of all contrasts together."""
+    verdicts = {item.verdict for item in contrasts}
     if {Verdict.BETTER, Verdict.WORSE} <= verdicts:
         return Verdict.MIXED
     for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.NO_DIFFERENCE_SHOWN):
@@ -101,7 +101,7 @@ def overall(contrasts: Sequence[Contrast]) -> Verdict:
 
 
 def holm(probabilities: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction; None stays None and counts for nothing."""
+    """Holm's step-down correction; None stays None and is not counted."""
     order = sorted((p, place) for place, p in enumerate(probabilities) if p is not None)
     adjusted: list[float | None] = [None] * len(probabilities)
     highest = 0.0
@@ -146,21 +146,21 @@ def _of_success(concurrency: int, before: Sequence[Sample], after: Sequence[Samp
     )
 
 
-def _judged(one: Contrast, adjusted: float | None, tolerance: float) -> Contrast:
+def _judged(contrast: Contrast, adjusted: float | None, tolerance: float) -> Contrast:
     verdict = Verdict.NOT_ENOUGH_DATA if adjusted is None else Verdict.NO_DIFFERENCE_SHOWN
     if adjusted is not None and adjusted < SIGNIFICANCE:
-        more = one.ratio is None or one.ratio > 1
-        if one.ratio is None or abs(math.log(max(one.ratio, _LEAST))) >= math.log1p(tolerance):
-            verdict = Verdict.BETTER if more == (one.figure == SUCCESS) else Verdict.WORSE
+        more = contrast.ratio is None or contrast.ratio > 1
+        if contrast.ratio is None or abs(math.log(max(contrast.ratio, _LEAST))) >= math.log1p(tolerance):
+            verdict = Verdict.BETTER if more == (contrast.figure == SUCCESS) else Verdict.WORSE
     return Contrast(
-        one.concurrency,
-        one.figure,
-        one.baseline,
-        one.candidate,
-        one.ratio,
-        one.low,
-        one.high,
-        one.p,
+        contrast.concurrency,
+        contrast.figure,
+        contrast.baseline,
+        contrast.candidate,
+        contrast.ratio,
+        contrast.low,
+        contrast.high,
+        contrast.p,
         adjusted,
         verdict,
     )
@@ -175,7 +175,7 @@ def _exp(value: float | None) -> float | None:
 
 
 def permutation_p(before: Floats, after: Floats) -> float:
-    """Two-sided; of Welch's statistic, which stays sound where one side scatters more than the other."""
+    """Two-sided, of Welch's statistic, which stays valid where the variances differ."""
     together = np.concatenate([before, after])
     if np.ptp(together) == 0:
         return 1.0
@@ -184,13 +184,13 @@ def permutation_p(before: Floats, after: Floats) -> float:
     as_large = 0
     for _ in range(_PERMUTATIONS // _AT_ONCE):
         shuffled = random.permuted(np.broadcast_to(together, (_AT_ONCE, together.size)), axis=1)
-        # The statistic of the same split in another order may differ in its last bits.
+        # The statistic of the same split in another order can differ in its last bits.
         as_large += int(np.count_nonzero(_welch(shuffled, before.size) >= seen * (1 - 1e-9)))
     return (as_large + 1) / (_PERMUTATIONS + 1)
 
 
 def _welch(rows: Floats, first: int) -> Floats:
-    """The absolute statistic of each row, whose first values are one side; infinite where neither side scatters."""
+    """The absolute statistic of each row, whose first values are one side; infinite where both variances are 0."""
     old, new = rows[:, :first], rows[:, first:]
     apart = np.abs(new.mean(axis=1) - old.mean(axis=1))
     error = np.sqrt(old.var(axis=1, ddof=1) / old.shape[1] + new.var(axis=1, ddof=1) / new.shape[1])

@@ -1,4 +1,4 @@
-"""What `doctor` finds: sentences with what to do. Pure; the looking is in `models_app.services.reporting.doctor`."""
+"""The findings of `doctor`, with what to do. Pure; the checks are in `models_app.services.reporting.doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GIB = 1024**3
 # A model, a backup or a day of access log needs more than the first; a database that meets the second stops writing.
 LITTLE_SPACE = 2 * GIB
 NO_SPACE = GIB // 10
-# What a clock may be off before keys, leases and periods of budgets are noticeably wrong.
+# A clock that is further off makes keys, leases and budget periods noticeably wrong.
 CLOCK_SECONDS = 5.0
 OLDEST_POSTGRES = 140_000
 
@@ -47,22 +47,22 @@ class Finding:
         return {name: str(value) for name, value in asdict(self).items()}
 
 
-def unknown_variables(given: Iterable[str], known: Iterable[str]) -> list[Finding]:
-    """Variables that begin like NOA's and mean nothing to it, with the name that was probably meant."""
+def unknown_variables(variables: Iterable[str], known: Iterable[str]) -> list[Finding]:
+    """Variables with NOA's prefix that are not settings, with the name that was probably meant."""
     names = sorted(known)
     found = []
-    for name in sorted(given):
+    for name in sorted(variables):
         plain = name.removesuffix("_FILE")
         if not name.startswith("NOA_") or name in names or plain in names:
             continue
         near = get_close_matches(name, names, n=1)
         todo = f"Write {near[0]}, if that is meant." if near else "Take it away."
-        found.append(Finding("settings", Level.WARNING, f"{name} is set, and NOA has no such setting.", todo))
+        found.append(Finding("settings", Level.WARNING, f"{name} is set, but is not a setting.", todo))
     return found
 
 
 def engine_build(compiled: frozenset[str], able: frozenset[str], *, cuda: bool, gpus: int) -> list[Finding]:
-    """`compiled` is what llama.cpp uses, `able` what the kernel says that the processor has."""
+    """`compiled` is what llama.cpp uses, `able` what the kernel reports for the processor."""
     found = []
     missing = [name for name in compiled & INSTRUCTIONS.keys() if INSTRUCTIONS[name] not in able]
     if able and missing:
@@ -70,7 +70,7 @@ def engine_build(compiled: frozenset[str], able: frozenset[str], *, cuda: bool, 
             Finding(
                 "engine",
                 Level.PROBLEM,
-                f"llama.cpp was compiled for {', '.join(sorted(missing))}, which this processor has not: models end with"
+                f"llama.cpp was compiled for {', '.join(sorted(missing))}, which this processor lacks: models crash with"
                 " an illegal instruction.",
                 "Compile it on this machine: remove the wheel cache and run 'make setup' again.",
             )
@@ -100,7 +100,7 @@ def engine_build(compiled: frozenset[str], able: frozenset[str], *, cuda: bool, 
                 "engine",
                 Level.WARNING,
                 "llama.cpp was compiled for CUDA, and no GPU answers.",
-                "Look at 'nvidia-smi': the driver may be missing, or the container may not see the GPU.",
+                "Run 'nvidia-smi': the driver can be missing, or the container has no access to the GPU.",
             )
         )
     uses = ", ".join(sorted(compiled & INSTRUCTIONS.keys())) or "no vector instructions"
@@ -112,7 +112,7 @@ def disk(path: str, free: int) -> Finding:
     if free >= LITTLE_SPACE:
         return Finding("disk", Level.OK, text)
     level = Level.PROBLEM if free < NO_SPACE else Level.WARNING
-    return Finding("disk", level, text, "Make room, or move NOA_DATA_DIR to a larger disk.")
+    return Finding("disk", level, text, "Free space, or move NOA_DATA_DIR to a larger disk.")
 
 
 def clock(offset: float) -> Finding:
@@ -123,12 +123,12 @@ def clock(offset: float) -> Finding:
         "clock",
         Level.PROBLEM,
         f"The database's clock and ours differ by {offset:.0f} s.",
-        "Let both machines set their clocks by NTP: leases, keys and budgets go by time.",
+        "Synchronize both machines by NTP: leases, keys and budgets depend on the time.",
     )
 
 
 def postgres(version: int) -> Finding:
-    """`version` as the server tells it: 150004 is 15.4."""
+    """`version` as the server reports it: 150004 is 15.4."""
     text = f"PostgreSQL {version // 10_000} answers."
     if version >= OLDEST_POSTGRES:
         return Finding("database", Level.OK, text)
@@ -137,4 +137,4 @@ def postgres(version: int) -> Finding:
 
 def worst(findings: Iterable[Finding]) -> Level:
     levels = {finding.level for finding in findings}
-    return next((one for one in (Level.PROBLEM, Level.WARNING) if one in levels), Level.OK)
+    return next((level for level in (Level.PROBLEM, Level.WARNING) if level in levels), Level.OK)

@@ -1,4 +1,4 @@
-"""What the requests of a profile say together, under the names that the field uses.
+"""Summaries of the requests of a profile, under the usual names.
 
 `ttft`, `tpot`, `itl` and `e2el` are those of `vllm bench serve`; `prompt_tokens_per_second` and
 `generation_tokens_per_second` are what `llama-bench` calls pp and tg. Durations are milliseconds.
@@ -42,7 +42,7 @@ class Sample:
 
     @property
     def tpot_ms(self) -> float | None:
-        """Time per output token after the first, which is there when the clock of generation starts."""
+        """Time per output token after the first, with which the clock of generation starts."""
         tokens = (self.completion_tokens or 0) - 1
         if not self.ok or self.ttft_ms is None or tokens < 1:
             return None
@@ -68,11 +68,11 @@ FIGURES: Mapping[str, Callable[[Sample], float | None]] = {
     "prompt_tokens_per_second": lambda sample: sample.prompt_tokens_per_second,
     "generation_tokens_per_second": lambda sample: sample.generation_tokens_per_second,
 }
-"""The figures that each request has one value of."""
+"""The figures with one value per request."""
 
 
 def values_of(samples: Sequence[Sample], figure: str) -> list[float]:
-    """One figure of the requests that succeeded, and have it."""
+    """One figure of the requests that succeeded and have it."""
     read = FIGURES[figure]
     found = (read(sample) for sample in samples if sample.ok)
     return [value for value in found if value is not None]
@@ -114,7 +114,7 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _of_groups(groups: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """As `summarise`, of values that come in groups that are alike."""
+    """As `summarise`, of values in groups of similar ones."""
     ordered = sorted(chain.from_iterable(groups))
     found = intervals.of_grouped_quantiles(groups, list(FRACTIONS.values()))
     ci = {"mean": _ends(intervals.of_mean([fmean(group) for group in groups if group]))}
@@ -131,7 +131,7 @@ def _points(ordered: Sequence[float]) -> dict[str, Any]:
 
 
 def nearest_rank(ordered: Sequence[float], fraction: float) -> float | None:
-    """A value that did occur."""
+    """The nearest-rank percentile, which is one of the values."""
     return ordered[max(1, ceil(fraction * len(ordered))) - 1] if ordered else None
 
 
@@ -140,7 +140,7 @@ def _ends(interval: Interval) -> list[float | None]:
 
 
 def rounded(value: float | None) -> float | None:
-    """A thousandth of a millisecond is below what a clock across processes can tell."""
+    """Rounds to a microsecond, which is below the resolution of a measurement across processes."""
     return None if value is None else round(value, 3)
 
 

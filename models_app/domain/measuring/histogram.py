@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import ceil, exp, log
 
-# A quantile is off by at most sqrt(1.1) - 1, which is 4.9 %; from 1 ms to 1 h that takes 160 buckets.
+# The relative error of a quantile is at most sqrt(1.1) - 1, which is 4.9 %; from 1 ms to 1 h that takes 160 buckets.
 GROWTH = 1.1
 _STEP = log(GROWTH)
-# What is smaller than a microsecond (values are milliseconds), zero included, is in the first bucket.
+# Values below a microsecond (the unit is milliseconds), 0 included, are in the first bucket.
 _SMALLEST = 1e-3
 _FIRST = ceil(log(_SMALLEST) / _STEP)
-# Over 30 years in milliseconds: no duration; a broken clock must not make a bucket without end.
+# Over 30 years in milliseconds: a broken clock must not create unbounded buckets.
 _LARGEST = 1e12
 
 Histogram = dict[str, int]
-"""Counts by the number of the bucket. Bucket b holds what is over GROWTH**(b-1) and up to GROWTH**b; JSON as it is."""
+"""Counts by the number of the bucket. Bucket b holds values over GROWTH**(b-1) and up to GROWTH**b. Can be stored as JSON."""
 
 
 def bucket_of(value: float) -> str:
@@ -43,7 +43,7 @@ def merged(histograms: Iterable[Mapping[str, int]]) -> Histogram:
 
 
 def quantile(histogram: Mapping[str, int], fraction: float) -> float | None:
-    """The value below which `fraction` (0 to 1) of all lie, within 4.9 %; None when there are none.
+    """The value below which `fraction` (0 to 1) of all lie, within 4.9 %; None for an empty histogram.
 
     The rank is that of the nearest-rank method: the ceil(fraction * n)-th smallest value.
     """
@@ -64,5 +64,5 @@ def middle(bucket: str) -> float:
 
 
 def count_up_to(histogram: Mapping[str, int], value: float) -> int:
-    """How many are at most `value`, as if each were in the middle of its bucket."""
+    """The number of values up to `value`, with each value in the middle of its bucket."""
     return sum(count for bucket, count in histogram.items() if middle(bucket) <= value)

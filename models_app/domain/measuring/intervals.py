@@ -1,8 +1,8 @@
-"""95 % confidence intervals that assume nothing about how the values are distributed.
+"""95 % confidence intervals without assumptions about the distribution of the values.
 
-Every function is deterministic: the resamples come from a generator with a fixed seed, so that the same samples give
-the same interval, today and in a report that is made again in a year. An end of an interval is None where the sample
-is too small to bound it: with 20 values nobody knows how large the 99th percentile may be.
+Every function is deterministic: the resamples come from a generator with a fixed seed, so that the same samples always
+give the same interval. An end of an interval is None where the sample is too small to bound it: 20 values give no upper
+bound of the 99th percentile.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Floats = npt.NDArray[np.float64]
 UNKNOWN: Interval = (None, None)
 # The ends of an interval move by about 1 % of its width from one seed to another.
 RESAMPLES = 2000
-# Below, the studentised bootstrap meets resamples without spread too often to mean anything.
+# With fewer values the studentised bootstrap has too many resamples without variance to be meaningful.
 FEWEST = 3
-# What all resamples of one interval may hold together: a few seconds, and never more memory than one resample.
+# The most values of all resamples of one interval together: bounds the time to a few seconds, and the memory.
 _MOST_VALUES = 20_000_000
 _FEWEST_RESAMPLES = 100
 _SEED = 20_240_229
@@ -33,7 +33,7 @@ def generator() -> np.random.Generator:
 
 
 def of_quantile(values: Sequence[float], fraction: float) -> Interval:
-    """Order statistics: ranks between which the quantile lies with 95 %, whatever the distribution is."""
+    """Order statistics: ranks between which the quantile lies with 95 %, for any distribution."""
     ordered = sorted(values)
     count = len(ordered)
     below = _binomial_cdf(count, fraction)
@@ -63,7 +63,7 @@ def _binomial_cdf(count: int, chance: float) -> Floats:
 
 
 def of_mean(values: Sequence[float]) -> Interval:
-    """The studentised bootstrap: of eight skewed values it still holds the mean in more than 90 of 100 cases."""
+    """The studentised bootstrap: for eight skewed values its coverage is still above 90 %."""
     if len(values) < FEWEST:
         return UNKNOWN
     sample = np.asarray(values, dtype=np.float64)
@@ -108,9 +108,9 @@ def _standard_error(rows: Floats) -> Floats:
 
 
 def of_grouped_quantiles(groups: Sequence[Sequence[float]], fractions: Sequence[float]) -> list[Interval]:
-    """Of quantiles of all values together, where values of one group are alike: whole groups are resampled.
+    """Of quantiles of all values together, where the values of a group are correlated: whole groups are resampled.
 
-    The gaps between the tokens of one answer are such a group: they are no independent measurements.
+    The gaps between the tokens of one answer are such a group: they are not independent measurements.
     """
     filled = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
     if len(filled) < FEWEST:

@@ -1,14 +1,14 @@
-"""Exponentially weighted averages of what a model does: the newest requests count most, old ones fade."""
+"""Exponentially weighted averages of a model's figures: recent requests count most."""
 
 from __future__ import annotations
 
-# A request counts half after the 14 that follow it: steady at a few requests a minute, and new after a change of a model.
+# A request's weight halves with every 14 that follow: steady at a few requests a minute, yet soon new after a change.
 ALPHA = 0.05
 
 
 def weight(count: int) -> float:
-    """What the mean of `count` new values weighs against the average so far.
+    """The weight of the mean of `count` new values against the average so far.
 
-    Folding in a batch by its mean gives what its values, one after the other, would give if they were equal.
+    Adding a batch by its mean equals adding its values one by one, if they are equal.
     """
     return float(1.0 - (1.0 - ALPHA) ** count)

@@ -1,8 +1,8 @@
-"""How models are ranked."""
+"""The score by which models are ranked."""
 
 from __future__ import annotations
 
-# What counts as fast, and as proven by use: more of either adds nothing.
+# Speed and number of requests that get the full score: more of either adds nothing.
 FAST_TOKENS_PER_SECOND = 100.0
 MANY_INFERENCES = 1000
 

@@ -24,7 +24,7 @@ class Origin:
 
 @dataclass(slots=True)
 class AccessRecord:
-    """What the gateway knows of one request. Durations are milliseconds; None means unknown, not 0."""
+    """The gateway's record of one request. Durations are milliseconds; None means unknown, not 0."""
 
     request_id: str  # unique, made here
     started_at: float  # Unix seconds
@@ -48,7 +48,7 @@ class AccessRecord:
     provider: str = ""
     ttft_ms: float | None = None
     duration_ms: float = 0.0
-    # Parts of the duration: waiting for a turn, and for the model to be loaded. None is "did not wait".
+    # Parts of the duration: waiting for the concurrency limit, and for the load of the model. None is "did not wait".
     queue_ms: float | None = None
     load_wait_ms: float | None = None
     attempts: int = 0
@@ -59,5 +59,5 @@ class AccessRecord:
 
     @property
     def public_id(self) -> str:
-        """The id that the client hears: its own, where it sent one."""
+        """The id in the answer to the client: its own, where it sent one."""
         return self.client_request_id or self.request_id

@@ -1,4 +1,4 @@
-"""What is left of a request when it is written down: no secret, no byte that a database refuses, and not too much."""
+"""Makes the data of a request fit for records: no secrets, no bytes that a database refuses, bounded size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 LEFT_OUT = "(left out)"
 
-# Of a call's arguments; the bodies of this API are far smaller, and one that is not must not fill the table.
+# Of a call's arguments; the bodies of this API are far smaller, and a larger one must not fill the table.
 MAX_BYTES = 4096
 _MAX_TEXT = 500
 _MAX_NAMES = 50
@@ -18,11 +18,11 @@ _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|authorization|credential|cookie|bearer|token$|pwd$"
     r"|(?:api|private|access|encryption|signing)[_-]?key"
 )
-# Names of where a secret is, of whether there is one, and of what is no secret of it.
+# Names of where a secret is stored, of whether there is one, and of its public part.
 _HARMLESS_NAME = re.compile(r"(?:_env|_set|_id)$")
 _SECRET_TEXT = re.compile(
     r"\bnoa_[0-9a-f]{12}_[\w-]+"  # NOA's own keys
-    r"|\bsk-[\w-]{12,}"  # those of OpenAI, Anthropic and who imitates them
+    r"|\bsk-[\w-]{12,}"  # those of OpenAI, Anthropic and compatible providers
     r"|(?<=bearer )\S+"
     r"|(?<=://)[^/\s@]+(?=@)"  # user and password of an address
     r"|(?<=[?&]key=)[^&\s]+|(?<=[?&]token=)[^&\s]+",
@@ -31,7 +31,7 @@ _SECRET_TEXT = re.compile(
 
 
 def without_secrets(value: Any) -> Any:
-    """The same value; what is secret by its name, at any depth, or by its look, is `(left out)`."""
+    """The same value with secrets, by their name or form, replaced by `(left out)` at any depth."""
     if isinstance(value, str):
         return _SECRET_TEXT.sub(LEFT_OUT, value)
     if isinstance(value, Mapping):
@@ -52,14 +52,14 @@ def _is_secret(name: str, value: Any) -> bool:
 
 
 def storable(text: str) -> str:
-    """One NUL or lone surrogate makes PostgreSQL refuse a row, and with it a whole batch."""
+    """Without NUL and lone surrogates: one makes PostgreSQL refuse a row, and with it a whole batch."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def for_record(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as they may be stored: without secrets, at most about `MAX_BYTES` of JSON."""
+    """Arguments fit to be stored: without secrets, at most about `MAX_BYTES` of JSON."""
     kept: dict[str, Any] = _shortened(without_secrets(arguments))
     size = len(json.dumps(kept))
     if size <= MAX_BYTES:

@@ -1,8 +1,8 @@
 """Access records as spans, in the JSON of OpenTelemetry's protocol (OTLP/HTTP), with its names for generative AI.
 
-A request is one span; under it are the waits for a turn and for a load, and what was spent with the model. All of it
-is made from the finished record, so a trace costs the request nothing. Ids come from the request's id: a record that
-is sent twice is the same span.
+A request is one span; its children are the wait for the concurrency limit, the wait for a load, and the time with the
+model. All of it is computed from the finished record, so tracing adds no latency. Ids are derived from the request's id:
+a record that is sent twice is the same span.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNSET, _ERROR = 0, 2
 
 
 def body(records: Iterable[AccessRecord], resource: dict[str, str]) -> bytes:
-    """What is posted to `/v1/traces`."""
+    """The body of a POST to `/v1/traces`."""
     spans = [span for record in records for span in spans_of(record)]
     return orjson.dumps(
         {
@@ -113,7 +113,7 @@ def _nanoseconds(seconds: float) -> str:
 
 
 def _attributes(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of what is known: empty texts and None are left out."""
+    """Known values only: empty texts and None are left out."""
     return [{"key": name, "value": _value(fact)} for name, fact in facts.items() if fact not in ("", None)]
 
 

@@ -1,10 +1,10 @@
-"""The lines of the access log's spool: what the gateway writes and who ships it reads.
+"""The line format of the access log's spool, written by the gateway and read by the recovery.
 
     <kind> <crc32 of kind and payload, 8 hex digits> <payload, one JSON array without line breaks>\\n
 
-A segment begins with a header (`H`), which says who writes and how the arrays are to be read, so that a newer version
-still reads what an older one left. `B` marks a request that has begun, `E` holds the record of one that has ended. A
-line that was cut or damaged fails its checksum, and the next line break is where good lines begin again.
+A segment begins with a header (`H`), which names the writer and the fields of the arrays, so that a newer version still
+reads the spool of an older one. `B` marks a request that has begun, `E` holds the record of one that has ended. A line
+that was cut or damaged fails its checksum; reading resumes after the next line break.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from models_app.domain.records.confidential import storable
 HEADER, BEGUN, ENDED = b"H", b"B", b"E"
 # The kind is part of what the checksum covers.
 _SEEDS = {kind: zlib.crc32(kind) for kind in (HEADER, BEGUN, ENDED)}
-FIELDS = tuple(one.name for one in fields(AccessRecord))
-# What is known of a request when it begins.
+FIELDS = tuple(item.name for item in fields(AccessRecord))
+# Fields that are known when a request begins.
 MARK_FIELDS = (
     "request_id",
     "started_at",
@@ -57,7 +57,7 @@ class Header:
 
 @dataclass(slots=True)
 class Found:
-    """What a piece of a spool holds. `last` is the highest number of a record; `bad` are damaged lines as they are."""
+    """The content of a part of a spool. `last` is the highest number of a record; `bad` are damaged lines, unchanged."""
 
     header: Header | None = None
     records: list[AccessRecord] = field(default_factory=list)
@@ -75,7 +75,7 @@ def header_line(header: Header) -> bytes:
 
 
 def record_line(number: int, record: AccessRecord) -> bytes:
-    """`number` counts the records of a process from 1. Raises TypeError for what is no text and no number."""
+    """`number` counts the records of a process from 1. Raises TypeError for values that are neither text nor number."""
     return line(ENDED, _dumped((number, *_values(record))))
 
 
@@ -87,7 +87,7 @@ def mark_line(
     model_key: str = "",
     provider: str = "",
 ) -> bytes:
-    """What is not in the record yet comes beside it: the order is that of `MARK_FIELDS`."""
+    """Values that are not in the record yet are passed beside it; the order is that of `MARK_FIELDS`."""
     values = (
         record.request_id,
         record.started_at,
@@ -108,26 +108,26 @@ def _dumped(values: tuple[Any, ...]) -> bytes:
     try:
         return orjson.dumps(values)
     except TypeError:
-        # A lone surrogate, which the database would not take either.
-        return orjson.dumps([storable(one) if isinstance(one, str) else one for one in values])
+        # A lone surrogate, which the database would refuse too.
+        return orjson.dumps([storable(value) if isinstance(value, str) else value for value in values])
 
 
 def read(data: bytes, header: Header | None = None) -> Found:
-    """The whole lines of `data`; what follows the last line break is bad. `header` is that of the segment, if known."""
+    """The whole lines of `data`; the rest after the last line break is bad. `header` is that of the segment, if known."""
     found = Found(header=header)
     *lines, rest = data.split(b"\n")
-    for one in lines:
-        if not _take(one, found) and one:
-            found.bad.append(one)
+    for raw in lines:
+        if not _take(raw, found) and raw:
+            found.bad.append(raw)
     if rest:
         found.bad.append(rest)
     return found
 
 
-def _take(one: bytes, found: Found) -> bool:
-    kind, payload = one[:1], one[_PREFIX:]
+def _take(raw: bytes, found: Found) -> bool:
+    kind, payload = raw[:1], raw[_PREFIX:]
     seed = _SEEDS.get(kind)
-    if seed is None or one[1:_PREFIX] != b" %08x " % zlib.crc32(payload, seed):
+    if seed is None or raw[1:_PREFIX] != b" %08x " % zlib.crc32(payload, seed):
         return False
     try:
         _TAKERS[kind](orjson.loads(payload), found)
@@ -137,9 +137,9 @@ def _take(one: bytes, found: Found) -> bool:
 
 
 def _take_header(values: dict[str, Any], found: Found) -> None:
-    known = {one.name for one in fields(Header)}
+    known = {item.name for item in fields(Header)}
     header = Header(**{name: value for name, value in values.items() if name in known})
-    # The usual ones are the same object, by which they are told from older ones at no cost.
+    # Fields of the present version become the same object, so that `_record` recognizes them by identity.
     own = tuple(header.fields), tuple(header.mark_fields)
     found.header = dataclasses.replace(
         header,
@@ -164,8 +164,8 @@ def _record(names: Iterable[str], values: list[Any]) -> AccessRecord:
     if names is FIELDS:
         return AccessRecord(*values)
     known = set(FIELDS)
-    given = dict(zip(names, values, strict=True))
-    return AccessRecord(**{name: value for name, value in given.items() if name in known})
+    pairs = zip(names, values, strict=True)
+    return AccessRecord(**{name: value for name, value in pairs if name in known})
 
 
 _TAKERS: dict[bytes, Callable[[Any, Found], None]] = {

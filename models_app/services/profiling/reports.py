@@ -1,4 +1,4 @@
-"""Profiles as files: for a spreadsheet, and for people who have no NOA at hand."""
+"""Profiles as files: CSV for spreadsheets, and Markdown for readers without access to NOA."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def as_csv(run: ProfileRun) -> str:
 
 
 def _spelled(value: Any) -> Any:
-    """A spreadsheet takes a text that begins like a formula for one."""
+    """Escapes texts that a spreadsheet would take for a formula."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
@@ -78,15 +78,15 @@ def as_markdown(run: ProfileRun) -> str:
 
 
 def comparison_as_markdown(found: Mapping[str, Any]) -> str:
-    """What `comparing.compare` found as a page."""
+    """The result of `comparing.compare` as a page."""
     runs: Sequence[ProfileRun] = found["runs"]
     lines = ["# Profiles compared", ""]
     for run in runs:
         lines += [f"## {run.model.key}, {run.started_at:%Y-%m-%d %H:%M}", "", *_about(run), ""]
         for stage in (run.summary or {}).get("stages", ()):
             lines += _stage(stage)
-    for one in found["comparisons"]:
-        lines += [f"## {one['run']} against {one['baseline']}", "", *_comparison(one)]
+    for item in found["comparisons"]:
+        lines += [f"## {item['run']} against {item['baseline']}", "", *_comparison(item)]
     return "\n".join([*lines, _METHOD, "", _TEST.format(tolerance=found["tolerance"]), ""])
 
 
@@ -150,12 +150,12 @@ def _with_unit(value: float | None, unit: str) -> str:
     return "unknown" if value is None else f"{value:.3g} {unit}"
 
 
-def _comparison(one: Mapping[str, Any]) -> list[str]:
-    lines = [f"**{str(one['verdict']).replace('_', ' ').capitalize()}.**", ""]
+def _comparison(found: Mapping[str, Any]) -> list[str]:
+    lines = [f"**{str(found['verdict']).replace('_', ' ').capitalize()}.**", ""]
     lines += [
-        f"* {change['what']}: {_text(change['before'])} became {_text(change['after'])}" for change in one["changed"]
+        f"* {change['what']}: {_text(change['before'])} became {_text(change['after'])}" for change in found["changed"]
     ] or ["* Model, engine, options and machine are the same."]
-    lines += [f"* {sentence}" for sentence in one["caution"]] + [""]
+    lines += [f"* {sentence}" for sentence in found["caution"]] + [""]
     columns = (
         "at a time",
         "figure",
@@ -165,18 +165,18 @@ def _comparison(one: Mapping[str, Any]) -> list[str]:
         "p, corrected",
         "verdict",
     )
-    return [*lines, *_table(columns, map(_contrast, one["contrasts"])), ""]
+    return [*lines, *_table(columns, map(_contrast, found["contrasts"])), ""]
 
 
-def _contrast(one: Mapping[str, Any]) -> tuple[str, ...]:
+def _contrast(found: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        str(one["concurrency"]),
-        one["figure"],
-        _number(one["baseline"]),
-        _number(one["candidate"]),
-        f"{_number(one['ratio'])} ({_number(one['low'])} to {_number(one['high'])})",
-        _number(one["p_adjusted"]),
-        one["verdict"].replace("_", " "),
+        str(found["concurrency"]),
+        found["figure"],
+        _number(found["baseline"]),
+        _number(found["candidate"]),
+        f"{_number(found['ratio'])} ({_number(found['low'])} to {_number(found['high'])})",
+        _number(found["p_adjusted"]),
+        found["verdict"].replace("_", " "),
     )
 
 
