@@ -1,4 +1,4 @@
-"""Where NOA may connect to, however an address is written."""
+"""The addresses that NOA can connect to, in all notations."""
 
 from __future__ import annotations
 

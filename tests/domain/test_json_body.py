@@ -1,4 +1,4 @@
-"""Which bodies are JSON objects that NOA reads at all."""
+"""The bodies that NOA accepts as JSON objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a key may do, and with which models."""
+"""The scopes of a key, and its models."""
 
 from __future__ import annotations
 

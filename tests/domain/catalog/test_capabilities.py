@@ -1,4 +1,4 @@
-"""What a header says about what a model can do."""
+"""Capabilities from the header of a file."""
 
 from __future__ import annotations
 

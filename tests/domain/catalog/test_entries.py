@@ -1,4 +1,4 @@
-"""What may be said of a model, and how it is stored."""
+"""Valid entries of models, and how they are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison finds what is there, and does not find what is not."""
+"""A comparison finds real differences, and no others."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_holms_correction(probabilities: list[float | None], adjusted: list[floa
 @pytest.mark.parametrize(
     ("counts", "p"),
     [
-        # Fisher's tea, and a table of every textbook.
+        # Fisher's tea, and a textbook table.
         ((3, 4, 1, 4), 0.4857),
         ((1, 10, 11, 14), 0.0028),
         ((10, 10, 10, 10), 1.0),

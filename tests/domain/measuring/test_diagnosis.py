@@ -1,4 +1,4 @@
-"""What doctor says of what it sees."""
+"""The findings of doctor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the requests of a profile say together."""
+"""Summaries of the requests of a profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histograms: small, mergeable, and as exact as they say."""
+"""Histograms: small, mergeable, and as exact as documented."""
 
 from __future__ import annotations
 

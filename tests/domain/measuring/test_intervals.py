@@ -1,4 +1,4 @@
-"""Intervals hold what they promise, on samples whose truth is known."""
+"""Intervals have their nominal coverage, on samples of known distributions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_one_thousand_values_do_not_overflow() -> None:
     assert 460 < low < 500 < high < 540
 
 
-# Few skewed values hold a little less than 95: the textbook's normal interval holds 85 of 100 with eight of them.
+# For few skewed values the coverage is a little less than 95 %; that of the normal interval is 85 % with eight.
 @pytest.mark.parametrize(("count", "least"), [(8, 0.88), (30, 0.9)])
 def test_the_mean_of_skewed_values_is_held_in_95_of_100_intervals(count: int, least: float) -> None:
     random = np.random.default_rng(7)
@@ -62,7 +62,7 @@ def test_two_values_say_nothing_of_their_mean() -> None:
 
 
 def test_gaps_of_one_answer_count_as_one_observation() -> None:
-    # Between answers they differ, within one they do not: 500 gaps are then no more than five observations.
+    # The gaps differ between answers and not within: 500 gaps are then only five observations.
     groups = [[float(place)] * 100 for place in range(5)]
     ((low, high),) = intervals.of_grouped_quantiles(groups, [0.5])
     assert low is not None and high is not None and high - low >= 2

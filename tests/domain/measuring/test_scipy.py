@@ -201,7 +201,7 @@ def test_the_summary_of_values_is_scipys() -> None:
 
 
 def test_the_weighted_average_is_scipys_filter() -> None:
-    """Equal values of one batch, folded in by their mean, count as when they are folded in one after the other."""
+    """Equal values of a batch have the same effect by their mean as one by one."""
     batches = [[5.0] * 3, [9.0] * 10, [2.0]]
     average = 0.0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""What may be written down of a request."""
+"""The data of a request that can be recorded."""
 
 from __future__ import annotations
 

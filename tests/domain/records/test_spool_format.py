@@ -1,4 +1,4 @@
-"""The spool's lines: what is whole is read, what is damaged is told apart."""
+"""The spool's lines: whole ones are read, damaged ones are detected."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_garbage_anywhere_costs_only_the_lines_that_it_meets(damages: int) -> No
         found = spool_format.read(b"".join([*lines[:hit], bytes(piece), *lines[hit + 1 :]]))
         lost = lines[hit].startswith(b"E")
         assert len(found.records) == 20 - lost
-        # Damage that is a line break makes two lines of one.
+        # Damage by a line break splits a line.
         assert 1 <= len(found.bad) <= 2
 
 

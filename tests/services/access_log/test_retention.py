@@ -70,7 +70,7 @@ def test_each_day_is_a_table_that_is_made_ahead_and_dropped_whole(settings: Any)
     assert {today + timedelta(days=ahead) for ahead in range(4)} <= there
     assert date(2026, 11, 23) in there
     assert date(2026, 11, 15) not in there
-    # A day that was dropped is made again when a late record comes.
+    # A dropped partition is created again for a late record.
     store(9, each=1)
     assert AccessLog.objects.count() == 7
 

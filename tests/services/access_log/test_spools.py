@@ -1,4 +1,4 @@
-"""What killed web processes leave is shipped once, whoever does it and however often."""
+"""The spools of killed web processes are shipped exactly once, also by concurrent and repeated recoveries."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def lines(count: int, first: int = 1) -> bytes:
 
 
 def leave(folder: Path, *segments: bytes) -> None:
-    """As a process leaves it that was killed."""
+    """The spool of a killed process."""
     (folder / "access-1-a.lock").touch()
     header = spool_format.header_line(Header(RECORDER, "n1", 1, AT))
     for number, data in enumerate(segments):

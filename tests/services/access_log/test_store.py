@@ -1,4 +1,4 @@
-"""The access log, and the sums that go with it."""
+"""The access log and its roll-ups."""
 
 from __future__ import annotations
 

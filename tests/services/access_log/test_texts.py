@@ -1,4 +1,4 @@
-"""Texts are stored by rules only, cut, redacted, and not for longer than they should be."""
+"""Texts are stored by rules only, truncated, redacted, and deleted in time."""
 
 from __future__ import annotations
 

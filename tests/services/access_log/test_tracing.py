@@ -1,4 +1,4 @@
-"""Traces reach a receiver of OTLP over HTTP, and nobody waits for one that is away."""
+"""Traces reach a receiver of OTLP over HTTP; an unavailable one delays nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Collector:
                 self.wfile.write(b"{}")
 
             def log_message(self, *_: Any) -> None:
-                """Says nothing."""
+                """Logs nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answerer)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))

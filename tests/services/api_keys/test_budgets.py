@@ -1,4 +1,4 @@
-"""What keys have used of their month, by the sums of the access log."""
+"""The monthly spending of keys, from the roll-ups of the access log."""
 
 from __future__ import annotations
 

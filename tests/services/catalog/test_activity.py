@@ -1,4 +1,4 @@
-"""Reads are counted in memory and written now and then."""
+"""Reads are counted in memory and written periodically."""
 
 from __future__ import annotations
 

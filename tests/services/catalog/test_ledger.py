@@ -1,4 +1,4 @@
-"""The ledger keeps what happened to models, and what made it happen."""
+"""The ledger keeps the changes of models and their causes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotation of the keys that secrets are sealed with."""
+"""Rotation of the keys that encrypt secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "sk-canary-1234567890"
 
 @pytest.fixture
 def sealed(settings: Any) -> str:
-    """A provider's and a webhook's secret under an old key; gives the new key."""
+    """A provider's and a webhook's secret under an old key; yields the new key."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     settings.NOA_ENCRYPTION_KEYS = [old]
     Provider.objects.create(slug="p", kind="openai", secret=secrets.seal(KEY))

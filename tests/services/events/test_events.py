@@ -1,4 +1,4 @@
-"""Events: visible in the order of their ids, told to who listens, put into the outbox."""
+"""Events: visible in the order of their ids, sent to subscribers, put into the outbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def publish(subject: str = "", name: EventName = EventName.MODEL_LOADED, **field
 
 @pytest.mark.django_db(transaction=True)
 def test_who_reads_up_to_an_id_never_finds_a_smaller_one_later() -> None:
-    """Writers in transactions of all kinds against a reader that asks for what follows its last id."""
+    """Writers in transactions of all kinds against a reader that polls for ids after its last one."""
     begin = threading.Barrier(WRITERS + 1)
 
     def write(number: int) -> None:
@@ -42,7 +42,7 @@ def test_who_reads_up_to_an_id_never_finds_a_smaller_one_later() -> None:
                     if count % 3 == 1:
                         routing.bump()
                     publish(f"{number}-{count}")
-                    # What comes after the event keeps the transaction open for a while.
+                    # Work after the event keeps the transaction open for a while.
                     routing.bump()
         finally:
             connection.close()

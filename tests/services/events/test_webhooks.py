@@ -1,4 +1,4 @@
-"""Webhooks: what is sent to a real receiver, how it is signed, and what happens when it does not arrive."""
+"""Webhooks: deliveries to a real receiver, their signatures, and their retries."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as one:
-        yield one
+    with Receiver() as running:
+        yield running
 
 
 def hook(url: str, *names: str, **fields: Any) -> Webhook:
@@ -53,12 +53,12 @@ def send_all() -> None:
 
 
 def let_time_pass() -> None:
-    """What waits for its next attempt is due now."""
+    """Make pending deliveries due now."""
     WebhookDelivery.objects.filter(state="pending").update(next_attempt_at=timezone.now())
 
 
 def verified(got: Received, secret: str = SECRET) -> bool:
-    """By the deprecated headers."""
+    """Whether the deprecated headers verify."""
     signed = got.headers["X-NOA-Timestamp"].encode() + b"." + got.body
     digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
     return got.headers["X-NOA-Signature"] == f"sha256={digest}"
@@ -112,23 +112,23 @@ def test_a_failure_is_tried_again_later(receiver: Receiver) -> None:
 
 def test_after_the_last_attempt_it_has_failed_and_that_is_said_once(receiver: Receiver) -> None:
     receiver.script = [503] * 100
-    one = hook(receiver.url, "model-loaded")
+    webhook = hook(receiver.url, "model-loaded")
     happen()
     happen()
     for _ in range(rules.MAX_ATTEMPTS):
         let_time_pass()
         send_all()
     assert set(WebhookDelivery.objects.values_list("state", "attempts")) == {("failed", 8)}
-    told = Event.objects.get(name="webhook-failing")
-    assert told.subject == str(one.pk)
-    assert told.cause == "The receiver answered with 503."
-    one.refresh_from_db()
-    assert one.failing_since is not None
+    event = Event.objects.get(name="webhook-failing")
+    assert event.subject == str(webhook.pk)
+    assert event.cause == "The receiver answered with 503."
+    webhook.refresh_from_db()
+    assert webhook.failing_since is not None
     receiver.script.clear()
     happen()
     send_all()
-    one.refresh_from_db()
-    assert one.failing_since is None
+    webhook.refresh_from_db()
+    assert webhook.failing_since is None
 
 
 def test_that_a_webhook_fails_is_told_to_the_others_only(receiver: Receiver) -> None:
@@ -178,10 +178,10 @@ def test_a_receiver_that_is_gone_is_named(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
 def test_a_private_address_is_not_connected_to(receiver: Receiver, name: str) -> None:
-    one = hook(receiver.url.replace("127.0.0.1", name))
+    webhook = hook(receiver.url.replace("127.0.0.1", name))
     Webhook.objects.update(allow_private_addresses=False)
-    one.refresh_from_db()
-    delivery = attempt(one)
+    webhook.refresh_from_db()
+    delivery = attempt(webhook)
     assert "an address that NOA does not connect to" in delivery.error
     assert receiver.received == []
 
@@ -201,15 +201,15 @@ def test_a_private_address_is_not_connected_to(receiver: Receiver, name: str) ->
 def test_addresses_are_checked_when_they_are_given(url: str) -> None:
     with pytest.raises(InvalidRequest):
         hook(url, allow_private_addresses=False)
-    one = hook("https://example.com/hook", allow_private_addresses=False)
+    webhook = hook("https://example.com/hook", allow_private_addresses=False)
     with pytest.raises(InvalidRequest):
-        webhooks.update(webhook_id=one.pk, changes={"url": url})
+        webhooks.update(webhook_id=webhook.pk, changes={"url": url})
 
 
 def test_what_was_allowed_cannot_be_forbidden_and_kept(receiver: Receiver) -> None:
-    one = hook(receiver.url)
+    webhook = hook(receiver.url)
     with pytest.raises(InvalidRequest):
-        webhooks.update(webhook_id=one.pk, changes={"allow_private_addresses": False})
+        webhooks.update(webhook_id=webhook.pk, changes={"allow_private_addresses": False})
 
 
 @pytest.mark.parametrize("secret", ["", "too short", "x" * 257])
@@ -236,7 +236,7 @@ def test_a_test_is_sent_now_and_stored_nowhere(receiver: Receiver) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_workers_that_see_the_same_delivery_send_it_once(receiver: Receiver) -> None:
-    one = hook(receiver.url)
+    webhook = hook(receiver.url)
     for _ in range(10):
         happen()
     begin = threading.Barrier(4)
@@ -244,7 +244,7 @@ def test_workers_that_see_the_same_delivery_send_it_once(receiver: Receiver) -> 
     def work() -> None:
         try:
             begin.wait()
-            deliveries.send_due(webhook_id=one.pk)
+            deliveries.send_due(webhook_id=webhook.pk)
         finally:
             connection.close()
 
@@ -259,25 +259,25 @@ def test_workers_that_see_the_same_delivery_send_it_once(receiver: Receiver) -> 
 
 
 def test_what_a_dead_worker_had_is_sent_by_another(receiver: Receiver) -> None:
-    one = hook(receiver.url)
+    webhook = hook(receiver.url)
     happen()
     delivery = WebhookDelivery.objects.get()
     assert deliveries._claim(delivery)
-    assert deliveries.send_due(webhook_id=one.pk) == 0
+    assert deliveries.send_due(webhook_id=webhook.pk) == 0
     let_time_pass()  # the lease has ended
-    assert deliveries.send_due(webhook_id=one.pk) == 1
+    assert deliveries.send_due(webhook_id=webhook.pk) == 1
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts) == ("delivered", 2)
 
 
 def test_a_webhook_that_is_switched_off_keeps_what_waits(receiver: Receiver) -> None:
-    one = hook(receiver.url)
+    webhook = hook(receiver.url)
     happen()
-    webhooks.update(webhook_id=one.pk, changes={"enabled": False})
+    webhooks.update(webhook_id=webhook.pk, changes={"enabled": False})
     happen()
     send_all()
     assert receiver.received == []
-    webhooks.update(webhook_id=one.pk, changes={"enabled": True})
+    webhooks.update(webhook_id=webhook.pk, changes={"enabled": True})
     send_all()
     assert len(receiver.received) == 1
 
@@ -290,7 +290,7 @@ def test_waits_grow_up_to_an_hour_and_end() -> None:
 
 
 def verify(secret: str | bytes, got: Received) -> Any:
-    """As a receiver does that uses the official library. Raises WebhookVerificationError."""
+    """Verify with the official library. Raises WebhookVerificationError."""
     return Verifier(secret).verify(got.body, got.headers)
 
 
@@ -318,9 +318,9 @@ def test_an_older_secret_is_a_key_as_it_is(receiver: Receiver) -> None:
 
 def test_an_older_secret_that_only_looks_like_a_new_one_goes_on_working(receiver: Receiver) -> None:
     secret = "whsec_of the receiver's own"
-    one = hook(receiver.url)
+    webhook = hook(receiver.url)
     Webhook.objects.update(secret=secrets.seal(secret))
-    assert attempt(one).state == "delivered"
+    assert attempt(webhook).state == "delivered"
     (got,) = receiver.received
     assert verified(got, secret)
     assert verify(secret.encode(), got)["name"] == "model-loaded"
@@ -384,9 +384,9 @@ def test_a_new_secret_that_only_looks_like_a_key_is_refused(rest: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         hook("https://example.com/", secret="whsec_" + rest.ljust(10))
     assert rest not in refused.value.message or not rest
-    one = hook("https://example.com/")
+    webhook = hook("https://example.com/")
     with pytest.raises(InvalidRequest):
-        webhooks.update(webhook_id=one.pk, changes={"secret": "whsec_" + rest.ljust(10)})
+        webhooks.update(webhook_id=webhook.pk, changes={"secret": "whsec_" + rest.ljust(10)})
 
 
 def test_the_documented_check_of_a_signature_is_right() -> None:

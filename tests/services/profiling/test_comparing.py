@@ -1,4 +1,4 @@
-"""Profiles held against each other, and what is exported of them."""
+"""Comparison and export of profiles."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_profile_that_is_worse_than_its_baseline_is_an_event(do: Work, runner:
     wanted = ProfileSettings(requests=6, warmup=0)
     do(profiling.profile, kind=JobKind.PROFILE, key=KEY, wanted=wanted)
     before = ProfileRun.objects.get(model=model)
-    # As if the model had answered a hundred times as fast until now.
+    # As if the model had been a hundred times as fast before.
     for sample in before.samples.all():
         sample.ttft_ms, sample.e2el_ms = (sample.ttft_ms or 0) / 100, sample.e2el_ms / 100
         sample.save()

@@ -1,4 +1,4 @@
-"""A demo model in a real llama.cpp: probed and profiled, the verdicts are what they are."""
+"""A demo model in a real llama.cpp, probed and profiled."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_the_demo_model_is_probed(demo: Program, do: Work) -> None:
         "text_generation": "supported",
         "chat_completion": "supported",
         "streaming": "supported",
-        # The grammar of the schema binds any model, this small one too.
+        # The grammar of the schema constrains any model, this small one too.
         "json_mode": "supported",
-        # Its chat template does not know tools.
+        # Its chat template does not support tools.
         "function_calling": "unsupported",
         "embeddings": "supported",
     }, job.result["details"]
@@ -48,7 +48,7 @@ def test_the_demo_model_is_probed(demo: Program, do: Work) -> None:
 
 
 def test_the_demo_model_is_profiled(demo: Program, do: Work) -> None:
-    """The work is what was asked for: by the answers, and by what llama.cpp itself has counted meanwhile."""
+    """The work is what was requested, by the answers and by llama.cpp's own counters."""
     loaded_model(demo.spec.socket, context_tokens=demo.spec.n_ctx)
     before = demo.health()["counters"]
     wanted = ProfileSettings(requests=4, concurrency=[1, 3], max_tokens=16, prompt_tokens=200, warmup=1)
@@ -58,11 +58,11 @@ def test_the_demo_model_is_profiled(demo: Program, do: Work) -> None:
     samples = list(row.samples.all())
     assert (row.summary["success_rate"], len(samples)) == (1.0, 8)
     assert {sample.completion_tokens for sample in samples} == {16}
-    # A number at its beginning is more or fewer tokens, whatever the prompt is meant to be.
+    # The number at its beginning varies in tokens, whatever the prompt's target length.
     assert all(190 <= (sample.prompt_tokens or 0) <= 210 for sample in samples)
     demo.until_health("the end of the last request", in_flight=0)
     after = demo.health()["counters"]
-    # The two requests that find out how long a word is, and the warm-up, come to it.
+    # Plus the two requests that measure the length of a word, and the warm-up.
     written = after["completion_tokens"] - before["completion_tokens"]
     assert written == 8 * 16 + 16 + 2
     read = after["prompt_tokens"] - before["prompt_tokens"]

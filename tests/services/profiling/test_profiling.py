@@ -89,7 +89,7 @@ def test_a_prompt_length_is_reached_by_counting_tokens(do: Work, runner: FakeUps
     assert job.state == JobState.SUCCEEDED, job.error_message
     short, long, measured = (body["messages"][0]["content"] for body in bodies(runner))
     assert len(long.split()) - len(short.split()) == 64
-    # The fake counts every prompt the same, so a word is taken for a token.
+    # The fake counts every prompt the same, so that a word counts as a token.
     assert len(measured.split()) - len(short.split()) == 40
 
 

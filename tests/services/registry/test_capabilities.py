@@ -1,4 +1,4 @@
-"""Evidence of capabilities: written by who knows something, weighed for who asks."""
+"""Evidence of capabilities: recording and assessment."""
 
 from __future__ import annotations
 

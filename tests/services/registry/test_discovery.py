@@ -1,4 +1,4 @@
-"""Model folders and the registry's picture of them."""
+"""Discovery of model folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers that the environment names: made at the start, kept as they are named, let go when they are not."""
+"""Providers from the environment: created at the start, kept up to date, and released with their variables."""
 
 from __future__ import annotations
 

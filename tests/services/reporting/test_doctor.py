@@ -1,4 +1,4 @@
-"""What doctor looks at, each check with something wrong."""
+"""The checks of doctor, each with a fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, settings: Any) -> Path:
-    """A data folder as a server makes it."""
+    """A data folder as a server creates it."""
     folder = tmp_path / "var"
     (folder / "models").mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)

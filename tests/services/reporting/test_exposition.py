@@ -1,4 +1,4 @@
-"""The page for Prometheus: what it says is true, bounded and without secrets."""
+"""The page for Prometheus: correct, bounded and without secrets."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def test_a_database_that_is_away_is_said_and_nothing_more() -> None:
 
 
 def exposed() -> set[str]:
-    """Every metric's names, as queries may use them."""
+    """Every metric's names, as queries use them."""
     loaded_model("/run/x")
     store.store([record(1, ttft_ms=1.0, completion_tokens=5)], ORIGIN)
     names = {name for name, _ in samples()}
     families = {f.name for f in text_string_to_metric_families(exposition.page().decode())}
-    # Of what there is none at the moment only the name is known.
+    # A metric without samples has only its name.
     return names | families
 
 

@@ -1,4 +1,4 @@
-"""What readiness needs, and what is said when it is not there."""
+"""The dependencies of readiness, and the reason when one is missing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_broker_that_is_away_or_hangs_is_named(settings: Any, monkeypatch: pyt
     settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
     assert "The broker does not answer" in readiness.broker()
     monkeypatch.setattr(readiness, "_ANSWER_SECONDS", 0.1)
-    # It takes connections, as the kernel does for a program that is stopped, and says nothing.
+    # It accepts connections, as the kernel does for a stopped program, and does not answer.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.CELERY_BROKER_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         assert "The broker does not answer" in readiness.broker()

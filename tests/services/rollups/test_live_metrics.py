@@ -1,4 +1,4 @@
-"""Live metrics come from sums, and say what the requests themselves would say."""
+"""Live metrics from roll-ups equal those computed from the requests."""
 
 from __future__ import annotations
 
