@@ -2,66 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import threading
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from time import time
 from typing import Any
 
 import orjson
 import pytest
 from django.db import connection
 from django.utils import timezone
-from standardwebhooks import Webhook as Verifier
-from standardwebhooks import WebhookVerificationError
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.events import EventName
 from models_app.domain.traffic import webhooks as rules
 from models_app.models import Event, Webhook, WebhookDelivery
-from models_app.services.coordination import secrets
 from models_app.services.events import deliveries, events, webhooks
 from tests import markdown
-from tests.fakes.receiver import HANG, Received, Receiver
-
-SECRET = "a secret of the receiver's own"
+from tests.fakes.receiver import HANG, Receiver
+from tests.services.events.hooks import SECRET, attempt, happen, hook, let_time_pass, send_all, verified
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
-
-
-def hook(url: str, *names: str, **fields: Any) -> Webhook:
-    fields = {"allow_private_addresses": True, "secret": SECRET} | fields
-    return webhooks.create(url=url, events=names, actor="test", **fields)[0]
-
-
-def happen(name: EventName = EventName.MODEL_LOADED, subject: str = "llama.cpp:a") -> Event:
-    return events.publish(name=name, subject=subject, message="It happened.", actor="test")
-
-
-def send_all() -> None:
-    for webhook_id in deliveries.due_webhooks():
-        deliveries.send_due(webhook_id=webhook_id)
-
-
-def let_time_pass() -> None:
-    """Make pending deliveries due now."""
-    WebhookDelivery.objects.filter(state="pending").update(next_attempt_at=timezone.now())
-
-
-def verified(got: Received, secret: str = SECRET) -> bool:
-    """Whether the deprecated headers verify."""
-    signed = got.headers["X-NOA-Timestamp"].encode() + b"." + got.body
-    digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
-    return got.headers["X-NOA-Signature"] == f"sha256={digest}"
 
 
 def test_an_event_arrives_signed_and_as_the_api_shows_it(receiver: Receiver) -> None:
@@ -144,12 +103,6 @@ def test_that_a_webhook_fails_is_told_to_the_others_only(receiver: Receiver) -> 
             ("model-loaded", "delivered"),
             ("webhook-failing", "delivered"),
         }
-
-
-def attempt(webhook: Webhook) -> WebhookDelivery:
-    happen()
-    deliveries.send_due(webhook_id=webhook.pk)
-    return WebhookDelivery.objects.get(webhook=webhook)
 
 
 def test_a_receiver_that_hangs_is_given_up(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,106 +240,6 @@ def test_waits_grow_up_to_an_hour_and_end() -> None:
     assert waits == [10, 30, 90, 270, 810, 2430, 3600, None]
     assert rules.wait_seconds(attempts=1, chance=0.0) == 8
     assert rules.wait_seconds(attempts=1, chance=1.0) == pytest.approx(12)
-
-
-def verify(secret: str | bytes, got: Received) -> Any:
-    """Verify with the official library. Raises WebhookVerificationError."""
-    return Verifier(secret).verify(got.body, got.headers)
-
-
-def test_the_official_library_verifies_what_is_sent(receiver: Receiver) -> None:
-    made, secret = webhooks.create(url=receiver.url, actor="test", allow_private_addresses=True)
-    assert secret is not None and secret.startswith("whsec_")
-    event = happen()
-    send_all()
-    deliveries.send_test(webhook=made)
-    first, tested = receiver.received
-    assert verify(secret, first)["id"] == event.pk
-    assert verify(secret, tested)["name"] == "test"
-    assert first.headers["webhook-id"] == f"{made.pk}-{event.pk}"
-    assert verified(first, secret), "the deprecated signature's key is the whole secret"
-
-
-def test_an_older_secret_is_a_key_as_it_is(receiver: Receiver) -> None:
-    hook(receiver.url)
-    happen()
-    send_all()
-    (got,) = receiver.received
-    assert verify(SECRET.encode(), got)["name"] == "model-loaded"
-    assert verify("whsec_" + base64.b64encode(SECRET.encode()).decode(), got)["name"] == "model-loaded"
-
-
-def test_an_older_secret_that_only_looks_like_a_new_one_goes_on_working(receiver: Receiver) -> None:
-    secret = "whsec_of the receiver's own"
-    webhook = hook(receiver.url)
-    Webhook.objects.update(secret=secrets.seal(secret))
-    assert attempt(webhook).state == "delivered"
-    (got,) = receiver.received
-    assert verified(got, secret)
-    assert verify(secret.encode(), got)["name"] == "model-loaded"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda got: Received(got.headers | {"webhook-id": "another"}, got.body),
-        lambda got: Received(
-            got.headers | {"webhook-timestamp": str(int(got.headers["webhook-timestamp"]) + 1)}, got.body
-        ),
-        lambda got: Received(got.headers | {"webhook-signature": "v1,AAAA"}, got.body),
-        lambda got: Received(
-            got.headers | {"webhook-signature": "v2" + got.headers["webhook-signature"][2:]}, got.body
-        ),
-        lambda got: Received(got.headers, got.body.replace(b"It", b"it")),
-    ],
-    ids=["id", "timestamp", "signature", "version", "body"],
-)
-def test_the_official_library_refuses_what_was_changed(
-    receiver: Receiver, change: Callable[[Received], Received]
-) -> None:
-    hook(receiver.url)
-    happen()
-    send_all()
-    (got,) = receiver.received
-    with pytest.raises(WebhookVerificationError, match="No matching signature"):
-        verify(SECRET.encode(), change(got))
-    with pytest.raises(WebhookVerificationError, match="No matching signature"):
-        verify(b"another secret", got)
-
-
-@pytest.mark.parametrize(("age", "reason"), [(301, "too old"), (-301, "too new")])
-def test_the_official_library_refuses_a_delivery_from_another_time(age: int, reason: str) -> None:
-    body, timestamp = b"{}", int(time()) - age
-    headers = rules.headers(secret=SECRET, identifier="a-1", timestamp=timestamp, body=body)
-    with pytest.raises(WebhookVerificationError, match=reason):
-        verify(SECRET.encode(), Received(headers, body))
-
-
-def test_a_retry_has_the_same_id_and_its_own_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    receiver.script = [500]
-    hook(receiver.url)
-    happen()
-    happen()
-    now = int(time())
-    for number in range(2):
-        monkeypatch.setattr(deliveries, "time", lambda number=number: now + 10 * number + 0.9)
-        let_time_pass()
-        send_all()
-    first, other, retry = receiver.received
-    assert first.headers["webhook-id"] == retry.headers["webhook-id"] != other.headers["webhook-id"]
-    assert [int(got.headers["webhook-timestamp"]) - now for got in (first, other, retry)] == [0, 0, 10]
-    for got in receiver.received:
-        verify(SECRET.encode(), got)
-
-
-@pytest.mark.parametrize("rest", ["", "not base64 at all!", "c2hvcnQga2V5IQ==", "é" * 40, "QUFB" * 30])
-def test_a_new_secret_that_only_looks_like_a_key_is_refused(rest: str) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        hook("https://example.com/", secret="whsec_" + rest.ljust(10))
-    assert rest not in refused.value.message or not rest
-    webhook = hook("https://example.com/")
-    with pytest.raises(InvalidRequest):
-        webhooks.update(webhook_id=webhook.pk, changes={"secret": "whsec_" + rest.ljust(10)})
 
 
 def test_the_documented_check_of_a_signature_is_right() -> None:
