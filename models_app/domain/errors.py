@@ -28,7 +28,7 @@ NoaError                    500 internal_error
     └── Draining                503 draining
 
 `http_status` is what every wire floor (runner, gateway, API) answers with; `code` is stable and documented;
-`retryable` tells a client whether the same request may succeed later.
+`retryable` tells a client whether the same request can succeed later.
 """
 
 from __future__ import annotations

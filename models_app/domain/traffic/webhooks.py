@@ -17,7 +17,7 @@ _LONGEST_WAIT_SECONDS = 3600.0
 _SPREAD = 0.2
 
 SECRET_PREFIX = "whsec_"
-# What Standard Webhooks asks of a key, in bytes.
+# Bounds of Standard Webhooks for a key, in bytes.
 KEY_LENGTHS = (24, 64)
 
 
@@ -47,9 +47,9 @@ def new_secret(key: bytes) -> str:
 
 
 def key_of(secret: str) -> bytes:
-    """The key bytes of a secret: what `whsec_` is followed by, from base64; any other secret as UTF-8.
+    """The key bytes of a secret: the base64 after `whsec_`; any other secret as UTF-8.
 
-    A secret that was stored before this rule and only looks like `whsec_…` is UTF-8 too.
+    An older secret that begins with `whsec_` without valid base64 is UTF-8 too.
     """
     key = _decoded(secret)
     return secret.encode() if key is None else key

@@ -165,9 +165,9 @@ def _private(path: Path) -> Iterator[Finding]:
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        wanted = "700" if path.is_dir() else "600"
+        mode_needed = "700" if path.is_dir() else "600"
         yield Finding(
-            "permissions", Level.PROBLEM, f"Others can read {path} (mode {mode:o}).", f"chmod {wanted} {path}"
+            "permissions", Level.PROBLEM, f"Others can read {path} (mode {mode:o}).", f"chmod {mode_needed} {path}"
         )
     elif not os.access(path, os.R_OK | os.W_OK):
         yield Finding(

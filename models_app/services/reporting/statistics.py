@@ -168,7 +168,7 @@ def _used(period: Period) -> list[Mapping[str, Any]]:
         .order_by()
         .values("model_key")
         .annotate(
-            asked=Sum("requests"),
+            request_count=Sum("requests"),
             failed=Sum("errors"),
             tokens=Sum("timed_tokens"),
             milliseconds=Sum("generation_ms"),
@@ -176,7 +176,7 @@ def _used(period: Period) -> list[Mapping[str, Any]]:
     )
     registered = Exists(RegisteredModel.objects.filter(key=OuterRef("model_key")))
     found: list[Mapping[str, Any]] = list(rows.filter(registered))
-    return sorted(found, key=lambda row: (-row["asked"], row["model_key"]))
+    return sorted(found, key=lambda row: (-row["request_count"], row["model_key"]))
 
 
 def _top_performing(used: list[Mapping[str, Any]], limit: int) -> list[dict[str, Any]]:
@@ -186,15 +186,15 @@ def _top_performing(used: list[Mapping[str, Any]], limit: int) -> list[dict[str,
 
 
 def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
-    success = (row["asked"] - row["failed"]) / row["asked"]
+    success = (row["request_count"] - row["failed"]) / row["request_count"]
     speed = usage.speed(row["tokens"], row["milliseconds"])
-    score = scoring.score(success_rate=success, tokens_per_second=speed or 0.0, inferences=row["asked"])
+    score = scoring.score(success_rate=success, tokens_per_second=speed or 0.0, inferences=row["request_count"])
     return {
         "key": row["model_key"],
         "score": round(score, 4),
         "success_rate": round(success, 4),
         "tokens_per_second": speed,
-        "requests": row["asked"],
+        "requests": row["request_count"],
     }
 
 
@@ -222,9 +222,9 @@ def _attention(used: list[Mapping[str, Any]], limit: int) -> dict[str, Any]:
     failing = [
         {
             "key": row["model_key"],
-            "requests": row["asked"],
+            "requests": row["request_count"],
             "errors": row["failed"],
-            "error_rate": round(row["failed"] / row["asked"], 4),
+            "error_rate": round(row["failed"] / row["request_count"], 4),
         }
         for row in used
         if row["failed"]
