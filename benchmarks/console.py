@@ -1,10 +1,10 @@
-"""What the pages of the console cost with 1,000 models and a million rows of the access log, on PostgreSQL.
+"""The cost of the console's pages with 1,000 models and a million rows of the access log, on PostgreSQL.
 
     python benchmarks/console.py [--models 1000] [--rows 1000000] [--repeats 15]
 
-A temporary cluster is made and filled, then each page is asked through Django's whole stack in this process, without a
-network. Told are the SQL queries, the median and the slowest time on the server, and the time of a page that shows
-nothing beside them, which says how fast the machine is. Goals: 20 queries and 150 ms. Results go to
+A temporary cluster is created and filled, then each page is requested through Django's whole stack in this process,
+without a network. Reported are the SQL queries, the median and the slowest time on the server, and the time of an empty
+page as a reference for the machine. Goals: 20 queries and 150 ms. Results go to
 benchmarks/results/console.json.
 """
 
@@ -57,7 +57,7 @@ PAGES = {
 
 
 def fill(models: int, rows: int) -> dict[str, int]:
-    """Rows like those of a day with much traffic; returns ids for the addresses."""
+    """Rows like those of a busy day; returns ids for the addresses."""
     from django.core.management import call_command
     from django.db import connection
     from django.utils import timezone
@@ -128,7 +128,7 @@ def measure(ids: dict[str, int], repeats: int) -> dict[str, dict[str, Any]]:
         client.get(place)
         with CaptureQueriesContext(connection) as captured:
             assert client.get(place).status_code == 200, place
-        # Now: the next request empties the list.
+        # Read now: the next request clears the list.
         queries = len(captured.captured_queries)
         times = []
         for _ in range(repeats):
@@ -143,7 +143,7 @@ def measure(ids: dict[str, int], repeats: int) -> dict[str, dict[str, Any]]:
     return results
 
 
-def told(results: dict[str, dict[str, Any]]) -> bool:
+def report(results: dict[str, dict[str, Any]]) -> bool:
     """Print the table; whether every page is within its goals."""
     base = next(iter(results.values()))["median_ms"]
     good = True
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=15)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     server = PostgresServer()
     server.start()
     try:
@@ -177,16 +177,16 @@ def main() -> None:
             import django
 
             django.setup()
-            results = measure(fill(asked.models, asked.rows), asked.repeats)
+            results = measure(fill(options.models, options.rows), options.repeats)
             from django.db import connection
 
             connection.close()
     finally:
         server.stop()
-    good = told(results)
+    good = report(results)
     path = ROOT / "benchmarks" / "results" / "console.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"models": asked.models, "rows": asked.rows, "pages": results}, indent=1))
+    path.write_text(json.dumps({"models": options.models, "rows": options.rows, "pages": results}, indent=1))
     sys.exit(0 if good else "Some pages are beyond their goals.")
 
 

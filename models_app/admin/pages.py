@@ -1,4 +1,4 @@
-"""Pages of the console that are no table. Their addresses stand before those of the admin site."""
+"""Pages of the console beside the model admins. Their URL patterns come before those of the admin site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chat with a model or a route. The page asks the gateway itself, with a short-lived key of whoever is signed in."""
+"""Chat with a model or a route. The page calls the gateway directly, with a short-lived key of the signed-in user."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import AccessLog, RegisteredModel, Route
 from models_app.services.api_keys import playground
 
-# A longer list is no choice any more; what is not in it can be chosen by the link on its own page.
+# A longer menu is unusable; the other models are chosen by the link on their own pages.
 _MODELS_SHOWN = 300
 
 
 def may_chat(request: HttpRequest) -> bool:
-    """Who may operate models may ask them."""
+    """The right to operate models includes the right to query them."""
     return bool(request.user.has_perm("models_app.change_registeredmodel"))
 
 
@@ -49,12 +49,12 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def _choices() -> tuple[list[Any], list[Any], list[Any]]:
-    """Names and what is said of them: routes, loaded models, the others."""
+    """Names and labels: of routes, of loaded models, of the others."""
     routes = [
         (name, f"{name} → {key or 'nothing'}")
         for name, key in Route.objects.order_by("name").values_list("name", "target__key")
     ]
-    routes.sort(key=lambda one: one[0] != CURRENT_ROUTE)
+    routes.sort(key=lambda choice: choice[0] != CURRENT_ROUTE)
     answers = Q(capability_index__contains=f",{Capability.CHAT_COMPLETION},")
     models = RegisteredModel.objects.filter(answers, gone_at=None).order_by("key")
     loaded = models.filter(status=ModelStatus.LOADED).values_list("key", flat=True)
@@ -64,27 +64,27 @@ def _choices() -> tuple[list[Any], list[Any], list[Any]]:
 
 @require_POST
 def key(request: HttpRequest) -> HttpResponse:
-    """POST /admin/playground/key/: the key to send to /v1, and until when it is good. Only the page keeps it."""
+    """POST /admin/playground/key/: the key for /v1 and when it expires. Only the page keeps it."""
     _require(request)
     user: Any = request.user
     made, text, is_new = playground.key_for(user_id=user.pk, username=user.get_username())
     if is_new:
-        actions.note(request, "renew_playground_key", subject=made.key_id, status=200)
+        actions.record_audit(request, "renew_playground_key", subject=made.key_id, status=200)
     return JsonResponse({"key": text, "expires_at": made.expires_at})
 
 
 @require_GET
 def record(request: HttpRequest) -> HttpResponse:
-    """GET /admin/playground/record/?request_id=…: what the access log holds of an answer; 204 while it holds nothing."""
+    """GET /admin/playground/record/?request_id=…: the access log's record of an answer; 204 until there is one."""
     _require(request)
     sent = request.GET.get("request_id", "")[:64]
     row = AccessLog.objects.filter(client_request_id=sent).order_by("-id").first() if sent else None
     if row is None:
         return HttpResponse(status=204)
-    may_look = request.user.has_perm("models_app.view_accesslog")
+    may_view = request.user.has_perm("models_app.view_accesslog")
     return JsonResponse(
         {
-            "url": reverse("admin:models_app_accesslog_change", args=[row.pk]) if may_look else None,
+            "url": reverse("admin:models_app_accesslog_change", args=[row.pk]) if may_view else None,
             "model": row.model_key,
             "first_token": units.milliseconds(row.ttft_ms),
             "duration": units.milliseconds(row.duration_ms),

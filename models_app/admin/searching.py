@@ -1,4 +1,4 @@
-"""What Ctrl+K finds: pages, models, routes, and requests and jobs by their whole id."""
+"""The search of Ctrl+K: pages, models, routes, and requests and jobs by their whole id."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from models_app.admin.records import jobs
 from models_app.models import AccessLog, Job, RegisteredModel, Route
 
 # More of a kind are found in its list.
-_OF_A_KIND = 12
+_MAX_PER_KIND = 12
 
 
 class _Page(NamedTuple):
     title: str
     description: str
-    place: str
+    url_name: str
     right: str
     icon: str
 
@@ -29,7 +29,7 @@ class _Page(NamedTuple):
 _PAGES = (
     _Page(
         "Overview",
-        "What is loaded, how it does, what happened",
+        "What is loaded, its health, recent events",
         "admin:index",
         "view_registeredmodel",
         "space_dashboard",
@@ -39,7 +39,7 @@ _PAGES = (
 
 
 def find(request: HttpRequest, term: str) -> list[SearchResult]:
-    """unfold's search callback. Only what whoever asks may see."""
+    """unfold's search callback; limited to the user's rights."""
     may = {
         word: request.user.has_perm(f"models_app.view_{word}")
         for word in ("registeredmodel", "route", "accesslog", "job")
@@ -55,28 +55,28 @@ def find(request: HttpRequest, term: str) -> list[SearchResult]:
 def _pages(request: HttpRequest, term: str) -> Iterator[SearchResult]:
     for page in _PAGES:
         if request.user.has_perm(f"models_app.{page.right}") and term in f"{page.title} {page.description}".lower():
-            yield _result(page.title, page.description, reverse(page.place), page.icon)
+            yield _result(page.title, page.description, reverse(page.url_name), page.icon)
 
 
 def _models(term: str) -> Iterable[SearchResult]:
     rows = RegisteredModel.objects.filter(search_text__contains=term).order_by("key")
-    for model in rows[:_OF_A_KIND]:
+    for model in rows[:_MAX_PER_KIND]:
         yield _result(model.key, f"Model, {model.status}", badges.page_of(model), "deployed_code")
 
 
 def _routes(term: str) -> Iterable[SearchResult]:
     rows = Route.objects.select_related("target").filter(name__contains=term).order_by("name")
-    for route in rows[:_OF_A_KIND]:
+    for route in rows[:_MAX_PER_KIND]:
         to = route.target.key if route.target else "nothing"
         yield _result(route.name, f"Route to {to}", badges.page_of(route), "alt_route")
 
 
 def _requests(term: str) -> Iterable[SearchResult]:
-    # Whole ids, by indexes: a part of one would read the whole log.
+    # Whole ids, by indexes: a search by part of an id would scan the whole log.
     rows = AccessLog.objects.filter(request_id=term) or AccessLog.objects.filter(client_request_id=term)
-    for row in rows[:_OF_A_KIND]:
-        told = f"Request to {row.model_key or row.requested_model}, {row.status}"
-        yield _result(row.request_id, told, badges.page_of(row), "receipt_long")
+    for row in rows[:_MAX_PER_KIND]:
+        text = f"Request to {row.model_key or row.requested_model}, {row.status}"
+        yield _result(row.request_id, text, badges.page_of(row), "receipt_long")
 
 
 def _jobs(term: str) -> Iterable[SearchResult]:

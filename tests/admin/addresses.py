@@ -1,11 +1,11 @@
-"""Every address of the console, found by asking the admin site itself."""
+"""Every URL of the console, taken from the admin site."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import ModelAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.urls import URLPattern, reverse
@@ -22,7 +22,7 @@ def of_site() -> list[str]:
 
 
 def of_tables() -> Iterator[tuple[type[Model], str, str]]:
-    """Each table's (model, name of the address, address), with the first row where one is needed."""
+    """(model, URL name, URL) of each table, with the first row where an id is needed."""
     for model, model_admin in admin.site._registry.items():
         for pattern in model_admin.get_urls():
             if pattern.name:
@@ -41,7 +41,7 @@ def lists_and_pages() -> list[str]:
 
 
 def dialogs() -> list[str]:
-    """The addresses of all actions."""
+    """The URLs of all actions."""
     return [
         address
         for model, name, address in of_tables()
@@ -50,11 +50,11 @@ def dialogs() -> list[str]:
 
 
 def _actions(model: type[Model]) -> set[str]:
-    model_admin: ModelAdmin = admin.site._registry[model]
+    model_admin: Any = admin.site._registry[model]
     return {*model_admin.actions_row, *model_admin.actions_detail, *model_admin.actions_list}
 
 
 def everything_stored() -> dict[str, list[dict[str, object]]]:
     """All rows of all tables that the console shows."""
-    tables = [*admin.site._registry, User, Group, RegisteredModel]
+    tables: list[type[Model]] = [*admin.site._registry, User, Group, RegisteredModel]
     return {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in tables}

@@ -1,4 +1,4 @@
-"""People who use the console, and rows for every page."""
+"""Users of the console, and rows for every page."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from models_app.services.events import events
 MakeModel = Callable[..., RegisteredModel]
 
 
-# One for all tests: the middleware looks through all static files when it is set up.
+# One for all tests: the middleware scans all static files when it is set up.
 _HANDLER = ClientHandler(enforce_csrf_checks=False)
 
 
 def browser() -> Client:
-    """A client in which nobody is logged in."""
+    """A client without a session."""
     client = Client()
     client.handler = _HANDLER
     return client
@@ -45,7 +45,7 @@ def browser() -> Client:
 
 @pytest.fixture(autouse=True)
 def no_worker(queued: list[Job]) -> None:
-    """What would be sent to a worker is in `queued`."""
+    """Jobs that would be sent to a worker are in `queued`."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def superuser(db: None) -> User:
 
 @pytest.fixture
 def console(superuser: User) -> Client:
-    """A browser in which somebody with all rights is logged in."""
+    """A client signed in as a superuser."""
     client = browser()
     client.force_login(superuser)
     return client
@@ -63,7 +63,7 @@ def console(superuser: User) -> Client:
 
 @pytest.fixture
 def staff(db: None) -> Callable[..., Client]:
-    """`staff("view_registeredmodel")`: a browser of somebody who may only do that."""
+    """`staff("view_registeredmodel")`: a client signed in with only these permissions."""
 
     def make(*codenames: str) -> Client:
         user = User.objects.create_user("staff", is_staff=True)

@@ -1,4 +1,4 @@
-"""A confirmed dialog becomes a job, or a sentence that says why not."""
+"""A confirmed dialog creates a job, or shows the reason of a refusal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def confirm(client: Client, action: str, *args: Any, **fields: Any) -> Any:
     return client.post(address, CONFIRMED | fields)
 
 
-def said(answer: Any) -> str:
+def message_of(answer: Any) -> str:
     return " ".join(str(message) for message in get_messages(answer.wsgi_request))
 
 
@@ -63,7 +63,7 @@ def test_the_same_load_twice_leads_to_one_job(console: Client, make_model: Any, 
     confirm(console, "registeredmodel_load_model", model.pk)
     answer = confirm(console, "registeredmodel_load_model", model.pk)
     assert answer["Location"] == page_of(Job.objects.get())
-    assert "under way already" in said(answer)
+    assert "in progress already" in message_of(answer)
     assert len(queued) == 1
 
 
@@ -79,7 +79,7 @@ def test_unload_of_a_model_that_is_not_loaded_is_refused_with_a_sentence(
     model = make_model()
     answer = confirm(console, "registeredmodel_unload_model", model.pk)
     assert answer["Location"].endswith(f"/registeredmodel/{model.pk}/change/")
-    assert said(answer) == f"'{model.key}' is not loaded, so there is nothing to unload."
+    assert message_of(answer) == f"'{model.key}' is not loaded, so there is nothing to unload."
     assert queued == []
 
 
@@ -95,7 +95,7 @@ def test_what_is_current_already_is_refused_with_a_sentence(
     console: Client, furnished: RegisteredModel, queued: list[Job]
 ) -> None:
     answer = confirm(console, "registeredmodel_make_current", furnished.pk)
-    assert "leads to 'llama.cpp:tiny' already" in said(answer)
+    assert "leads to 'llama.cpp:tiny' already" in message_of(answer)
     assert queued == []
 
 
@@ -113,7 +113,7 @@ def test_a_model_of_a_disabled_provider_cannot_be_loaded(console: Client, make_m
     model.provider.kind, model.provider.enabled = "openai", False
     model.provider.save()
     answer = confirm(console, "registeredmodel_load_model", model.pk)
-    assert "its provider is disabled" in said(answer)
+    assert "its provider is disabled" in message_of(answer)
 
 
 def test_discover_becomes_a_job(console: Client, db: None, queued: list[Job]) -> None:

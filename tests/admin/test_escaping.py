@@ -1,4 +1,4 @@
-"""Names come from the headers of files that strangers made: they are shown, never run."""
+"""Names come from the headers of untrusted files: they are displayed, never executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is opened, prefetched or embedded as an image: a GET changes nothing, and a POST needs its token."""
+"""A GET, also a prefetch or an embedded image, changes nothing, and a POST needs its token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_get_of_every_address_changes_nothing(console: Client, furnished: Regi
     for address in visited:
         answers[address] = console.get(address).status_code
         console.head(address)
-        console.get(address, {"_form_submitted": "True", "confirm": "yes", "model": furnished.pk})
+        console.get(address, {"_form_submitted": "True", "confirm": "yes", "model": str(furnished.pk)})
     # Without a running server there is no stream to open.
     assert answers.pop(reverse("console:live")) == 503
     assert {address: code for address, code in answers.items() if code >= 500} == {}

@@ -1,29 +1,30 @@
-"""The first page as it changes: one stream, made once for all who look."""
+"""Live updates of the overview: one stream, rendered once for all viewers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Any, cast
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
 from models_app.admin.dashboard import board as boards
+from models_app.admin.dashboard.sections import SECTIONS
 from models_app.admin.dashboard.stream import LiveResponse
 from models_app.models import Event, RegisteredModel
 from models_app.services.events.event_stream import hub
 from models_app.services.reporting import overview
 from tests.admin.conftest import make_job
 
-ALL = frozenset(boards.SECTIONS)
+ALL = frozenset(SECTIONS)
 
 
 @pytest.fixture
 def open_hub(db: None) -> Iterator[None]:
-    hub._is_open = True  # without its thread: these streams are woken by their own time
+    hub._is_open = True  # without its thread: these streams wake up by their own timeout
     yield
     hub._is_open = False
 
@@ -43,8 +44,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return reads
 
 
+def frames_of(response: LiveResponse) -> AsyncGenerator[bytes, None]:
+    return cast("AsyncGenerator[bytes, None]", aiter(response))
+
+
 async def parts_of(frames: AsyncIterator[bytes]) -> dict[str, str]:
-    """The parts that the next frames carry."""
+    """The parts in the next frames."""
     found: dict[str, str] = {}
     while not found:
         for line in (await anext(frames)).decode().splitlines():
@@ -83,7 +88,7 @@ def test_a_stream_of_somebody_without_rights_ends(open_hub: None) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_twenty_who_look_cost_as_much_as_one(open_hub: None, counted: list[int], furnished: RegisteredModel) -> None:
     async def look() -> None:
-        streams = [aiter(LiveResponse(lambda: ALL)) for _ in range(20)]
+        streams = [frames_of(LiveResponse(lambda: ALL)) for _ in range(20)]
         shown = await asyncio.gather(*(parts_of(stream) for stream in streams))
         assert all(set(parts) == set(shown[0]) for parts in shown)
         assert hub.stream_count == 20
@@ -102,7 +107,7 @@ def test_only_what_changed_is_sent_again(
     monkeypatch.setattr("models_app.admin.dashboard.stream.EVERY_SECONDS", 0.05)
 
     async def look() -> dict[str, str]:
-        stream = aiter(LiveResponse(lambda: ALL))
+        stream = frames_of(LiveResponse(lambda: ALL))
         await parts_of(stream)
         await asyncio.to_thread(make_job, subject="llama.cpp:other", state="running")
         changed = await parts_of(stream)

@@ -1,4 +1,4 @@
-"""The first page."""
+"""The overview."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_an_empty_server_says_what_to_do_next(console: Client) -> None:
     assert str(settings.NOA_MODELS_DIR) in page
     assert reverse("admin:models_app_registeredmodel_changelist") in page
     assert reverse("admin:models_app_provider_add") in page
-    for heading in ("Running jobs", "What happened", "<h2>Memory"):
+    for heading in ("Running jobs", "Recent events", "<h2>Memory"):
         assert heading not in page
 
 
 def test_models_without_a_current_one_say_so(console: Client, make_model: Any) -> None:
     make_model()
-    assert "It leads to nothing yet" in index(console)
+    assert "It has no target yet" in index(console)
 
 
 def test_a_current_model_that_is_not_loaded_is_an_alarm(console: Client, make_model: Any) -> None:
@@ -104,5 +104,5 @@ def test_the_figures_are_those_of_today_with_yesterday_beside_them(console: Clie
     Activity.objects.create(hour=hour - timedelta(days=1), requests=600, errors=60, **times)
     store.store([AccessRecord("r1", timezone.now().timestamp(), "chat/completions", status=200, duration_ms=9.0)])
     page = index(console)
-    for told in ("1,201 today", "$1.50", "First token p95"):
-        assert told in page
+    for text in ("1,201 today", "$1.50", "First token p95"):
+        assert text in page

@@ -1,4 +1,4 @@
-"""Every page opens, and says things as people read them."""
+"""Every page opens, with numbers and times formatted for people."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_machines_write_cannot_be_added_changed_or_deleted(
 
 def test_the_models_list_says_what_people_ask_for(console: Client, furnished: RegisteredModel) -> None:
     page = console.get(reverse("admin:models_app_registeredmodel_changelist")).content.decode()
-    for told in (
+    for text in (
         "llama.cpp:tiny",
         "loaded",
         "current",
@@ -45,7 +45,7 @@ def test_the_models_list_says_what_people_ask_for(console: Client, furnished: Re
         "Q4_K_M",
         "chat completion",
     ):
-        assert told in page
+        assert text in page
 
 
 def test_a_model_page_gives_the_whole_reason_of_a_failure(console: Client, make_model: Any) -> None:
@@ -159,8 +159,8 @@ def test_a_jobs_result_is_told_with_units(console: Client) -> None:
     }
     job = make_job(state="succeeded", progress=1.0, result=result)
     page = console.get(reverse("admin:models_app_job_progress", args=[job.pk])).content.decode()
-    for told in ("5.0\xa0GiB", "3.2\xa0s", "/m/x.gguf: It is cut off.", "Refused (1)"):
-        assert told in page
+    for text in ("5.0\xa0GiB", "3.2\xa0s", "/m/x.gguf: It is cut off.", "Refused (1)"):
+        assert text in page
 
 
 def test_an_instance_page_opens_without_a_measurement(console: Client, make_model: Any) -> None:

@@ -1,4 +1,4 @@
-"""Staff see and do what they were given, and nothing else."""
+"""Staff see and do what their permissions allow, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def test_staff_without_rights_see_nothing_and_can_do_nothing(
     for address in (*addresses.lists_and_pages(), *addresses.dialogs()):
         assert client.get(address).status_code == 403, address
         assert client.post(address, {"_form_submitted": "True"}).status_code == 403, address
-    job = Job.objects.first()
+    job = Job.objects.all()[0]
     assert client.get(reverse("admin:models_app_job_progress", args=[job.pk])).status_code == 403
     index = client.get(reverse("admin:index")).content.decode()
-    assert "Your account has no rights yet." in index
+    assert "Your account has no permissions yet." in index
     assert furnished.key not in index
     assert "/admin/models_app/" not in index
     assert addresses.everything_stored() == before
@@ -56,6 +56,6 @@ def test_who_may_change_models_may_operate_them(staff: Staff, furnished: Registe
 
 def test_each_part_of_the_overview_is_there_for_who_may_see_it(staff: Staff, furnished: RegisteredModel) -> None:
     index = staff("view_event").get(reverse("admin:index")).content.decode()
-    assert "What happened" in index
+    assert "Recent events" in index
     assert "Current model" not in index
     assert "Running jobs" not in index

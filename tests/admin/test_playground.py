@@ -1,4 +1,4 @@
-"""The playground's key: short-lived, scoped, one for each person; and what it is told of an answer."""
+"""The playground's key: short-lived, scoped, one for each user; and its record of an answer."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_key_needs_the_forms_token(superuser: Any) -> None:
 
 def test_the_page_offers_routes_first_then_what_is_loaded(console: Client, furnished: RegisteredModel) -> None:
     page = console.get(PAGE).content.decode()
-    places = [page.index(told) for told in ("current → llama.cpp:tiny", ">llama.cpp:tiny<", ">llama.cpp:other<")]
+    places = [page.index(text) for text in ("current → llama.cpp:tiny", ">llama.cpp:tiny<", ">llama.cpp:other<")]
     assert places == sorted(places)
 
 
@@ -109,12 +109,12 @@ def test_a_link_chooses_the_models(console: Client, furnished: RegisteredModel) 
 def test_an_answer_is_told_as_the_access_log_has_it(console: Client, furnished: RegisteredModel) -> None:
     assert console.get(RECORD, {"request_id": "playground-1"}).status_code == 204
     AccessLog.objects.update(client_request_id="playground-1", cost_usd="0.0042")
-    told = console.get(RECORD, {"request_id": "playground-1"}).json()
+    record = console.get(RECORD, {"request_id": "playground-1"}).json()
     row = AccessLog.objects.get()
-    assert told["url"] == reverse("admin:models_app_accesslog_change", args=[row.pk])
-    assert told["cost"] == "$0.0042"
-    assert told["first_token"] == "44\xa0ms"
-    assert told["tokens"] == "1,234"
+    assert record["url"] == reverse("admin:models_app_accesslog_change", args=[row.pk])
+    assert record["cost"] == "$0.0042"
+    assert record["first_token"] == "44\xa0ms"
+    assert record["tokens"] == "1,234"
 
 
 def test_no_request_id_finds_no_row(console: Client) -> None:

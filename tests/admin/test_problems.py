@@ -1,4 +1,4 @@
-"""Pages of the console that say no."""
+"""Error pages of the console."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.urls import reverse
 def test_who_may_not_is_told_whom_to_ask(staff: Callable[..., Client]) -> None:
     answer = staff().get(reverse("admin:models_app_job_changelist"))
     assert answer.status_code == 403
-    assert "Your account may not do this" in answer.content.decode()
+    assert "Permission denied" in answer.content.decode()
 
 
 def test_a_wrong_address_leads_back_to_the_overview(console: Client) -> None:

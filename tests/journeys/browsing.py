@@ -1,4 +1,4 @@
-"""A browser in which an operator is signed in."""
+"""A browser with a signed-in operator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.journeys.server import ROOT, NoaServer
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-# Git knows nothing of it; CI keeps it.
+# Ignored by git; kept by CI.
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", ROOT / "build" / "screenshots"))
 MARKS = [
     pytest.mark.browser,
@@ -30,7 +30,7 @@ MARKS = [
 
 @dataclass
 class Operator:
-    """A page of a signed-in person; `problems` is what it asked of other hosts and what its console said."""
+    """A page of a signed-in person; `problems` are its requests to other hosts and its console messages."""
 
     server: NoaServer
     page: Page
@@ -41,7 +41,7 @@ class Operator:
         self.page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
         self.page.on(
             "console",
-            lambda said: self.problems.append(said.text) if said.type == "error" else None,
+            lambda message: self.problems.append(message.text) if message.type == "error" else None,
         )
 
     def _note_request(self, request: Request) -> None:
@@ -72,7 +72,7 @@ class Operator:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
     def barriers(self) -> list[str]:
-        """What axe-core calls serious or critical on this page."""
+        """The serious and critical findings of axe-core on this page."""
         found: Any = Axe().run(self.page).response["violations"]
         return [
             f"{one['id']}: {node['html'][:200]}"

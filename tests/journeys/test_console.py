@@ -1,4 +1,4 @@
-"""An operator in a real browser: look, decide, act, and see it happen."""
+"""An operator in a real browser: read, act, and see the result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = browsing.MARKS
 
 MODELS = "/admin/models_app/registeredmodel/"
 DEMOS = ("llama.cpp:noa-demo-ember", "llama.cpp:noa-demo-tide")
-# Notes each state of an element's text, however short it is there.
+# Records each value of an element's text, however short-lived.
 WATCH = """selector => { window.seen = [];
     const look = () => { const text = document.querySelector(selector)?.textContent ?? '';
         if (seen.at(-1) !== text) seen.push(text); };
     new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true}); }"""
-# Knows which streams of the page are open.
+# Tracks the open streams of the page.
 STREAMS = """window.streams = []; const Real = EventSource;
     window.EventSource = class extends Real { constructor(url) { super(url); streams.push(this); } };"""
 
@@ -36,7 +36,7 @@ def signed_in(server: NoaServer) -> Iterator[Operator]:
 
 @pytest.fixture
 def operator(signed_in: Operator) -> Iterator[Operator]:
-    """What the page asks of other hosts and what its console says fails the test."""
+    """Requests to other hosts and console messages fail the test."""
     signed_in.problems.clear()
     yield signed_in
     assert signed_in.problems == []
@@ -93,10 +93,10 @@ def test_an_operator_loads_a_model_and_sees_what_it_takes(server: NoaServer, ope
     page = operator.page
     page.get_by_text("Load…").first.click()
     page.wait_for_selector("#dialog")
-    said = page.inner_text("#dialog")
-    assert "It needs" in said
-    assert "are free" in said
-    assert "It takes about" in said
+    text = page.inner_text("#dialog")
+    assert "It needs" in text
+    assert "are free" in text
+    assert "It takes about" in text
     operator.picture("load_dialog")
     assert "succeeded" in operator.confirm()
     page.get_by_role("link", name=f"Go to {key}").click()
@@ -119,7 +119,7 @@ def test_an_operator_profiles_a_model_and_sees_it_move(server: NoaServer, operat
     seen: list[str] = []
 
     def ended() -> bool:
-        with suppress(Error):  # the page loads itself again when the job has ended
+        with suppress(Error):  # the page reloads itself when the job has ended
             seen.extend(page.evaluate("window.seen ?? []"))
         return page.locator("#noa-job:not([hx-get])").count() > 0
 
@@ -142,8 +142,8 @@ def test_an_operator_chats_and_finds_the_request(server: NoaServer, operator: Op
     pieces = [text for text in page.evaluate("seen") if text]
     assert len(pieces) >= 3, f"the answer did not come in pieces: {pieces}"
     facts = page.locator(".noa-said-facts").first.inner_text()
-    for told in ("first token", "tokens/s", "tokens", "took"):
-        assert told in facts
+    for text in ("first token", "tokens/s", "tokens", "took"):
+        assert text in facts
     operator.picture("playground")
     page.get_by_role("button", name="View code").click()
     for language, words in (
@@ -163,7 +163,7 @@ def test_an_operator_chats_and_finds_the_request(server: NoaServer, operator: Op
 def test_a_chat_can_be_stopped(operator: Operator) -> None:
     page = operator.open("/admin/playground/")
     begun: list[Any] = []
-    # Left unanswered: the page waits until somebody stops it.
+    # Left unanswered: the page waits for a click on Stop.
     page.route("**/v1/chat/completions", lambda route: begun.append(route))
     page.get_by_label("Message").fill("Count from one to a thousand.")
     page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""Every page of the console in a real browser: nothing from elsewhere, no error, no barrier, in both themes and on a phone."""
+"""Every console page in a real browser: no foreign resource, no error, accessible, in both themes and on a phone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PAGES = {
     "users": "/admin/auth/user/",
     "user": "/admin/auth/user/1/change/",
 }
-# Those with colours and shapes of NOA's own.
+# The pages with NOA's own colours and shapes.
 OWN = ("overview", "playground", "model", "requests", "compare")
 
 

@@ -1,1 +1,1 @@
-"""The first page: what is loaded, how it does, what it costs, what just happened. Rendered once for all who look."""
+"""The overview page: rendered once per process for all viewers, updated over one stream."""

@@ -1,4 +1,4 @@
-"""The parts of the first page, rendered once for everybody who looks at it in this process."""
+"""The parts of the overview, rendered once for all viewers in this process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from django.template.loader import render_to_string
 from models_app.admin.dashboard.sections import SECTIONS
 from models_app.services.reporting import overview
 
-# How often a page that is looked at changes at most. People read no faster, and it bounds what the page costs:
-# some ten queries in this time, for one who looks as for a hundred.
+# The shortest interval between two renderings. It bounds the cost: about ten queries per interval, whatever the number
+# of viewers.
 EVERY_SECONDS = 2.0
 
 
 class Board:
-    """Thread-safe. Parts are HTML by name; whoever looks is shown those that they may see."""
+    """Thread-safe. Parts are HTML by name; `names_for` selects those of a user."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,7 +27,7 @@ class Board:
         self._made_at = float("-inf")
 
     def parts(self, *, max_age: float = 0.0) -> Mapping[str, str]:
-        """All parts, made anew when they are older than `max_age` seconds."""
+        """All parts, rendered again when they are older than `max_age` seconds."""
         with self._lock:
             if monotonic() - self._made_at >= max_age:
                 self._parts = _rendered()
@@ -44,9 +44,9 @@ def _rendered() -> Mapping[str, str]:
 
 
 def names_for(user: User | AnonymousUser | Any) -> frozenset[str]:
-    """The parts that somebody may see."""
+    """The parts that the user's rights include."""
     return frozenset(name for name, section in SECTIONS.items() if user.has_perm(f"models_app.{section.right}"))
 
 
 board = Board()
-"""The one of this process."""
+"""The instance of this process."""

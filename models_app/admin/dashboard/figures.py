@@ -1,4 +1,4 @@
-"""The figures of the traffic: each with how it was before, and a curve of what led to it."""
+"""Tiles of traffic figures: each with its previous value and a sparkline."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from models_app.services.reporting.overview import HOURS_SHOWN, Traffic
 from models_app.services.rollups.live_metrics import Metrics
 from models_app.services.rollups.rollups import Totals
 
-# A difference below this is no trend.
+# A smaller relative difference is no trend.
 _NOTICED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """`trend` is -1, 0 or 1; `tone` says whether that is `good`, `bad` or neither (`quiet`)."""
+    """`trend` is -1, 0 or 1; `tone` rates it: `good`, `bad` or `quiet` (neither)."""
 
     title: str
     value: str
@@ -59,14 +59,14 @@ def _recent(
     histogram_of: Callable[[Totals], histogram.Histogram],
     words: Callable[[float | None], str],
 ) -> Tile:
-    """Of the last hour, beside the day before."""
+    """A percentile of the last hour, compared with the day before."""
     now = of(traffic.hour)
     before = histogram.quantile(histogram_of(traffic.before), 0.95)
     trend = _trend(now, before)
     return Tile(
         title=title,
         value=words(now),
-        note=_note(None if before is None else words(before), has_now=now is not None),
+        note=_comparison(None if before is None else words(before), has_now=now is not None),
         curve=_minutes(traffic, title, of),
         trend=trend,
         tone={1: "bad", 0: "quiet", -1: "good"}[trend],
@@ -80,21 +80,21 @@ def _errors(traffic: Traffic) -> Tile:
     return Tile(
         title="Errors in the last hour",
         value=units.NOTHING if now is None else units.share(now),
-        note=_note(None if before is None else units.share(before), has_now=now is not None),
+        note=_comparison(None if before is None else units.share(before), has_now=now is not None),
         curve=_minutes(traffic, "Errors", lambda m: m.error_rate),
         trend=trend,
         tone={1: "bad", 0: "quiet", -1: "good"}[trend],
     )
 
 
-def _note(before: str | None, *, has_now: bool) -> str:
+def _comparison(before: str | None, *, has_now: bool) -> str:
     if not has_now:
         return "no request in the last hour"
     return "nothing yesterday" if before is None else f"{before} yesterday"
 
 
 def _day(traffic: Traffic, title: str, of: Callable[[Totals], float], words: Callable[[float], str]) -> Tile:
-    """Since midnight (UTC), beside the same span of the day before."""
+    """A sum since midnight (UTC), compared with the same span of the day before."""
     now, before = of(traffic.today), of(traffic.before)
     return Tile(
         title=title,

@@ -1,4 +1,4 @@
-"""The first page as it is opened; from then on `dashboard.stream` keeps it true."""
+"""The overview as it is first rendered; `dashboard.stream` updates it from then on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from models_app.admin.dashboard.board import board, names_for
 
 
 def add_to_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """unfold's DASHBOARD_CALLBACK. Each part is there only for who may see its table."""
+    """unfold's DASHBOARD_CALLBACK. A part is included only with the right to view its table."""
     names = names_for(request.user)
-    # Rendered by templates, which have escaped what is in them.
+    # Rendered by templates, which escape their values.
     parts = [(name, mark_safe(html)) for name, html in board.parts().items() if name in names]
     return {**context, "parts": parts}

@@ -1,4 +1,4 @@
-"""What each part of the first page shows, and the right that it takes to see it."""
+"""The parts of the overview: the template context of each, and the right to view it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Context = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`templates/admin/noa/live/<name>.html` shows what `context` makes of the facts."""
+    """`templates/admin/noa/live/<name>.html` renders what `context` returns."""
 
     right: str
     context: Callable[[Facts], Context]
 
 
 def warnings(facts: Facts) -> Context:
-    return {"warnings": [(one, _place(one)) for one in facts.warnings]}
+    return {"warnings": [(warning, _page_of(warning)) for warning in facts.warnings]}
 
 
-def _place(warning: Warning) -> str:
-    """Where to act on it."""
+def _page_of(warning: Warning) -> str:
+    """The page on which an operator can act on it; empty when there is none."""
     lists = {"model": "registeredmodel", "provider": "provider", "job": "job", "node": "instance"}
     if warning.kind not in lists:
         return ""
@@ -47,41 +47,41 @@ def _place(warning: Warning) -> str:
 
 def current(facts: Facts) -> Context:
     tone, sentence = _answers(facts)
-    others = [one for one in facts.routes if one.name != CURRENT_ROUTE]
-    route = next((one for one in facts.routes if one.name == CURRENT_ROUTE), None)
+    others = [route for route in facts.routes if route.name != CURRENT_ROUTE]
+    current_route = next((route for route in facts.routes if route.name == CURRENT_ROUTE), None)
     return {
         "has_models": facts.model_count > 0,
         "folder": str(settings.NOA_MODELS_DIR),
         "has_demo": settings.NOA_DEMO_DIR in settings.NOA_MODEL_ROOTS,
         "current": facts.current,
-        "route": route,
+        "route": current_route,
         "tone": tone,
         "sentence": sentence,
-        "routes": [(one, _route_tone(one, facts.loaded)) for one in others],
+        "routes": [(route, _route_tone(route, facts.loaded)) for route in others],
     }
 
 
 def _answers(facts: Facts) -> tuple[str, str]:
-    """A tone and a sentence: does what applications get by default answer?"""
+    """A tone and a sentence: whether the current model can answer."""
     target = facts.current
     if target is None:
-        return "warn", "It leads to nothing yet: choose a model and make it current."
-    copies = [one for one in facts.loaded if one.model_id == target.pk]
-    ready = [one for one in copies if one.state == InstanceState.READY]
+        return "warn", "It has no target yet: choose a model and make it current."
+    copies = [copy for copy in facts.loaded if copy.model_id == target.pk]
+    ready = [copy for copy in copies if copy.state == InstanceState.READY]
     if ready:
         return _ready(ready)
     if copies:
         return "busy", "It is being loaded or unloaded."
     if target.on_demand:
-        return "warn", "It is not loaded: the next request loads it, and waits for that."
+        return "warn", "It is not loaded: the next request loads it, and waits until it is ready."
     return "bad", "It is not loaded: requests are refused until it is."
 
 
 def _ready(ready: list[Instance]) -> tuple[str, str]:
-    if all(health.is_failing(one) for one in ready):
+    if all(health.is_failing(copy) for copy in ready):
         return "bad", "It is loaded, but its runner does not answer."
-    flying = sum(_in_flight(one) or 0 for one in ready)
-    return "good", f"It answers. {flying:,} in flight." if flying else "It answers."
+    in_flight = sum(_in_flight(copy) or 0 for copy in ready)
+    return "good", f"It answers. {in_flight:,} in flight." if in_flight else "It answers."
 
 
 def _in_flight(instance: Instance) -> int | None:
@@ -90,7 +90,7 @@ def _in_flight(instance: Instance) -> int | None:
 
 
 def _route_tone(route: Route, loaded: list[Instance]) -> str:
-    ready = any(one.model_id == route.target_id and one.state == InstanceState.READY for one in loaded)
+    ready = any(copy.model_id == route.target_id and copy.state == InstanceState.READY for copy in loaded)
     return "good" if ready else "warn"
 
 
@@ -103,18 +103,18 @@ def memory(facts: Facts) -> Context:
 
 
 def _node(node: NodeMemory) -> Context:
-    instances = sorted(node.instances, key=lambda one: -(one.memory_bytes or 0))
+    instances = sorted(node.instances, key=lambda copy: -(copy.memory_bytes or 0))
     return {
         "name": node.name,
         "lost": node.lost,
-        "bar": bars.memory([(one.model.key, one.memory_bytes or 0) for one in instances], room=node.room),
-        "told": _told(node),
+        "bar": bars.memory([(copy.model.key, copy.memory_bytes or 0) for copy in instances], room=node.room),
+        "summary": _memory_text(node),
         "near": budget_is_near(used=node.used, budget=node.room),
-        "rows": [(bars.tone(number), one, _copy(one)) for number, one in enumerate(instances)],
+        "rows": [(bars.tone(number), copy, _figures(copy)) for number, copy in enumerate(instances)],
     }
 
 
-def _told(node: NodeMemory) -> str:
+def _memory_text(node: NodeMemory) -> str:
     parts = [f"models take {units.size(node.used)}"]
     if node.budget:
         parts[0] += f" of a budget of {units.size(node.budget)}"
@@ -123,7 +123,7 @@ def _told(node: NodeMemory) -> str:
     return ", ".join(parts)
 
 
-def _copy(instance: Instance) -> Context:
+def _figures(instance: Instance) -> Context:
     number = _in_flight(instance)
     return {
         "state": badges.instance_state(instance),
@@ -152,7 +152,7 @@ def _step(steps: list[dict[str, Any]]) -> str:
 def events(facts: Facts) -> Context:
     return {
         "has_models": facts.model_count > 0,
-        "events": [(one, badges.event_tone(one.name), badges.ago(one.created_at)) for one in facts.events],
+        "events": [(event, badges.event_tone(event.name), badges.ago(event.created_at)) for event in facts.events],
     }
 
 

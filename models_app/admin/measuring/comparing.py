@@ -18,7 +18,7 @@ from models_app.domain.errors import NoaError
 from models_app.models import ProfileRun
 from models_app.services.profiling import comparing
 
-# Of the list to choose from.
+# Rows of the list to choose from.
 _RUNS_SHOWN = 100
 _CONTRASTS = {
     "ttft_ms": "First token",
@@ -31,7 +31,7 @@ _TONES = {"better": "good", "worse": "bad"}
 
 @require_GET
 def compare(request: HttpRequest) -> HttpResponse:
-    """GET /admin/compare/?run=…&run=… or ?runs=…,…: ids of runs, or keys of models for their last one."""
+    """GET /admin/compare/?run=…&run=… or ?runs=…,…: ids of runs, or keys of models for their newest run."""
     if not request.user.has_perm("models_app.view_profilerun"):
         raise PermissionDenied
     names = [name for name in request.GET.getlist("run") if name]
@@ -40,13 +40,13 @@ def compare(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": "Compare profiles",
         "chosen": names,
-        "runs": _to_choose_from(names),
+        "runs": _choices(names),
         **_compared(names),
     }
     return TemplateResponse(request, "admin/noa/compare.html", context)
 
 
-def _to_choose_from(names: Sequence[str]) -> list[tuple[ProfileRun, dict[str, Any], bool]]:
+def _choices(names: Sequence[str]) -> list[tuple[ProfileRun, dict[str, Any], bool]]:
     rows = ProfileRun.objects.filter(complete=True).select_related("model").order_by("-started_at")
     return [(run, profile_badges.row(run), str(run.pk) in names) for run in rows[:_RUNS_SHOWN]]
 
@@ -63,13 +63,15 @@ def _compared(names: Sequence[str]) -> dict[str, Any]:
     return {
         "columns": columns,
         "charts": [_chart(name, label, columns) for name, (label, _) in FIGURES.items()],
-        "verdicts": [_verdict(runs[place + 1], one, runs) for place, one in enumerate(found["comparisons"])],
+        "verdicts": [
+            _verdict(runs[number], comparison, runs) for number, comparison in enumerate(found["comparisons"], 1)
+        ],
         "tolerance": units.percent(found["tolerance"]),
     }
 
 
 def _chart(name: str, label: str, columns: Sequence[tuple[str, ProfileRun]]) -> dict[str, Any]:
-    """One figure: for each number of requests at a time a group of lines, one for each run."""
+    """One figure: a group of bars for each concurrency, one bar for each run."""
     words = FIGURES[name][1]
     found = [
         (stage["concurrency"], tone, run, stage[name])
@@ -79,7 +81,7 @@ def _chart(name: str, label: str, columns: Sequence[tuple[str, ProfileRun]]) -> 
     ]
     top = max((_high(summary) for *_, summary in found), default=1.0) or 1.0
     groups: dict[int, list[dict[str, Any]]] = {}
-    for concurrency, tone, run, summary in sorted(found, key=lambda one: one[0]):
+    for concurrency, tone, run, summary in sorted(found, key=lambda point: point[0]):
         groups.setdefault(concurrency, []).append(
             {
                 "run": run,
@@ -108,16 +110,16 @@ def _verdict(run: ProfileRun, found: Mapping[str, Any], runs: Sequence[ProfileRu
         "run": run,
         "badge": profile_badges.verdict_badge(found["verdict"]),
         "changed": [
-            f"{one['what'].replace('_', ' ')}: {_short(one['before'])} → {_short(one['after'])}"
-            for one in found["changed"]
+            f"{change['what'].replace('_', ' ')}: {_short(change['before'])} → {_short(change['after'])}"
+            for change in found["changed"]
         ],
         "caution": [_named(sentence, runs) for sentence in found["caution"]],
-        "lines": [_line(one) for one in found["contrasts"]],
+        "lines": [_line(contrast) for contrast in found["contrasts"]],
     }
 
 
 def _named(sentence: str, runs: Sequence[ProfileRun]) -> str:
-    """With the models in place of the ids of their runs."""
+    """Replace the ids of runs with the keys of their models."""
     for run in runs:
         sentence = sentence.replace(str(run.pk), f"that of {run.model.key}")
     return sentence

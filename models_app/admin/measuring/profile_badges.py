@@ -1,4 +1,4 @@
-"""Profile runs as lines of a table, and as a page."""
+"""Profile runs as table rows and as a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VERDICTS = {
     "not_enough_data": ("too few requests to tell", "quiet"),
 }
 Words = Callable[[float | None], str]
-# The figures of a stage that are told, by their names in the field.
+# The figures of a stage that are shown, by their keys in the summary.
 FIGURES: Mapping[str, tuple[str, Words]] = {
     "ttft_ms": ("First token", units.milliseconds),
     "itl_ms": ("Between tokens", units.milliseconds),
@@ -58,7 +58,7 @@ def state(run: ProfileRun) -> SafeString:
 
 
 def loads(run: ProfileRun) -> str:
-    return ", ".join(str(one) for one in run.settings.get("concurrency", ()))
+    return ", ".join(str(number) for number in run.settings.get("concurrency", ()))
 
 
 def verdict(run: ProfileRun) -> Any:
@@ -73,7 +73,7 @@ def verdict_badge(word: str) -> SafeString:
 
 
 def page(run: ProfileRun) -> dict[str, Any]:
-    """What stands above the facts of a run."""
+    """Template context of a run's page."""
     return {
         "run": run,
         "stages": [_stage(stage) for stage in stages(run)],

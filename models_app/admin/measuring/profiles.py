@@ -34,8 +34,8 @@ class ProfileRunAdmin(MachineWrittenAdmin):
     actions_detail = ("make_baseline",)
     change_form_outer_before_template = "admin/noa/profile.html"
     fieldsets = (
-        ("What was asked", {"fields": (("model_link", "when"), ("state", "verdict"), "asked")}),
-        ("What it ran on", {"fields": ("surroundings",)}),
+        ("Request", {"fields": (("model_link", "when"), ("state", "verdict"), "asked")}),
+        ("Environment", {"fields": ("surroundings",)}),
     )
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -47,8 +47,8 @@ class ProfileRunAdmin(MachineWrittenAdmin):
         icon="flag",
         permissions=["operate"],
         dialog={
-            "title": "Hold later profiles against this one",
-            "description": "In place of the last one before them, as long as they are asked the same.",
+            "title": "Compare later profiles with this one",
+            "description": "Instead of with the one before them, as long as their settings are the same.",
             "form_class": ProfileRunDialog,
             "form_submit_text": "Make baseline",
         },
@@ -57,11 +57,11 @@ class ProfileRunAdmin(MachineWrittenAdmin):
         def mark() -> None:
             profiling.mark_baseline(profile_id=form.run.pk, baseline=True)
 
-        told = "Later profiles of this model are held against this one."
-        actions.do(request, mark, action="update_profile", subject=str(form.run.pk), told=told)
+        message = "Later profiles of this model are compared with this one."
+        actions.run(request, mark, action="update_profile", subject=str(form.run.pk), message=message)
         return actions.go_to(request, badges.page_of(form.run))
 
-    def told_of(self, request: HttpRequest, row: ProfileRun) -> dict[str, Any]:
+    def row_context(self, request: HttpRequest, row: ProfileRun) -> dict[str, Any]:
         return {"profile": profile_badges.page(row)}
 
     @display(description="Model", ordering="model__key")

@@ -1,4 +1,4 @@
-"""Figures over time, for the charts: JSON from the sums by minute, hour and day."""
+"""Time series for the charts, as JSON from the rollups by minute, hour and day."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models_app.services.rollups.live_metrics import Point
 
 @require_GET
 def series(request: HttpRequest) -> HttpResponse:
-    """GET /admin/series/?window=1h&model=…&route=…: one point for each step, also where nothing happened."""
+    """GET /admin/series/?window=1h&model=…&route=…: one point for each step, including steps without requests."""
     if not request.user.has_perm("models_app.view_accesslog"):
         raise PermissionDenied
     window = request.GET.get("window", "1h")
@@ -26,10 +26,10 @@ def series(request: HttpRequest) -> HttpResponse:
         model=request.GET.get("model") or None,
         route=request.GET.get("route") or None,
     )
-    return JsonResponse({"window": found.window, "points": [_told(point) for point in found.points]})
+    return JsonResponse({"window": found.window, "points": [_point(point) for point in found.points]})
 
 
-def _told(point: Point) -> dict[str, Any]:
+def _point(point: Point) -> dict[str, Any]:
     metrics, seconds = point.metrics, max(point.seconds, 1.0)
     return {
         "at": point.start.isoformat(),

@@ -1,4 +1,4 @@
-"""From a confirmed dialog to a job: ask, hand over, say what happened, go to the job's page."""
+"""From a confirmed dialog to a job: create it, enqueue it, report the outcome, redirect to its page."""
 
 from __future__ import annotations
 
@@ -16,52 +16,53 @@ from models_app.tasks import queueing
 
 
 def actor(request: HttpRequest) -> str:
-    """The name under which jobs and events know who asked."""
+    """The signed-in user as jobs, events and the audit log record them: `user:<name>`."""
     return f"user:{request.user.get_username()}"[:150]
 
 
-def ask(
+def start_job(
     request: HttpRequest,
-    wish: Callable[[], tuple[Job, bool]],
+    create: Callable[[], tuple[Job, bool]],
     *,
     action: str,
     subject: str,
     otherwise: str,
 ) -> HttpResponse:
-    """Go to the job that the wish became, or to `otherwise` with the reason why it was refused.
+    """Redirect to the job that `create` returns, or to `otherwise` with the reason of its refusal.
 
-    `action` and `subject` are for the audit log: the name of the same operation of the API, and what it is about.
+    `create` returns the job and whether it is new. `action` and `subject` go to the audit log: the API's operation id
+    and the object's name.
     """
     try:
-        job, created = wish()
+        job, created = create()
     except NoaError as error:
-        note(request, action, subject=subject, status=error.http_status, error_code=error.code)
+        record_audit(request, action, subject=subject, status=error.http_status, error_code=error.code)
         messages.error(request, error.message)
         return go_to(request, otherwise)
-    note(request, action, subject=subject, status=202, arguments=job.arguments, job_id=job.pk)
+    record_audit(request, action, subject=subject, status=202, arguments=job.arguments, job_id=job.pk)
     if created:
         queueing.enqueue(job)
-        messages.success(request, "The job was started. This page follows it.")
+        messages.success(request, "The job was started. This page shows its progress.")
     else:
-        messages.info(request, "The same work was under way already: this is its job.")
+        messages.info(request, "The same job was in progress already: this is its page.")
     return go_to(request, badges.page_of(job))
 
 
-def do(request: HttpRequest, act: Callable[[], object], *, action: str, subject: str, told: str) -> bool:
-    """Do what makes no job, note it, and say how it went; `told` is what is said when it went well."""
+def run(request: HttpRequest, operation: Callable[[], object], *, action: str, subject: str, message: str) -> bool:
+    """Run an operation without a job, audit it and report the outcome; `message` is shown on success."""
     try:
-        act()
+        operation()
     except NoaError as error:
-        note(request, action, subject=subject, status=error.http_status, error_code=error.code)
+        record_audit(request, action, subject=subject, status=error.http_status, error_code=error.code)
         messages.error(request, error.message)
         return False
-    note(request, action, subject=subject, status=200)
-    messages.success(request, told)
+    record_audit(request, action, subject=subject, status=200)
+    messages.success(request, message)
     return True
 
 
-def note(request: HttpRequest, action: str, **facts: Any) -> None:
-    """A row of the audit log for what was done in the console; see `services.audit.record` for the facts."""
+def record_audit(request: HttpRequest, action: str, **facts: Any) -> None:
+    """Write an audit entry for an operation of the console; `facts` as `coordination.audit.record` takes them."""
     audit.record(
         channel=audit.Channel.CONSOLE,
         actor=actor(request),
@@ -75,7 +76,7 @@ def note(request: HttpRequest, action: str, **facts: Any) -> None:
 
 
 def go_to(request: HttpRequest, url: str) -> HttpResponse:
-    """A dialog's form is sent by htmx, which would put the next page into the dialog unless it is told."""
+    """Redirect. Forms of dialogs are sent by htmx, which without HX-Redirect would put the page into the dialog."""
     if request.headers.get("HX-Request"):
         return HttpResponse(headers={"HX-Redirect": url})
     return HttpResponseRedirect(url)

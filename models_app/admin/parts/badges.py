@@ -1,4 +1,4 @@
-"""Small pieces of a page: badges, links, tables, quoted text. Everything that comes from outside is escaped."""
+"""HTML fragments: badges, links, tables, quoted text. All external text is escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import AccessLog, Instance
 from models_app.services.runners import health
 
-# One colour per meaning on every page: green answers, blue is on its way, red needs a person.
+# One colour per meaning on every page: green is healthy, blue is in transition, red needs an operator.
 TONES: dict[str, str] = {
     ModelStatus.LOADED: "good",
     ModelStatus.LOADING: "busy",
@@ -39,7 +39,7 @@ _GOOD_NEWS = ("model-loaded", "model-switched", "instance-recovered", "provider-
 
 
 def badge(text: str, tone: str | None = None) -> SafeString:
-    """A word in a coloured box; the colour follows from the word unless it is given."""
+    """A word in a coloured box; without `tone` the colour follows from the word."""
     return format_html('<span class="noa-badge noa-{}">{}</span>', tone or TONES.get(text, "quiet"), text)
 
 
@@ -48,7 +48,7 @@ def badges(texts: Iterable[str], tone: str | None = None) -> SafeString | str:
 
 
 def instance_state(instance: Instance) -> SafeString:
-    """Its state, and that it does not answer where it does not."""
+    """Its state, and a second badge when its health check fails."""
     answers = badge("does not answer", "bad") if health.is_failing(instance) else ""
     return format_html("{} {}", badge(instance.state), answers)
 
@@ -72,13 +72,13 @@ def page_of(target: Model) -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> SafeString:
-    """Rows of cells; on a narrow screen each cell carries its header."""
+    """A table; on a narrow screen each cell shows its header."""
     labelled = [list(zip(headers, row, strict=True)) for row in rows]
     return render_to_string("admin/noa/table.html", {"headers": headers, "rows": labelled, "empty": empty})
 
 
 def quoted(text: str) -> SafeString | str:
-    """Text of a machine, whole, with its line breaks."""
+    """Machine output, whole, with its line breaks."""
     return format_html('<pre class="noa-quoted">{}</pre>', text) if text else NOTHING
 
 
@@ -97,12 +97,12 @@ def two_lines(first: str, second: str) -> SafeString:
 
 
 def moment(when: datetime | None) -> SafeString | str:
-    """A date and time; the page's script tells it in the zone of whoever looks."""
+    """A date and time; the page's script converts it to the browser's time zone."""
     return _time(when, "moment", units.moment(when))
 
 
 def ago(when: datetime | None) -> SafeString | str:
-    """How long ago; the page's script keeps it true, and tells the moment to who points at it."""
+    """A relative time; the page's script keeps it current and adds the exact time as a tooltip."""
     return _time(when, "ago", units.ago(when)) if when else NOTHING
 
 
@@ -131,7 +131,7 @@ def query(**values: str) -> str:
 
 
 def speed_of(row: AccessLog) -> float | None:
-    """Tokens per second while the answer was written; the first token is there when that begins."""
+    """Tokens per second between the first token and the last; None when that cannot be computed."""
     tokens = row.completion_tokens or 0
     if row.ttft_ms is None or tokens < 2 or row.duration_ms <= row.ttft_ms:
         return None

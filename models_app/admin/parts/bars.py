@@ -10,16 +10,16 @@ from django.utils.safestring import SafeString
 
 from models_app.admin.parts import units
 
-# As many as console.css has colours for; the next one begins again.
+# The number of colours in console.css; they repeat after that.
 TONES = 8
-# The width of a bar's drawing; it is stretched to the page's.
+# The width of the SVG's coordinate system; the browser scales it to the page.
 _WIDE = 1000
-# Thinner than this nobody sees a segment.
+# A thinner segment is invisible.
 _THINNEST = 4.0
 
 
 class Part(NamedTuple):
-    """A piece of a bar: `tone` is the end of a class `noa-fill-…`, `words` is what a pointer is told."""
+    """A piece of a bar: `tone` is the end of a class `noa-fill-…`, `words` is its tooltip."""
 
     tone: str
     amount: float
@@ -31,7 +31,7 @@ def tone(number: int) -> str:
 
 
 def bar(parts: Sequence[Part], *, whole: float, label: str) -> SafeString:
-    """Parts beside each other, as wide as their part of `whole`; `label` is for who does not see it."""
+    """Parts side by side, each as wide as its share of `whole`; `label` is the accessible name."""
     at, drawn = 0.0, []
     for part in parts:
         if part.amount > 0 and whole > 0:
@@ -51,15 +51,15 @@ def bar(parts: Sequence[Part], *, whole: float, label: str) -> SafeString:
 
 
 def memory(models: Sequence[tuple[str, int]], *, room: int | None) -> SafeString:
-    """One segment for each model's bytes, against what there is room for."""
+    """One segment for each model's bytes, out of `room` bytes."""
     used = sum(size for _, size in models)
     parts = [Part(tone(number), size, f"{key}: {units.size(size)}") for number, (key, size) in enumerate(models)]
-    told = ", ".join(part.words for part in parts) or "no model"
-    return bar(parts, whole=max(room or 0, used), label=f"Memory of models: {told}")
+    text = ", ".join(part.words for part in parts) or "no model"
+    return bar(parts, whole=max(room or 0, used), label=f"Memory of models: {text}")
 
 
 def curve(values: Sequence[float | None], *, label: str) -> SafeString:
-    """A small line without axes; gaps are left out. Empty when there is nothing to draw."""
+    """A sparkline; gaps are skipped. Empty with fewer than two points."""
     points = [(number, value) for number, value in enumerate(values) if value is not None]
     top = max((value for _, value in points), default=0.0)
     if len(points) < 2 or top <= 0:

@@ -1,4 +1,4 @@
-"""What the pages of the console have in common."""
+"""Base classes of the console's pages."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from models_app.admin.parts.units import NOTHING
 
 
 class ConsoleAdmin(ModelAdmin):
-    """A page of things that people look after; nothing is deleted behind the back of what runs."""
+    """A page of objects that operators edit. Nothing is added or deleted here: that goes through the services."""
 
     empty_value_display = NOTHING
     # As many as fit two screens; each row costs about as much as the rest of the page.
     list_per_page = 30
-    # The changelist's own drop-down would hold nothing but "delete selected".
+    # The changelist's own drop-down would contain only "delete selected".
     actions = None
     list_before_template = "admin/noa/list_hint.html"
-    # What an empty list is told with: what will be here, and what to do for it.
+    # The text of an empty list: what it will show, and how to get there.
     empty_hint = ""
 
-    def told_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What the template of a row's own page is given beside its fields."""
+    def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Extra template context of a row's own page."""
         return {}
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         row = context.get("original")
-        told = self.told_of(request, row) if row else {}
-        page: HttpResponse = super().render_change_form(request, context | told, *args, **kwargs)
+        extra = self.row_context(request, row) if row else {}
+        page: HttpResponse = super().render_change_form(request, context | extra, *args, **kwargs)
         return page
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -44,7 +44,7 @@ class ConsoleAdmin(ModelAdmin):
 
 
 class MachineWrittenAdmin(ConsoleAdmin):
-    """Rows that only NOA writes: they can be read, and nothing else."""
+    """Rows that only NOA writes: read-only."""
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -61,7 +61,7 @@ def _flat(options: dict[str, Any]) -> list[str]:
 
 
 class ReadOnlyInline(TabularInline):
-    """A history on the page of what it belongs to."""
+    """A read-only history on the page of its parent."""
 
     extra = 0
     can_delete = False

@@ -1,4 +1,4 @@
-"""The forms of the dialogs; those that look after a model are in `model_forms`."""
+"""Forms of the dialogs; those of models are in `registry.model_forms`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from models_app.services.routes import routes
 
 
 def number(object_id: Any) -> int:
-    """The id that an address holds, or one that no row has."""
+    """The id in an address; -1, which no row has, for anything else."""
     text = str(object_id)
-    # What is no number belongs to no row.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
 
 
@@ -50,7 +49,7 @@ class RollbackDialog(RouteDialog):
             before = routes.previous_key(route=self.route)
         except Conflict as error:
             return [error.message]
-        return [*super().facts(), f"It goes back to {before}, which is loaded first if it is not."]
+        return [*super().facts(), f"It goes back to {before}, which is loaded first if necessary."]
 
 
 class RouteSwitchDialog(RouteDialog):
@@ -60,7 +59,7 @@ class RouteSwitchDialog(RouteDialog):
         label="Model",
         queryset=RegisteredModel.objects.filter(gone_at=None).order_by("key"),
         widget=UnfoldAdminSelectWidget(),
-        help_text="It is loaded first if it is not; the route moves when it has answered.",
+        help_text="It is loaded first if necessary; the route moves once it has answered.",
     )
     keep_previous = forms.BooleanField(
         label="Keep the previous model loaded", required=False, widget=UnfoldBooleanSwitchWidget()
@@ -78,7 +77,7 @@ class JobDialog(BaseDialogForm):
 
     def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
         ended = self.job.state not in ACTIVE_JOB_STATES
-        facts = ["It has ended already."] if ended else ["What it has begun is taken back."]
+        facts = ["It has ended already."] if ended else ["Its completed steps are rolled back."]
         return {"subject": str(self.job), "facts": facts}
 
 
@@ -91,7 +90,7 @@ class ProfileRunDialog(BaseDialogForm):
 
 
 def _uuid(object_id: Any) -> uuid.UUID:
-    """What is no UUID belongs to no row."""
+    """The UUID in an address; the nil UUID, which no row has, for anything else."""
     try:
         return uuid.UUID(str(object_id))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Filters that ask small tables or none: no filter scans a table that grows with the traffic."""
+"""Filters whose choices come from small tables or constants: none scans a table that grows with the traffic."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OUTCOMES = {
     "failed": ("Failed (5xx)", Q(status__gte=500)),
     "aborted": ("Cut off", Q(aborted=True)),
 }
-# A longer list is no filter any more: the search finds a key too.
+# A longer list is unusable as a filter: the search finds keys too.
 _MODELS_SHOWN = 100
 
 

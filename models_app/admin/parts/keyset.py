@@ -1,4 +1,4 @@
-"""Lists of tables that grow with the traffic: the next page begins after the last row of this one, nothing is counted."""
+"""Keyset pagination for tables that grow with the traffic: no counting, no offset."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BEFORE = "before"
 
 
 class OlderPaginator(Paginator):
-    """Takes the place of one that counts: there is one page, and a way to what is older."""
+    """Replaces the counting paginator: one page, and a link to older rows."""
 
     template_name = "admin/noa/older.html"
     count = 0
 
 
 class KeysetChangeList(ChangeList):
-    """The newest rows, or those before the id in `before`: as fast on the millionth page as on the first."""
+    """The newest rows, or those before the id in `before`; every page costs the same."""
 
     def get_filters_params(self, params: Any = None) -> Any:
         found = super().get_filters_params(params)
@@ -37,7 +37,7 @@ class KeysetChangeList(ChangeList):
         found = list(rows[: self.list_per_page + 1])
         self.result_list = found[: self.list_per_page]
         self.result_count = len(self.result_list)
-        # Equal: the page then says nothing of a number, which would be that of this page alone.
+        # Equal counts hide the total, which would be that of this page only.
         self.full_result_count = self.result_count
         self.show_full_result_count = False
         self.show_admin_actions = False
@@ -54,13 +54,13 @@ class KeysetChangeList(ChangeList):
 
 
 class KeysetAdmin(MachineWrittenAdmin):
-    """A page of such a table. Its order is that of the ids, which is that of time."""
+    """An admin with keyset pagination, ordered by id, which is the order of time."""
 
     ordering = ("-id",)
     sortable_by = ()
     paginator = OlderPaginator
     show_full_result_count = False
-    # Counts beside the filters would read the whole table once for each of them.
+    # Facet counts would scan the whole table once for each filter.
     show_facets = ShowFacets.NEVER
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

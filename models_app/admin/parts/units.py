@@ -1,4 +1,4 @@
-"""Numbers as people read them: rounded, with their unit."""
+"""Numbers for display: rounded, with their unit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def size(number: int | None) -> str:
 
 
 def tokens(number: int | None) -> str:
-    """32,768 is `32K`, as model cards write it; what is no power-of-two size is written out."""
+    """32,768 is `32K`, as on model cards; other numbers are written out."""
     if number is None:
         return NOTHING
     round_for_people = number % 1000 == 0
@@ -57,7 +57,7 @@ def percent(fraction: float) -> str:
 
 
 def moment(when: datetime | None) -> str:
-    """Date and time with seconds (what happened in one minute stays in order); the year when it is another."""
+    """Date and time with seconds, so that the order is visible; the year when it is not this one."""
     if when is None:
         return NOTHING
     local = timezone.localtime(when)
@@ -67,14 +67,14 @@ def moment(when: datetime | None) -> str:
 
 
 def ago(when: datetime) -> str:
-    """`just now`, then minutes and more, by the largest unit alone."""
+    """`just now` within a minute, then the largest unit only."""
     if (timezone.now() - when).total_seconds() < 60:
         return "just now"
     return f"{timesince(when, depth=1)} ago"
 
 
 def count(number: float | None) -> str:
-    """1,234 as it is; from a hundred thousand on rounded: 1,234,567 is `1.2 M`."""
+    """Up to 99,999 exact, then rounded: 1,234,567 is `1.2 M`."""
     if number is None:
         return NOTHING
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e5, "k")):
@@ -85,12 +85,12 @@ def count(number: float | None) -> str:
 
 
 def share(fraction: float) -> str:
-    """A part of a whole: small ones are not rounded away."""
+    """A fraction as percent; below 10 % with one digit more."""
     return percent(fraction) if fraction == 0 or fraction >= 0.1 else f"{fraction * 100:.1f}{_SPACE}%"
 
 
 def dollars(amount: Decimal | None) -> str:
-    """Two digits that tell something: $12.34, $0.0042."""
+    """Cents, or two significant digits below ten cents: $12.34, $0.0042."""
     if amount is None:
         return NOTHING
     if amount == 0 or amount >= Decimal("0.1"):
@@ -105,7 +105,7 @@ def speed(tokens_per_second: float | None) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Things per second: 12.3, 0.04; as many digits as tell something."""
+    """A rate per second with two significant digits: 12, 0.04; whole from 100 on."""
     if per_second == 0:
         return "0"
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.2g}"

@@ -1,4 +1,4 @@
-"""People who may use the console."""
+"""Users and groups of the console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fields of a form that say what an API key may use."""
+"""The form fields of an API key's limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models_app.domain.errors import NoaError
 from models_app.domain.traffic import limits
 from models_app.services.api_keys import budgets
 
-_EMPTY = "Empty: what all keys have. 0: no limit."
+_EMPTY = "Empty: the default of all keys. 0: no limit."
 _WHOLE = ("requests_per_minute", "tokens_per_minute", "max_concurrent", "monthly_tokens")
 LIMIT_FIELDS = (*_WHOLE, "monthly_budget_usd", "addresses")
 
@@ -23,7 +23,7 @@ def _whole(label: str) -> forms.IntegerField:
 
 
 class LimitsForm(forms.Form):
-    """`cleaned_data["limits"]` is what `models_app.services.api_keys.keys` takes."""
+    """`cleaned_data["limits"]` has the form that `models_app.services.api_keys.keys` expects."""
 
     requests_per_minute = _whole("Requests per minute")
     tokens_per_minute = _whole("Tokens per minute")
@@ -39,16 +39,16 @@ class LimitsForm(forms.Form):
     addresses = forms.CharField(
         required=False,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="Addresses and networks from which it is good, separated by commas. Empty: all.",
+        help_text="Addresses and networks that may use it, separated by commas. Empty: all.",
     )
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        given = {name: cleaned.get(name) for name in LIMIT_FIELDS}
-        words = str(given.pop("addresses") or "").split(",")
-        given["addresses"] = [word.strip() for word in words if word.strip()]
+        values = {name: cleaned.get(name) for name in LIMIT_FIELDS}
+        words = str(values.pop("addresses") or "").split(",")
+        values["addresses"] = [word.strip() for word in words if word.strip()]
         try:
-            cleaned["limits"] = limits.checked(given)
+            cleaned["limits"] = limits.checked(values)
             budgets.require_exact(cleaned["limits"])
         except NoaError as error:
             place = (error.param or "").rpartition(".")[2]

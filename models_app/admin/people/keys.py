@@ -1,4 +1,4 @@
-"""API keys: made, shown once, revoked."""
+"""API keys: created, shown once, revoked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from models_app.models import ApiKey
 from models_app.services.api_keys import keys
 
 _SCOPES = {
-    Scope.INFER: "infer: ask models through /v1",
+    Scope.INFER: "infer: query models through /v1",
     Scope.READ: "read: read the management API",
     Scope.OPERATE: "operate: load, unload and switch models",
     Scope.METRICS: "metrics:read: the page for Prometheus at /metrics",
@@ -41,13 +41,13 @@ class NewKeyForm(LimitsForm, forms.ModelForm):
         choices=[(scope.value, words) for scope, words in _SCOPES.items()],
         initial=[Scope.INFER.value],
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
-        help_text="What whoever has the key may do.",
+        help_text="What the key permits.",
     )
     expires_at = forms.SplitDateTimeField(
         required=False,
         label="Expires",
         widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text="Empty: it is good until it is revoked.",
+        help_text="Empty: it is valid until it is revoked.",
     )
 
     class Meta:
@@ -66,11 +66,11 @@ class NewKeyForm(LimitsForm, forms.ModelForm):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ConsoleAdmin):
     empty_hint = (
-        "No API key was made yet. Applications need one to ask models: make it with the plus above. It is shown once."
+        "No API key exists yet. Applications need one to query models: create it with the plus above. It is shown once."
     )
-    list_display = ("name", "key_id", "state", "scope_marks", "expires", "created", "created_by")
+    list_display = ("name", "key_id", "state", "scope_badges", "expires", "created", "created_by")
     search_fields = ("name", "key_id", "created_by")
-    search_help_text = "Name, key id or who made it"
+    search_help_text = "Name, key id or creator"
     ordering = ("-created_at",)
     form = NewKeyForm
     add_fieldsets = (
@@ -78,10 +78,10 @@ class ApiKeyAdmin(ConsoleAdmin):
         ("Limits", {"fields": LIMIT_FIELDS}),
     )
     fieldsets = (
-        (None, {"fields": (("name", "state"), ("key_id", "scope_marks"), "own_limits")}),
+        (None, {"fields": (("name", "state"), ("key_id", "scope_badges"), "own_limits")}),
         ("Times", {"fields": (("created", "expires", "revoked"), "created_by")}),
     )
-    readonly_fields = ("state", "scope_marks", "own_limits", "created", "expires", "revoked")
+    readonly_fields = ("state", "scope_badges", "own_limits", "created", "expires", "revoked")
     actions_row = ("revoke_key",)
     actions_detail = ("revoke_key",)
 
@@ -106,12 +106,12 @@ class ApiKeyAdmin(ConsoleAdmin):
             actor=actions.actor(request),
         )
         obj.pk, obj.key_id = made.pk, made.key_id
-        asked = {"name": made.name, "scopes": made.scopes, "limits": made.limits}
-        actions.note(request, "create_api_key", subject=made.key_id, status=201, arguments=asked)
+        arguments = {"name": made.name, "scopes": made.scopes, "limits": made.limits}
+        actions.record_audit(request, "create_api_key", subject=made.key_id, status=201, arguments=arguments)
         form.text = text
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        # Handed on to the answer, and kept nowhere: not in the session, not in a message.
+        # Passed on to the response and stored nowhere: not in the session, not in a message.
         request.new_api_key = form.text  # type: ignore[attr-defined]
 
     def render_change_form(
@@ -141,14 +141,14 @@ class ApiKeyAdmin(ConsoleAdmin):
         permissions=["revoke"],
         dialog={
             "title": "Revoke this key",
-            "description": "Whoever uses it is refused from now on. This cannot be undone.",
+            "description": "Requests with it are refused from now on. This cannot be undone.",
             "form_class": RevokeDialog,
             "form_submit_text": "Revoke",
         },
     )
     def revoke_key(self, request: HttpRequest, form: RevokeDialog, object_id: str) -> HttpResponse:
         keys.revoke(key=form.key, actor=actions.actor(request))
-        actions.note(request, "revoke_api_key", subject=form.key.key_id, status=204)
+        actions.record_audit(request, "revoke_api_key", subject=form.key.key_id, status=204)
         messages.success(request, f"The key '{form.key.name}' was revoked.")
         return actions.go_to(request, badges.page_of(form.key))
 
@@ -165,13 +165,13 @@ class ApiKeyAdmin(ConsoleAdmin):
         return badges.badge("active", "good")
 
     @display(description="Scopes")
-    def scope_marks(self, key: ApiKey) -> SafeString | str:
+    def scope_badges(self, key: ApiKey) -> SafeString | str:
         return badges.badges(key.scopes)
 
     @display(description="Limits")
     def own_limits(self, key: ApiKey) -> str:
         words = [f"{name.replace('_', ' ')}: {value}" for name, value in sorted(key.limits.items())]
-        return ", ".join(words) or "what all keys have"
+        return ", ".join(words) or "the default of all keys"
 
     @display(description="Expires", ordering="expires_at")
     def expires(self, key: ApiKey) -> SafeString | str:

@@ -1,4 +1,4 @@
-"""What the browser may do on NOA's pages."""
+"""The Content-Security-Policy of NOA's pages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
-# Nothing is loaded from elsewhere, nothing runs that stands in a page. Two things unfold needs: Alpine makes functions
-# of its attributes ('unsafe-eval'), and its colours are in a <style> of the page ('unsafe-inline' for styles alone).
+# No other origins, no inline scripts. unfold needs two exceptions: Alpine compiles its attributes to functions
+# ('unsafe-eval'), and its colours are in an inline <style> ('unsafe-inline' for styles only).
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -24,7 +24,7 @@ POLICY = "; ".join(
 
 
 class ContentSecurityPolicyMiddleware:
-    """Every page of Django's carries the policy; what is no HTML is not hurt by it."""
+    """Sets the policy on every response of Django; it has no effect on responses that are not HTML."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

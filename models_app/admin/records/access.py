@@ -1,4 +1,4 @@
-"""Requests through the gateway: the access log, and where the time of one request went."""
+"""The access log: requests through the gateway, each with its timeline."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from models_app.models import AccessLog, ApiKey, RegisteredModel
 @admin.register(AccessLog)
 class AccessLogAdmin(KeysetAdmin):
     empty_hint = (
-        "No request has come through the gateway yet. "
-        "Each one is listed here about a second after its end. Try one in the playground."
+        "The gateway has received no request yet. "
+        "Each request is listed here about a second after its end. Try one in the playground."
     )
     list_display = (
         "when",
-        "asked",
+        "model_and_endpoint",
         "status_badge",
         "tokens",
         "ttft",
@@ -39,7 +39,7 @@ class AccessLogAdmin(KeysetAdmin):
         "key",
     )
     list_filter = (StartedFilter, OutcomeFilter, EndpointFilter, ServedModelFilter, "stream")
-    # Exact, by columns with an index: a search for a part of a word reads the whole log, and so does admin's own `=`.
+    # Exact, by indexed columns: a substring search scans the whole log, and so does admin's own `=`.
     search_fields = ("request_id__exact", "client_request_id__exact", "model_key__exact")
     search_help_text = "A whole request id or model key"
     change_form_outer_before_template = "admin/noa/request.html"
@@ -77,7 +77,7 @@ class AccessLogAdmin(KeysetAdmin):
         ),
     )
 
-    def told_of(self, request: HttpRequest, row: AccessLog) -> dict[str, Any]:
+    def row_context(self, request: HttpRequest, row: AccessLog) -> dict[str, Any]:
         return {"timeline": timeline.of(row)}
 
     @display(description="Time")
@@ -85,7 +85,7 @@ class AccessLogAdmin(KeysetAdmin):
         return badges.moment(row.started_at)
 
     @display(description="Model")
-    def asked(self, row: AccessLog) -> SafeString | str:
+    def model_and_endpoint(self, row: AccessLog) -> SafeString | str:
         what = row.endpoint + (f", by '{row.route}'" if row.route and row.model_key else "")
         return badges.two_lines(row.model_key or row.requested_model or units.NOTHING, what)
 
@@ -101,7 +101,7 @@ class AccessLogAdmin(KeysetAdmin):
 
     @display(description="Of them")
     def details(self, row: AccessLog) -> str:
-        told = [
+        parts = [
             f"{number:,} {words}"
             for number, words in (
                 (row.cached_tokens, "from a cache"),
@@ -110,7 +110,7 @@ class AccessLogAdmin(KeysetAdmin):
             )
             if number
         ]
-        return ", ".join(told) or units.NOTHING
+        return ", ".join(parts) or units.NOTHING
 
     @display(description="First token")
     def ttft(self, row: AccessLog) -> str:

@@ -1,4 +1,4 @@
-"""Who changed what, by the API, in the console and on the command line."""
+"""The audit log: changes by the API, the console and the command line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from models_app.models import AuditEntry, Job
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(KeysetAdmin):
-    empty_hint = (
-        "Nobody has changed anything yet. "
-        "Each act is listed here, whether it came by the API, the console or a command."
-    )
+    empty_hint = "No changes yet. Each one is listed here, whether it was made by the API, the console or a command."
     list_display = ("when", "who", "what", "subject", "outcome", "channel", "client")
     list_display_links = ("what",)
     list_filter = (ActedFilter, "channel")
@@ -34,7 +31,7 @@ class AuditEntryAdmin(KeysetAdmin):
                     ("channel", "client"),
                     ("method", "path"),
                     "request_id",
-                    "asked_with",
+                    "arguments",
                 )
             },
         ),
@@ -46,7 +43,7 @@ class AuditEntryAdmin(KeysetAdmin):
 
     @display(description="Who")
     def who(self, entry: AuditEntry) -> str:
-        return entry.actor or "nobody known"
+        return entry.actor or "unknown"
 
     @display(description="What")
     def what(self, entry: AuditEntry) -> str:
@@ -59,7 +56,7 @@ class AuditEntryAdmin(KeysetAdmin):
         return badges.badge(f"refused: {entry.error_code or entry.status}", "bad")
 
     @display(description="With")
-    def asked_with(self, entry: AuditEntry) -> SafeString | str:
+    def arguments(self, entry: AuditEntry) -> SafeString | str:
         return badges.data(entry.arguments)
 
     @display(description="Job")

@@ -1,4 +1,4 @@
-"""What happened, in sentences."""
+"""The event log, in sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models_app.models import Event, Job
 
 @admin.register(Event)
 class EventAdmin(KeysetAdmin):
-    empty_hint = "Nothing has happened yet. Each load, switch, failure and change is told here in a sentence."
+    empty_hint = "No events yet. Each load, switch, failure and change is listed here."
     list_display = ("when", "sentence", "name_badge", "actor")
     list_display_links = ("sentence",)
     list_filter = ("name", CreatedFilter)

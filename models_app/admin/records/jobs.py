@@ -1,4 +1,4 @@
-"""Background work, and the page that follows it while it runs."""
+"""Background jobs, and the page that shows the progress of one."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models import Job, RegisteredModel
 from models_app.services.jobs import jobs
 
-_FOLLOWING = "admin/noa/job_progress.html"
+_PROGRESS = "admin/noa/job_progress.html"
 
 
 @admin.register(Job)
 class JobAdmin(MachineWrittenAdmin):
-    empty_hint = (
-        "Nothing was asked for yet. Loads, switches, profiles and discoveries are listed here with their steps."
-    )
+    empty_hint = "No jobs yet. Loads, switches, profiles and discoveries are listed here with their steps."
     list_display = ("what", "state_badge", "done", "took", "actor", "created", "error")
     list_filter = ("state", "kind", CreatedFilter)
     search_fields = ("subject", "actor", "error_message")
@@ -37,8 +35,8 @@ class JobAdmin(MachineWrittenAdmin):
     ordering = ("-created_at",)
     fieldsets = (
         (
-            "What was asked for",
-            {"fields": (("kind", "subject"), ("actor", "created"), "asked_with")},
+            "Request",
+            {"fields": (("kind", "subject"), ("actor", "created"), "arguments")},
         ),
     )
     change_form_outer_before_template = "admin/noa/job.html"
@@ -60,12 +58,12 @@ class JobAdmin(MachineWrittenAdmin):
         },
     )
     def cancel_job(self, request: HttpRequest, form: JobDialog, object_id: str) -> HttpResponse:
-        actions.do(
+        actions.run(
             request,
             lambda: jobs.cancel(job_id=form.job.pk, actor=actions.actor(request)),
             action="cancel_job",
             subject=str(form.job.pk),
-            told="The job ends as soon as it can.",
+            message="The job is being cancelled.",
         )
         return actions.go_to(request, badges.page_of(form.job))
 
@@ -73,19 +71,19 @@ class JobAdmin(MachineWrittenAdmin):
         return (("<uuid:job_id>/progress", "models_app_job_progress", self.progress_view),)
 
     def progress_view(self, request: HttpRequest, job_id: uuid.UUID, **_: object) -> HttpResponse:
-        """The part of the page that changes; it asks for itself again until the job has ended."""
+        """The part of the page that changes; it polls itself until the job has ended."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         job = get_object_or_404(Job, pk=job_id)
-        response = render(request, _FOLLOWING, {"following": following(job)})
+        response = render(request, _PROGRESS, {"progress": progress(job)})
         response["Cache-Control"] = "no-store"
         if job.state not in ACTIVE_JOB_STATES:
-            # The page's title and messages speak of the job as it was.
+            # The page's title and messages describe the job's previous state.
             response["HX-Refresh"] = "true"
         return response
 
-    def told_of(self, request: HttpRequest, row: Job) -> dict[str, Any]:
-        return {"following": following(row)}
+    def row_context(self, request: HttpRequest, row: Job) -> dict[str, Any]:
+        return {"progress": progress(row)}
 
     @display(description="Job", ordering="kind")
     def what(self, job: Job) -> str:
@@ -103,7 +101,7 @@ class JobAdmin(MachineWrittenAdmin):
     def took(self, job: Job) -> str:
         return _duration(job)
 
-    @display(description="Asked", ordering="created_at")
+    @display(description="Requested", ordering="created_at")
     def created(self, job: Job) -> SafeString | str:
         return badges.moment(job.created_at)
 
@@ -112,12 +110,12 @@ class JobAdmin(MachineWrittenAdmin):
         return job.error_code or units.NOTHING
 
     @display(description="With")
-    def asked_with(self, job: Job) -> str:
-        return "\n".join(f"{name}: {value}" for name, value in _told(_given(job.arguments))) or "nothing special"
+    def arguments(self, job: Job) -> str:
+        return "\n".join(f"{name}: {value}" for name, value in _readable(_filled(job.arguments))) or "defaults"
 
 
 def sentence(job: Job) -> str:
-    """What the job does, for a person."""
+    """What the job does, as a sentence."""
     if job.kind == JobKind.SWITCH:
         return f"Switch '{job.subject}' to {job.arguments.get('key')}"
     if job.kind == JobKind.DISCOVER:
@@ -125,8 +123,8 @@ def sentence(job: Job) -> str:
     return f"{job.get_kind_display().capitalize()} {job.subject}"
 
 
-def following(job: Job) -> dict[str, Any]:
-    """What the page shows of a job while it runs and when it has ended."""
+def progress(job: Job) -> dict[str, Any]:
+    """Template context of a job's progress, while it runs and after its end."""
     about = job.arguments.get("key") or job.subject
     return {
         "job": job,
@@ -139,9 +137,9 @@ def following(job: Job) -> dict[str, Any]:
         "steps": badges.table(
             ("Step", "State", "Took", "About"),
             [_step(step) for step in job.steps],
-            "No step has begun yet." if job.state in ACTIVE_JOB_STATES else "There were no steps.",
+            "No step has started yet." if job.state in ACTIVE_JOB_STATES else "There were no steps.",
         ),
-        "result": list(_told(job.result or {})),
+        "result": list(_readable(job.result or {})),
         "model": RegisteredModel.objects.filter(key=about).first(),
     }
 
@@ -156,7 +154,7 @@ def _step(step: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _when(job: Job) -> SafeString | str:
-    """When and where it ran, in one line."""
+    """When and on which node it ran, in one line."""
     if job.started_at is None:
         return ""
     rest = [f"took {_duration(job)}"] if job.finished_at else []
@@ -173,8 +171,8 @@ def _duration(job: Job) -> str:
     return units.seconds((job.finished_at - job.started_at).total_seconds())
 
 
-def _told(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and values for a person: sizes and times with their units, lists one below the other."""
+def _readable(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values for display: sizes and times with their units, list items on lines of their own."""
     for name, value in values.items():
         if name.endswith("_bytes"):
             yield _label(name.removesuffix("_bytes")), units.size(value)
@@ -187,13 +185,13 @@ def _told(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif isinstance(value, list):
             yield f"{_label(name)} ({len(value)})", "\n".join(_item(item) for item in value)
         elif isinstance(value, dict):
-            told = ", ".join(f"{part} {number}" for part, number in value.items())
-            yield _label(name), told or units.NOTHING
+            text = ", ".join(f"{part} {number}" for part, number in value.items())
+            yield _label(name), text or units.NOTHING
         else:
             yield _label(name), units.NOTHING if value is None else str(value)
 
 
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+def _filled(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value not in (None, [], {}, "")}
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a request went: waiting for a turn, for a load, for the first token, and writing the answer."""
+"""The time of a request by stage: queue, load, first token, generation."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Stage(NamedTuple):
 
 
 def stages(row: AccessLog) -> list[Stage]:
-    """In the order of time; what is not known is not there. Together they take what the request took."""
+    """In order of time, without unknown ones; their sum is the duration of the request."""
     queue, load = row.queue_ms or 0.0, row.load_wait_ms or 0.0
     waited = min(queue + load, row.duration_ms)
     first = row.ttft_ms if row.ttft_ms is not None else None
     found = [
-        Stage("2", "Queue", queue, "waited for a free place"),
+        Stage("2", "Queue", queue, "waited for a free slot"),
         Stage("3", "Load", load, "waited until the model was loaded"),
     ]
     if first is None:
         found.append(Stage("7", "Answer", row.duration_ms - waited, "no token was streamed"))
     else:
-        found.append(Stage("4", "First token", max(0.0, first - waited), "the prompt was read"))
+        found.append(Stage("4", "First token", max(0.0, first - waited), "the prompt was processed"))
         found.append(Stage("0", "Tokens", max(0.0, row.duration_ms - first), _written(row)))
     return [stage for stage in found if stage.milliseconds > 0]
 
@@ -44,23 +44,26 @@ def _written(row: AccessLog) -> str:
 
 
 def of(row: AccessLog) -> dict[str, object]:
-    """For the request's page."""
+    """Template context of the request's page."""
     found = stages(row)
     return {
         "row": row,
         "bar": _bar(row, found),
-        "stages": [(one, units.milliseconds(one.milliseconds)) for one in found],
+        "stages": [(stage, units.milliseconds(stage.milliseconds)) for stage in found],
         "duration": units.milliseconds(row.duration_ms),
         "failed": row.status >= 400 or bool(row.error_code),
     }
 
 
 def small(row: AccessLog) -> SafeString:
-    """For a line of the list."""
+    """The bar in a row of the list."""
     return _bar(row, stages(row))
 
 
 def _bar(row: AccessLog, found: list[Stage]) -> SafeString:
-    parts = [Part(one.tone, one.milliseconds, f"{one.name}: {units.milliseconds(one.milliseconds)}") for one in found]
+    parts = [
+        Part(stage.tone, stage.milliseconds, f"{stage.name}: {units.milliseconds(stage.milliseconds)}")
+        for stage in found
+    ]
     label = "Where the time went: " + (", ".join(part.words for part in parts) or "nothing measured")
     return bars.bar(parts, whole=max(row.duration_ms, 0.001), label=label)

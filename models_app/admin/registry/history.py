@@ -1,4 +1,4 @@
-"""What happened to a model, in sentences: the ledger as people read it."""
+"""The history of a model: its ledger entries in sentences."""
 
 from __future__ import annotations
 

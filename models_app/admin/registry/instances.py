@@ -1,4 +1,4 @@
-"""Loaded copies of models."""
+"""Instances: loaded copies of models."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class InstanceAdmin(MachineWrittenAdmin):
                     ("node", "process_id"),
                     ("memory", "estimate"),
                     ("context", "slots"),
-                    ("loaded_in", "given_options"),
+                    ("loaded_in", "load_options"),
                     "version",
                     "socket",
                 )
@@ -81,7 +81,7 @@ class InstanceAdmin(MachineWrittenAdmin):
 
     @display(description="Process id")
     def process_id(self, instance: Instance) -> str:
-        # A pid is a name, not a quantity: no thousands separators.
+        # A pid is an identifier: no thousands separators.
         return str(instance.pid) if instance.pid else units.NOTHING
 
     @display(description="Memory", ordering="memory_bytes")
@@ -101,9 +101,9 @@ class InstanceAdmin(MachineWrittenAdmin):
         return units.seconds(instance.load_seconds)
 
     @display(description="Options")
-    def given_options(self, instance: Instance) -> str:
-        told = ", ".join(f"{name} {value}" for name, value in instance.options.items())
-        return told or "NOA chose"
+    def load_options(self, instance: Instance) -> str:
+        text = ", ".join(f"{name} {value}" for name, value in instance.options.items())
+        return text or "chosen by NOA"
 
     @display(description="Created", ordering="created_at")
     def created(self, instance: Instance) -> SafeString | str:

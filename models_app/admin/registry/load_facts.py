@@ -1,4 +1,4 @@
-"""What a load will take and do to others, in words for its dialog."""
+"""The expected effects of a load, in sentences for its dialog."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from models_app.services.lifecycle.estimating import Estimate
 
 
 def of_load(model: RegisteredModel) -> list[str]:
-    """Need, room, who would have to go, and how long it takes; nothing where that cannot be told before."""
-    return _told(model, _alone)
+    """Memory needed and free, evictions, and duration; empty when they cannot be estimated."""
+    return _described(model, _alone)
 
 
 def of_switch(model: RegisteredModel) -> list[str]:
-    """As `of_load`, where the model takes the place of another."""
-    return _told(model, _in_place)
+    """As `of_load`, for a model that replaces another."""
+    return _described(model, _in_place)
 
 
-def _told(model: RegisteredModel, words: Callable[[Estimate], list[str]]) -> list[str]:
+def _described(model: RegisteredModel, words: Callable[[Estimate], list[str]]) -> list[str]:
     try:
         found = estimating.estimate(model=model, options=LoadOptions())
     except InvalidRequest as error:
-        # The options of its last load, which an empty form stands for, are none that this version knows.
+        # The options of its last load, which an empty form repeats, are invalid in this version.
         return [error.message]
     return words(found)
 
@@ -40,29 +40,29 @@ def _alone(found: Estimate) -> list[str]:
 def _in_place(found: Estimate) -> list[str]:
     if not found.need.ram:
         return []
-    beside = "Where both do not fit beside each other, the old one goes first, and requests wait for that."
-    return [_room(found), beside, *_time(found)]
+    order = "If memory is too small for both, the old model is unloaded first, and requests wait meanwhile."
+    return [_room(found), order, *_time(found)]
 
 
 def _room(found: Estimate) -> str:
-    told = f"It needs {units.size(found.need.ram)} of memory; {units.size(max(0, found.free.ram))} are free."
+    text = f"It needs {units.size(found.need.ram)} of memory; {units.size(max(0, found.free.ram))} are free."
     if found.need.vram:
         cards = f"{units.size(found.need.vram)} on the graphics card; {units.size(max(0, found.free.vram))} are free"
-        told = f"{told} It needs {cards}."
-    return told
+        text = f"{text} It needs {cards}."
+    return text
 
 
 def _others(found: Estimate) -> str:
     if found.would_evict:
-        gone = ", ".join(f"{one.resident.key}, which {one.why}" for one in found.would_evict)
-        return f"For it would be evicted: {gone}."
+        evicted = ", ".join(f"{victim.resident.key}, which {victim.why}" for victim in found.would_evict)
+        return f"It would evict {evicted}."
     if found.verdict == "refused":
         return f"It would be refused. {found.why}"
-    return f"It would have to wait: {found.why}" if found.why else "Nothing has to go for it."
+    return f"It would have to wait: {found.why}" if found.why else "Nothing has to be unloaded for it."
 
 
 def _time(found: Estimate) -> list[str]:
     if found.eta_seconds is None:
         return []
-    basis = "as its last loads here took" if found.measured else "by its size"
+    basis = "measured on its last loads here" if found.measured else "estimated from its size"
     return [f"It takes about {units.seconds(found.eta_seconds)}, {basis}."]

@@ -1,4 +1,4 @@
-"""What is done to a model: dialogs of its row and of its page. A GET shows the dialog and changes nothing."""
+"""Operations on a model: dialogs of its row and of its page. A GET shows the dialog and changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from models_app.services.registry import registration
 
 
 class ModelDialogs:
-    """To be mixed into the page of registered models. Who may change a model may operate it."""
+    """Mixin for the page of registered models. The right to change a model includes the right to operate it."""
 
     actions_row = (
         "load_model",
@@ -42,9 +42,9 @@ class ModelDialogs:
     actions_list = ("discover_models",)
 
     def get_actions_row(self, request: HttpRequest) -> list[Any]:
-        """Those of the header. The page has all of them; each one in a row's menu costs its rendering in every row."""
+        """Only the header's. Each action in a row's menu is rendered in every row; the page has all of them."""
         names = {f"models_app_registeredmodel_{name}" for name in self.actions_detail}
-        return [one for one in super().get_actions_row(request) if one.action_name in names]  # type: ignore[misc]
+        return [row_action for row_action in super().get_actions_row(request) if row_action.action_name in names]  # type: ignore[misc]
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return bool(request.user.has_perm("models_app.change_registeredmodel"))
@@ -62,7 +62,7 @@ class ModelDialogs:
         },
     )
     def load_model(self, request: HttpRequest, form: LoadDialog, object_id: str) -> HttpResponse:
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: commands.request_load(key=form.model.key, options=form.options(), actor=actions.actor(request)),
             action="load_model",
@@ -84,7 +84,7 @@ class ModelDialogs:
         },
     )
     def make_current(self, request: HttpRequest, form: SwitchDialog, object_id: str) -> HttpResponse:
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: commands.request_switch(
                 key=form.model.key,
@@ -104,13 +104,13 @@ class ModelDialogs:
         permissions=["operate"],
         dialog={
             "title": "Unload this model",
-            "description": "Requests in flight are answered first; then its memory is given back.",
+            "description": "Requests in flight are finished first; then its memory is freed.",
             "form_class": UnloadDialog,
             "form_submit_text": "Unload",
         },
     )
     def unload_model(self, request: HttpRequest, form: UnloadDialog, object_id: str) -> HttpResponse:
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: commands.request_unload(key=form.model.key, actor=actions.actor(request)),
             action="unload_model",
@@ -131,7 +131,7 @@ class ModelDialogs:
         },
     )
     def profile_model(self, request: HttpRequest, form: ProfileDialog, object_id: str) -> HttpResponse:
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: profiling.request(key=form.model.key, wanted=form.wanted(), actor=actions.actor(request)),
             action="profile_model",
@@ -152,7 +152,7 @@ class ModelDialogs:
         },
     )
     def probe_model(self, request: HttpRequest, form: ProbeDialog, object_id: str) -> HttpResponse:
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: probing.request(
                 key=form.model.key, wanted=(), effective_context=None, actor=actions.actor(request)
@@ -194,6 +194,6 @@ class ModelDialogs:
 
     def _change(self, request: HttpRequest, key: str, changes: dict[str, object], page: str) -> HttpResponse:
         registration.update(key=key, fields=changes, actor=actions.actor(request))
-        actions.note(request, "update_model", subject=key, status=200, arguments=changes)
+        actions.record_audit(request, "update_model", subject=key, status=200, arguments=changes)
         messages.success(request, f"{key} was changed.")
         return actions.go_to(request, page)

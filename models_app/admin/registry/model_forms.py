@@ -1,4 +1,4 @@
-"""The forms of what is done to a model: each says first what it will do."""
+"""Forms of the operations on a model; each describes its effects first."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from models_app.services.reporting import statistics
 
 
 class ModelDialog(BaseDialogForm):
-    """A dialog about one registered model; a page that is not there any more is a 404."""
+    """A dialog about one registered model; 404 when it does not exist."""
 
     form_before_template = "admin/noa/dialog_model.html"
 
@@ -43,16 +43,16 @@ class ModelDialog(BaseDialogForm):
         return {"model": self.model, "facts": self.facts()}
 
     def facts(self) -> list[str]:
-        """Sentences that help to decide."""
+        """Sentences about the expected effects."""
         version = self.model.version
-        told = [f"Its file has {units.size(version.size_bytes)}."] if version else []
+        facts = [f"Its file has {units.size(version.size_bytes)}."] if version else []
         if self.model.context_window:
-            told.append(f"It was made for up to {units.tokens(self.model.context_window)} tokens.")
-        return told
+            facts.append(f"It supports up to {units.tokens(self.model.context_window)} tokens.")
+        return facts
 
 
 class LoadDialog(ModelDialog):
-    """Empty fields leave the choice to NOA."""
+    """NOA chooses the value of an empty field."""
 
     n_ctx = forms.IntegerField(
         label="Context (tokens)",
@@ -85,33 +85,33 @@ class LoadDialog(ModelDialog):
     def options(self) -> dict[str, int]:
         """The load options that were filled in."""
         fields = ("n_ctx", "slots", "n_gpu_layers")
-        given = {name: self.cleaned_data.get(name) for name in fields}
-        return {name: value for name, value in given.items() if value is not None}
+        values = {name: self.cleaned_data.get(name) for name in fields}
+        return {name: value for name, value in values.items() if value is not None}
 
     def facts(self) -> list[str]:
         last = ", ".join(f"{name} {value}" for name, value in self.model.load_options.items())
-        told = load_facts.of_load(self.model) or super().facts()
-        return told + ([f"Last loaded with {last}."] if last else [])
+        facts = load_facts.of_load(self.model) or super().facts()
+        return facts + ([f"Last loaded with {last}."] if last else [])
 
 
 class UnloadDialog(ModelDialog):
     def facts(self) -> list[str]:
-        return [*self._flying(), *self._routes()]
+        return [*self._in_flight(), *self._routes()]
 
-    def _flying(self) -> list[str]:
-        """What is under way, and how long it may take."""
+    def _in_flight(self) -> list[str]:
+        """Requests in flight, and how long they can take."""
         rows = Instance.objects.filter(model=self.model, state=InstanceState.READY)
         found = statistics.measured(list(rows.select_related("model", "version")))
         if not found:
             return ["It is not loaded."]
-        flying = sum(getattr(one, "in_flight", None) or 0 for one in found)
-        memory = units.size(sum(one.memory_bytes or 0 for one in found))
+        in_flight = sum(getattr(copy, "in_flight", None) or 0 for copy in found)
+        memory = units.size(sum(copy.memory_bytes or 0 for copy in found))
         wait = units.seconds(settings.NOA_DRAIN_TIMEOUT)
         return [
-            f"{flying:,} requests are in flight: they have {wait} to end, then they are cut off."
-            if flying
-            else "No request is in flight: it ends at once.",
-            f"It gives back {memory}.",
+            f"{in_flight:,} requests are in flight: they have {wait} to finish, then they are aborted."
+            if in_flight
+            else "No request is in flight: it stops at once.",
+            f"It frees {memory}.",
         ]
 
     def _routes(self) -> list[str]:
@@ -135,25 +135,25 @@ class SwitchDialog(ModelDialog):
     def facts(self) -> list[str]:
         route = Route.objects.select_related("target").filter(name=CURRENT_ROUTE).first()
         before = route.target.key if route and route.target else "nothing"
-        told = [
+        facts = [
             f"'{CURRENT_ROUTE}' leads to {before} now, and to {self.model.key} then. It moves when this model has "
             "been loaded and has answered; no request fails. If it cannot be loaded, nothing changes."
         ]
         if self.model.status == ModelStatus.LOADED:
-            return [*told, "It is loaded already: the switch takes a moment."]
-        return told + load_facts.of_switch(self.model)
+            return [*facts, "It is loaded already: the switch takes a moment."]
+        return facts + load_facts.of_switch(self.model)
 
 
 class ProbeDialog(ModelDialog):
     def facts(self) -> list[str]:
-        told = ["It is asked one small request for each capability; the answers are the evidence."]
+        facts = ["NOA sends it one small request for each capability; the answers are the evidence."]
         if self.model.price:
-            told.append("Its provider charges for these requests.")
-        return told
+            facts.append("Its provider charges for these requests.")
+        return facts
 
 
 class ProfileDialog(ModelDialog):
-    """What is measured; the fields begin with what fits a first look."""
+    """Settings of a profile; the initial values suit a first one."""
 
     requests = forms.IntegerField(
         label="Requests",
@@ -161,7 +161,7 @@ class ProfileDialog(ModelDialog):
         max_value=1000,
         initial=20,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Of each stage. From 20 on the intervals tell something.",
+        help_text="In each stage. Intervals are meaningful from 20 on.",
     )
     concurrency = forms.CharField(
         label="At the same time",
@@ -191,14 +191,14 @@ class ProfileDialog(ModelDialog):
         )
 
     def facts(self) -> list[str]:
-        told = ["It is asked through the same path as by applications; they share it meanwhile."]
+        facts = ["Requests take the same path as those of applications, and share the model with them."]
         if self.model.price:
-            told.append("Its provider charges for these requests.")
-        return told
+            facts.append("Its provider charges for these requests.")
+        return facts
 
 
 class KeepDialog(ModelDialog):
-    """How long a model stays, when there is little room."""
+    """How long a model stays loaded when memory is short."""
 
     columns = ("pinned", "priority", "idle_ttl_seconds", "on_demand")
 
@@ -206,21 +206,21 @@ class KeepDialog(ModelDialog):
         label="Pinned",
         required=False,
         widget=UnfoldBooleanSwitchWidget(),
-        help_text="It is never evicted, whoever else wants room.",
+        help_text="It is never evicted for another model.",
     )
     priority = forms.IntegerField(
         label="Priority",
         min_value=0,
         max_value=100,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="0 to 100. Only models of lower or equal priority have to go for it.",
+        help_text="0 to 100. Only models of lower or equal priority are evicted for it.",
     )
     idle_ttl_seconds = forms.IntegerField(
         label="Unload when idle for (seconds)",
         required=False,
         min_value=0,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Empty: as the server is set.",
+        help_text="Empty: the server's setting.",
     )
     on_demand = forms.BooleanField(
         label="A request loads it",
@@ -256,4 +256,4 @@ class DeprecateDialog(ModelDialog):
         return {name: self.cleaned_data[name] for name in ("deprecated", "deprecation_note")}
 
     def facts(self) -> list[str]:
-        return ["It goes on answering; lists and the API mark it."]
+        return ["It still answers; lists and the API mark it as deprecated."]

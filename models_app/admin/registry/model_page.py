@@ -1,4 +1,4 @@
-"""What stands above the form of a registered model: how it does, what it can do, how fast it is, what happened to it."""
+"""The part above the form of a registered model: state, capabilities, figures, profiles, history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from models_app.admin.measuring import profile_badges
 from models_app.admin.parts import badges, units
-from models_app.admin.records.jobs import following
+from models_app.admin.records.jobs import progress
 from models_app.admin.registry import history
 from models_app.domain.states import ACTIVE_JOB_STATES, LIVE_INSTANCE_STATES, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
@@ -18,7 +18,7 @@ from models_app.services.registry import capabilities
 from models_app.services.reporting import statistics
 from models_app.services.runners import logs
 
-# More than these are found in the lists.
+# Older ones are in the list of profiles.
 _PROFILES_SHOWN = 6
 _SENTENCES = {
     ModelStatus.AVAILABLE: ("quiet", "It is not loaded."),
@@ -30,14 +30,14 @@ _SENTENCES = {
 
 
 def context(model: RegisteredModel) -> dict[str, Any]:
-    """About ten queries; asks the runners of the model's copies."""
+    """Template context. About ten queries, and one request to the runner of each loaded copy."""
     tone, sentence = _SENTENCES[ModelStatus(model.status)]
     return {
         "model": model,
         "tone": tone,
         "sentence": sentence,
         "route_names": sorted(route.name for route in model.routes.all()),
-        "following": _active_job(model),
+        "progress": _active_job(model),
         "facts": _facts(model),
         "copies": copies(model),
         "capabilities": _capabilities(model),
@@ -53,7 +53,7 @@ def _active_job(model: RegisteredModel) -> dict[str, Any] | None:
         .order_by("-created_at")
         .first()
     )
-    return following(job) if job else None
+    return progress(job) if job else None
 
 
 def _routes(model: RegisteredModel) -> list[str]:
@@ -62,20 +62,20 @@ def _routes(model: RegisteredModel) -> list[str]:
 
 def _facts(model: RegisteredModel) -> list[tuple[str, Any]]:
     version = model.version
-    told: list[tuple[str, Any]] = [("Context", f"{units.tokens(model.context_window)} tokens")]
+    facts: list[tuple[str, Any]] = [("Context", f"{units.tokens(model.context_window)} tokens")]
     if version:
-        told += [
+        facts += [
             ("Size", units.size(version.size_bytes)),
             ("Quantization", version.quantization or units.NOTHING),
             ("Architecture", version.architecture or units.NOTHING),
         ]
-    told += [
+    facts += [
         ("Price", _price(model)),
-        ("Asked", _times(model.access_count)),
-        ("Last asked", badges.ago(model.last_accessed_at)),
-        ("Keeps its place", _keeping(model)),
+        ("Requests", _times(model.access_count)),
+        ("Last request", badges.ago(model.last_accessed_at)),
+        ("Eviction", _eviction(model)),
     ]
-    return told
+    return facts
 
 
 def _times(number: int) -> str:
@@ -85,29 +85,29 @@ def _times(number: int) -> str:
 def _price(model: RegisteredModel) -> str:
     price = model.price or {}
     if not {"input", "output"} <= price.keys():
-        return "not known"
+        return "unknown"
     return f"${price['input']} in, ${price['output']} out per million tokens"
 
 
-def _keeping(model: RegisteredModel) -> str:
-    """When it may be thrown out for another, in words."""
+def _eviction(model: RegisteredModel) -> str:
+    """When it can be evicted, in words."""
     if model.pinned:
         return "pinned: never evicted"
-    told = f"priority {model.priority}"
+    text = f"priority {model.priority}"
     if model.idle_ttl_seconds is not None:
-        told += f", unloaded after {units.seconds(model.idle_ttl_seconds)} without a request"
-    return told
+        text += f", unloaded after {units.seconds(model.idle_ttl_seconds)} without a request"
+    return text
 
 
 def copies(model: RegisteredModel) -> dict[str, Any]:
-    """The live copies as their runners tell of themselves now."""
+    """The loaded copies with the current figures of their runners."""
     rows = statistics.measured(
         list(Instance.objects.filter(model=model, state__in=LIVE_INSTANCE_STATES).select_related("model", "version"))
     )
-    return {"model": model, "copies": [(one, _copy(one)) for one in rows]}
+    return {"model": model, "copies": [(copy, _figures(copy)) for copy in rows]}
 
 
-def _copy(instance: Instance) -> dict[str, Any]:
+def _figures(instance: Instance) -> dict[str, Any]:
     number: int | None = instance.in_flight  # type: ignore[attr-defined]
     return {
         "state": badges.instance_state(instance),
@@ -122,14 +122,14 @@ def _copy(instance: Instance) -> dict[str, Any]:
 
 
 def _capabilities(model: RegisteredModel) -> dict[str, Any]:
-    """Those that it has, with what speaks for them; and those of which something says that it has not."""
+    """Supported capabilities with their evidence, and those with evidence against them."""
     found = [
-        (one, _label(one.capability), [_evidence(row, model) for row in one.evidence])
-        for one in capabilities.assess(model=model)
+        (finding, _label(finding.capability), [_evidence(row, model) for row in finding.evidence])
+        for finding in capabilities.assess(model=model)
     ]
     return {
-        "has": [one for one in found if one[0].supported],
-        "lacks": [one for one in found if one[2] and not one[0].supported],
+        "has": [row for row in found if row[0].supported],
+        "lacks": [row for row in found if row[2] and not row[0].supported],
     }
 
 
@@ -155,7 +155,7 @@ def _profiles(model: RegisteredModel) -> list[tuple[ProfileRun, Any]]:
 
 
 def log_of(model: RegisteredModel) -> str | None:
-    """The runner's last lines; of a model that failed, what it said before."""
+    """The last lines of the runner's log; of a failed model the recorded reason."""
     newest = Instance.objects.filter(model=model).order_by("-created_at").first()
     if newest is None:
         return None

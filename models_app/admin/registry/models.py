@@ -26,7 +26,7 @@ from models_app.services.registry import registration
 
 
 class DescriptionForm(forms.ModelForm):
-    """What people write about a model; everything else is measured or decided elsewhere."""
+    """The editable texts of a model; the other fields are measured or set by operations."""
 
     class Meta:
         model = RegisteredModel
@@ -57,12 +57,13 @@ class VersionInline(ReadOnlyInline):
 class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     empty_hint = (
         "No model is registered yet. "
-        "Choose Discover models, above: NOA looks through its model folders and asks every provider. To use OpenAI, Anthropic, Ollama or vLLM, add a provider first."
+        "Choose Discover models, above: NOA scans its model folders and lists the models of every provider. "
+        "To use OpenAI, Anthropic, Ollama or vLLM, add a provider first."
     )
     list_display = (
         "key_and_name",
         "status_badge",
-        "route_marks",
+        "route_badges",
         "can_do",
         "context",
         "size",
@@ -81,7 +82,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         "provider_name",
         "file",
         "sha256",
-        "tag_marks",
+        "tag_badges",
         "last_options",
         "registered",
         "updated",
@@ -94,7 +95,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
             {
                 "fields": (
                     ("key", "provider_name"),
-                    ("tag_marks", "last_options"),
+                    ("tag_badges", "last_options"),
                     "file",
                     "sha256",
                     ("registered", "updated"),
@@ -108,11 +109,11 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         return rows.prefetch_related("routes")
 
     def save_model(self, request: HttpRequest, obj: RegisteredModel, form: Any, change: bool) -> None:
-        # Only what was changed: a whole row would put back a status that has moved on meanwhile.
+        # Only changed fields: saving the whole row would overwrite a newer status.
         changes = {name: form.cleaned_data[name] for name in form.changed_data}
         if changes:
             registration.update(key=obj.key, fields=changes, actor=actions.actor(request))
-            actions.note(request, "update_model", subject=obj.key, status=200, arguments=changes)
+            actions.record_audit(request, "update_model", subject=obj.key, status=200, arguments=changes)
 
     def get_custom_urls(self) -> tuple[tuple[str, str, Any], ...]:
         return (
@@ -121,7 +122,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         )
 
     def copies_view(self, request: HttpRequest, pk: int, **_: object) -> HttpResponse:
-        """The part of the page that is asked for again and again while it is seen."""
+        """The part of the page that is polled while it is visible."""
         model = self._viewed(request, pk)
         return render(request, "admin/noa/model_copies.html", model_page.copies(model))
 
@@ -134,7 +135,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
             raise PermissionDenied
         return get_object_or_404(RegisteredModel, pk=pk)
 
-    def told_of(self, request: HttpRequest, row: RegisteredModel) -> dict[str, Any]:
+    def row_context(self, request: HttpRequest, row: RegisteredModel) -> dict[str, Any]:
         may = {"may_operate": self.has_operate_permission(request)}
         return {"page": model_page.context(row) | may}
 
@@ -144,14 +145,14 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         icon="travel_explore",
         permissions=["operate"],
         dialog={
-            "title": "Look for models",
-            "description": "Asks every provider for its models and looks through the model folders.",
+            "title": "Discover models",
+            "description": "Lists the models of every provider and scans the model folders.",
             "form_class": None,
             "form_submit_text": "Discover",
         },
     )
     def discover_models(self, request: HttpRequest, form: Any) -> HttpResponse:
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: commands.request_discover(actor=actions.actor(request)),
             action="discover_models",
@@ -165,11 +166,11 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
 
     @display(description="Status", ordering="status")
     def status_badge(self, model: RegisteredModel) -> SafeString | str:
-        told = [model.status] + (["deprecated"] if model.deprecated else [])
-        return badges.badges(told)
+        texts = [model.status] + (["deprecated"] if model.deprecated else [])
+        return badges.badges(texts)
 
     @display(description="Routes")
-    def route_marks(self, model: RegisteredModel) -> SafeString | str:
+    def route_badges(self, model: RegisteredModel) -> SafeString | str:
         names = sorted(route.name for route in model.routes.all())
         return badges.badges(names, "current")
 
@@ -210,10 +211,10 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
         return model.version.sha256 if model.version else units.NOTHING
 
     @display(description="Tags")
-    def tag_marks(self, model: RegisteredModel) -> SafeString | str:
+    def tag_badges(self, model: RegisteredModel) -> SafeString | str:
         return badges.badges(str(tag) for tag in model.tags)
 
     @display(description="Options of the last load")
     def last_options(self, model: RegisteredModel) -> str:
-        told = ", ".join(f"{name} {value}" for name, value in model.load_options.items())
-        return told or "NOA chooses"
+        text = ", ".join(f"{name} {value}" for name, value in model.load_options.items())
+        return text or "chosen by NOA"

@@ -1,4 +1,4 @@
-"""Machines whose workers own runners."""
+"""Nodes: machines whose workers own runners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NodeAdmin(MachineWrittenAdmin):
         "memory",
         "cards",
         "model_count",
-        "beat",
+        "heartbeat",
         "version",
     )
     search_fields = ("name", "hostname")
@@ -31,7 +31,7 @@ class NodeAdmin(MachineWrittenAdmin):
     fieldsets = (
         (
             "Worker",
-            {"fields": (("name", "state"), ("hostname", "address"), ("started", "beat"), ("process", "version"))},
+            {"fields": (("name", "state"), ("hostname", "address"), ("started", "heartbeat"), ("process", "version"))},
         ),
         ("Memory", {"fields": ("bar", ("memory", "budget"), "cards", "loaded")}),
         ("Models", {"fields": ("files",)}),
@@ -42,7 +42,7 @@ class NodeAdmin(MachineWrittenAdmin):
         if node.lost_at:
             return badges.badge("does not answer", "bad")
         if node.draining_at:
-            return badges.badge("draining: takes no new model", "warn")
+            return badges.badge("draining: loads no models", "warn")
         return badges.badge("works", "good") if node.pid else badges.badge("stopped", "quiet")
 
     @display(description="Free memory")
@@ -57,18 +57,18 @@ class NodeAdmin(MachineWrittenAdmin):
 
     @display(description="Graphics cards")
     def cards(self, node: Node) -> str:
-        told = [
+        lines = [
             f"{card['name']}: {units.size(card['memory_free_bytes'])} of {units.size(card['memory_total_bytes'])} free"
             for card in node.gpus
         ]
-        return "\n".join(told) or "none"
+        return "\n".join(lines) or "none"
 
     @display(description="Models here")
     def model_count(self, node: Node) -> int:
         return len(node.models)
 
     @display(description="Last heartbeat", ordering="heartbeat_at")
-    def beat(self, node: Node) -> SafeString | str:
+    def heartbeat(self, node: Node) -> SafeString | str:
         return badges.ago(node.heartbeat_at)
 
     @display(description="Started")
@@ -81,7 +81,7 @@ class NodeAdmin(MachineWrittenAdmin):
 
     @display(description="Models in memory")
     def bar(self, node: Node) -> SafeString:
-        sizes = [(one.model.key, one.memory_bytes or 0) for one in _instances(node)]
+        sizes = [(instance.model.key, instance.memory_bytes or 0) for instance in _instances(node)]
         return bars.memory(sizes, room=node.memory_budget_bytes or node.memory_total_bytes)
 
     @display(description="Loaded")
@@ -90,12 +90,12 @@ class NodeAdmin(MachineWrittenAdmin):
             ("Model", "State", "Memory", "Last used"),
             (
                 (
-                    badges.link(one.model),
-                    badges.badge(one.state),
-                    units.size(one.memory_bytes),
-                    badges.ago(one.last_used_at or one.ready_at),
+                    badges.link(instance.model),
+                    badges.badge(instance.state),
+                    units.size(instance.memory_bytes),
+                    badges.ago(instance.last_used_at or instance.ready_at),
                 )
-                for one in _instances(node)
+                for instance in _instances(node)
             ),
             "No model is loaded here.",
         )

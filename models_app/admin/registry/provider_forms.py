@@ -1,4 +1,4 @@
-"""The forms of providers. A key is typed in and never filled in again."""
+"""Forms of providers. A stored key is never shown in its field."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _seconds(name: str, label: str) -> forms.FloatField:
 
 
 class ProviderForm(forms.ModelForm):
-    """What may be changed of a remote provider."""
+    """The editable fields of a remote provider."""
 
     api_key = forms.CharField(
         label="API key",
@@ -48,9 +48,9 @@ class ProviderForm(forms.ModelForm):
         strip=False,
         max_length=MAX_SECRET_LENGTH,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Stored encrypted and never shown. Empty: as it is.",
+        help_text="Stored encrypted and never shown. Empty: unchanged.",
     )
-    forget_key = forms.BooleanField(label="Forget the key", required=False, widget=UnfoldBooleanSwitchWidget())
+    forget_key = forms.BooleanField(label="Delete the key", required=False, widget=UnfoldBooleanSwitchWidget())
     connect = _seconds("connect", "Connect")
     first_byte = _seconds("first_byte", "First byte")
     idle = _seconds("idle", "Between bytes")
@@ -80,16 +80,16 @@ class ProviderForm(forms.ModelForm):
                 self.fields[name].initial = (self.instance.timeouts or {}).get(name)
 
     def settings(self) -> dict[str, Any]:
-        """The fields as `ProviderSettings` has them."""
-        given = self.cleaned_data
-        found: dict[str, Any] = {name: given[name] for name in _COLUMNS}
-        found["timeouts"] = {name: given[name] for name in TIMEOUT_LIMITS}
-        if given["api_key"]:
-            found["api_key"] = SecretStr(given["api_key"])
-            # The variable was filled in by the form, not by a person who wants both.
+        """The fields as keyword arguments of `ProviderSettings`."""
+        cleaned = self.cleaned_data
+        found: dict[str, Any] = {name: cleaned[name] for name in _COLUMNS}
+        found["timeouts"] = {name: cleaned[name] for name in TIMEOUT_LIMITS}
+        if cleaned["api_key"]:
+            found["api_key"] = SecretStr(cleaned["api_key"])
+            # The variable is the form's initial value, not an entry beside the key.
             if "secret_env" not in self.changed_data:
                 found["secret_env"] = None
-        elif given["forget_key"]:
+        elif cleaned["forget_key"]:
             found["api_key"], found["secret_env"] = SecretStr(""), ""
         return found
 
@@ -106,7 +106,7 @@ class ProviderForm(forms.ModelForm):
     def check(self) -> None:
         provider = Provider.objects.get(pk=self.instance.pk)
         fields = self.settings()
-        # A variable that stays as it is was not entered anew.
+        # An unchanged variable is no new entry.
         if fields["secret_env"] == provider.secret_env:
             fields["secret_env"] = None
         provider_settings.check_change(
@@ -136,11 +136,10 @@ class NewProviderForm(ProviderForm):
 
 
 class ProviderDialog(BaseDialogForm):
-    """A dialog about one provider; a page that is not there any more is a 404."""
+    """A dialog about one provider; 404 when it does not exist."""
 
     def __init__(self, request: HttpRequest, object_id: Any = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         text = str(object_id)
-        # What is no number belongs to no row.
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
         self.provider = get_object_or_404(Provider, pk=number)

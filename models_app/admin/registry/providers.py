@@ -1,4 +1,4 @@
-"""Where models come from: added, changed, tried out. Their keys go in and are never shown."""
+"""Providers: added, changed, tested. Their keys are write-only."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ProviderAdmin(ConsoleAdmin):
         rows: QuerySet[Provider] = super().get_queryset(request)
         return rows.annotate(counted=Count("models"))
 
-    # Only superusers: whoever enters an address decides where requests and keys go.
+    # Only superusers: an address decides where requests and keys are sent.
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
@@ -78,7 +78,7 @@ class ProviderAdmin(ConsoleAdmin):
 
     def get_form(self, request: HttpRequest, obj: Provider | None = None, change: bool = False, **kwargs: Any) -> Any:
         kwargs["form"] = ProviderForm if change else NewProviderForm
-        # The columns themselves are written by the service.
+        # The service writes the columns.
         kwargs["fields"] = kwargs["form"].Meta.fields if self._is_edited(request, obj) else ()
         return super().get_form(request, obj, change, **kwargs)
 
@@ -98,7 +98,7 @@ class ProviderAdmin(ConsoleAdmin):
                 origin="console",
             )
         obj.pk, obj.slug = made.pk, made.slug
-        actions.note(
+        actions.record_audit(
             request,
             "update_provider" if change else "create_provider",
             subject=made.slug,
@@ -112,16 +112,16 @@ class ProviderAdmin(ConsoleAdmin):
         permissions=["operate"],
         dialog={
             "title": "Test this provider",
-            "description": "Asks it for its list of models, with the key that is stored.",
+            "description": "Requests its list of models with the stored key.",
             "form_class": ProviderDialog,
             "form_submit_text": "Test",
         },
     )
     def test_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         answer = provider_trial.try_out(slug=form.provider.slug)
-        actions.note(request, "test_provider", subject=form.provider.slug, status=200)
-        say = messages.success if answer["ok"] else messages.error
-        say(request, f"{answer['message']} ({units.seconds(answer['seconds'])})")
+        actions.record_audit(request, "test_provider", subject=form.provider.slug, status=200)
+        add_message = messages.success if answer["ok"] else messages.error
+        add_message(request, f"{answer['message']} ({units.seconds(answer['seconds'])})")
         return actions.go_to(request, badges.page_of(form.provider))
 
     @action(
@@ -130,15 +130,15 @@ class ProviderAdmin(ConsoleAdmin):
         icon="travel_explore",
         permissions=["operate"],
         dialog={
-            "title": "Look for models of this provider",
-            "description": "Registers those that are new, and marks those that it does not name any more.",
+            "title": "Discover models of this provider",
+            "description": "Registers new models, and marks those that it no longer lists.",
             "form_class": ProviderDialog,
             "form_submit_text": "Discover",
         },
     )
     def discover_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         slug = form.provider.slug
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: commands.request_discover(provider=slug, actor=actions.actor(request)),
             action="discover_models",
@@ -154,19 +154,19 @@ class ProviderAdmin(ConsoleAdmin):
         permissions=["operate"],
         dialog={
             "title": "Remove this provider",
-            "description": "Its key is forgotten. A provider that has models is not removed.",
+            "description": "Its key is deleted. A provider with models cannot be removed.",
             "form_class": ProviderDialog,
             "form_submit_text": "Remove",
         },
     )
     def remove_provider(self, request: HttpRequest, form: ProviderDialog, object_id: str) -> HttpResponse:
         slug = form.provider.slug
-        removed = actions.do(
+        removed = actions.run(
             request,
             lambda: provider_settings.remove(slug=slug, actor=actions.actor(request)),
             action="delete_provider",
             subject=slug,
-            told=f"The provider '{slug}' was removed.",
+            message=f"The provider '{slug}' was removed.",
         )
         if not removed:
             return actions.go_to(request, badges.page_of(form.provider))

@@ -1,4 +1,4 @@
-"""Public names and where they lead."""
+"""Routes: public names and their target models."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class ChangeInline(ReadOnlyInline):
 @admin.register(Route)
 class RouteAdmin(MachineWrittenAdmin):
     empty_hint = (
-        "No route leads anywhere yet. "
-        "Choose Make current on the page of a model: applications then ask for the model current."
+        "No route has a target yet. "
+        "Choose Make current on the page of a model: applications then use the model name current."
     )
     list_display = ("name", "target_key", "target_status", "changed")
     list_select_related = ("target",)
@@ -66,13 +66,13 @@ class RouteAdmin(MachineWrittenAdmin):
         permissions=["operate"],
         dialog={
             "title": "Switch this route",
-            "description": "Applications that ask for it are answered by the other model, without a failed request.",
+            "description": "Requests to it are answered by the other model, without a failed request.",
             "form_class": RouteSwitchDialog,
             "form_submit_text": "Switch",
         },
     )
     def switch_route(self, request: HttpRequest, form: RouteSwitchDialog, object_id: str) -> HttpResponse:
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: commands.request_switch(
                 key=form.cleaned_data["model"].key,
@@ -99,7 +99,7 @@ class RouteAdmin(MachineWrittenAdmin):
     )
     def roll_back_route(self, request: HttpRequest, form: RollbackDialog, object_id: str) -> HttpResponse:
         route = form.route
-        return actions.ask(
+        return actions.start_job(
             request,
             lambda: commands.request_switch(
                 key=routes.previous_key(route=route),

@@ -1,6 +1,6 @@
 "use strict";
 
-// Charts of figures over time, drawn by the Chart.js that unfold brings, from JSON of the server.
+// Charts of figures over time: JSON of the server, drawn with the Chart.js that comes with unfold.
 (() => {
     const CHARTS = {
         requests: {
@@ -19,7 +19,7 @@
 
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--noa-${name}`).trim();
     const rounded = (value) => value >= 100 ? Math.round(value).toLocaleString() : Number(value.toPrecision(3)).toLocaleString();
-    const told = (value, unit) => unit === "ms" && value >= 1000 ? `${rounded(value / 1000)} s` : `${rounded(value)} ${unit}`;
+    const formatted = (value, unit) => unit === "ms" && value >= 1000 ? `${rounded(value / 1000)} s` : `${rounded(value)} ${unit}`;
 
     function moment(at, window) {
         const when = new Date(at);
@@ -35,11 +35,11 @@
             animation: false, responsive: true, maintainAspectRatio: false, interaction: { mode: "index", intersect: false },
             plugins: {
                 legend: { display: chart.lines.length > 1, align: "end", labels: { color: faint, boxWidth: 8, boxHeight: 8, usePointStyle: true } },
-                tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${told(item.parsed.y, chart.unit)}` } },
+                tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${formatted(item.parsed.y, chart.unit)}` } },
             },
             scales: {
                 x: { stacked: chart.type === "bar", grid: { display: false }, border: { color: line }, ticks: { color: faint, maxTicksLimit: 7, maxRotation: 0 } },
-                y: { stacked: chart.type === "bar", beginAtZero: true, grid: { color: line }, border: { display: false }, ticks: { color: faint, maxTicksLimit: 5, callback: (value) => told(value, chart.unit) } },
+                y: { stacked: chart.type === "bar", beginAtZero: true, grid: { color: line }, border: { display: false }, ticks: { color: faint, maxTicksLimit: 5, callback: (value) => formatted(value, chart.unit) } },
             },
         };
     }
@@ -72,8 +72,8 @@
         choose(button) {
             if (button) {
                 this.window = button.dataset.window;
-                for (const one of this.element.querySelectorAll("[data-window]")) {
-                    one.setAttribute("aria-pressed", String(one === button));
+                for (const choice of this.element.querySelectorAll("[data-window]")) {
+                    choice.setAttribute("aria-pressed", String(choice === button));
                 }
                 void this.load();
             }
@@ -91,12 +91,12 @@
                     this.draw();
                 }
             } catch {
-                // The server is away: the page says so, and the charts stay as they were.
+                // The server is unreachable: live.js reports it, and the charts stay as they are.
             }
         }
 
         draw() {
-            this.drawn.forEach((one) => one.destroy());
+            this.drawn.forEach((drawn) => drawn.destroy());
             this.drawn = this.places.flatMap(({ chart, box }) => this.drawOne(chart, box));
         }
 
@@ -123,7 +123,7 @@
     refresh();
     setInterval(refresh, REFRESH);
     document.addEventListener("visibilitychange", refresh);
-    // The colours are those of the theme.
+    // The colours depend on the theme.
     new MutationObserver(() => groups.forEach((group) => group.points && group.draw()))
         .observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
 })();

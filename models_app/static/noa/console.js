@@ -1,6 +1,6 @@
 "use strict";
 
-// On every page: times in the zone of whoever looks, and buttons that copy the text of another element.
+// On every page: times in the browser's time zone, and buttons that copy the text of another element.
 window.noa = (() => {
     const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "long" });
     const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
@@ -14,7 +14,7 @@ window.noa = (() => {
         if (seconds < 60) {
             return `${Math.floor(seconds)} seconds ago`;
         }
-        const [unit, length] = units.find(([, one]) => seconds >= one);
+        const [unit, length] = units.find(([, size]) => seconds >= size);
         return relative.format(-Math.floor(seconds / length), unit);
     }
 
@@ -28,7 +28,7 @@ window.noa = (() => {
 
     const forms = { ago, moment };
 
-    function tellTimes(within = document) {
+    function updateTimes(within = document) {
         for (const element of within.querySelectorAll("time[data-noa-time]")) {
             const when = new Date(element.dateTime);
             const text = forms[element.dataset.noaTime](when);
@@ -39,17 +39,17 @@ window.noa = (() => {
         }
     }
 
-    return { ago, moment, tellTimes };
+    return { ago, moment, updateTimes };
 })();
 
 document.addEventListener("DOMContentLoaded", () => {
-    noa.tellTimes();
+    noa.updateTimes();
     setInterval(() => {
         if (!document.hidden) {
-            noa.tellTimes();
+            noa.updateTimes();
         }
     }, 10_000);
-    document.body.addEventListener("htmx:load", (event) => noa.tellTimes(event.detail.elt.parentElement ?? document));
+    document.body.addEventListener("htmx:load", (event) => noa.updateTimes(event.detail.elt.parentElement ?? document));
 });
 
 document.addEventListener("click", async (event) => {
@@ -62,13 +62,13 @@ document.addEventListener("click", async (event) => {
         await navigator.clipboard.writeText(source.textContent);
         button.textContent = "Copied";
     } catch {
-        // Browsers give the clipboard to secure pages only: select the text for the person instead.
+        // Browsers allow the clipboard on secure pages only: select the text instead.
         window.getSelection().selectAllChildren(source);
         button.textContent = "Selected: press Ctrl+C";
     }
 });
 
-// Django's selector of rights gives a label to what has no role: screen readers would not tell it.
+// Django's permission selector labels elements without a role, which screen readers skip.
 window.addEventListener("load", () => setTimeout(() => {
     for (const icon of document.querySelectorAll(".help-tooltip[aria-label]")) {
         icon.setAttribute("role", "img");

@@ -1,6 +1,6 @@
 "use strict";
 
-// Keeps the first page true, by one stream of the server. A page that nobody looks at has none.
+// Keeps the overview current by one event stream. A hidden page has none.
 (() => {
     const board = document.querySelector("[data-noa-live]");
     if (!board) {
@@ -10,14 +10,14 @@
     const dot = words.previousElementSibling;
     let source = null;
 
-    function say(tone, text) {
+    function report(tone, text) {
         dot.className = `noa-dot noa-dot-${tone}`;
         if (words.textContent !== text) {
             words.textContent = text;
         }
     }
 
-    // Whoever moves through the page by keyboard stays where they were.
+    // Keyboard focus survives the replacement.
     function keepingFocus(part, change) {
         const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
         change();
@@ -32,17 +32,17 @@
             keepingFocus(part, () => {
                 part.innerHTML = html;
             });
-            noa.tellTimes(part);
+            noa.updateTimes(part);
             htmx.process(part);
         }
     }
 
     function open() {
         source = new EventSource(board.dataset.noaLive);
-        source.addEventListener("open", () => say("good", "Live"));
-        source.addEventListener("error", () => say("warn", "The server does not answer: trying again"));
+        source.addEventListener("open", () => report("good", "Live"));
+        source.addEventListener("error", () => report("warn", "The server does not answer: reconnecting"));
         source.addEventListener("part", (event) => {
-            say("good", "Live");
+            report("good", "Live");
             show(JSON.parse(event.data));
         });
     }
@@ -58,7 +58,7 @@
             open();
         }
     });
-    // A browser that keeps the page for its "back" button must not keep the stream.
+    // A page in the back-forward cache must not hold a stream.
     window.addEventListener("pagehide", close);
     window.addEventListener("pageshow", (event) => {
         if (event.persisted && !source) {

@@ -15,11 +15,11 @@
     const seconds = (milliseconds) => milliseconds < 1000
         ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 
-    // The key is kept here alone: not in the page, not in the browser's storage.
+    // The key is stored only here: not in the page, not in the browser's storage.
     let key = null;
     let fetching = null;
 
-    // Two panes that ask at once fetch it once.
+    // Concurrent calls of both panes are coalesced.
     function freshKey() {
         fetching ??= fetchKey().finally(() => {
             fetching = null;
@@ -33,7 +33,7 @@
             headers: { "X-CSRFToken": find("[name=csrfmiddlewaretoken]").value },
         });
         if (!response.ok) {
-            throw new Error("You are not signed in any more, or may not use the playground. Load the page again.");
+            throw new Error("You are signed out, or lack the permission for the playground. Reload the page.");
         }
         const answer = await response.json();
         key = { text: answer.key, endsAt: Date.parse(answer.expires_at) };
@@ -84,7 +84,7 @@
             this.talk.scrollTop = this.talk.scrollHeight;
         }
 
-        async say(message) {
+        async send(message) {
             this.empty.remove();
             this.messages.push({ role: "user", content: message });
             this.talk.append(made("p", "noa-said noa-said-user", message));
@@ -92,10 +92,10 @@
             this.stopper = new AbortController();
             await answer.fetch(this.body(), this.stopper.signal);
             this.stopper = null;
-            if (answer.said) {
-                this.messages.push({ role: "assistant", content: answer.said });
+            if (answer.content) {
+                this.messages.push({ role: "assistant", content: answer.content });
             } else {
-                // What was not answered is not part of the conversation: the next question would be refused with it.
+                // An unanswered message is removed: two user messages in a row would be refused.
                 this.messages.pop();
             }
         }
@@ -104,7 +104,7 @@
     class Answer {
         constructor(pane) {
             this.pane = pane;
-            this.said = "";
+            this.content = "";
             this.tokens = 0;
             this.box = made("div", "noa-said noa-said-model");
             this.thoughts = made("p", "noa-thoughts");
@@ -119,7 +119,7 @@
             this.started = performance.now();
             this.first = null;
             this.requestId = `playground-${crypto.randomUUID ? crypto.randomUUID() : `${Date.now()}-${Math.random()}`.replace(".", "")}`;
-            const waiting = setInterval(() => this.tellWaiting(), 250);
+            const waiting = setInterval(() => this.showWaiting(), 250);
             try {
                 const failure = await this.ask(body, signal);
                 this.end(failure?.message ?? "");
@@ -128,7 +128,7 @@
             } finally {
                 clearInterval(waiting);
             }
-            void this.tellRecorded();
+            void this.showRecord();
         }
 
         async ask(body, signal) {
@@ -137,7 +137,7 @@
             });
             let failure = await request();
             for (let again = 0; failure?.status === 401 && again < 3; again += 1) {
-                // Another window has renewed the key, or this one has not reached every server process yet.
+                // Another window has renewed the key, or the new one has not reached every server process yet.
                 await freshKey();
                 await new Promise((resolve) => setTimeout(resolve, 300 * again));
                 failure = await request();
@@ -145,7 +145,7 @@
             return failure;
         }
 
-        // Always as text, never as HTML: what a model writes is nobody's page.
+        // Always as text, never as HTML: the output of a model is untrusted.
         add(target, piece) {
             this.first ??= performance.now();
             this.tokens += 1;
@@ -154,7 +154,7 @@
         }
 
         text(piece) {
-            this.said += piece;
+            this.content += piece;
             this.add(this.words, piece);
         }
 
@@ -166,7 +166,7 @@
             this.counted = usage.completion_tokens;
         }
 
-        tellWaiting() {
+        showWaiting() {
             const now = performance.now();
             this.facts.textContent = this.first === null
                 ? `Waiting for the first token: ${seconds(now - this.started)}. A model that is not loaded is loaded first.`
@@ -176,11 +176,11 @@
         speed(now) {
             const tokens = this.counted ?? this.tokens;
             const rate = (tokens - 1) / ((now - this.first) / 1000);
-            const told = [`first token ${seconds(this.first - this.started)}`];
+            const parts = [`first token ${seconds(this.first - this.started)}`];
             if (tokens > 1 && Number.isFinite(rate)) {
-                told.push(`${rate.toFixed(rate < 10 ? 1 : 0)} tokens/s`);
+                parts.push(`${rate.toFixed(rate < 10 ? 1 : 0)} tokens/s`);
             }
-            return [...told, `${tokens} tokens`].join(" · ");
+            return [...parts, `${tokens} tokens`].join(" · ");
         }
 
         end(problem) {
@@ -192,22 +192,22 @@
             this.pane.scroll();
         }
 
-        // The access log has the row when its batch was written: a moment later.
-        async tellRecorded() {
-            for (let look = 0; look < 12; look += 1) {
+        // The access log has the row once its batch is written: a moment later.
+        async showRecord() {
+            for (let attempt = 0; attempt < 12; attempt += 1) {
                 await new Promise((resolve) => setTimeout(resolve, 500));
                 const response = await fetch(`${root.dataset.record}?request_id=${this.requestId}`);
                 if (response.status === 200) {
-                    this.tellCost(await response.json());
+                    this.showCost(await response.json());
                     return;
                 }
             }
         }
 
-        tellCost(row) {
-            const told = [row.first_token !== "–" ? `first token ${row.first_token}` : "", row.speed !== "–" ? row.speed : "",
+        showCost(row) {
+            const parts = [row.first_token !== "–" ? `first token ${row.first_token}` : "", row.speed !== "–" ? row.speed : "",
                 row.tokens !== "–" ? `${row.tokens} tokens` : "", `took ${row.duration}`, row.cost];
-            this.facts.textContent = told.filter(Boolean).join(" · ");
+            this.facts.textContent = parts.filter(Boolean).join(" · ");
             this.facts.dataset.recorded = "yes";
             if (row.url) {
                 const link = made("a", "noa-link", "The request");
@@ -247,7 +247,7 @@
         }
         message.value = "";
         busy(true);
-        await Promise.all(panes.filter((pane) => pane.isShown).map((pane) => pane.say(text)));
+        await Promise.all(panes.filter((pane) => pane.isShown).map((pane) => pane.send(text)));
         busy(false);
         message.focus();
     });
@@ -268,8 +268,8 @@
             body.messages.push({ role: "user", content: message.value.trim() || "Hello, who are you?" });
         }
         find("#noa-code-text").textContent = noaCode[language](`${location.origin}/v1`, { ...body, stream: true });
-        for (const one of dialog.querySelectorAll("[data-language]")) {
-            one.setAttribute("aria-pressed", String(one.dataset.language === language));
+        for (const choice of dialog.querySelectorAll("[data-language]")) {
+            choice.setAttribute("aria-pressed", String(choice.dataset.language === language));
         }
     }
 

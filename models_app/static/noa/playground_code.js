@@ -11,7 +11,7 @@ window.noaCode = (() => {
         `  -d ${quoted(JSON.stringify(body, null, 2))}`,
     ].join("\n");
 
-    // JSON is Python too, but for three words, and none of them is in a request of the playground.
+    // JSON is valid Python but for true, false and null, which no request of the playground contains.
     const python = (address, body) => [
         "import os",
         "from openai import OpenAI",

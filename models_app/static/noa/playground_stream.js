@@ -1,8 +1,8 @@
 "use strict";
 
-// Asks the gateway for one answer, and tells of it as it comes.
+// Requests one answer of the gateway and reports it as it is streamed.
 window.noaStream = (() => {
-    // What the gateway refuses has a sentence for people in it.
+    // The gateway's error bodies contain a message.
     const refusal = async (response) => {
         try {
             return (await response.json()).error.message;
@@ -30,7 +30,8 @@ window.noaStream = (() => {
         }
     }
 
-    // `on` hears: text(string), thought(string), usage({completion_tokens, …}). Returns null, or why it failed.
+    // Calls on.text(string), on.thought(string), on.usage({completion_tokens, …}). Returns null, or {status, message} of the
+    // failure.
     async function ask({ key, body, requestId, signal, on }) {
         const response = await fetch("/v1/chat/completions", {
             method: "POST",
@@ -64,7 +65,7 @@ window.noaStream = (() => {
                 on.text(delta.content);
             }
         }
-        return { status: 200, message: "The answer broke off." };
+        return { status: 200, message: "The answer was cut off." };
     }
 
     return { ask };

@@ -1,4 +1,4 @@
-"""What is done in the console is written down as what is done by API is."""
+"""Operations in the console are audited like those of the API."""
 
 from __future__ import annotations
 

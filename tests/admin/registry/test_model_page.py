@@ -1,4 +1,4 @@
-"""A model's page: how it does, what it can do, how fast it is, what happened; and the dialogs that change it."""
+"""A model's page: state, capabilities, figures, history; and its dialogs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models_app.services.catalog import ledger
 from models_app.services.registry import capabilities
 from models_app.services.registry.capabilities import Finding
 from tests.admin.conftest import make_job
-from tests.admin.test_dialogs import confirm, said
+from tests.admin.test_dialogs import confirm, message_of
 
 
 def page_of(client: Client, model: RegisteredModel) -> str:
@@ -121,8 +121,8 @@ def test_a_deprecation_says_why(console: Client, make_model: Any) -> None:
 
 def test_an_unload_says_what_it_gives_back(console: Client, furnished: RegisteredModel) -> None:
     address = reverse("admin:models_app_registeredmodel_unload_model", args=[furnished.pk])
-    told = console.get(address).content.decode()
-    assert "It gives back 5.0\xa0GiB." in told
+    text = console.get(address).content.decode()
+    assert "It frees 5.0\xa0GiB." in text
 
 
 def test_a_route_is_rolled_back_to_where_it_led(console: Client, make_model: Any) -> None:
@@ -138,7 +138,7 @@ def test_a_route_is_rolled_back_to_where_it_led(console: Client, make_model: Any
 
 def test_a_route_without_a_past_says_so(console: Client, make_model: Any) -> None:
     route = Route.objects.create(name="bot", target=make_model())
-    assert "nothing to roll back to" in said(confirm(console, "route_roll_back_route", route.pk))
+    assert "nothing to roll back to" in message_of(confirm(console, "route_roll_back_route", route.pk))
 
 
 def test_a_job_is_cancelled_or_says_why_not(console: Client) -> None:
@@ -146,7 +146,7 @@ def test_a_job_is_cancelled_or_says_why_not(console: Client) -> None:
     confirm(console, "job_cancel_job", job.pk)
     job.refresh_from_db()
     assert job.state == "cancelled"
-    assert "has ended already" in said(confirm(console, "job_cancel_job", job.pk))
+    assert "has ended already" in message_of(confirm(console, "job_cancel_job", job.pk))
     assert AuditEntry.objects.filter(action="cancel_job").count() == 2
 
 
@@ -196,9 +196,9 @@ def _stage(milliseconds: float) -> dict[str, Any]:
 def test_profiles_are_compared_with_intervals_and_a_verdict(console: Client, make_model: Any) -> None:
     fast, slow = make_profile(make_model("fast"), 40), make_profile(make_model("slow"), 80)
     page = console.get(reverse("console:compare"), {"run": [str(fast.pk), str(slow.pk)]})
-    told = page.content.decode()
+    text = page.content.decode()
     for words in ("slower", "+98\xa0%", "36\xa0ms to 44\xa0ms", "llama.cpp:slow"):
-        assert words in told
+        assert words in text
 
 
 def test_what_cannot_be_compared_is_said(console: Client, make_model: Any) -> None:

@@ -1,4 +1,4 @@
-"""Providers in the console: superusers add, change and try them out; a key is never shown."""
+"""Providers in the console: superusers add, change and test them; a key is never shown."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_change_leaves_the_key_and_an_empty_field_is_no_new_one(console: Clien
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "text"),
     [
         ({"base_url": "http://10.0.0.1/v1"}, "allow_private_addresses"),
         ({"slug": "load"}, "cannot be a provider"),
@@ -79,10 +79,10 @@ def test_a_change_leaves_the_key_and_an_empty_field_is_no_new_one(console: Clien
         ({"connect": "0"}, "greater than or equal"),
     ],
 )
-def test_what_cannot_be_is_said_at_the_form(console: Client, fields: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_said_at_the_form(console: Client, fields: dict[str, Any], text: str) -> None:
     answer = add(console, **fields)
     assert answer.status_code == 200
-    assert said in str(answer.context["errors"])
+    assert text in str(answer.context["errors"])
     assert not Provider.objects.filter(slug="openai").exists()
 
 
@@ -104,17 +104,17 @@ def test_a_variable_that_was_filled_in_gives_way_to_a_new_key(console: Client) -
 def test_a_test_says_what_the_provider_said(console: Client, fake_openai: FakeOpenAI) -> None:
     add(console, base_url=fake_openai.base_url, allow_private_addresses="on")
     provider = Provider.objects.get(slug="openai")
-    said = dialog(console, "test", provider).content.decode()
-    assert "Incorrect API key provided" in said
-    assert KEY not in said
+    text = dialog(console, "test", provider).content.decode()
+    assert "Incorrect API key provided" in text
+    assert KEY not in text
 
 
 def test_a_provider_is_removed_unless_it_is_the_machine_itself(console: Client) -> None:
     add(console)
-    said = dialog(console, "remove", Provider.objects.get(slug="openai")).content.decode()
-    assert "was removed" in said
-    said = dialog(console, "remove", lookup.local_provider()).content.decode()
-    assert "cannot be deleted" in said
+    text = dialog(console, "remove", Provider.objects.get(slug="openai")).content.decode()
+    assert "was removed" in text
+    text = dialog(console, "remove", lookup.local_provider()).content.decode()
+    assert "cannot be deleted" in text
 
 
 def test_what_the_environment_names_can_only_be_looked_at(console: Client) -> None:
