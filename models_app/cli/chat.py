@@ -29,18 +29,20 @@ def chat(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Argument(metavar="[PROMPT]", help="What to ask; without it, standard input."),
+        typer.Argument(metavar="[PROMPT]", help="The prompt; default: standard input."),
     ] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system message to begin with.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(metavar="N", help="The most tokens of an answer.")] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system message.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="The maximum number of tokens of an answer.")
+    ] = None,
 ) -> None:
-    """Ask a model, or talk with it.
+    """Send a prompt to a model, or hold a conversation.
 
-    A single argument is the model if a route or a model has that name, and otherwise the prompt.
-    Without a prompt, standard input is the prompt; at a terminal a conversation begins, until Ctrl-D.
+    A single argument is the model if a route or a model has that name, otherwise the prompt.
+    Without a prompt, standard input is the prompt; at a terminal a conversation starts, which Ctrl-D ends.
     """
     session = session_of(context)
-    model, prompt = _sort_out(session.client, model, prompt)
+    model, prompt = _model_and_prompt(session.client, model, prompt)
     options: dict[str, Any] = {"model": model}
     if max_tokens is not None:
         options["max_tokens"] = max_tokens
@@ -58,24 +60,24 @@ def chat(
         _answer(session.client, options, messages)
 
 
-def _sort_out(client: Client, model: str | None, prompt: str | None) -> tuple[str, str | None]:
+def _model_and_prompt(client: Client, model: str | None, prompt: str | None) -> tuple[str, str | None]:
     if model is None:
         return CURRENT_ROUTE, None
-    if prompt is not None or _is_a_name(client, model):
+    if prompt is not None or _is_name(client, model):
         return model, prompt
     return CURRENT_ROUTE, model
 
 
-def _is_a_name(client: Client, word: str) -> bool:
+def _is_name(client: Client, word: str) -> bool:
     entries = client.get("/v1/models")["data"]
     return any(word in (entry["id"], entry["noa"].get("model_id")) for entry in entries)
 
 
 def _converse(client: Client, options: dict[str, Any], messages: list[Message]) -> None:
-    # Line editing and history for input(); not every Python is built with it.
+    # Line editing and history for input(); optional in builds of Python.
     with suppress(ImportError):
         import readline  # noqa: F401
-    output.say(f"Talking to '{options['model']}'. Ctrl-D ends it.")
+    output.message(f"Chat with '{options['model']}'. Ctrl-D ends it.")
     while True:
         try:
             prompt = input("> ").strip()
@@ -88,7 +90,7 @@ def _converse(client: Client, options: dict[str, Any], messages: list[Message]) 
         try:
             text = _answer(client, options, messages)
         except KeyboardInterrupt:
-            # Ctrl-C ends the answer, not the conversation.
+            # Ctrl-C cancels the answer, not the conversation.
             print()
             messages.pop()
             continue
@@ -96,7 +98,7 @@ def _converse(client: Client, options: dict[str, Any], messages: list[Message]) 
 
 
 def _answer(client: Client, options: dict[str, Any], messages: list[Message]) -> str:
-    """Prints the answer as it comes, and returns it."""
+    """Print the answer as it is streamed, and return it."""
     show = output.visible if sys.stdout.isatty() else str
     pieces: list[str] = []
     body = options | {"messages": messages, "stream": True}
@@ -111,7 +113,7 @@ def _answer(client: Client, options: dict[str, Any], messages: list[Message]) ->
 
 
 def _pieces(client: Client, body: dict[str, Any]) -> Iterator[str]:
-    """The text of a streamed answer. Raises Failure when the stream ends before it is whole."""
+    """The text of a streamed answer. Raises Failure when the stream ends early."""
     for data in client.events(_PATH, body):
         if data == "[DONE]":
             return

@@ -1,4 +1,4 @@
-"""HTTP to one NOA server. `http.client` on purpose: it starts fast, and no proxy of the environment is asked."""
+"""HTTP client of one NOA server. `http.client`, because it imports fast and ignores proxy variables."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from models_app.cli.failures import ExitCode, Failure, from_error
 
-# A server that is there takes a connection at once.
+# A reachable server accepts a connection at once.
 CONNECT_SECONDS = 5.0
-# The management API answers in milliseconds; this is for a machine that swaps.
+# The management API answers in milliseconds; the rest is for a machine that is swapping.
 ANSWER_SECONDS = 30.0
-# A little more than the gateway itself gives a model before it says that it took too long.
+# A little more than the gateway's own timeout, so that its error arrives first.
 CHAT_SECONDS = 610.0
 
 
 class Client:
-    """Every method raises Failure with a sentence for a person and the exit code that belongs to it."""
+    """Every method raises Failure with a message and its exit code."""
 
     def __init__(self, url: str, key: str | None) -> None:
         self.url = url.rstrip("/")
@@ -43,14 +43,14 @@ class Client:
         return self._json("PATCH", path, body, ANSWER_SECONDS)
 
     def events(self, path: str, body: dict[str, Any]) -> Iterator[str]:
-        """The data of each server-sent event, as it comes."""
-        with self._asked("POST", path, body, CHAT_SECONDS) as response:
+        """The data of each server-sent event, as it arrives."""
+        with self._request("POST", path, body, CHAT_SECONDS) as response:
             for line in response:
                 if line.startswith(b"data:"):
                     yield line[5:].strip().decode("utf-8", "replace")
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> Any:
-        with self._asked(method, path, body, seconds) as response:
+        with self._request(method, path, body, seconds) as response:
             raw = response.read()
         try:
             return json.loads(raw)
@@ -58,7 +58,7 @@ class Client:
             raise self._not_noa("its answer is not JSON") from None
 
     @contextmanager
-    def _asked(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> Iterator[HTTPResponse]:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> Iterator[HTTPResponse]:
         connection = self._connect(seconds)
         try:
             data = None if body is None else json.dumps(body).encode()
@@ -71,7 +71,7 @@ class Client:
         except TimeoutError:
             raise Failure(f"{self.url} did not answer within {seconds:g} s.", ExitCode.TIMED_OUT) from None
         except (OSError, HTTPException) as error:
-            raise Failure(f"The connection to {self.url} broke: {_words(error)}.", ExitCode.UNREACHABLE) from None
+            raise Failure(f"The connection to {self.url} failed: {_words(error)}.", ExitCode.UNREACHABLE) from None
         finally:
             connection.close()
 
@@ -83,7 +83,7 @@ class Client:
         except OSError as error:
             raise Failure(
                 f"Cannot reach {self.url}: {_words(error)}. "
-                "Start the server with 'noa serve', or set NOA_URL to where it runs.",
+                "Start the server with 'noa serve', or set NOA_URL to its address.",
                 ExitCode.UNREACHABLE,
             ) from None
         connection.sock.settimeout(seconds)
@@ -99,11 +99,11 @@ class Client:
         )
 
     def _not_noa(self, why: str) -> Failure:
-        return Failure(f"What answers at {self.url} is not NOA: {why}. Check NOA_URL.", ExitCode.UNREACHABLE)
+        return Failure(f"The server at {self.url} is not NOA: {why}. Check NOA_URL.", ExitCode.UNREACHABLE)
 
 
 def key_path(key: str) -> str:
-    """The API's path of one model."""
+    """The path of one model in the API."""
     return "/api/v1/models/" + quote(key, safe="/:@")
 
 
@@ -115,7 +115,7 @@ def _checked_url(url: str) -> Any:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
         raise Failure(
-            f"'{url}' is not the address of a server. Use one like http://127.0.0.1:8000.",
+            f"'{url}' is not a server URL. Use one like http://127.0.0.1:8000.",
             ExitCode.USAGE,
         )
     return parts
@@ -125,7 +125,7 @@ def _checked_key(key: str) -> str:
     key = key.strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise Failure(
-            "The API key holds characters that no key has. Copy it again, whole and alone.",
+            "The API key contains characters that are invalid in a key. Copy it again, without anything around it.",
             ExitCode.USAGE,
         )
     return key

@@ -1,4 +1,4 @@
-"""How the command ends when it does not end well."""
+"""Failures of a command, and its exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What `noa` ends with. Scripts rely on these numbers, so they never change."""
+    """Exit codes of `noa`. Scripts rely on them, so they never change."""
 
     OK = 0
     REFUSED = 1
@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     UNAUTHORIZED = 4
     TIMED_OUT = 5
-    # What a shell makes of SIGINT.
+    # 128 + SIGINT, as in a shell.
     INTERRUPTED = 130
 
 
@@ -36,7 +36,7 @@ _BY_STATUS = {
 
 
 def from_error(error: object, status: int) -> Failure | None:
-    """The failure that an error body of NOA means; None for a body that is not one."""
+    """The failure that an error body of NOA describes; None for any other body."""
     body = error.get("error") if isinstance(error, dict) else None
     if not isinstance(body, dict) or not isinstance(body.get("message"), str):
         return None

@@ -1,4 +1,4 @@
-"""Follows a job to its end, with its steps and its progress on standard error."""
+"""Follows a job to its end, and reports its steps and progress on standard error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from models_app.domain.states import TERMINAL_JOB_STATES, JobState
 
 Job = dict[str, Any]
 
-# Often enough for a bar that moves, seldom enough to cost the server nothing.
-_LOOK_EVERY = 0.2
+# Seconds between polls: short enough for a smooth bar, long enough to cost the server nothing.
+_POLL_SECONDS = 0.2
 
 
 class Show(Protocol):
@@ -24,9 +24,9 @@ class Show(Protocol):
 
 
 def follow(client: Client, job: Job, *, timeout: float) -> Job:
-    """The job once it has succeeded.
+    """Wait for the job and return it once it has succeeded.
 
-    Raises Failure when it fails, when `timeout` seconds are over and at Ctrl-C; the job goes on in the last two cases.
+    Raises Failure when it fails, after `timeout` seconds and on Ctrl-C; in the last two cases the job continues.
     """
     deadline = monotonic() + timeout
     try:
@@ -34,22 +34,22 @@ def follow(client: Client, job: Job, *, timeout: float) -> Job:
             show(job)
             while job["state"] not in TERMINAL_JOB_STATES:
                 if monotonic() >= deadline:
-                    raise _left(job, f"Not done after {timeout:g} s.", ExitCode.TIMED_OUT)
-                sleep(_LOOK_EVERY)
+                    raise _detached(job, f"Not done after {timeout:g} s.", ExitCode.TIMED_OUT)
+                sleep(_POLL_SECONDS)
                 job = client.get(f"/api/v1/jobs/{job['id']}")
                 show(job)
     except KeyboardInterrupt:
-        raise _left(job, "Stopped waiting.", ExitCode.INTERRUPTED) from None
+        raise _detached(job, "Stopped waiting.", ExitCode.INTERRUPTED) from None
     if job["state"] != JobState.SUCCEEDED:
-        raise Failure(_why(job), ExitCode.REFUSED)
+        raise Failure(_reason(job), ExitCode.REFUSED)
     return job
 
 
-def _left(job: Job, why: str, code: ExitCode) -> Failure:
-    return Failure(f"{why} The job goes on in the server; 'noa job {job['id']} --wait' follows it.", code)
+def _detached(job: Job, why: str, code: ExitCode) -> Failure:
+    return Failure(f"{why} The job continues on the server; 'noa job {job['id']} --wait' follows it.", code)
 
 
-def _why(job: Job) -> str:
+def _reason(job: Job) -> str:
     error = job["error"]
     return str(error["message"]) if error else f"The job was {job['state']}."
 
@@ -61,17 +61,17 @@ def _shown() -> Iterator[Show]:
 
 
 class _Finished:
-    """The steps that ended since the last look."""
+    """Yields each finished step once."""
 
     def __init__(self) -> None:
-        self._told = 0
+        self._reported = 0
 
     def take(self, job: Job) -> list[str]:
         ended = []
-        for step in job["steps"][self._told :]:
+        for step in job["steps"][self._reported :]:
             if step["state"] == "running":
                 break
-            self._told += 1
+            self._reported += 1
             failed = "" if step["state"] == "done" else ", failed"
             ended.append(f"{_title(step)} ({step['seconds']:.1f} s{failed})")
         return ended
@@ -87,7 +87,7 @@ def _lines() -> Iterator[Show]:
 
     def show(job: Job) -> None:
         for line in finished.take(job):
-            output.say(line)
+            output.message(line)
 
     yield show
 

@@ -1,4 +1,4 @@
-"""Commands about API keys: keys, limits."""
+"""Commands for API keys: keys, limits."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def limits(
     monthly_budget_usd: Annotated[float | None, typer.Option(min=0, help=_NO_LIMIT)] = None,
     address: Annotated[
         list[str] | None,
-        typer.Option(help="An address or network from which it is good; repeatable."),
+        typer.Option(help="An address or network that may use it; repeatable."),
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Take away its own limits first.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove its own limits first.")] = False,
 ) -> None:
-    """Show what an API key may use, or change it."""
+    """Show or change the limits of an API key."""
     if not key_id.isalnum():
-        raise Failure(f"'{key_id}' is no key's id; 'noa keys' shows them.", ExitCode.USAGE)
+        raise Failure(f"'{key_id}' is not a key id; 'noa keys' lists them.", ExitCode.USAGE)
     session = session_of(context)
     path = f"/api/v1/api-keys/{key_id}"
     key = session.client.get(path)
-    given = {
+    options = {
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "max_concurrent": max_concurrent,
@@ -56,14 +56,14 @@ def limits(
         "monthly_budget_usd": monthly_budget_usd,
         "addresses": address,
     }
-    wanted = {name: value for name, value in given.items() if value is not None}
-    if wanted or clear:
+    changes = {name: value for name, value in options.items() if value is not None}
+    if changes or clear:
         own: dict[str, Any] = {} if clear else key["limits"]
-        key = session.client.patch(path, {"limits": own | wanted})
+        key = session.client.patch(path, {"limits": own | changes})
     if session.as_json:
         output.show_json(key)
         return
     fields = [("key", f"{key['name']} ({key['key_id']})"), *sorted(key["limits"].items())]
     output.show_fields(fields)
     if not key["limits"]:
-        output.say("It has no limits of its own; what all keys have holds (NOA_KEY_LIMITS).")
+        output.message("It has no limits of its own; the default of all keys applies (NOA_KEY_LIMITS).")

@@ -1,4 +1,4 @@
-"""Commands that change something: load, unload, switch, discover; and job, which follows them."""
+"""Commands that start jobs: load, unload, switch, discover; and job, which follows one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from models_app.cli import jobs, output, residency
 from models_app.cli.session import session_of
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 
-# Longer than the server gives a load (NOA_LOAD_TIMEOUT, 600 s by default) and a drain together.
+# Longer than the server's timeouts of a load (NOA_LOAD_TIMEOUT, 600 s by default) and a drain together.
 _TIMEOUT = 900.0
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or print the job's id at once.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the job, or print its id at once.")]
 Timeout = Annotated[
     float,
-    typer.Option(min=0, metavar="SECONDS", help="How long to wait; the job goes on when it is over."),
+    typer.Option(min=0, metavar="SECONDS", help="How long to wait; the job continues after that."),
 ]
 
 
@@ -30,21 +30,21 @@ def load(
     batch: Annotated[int | None, typer.Option(metavar="N", help="Tokens of one decode step.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="Threads of llama.cpp.")] = None,
     gpu_layers: Annotated[int | None, typer.Option(metavar="N", help="Layers on the GPU; -1 is all.")] = None,
-    fit: Annotated[bool, typer.Option("--fit", help="Make the context smaller where it would not fit.")] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Only say what would become of it.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Reduce the context if memory is too small.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only estimate; load nothing.")] = False,
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
-    """Load a model. What is left out, the server chooses."""
+    """Load a model. The server chooses the options that are omitted."""
     session = session_of(context)
-    given = {
+    named = {
         "n_ctx": ctx,
         "slots": slots,
         "n_batch": batch,
         "n_threads": threads,
         "n_gpu_layers": gpu_layers,
     }
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in named.items() if value is not None}
     body: dict[str, Any] = {"key": session.key_of(key), "options": options}
     if fit:
         body["fit"] = True
@@ -57,7 +57,7 @@ def load(
 
 
 def unload(context: typer.Context, key: Key, wait: Wait = True, timeout: Timeout = _TIMEOUT) -> None:
-    """Let the requests in flight end, then stop the model's runner."""
+    """Finish the requests in flight, then stop the model's runner."""
     session = session_of(context)
     body = {"key": session.key_of(key)}
     job = session.run_job("/api/v1/models/unload", body, wait=wait, timeout=timeout)
@@ -69,7 +69,7 @@ def switch(
     context: typer.Context,
     key: Key,
     route: Annotated[str, typer.Option(metavar="NAME", help="The route to move.")] = CURRENT_ROUTE,
-    keep_previous: Annotated[bool, typer.Option("--keep-previous", help="Leave the model before it loaded.")] = False,
+    keep_previous: Annotated[bool, typer.Option("--keep-previous", help="Keep the previous model loaded.")] = False,
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
@@ -87,7 +87,7 @@ def discover(
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
-    """Ask the providers for their models, and look for GGUF files in the server's model folders."""
+    """List the providers' models, and scan the server's model folders for GGUF files."""
     session = session_of(context)
     body = {"provider": provider} if provider else {}
     job = session.run_job("/api/v1/models/discover", body, wait=wait, timeout=timeout)
@@ -98,7 +98,7 @@ def discover(
 def job(
     context: typer.Context,
     job_id: Annotated[UUID, typer.Argument(metavar="ID", help="The job's id.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end.")] = False,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
     """Show a job: its state, its steps, its result or its error."""

@@ -19,9 +19,9 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 def global_options_first(args: list[str]) -> list[str]:
-    """The same arguments with --json, --url and --key moved before the command; what follows `--` stays.
+    """The arguments with --json, --url and --key moved before the command; arguments after `--` stay.
 
-    So `noa ls --json` works as `noa --json ls` does, and no command has to declare them.
+    So `noa ls --json` equals `noa --json ls`, and no command has to declare them.
     """
     end = args.index("--") if "--" in args else len(args)
     first: list[str] = []
@@ -39,7 +39,7 @@ def global_options_first(args: list[str]) -> list[str]:
 
 app = typer.Typer(
     no_args_is_help=True,
-    # Plain help: it is there at once, and reads the same in a pipe.
+    # Plain help: faster, and the same in a pipe.
     rich_markup_mode=None,
     # A traceback with the values of variables would print the API key.
     pretty_exceptions_enable=False,
@@ -50,17 +50,17 @@ app = typer.Typer(
 @app.callback()
 def options(
     context: typer.Context,
-    url: Annotated[str, typer.Option(envvar="NOA_URL", metavar="URL", help="Where the server is.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(envvar="NOA_URL", metavar="URL", help="The server's URL.")] = DEFAULT_URL,
     key: Annotated[
         str | None,
         typer.Option(envvar="NOA_API_KEY", metavar="KEY", help="The API key.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with the server's JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the server's JSON.")] = False,
 ) -> None:
-    """Manage and ask the language models of a NOA server.
+    """Manage and query the language models of a NOA server.
 
     Exit codes: 0 done, 1 refused by the server, 2 wrong usage, 3 server not reachable, 4 API key missing, unknown or
-    without the right, 5 time-out, 130 interrupted.
+    without the permission, 5 timeout, 130 interrupted.
     """
     context.obj = Session(Client(url, key), as_json)
 
@@ -75,17 +75,17 @@ def serve(
     arguments = [] if host is None else ["--host", host]
     arguments += [] if port is None else ["--port", str(port)]
     arguments += [] if workers is None else ["--workers", str(workers)]
-    _become("serve", *arguments)
+    _exec("serve", *arguments)
 
 
 @app.command()
 def doctor(context: typer.Context) -> NoReturn:
-    """Look at everything that the server of this installation needs, and say what to do."""
-    _become("doctor", *(["--json"] if context.obj.as_json else []))
+    """Check the requirements of this installation's server, and report what to fix."""
+    _exec("doctor", *(["--json"] if context.obj.as_json else []))
 
 
-def _become(*words: str) -> NoReturn:
-    """Run a command of the server in place of this process: signals, exit code and terminal are its own."""
+def _exec(*words: str) -> NoReturn:
+    """Replace this process by a command of the server, which then owns signals, exit code and terminal."""
     program = Path(models_app.__file__).resolve().parent.parent / "manage.py"
     if not program.is_file():
         raise Failure(
@@ -119,14 +119,14 @@ for command in (
 
 
 def main() -> None:
-    # A model may write what this terminal's encoding does not have.
+    # A model's text may contain characters that the terminal's encoding lacks.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         app(global_options_first(sys.argv[1:]), prog_name="noa")
     except Failure as failure:
-        output.say(f"noa: {failure.message}")
+        output.message(f"noa: {failure.message}")
         sys.exit(failure.code)
 
 

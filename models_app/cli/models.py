@@ -46,7 +46,7 @@ def ls(
         output.show_json(found)
         return
     if not found:
-        output.say("No models. Put GGUF files into the model folder, then run 'noa discover'.")
+        output.message("No models. Put GGUF files into the model folder, then run 'noa discover'.")
     columns = ("KEY", "STATUS", "CONTEXT", "SIZE", "QUANTIZATION", "CAPABILITIES")
     output.show_table(columns, [_row(model) for model in found])
 
@@ -67,7 +67,7 @@ def show(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="The model's key, or its id if only one has it.")],
 ) -> None:
-    """Show everything that is known of one model."""
+    """Show one model in detail."""
     session = session_of(context)
     model = session.client.get(key_path(session.key_of(key)))
     if session.as_json:
@@ -92,19 +92,19 @@ def ps(context: typer.Context) -> None:
         output.show_json(loaded)
         return
     if not loaded["instances"]:
-        output.say("No model is loaded. 'noa load KEY' loads one.")
+        output.message("No model is loaded. 'noa load KEY' loads one.")
     columns = ("KEY", "STATE", "CURRENT", "IN FLIGHT", "SLOTS", "CONTEXT", "MEMORY", "PID")
     rows = [
         [
-            one["key"],
-            one["state"],
-            one["key"] == loaded["current_model"],
-            one["in_flight"],
-            one["slots"],
-            one["context_tokens"],
-            output.size(one["memory_bytes"]),
-            one["pid"],
+            instance["key"],
+            instance["state"],
+            instance["key"] == loaded["current_model"],
+            instance["in_flight"],
+            instance["slots"],
+            instance["context_tokens"],
+            output.size(instance["memory_bytes"]),
+            instance["pid"],
         ]
-        for one in loaded["instances"]
+        for instance in loaded["instances"]
     ]
     output.show_table(columns, rows)

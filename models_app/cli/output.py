@@ -1,4 +1,4 @@
-"""What goes to standard output: tables and colours for a terminal, tab-separated lines for everything else."""
+"""Output: tables and colours on a terminal, tab-separated lines in a pipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     if not sys.stdout.isatty():
         show_lines("\t".join(row) for row in cells)
         return
-    # Rich takes a third of a second on a small machine: only who sees it waits for it.
+    # Importing rich takes a third of a second on a small machine: only terminals need it.
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -30,13 +30,13 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for column in columns[1:]:
         table.add_column(column)
     for row in cells:
-        # One line a row: on a narrow terminal the widest cells are cut, and the first never.
+        # One line a row: a narrow terminal truncates the widest cells, never the first.
         table.add_row(*(Text(text, no_wrap=True, overflow="ellipsis") for text in row))
     Console().print(table)
 
 
 def show_fields(fields: Sequence[tuple[str, Any]]) -> None:
-    """One thing, a line for each of its fields."""
+    """One object, a line for each field."""
     cells = [(name, cell(value)) for name, value in fields]
     if sys.stdout.isatty():
         width = max(len(name) for name, _ in cells)
@@ -50,8 +50,8 @@ def show_lines(lines: Iterable[str]) -> None:
         print(line)
 
 
-def say(line: str) -> None:
-    """A remark for a person, on standard error."""
+def message(line: str) -> None:
+    """Print a line for people, on standard error."""
     print(visible(line), file=sys.stderr)
 
 
@@ -69,12 +69,12 @@ def cell(value: Any) -> str:
 
 
 def visible(text: str) -> str:
-    """Text from elsewhere without what would command a terminal."""
+    """External text without control characters."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def size(count: int | None) -> str | None:
-    """Bytes for people, in binary units."""
+    """Bytes in binary units."""
     if count is None:
         return None
     amount = float(count)

@@ -1,4 +1,4 @@
-"""Commands that measure models and compare what was measured: profile, compare."""
+"""Commands that measure models and compare the results: profile, compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_app.cli.client import key_path
 from models_app.cli.failures import ExitCode, Failure
 from models_app.cli.session import session_of
 
-# Long answers of a large model at several concurrencies take that long.
+# Enough for long answers of a large model at several concurrencies.
 _TIMEOUT = 3600.0
 _FIGURES = (
     ("TTFT ms", "ttft_ms"),
@@ -26,13 +26,17 @@ _FIGURES = (
 def profile(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="A loaded model.")],
-    concurrency: Annotated[str, typer.Option(metavar="N,N…", help="Requests at once; a stage for each.")] = "1",
-    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests of each stage.")] = 10,
-    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of answers.")] = 64,
-    prompt_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Length of prompts, of filler.")] = None,
+    concurrency: Annotated[
+        str, typer.Option(metavar="N,N…", help="Concurrent requests; one stage for each number.")
+    ] = "1",
+    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Requests per stage.")] = 10,
+    max_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Maximum length of answers.")] = 64,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Length of generated filler prompts.")
+    ] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own prompts, one on each line.")] = None,
-    warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Requests that are not measured.")] = 2,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for its end.")] = True,
+    warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Unmeasured requests before the first stage.")] = 2,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the job.")] = True,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")] = _TIMEOUT,
 ) -> None:
     """Measure a loaded model with real requests, and compare with its baseline."""
@@ -56,9 +60,9 @@ def profile(
     stages = result["summary"]["stages"]
     columns = ("AT ONCE", "OK", *(word for word, _ in _FIGURES), "OUT tok/s")
     output.show_table(columns, [_stage(stage) for stage in stages])
-    output.say(f"Profile {result['profile']}. p50 and its 95 % interval.")
+    output.message(f"Profile {result['profile']}. p50 and its 95 % interval.")
     if result["comparison"]:
-        output.say(f"Against the baseline: {_words(result['comparison']['verdict'])}.")
+        output.message(f"Against the baseline: {_words(result['comparison']['verdict'])}.")
 
 
 def compare(
@@ -68,10 +72,10 @@ def compare(
         typer.Argument(metavar="RUN…", help="Ids of profiles, or keys of models; the first is the baseline."),
     ],
     tolerance: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="The least share that counts: 0.1 is 10 %.")
+        float | None, typer.Option(metavar="SHARE", help="The smallest relative change that counts: 0.1 is 10 %.")
     ] = None,
 ) -> None:
-    """Hold profiles against each other, with a verdict for each figure."""
+    """Compare profiles, with a verdict for each figure."""
     session = session_of(context)
     query = {"runs": ",".join(runs), "tolerance": tolerance}
     found = session.client.get("/api/v1/profiles/compare", query)
@@ -81,27 +85,28 @@ def compare(
     keys = {run["id"]: run["key"] for run in found["runs"]}
     rows = [
         [
-            keys[one["run"]],
+            keys[comparison["run"]],
             contrast["concurrency"],
             contrast["figure"],
             contrast["ratio"],
             _span(contrast["low"], contrast["high"]),
             _words(contrast["verdict"]),
         ]
-        for one in found["comparisons"]
-        for contrast in one["contrasts"]
+        for comparison in found["comparisons"]
+        for contrast in comparison["contrasts"]
     ]
     output.show_table(("RUN", "AT ONCE", "FIGURE", "RATIO", "95 %", "VERDICT"), rows)
-    for one in found["comparisons"]:
-        output.say(f"{keys[one['run']]} against {keys[one['baseline']]}: {_words(one['verdict'])}.")
-        for sentence in one["caution"]:
-            output.say(sentence)
+    for comparison in found["comparisons"]:
+        verdict = _words(comparison["verdict"])
+        output.message(f"{keys[comparison['run']]} against {keys[comparison['baseline']]}: {verdict}.")
+        for sentence in comparison["caution"]:
+            output.message(sentence)
 
 
 def _numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise Failure(f"'{text}' is no list of numbers. Write for example --concurrency 1,4.", ExitCode.USAGE)
+        raise Failure(f"'{text}' is not a list of numbers. Example: --concurrency 1,4.", ExitCode.USAGE)
     return [int(part) for part in parts]
 
 
@@ -111,7 +116,7 @@ def _lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{path} cannot be read: {error}", ExitCode.USAGE) from error
     if not lines:
-        raise Failure(f"{path} holds no prompt; write one on each line.", ExitCode.USAGE)
+        raise Failure(f"{path} contains no prompts; write one per line.", ExitCode.USAGE)
     return lines
 
 

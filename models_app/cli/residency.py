@@ -1,4 +1,4 @@
-"""What stays in memory: estimates of loads, pins, and the history of a model."""
+"""Commands for residency: pin, unpin, history; and estimates of loads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="The model's key, or its
 
 
 def show_estimate(session: Session, body: dict[str, Any]) -> None:
-    """What `POST models/load` with `dry_run` answers."""
+    """Print the answer of `POST models/load` with `dry_run`."""
     found = session.client.post("/api/v1/models/load", body | {"dry_run": True})
     if session.as_json:
         output.show_json(found)
@@ -31,18 +31,18 @@ def _estimate_fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("context", found["context_tokens"]),
         ("ready in", output.seconds(found["eta_seconds"])),
     ]
-    fields += [(f"unloads {one['key']}", one["why"]) for one in found["would_evict"]]
-    fields += [(one["key"], one["why"]) for one in found["others"]]
+    fields += [(f"unloads {victim['key']}", victim["why"]) for victim in found["would_evict"]]
+    fields += [(other["key"], other["why"]) for other in found["others"]]
     return [*fields, ("why", found["why"])] if found["why"] else fields
 
 
 def pin(context: typer.Context, key: Key) -> None:
-    """Keep a model in memory: NOA never unloads it by itself."""
+    """Pin a model: NOA never evicts it."""
     _set_pin(context, key, True)
 
 
 def unpin(context: typer.Context, key: Key) -> None:
-    """Let a model make room for others again."""
+    """Allow NOA to evict a model again."""
     _set_pin(context, key, False)
 
 
@@ -60,7 +60,7 @@ def history(
     key: Key,
     limit: Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many.")] = 20,
 ) -> None:
-    """Say what happened to a model and why, newest first."""
+    """Show the history of a model with reasons, newest first."""
     session = session_of(context)
     path = f"{key_path(session.key_of(key))}/history?limit={limit}"
     found = session.client.get(path)

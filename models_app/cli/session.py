@@ -1,4 +1,4 @@
-"""What every command needs: the server, and how to answer."""
+"""State of every command: the server, and the output format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models_app.cli import jobs, output
 from models_app.cli.client import Client
 from models_app.cli.failures import ExitCode, Failure
 
-# The most that the server gives on one page.
+# The server's largest page.
 _PAGE_SIZE = 500
 
 
@@ -21,7 +21,7 @@ class Session:
     as_json: bool
 
     def models(self, **filters: Any) -> list[dict[str, Any]]:
-        """Every registered model that the filters leave, from all pages."""
+        """Every registered model that matches the filters, from all pages."""
         found: list[dict[str, Any]] = []
         page: int | None = 1
         while page:
@@ -33,10 +33,10 @@ class Session:
 
     def key_of(self, name: str) -> str:
         """The model's key: `name` itself, or the one key whose model id it is. Raises Failure when it is neither."""
-        near: list[str] = [model["key"] for model in self.models(q=name)]
-        if name in near:
+        matches: list[str] = [model["key"] for model in self.models(q=name)]
+        if name in matches:
             return name
-        same_id = [key for key in near if key.partition(":")[2] == name]
+        same_id = [key for key in matches if key.partition(":")[2] == name]
         if len(same_id) == 1:
             return same_id[0]
         if same_id:
@@ -45,13 +45,13 @@ class Session:
                 ExitCode.USAGE,
             )
         if ":" in name:
-            # It looks like a key: what is wrong with it, the server knows best.
+            # It has the form of a key: the server reports what is wrong with it.
             return name
-        hint = f" Did you mean {' or '.join(near[:3])}?" if near else " 'noa ls' lists them."
+        hint = f" Did you mean {' or '.join(matches[:3])}?" if matches else " 'noa ls' lists them."
         raise Failure(f"No model is called '{name}'.{hint}", ExitCode.REFUSED)
 
     def run_job(self, path: str, body: dict[str, Any], *, wait: bool, timeout: float) -> dict[str, Any] | None:
-        """The job, done; or None when nobody waits for it and its id was shown."""
+        """Start a job and return it once done; None without `wait`, after printing its id."""
         job = self.client.post(path, body)
         if wait:
             return jobs.follow(self.client, job, timeout=timeout)

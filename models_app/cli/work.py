@@ -1,4 +1,4 @@
-"""Commands about the work that the server does: jobs, cancel."""
+"""Commands for jobs: jobs, cancel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_app.cli.failures import ExitCode, Failure
 from models_app.cli.session import session_of
 from models_app.domain.states import JobKind, JobState
 
-# A running job sees the wish within half a second; to stop what it had begun takes some more.
+# A running job notices the cancellation within half a second; its rollback takes longer.
 _WAIT_SECONDS = 20
 
 
@@ -26,7 +26,7 @@ def jobs(
     session = session_of(context)
     query = {
         "kind": kind.value if kind else None,
-        "state": [one.value for one in state or []],
+        "state": [chosen.value for chosen in state or []],
         "limit": limit,
     }
     found = session.client.get("/api/v1/jobs", query)["jobs"]
@@ -43,7 +43,7 @@ def cancel(
     context: typer.Context,
     job_id: Annotated[UUID, typer.Argument(metavar="ID", help="The job's id.")],
 ) -> None:
-    """End a job and take back what it did."""
+    """Cancel a job and roll back its steps."""
     session = session_of(context)
     path = f"/api/v1/jobs/{job_id}/cancel?wait={_WAIT_SECONDS}"
     job = session.client.post(path, {}, seconds=_WAIT_SECONDS + 10)

@@ -39,7 +39,7 @@ def fake() -> Iterator[FakeNoa]:
 
 @pytest.fixture
 def noa(fake: FakeNoa) -> Noa:
-    """Runs `noa` with these arguments as a process of its own, against the fake."""
+    """Runs `noa` with these arguments as a process, against the fake."""
 
     def run(*arguments: str, stdin: str = "", url: str = "", key: str | None = KEY) -> Ended:
         done = subprocess.run(

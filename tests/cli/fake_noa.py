@@ -1,4 +1,4 @@
-"""A server on loopback that answers as NOA's API does, from data that a test sets, and remembers what it was asked."""
+"""A server on loopback that answers like NOA's API, from data that a test sets, and records its requests."""
 
 from __future__ import annotations
 
@@ -135,19 +135,19 @@ def chunk(text: str) -> str:
 
 @dataclass
 class FakeNoa:
-    """What the server answers. A path in `answers` beats everything else: (status, body) or raw bytes."""
+    """The server's data. A path in `answers` takes precedence: (status, body) or raw bytes."""
 
     models: list[dict[str, Any]] = field(default_factory=list)
     loaded: dict[str, Any] = field(default_factory=lambda: {"count": 0, "current_model": None, "instances": []})
-    # What follows the answer to a verb, one job for each look; the last one stays.
+    # The answers to polls of a job, in order; the last one stays.
     jobs: deque[dict[str, Any]] = field(default_factory=deque)
     stream: list[str] = field(default_factory=list)
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     page_size: int = 500
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
-    # Set at the first look at a job.
+    # Set at the first poll of a job.
     looked: threading.Event = field(default_factory=threading.Event)
-    # Whoever asks for a path in it waits until the test lets go.
+    # Requests to a path in it wait for `release`.
     held: set[str] = field(default_factory=set)
     release: threading.Event = field(default_factory=threading.Event)
     url: str = ""

@@ -1,4 +1,4 @@
-"""Every exit code, and that nothing but a sentence is shown."""
+"""Every exit code, and that only a sentence is printed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_3_when_nobody_listens_and_what_to_do_about_it(noa: Noa) -> None:
     assert ended.code == ExitCode.UNREACHABLE
     assert ended.err == (
         f"noa: Cannot reach {url}: connection refused. "
-        "Start the server with 'noa serve', or set NOA_URL to where it runs.\n"
+        "Start the server with 'noa serve', or set NOA_URL to its address.\n"
     )
 
 

@@ -129,14 +129,14 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(fake: FakeNoa) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(fake.url),
-        # Where a test is run in the background, SIGINT would be ignored and inherited so.
+        # In a background job SIGINT is ignored, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert fake.looked.wait(30), "noa never looked at the job"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == (f"noa: Stopped waiting. The job goes on in the server; 'noa job {JOB_ID} --wait' follows it.\n")
+    assert err == (f"noa: Stopped waiting. The job continues on the server; 'noa job {JOB_ID} --wait' follows it.\n")
     assert all(method == "GET" for method, path, _ in fake.asked if "jobs" in path)
 
 

@@ -84,7 +84,7 @@ def test_limits_are_added_to_what_a_key_has(fake: FakeNoa, noa: Noa) -> None:
 
 
 def test_keys_are_listed(fake: FakeNoa, noa: Noa) -> None:
-    key = {
+    key: dict[str, Any] = {
         "key_id": "abc",
         "name": "shop",
         "state": "active",

@@ -1,4 +1,4 @@
-"""The program itself: what it loads, what it starts, and that its fake server tells the truth."""
+"""The program itself: its imports, what it starts, and that its fake server matches the real one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_serve_becomes_the_server_of_this_installation() -> None:
         env=environment("http://127.0.0.1:1") | {"NOA_PORT": "not a number"},
         check=False,
     )
-    # The settings refuse the port: only the server's own program reads them.
+    # The settings reject the port, and only the server's own program reads them.
     assert "NOA_PORT" in done.stderr
     assert done.returncode != 0
 

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: tables, a progress bar, a conversation."""
+"""Output on a terminal: tables, a progress bar, a conversation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.cli.fake_noa import FakeNoa, chunk, job, model, step
 
 
 class Terminal:
-    """A `noa` process on a pseudo-terminal of its own."""
+    """A `noa` process on its own pseudo-terminal."""
 
     def __init__(self, fake: FakeNoa, *arguments: str, columns: int = 160) -> None:
         self._end, theirs = pty.openpty()
@@ -34,7 +34,7 @@ class Terminal:
         self.text = ""
 
     def read_until(self, pattern: str, seconds: float = 30) -> None:
-        """Reads on until `pattern` was seen in what came since the last call."""
+        """Reads until `pattern` appears in the output since the last call."""
         deadline, seen = monotonic() + seconds, ""
         while not re.search(pattern, seen):
             ready = select.select([self._end], [], [], max(0, deadline - monotonic()))[0]
@@ -55,7 +55,7 @@ class Terminal:
         try:
             return os.read(self._end, 65536).decode()
         except OSError:
-            # Linux says EIO when the last process at the other end has gone.
+            # Linux reports EIO when the last process at the other end has exited.
             return ""
 
     def close(self) -> None:
