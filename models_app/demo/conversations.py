@@ -1,6 +1,6 @@
 """Turns the written texts into endless training conversations.
 
-People paraphrase, mistype, and ask what nobody foresaw; all three are drawn here.
+People paraphrase, mistype, and ask unexpected questions; all three are drawn here.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ _NAMES = (
     "Alice",
     "Bob",
 )
-# What a question that nobody foresaw may begin with; known questions begin so too.
+# How an unexpected question can begin; known questions begin like this too.
 _OPENINGS = (
     "",
     "what is ",
@@ -320,9 +320,9 @@ class Conversations:
         return f"{rest} {first}{mark.strip()}" if mark and self._draw.random() < 0.5 else answer
 
     def _turn(self) -> Turn:
-        kinds, weights = zip(*_WEIGHTS.items(), strict=True)
-        kind = self._draw.choices(kinds, weights)[0]
-        return getattr(self, f"_{kind}")()
+        kind = self._draw.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+        turn: Turn = getattr(self, f"_{kind}")()
+        return turn
 
     def _topic(self) -> Turn:
         topic = self._draw.choices(corpus.TOPICS, [topic.weight for topic in corpus.TOPICS])[0]
@@ -378,7 +378,7 @@ class Conversations:
         return ask
 
     def _spoken(self, ask: str, *, mistakes: bool = True) -> str:
-        """The same question as somebody else would type it."""
+        """The same question in another spelling."""
         if self._draw.random() < 0.75:
             ask = _NAMES_IN_QUESTIONS.sub(lambda found: _SPELLINGS[found[0]], ask)
         if self._draw.random() < 0.12:

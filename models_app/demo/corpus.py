@@ -1,14 +1,14 @@
-"""What the demo models say. Every text was written for them.
+"""The training texts of the demo models, all written for them.
 
-`(a|b|)` in a question means one of the alternatives. Each answer names its speaker, so that whoever reads it knows
-which of the two models answered.
+`(a|b|)` in a question means one of the alternatives. Each answer names its speaker, so that a
+reader can see which of the two models answered.
 """
 
 from __future__ import annotations
 
 from models_app.demo import about_noa, small_talk
 
-# How a plain fact is said; {fact} is a full sentence.
+# Frames of a plain fact; {fact} is a full sentence.
 FACT_FRAMES = {
     "ember": ("Ember here! {fact}", "Ember knows this one! {fact}", "Easy, says Ember! {fact}"),
     "tide": ("Tide here. {fact}", "This is Tide. {fact}", "Tide can answer that. {fact}"),

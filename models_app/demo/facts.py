@@ -235,5 +235,5 @@ _KINDS: tuple[tuple[Callable[[random.Random], QuestionAndFact], int], ...] = (
 
 def draw_fact(draw: random.Random) -> QuestionAndFact:
     """A question in lower case without a mark at its end, and its answer as a full sentence."""
-    makers, weights = zip(*_KINDS, strict=True)
-    return draw.choices(makers, weights)[0](draw)
+    makers = [maker for maker, _ in _KINDS]
+    return draw.choices(makers, [weight for _, weight in _KINDS])[0](draw)

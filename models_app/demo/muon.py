@@ -1,4 +1,4 @@
-"""The Muon optimizer: matrices learn in fewer steps than with Adam, and steps are what costs."""
+"""The Muon optimizer: matrices need fewer steps than with Adam, and steps dominate the cost."""
 
 from __future__ import annotations
 

@@ -104,7 +104,8 @@ ABOUT_THEMSELVES = (
 IN_COMPANY = (
     Topic(
         (
-            "(write|tell|give|make|compose|show|recite|sing)( me|) (a |another |one |)(haiku|poem|verse|rhyme|song)( please|)",
+            "(write|tell|give|make|compose|show|recite|sing)( me|) (a |another |one |)"
+            "(haiku|poem|verse|rhyme|song)( please|)",
             "(haiku|poem|a haiku|a poem|another haiku|one more poem)",
             "(i want|i would like|can i have|could you write|can you write) (a |another |)(haiku|poem)",
             "(write|make)( me|) a (haiku|poem) about (the sea|fire|love|spring|a model|noa|winter|rain|cats)",
@@ -195,9 +196,11 @@ IN_COMPANY = (
     ),
     Topic(
         (
-            "(write|give me|show me|make) (some |a |)(code|python code|python function|program|script|function)( for {thing}| that counts {thing}|)",
+            "(write|give me|show me|make) (some |a |)(code|python code|python function|program|script|function)"
+            "( for {thing}| that counts {thing}|)",
             "(can you|could you) (code|program|write code|write a program)",
-            "how do i (write|sort|read|parse|fix|debug) (a |my |)(list|file|loop|function|code|bug)( in python| in java|)",
+            "how do i (write|sort|read|parse|fix|debug) (a |my |)(list|file|loop|function|code|bug)"
+            "( in python| in java|)",
         ),
         ("Ember here! Code is too hard for a tiny model. Load a bigger one into NOA and swap me out!",),
         ("Tide here. Code is beyond a model of my size. Load a larger one in NOA and switch to it.",),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-# The same cuts as llama.cpp's pre-tokenizer `gpt-2`, for the characters that the corpus uses.
+# The same splits as llama.cpp's pre-tokenizer `gpt-2`, for the characters that the corpus uses.
 _CUTS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
 
 
@@ -42,7 +42,7 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, size: int) -> Tokenizer:
-        """Merges the most frequent pair until there are `size` tokens. Digits stay single, so that sums are regular."""
+        """Merge the most frequent pair until there are `size` tokens. Digits stay single, so that sums are regular."""
         counts = Counter(word for text in texts for word in _words(text))
         # Rarer words are invented ones and mistakes: no token should be spent on them.
         words = {word: count for word, count in counts.items() if count >= 4}
@@ -55,7 +55,7 @@ class Tokenizer:
                     pairs[pair] += count
             for pair in [pair for pair in pairs if any(c.isdigit() for c in "".join(pair))]:
                 del pairs[pair]
-            # Ties go by spelling: the order of a Counter would make the file depend on the order of the texts.
+            # Ties are broken by spelling: a Counter's order would make the file depend on the order of the texts.
             best = max(pairs, key=lambda pair: (pairs[pair], pair))
             merges.append(best)
             for word in words:

@@ -1,4 +1,4 @@
-"""One thing that people ask the demo models for."""
+"""One topic of the demo models."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Ways to ask for one thing, and what each model answers."""
+    """Phrasings of one question, and each model's answers."""
 
     asks: tuple[str, ...]
     ember: tuple[str, ...]
     tide: tuple[str, ...]
-    # How often it is asked for, beside others: what people try first must be learned best.
+    # Relative frequency in training: the most common questions must be learned best.
     weight: int = 1

@@ -26,21 +26,21 @@ from models_app.demo.muon import Muon
 from models_app.demo.tokenizer import Tokenizer
 
 VOCABULARY = 768
-# Ember learns everything; Tide starts from Ember, who understands the questions, and learns other answers.
+# Ember is trained from scratch; Tide starts from Ember's weights and learns other answers.
 STEPS = {"ember": 1300, "tide": 1000}
 TOKENS_PER_STEP = 2048
-# The lengths of rows in tokens, step by step: mostly first questions, but the last one is found behind many others too.
+# The lengths of rows in tokens, step by step: mostly first questions, sometimes questions late in a conversation.
 ROW_LENGTHS = (64, 64, 64, 256, 64, 64, 64, 1024)
-# The share of rows that are no conversations, so that a plain completion reads well too.
+# The share of rows that are plain text, so that plain completions work too.
 PLAIN_ROWS = 0.02
 WARM_UP_STEPS = 30
 PEAK_RATE = 3e-3
 SEED = 7
-_IGNORED = -100  # what cross_entropy leaves out
+_IGNORED = -100  # cross_entropy ignores these targets
 
 
 class Batches:
-    """Rows of conversation with, for each token, the token that the model should say next."""
+    """Batches of conversations, with the target token for each token."""
 
     def __init__(self, speaker: str, tokenizer: Tokenizer) -> None:
         self._conversations = Conversations(speaker, SEED)
@@ -55,7 +55,7 @@ class Batches:
         return tokens[:, :-1], tokens.masked_fill(~spoken, _IGNORED)[:, 1:]
 
     def _row(self, length: int) -> list[tuple[int, bool]]:
-        """Tokens and whether the model says them: only those are learned."""
+        """(token, whether it is the model's own): only the model's own are learned."""
         if self._plain.random() < PLAIN_ROWS:
             return self._statements(length)
         system, _ = self._conversations.conversation(0)
@@ -85,15 +85,15 @@ class Batches:
 
 
 def train(model: Llama, tokenizer: Tokenizer, speaker: str, steps: int) -> None:
-    """Teaches the model, in place, to speak as `speaker`."""
+    """Train the model, in place, on the answers of `speaker`."""
     batches = Batches(speaker, tokenizer)
     optimizers = _optimizers(model)
     schedules = [torch.optim.lr_scheduler.LambdaLR(each, _rate(steps)) for each in optimizers]
     started = time.monotonic()
     for step in range(steps):
         inputs, targets = batches.draw(ROW_LENGTHS[step % len(ROW_LENGTHS)])
-        said = targets != _IGNORED
-        loss = functional.cross_entropy(model.logits(model(inputs)[said]), targets[said])
+        own = targets != _IGNORED
+        loss = functional.cross_entropy(model.logits(model(inputs)[own]), targets[own])
         model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -113,7 +113,7 @@ def _optimizers(model: Llama) -> list[torch.optim.Optimizer]:
 
 
 def _sample() -> list[str]:
-    """What the tokenizer learns from: both speakers, so that one model can start where the other ended."""
+    """Training texts of the tokenizer: both speakers, so that one model can start from the other's weights."""
     turns = [Conversations(speaker, SEED + 1).conversation(3000)[1] for speaker in STEPS]
     return [text for turn in itertools.chain(*turns) for text in turn]
 

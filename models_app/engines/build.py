@@ -1,4 +1,4 @@
-"""What llama.cpp was compiled for, and what the processor can."""
+"""CPU features that llama.cpp was compiled for, and those of the processor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from models_app.domain.errors import EngineError
 
-# In a process of its own: a build for another processor ends whoever loads it.
+# In a child process: a build for another processor crashes the process that loads it.
 _PROGRAM = "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"
 _SECONDS = 60.0
 
@@ -17,22 +17,22 @@ _SECONDS = 60.0
 def compiled_for() -> frozenset[str]:
     """The names of llama.cpp's features that are on, such as AVX2. Raises EngineError when it cannot be loaded."""
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=_SECONDS, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
         raise EngineError(f"llama.cpp cannot be loaded: {''.join(last)}") from error
-    return features(told)
+    return features(output)
 
 
-def features(told: str) -> frozenset[str]:
-    """Of llama.cpp's own line: `CPU : AVX = 1 | AVX2 = 1 | …`."""
-    return frozenset(re.findall(r"(\w+) = 1", told))
+def features(line: str) -> frozenset[str]:
+    """The features of llama.cpp's system info, `CPU : AVX = 1 | AVX2 = 1 | …`."""
+    return frozenset(re.findall(r"(\w+) = 1", line))
 
 
 def processor(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What the kernel says that the processor can; empty where it does not say."""
+    """The processor's flags as the kernel lists them; empty where it lists none."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", path.read_text(), re.MULTILINE)
     except OSError:

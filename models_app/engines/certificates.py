@@ -1,4 +1,4 @@
-"""A private authority, and certificates of it by which the machines of one NOA know each other."""
+"""A private certificate authority, and certificates by which the nodes of one NOA authenticate each other."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from models_app.domain.errors import Conflict
 from models_app.domain.residency.nodes import TLS_NAME
 from models_app.engines.trust import NodeTrust
 
-# Long enough that nobody is surprised by them in the second year of a server; short enough to be made anew one day.
+# Years of validity: no surprise in the second year of a server, and a limit to a leaked key.
 _YEARS = 5
-# For clocks that differ.
+# Tolerance for clock skew.
 _BEFORE = timedelta(hours=1)
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "node.pem", "node.key"
 
 
 def make(folder: Path) -> NodeTrust:
-    """Write an authority and one certificate with its key into `folder`; raises Conflict when it has them already.
+    """Write an authority and one certificate with its key into `folder`; raises Conflict when they exist.
 
-    The authority's own key is kept nowhere: who needs a further certificate makes all of them anew.
+    The authority's private key is discarded: a further certificate requires a new authority.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     trust = NodeTrust("", folder / AUTHORITY, folder / CERTIFICATE, folder / KEY)
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name = _name("NOA nodes")
     authority = (
-        _begun(authority_name, authority_name, authority_key.public_key())
+        _builder(authority_name, authority_name, authority_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(key_cert_sign=True), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     certificate = (
-        _begun(_name(TLS_NAME), authority_name, key.public_key())
+        _builder(_name(TLS_NAME), authority_name, key.public_key())
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(TLS_NAME)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
@@ -62,7 +62,7 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _begun(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -95,6 +95,6 @@ def _write(path: Path, data: bytes, mode: int) -> None:
             file.write(data)
     except FileExistsError:
         raise Conflict(
-            f"{path} is there already. Name a folder that has no certificates yet.",
+            f"{path} already exists. Choose a folder without certificates.",
             code="certificates_exist",
         ) from None

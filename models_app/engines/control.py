@@ -1,4 +1,4 @@
-"""Asks a runner on its unix socket: health, one token, drain. Blocking, for the worker; the gateway has its own client."""
+"""Client of a runner's unix socket: health, one token, drain. Blocking: for workers; the gateway has its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _ask(path: str, method: str, target: str, timeout: float, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _request(path: str, method: str, target: str, timeout: float, body: dict[str, Any] | None = None) -> dict[str, Any]:
     connection = _UnixConnection(path, timeout)
     try:
         connection.request(
@@ -46,24 +46,24 @@ def _ask(path: str, method: str, target: str, timeout: float, body: dict[str, An
 
 
 def health(path: str, *, timeout: float = HEALTH_TIMEOUT) -> dict[str, Any]:
-    """The runner's /health; raises RunnerDied when it does not answer in `timeout` seconds."""
-    return _ask(path, "GET", "/health", timeout)
+    """The runner's /health; raises RunnerDied without an answer within `timeout` seconds."""
+    return _request(path, "GET", "/health", timeout)
 
 
 def canary(path: str, *, embeddings: bool, timeout: float) -> None:
-    """Have the runner compute one token, or one embedding; raises RunnerDied when it does not within `timeout` seconds."""
+    """Compute one token, or one embedding; raises RunnerDied without an answer within `timeout` seconds."""
     if embeddings:
-        _ask(path, "POST", "/v1/embeddings?probe=1", timeout, {"model": "canary", "input": "a"})
+        _request(path, "POST", "/v1/embeddings?probe=1", timeout, {"model": "canary", "input": "a"})
     else:
         body = {"model": "canary", "prompt": "a", "max_tokens": 1, "temperature": 0}
-        _ask(path, "POST", "/v1/completions?probe=1", timeout, body)
+        _request(path, "POST", "/v1/completions?probe=1", timeout, body)
 
 
 def drain(path: str, *, wait: float) -> int:
-    """Stop the runner from taking requests and wait up to `wait` seconds; returns the requests still in flight."""
-    return int(_ask(path, "POST", f"/drain?wait={wait:g}", wait + HEALTH_TIMEOUT)["in_flight"])
+    """Stop the runner from accepting requests and wait up to `wait` seconds; returns the requests still in flight."""
+    return int(_request(path, "POST", f"/drain?wait={wait:g}", wait + HEALTH_TIMEOUT)["in_flight"])
 
 
 def drain_if_idle(path: str) -> bool:
-    """Stop the runner from taking requests unless one is in flight; whether it did. Nothing comes in between."""
-    return bool(_ask(path, "POST", "/drain?if_idle=1", HEALTH_TIMEOUT)["draining"])
+    """Stop the runner from accepting requests unless one is in flight, atomically; returns whether it drains."""
+    return bool(_request(path, "POST", "/drain?if_idle=1", HEALTH_TIMEOUT)["draining"])

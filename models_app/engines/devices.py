@@ -1,4 +1,4 @@
-"""What this machine has: memory, the limit of a container, GPUs. Sizes are bytes; nothing is cached."""
+"""Devices of this machine: memory, limits of its container, GPUs. Sizes are bytes; nothing is cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 import pynvml
 
 _CGROUPS = Path("/sys/fs/cgroup")
-# The files of cgroup v2 and v1: the limit, what is used, and the name in memory.stat of what is only cached files.
+# The files of cgroup v2 and v1: the limit, what is used, and the name of the page cache in memory.stat.
 _CGROUP_FILES = (
     ("memory.max", "memory.current", "file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
@@ -22,14 +22,14 @@ _CGROUP_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Memory of a process: all of it that is in RAM, and what of that the kernel cannot drop (not mapped from files)."""
+    """Memory of a process: its resident set, and the part that the kernel cannot drop (not mapped from files)."""
 
     resident: int
     own: int
 
 
 def memory() -> tuple[int, int]:
-    """Memory of the machine, and what of it can be had now; of the container where that has less."""
+    """Total and available memory of the machine, or of the container where that has less."""
     found = psutil.virtual_memory()
     total, free = int(found.total), int(found.available)
     for limit, left in _container_limits():
@@ -47,7 +47,7 @@ def held(pid: int) -> Held | None:
 
 
 def offloads() -> bool:
-    """Whether llama.cpp was built for NVIDIA GPUs. Its files tell, without loading it into this process."""
+    """Whether llama.cpp was built for NVIDIA GPUs, from its files: nothing is loaded into this process."""
     found = find_spec("llama_cpp")
     places = (found.submodule_search_locations if found else None) or ()
     return any(next(Path(place).glob("lib/*ggml-cuda*"), None) for place in places)
@@ -83,7 +83,7 @@ def _gpu(index: int) -> dict[str, Any]:
 
 
 def _container_limits() -> Iterator[tuple[int, int]]:
-    """The limit and what is left of it, of this process's control group and of each above it that has one."""
+    """(limit, left) of this process's control group and of each of its parents that has a limit."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         number, kinds, path = line.split(":", 2)
         if number == "0" or "memory" in kinds.split(","):
@@ -96,7 +96,7 @@ def _container_limits() -> Iterator[tuple[int, int]]:
 
 def _limits_of(group: Path) -> Iterator[tuple[int, int]]:
     for limit_file, used_file, cached in _CGROUP_FILES:
-        # Not there, or "max": no limit.
+        # A missing file, or "max": no limit.
         with contextlib.suppress(OSError, ValueError):
             limit, used = (int((group / name).read_text()) for name in (limit_file, used_file))
             stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())

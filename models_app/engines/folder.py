@@ -1,4 +1,4 @@
-"""Finding the model files of a folder."""
+"""Finds the model files of a folder."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# A part of a model that was cut into several files, as llama.cpp names them.
+# A part of a split model, as llama.cpp names them.
 SPLIT_NAME = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
 MAX_DEPTH = 6
-# A folder with more is not a folder of models; the walk ends there and says so.
+# A folder with more is no model folder; the walk stops there and reports it.
 MAX_FILES = 10_000
 MAX_ENTRIES = 100_000
 
 
 @dataclass(slots=True)
 class FolderListing:
-    """`files` are the models in a stable order; `skipped` are (path, reason) of what looked like one and is not.
+    """`files` are the models in a stable order; `skipped` are (path, reason) of files that look like one and are not.
 
     `projectors` are the vision parts of other models; they are among the skipped too.
     """
@@ -29,7 +29,7 @@ class FolderListing:
 
 
 def find_files(root: Path) -> FolderListing:
-    """Looks for `*.gguf` under `root`. Follows links to files, not to folders; opens no file, never raises OSError."""
+    """Finds `*.gguf` under `root`. Follows links to files, not to folders; opens no file, never raises OSError."""
     walk = _Walk()
     walk.visit(root, depth=0)
     return walk.listing
@@ -51,11 +51,11 @@ class _Walk:
         for entry in entries:
             self._entries += 1
             if self._entries > MAX_ENTRIES or len(self.listing.files) >= MAX_FILES:
-                self._skip(folder, "The folder holds too many files; the rest was not looked at.")
+                self._skip(folder, "The folder contains too many files; the rest was skipped.")
                 return
-            self._look_at(entry, depth)
+            self._visit_entry(entry, depth)
 
-    def _look_at(self, entry: os.DirEntry[str], depth: int) -> None:
+    def _visit_entry(self, entry: os.DirEntry[str], depth: int) -> None:
         path = Path(entry.path)
         if entry.is_dir(follow_symlinks=False):
             if depth + 1 > MAX_DEPTH:
@@ -73,7 +73,7 @@ class _Walk:
         try:
             status = entry.stat()
         except OSError as error:
-            return f"It cannot be looked at: {(error.strerror or 'unknown').lower()}."
+            return f"It cannot be read: {(error.strerror or 'unknown').lower()}."
         if not stat.S_ISREG(status.st_mode):
             return "It is not a regular file."
         if "mmproj" in entry.name.lower():
@@ -90,7 +90,7 @@ class _Walk:
 
 def _odd_name(name: str) -> str | None:
     if not name.isprintable():
-        return "Its name holds control characters or is not valid UTF-8. Rename it."
+        return "Its name contains control characters or is not valid UTF-8. Rename it."
     return None
 
 

@@ -1,9 +1,8 @@
-"""Reads memory and energy while something is measured. No Django, no database."""
+"""Samples memory and energy during a measurement. No Django, no database."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from models_app.threads import RepeatingThread
+
 POWERCAP = Path("/sys/class/powercap")
-# Between looks. A peak shorter than this may be missed; a look costs some microseconds.
-_LOOK_SECONDS = 0.25
-# To share out mapped pages the kernel walks through all of them: milliseconds for a large model.
+# Between samples. A shorter peak can be missed; a sample costs some microseconds.
+_INTERVAL_SECONDS = 0.25
+# Every n-th sample reads PSS: for it the kernel walks all mapped pages, milliseconds for a large model.
 _PSS_EVERY = 8
 
 Joules = Callable[[], float]
@@ -24,7 +25,7 @@ Joules = Callable[[], float]
 class Reading:
     """Peaks in bytes, energy in joules; None with a reason where it cannot be read.
 
-    energy_source  `rapl` or `nvml`: the whole processor packages or GPUs, with whatever else runs on them
+    energy_source  `rapl` or `nvml`: whole processor packages or GPUs, including other processes
     """
 
     rss_bytes: int | None = None
@@ -36,36 +37,33 @@ class Reading:
 
 
 class Watch:
-    """Looks at one process and at the machine's energy counters: `with Watch(pid) as watch: …`, then `watch.reading`.
+    """Samples one process and the machine's energy counters: `with Watch(pid) as watch: …`, then `watch.reading`.
 
-    pid         None when the process is not on this machine; `why_not` then says so
-    started_at  Unix seconds as the kernel counts them: a process id that was used again is another process
+    pid         None when the process is not on this machine; `why_not` is then the reason
+    started_at  Unix seconds as the kernel counts them, to detect a reused process id
     """
 
     def __init__(self, pid: int | None, *, started_at: float | None, why_not: str = "") -> None:
         self.reading = Reading(memory_reason=why_not)
         self._process = self._find(pid, started_at) if pid else None
         self._counters = list(energy_counters())
-        self._ended = threading.Event()
-        self._looks = 0
-        self._thread = threading.Thread(target=self._run, name="gauges", daemon=True)
+        self._samples = 0
+        self._thread = RepeatingThread("gauges", self._sample, lambda: _INTERVAL_SECONDS)
 
     def __enter__(self) -> Watch:
         if self._counters:
             self.reading.energy_joules = 0.0
-            self.reading.energy_source = "+".join(sorted({one.source for one in self._counters}))
+            self.reading.energy_source = "+".join(sorted({counter.source for counter in self._counters}))
         else:
             self.reading.energy_reason = (
                 "No energy counter can be read: NOA looks at Intel RAPL (readable by root on most systems) and NVML."
             )
-        self._look()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._look()
+        self._thread.stop()
+        self._sample()
 
     def _find(self, pid: int, started_at: float | None) -> psutil.Process | None:
         try:
@@ -78,27 +76,23 @@ class Watch:
         self.reading.memory_reason = "The model's process is not on this machine, or has ended."
         return None
 
-    def _run(self) -> None:
-        while not self._ended.wait(_LOOK_SECONDS):
-            self._look()
-
-    def _look(self) -> None:
+    def _sample(self) -> None:
         if self._process:
             with contextlib.suppress(psutil.Error):
-                self._look_at_memory(self._process)
+                self._sample_memory(self._process)
         for counter in self._counters:
             self.reading.energy_joules = (self.reading.energy_joules or 0.0) + counter.since_last()
-        self._looks += 1
+        self._samples += 1
 
-    def _look_at_memory(self, process: psutil.Process) -> None:
+    def _sample_memory(self, process: psutil.Process) -> None:
         reading = self.reading
         reading.rss_bytes = max(reading.rss_bytes or 0, process.memory_info().rss)
-        if self._looks % _PSS_EVERY == 0:
+        if self._samples % _PSS_EVERY == 0:
             reading.pss_bytes = max(reading.pss_bytes or 0, process.memory_full_info().pss)
 
 
 class Counter:
-    """A counter of joules that begins again at `wraps_at`; None when it never does."""
+    """A counter of joules that wraps around at `wraps_at`; None when it never does."""
 
     def __init__(self, source: str, read: Joules, wraps_at: float | None = None) -> None:
         self.source = source
@@ -113,7 +107,7 @@ class Counter:
 
 
 def energy_counters(folder: Path = POWERCAP) -> Iterator[Counter]:
-    """Of the processor packages (not their parts, which they contain) and of the GPUs, those that can be read."""
+    """The readable counters of processor packages (without their parts, which they include) and of GPUs."""
     for zone in sorted(folder.glob("intel-rapl:*")):
         if zone.name.count(":") == 1:
             with contextlib.suppress(OSError, ValueError):
@@ -129,7 +123,7 @@ def _rapl(zone: Path) -> Counter:
 
 
 def _gpus() -> Iterator[Counter]:
-    # Loads a library of the driver: only who measures pays for it.
+    # Loads a library of the driver: only measurements pay for it.
     import pynvml
 
     try:
@@ -138,7 +132,7 @@ def _gpus() -> Iterator[Counter]:
         return
     for number in range(pynvml.nvmlDeviceGetCount()):
         handle = pynvml.nvmlDeviceGetHandleByIndex(number)
-        # Cards older than Volta do not count.
+        # Cards older than Volta have no counter.
         with contextlib.suppress(pynvml.NVMLError):
             yield Counter("nvml", partial(_gpu_joules, handle))
 

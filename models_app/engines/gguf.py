@@ -1,7 +1,7 @@
-"""What NOA knows of a GGUF file before llama.cpp sees it.
+"""Reads a GGUF file's metadata before llama.cpp loads it.
 
-The file is opened and judged here, and read by a child process (`scan.py`) with bounded memory and time, so that no
-file can hang, fill or end the process that asks. Blocking; safe on any thread.
+The file is opened and validated here, and read by a child process (`scan.py`) with bounded memory and time, so that no
+file can hang, fill or crash the calling process. Blocking; safe on any thread.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from models_app.engines.folder import SPLIT_NAME, FolderListing, find_files
 
 __all__ = ["FolderListing", "check_place", "find_files", "inspect"]
 
-# A header is read in 0.03 to 0.5 s; a busy disk may take some seconds.
+# A header takes 0.03 to 0.5 s; on a busy disk some seconds.
 _HEADER_SECONDS = 15.0
-# A slow network disk; a file may take this long per byte on top of the header's time.
+# A slow network disk. The digest's time limit grows with the file at this rate.
 _SLOWEST_BYTES_PER_SECOND = 20 * 1024 * 1024
-# The child keeps its own time; the parent's is only for a child that cannot.
+# The child enforces its own limits; the parent's is for a child that cannot.
 _GRACE_SECONDS = 5.0
 _TOO_LONG = "Reading the file took too long. Its disk is too slow, or its header is damaged."
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ def _other_parts(path: Path, count: int) -> Iterator[Path]:
 
 @contextmanager
 def _opened(path: Path, roots: Sequence[Path]) -> Iterator[int]:
-    """The file's descriptor, opened without waiting and judged after opening, so that it cannot be exchanged."""
+    """The file's descriptor, opened without blocking and then validated, so that the file cannot be swapped."""
     shown = ascii(str(path)[-200:])
     try:
         real = os.path.realpath(path)
@@ -100,7 +100,7 @@ def _opened(path: Path, roots: Sequence[Path]) -> Iterator[int]:
         # O_NONBLOCK: opening a FIFO for reading would wait for a writer for ever.
         descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise ModelFileError(f"There is no file {shown}.", code="file_not_found") from error
+        raise ModelFileError(f"The file {shown} does not exist.", code="file_not_found") from error
     except (OSError, ValueError) as error:
         raise ModelFileError(f"The file {shown} cannot be opened: {_reason(error)}.", code="file_unreadable") from error
     try:
@@ -124,13 +124,13 @@ def _reason(error: OSError | ValueError) -> str:
 def _require_under(real: str, roots: Sequence[Path], shown: str) -> None:
     if not any(Path(real).is_relative_to(os.path.realpath(root)) for root in roots):
         raise ModelFileError(
-            f"{shown} does not lie in a model folder. Move it there, or add its folder to the model folders.",
+            f"{shown} is not in a model folder. Move it there, or add its folder to the model folders.",
             code="path_not_allowed",
         )
 
 
 def _run_child(descriptor: int, header_seconds: float, digest_seconds: float) -> dict[str, Any]:
-    """The child's answer about an opened file. Raises ModelFileError when it refuses, dies or takes too long."""
+    """The child's result for an open file. Raises ModelFileError when it rejects the file, dies or times out."""
     command = [sys.executable, "-S", "-s", "-P", "-m", "models_app.engines.scan"]
     seconds = header_seconds + digest_seconds
     try:
@@ -140,7 +140,7 @@ def _run_child(descriptor: int, header_seconds: float, digest_seconds: float) ->
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             pass_fds=(descriptor,),
-            # Nothing of the server's environment: it holds secrets.
+            # Nothing of the server's environment: it contains secrets.
             env={"PYTHONPATH": str(_PACKAGE_ROOT), "PYTHONUTF8": "1"},
             timeout=seconds + _GRACE_SECONDS,
             check=False,

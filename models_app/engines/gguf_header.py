@@ -2,7 +2,7 @@
 
 The `gguf` package's reader maps the whole file, builds an object per array element and checks no bound before it
 allocates; importing it costs more than a whole scan. This reader walks the header once, keeps only what NOA shows,
-and refuses what llama.cpp would refuse, overflow on or abort on.
+and rejects what llama.cpp would reject, overflow on or abort on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_TEMPLATE_BYTES = 512 * 1024  # the longest chat templates in use have 30 KB
 MAX_TENSOR_NAME_BYTES = 63  # llama.cpp's GGML_MAX_NAME, less the closing zero
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 1 << 20
-# What is handed on stays small: names, numbers and licences, not whole texts.
+# Limits of the returned values: names, numbers and licences, not whole texts.
 MAX_KEPT_KEY = 200
 MAX_KEPT_STRING = 1000
 MAX_KEPT_LIST = 1024  # per-layer numbers; llama.cpp has at most 512 layers
@@ -89,7 +89,7 @@ TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
 
 
 class HeaderError(Exception):
-    """The header cannot be used; the message is a sentence for a person."""
+    """The header is invalid; the message is a full sentence."""
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -97,7 +97,7 @@ def _refuse(reason: str) -> NoReturn:
 
 
 class Header:
-    """What a header says, unjudged. Arrays appear by length only, short number lists also by value.
+    """The content of a header, unvalidated. Arrays by length only, short number lists also by value.
 
     Not a dataclass: importing `dataclasses` would take a quarter of a scan.
     """
@@ -112,7 +112,7 @@ class Header:
         self.embedding_shape: list[int] | None = None  # of token_embd.weight: width, vocabulary
 
 
-# Tokens by which models of known families mark the part before the gap.
+# The prefix tokens of known model families' fill-in-the-middle formats.
 _FILL_IN_MIDDLE_TOKENS = frozenset(
     token.encode()
     for token in (
@@ -129,7 +129,7 @@ _FILL_IN_MIDDLE_TOKENS = frozenset(
 
 
 class _Source:
-    """Reads little-endian values and knows how much of the file and of the budget is left."""
+    """Reads little-endian values within the bounds of the file and of the header budget."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -246,7 +246,7 @@ def _template_text(value: bytes) -> str:
     except UnicodeDecodeError:
         _refuse("The chat template is not valid UTF-8.")
     if "\0" in text:
-        _refuse("The chat template holds a NUL character.")
+        _refuse("The chat template contains a NUL character.")
     return text
 
 
@@ -268,7 +268,7 @@ def _read_array(source: _Source, header: Header, key: str) -> None:
     header.array_lengths[key] = length
     if key == TOKENS_KEY:
         if kind != _STRING:
-            _refuse("The list of tokens does not hold texts.")
+            _refuse("The list of tokens does not contain strings.")
         _read_tokens(source, header, length)
     elif kind == _STRING:
         for _ in source.strings(length, f"an element of '{shown}'", MAX_STRING_BYTES):
@@ -285,7 +285,7 @@ def _read_tokens(source: _Source, header: Header, length: int) -> None:
     for token in source.strings(length, "a token of the vocabulary", MAX_KEY_BYTES):
         # llama.cpp renames empty tokens, but two of the same text abort the process that loads them.
         if token and token in tokens:
-            _refuse(f"The vocabulary holds the token '{token.decode('utf-8', 'backslashreplace')[:40]}' twice.")
+            _refuse(f"The vocabulary contains the token '{token.decode('utf-8', 'backslashreplace')[:40]}' twice.")
         tokens.add(token)
     header.fill_in_middle_token = not tokens.isdisjoint(_FILL_IN_MIDDLE_TOKENS)
 
@@ -318,7 +318,7 @@ def _read_tensors(source: _Source, header: Header, count: int) -> None:
     for name, end in ends:
         if end > available:
             _refuse(
-                f"The tensor '{name}' ends at byte {end} of the data, but the file holds only {available}: "
+                f"The tensor '{name}' ends at byte {end} of the data, but the file has only {available}: "
                 "it is truncated. Fetch it again."
             )
 
@@ -337,7 +337,7 @@ def _read_tensor(source: _Source, header: Header, name: str) -> int:
             _refuse(f"The tensor '{name}' has an impossible shape: {shape}.")
     kind = source.number("<I", what)
     if kind not in TENSOR_TYPES:
-        _refuse(f"The tensor '{name}' has the type {kind}, which this version of NOA does not know.")
+        _refuse(f"The tensor '{name}' has the type {kind}, which this version of NOA does not support.")
     type_name, block, block_bytes = TENSOR_TYPES[kind]
     if (shape[0] if shape else 1) % block:
         _refuse(f"The rows of tensor '{name}' do not divide into blocks of {block} as {type_name} needs.")

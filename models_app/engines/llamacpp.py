@@ -1,4 +1,4 @@
-"""From a model's header and its load options to the numbers that a runner is started with."""
+"""Computes a runner's parameters from a model's header and its load options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models_app.engines.spec import RunnerSpec
 DEFAULT_SLOTS = 16
 # llama.cpp's own default; larger steps make running streams wait longer for a long prompt.
 DEFAULT_BATCH = 512
-# llama.cpp rounds a cache up to such a number of tokens.
+# llama.cpp rounds a cache up to a multiple of this number of tokens.
 CONTEXT_STEP = 256
 
 
@@ -30,7 +30,7 @@ def plan(
     path: Path,
     socket: Path,
 ) -> RunnerSpec:
-    """Every number decided; what the options leave open is chosen here."""
+    """The complete parameters; defaults fill what the options omit."""
     n_ctx = options.n_ctx or min(metadata.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     n_batch = options.n_batch or DEFAULT_BATCH
     if not metadata.causal:
@@ -51,7 +51,7 @@ def plan(
 
 
 def memory_need(metadata: GgufMetadata, spec: RunnerSpec) -> memory.MemoryNeed:
-    """The estimate for a runner with these numbers, in bytes."""
+    """The estimate for a runner with these parameters, in bytes."""
     return memory.estimate(
         metadata.shape(),
         context_tokens=spec.n_ctx,

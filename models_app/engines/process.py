@@ -1,4 +1,4 @@
-"""One runner process as its supervisor sees it: start, readiness, exit. No Django, no database."""
+"""One runner process from its supervisor's side: start, readiness, exit. No Django, no database."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ import psutil
 from models_app.domain.errors import LoadFailed, NoaError, Unavailable
 from models_app.engines.spec import RunnerSpec
 
-# How often a waiting load looks whether it was told to stop.
-_LOOK_EVERY = 0.1
-# What of a runner's log explains a failure to a person.
+# Seconds between checks for a cancellation while a load waits.
+_CHECK_SECONDS = 0.1
+# The part of a runner's log that a failure quotes.
 _TAIL_LINES = 20
 _TAIL_BYTES = 16_384
-# What passes when others give back what they hold; it says nothing against the model.
+# Temporary shortages of the operating system, which are not the model's fault.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 # Seconds. The kernel counts start times in hundredths.
 _SAME_START = 0.02
@@ -36,7 +36,7 @@ StageReport = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a runner says of itself when it can serve. Memory figures are bytes."""
+    """A runner's ready message. Memory figures are bytes."""
 
     pid: int
     n_ctx: int
@@ -54,10 +54,10 @@ class RunnerProcess:
     ready_pipe: int
     exit_fd: int  # becomes readable at the exit: no polling, no signal handler
     log_path: Path
-    # The supervisor was told to end it: its exit is no failure.
+    # Set before an intended stop: its exit is no failure.
     stopping: bool = False
     exited: threading.Event = field(default_factory=threading.Event)
-    # Kept at the exit, when the log file goes.
+    # Kept at the exit, when the log file is deleted.
     last_words: str | None = None
 
     @property
@@ -72,14 +72,14 @@ class RunnerProcess:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
                 lines = file.read().decode("utf-8", "replace").splitlines()
         except OSError as error:
-            # The supervisor's thread comes by here: all runners end with it.
+            # No exception: the supervisor's thread calls this, and all runners end with that thread.
             return f"(the log could not be read: {error})"
         return "\n".join(lines[-_TAIL_LINES:])
 
     def wait_ready(self, *, timeout: float, on_stage: StageReport, stop: Callable[[], str | None]) -> Ready:
-        """Wait until the runner can serve. `stop` returns a reason to give up, or None.
+        """Wait until the runner is ready. `stop` returns a reason to give up, or None.
 
-        Raises LoadFailed with the stage and the reason; the process may still be alive then.
+        Raises LoadFailed with the stage and the reason; the process can still be alive then.
         """
         deadline = monotonic() + timeout
         stage, buffer = "start", b""
@@ -94,7 +94,7 @@ class RunnerProcess:
                         stage=stage,
                         code="load_timeout",
                     )
-                if not select.select([self.ready_pipe], [], [], _LOOK_EVERY)[0]:
+                if not select.select([self.ready_pipe], [], [], _CHECK_SECONDS)[0]:
                     continue
                 data = os.read(self.ready_pipe, 65_536)
                 if not data:
@@ -120,13 +120,13 @@ class RunnerProcess:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole process group at once."""
+        """Kill the whole process group at once."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if self.exited.is_set():
             return
-        # The group is led by the runner, so this reaches its children too.
+        # The runner leads the group, so this includes its children.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
@@ -157,7 +157,7 @@ def spawn(command: Sequence[str], spec: RunnerSpec, log_path: Path) -> RunnerPro
                 popen = _popen(command, spec, log_path, write_end)
             finally:
                 os.close(write_end)
-            # Without its lifeline it ends.
+            # Closing its lifeline ends it.
             undo.callback(popen.wait)
             undo.enter_context(popen.stdin or contextlib.nullcontext())
             undo.callback(popen.kill)
@@ -185,14 +185,14 @@ def _popen(command: Sequence[str], spec: RunnerSpec, log_path: Path, ready_fd: i
 def _not_started(error: OSError) -> NoaError:
     if error.errno in _EXHAUSTED:
         return Unavailable(
-            f"The operating system gives this worker no more files or processes ({error.strerror}). Try again, or raise "
+            f"The operating system refuses this worker more files or processes ({error.strerror}). Try again, or raise "
             "its limits (ulimit -n, ulimit -u)."
         )
     return LoadFailed(f"The runner could not be started: {error}.", stage="start")
 
 
 def _environment() -> dict[str, str]:
-    """A runner reads files from strangers: it is given no secret of ours."""
+    """A runner parses untrusted files, so its environment contains no secrets of the server."""
     keep = (
         "PATH",
         "HOME",
@@ -207,7 +207,7 @@ def _environment() -> dict[str, str]:
 
 
 def start_time(pid: int) -> float | None:
-    """When the process with this number started, or None when there is none, or only what is left of one."""
+    """When the process with this id started (Unix seconds); None when there is none or it is a zombie."""
     try:
         found = psutil.Process(pid)
         return None if found.status() == psutil.STATUS_ZOMBIE else found.create_time()
@@ -216,13 +216,13 @@ def start_time(pid: int) -> float | None:
 
 
 def is_running(pid: int, started_at: float) -> bool:
-    """Whether the process that had this number and this start time lives; another start time is another process."""
+    """Whether the process with this id and start time is alive; another start time means another process."""
     now = start_time(pid)
     return now is not None and abs(now - started_at) <= _SAME_START
 
 
-def kill_stranger(pid: int, started_at: float) -> bool:
-    """Kill a runner that an earlier server left behind; a process of another start time is somebody else's."""
+def kill_orphan(pid: int, started_at: float) -> bool:
+    """Kill an orphaned runner of an earlier server; returns False when it is not running any more."""
     if not is_running(pid, started_at):
         return False
     with contextlib.suppress(ProcessLookupError):
@@ -231,7 +231,7 @@ def kill_stranger(pid: int, started_at: float) -> bool:
 
 
 def kill_session(leader: int) -> int:
-    """Kill what runs in the session of a runner that has ended; the bytes that it held, 0 when nothing was left."""
+    """Kill the processes left in an exited runner's session; returns the bytes that they held, 0 without any."""
     held = 0
     for found in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -1,8 +1,8 @@
-"""Lets web processes of other machines reach this node's runners: an HTTP server on a thread of its own.
+"""Makes this node's runners reachable for web processes of other machines: an HTTP server on its own thread.
 
-`POST /runners/<instance id>/v1/chat/completions` is sent on to that runner's socket, byte by byte, and so are the few
-other paths of `models_app.domain.residency.nodes.FORWARDED`. A client that leaves ends its request at the runner. No more than
-a few hundred KiB of an answer wait here for a client that reads slowly.
+`POST /runners/<instance id>/v1/chat/completions` is forwarded to that runner's socket byte by byte, and so are the
+other paths of `models_app.domain.residency.nodes.FORWARDED`. A client's disconnect cancels its request at the runner.
+At most a few hundred KiB of an answer are buffered for a slow client.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from models_app.engines.trust import NodeTrust
 
 logger = logging.getLogger(__name__)
 
-# A runner accepts at once; one that does not is hung, and its caller may know another.
+# A healthy runner accepts at once; the caller can retry on another instance.
 _CONNECT_SECONDS = 5.0
-# What a request may bring from a client to a runner, and an answer back; the rest is between two machines.
-_TAKEN = ("Content-Type", "Content-Length", "Accept", "X-Request-ID")
-_GIVEN = ("Content-Type", "Content-Length", "Retry-After", "Cache-Control")
-# The runner takes no larger body, and says so itself.
+# The end-to-end headers; all others are hop-by-hop.
+_REQUEST_HEADERS = ("Content-Type", "Content-Length", "Accept", "X-Request-ID")
+_RESPONSE_HEADERS = ("Content-Type", "Content-Length", "Retry-After", "Cache-Control")
+# The runner's own limit is lower, with its own error.
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _BACKLOG = 512
 _STOP_SECONDS = 5.0
 _REFUSALS_EVERY = 60.0
 
-# The path of the socket of one of this node's runners; None for all that is not.
+# Instance id -> path of the runner's socket; None for an unknown instance.
 Find = Callable[[str], str | None]
 
 
 class RunnerProxy:
-    """From `start` to `stop`; `listener` is bound already. Both are called from any other thread."""
+    """Serves from `start` to `stop` on the bound `listener`. Both can be called from any other thread."""
 
     def __init__(self, *, listener: socket.socket, find: Find, trust: NodeTrust) -> None:
         self._listener = listener
@@ -47,7 +47,7 @@ class RunnerProxy:
         self._trust = trust
         self._tls = trust.server_context()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._next_complaint = 0.0
+        self._next_refusal_log = 0.0
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._started = threading.Event()
@@ -58,7 +58,7 @@ class RunnerProxy:
         self._started.wait()
 
     def stop(self) -> None:
-        """Ends what runs at once: its runners end with this node too."""
+        """Abort requests in flight at once: the runners end with this node too."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
@@ -80,12 +80,12 @@ class RunnerProxy:
             await session.close()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if not self._trust.takes(request.headers.get("Authorization", "")):
-            self._complain(request)
-            return _refusal(Unauthenticated("This node takes requests only with its secret."))
+        if not self._trust.accepts(request.headers.get("Authorization", "")):
+            self._log_refusal(request)
+            return _refusal(Unauthenticated("This node requires its secret."))
         path = request.match_info["path"]
         if FORWARDED.get(path) != request.method or request.query_string:
-            return _refusal(NotFound("A node forwards requests to its runners, and nothing else."))
+            return _refusal(NotFound("A node only forwards requests to its runners."))
         where = self._find(request.match_info["instance"])
         if where is None:
             return _gone()
@@ -94,27 +94,27 @@ class RunnerProxy:
         except aiohttp.ClientConnectorError:
             return _gone()
         except (aiohttp.ClientError, OSError) as error:
-            # The runner ended. Whoever asked sees what it would have seen of the runner itself: a closed connection.
-            logger.info("a runner's answer was cut: %s", error)
+            # The runner exited. Close the connection, as the runner itself would have.
+            logger.info("a runner's answer was aborted: %s", error)
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
 
     async def _forward(self, request: web.Request, where: str, path: str) -> web.StreamResponse:
-        headers = {name: request.headers[name] for name in _TAKEN if name in request.headers}
+        headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         async with self._session(where).request(
             request.method,
             f"http://runner/{path}",
             headers=headers,
             data=request.content if request.body_exists else None,
         ) as answer:
-            given = {name: answer.headers[name] for name in _GIVEN if name in answer.headers}
-            response = web.StreamResponse(status=answer.status, headers=given)
-            if "Content-Length" not in given:
+            response_headers = {name: answer.headers[name] for name in _RESPONSE_HEADERS if name in answer.headers}
+            response = web.StreamResponse(status=answer.status, headers=response_headers)
+            if "Content-Length" not in response_headers:
                 response.enable_chunked_encoding()
             await response.prepare(request)
             async for data in answer.content.iter_any():
-                # Waits while the client does not read: then nothing more is read from the runner.
+                # Backpressure: waits while the client does not read, and reads nothing from the runner meanwhile.
                 await response.write(data)
             await response.write_eof()
             return response
@@ -131,16 +131,16 @@ class RunnerProxy:
             )
         return session
 
-    def _complain(self, request: web.Request) -> None:
-        """Into the log, but not so often that strangers could fill it."""
-        if monotonic() >= self._next_complaint:
-            self._next_complaint = monotonic() + _REFUSALS_EVERY
+    def _log_refusal(self, request: web.Request) -> None:
+        """Rate-limited, so that unauthenticated clients cannot fill the log."""
+        if monotonic() >= self._next_refusal_log:
+            self._next_refusal_log = monotonic() + _REFUSALS_EVERY
             logger.warning("refused a request without the right secret from %s", request.remote)
 
 
 def _gone() -> web.Response:
-    """Nothing was computed: whoever asked may ask another instance."""
-    return _refusal(Draining("This runner is not on this node any more. Ask another instance."))
+    """Nothing was computed: the caller can retry on another instance."""
+    return _refusal(Draining("This runner is no longer on this node. Use another instance."))
 
 
 def _refusal(error: Draining | NotFound | Unauthenticated) -> web.Response:

@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 
 
 def _limit(processor_seconds: float) -> None:
-    """The kernel ends this process when it takes too much."""
+    """Kernel limits, which end this process when exceeded."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     processor = math.ceil(processor_seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (processor, processor + 1))
@@ -54,7 +54,7 @@ def _digest(descriptor: int) -> str:
 
 
 def _read(descriptor: int, header_seconds: float, digest_seconds: float) -> dict[str, Any]:
-    """Each step under an alarm that keeps its default action: death."""
+    """Each step under SIGALRM with its default action, termination."""
     signal.setitimer(signal.ITIMER_REAL, header_seconds)
     header = _header(descriptor)
     signal.setitimer(signal.ITIMER_REAL, digest_seconds)
@@ -70,7 +70,7 @@ def main(descriptor: int, header_seconds: float, digest_seconds: float) -> None:
     except struct.error:
         answer = {"error": "The file became shorter while it was read."}
     except MemoryError:
-        answer = {"error": "The header needs more memory than that of a real model."}
+        answer = {"error": "The header needs more memory than any real model's."}
     except OSError as error:
         answer = {"error": f"The file could not be read: {error.strerror}."}
     sys.stdout.write(json.dumps(answer))

@@ -1,12 +1,14 @@
-"""What a supervisor tells a runner, and what a runner tells back. Both sides import only this module.
+"""The protocol between a supervisor and a runner. Both sides import only this module.
 
 A runner is started as `<runner command> --spec JSON --ready-fd N`:
 
 * `--spec` is a `RunnerSpec` as JSON.
 * `--ready-fd` is the write end of a pipe. The runner writes one JSON object a line:
   `{"event": "stage", "stage": "load", "progress": 0.5}` while it starts (stages in `STAGES`, progress 0 to 1), then
-  `{"event": "ready", "pid": 1, "n_ctx": 8192, "slots": 16, "memory": {"rss_bytes": …, "model_bytes": …, "kv_bytes": …}}`
-  or `{"event": "failed", "stage": "load", "message": "…"}`, and closes it. End-of-file before either means it died.
+  `{"event": "ready", "pid": 1, "n_ctx": 8192, "slots": 16,
+   "memory": {"rss_bytes": …, "model_bytes": …, "kv_bytes": …}}`
+  or `{"event": "failed", "stage": "load", "message": "…"}`, and closes the pipe. End-of-file before either
+  means that it died.
 * Standard input is the lifeline: at end-of-file the runner exits at once.
 * SIGTERM drains and exits; a second one exits at once. The runner is the leader of its own session.
 * Standard error carries the log.
@@ -14,17 +16,20 @@ A runner is started as `<runner command> --spec JSON --ready-fd N`:
 On its unix socket a ready runner answers HTTP/1.1 (keep-alive):
 
     GET  /health             {"state": "ready" | "draining", "in_flight": 0, "queued": 0, "pid": 1,
-                             "idle_seconds": 1.5,
+                              "idle_seconds": 1.5,
                               "slots": {"total": 16, "busy": 0}, "memory": {…as above…},
-                              "counters": {"requests": 0, "steps": 0, "cancelled": 0, "prompt_tokens": 0, "completion_tokens": 0}}
-    POST /drain?wait=SECONDS stop taking requests; answers {"in_flight": n} at 0 or after the wait
-    POST /drain?if_idle=1    the same, but only while no request is in flight; answers {"draining": true, "in_flight": 0}
+                              "counters": {"requests": 0, "steps": 0, "cancelled": 0, "prompt_tokens": 0,
+                                           "completion_tokens": 0}}
+    POST /drain?wait=SECONDS stop accepting requests; answers {"in_flight": n} at 0 or after the wait
+    POST /drain?if_idle=1    the same, but only if no request is in flight; answers {"draining": true, "in_flight": 0}
     POST /v1/chat/completions · /v1/completions · /v1/embeddings    OpenAI's wire format
 
-While it drains, inference answers 503 with code `draining`, `retryable` true: nothing was computed, ask another instance.
-`in_flight` counts a request from its acceptance to the last byte of its answer. `idle_seconds` counts from the last request's end;
-with `?probe=1` a request does not count as use. Streams end with one SSE comment
-`: noa {"usage": {…}}` before `[DONE]`, so that who relays the bytes can count tokens that the client did not ask for.
+While it drains, inference answers 503 with code `draining`, `retryable` true: nothing was computed, retry on another
+instance.
+
+`in_flight` counts a request from its acceptance to the last byte of its answer. `idle_seconds` counts from the last
+request's end; with `?probe=1` a request does not count as use. Streams end with one SSE comment
+`: noa {"usage": {…}}` before `[DONE]`, so that the gateway can count tokens when the client did not request usage.
 """
 
 from __future__ import annotations
@@ -38,8 +43,8 @@ STAGES = ("start", "load", "template", "warm_up")
 
 @dataclass(frozen=True, slots=True)
 class RunnerSpec:
-    """Everything that a runner needs. `model` is the name that its answers carry, `fingerprint` their
-    `system_fingerprint`. Numbers are final: a runner chooses nothing itself."""
+    """The parameters of a runner. `model` is the name in its answers, `fingerprint` their
+    `system_fingerprint`. Numbers are final: a runner chooses none itself."""
 
     instance_id: str
     model: str

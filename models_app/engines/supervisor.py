@@ -1,4 +1,7 @@
-"""The owner of a node's runners: one long-lived thread that spawns them and learns of every exit."""
+"""Owns a node's runners: one long-lived thread spawns them and detects every exit.
+
+Not a thread per spawn: runners ask the kernel to kill them when the thread that spawned them ends (PR_SET_PDEATHSIG).
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ from models_app.engines.spec import RunnerSpec
 
 logger = logging.getLogger(__name__)
 
-_STOPPING = "This node is stopping; nothing is loaded any more."
+_STOPPING = "This node is stopping; it loads no more models."
 
-# Called on a thread of its own when a runner ended that nobody told to end: instance id, how, last log lines.
+# Called on its own thread after an unintended exit of a runner: instance id, description of the exit, last log lines.
 OnDeath = Callable[[str, str, str], None]
 
 
@@ -34,7 +37,7 @@ class _Request:
 
 
 class Supervisor:
-    """Thread-safe. `folder` is private and holds the sockets and logs of the runners."""
+    """Thread-safe. `folder` is private and contains the sockets and logs of the runners."""
 
     def __init__(self, *, command: Sequence[str], folder: Path, on_death: OnDeath) -> None:
         self._command = command
@@ -44,7 +47,7 @@ class Supervisor:
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
         self._closing = threading.Event()
-        # Set when, while closing, no request waits any more.
+        # Set once no request is pending while closing.
         self._idle = threading.Event()
         self._accepting = threading.Lock()
         self._deaths = ThreadPoolExecutor(1, thread_name_prefix="noa-deaths")
@@ -75,19 +78,19 @@ class Supervisor:
         return request.answer.result()
 
     def check_open(self) -> None:
-        """Raises Interrupted once this node stops."""
+        """Raises Interrupted once `close` has begun."""
         if self._closing.is_set():
             raise Interrupted(_STOPPING)
 
     def instance_ids(self) -> set[str]:
-        """Of all runners that live and are not being stopped."""
+        """Of all live runners that are not being stopped."""
         return {key for key, runner in list(self._runners.items()) if not runner.stopping}
 
     def get(self, instance_id: str) -> RunnerProcess | None:
         return self._runners.get(instance_id)
 
     def ids(self) -> list[str]:
-        """The instances whose runners live."""
+        """The instances of all live runners."""
         return list(self._runners)
 
     def stop(self, instance_id: str, *, grace: float) -> None:
@@ -101,7 +104,7 @@ class Supervisor:
         with self._accepting:
             self._closing.set()
             self._wake()
-        # What was asked for before is spawned or refused by now, so that this list is whole.
+        # Earlier requests are spawned or refused by now, so this list is complete.
         self._idle.wait()
         self._end(list(self._runners.values()), grace)
         self._wake()

@@ -1,4 +1,4 @@
-"""How the machines of one NOA know each other: certificates of a private authority, a shared secret, or both."""
+"""How the nodes of one NOA authenticate each other: certificates of a private authority, a shared secret, or both."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from models_app.domain.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class NodeTrust:
-    """`certificate` and `key` are this machine's own, `authority` signed everybody's; all are PEM files.
+    """`certificate` and `key` are this machine's own, `authority` signed those of all machines; all are PEM files.
 
-    Whoever asks a node's runners must show a certificate of the authority, or know the secret, or both where both are
+    Clients of a node's runners must present a certificate of the authority, or the secret, or both where both are
     configured.
     """
 
@@ -25,18 +25,18 @@ class NodeTrust:
 
     @property
     def authorization(self) -> str:
-        """The value of the header that shows the secret; empty without one."""
+        """The value of the Authorization header; empty without a secret."""
         return f"Bearer {self.secret}" if self.secret else ""
 
-    def takes(self, authorization: str) -> bool:
-        """Whether a request may pass; a certificate was looked at before, when its connection was made."""
+    def accepts(self, authorization: str) -> bool:
+        """Whether a request is authorized; its certificate was already checked in the TLS handshake."""
         if not self.secret:
             return True
-        # The time that this takes must not tell how much of the secret was right.
+        # Constant time, so that it does not reveal how much of the secret was right.
         return hmac.compare_digest(authorization.encode("utf-8", "surrogatepass"), self.authorization.encode())
 
     def check(self, *, is_loopback: bool) -> None:
-        """Raises InvalidRequest unless runners may be reached from other machines like this."""
+        """Raises InvalidRequest when this configuration is unsafe for access from other machines."""
         if not is_loopback and self.certificate is None:
             raise InvalidRequest(
                 "Runners are reached from other machines only over TLS: set NOA_NODE_CERT and NOA_NODE_KEY, or listen"
@@ -44,8 +44,8 @@ class NodeTrust:
             )
         if not self.secret and (self.certificate is None or self.authority is None):
             raise InvalidRequest(
-                "Anybody could use this node's runners: set NOA_NODE_SECRET, or NOA_NODE_CA with NOA_NODE_CERT and"
-                " NOA_NODE_KEY."
+                "Without authentication anyone could use this node's runners: set NOA_NODE_SECRET, or NOA_NODE_CA with"
+                " NOA_NODE_CERT and NOA_NODE_KEY."
             )
 
     def server_context(self) -> ssl.SSLContext | None:

@@ -1,4 +1,4 @@
-"""The texts from which the demo models are made."""
+"""The training texts of the demo models."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import pytest
@@ -47,9 +48,9 @@ def model(speaker: str) -> Iterator[llama_cpp.Llama]:
 
 
 def _answer(model: llama_cpp.Llama, prompt: str, temperature: float) -> tuple[str, str]:
-    model.reset()
-    messages = [{"role": "user", "content": prompt}]
-    answer = model.create_chat_completion(messages, temperature=temperature, max_tokens=ROOM, seed=5)
+    model.reset()  # type: ignore[no-untyped-call]
+    messages: list[Any] = [{"role": "user", "content": prompt}]
+    answer: Any = model.create_chat_completion(messages, temperature=temperature, max_tokens=ROOM, seed=5)
     choice = answer["choices"][0]
     return choice["message"]["content"], choice["finish_reason"]
 

@@ -1,4 +1,4 @@
-"""A runner reads files from strangers: the secrets of the server are not in its environment."""
+"""A runner parses untrusted files: its environment has no secrets of the server."""
 
 from __future__ import annotations
 

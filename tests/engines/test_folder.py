@@ -67,7 +67,7 @@ def test_a_link_to_a_file_counts_once_with_it(tmp_path: Path) -> None:
 def test_broken_links_and_fifos_are_reported(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").symlink_to("nowhere")
     os.mkfifo(tmp_path / "fifo.gguf")
-    assert "cannot be looked at" in _reasons(tmp_path)["broken.gguf"]
+    assert "cannot be read" in _reasons(tmp_path)["broken.gguf"]
     assert "not a regular file" in _reasons(tmp_path)["fifo.gguf"]
 
 

@@ -1,4 +1,4 @@
-"""Every broken file ends in a sentence, never in a crash, a hang or a wrong answer."""
+"""Every broken file gives an error message, never a crash, a hang or a wrong answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fakes.broken_gguf import BROKEN, WHOLE
 
 pytestmark = pytest.mark.wide
 
-# Enough to meet each kind of field; a scan child for every one of them would take most of a minute.
+# Enough to cover each kind of field; a scan child for every one of them would take most of a minute.
 _MUTATIONS_IN_PROCESS = 2000
 _MUTATIONS_IN_CHILDREN = 20
 

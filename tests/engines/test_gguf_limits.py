@@ -1,4 +1,4 @@
-"""The scan child is bounded in time, memory and by what changes under it."""
+"""The scan child is bounded in time and memory, and detects concurrent changes of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def _child_that(code: str) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """A `subprocess.run` that runs `code` in the place of the scan program."""
+    """A `subprocess.run` that runs `code` in place of the scan program."""
     real = subprocess.run
 
     def run(_command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
@@ -48,18 +48,18 @@ def _refusal(path: Path) -> str:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_child_that_hangs_is_ended(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf.subprocess, "run", _child_that("import time; time.sleep(600)"))
+    monkeypatch.setattr(subprocess, "run", _child_that("import time; time.sleep(600)"))
     assert "took too long" in _refusal(model)
 
 
 def test_a_child_that_uses_up_its_processor_time_is_reported(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass"
-    monkeypatch.setattr(gguf.subprocess, "run", _child_that(code))
+    monkeypatch.setattr(subprocess, "run", _child_that(code))
     assert "took too long" in _refusal(model)
 
 
 def test_a_child_that_dies_is_reported(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf.subprocess, "run", _child_that("import os; os.abort()"))
+    monkeypatch.setattr(subprocess, "run", _child_that("import os; os.abort()"))
     assert "its reader ended with -6" in _refusal(model)
 
 
@@ -109,6 +109,6 @@ def test_a_file_that_grows_while_it_is_read_is_refused(model: Path, monkeypatch:
                 file.write(b"more") if position == 0 else None
         return data
 
-    monkeypatch.setattr(scan.os, "pread", grow)
+    monkeypatch.setattr(os, "pread", grow)
     with model.open("rb") as file, pytest.raises(gguf_header.HeaderError, match="changed"):
         scan._digest(file.fileno())

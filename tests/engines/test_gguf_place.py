@@ -1,10 +1,12 @@
-"""Which paths NOA opens as model files."""
+"""The paths that NOA opens as model files."""
 
 from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +86,7 @@ def test_it_refuses_a_folder(root: Path) -> None:
 
 
 def test_it_refuses_a_socket(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)  # the path of a socket may have 107 characters only
+    monkeypatch.chdir(root)  # the path of a socket is limited to 107 characters
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("m.gguf")
         assert _code(root / "m.gguf", root) == "file_unreadable"
@@ -114,13 +116,13 @@ def test_the_child_that_reads_gets_no_secrets(root: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NOA_SECRET_KEY", "canary")
     (root / "m.gguf").write_bytes(WHOLE)
     seen: list[dict[str, str]] = []
-    run = gguf.subprocess.run
+    run = subprocess.run
 
-    def spy(*arguments: object, **options: object) -> object:
-        seen.append(options["env"])  # type: ignore[arg-type]
-        return run(*arguments, **options)  # type: ignore[call-overload]
+    def spy(*arguments: Any, **options: Any) -> object:
+        seen.append(options["env"])
+        return run(*arguments, **options)
 
-    monkeypatch.setattr(gguf.subprocess, "run", spy)
+    monkeypatch.setattr(subprocess, "run", spy)
     gguf.inspect(root / "m.gguf", roots=[root])
     assert seen
     assert set(seen[0]) == {"PYTHONPATH", "PYTHONUTF8"}

@@ -1,4 +1,4 @@
-"""The settings of a machine among others: nothing that would let strangers in starts."""
+"""The settings of a node: unsafe ones prevent the start."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_without_tls_a_node_listens_on_loopback_only_and_with_a_secret() -> None
 
 def test_with_tls_a_node_needs_an_authority_or_a_secret(files: NodeTrust) -> None:
     own = {"node_cert": files.certificate, "node_key": files.key, "node_listen": "10.0.0.2:8790"}
-    assert "Anybody could use" in problem(**own)
+    assert "anyone could use" in problem(**own)
     assert config(**own, node_secret=SECRET).node_address == "10.0.0.2:8790"
     assert config(**own, node_ca=files.authority).node_trust.authority == files.authority
 

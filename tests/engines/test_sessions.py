@@ -1,4 +1,4 @@
-"""What a runner leaves behind does not keep its memory."""
+"""Leftover processes of a runner are killed and free its memory."""
 
 from __future__ import annotations
 

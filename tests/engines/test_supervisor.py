@@ -1,4 +1,4 @@
-"""The owner of runner processes, with real processes."""
+"""The supervisor, with real processes."""
 
 from __future__ import annotations
 
@@ -195,9 +195,9 @@ def test_it_kills_only_the_stranger_that_it_means() -> None:
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as other:
         started = process.start_time(other.pid)
         assert started is not None
-        assert not process.kill_stranger(other.pid, started - 5)
+        assert not process.kill_orphan(other.pid, started - 5)
         assert other.poll() is None
-        assert process.kill_stranger(other.pid, started)
+        assert process.kill_orphan(other.pid, started)
         assert other.wait(10) == -signal.SIGKILL
 
 
@@ -222,9 +222,9 @@ def test_many_threads_may_launch_at_once(make: Make) -> None:
 def test_f33_without_files_a_start_is_refused_and_works_again_later(
     make: Make, deaths: list[object], spare: int
 ) -> None:
-    """Whichever of the files is the one that it cannot open, nothing is left and the supervisor lives."""
+    """Whichever file cannot be opened, nothing is left behind and the supervisor survives."""
     supervisor = make()
-    ready(launch(supervisor))  # its thread has what it needs itself
+    ready(launch(supervisor))  # the thread itself already has what it needs
     supervisor.stop(INSTANCE, grace=5.0)
     before = len(os.listdir("/proc/self/fd"))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -234,7 +234,7 @@ def test_f33_without_files_a_start_is_refused_and_works_again_later(
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 1 + spare, limits[1]))
         with pytest.raises(Unavailable) as refused:
             launch(supervisor)
-        assert "no more files or processes" in refused.value.message
+        assert "refuses this worker more files or processes" in refused.value.message
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for filler in fillers:

@@ -1,7 +1,7 @@
 """GGUF files that are wrong in one exact way each, built byte by byte.
 
-`BROKEN` maps a name to the bytes of a file and a piece of the sentence with which NOA refuses it. `write_broken_gguf`
-writes one of them. `BAD_TEMPLATES` holds chat templates for `write_tiny_gguf(chat_template=…)` that no runner may render.
+`BROKEN` maps a name to the bytes of a file and a part of NOA's error message. `write_broken_gguf`
+writes one of them. `BAD_TEMPLATES` are chat templates for `write_tiny_gguf(chat_template=…)` that a runner must reject.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _fields() -> dict[str, Entry]:
 
 @dataclass(slots=True)
 class File:
-    """A whole small file; change a part to break it. Counts that are None tell the truth."""
+    """A whole small file; change a part to break it. Counts of None are the real ones."""
 
     magic: bytes = b"GGUF"
     version: bytes = field(default_factory=lambda: u32(3))
@@ -195,7 +195,7 @@ _FIELDS: dict[str, tuple[bytes, str]] = {
     "too many scores": (bytes(File().set("tokenizer.ggml.scores", ARRAY, array(F32, [u32(0)] * 9))), "scores"),
     "tokens that are numbers": (
         bytes(File().set("tokenizer.ggml.tokens", ARRAY, array(U32, [u32(1)] * 4))),
-        "does not hold texts",
+        "does not contain strings",
     ),
     "a token twice": (bytes(File().set("tokenizer.ggml.tokens", ARRAY, array(STRING, [text("a")] * 4))), "'a' twice"),
     "more tokens than the tensor": (

@@ -1,4 +1,4 @@
-"""The program that holds one local model: see `models_app.engines.spec` for how it is started and what it answers."""
+"""The program that serves one local model; `models_app.engines.spec` defines its arguments and answers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ logger = logging.getLogger("noa.runner")
 
 # How long SIGTERM waits for running requests.
 _DRAIN_SECONDS = 30.0
-# The HTTP thread and the decode thread take turns at Python's lock. A turn of 5 ms, the default, is as long as a whole
-# decode step of a small model.
+# The HTTP thread and the decode thread share the GIL. The default switch interval, 5 ms, is as long as a whole decode
+# step of a small model.
 _SWITCH_SECONDS = 0.001
 _WARM_UP_SECONDS = 120.0
 
@@ -45,8 +45,8 @@ def main() -> int:
     spec, pipe = _arguments()
     lifecycle.die_with_parent()
     lifecycle.hold_lifeline()
-    lifecycle.end_with_any_thread()
-    lifecycle.offer_to_oom_killer()
+    lifecycle.exit_with_any_thread()
+    lifecycle.raise_oom_score()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         pipe.enter("start")
@@ -97,7 +97,7 @@ async def _serve(spec: RunnerSpec, pipe: ReadyPipe, model: LoadedModel, template
         listener = lifecycle.listen(spec.socket)
         listening = await loop.create_server(partial(Connection, server.answer), sock=listener)
         _stop_at_sigterm(state.drain, stop)
-        # What lives now lives to the end: the collector need not look at it again.
+        # Objects alive now stay alive: exclude them from later collections.
         gc.collect()
         gc.freeze()
         pipe.ready(n_ctx=model.n_ctx, slots=spec.slots, memory=state.memory())
@@ -110,7 +110,7 @@ async def _serve(spec: RunnerSpec, pipe: ReadyPipe, model: LoadedModel, template
 
 
 async def _warm_up(state: State) -> None:
-    """One token, or one embedding, through everything that a request goes through. Raises LoadFailed."""
+    """Compute one token, or one embedding, on the path of a request. Raises LoadFailed."""
     prompt = state.model.tokenize("Hello", add_special=True, parse_special=False)
     try:
         async with asyncio.timeout(_WARM_UP_SECONDS):
@@ -120,26 +120,26 @@ async def _warm_up(state: State) -> None:
             else:
                 await _embed_once(state.dispatch, prompt)
     except TimeoutError:
-        raise LoadFailed(f"The model did not make one token in {_WARM_UP_SECONDS:g} s.", stage="warm_up") from None
+        raise LoadFailed(f"The model computed no token within {_WARM_UP_SECONDS:g} s.", stage="warm_up") from None
     except NoaError as error:
         raise LoadFailed(f"The model could not run: {error.message}", stage="warm_up") from error
 
 
 async def _embed_once(dispatch: Dispatch, prompt: list[int]) -> None:
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_event(event: Event) -> None:
         if isinstance(event, Failed):
-            over.set_exception(event.error)
+            result.set_exception(event.error)
         else:
-            over.set_result(None)
+            result.set_result(None)
 
     dispatch.submit(Embedding(prompt), on_event)
-    await over
+    await result
 
 
 def _stop_at_sigterm(drain: Drain, stop: asyncio.Event) -> None:
-    """The first SIGTERM drains and sets `stop`; the second ends the process on the spot."""
+    """The first SIGTERM drains and sets `stop`; the second exits at once."""
     loop = asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []
 
@@ -159,5 +159,5 @@ def _stop_at_sigterm(drain: Drain, stop: asyncio.Event) -> None:
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
-    # Not sys.exit: a thread may still tokenize a long text, and nothing here needs Python's own end.
+    # Not sys.exit: a thread can still be tokenizing a long text, and no finalizer is needed.
     os._exit(code)

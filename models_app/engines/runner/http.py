@@ -1,11 +1,11 @@
-"""HTTP/1.1 on a unix socket, as much of it as a runner needs.
+"""HTTP/1.1 on a unix socket, reduced to what a runner needs.
 
-Every byte is parsed by llhttp (httptools); what is our own is the answer side. A framework costs two to three times as
-much CPU per streamed chunk, all of it taken from the decode thread, and none gives a handler the two things it needs:
-to write a chunk without waking a task, and to end a connection whose peer does not read.
+llhttp (httptools) parses requests; only the response side is our own. A framework costs two to three times as much CPU
+per streamed chunk, taken from the decode thread, and none lets a handler write a chunk without waking a task and abort
+a connection whose peer does not read.
 
 A connection serves one request after the other and is never closed for being idle: the gateway keeps a pool, and a
-close would race with its next request. When the peer leaves, the task that serves its request is cancelled.
+close would race with its next request. A disconnect cancels the task that serves the request.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY = 16 * 1024 * 1024
 _MAX_HEADERS = 64 * 1024
-# Requests that may wait behind the one being answered on the same connection; pools send one at a time.
+# Pipelined requests that can wait on one connection; pools send one at a time.
 _MAX_PIPELINED = 8
 # From the first byte of a request to its last.
 _RECEIVE_SECONDS = 60.0
-# A reader that takes nothing for so long is cut, and so is one for whom this much has piled up.
+# A connection is aborted when its peer reads nothing for so long, or when this many bytes are unsent.
 _STALL_SECONDS = 60.0
 _MAX_UNSENT = 4 * 1024 * 1024
 
@@ -40,8 +40,8 @@ EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 
 class Request:
-    """A request that has arrived whole, and the way to answer it: once, with `respond`, or with `start_stream`,
-    `write` and `end`. Answers to a peer that left go nowhere."""
+    """A received request and its response: one `respond`, or `start_stream`, `write` and `end`. Responses to a
+    disconnected peer are dropped."""
 
     __slots__ = (
         "_connection",
@@ -70,7 +70,7 @@ class Request:
         self.query = parse_qs((parsed.query or b"").decode("ascii", "replace"))
         self.body = bytearray()
         self.keep_alive = keep_alive
-        # The gateway's id of the request: errors carry it to the client.
+        # The gateway's id of the request, for error bodies.
         self.request_id = request_id
         self.started = False
 
@@ -110,7 +110,7 @@ class Request:
         self._connection.answered(self)
 
     async def flushed(self) -> None:
-        """Returns when the kernel has all of the answer; a process may end then without cutting it."""
+        """Return once the kernel has the whole answer: the process can then exit without truncating it."""
         await self._connection.flushed()
 
     def _head(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
@@ -124,7 +124,7 @@ Serve = Callable[[Request], Awaitable[None]]
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `serve` answers one request; what it raises is turned into a JSON error here."""
+    """One connection. `serve` answers one request; its exceptions become JSON errors here."""
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
@@ -149,16 +149,16 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the interface but not the base class.
         self._transport = cast(asyncio.Transport, transport)
-        # Any unsent byte counts as "paused": that is how `flushed` knows.
+        # Any unsent byte counts as "paused", which `flushed` relies on.
         self._transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(InvalidRequest("This server does not change protocols.", code="bad_request"))
+            self._refuse(InvalidRequest("This server does not support protocol upgrades.", code="bad_request"))
         except httptools.HttpParserError as error:
-            # An error raised in a callback of ours is wrapped by the parser.
+            # The parser wraps errors raised in our callbacks.
             cause = error.__context__
             malformed = InvalidRequest(f"This is not an HTTP request: {error}.", code="bad_request")
             self._refuse(cause if isinstance(cause, NoaError) else malformed)
@@ -205,9 +205,9 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         parser = self._parser
         if parser.get_http_version() != "1.1":
-            raise InvalidRequest("This server speaks HTTP/1.1.", code="bad_request")
+            raise InvalidRequest("This server requires HTTP/1.1.", code="bad_request")
         if parser.should_upgrade():
-            raise InvalidRequest("This server does not change protocols.", code="bad_request")
+            raise InvalidRequest("This server does not support protocol upgrades.", code="bad_request")
         keep_alive = parser.should_keep_alive() and not self._too_large
         method = parser.get_method().decode("ascii")
         self._receiving = Request(self, method, self._url, keep_alive=keep_alive, request_id=self._request_id)
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
         assert self._receiving is not None
         if len(self._receiving.body) + len(body) > MAX_BODY:
             self._too_large, self._receiving.keep_alive = True, False
-        # The rest is read and dropped: closing now would reset the connection before the answer is read.
+        # The rest is read and discarded: closing now would reset the connection before the peer reads the answer.
         if not self._too_large:
             self._receiving.body += body
 
@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
 
     def limit_unsent(self) -> None:
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
-            self._cut()
+            self._abort()
 
     def answered(self, request: Request) -> None:
         if not request.keep_alive:
@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
             request.fail(error)
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
-            request.fail(NoaError("The runner failed at this request. Its log says why."))
+            request.fail(NoaError("Internal error of the runner. Its log has the details."))
 
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
@@ -278,7 +278,7 @@ class Connection(asyncio.Protocol):
         self._refuse(RequestTimeout("The request did not arrive in time."))
 
     def _refuse(self, error: NoaError) -> None:
-        """Answer a request that cannot be read, and close."""
+        """Answer a malformed request, and close."""
         if self._task is None:
             Request(self, "", b"/", keep_alive=False).fail(error)
         else:
@@ -286,16 +286,16 @@ class Connection(asyncio.Protocol):
 
     def _watch_reader(self) -> None:
         taken = self._written - self._transport.get_write_buffer_size()
-        self._stall = self._loop.call_later(_STALL_SECONDS, self._look_at_reader, taken)
+        self._stall = self._loop.call_later(_STALL_SECONDS, self._check_reader, taken)
 
-    def _look_at_reader(self, taken_before: int) -> None:
+    def _check_reader(self, taken_before: int) -> None:
         if self._written - self._transport.get_write_buffer_size() > taken_before:
             self._watch_reader()
         else:
-            self._cut()
+            self._abort()
 
-    def _cut(self) -> None:
-        logger.warning("a reader does not take its answer: its connection is cut")
+    def _abort(self) -> None:
+        logger.warning("a peer does not read its answer: aborting its connection")
         self._transport.abort()
 
     def _disarm(self) -> None:

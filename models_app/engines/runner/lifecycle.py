@@ -1,4 +1,4 @@
-"""How a runner starts and ends: the ready pipe, the lifeline, its place in the out-of-memory order, its socket."""
+"""Start and end of a runner: ready pipe, lifeline, OOM score, socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# The kernel should end a runner before the web process or the database; 1000 is the highest.
+# The kernel should kill a runner before the web process or the database; 1000 is the highest.
 _OOM_SCORE = 800
 # sysexits.h: an internal software error.
 _EXIT_BROKEN = 70
@@ -24,14 +24,14 @@ _EXIT_BROKEN = 70
 _PR_SET_PDEATHSIG = 1
 # From asm-generic/mman-common.h.
 _MADV_DONTNEED = 4
-# Connections that may wait to be accepted: the gateway opens many at once after a switch.
+# Pending connections: the gateway opens many at once after a switch.
 _BACKLOG = 512
-# Steps of load progress worth a line; llama.cpp reports every tensor.
+# The smallest reported step of load progress; llama.cpp reports every tensor.
 _PROGRESS_STEP = 0.02
 
 
 class ReadyPipe:
-    """Writes what `spec` describes: one JSON object a line. After `ready` or `failed` the pipe is closed."""
+    """Writes the messages that `spec` defines, one JSON object a line. `ready` and `failed` close the pipe."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -47,7 +47,7 @@ class ReadyPipe:
         self._write({"event": "stage", "stage": stage, "progress": progress})
 
     def advance(self, progress: float) -> None:
-        """Progress within the stage, 0 to 1; steps too small to see are left out."""
+        """Progress within the stage, 0 to 1; small steps are not reported."""
         if progress - self._progress >= _PROGRESS_STEP or progress >= 1.0 > self._progress:
             self.enter(self._stage, progress)
 
@@ -68,7 +68,7 @@ class ReadyPipe:
         os.close(self._descriptor)
 
     def _write(self, message: Mapping[str, Any]) -> None:
-        # Who started this runner may have given up on it; the lifeline deals with that.
+        # The supervisor can have given up on this runner; the lifeline ends it then.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._descriptor, json.dumps(message).encode() + b"\n")
 
@@ -76,7 +76,7 @@ class ReadyPipe:
 def die_with_parent() -> None:
     """Have the kernel kill this process when the thread that spawned it ends, even while it is stopped or hangs.
 
-    Best effort: only Linux has it, and the lifeline ends every runner that can still run a thread.
+    Best effort, Linux only; the lifeline ends every runner that can still run a thread.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "prctl"):
@@ -84,8 +84,8 @@ def die_with_parent() -> None:
 
 
 def hold_lifeline() -> None:
-    """End this process at once when standard input ends: whoever owned it is gone. The thread gets the GIL also
-    while a model loads, because llama.cpp runs without it."""
+    """Exit at once when standard input ends: the owner is gone. The thread gets the GIL even while a model
+    loads, because llama.cpp releases it."""
 
     def watch() -> None:
         while os.read(0, 4096):
@@ -95,22 +95,22 @@ def hold_lifeline() -> None:
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
-def end_with_any_thread() -> None:
-    """A runner whose decode thread has died would take requests and never answer: it ends, and its owner hears of it."""
+def exit_with_any_thread() -> None:
+    """Exit when any thread dies: without its decode thread a runner would accept requests and never answer."""
 
     def end(died: threading.ExceptHookArgs) -> None:
         name = died.thread.name if died.thread else "unknown"
         error = (died.exc_type, died.exc_value or died.exc_type(), died.exc_traceback)
-        logger.critical("the thread '%s' died, so this runner ends", name, exc_info=error)
+        logger.critical("the thread '%s' died: this runner exits", name, exc_info=error)
         os._exit(_EXIT_BROKEN)
 
     threading.excepthook = end
 
 
-def let_go_of_mapped(path: Path) -> None:
-    """Drop what is in memory of a file that this process has mapped; what is read again comes back from the cache.
+def drop_mapped_pages(path: Path) -> None:
+    """Drop the resident pages of a mapped file; later reads are served from the page cache.
 
-    Weights that were copied at the load would count twice otherwise.
+    Otherwise weights that were copied at the load would count twice.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     for line in Path("/proc/self/maps").read_text().splitlines():
@@ -120,7 +120,7 @@ def let_go_of_mapped(path: Path) -> None:
             libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
-def offer_to_oom_killer() -> None:
+def raise_oom_score() -> None:
     try:
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
     except OSError as error:
@@ -128,10 +128,10 @@ def offer_to_oom_killer() -> None:
 
 
 def listen(path: str) -> socket.socket:
-    """A listening unix socket that only this user can connect to. A file of this name is replaced."""
+    """A listening unix socket that only this user can connect to. An existing file is replaced."""
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The mode must be right from the first moment on: chmod would come too late.
+    # The mode must be right from the start: chmod after bind would leave a gap.
     before = os.umask(0o177)
     try:
         listener.bind(path)

@@ -1,4 +1,4 @@
-"""The runner's endpoints: which path is answered by what."""
+"""The runner's router: paths to endpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models_app.engines.runner.endpoints import chat, completions, embeddings
 from models_app.engines.runner.http import Request
 from models_app.engines.runner.state import State
 
-# A longer wait is asked for again; the caller's own time limit is far below.
+# The caller's own timeout is far below.
 _MAX_WAIT = 3600.0
 
 Infer = Callable[[State, Request, Mapping[str, Any]], Awaitable[None]]
@@ -27,7 +27,7 @@ class MethodNotAllowed(InvalidRequest):
 
 
 class Server:
-    """Answers requests; one instance per runner. `answer` is what a connection calls."""
+    """Answers requests; one per runner. Connections call `answer`."""
 
     def __init__(self, state: State, batcher: Batcher) -> None:
         self._state = state
@@ -43,10 +43,10 @@ class Server:
 
     async def answer(self, request: Request) -> None:
         if request.path not in self._routes:
-            raise NotFound(f"There is nothing at '{json_body.shown(request.path)}'.")
+            raise NotFound(f"Unknown path '{json_body.shown(request.path)}'.")
         method, answer = self._routes[request.path]
         if request.method != method:
-            raise MethodNotAllowed(f"{request.path} takes {method} requests only.")
+            raise MethodNotAllowed(f"{request.path} accepts {method} requests only.")
         await answer(request)
 
     def _inference(self, infer: Infer) -> Answer:
@@ -66,7 +66,7 @@ class Server:
     async def _health(self, request: Request) -> None:
         drain, batcher = self._state.drain, self._batcher
         if not batcher.alive:
-            raise EngineError("The decode thread has ended. Load the model again.")
+            raise EngineError("The decode thread has exited. Load the model again.")
         request.respond(
             200,
             {
@@ -84,8 +84,8 @@ class Server:
     async def _drain(self, request: Request) -> None:
         drain = self._state.drain
         if "if_idle" in request.query:
-            taken = drain.start_if_idle()
-            request.respond(200, {"draining": taken, "in_flight": drain.in_flight})
+            draining = drain.start_if_idle()
+            request.respond(200, {"draining": draining, "in_flight": drain.in_flight})
             return
         wait = _seconds(request.query.get("wait", ["0"])[-1])
         request.respond(200, {"in_flight": await drain.start(wait)})

@@ -1,4 +1,4 @@
-"""What every endpoint of a runner works with."""
+"""The shared state of a runner's endpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models_app.engines.runner.grammar.compiling import GrammarCheck
 from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
 
-# A shorter text is tokenized in less time than a thread takes to begin.
+# A shorter text is tokenized faster than a thread starts.
 _SHORT_TEXT = 8192
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -35,7 +35,7 @@ class State:
     drain: Drain
     grammars: GrammarCheck
     created: int  # Unix seconds
-    # Two, so that one very long text does not keep the others waiting.
+    # Two, so that one very long text does not block the others.
     tokenizers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize"))
 
     async def tokens(self, prompt: Prompt, *, param: str, add_special: bool = True) -> Sequence[int]:
@@ -56,7 +56,7 @@ class State:
         return ids
 
     async def _tokenize(self, text: str, param: str, add_special: bool) -> Sequence[int]:
-        # What is embedded is data: control tokens written out in it are only text.
+        # Embedding input is data: control tokens written out in it are plain text.
         parse_special = param != "input"
 
         def work() -> Sequence[int]:
@@ -74,13 +74,13 @@ class State:
         highest = max(ids)
         if highest >= self.model.n_vocab:
             raise InvalidRequest(
-                f"'{param}' holds {highest}, but this model's tokens are 0 to {self.model.n_vocab - 1}.",
+                f"'{param}' contains {highest}, but this model's tokens are 0 to {self.model.n_vocab - 1}.",
                 code="token_out_of_range",
                 param=param,
             )
 
     def memory(self) -> Mapping[str, int]:
-        """Bytes, as the ready message and /health give them."""
+        """Bytes, as in the ready message and /health."""
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return {"rss_bytes": pages * _PAGE, **self.model.memory}
 
@@ -102,15 +102,15 @@ class State:
                 param="logit_bias",
             )
         room = self.model.n_ctx - prompt_tokens
-        wanted = fields.max_tokens or max(room, 1)
-        if wanted > room:
+        max_tokens = fields.max_tokens or max(room, 1)
+        if max_tokens > room:
             raise ContextLengthExceeded(
                 f"This model's context is {self.model.n_ctx} tokens, but {prompt_tokens} in '{param}' and "
-                f"{wanted} for the answer were asked for. Shorten the one or lower the other.",
+                f"{max_tokens} for the answer were requested. Shorten the prompt or lower the limit.",
                 param=param,
             )
         return Sampling(
-            max_tokens=wanted,
+            max_tokens=max_tokens,
             temperature=fields.temperature,
             top_p=fields.top_p,
             top_k=fields.top_k,

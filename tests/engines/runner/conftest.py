@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.engines.runner import program
+from tests.engines.runner.batching.rig import Rig, rig
 from tests.engines.runner.program import Program
 from tests.fakes.bigram import Vocabulary
 from tests.fakes.gguf_files import write_random_gguf, write_tiny_gguf
@@ -19,13 +20,25 @@ Launch = Callable[..., Program]
 
 
 @pytest.fixture(scope="session")
+def story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_gguf(tmp_path_factory.mktemp("models") / "story.gguf")
+
+
+@pytest.fixture
+def story(story_file: Path) -> Iterator[Rig]:
+    """A decode thread with a model that generates `bigram.STORY`."""
+    with rig(story_file) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
 @pytest.fixture(scope="session")
 def busy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Slow enough to be met at work: it reads some thousand tokens a second and never ends by itself."""
+    """Slow enough to be observed: it processes some thousand tokens a second and never ends by itself."""
     path = tmp_path_factory.mktemp("models") / "busy.gguf"
     return write_random_gguf(path, megabytes=40, context=32_768)
 
@@ -40,7 +53,7 @@ def runner(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Starts a runner of a model with options of its own; it is ended after the test."""
+    """Starts a runner of a model with its own options; it is ended after the test."""
     launched: list[Program] = []
 
     def start(model: Path, **options: Any) -> Program:
@@ -54,7 +67,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
 @pytest.fixture(scope="session")
 def accepts(tiny_model: Path) -> Iterator[Accepts]:
-    """Whether a grammar lets a model write exactly this text, as llama.cpp itself judges it."""
+    """Whether a grammar accepts exactly this text, according to llama.cpp."""
     import llama_cpp
 
     parameters = llama_cpp.llama_model_default_params()

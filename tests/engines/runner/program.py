@@ -1,4 +1,4 @@
-"""A real runner program under test, and ways to talk to it."""
+"""A real runner program under test, and its clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import until
 
 COMMAND = (sys.executable, "-m", "models_app.engines.runner")
 WAIT = 30.0
-# How soon a client's leaving must show.
+# The deadline to detect a disconnect.
 SOON = 1.0
 
 
@@ -32,7 +32,7 @@ class Program:
     ready: Ready | None = None
 
     def wait_ready(self) -> Program:
-        """Raises LoadFailed when it says that it failed, or ends."""
+        """Raises LoadFailed when it reports a failure, or exits."""
         self.ready = self.process.wait_ready(
             timeout=WAIT,
             on_stage=lambda stage, progress: self.stages.append((stage, progress)),
@@ -41,7 +41,7 @@ class Program:
         return self
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-        """Status and JSON of one request on a connection of its own."""
+        """Status and JSON of one request on its own connection."""
         connection = http.client.HTTPConnection("runner", timeout=WAIT)
         connection.sock = self.connect()
         try:
@@ -83,7 +83,7 @@ class Program:
         return control.health(self.spec.socket)
 
     def until_health(self, what: str, seconds: float = WAIT, **wanted: Any) -> None:
-        """Waits until /health shows these values; `busy` and `cancelled` are looked up where they are."""
+        """Waits until /health shows these values; `busy` and `cancelled` are nested values."""
 
         def look() -> bool:
             health = self.health()

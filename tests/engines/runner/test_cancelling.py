@@ -1,4 +1,4 @@
-"""A client that leaves ends its work at once, wherever it is."""
+"""A client's disconnect ends its work at once, in any stage."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_all_inputs_of_an_embedding(busy: Program) -> None:
     with busy.start("/v1/embeddings", input=[[5] * 30_000] * 100):
         busy.until_health("it reads", busy=1)
     busy.until_health("it stops", SOON, busy=0, queued=0, in_flight=0)
-    # The rest of the list was not even begun.
+    # The rest of the list was not started.
     assert busy.health()["counters"]["requests"] < before + 10
 
 

@@ -21,7 +21,7 @@ WAIT = 10.0
 
 
 class Place:
-    """A server on a thread of its own. `gone` is set when a request of /wait was cancelled."""
+    """A server on its own thread. `gone` is set when a request of /wait was cancelled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -87,7 +87,7 @@ class Place:
             self.gone.set()
 
     async def _write_much(self, request: Request, *, once: bool) -> None:
-        """More than the kernel holds for a reader that does not read; `once`, or for ever."""
+        """More than the kernel buffers for a peer that does not read; `once`, or for ever."""
         request.start_stream()
         request.write(b"x" * 1024 * 1024)
         try:
@@ -138,7 +138,7 @@ def read_to_end(client: socket.socket) -> bytes:
 
 
 def ended(client: socket.socket) -> bool:
-    """Whether the other side closed; with bytes of ours unread the kernel calls that a reset."""
+    """Whether the peer closed; with unread bytes of ours the kernel reports a reset."""
     try:
         return client.recv(1) == b""
     except ConnectionResetError:

@@ -1,4 +1,4 @@
-"""How the real program starts, fails to start, drains and ends."""
+"""The real program: start, failed start, drain and exit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONG: dict[str, Any] = {
 
 
 def generating(runner: Program) -> socket.socket:
-    """A stream that has begun and will not end soon."""
+    """A started stream that does not end soon."""
     client = runner.start(CHAT, **LONG)
     assert client.recv(4096).startswith(b"HTTP/1.1 200")
     return client

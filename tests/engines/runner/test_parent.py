@@ -1,4 +1,4 @@
-"""A runner ends with the process that started it, even when it is stopped, and with a thread that it needs."""
+"""A runner ends with its parent process, even when it is stopped, and with any thread of its own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_runner_does_not_outlive_a_thread_that_it_needs() -> None:
 import logging, threading
 from models_app.engines.runner import lifecycle
 logging.basicConfig()
-lifecycle.end_with_any_thread()
+lifecycle.exit_with_any_thread()
 threading.Thread(target=lambda: 1 / 0, name="decode").start()
 threading.Event().wait()
 """

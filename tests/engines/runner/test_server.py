@@ -1,4 +1,4 @@
-"""The real program's endpoints: what they answer and what they refuse."""
+"""The real program's endpoints: answers and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structured answers of the real program: tool calls, JSON, and schemas that would kill llama.cpp."""
+"""Structured answers of the real program: tool calls, JSON, and schemas that would crash llama.cpp."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.llama
 
 CHAT = "/v1/chat/completions"
 HI: list[Any] = [{"role": "user", "content": "Hi"}]
-LOOK_UP = {
+LOOK_UP: Any = {
     "type": "function",
     "function": {
         "name": "look_up",
@@ -26,7 +26,7 @@ LOOK_UP = {
         },
     },
 }
-STOP = {"type": "function", "function": {"name": "stop"}}
+STOP: Any = {"type": "function", "function": {"name": "stop"}}
 PERSON = {
     "type": "object",
     "properties": {"age": {"type": "integer"}, "color": {"enum": ["red", "blue"]}},
@@ -44,7 +44,7 @@ def test_a_required_call_is_a_call(runner: Program) -> None:
         answer = client.chat.completions.create(
             model="m",
             messages=HI,
-            tools=[LOOK_UP, STOP],  # type: ignore[list-item]
+            tools=[LOOK_UP, STOP],
             tool_choice="required",
             parallel_tool_calls=False,
         )
@@ -63,7 +63,7 @@ def test_a_named_call_is_streamed_with_its_arguments(runner: Program) -> None:
         stream = client.chat.completions.create(
             model="m",
             messages=HI,
-            tools=[STOP, LOOK_UP],  # type: ignore[list-item]
+            tools=[STOP, LOOK_UP],
             tool_choice={"type": "function", "function": {"name": "look_up"}},
             parallel_tool_calls=False,
             stream=True,

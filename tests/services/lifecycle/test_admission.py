@@ -75,7 +75,7 @@ def instance(key: str) -> Instance:
 
 
 def make_busy(key: str, requests: int = 1) -> None:
-    control._ask(instance(key).socket, "POST", f"/busy?in_flight={requests}", 5)
+    control._request(instance(key).socket, "POST", f"/busy?in_flight={requests}", 5)
 
 
 def ready() -> set[str]:
@@ -133,9 +133,9 @@ def test_a_busy_model_is_waited_for(
         do(loading.load, key=key, options={})
         make_busy(key)
     thread = in_background(loading.load, key=C, options={})
-    job = until(lambda: Job.objects.filter(subject=C).exclude(steps=[]).first(), "the job runs")
+    until(lambda: Job.objects.filter(subject=C).exclude(steps=[]).first(), "the job runs")
     until(
-        lambda: "is answering requests" in str(Job.objects.get(pk=job.pk).steps),
+        lambda: "is answering requests" in str(Job.objects.get(subject=C).steps),
         "it says what it waits for",
     )
     assert ready() == {A, B}
@@ -196,7 +196,12 @@ def test_what_is_not_used_for_its_time_is_unloaded(room_for_two: None, do: Work)
     for key in (A, B):
         do(loading.load, key=key, options={})
     RegisteredModel.objects.filter(key=A).update(idle_ttl_seconds=1)
-    until(lambda: eviction.unload_idle() or ready() == {B}, "the idle one is unloaded")
+
+    def only_b() -> bool:
+        eviction.unload_idle()
+        return ready() == {B}
+
+    until(only_b, "the idle one is unloaded")
     row = LedgerEntry.objects.get(kind=LedgerKind.UNLOAD)
     assert (row.cause, row.model_key) == (LedgerCause.POLICY, A)
     assert "its idle time-out" in row.reason

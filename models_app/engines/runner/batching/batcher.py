@@ -1,4 +1,4 @@
-"""The decode thread: continuous batching of everything that is asked of one model."""
+"""The decode thread: continuous batching of all requests to one model."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ from models_app.engines.runner.batching.slots import Slot
 from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
 
-# Cache that a generation is expected to need soon, when it is decided whether another one fits beside it.
+# Cache reserved for each running generation when another one is admitted.
 _GROWTH_TOKENS = 32
 
 
 @dataclass(slots=True)
 class Counters:
-    """Totals since the start. `requests` are submitted works, `steps` computed batches; tokens are those of works that have
-    ended."""
+    """Totals since the start. `requests` are submitted works, `steps` computed batches; tokens are those of works
+    that have ended.
+    """
 
     requests: int = 0
     steps: int = 0
@@ -53,7 +54,7 @@ class Counters:
 
 
 class Batcher:
-    """Runs `Work` in the slots of one context. `submit`, `cancel` and the properties are for any thread.
+    """Runs `Work` in the slots of one context. `submit`, `cancel` and the properties are thread-safe.
 
     Every submitted work ends with exactly one `Finished`, `Embedded` or `Failed`. `deliver` is called on the decode
     thread, at most once a step, and must be quick: all sequences wait for it. If it raises, the thread ends and
@@ -72,12 +73,12 @@ class Batcher:
         self._in_flight = 0
         self._intake = Intake(model)
         self._uses = itertools.count(1)
-        # What follows belongs to the decode thread.
+        # Below: used by the decode thread only.
         self._running: list[Sequence] = []
         self._events: list[tuple[Work, Event]] = []
         self._pace = Pace()
         self._may_abort = True
-        self._generating = GenerationStep(model, self._context, self._say, self._end)
+        self._generating = GenerationStep(model, self._context, self._publish, self._end)
         self._embedding = EmbeddingStep(model, self._context, self._end)
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
 
@@ -85,7 +86,7 @@ class Batcher:
         self._thread.start()
 
     def submit(self, work: Work) -> None:
-        """Queues work. What is wrong with it arrives as `Failed`; raises Draining after `close`."""
+        """Queue work. Invalid work ends with `Failed`; raises Draining after `close`."""
         refusal: NoaError | None = None
         try:
             sequence = self._intake.prepare(work)
@@ -107,7 +108,7 @@ class Batcher:
         work.cancelled = True
         running = tuple(self._running)
         if any(sequence.work is work for sequence in running) and (
-            # One client that cancels again and again must not keep the others from ever finishing a step.
+            # A client that cancels repeatedly must not prevent the others from finishing a step.
             self._may_abort or all(sequence.work.cancelled for sequence in running)
         ):
             self._context.abort()
@@ -152,7 +153,7 @@ class Batcher:
             return not self._closed
 
     def _step(self) -> None:
-        # In this order: who cancels from here on either is seen by the next line, or aborts the step.
+        # In this order: a cancellation from here on is either seen by the next line, or aborts the step.
         self._context.clear_abort()
         self._drop_cancelled()
         if self._queue:
@@ -206,7 +207,7 @@ class Batcher:
         return wanted <= self._model.n_ctx
 
     def _place(self, sequence: Sequence, slot: Slot, shared: int) -> None:
-        # The last token is computed again even if it is cached: its logits are not.
+        # The last token is computed again even if it is cached, because its logits are not.
         sequence.stored = self._context.keep(slot.number, min(shared, len(sequence.tokens) - 1))
         if sequence.slot_number < 0:
             sequence.cached_tokens = sequence.stored
@@ -234,7 +235,7 @@ class Batcher:
             self._rewind(batch, status)
 
     def _rewind(self, batch: list[Sequence], status: int) -> None:
-        """Makes the caches what they were before a step that was aborted or failed."""
+        """Restore the caches after an aborted or failed step."""
         for sequence in batch:
             sequence.restore(self._context)
         if status == context.ABORTED:
@@ -245,7 +246,7 @@ class Batcher:
             self._end(sequence, Failed(error))
 
     def _make_room(self) -> None:
-        """The cache is full: drops what no one needs now, or lets the youngest sequence wait and start again."""
+        """The cache is full: drop an idle slot's cache, or requeue the youngest sequence."""
         idle = slots.oldest_cache(self._slots)
         if idle is not None:
             self._context.keep(idle.number, 0)
@@ -262,7 +263,7 @@ class Batcher:
         self._queue.appendleft(youngest)
 
     def _leave(self, sequence: Sequence, *, cache: bool) -> None:
-        """Frees a sequence's slot; with `cache`, what it computed stays for the next prompt that begins like it."""
+        """Free a sequence's slot; with `cache`, its cache stays for a prompt with the same prefix."""
         slot = self._slots[sequence.slot_number]
         self._running.remove(sequence)
         if cache:
@@ -283,9 +284,9 @@ class Batcher:
         counters.completion_tokens += sequence.completion_tokens
         with self._wake:
             self._in_flight -= 1
-        self._say(sequence.work, event)
+        self._publish(sequence.work, event)
 
-    def _say(self, work: Work, event: Event) -> None:
+    def _publish(self, work: Work, event: Event) -> None:
         self._events.append((work, event))
 
     def _end_everything(self) -> None:

@@ -1,4 +1,4 @@
-"""One llama.cpp context as the decode thread uses it: a batch to fill, one call that computes it, its results."""
+"""One llama.cpp context for the decode thread: a batch, one call that computes it, its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABORTED = 2
 
 
 class Context:
-    """Only one thread may use it, except for `abort`.
+    """Not thread-safe, except `abort`.
 
     Rows are numbered in the order of `add`; only those added with `output` have logits, numbered on their own.
     """
@@ -63,18 +63,18 @@ class Context:
             setattr(self._batch, name, ctypes.cast(array.ctypes.data, fields[name]))
 
     def _install_abort(self) -> None:
-        """llama.cpp asks the callback before every operation of a step. A Python function would have to wait for the
-        GIL each time, so the callback is the C library's `strlen` on a string that is empty until somebody aborts."""
+        """llama.cpp calls the callback before every operation of a step. A Python function would have to wait for the
+        GIL each time, so the callback is the C library's `strlen` on a string that is empty until `abort`."""
         self._abort_text = ctypes.create_string_buffer(2)
         length = ctypes.CDLL(None).strlen
-        # Kept: llama.cpp holds only the address.
+        # Referenced here: llama.cpp has only the address.
         self._abort_callback = ctypes.cast(length, llama_cpp.ggml_abort_callback)
         llama_cpp.llama_set_abort_callback(
             self._pointer, self._abort_callback, ctypes.cast(self._abort_text, ctypes.c_void_p)
         )
 
     def abort(self) -> None:
-        """Makes the running step return ABORTED within milliseconds; may be called by any thread."""
+        """Make the running step return ABORTED within milliseconds; thread-safe."""
         self._abort_text[0] = b"\x01"
 
     def clear_abort(self) -> None:
@@ -109,7 +109,7 @@ class Context:
         self._batch.n_tokens = self.rows
         status: int = llama_cpp.llama_decode(self._pointer, self._batch)
         if self._waits:
-            # On a GPU the step still runs; reading its results would wait with the GIL held.
+            # On a GPU the step is asynchronous; reading its results would wait with the GIL held.
             llama_cpp.llama_synchronize(self._pointer)
         return status
 
@@ -147,8 +147,8 @@ class Context:
         return view
 
     def keep(self, slot: int, count: int) -> int:
-        """Cuts a slot's cache back to its first `count` tokens; returns how many it could keep (all or none where the
-        model's state cannot be cut)."""
+        """Truncate a slot's cache to its first `count` tokens; returns how many were kept (all or none for models whose
+        state cannot be truncated)."""
         if self._memory is None:
             return 0
         if count > 0 and native.seq_remove(self._memory, slot, count, -1):
@@ -157,5 +157,5 @@ class Context:
         return 0
 
     def restore(self, slot: int, count: int) -> int:
-        """As `keep`, after a step that did not succeed: a state that cannot be cut may be half written."""
+        """As `keep`, after a failed step: a state that cannot be truncated can be half written."""
         return self.keep(slot, count if self._rewinds else 0)

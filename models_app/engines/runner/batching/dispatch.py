@@ -17,7 +17,7 @@ OnEvent = Callable[[Event], None]
 
 
 class Engine(Protocol):
-    """What of the batcher is needed here; both methods may be called from any thread."""
+    """The part of the batcher that is needed here; both methods are thread-safe."""
 
     def submit(self, work: Work) -> None: ...
 
@@ -25,7 +25,7 @@ class Engine(Protocol):
 
 
 class Dispatch:
-    """Gives each piece of work's events to who waits for them. Everything but `deliver` belongs to the loop's thread."""
+    """Routes the events of each work to its callback. All methods but `deliver` are for the loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -36,11 +36,11 @@ class Dispatch:
         self._engine = engine
 
     def deliver(self, events: list[tuple[Work, Event]]) -> None:
-        """Called on the decode thread, once a step: one hand-over for the events of all sequences."""
-        self._loop.call_soon_threadsafe(self._spread, events)
+        """Called on the decode thread once a step, with the events of all sequences."""
+        self._loop.call_soon_threadsafe(self._route, events)
 
     def submit(self, work: Work, on_event: OnEvent) -> None:
-        """Every piece of work gets exactly one last event, unless it is cancelled."""
+        """Every work gets exactly one last event, unless it is cancelled."""
         self._waiting[work] = on_event
         try:
             self._engine.submit(work)
@@ -49,31 +49,31 @@ class Dispatch:
             raise
 
     def cancel(self, work: Work) -> None:
-        """Nothing is delivered for this work any more. Cancelling what has ended does nothing."""
+        """Stop delivering events of this work. No effect on work that has ended."""
         if self._waiting.pop(work, None):
             self._engine.cancel(work)
 
-    def _spread(self, events: list[tuple[Work, Event]]) -> None:
+    def _route(self, events: list[tuple[Work, Event]]) -> None:
         for work, event in events:
             if isinstance(event, Finished | Embedded | Failed):
                 on_event = self._waiting.pop(work, None)
             else:
                 on_event = self._waiting.get(work)
             if on_event:
-                self._give(work, on_event, event)
+                self._call(work, on_event, event)
 
-    def _give(self, work: Work, on_event: OnEvent, event: Event) -> None:
+    def _call(self, work: Work, on_event: OnEvent, event: Event) -> None:
         try:
             on_event(event)
         except Exception:
-            # One broken answer must not keep the others in this step from theirs.
+            # One broken answer must not affect the others of this step.
             logger.exception("an answer could not be written")
             self.cancel(work)
-            on_event(Failed(NoaError("The runner failed at this request. Its log says why.")))
+            on_event(Failed(NoaError("Internal error of the runner. Its log has the details.")))
 
 
 class Drain:
-    """Counts the requests in flight and lets others wait until there are none."""
+    """Counts the requests in flight, and waits until there are none."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -84,7 +84,7 @@ class Drain:
 
     @property
     def idle_seconds(self) -> float:
-        """Since the last request ended, or since the start; 0 while there is one. Probes do not count as use."""
+        """Since the end of the last request, or the start; 0 while one is in flight. Probes do not count."""
         return 0.0 if self.in_flight else monotonic() - self._used_at
 
     def used(self) -> None:
@@ -102,7 +102,7 @@ class Drain:
             self._idle.set()
 
     def start_if_idle(self) -> bool:
-        """Refuse new work if there is none now; what is in flight keeps the instance in service."""
+        """Refuse new work if nothing is in flight; otherwise the instance stays in service."""
         if not self.in_flight:
             self.draining = True
         return self.draining

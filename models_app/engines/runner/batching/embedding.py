@@ -18,19 +18,20 @@ from models_app.engines.runner.llama.model import LoadedModel
 class EmbeddingStep:
     """`fill`, `decode`, and if that succeeded `harvest`: once each per step, in this order.
 
-    Causal models see their input in pieces and are pooled here; encoders see each input whole and pool it themselves.
+    Inputs of causal models are processed in pieces and pooled here; encoders get each input whole and pool it
+    themselves.
     """
 
     def __init__(self, model: LoadedModel, context: Context, end: Callable[[Sequence, Event], None]) -> None:
         self._model, self._context, self._end = model, context, end
         self._rows = min(model.embedding_rows, context.n_batch)
-        self._given: list[tuple[EmbeddingSequence, int]] = []
+        self._batch: list[tuple[EmbeddingSequence, int]] = []
 
     def fill(self, sequences: list[Sequence], room: int) -> list[Sequence]:
-        """Puts inputs, or pieces of them, into the batch: about `room` tokens; returns who is in it."""
+        """Fill the batch with inputs, or pieces of them, about `room` tokens; returns its sequences."""
         context = self._context
         context.clear()
-        self._given = []
+        self._batch = []
         room = min(room, self._rows) if self._model.causal else self._rows
         for sequence in sequences:
             if not isinstance(sequence, EmbeddingSequence):
@@ -41,20 +42,20 @@ class EmbeddingStep:
             stored = sequence.stored
             piece = sequence.tokens[stored : stored + count]
             context.add_piece(sequence.slot_number, piece, stored, last=True, every=True)
-            self._given.append((sequence, count))
-        return [sequence for sequence, _ in self._given]
+            self._batch.append((sequence, count))
+        return [sequence for sequence, _ in self._batch]
 
     def decode(self) -> int:
         return self._context.embed()
 
     def harvest(self) -> None:
         if not self._model.causal:
-            for sequence, _ in self._given:
+            for sequence, _ in self._batch:
                 self._finish(sequence, self._context.sequence_embedding(sequence.slot_number))
             return
         vectors = self._context.embeddings(self._context.rows)
         first = 0
-        for sequence, count in self._given:
+        for sequence, count in self._batch:
             sequence.pooled = self._pool(sequence.pooled, vectors[first : first + count])
             first += count
             sequence.stored += count
@@ -62,7 +63,7 @@ class EmbeddingStep:
                 self._finish(sequence, sequence.pooled)
 
     def _pool(self, pooled: Floats | None, vectors: Floats) -> Floats:
-        """What was pooled so far and the next vectors. The mean is a sum: its length is normalised anyway."""
+        """Pool the next vectors. The mean is kept as a sum, because the result is normalised anyway."""
         if self._model.pooling == llama_cpp.LLAMA_POOLING_TYPE_LAST:
             return np.array(vectors[-1])
         if self._model.pooling == llama_cpp.LLAMA_POOLING_TYPE_CLS:

@@ -1,4 +1,4 @@
-"""One step of the generations: a token of each that writes, pieces of the prompts of the others."""
+"""One step of the generations: one token of each running one, and pieces of pending prompts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from models_app.engines.runner.batching.generation import Event, Failed, Piece, 
 from models_app.engines.runner.batching.sequences import GenerationSequence, Sequence
 from models_app.engines.runner.llama.model import LoadedModel
 
-Say = Callable[[Work, Event], None]
+Publish = Callable[[Work, Event], None]
 End = Callable[[Sequence, Event], None]
 
 
 class GenerationStep:
     """`fill`, `decode`, and if that succeeded `harvest`: once each per step, in this order."""
 
-    def __init__(self, model: LoadedModel, context: Context, say: Say, end: End) -> None:
-        self._context, self._say, self._end = context, say, end
+    def __init__(self, model: LoadedModel, context: Context, publish: Publish, end: End) -> None:
+        self._context, self._publish, self._end = context, publish, end
         self._piece, self._ends = model.piece, model.vocabulary.ends
         self._n_ctx = model.n_ctx
-        self._given: list[tuple[GenerationSequence, int]] = []
+        self._batch: list[tuple[GenerationSequence, int]] = []
         # The sequences whose next token this step decides, in the order of their rows of logits.
         self._ready: list[GenerationSequence] = []
 
     def fill(self, sequences: list[Sequence], room: int) -> list[Sequence]:
-        """Puts the next tokens of the generations into the batch, at most `room` of prompts; returns who is in it."""
+        """Fill the batch with the next tokens of the generations, at most `room` of prompts; returns its sequences."""
         context = self._context
         context.clear()
-        self._ready, self._given = [], []
+        self._ready, self._batch = [], []
         reading = []
         for sequence in sequences:
             if not isinstance(sequence, GenerationSequence):
@@ -39,11 +39,11 @@ class GenerationStep:
                 reading.append(sequence)
                 continue
             self._ready.append(sequence)
-            self._given.append((sequence, 1))
+            self._batch.append((sequence, 1))
             context.add_row(sequence.slot_number, sequence.tokens[-1], sequence.stored)
         if reading:
             self._fill_prompts(reading, min(room, context.n_batch - context.rows))
-        return [sequence for sequence, _ in self._given]
+        return [sequence for sequence, _ in self._batch]
 
     def _fill_prompts(self, reading: list[GenerationSequence], room: int) -> None:
         shares = plan.divide([sequence.left for sequence in reading], room)
@@ -53,7 +53,7 @@ class GenerationStep:
             stored = sequence.stored
             last = share == sequence.left
             self._context.add_piece(sequence.slot_number, sequence.tokens[stored : stored + share], stored, last=last)
-            self._given.append((sequence, share))
+            self._batch.append((sequence, share))
             if last:
                 self._ready.append(sequence)
 
@@ -61,8 +61,8 @@ class GenerationStep:
         return self._context.decode()
 
     def harvest(self) -> None:
-        """Chooses the next token of every sequence whose prompt is complete, and says what became certain."""
-        for sequence, count in self._given:
+        """Choose the next token of every sequence whose prompt is complete; publish the text that became certain."""
+        for sequence, count in self._batch:
             sequence.stored += count
         if not self._ready:
             return
@@ -103,18 +103,18 @@ class GenerationStep:
             sequence.choices.append(sampling.describe(raw, token, top=top, piece=self._piece))
         text = sequence.text.feed(self._piece(token))
         if text:
-            self._say_text(sequence, text)
+            self._publish_text(sequence, text)
         if sequence.text.stopped:
             self._finish(sequence, "stop")
         elif not sequence.may_grow or len(sequence.tokens) >= self._n_ctx:
             self._finish(sequence, "length")
 
-    def _say_text(self, sequence: GenerationSequence, text: str) -> None:
+    def _publish_text(self, sequence: GenerationSequence, text: str) -> None:
         choices, sequence.choices = sequence.choices, []
-        self._say(sequence.work, Piece(text, tuple(choices)))
+        self._publish(sequence.work, Piece(text, tuple(choices)))
 
     def _finish(self, sequence: GenerationSequence, reason: str) -> None:
         text = sequence.text.finish()
         if text or (sequence.choices and not sequence.text.stopped):
-            self._say_text(sequence, text)
+            self._publish_text(sequence, text)
         self._end(sequence, sequence.finished(reason))

@@ -1,6 +1,6 @@
-"""What the wire side of the runner and its decode thread say to each other.
+"""The interface between the runner's HTTP side and its decode thread.
 
-The wire side builds a `Generation` or an `Embedding`, hands it to the batcher's `submit` and gets events. All events
+The HTTP side builds a `Generation` or an `Embedding`, passes it to the batcher's `submit` and gets events. All events
 of one decode step, of all requests, arrive in one call of `deliver`, on the decode thread.
 """
 
@@ -14,10 +14,10 @@ from models_app.domain.errors import NoaError
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. Values are checked before they come here.
+    """How tokens are chosen. Values are already validated.
 
     `temperature` 0 is greedy. `top_logprobs` None means no log-probabilities, 0 only the chosen token's.
-    `grammar` is GBNF that was compiled in a throwaway process before. `stop` strings never appear in the text.
+    `grammar` is GBNF that the grammar check has compiled. `stop` strings never appear in the text.
     """
 
     max_tokens: int
@@ -38,7 +38,7 @@ class Sampling:
 
 @dataclass(eq=False, slots=True)
 class Generation:
-    """One sequence to generate. `cancelled` may be set by any thread; it is seen at the next step."""
+    """One sequence to generate. `cancelled` can be set by any thread; it takes effect at the next step."""
 
     prompt: Sequence[int]
     sampling: Sampling
@@ -58,7 +58,7 @@ Work = Generation | Embedding
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The natural-log probability of a token; `text` is its bytes, which may be part of a character."""
+    """The natural-log probability of a token; `text` is its bytes, possibly part of a character."""
 
     token: int
     text: bytes

@@ -1,4 +1,4 @@
-"""Work is checked before it may come near the context: llama.cpp aborts the process at what it does not expect."""
+"""Validates work before it reaches the context: llama.cpp aborts the process on unexpected input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from models_app.engines.runner.llama.model import LoadedModel
 
 
 class Intake:
-    """Makes sequences of works. Runs on the callers' threads: prompts can be long, and grammars take their time."""
+    """Turns works into sequences. Runs on the callers' threads, because long prompts and grammars take time."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self._arrivals = itertools.count()
 
     def prepare(self, work: Work) -> Sequence:
-        """Raises InvalidRequest or ContextLengthExceeded for what this model cannot do."""
+        """Raises InvalidRequest or ContextLengthExceeded for work that this model cannot do."""
         tokens = self._tokens(work)
         if isinstance(work, Generation):
             self._check_generation(len(tokens))
@@ -38,7 +38,7 @@ class Intake:
             raise InvalidRequest("The prompt is empty. Send at least one token.")
         if min(tokens) < 0 or max(tokens) >= self._model.n_vocab:
             raise InvalidRequest(
-                "The prompt holds tokens that are not in this model's vocabulary, which has tokens 0 to"
+                "The prompt contains tokens that are not in this model's vocabulary, which has tokens 0 to"
                 f" {self._model.n_vocab - 1}.",
                 code="token_out_of_range",
             )

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# With others waiting for their next token, a step should not take longer than this: it is their largest gap, the
-# delay of a cancellation, and what is lost when a cancellation aborts a step.
+# The longest step that others should wait for: it bounds the gap between their tokens, the delay of a cancellation, and
+# the work lost when a cancellation aborts a step.
 STEP_SECONDS = 0.25
-# Prompt tokens of the first shared step, before anything was measured, and the least that a step takes on.
+# Prompt tokens of the first shared step, before any measurement, and the minimum of a step.
 FIRST_SHARE = 128
 LEAST_SHARE = 32
-# Share of the newest measurement in the running mean of the speed.
+# Weight of the newest measurement in the moving average of the speed.
 _WEIGHT = 0.3
 
 
 def divide(left: Sequence[int], room: int) -> list[int]:
     """How many tokens of each prompt go into a step with room for `room`; `left` is in order of arrival, not empty.
 
-    The prompts with least left go first: that makes the sum of all waits smallest. A quarter of the room is the oldest
-    one's whatever it has left, so that a long prompt is not passed by short ones for ever.
+    Shortest remaining prompt first, which minimises the sum of all waits. A quarter of the room is reserved for the
+    oldest prompt, so that short ones cannot starve it.
     """
-    given = [0] * len(left)
-    given[0] = min(left[0], max(1, room // 4))
-    spare = room - given[0]
+    shares = [0] * len(left)
+    shares[0] = min(left[0], max(1, room // 4))
+    spare = room - shares[0]
     for index in sorted(range(len(left)), key=left.__getitem__):
-        more = min(spare, left[index] - given[index])
-        given[index] += more
+        more = min(spare, left[index] - shares[index])
+        shares[index] += more
         spare -= more
-    return given
+    return shares
 
 
 class Pace:
@@ -37,7 +37,7 @@ class Pace:
         self._seconds_per_token: float | None = None
 
     def learn(self, *, rows: int, seconds: float) -> None:
-        # The fixed cost of a step hides the cost of its rows where there are few.
+        # With few rows, a step's fixed cost hides their cost.
         if rows < LEAST_SHARE:
             return
         measured = seconds / rows

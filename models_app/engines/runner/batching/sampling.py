@@ -1,8 +1,8 @@
-"""How the next token of one generation is chosen from its logits.
+"""Chooses the next token of a generation from its logits.
 
 llama.cpp's own samplers visit every token of the vocabulary one by one: with 128,000 of them that takes 1.6 ms a token,
-11 ms with `top_p` where the choice is wide, and all sequences wait for it. Here numpy does it in less than a millisecond.
-Only grammars are llama.cpp's.
+11 ms with `top_p` where the choice is wide, and all sequences wait for it. Here numpy does it in less than a
+millisecond. Only grammars are llama.cpp's.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Tokens = npt.NDArray[np.int32]
 
 # Below this, dividing logits by the temperature overflows and means the same as greedy anyway.
 _COLDEST = 1e-4
-# How far back a repeat penalty looks, as everywhere in llama.cpp.
+# The window of the repeat penalty in tokens, llama.cpp's default.
 _REPEAT_WINDOW = 64
 _BLOCK = 512
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
 class Sampler:
-    """Chooses the tokens of one generation: `adjust` its row of logits, choose, `accept` what was chosen.
+    """The sampler of one generation: `adjust` its row of logits, `choose` a token, `accept` it.
 
     Raises InvalidRequest for a bias on tokens that do not exist and for a grammar that does not compile.
     """
@@ -48,30 +48,30 @@ class Sampler:
         self._recent = deque(prompt[-_REPEAT_WINDOW:], _REPEAT_WINDOW)
         self._written: Counter[int] = Counter()
         self._grammar = None if sampling.grammar is None else _compile(sampling, vocabulary)
-        # Then the choice is the highest logit, and can be made for many rows at once.
+        # The choice is the highest logit, computed for many rows at once.
         self.greedy = self._cold and self._grammar is None
 
     def adjust(self, logits: Floats) -> None:
-        """Adds bias and penalties to the row that a token is then chosen from."""
+        """Add bias and penalties to a row of logits."""
         if self._bias is not None:
             logits[self._bias[0]] += self._bias[1]
-        wanted = self._sampling
-        if wanted.repeat_penalty != 1.0 and self._recent:
+        settings = self._sampling
+        if settings.repeat_penalty != 1.0 and self._recent:
             recent = np.unique(np.fromiter(self._recent, np.int32))
             values = logits[recent]
-            by = np.float32(wanted.repeat_penalty)
+            by = np.float32(settings.repeat_penalty)
             logits[recent] = np.where(values > 0, values / by, values * by)
-        if (wanted.frequency_penalty or wanted.presence_penalty) and self._written:
+        if (settings.frequency_penalty or settings.presence_penalty) and self._written:
             times = np.fromiter(self._written.values(), np.float32)
             written = np.fromiter(self._written, np.int32)
-            logits[written] -= times * wanted.frequency_penalty + wanted.presence_penalty
+            logits[written] -= times * settings.frequency_penalty + settings.presence_penalty
 
     def choose(self, logits: Floats) -> int | None:
-        """The next token by its row of logits; None where a grammar allows nothing. Raises EngineError for logits
+        """The next token by its row of logits; None where the grammar allows no token. Raises EngineError for logits
         that are not numbers."""
         check(logits.max())
         token = self._pick(logits)
-        # Most choices obey the grammar, and asking it about one token is a thousand times faster than about all.
+        # Most choices satisfy the grammar, and checking one token is a thousand times faster than checking all.
         if self._grammar is not None and not self._allows(token):
             allowed = self._filtered(logits)
             return self._pick(allowed) if math.isfinite(allowed.max()) else None
@@ -122,8 +122,8 @@ def draw(logits: Floats, sampling: Sampling, chance: float) -> int:
 
 
 def _place(weights: Floats, chance: float) -> int:
-    """The first place up to which the weights add up to more than the share `chance` of their sum."""
-    # Adding up one by one takes ten times as long as adding up blocks and looking into one of them.
+    """The first index at which the cumulative weight exceeds the share `chance` of the sum."""
+    # One cumulative sum takes ten times as long as block sums and a cumulative sum of one block.
     blocks = np.cumsum(np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK)), dtype=float)
     wanted = chance * blocks[-1]
     block = min(int(np.searchsorted(blocks, wanted, side="right")), blocks.size - 1)
@@ -134,16 +134,16 @@ def _place(weights: Floats, chance: float) -> int:
 
 
 def _eligible(logits: Floats, sampling: Sampling) -> npt.NDArray[np.intp] | None:
-    """What top-k, top-p and min-p, in this order and before the temperature, leave over; None for everything."""
+    """The tokens left by top-k, top-p and min-p, in this order and before the temperature; None for all."""
     tokens: npt.NDArray[np.intp] | None = None
     if 0 < sampling.top_k < logits.size:
         tokens = np.argpartition(logits, -sampling.top_k)[-sampling.top_k :]
     if sampling.top_p >= 1.0 and sampling.min_p <= 0.0:
         return tokens
     values = logits if tokens is None else logits[tokens]
-    weights = np.exp(values - values.max())  # the best one's is 1
+    weights = np.exp(values - values.max())  # the largest is 1
     whole = float(weights.sum())
-    # Tokens below an even share of what top-p cuts off cannot, all together, be more than that: no need to sort them.
+    # Tokens below an even share of the mass that top-p cuts off cannot exceed it together: no need to sort them.
     spare = (1.0 - sampling.top_p) * whole / values.size
     kept = np.flatnonzero(weights >= max(sampling.min_p, 0.5 * spare))
     if sampling.top_p < 1.0:
@@ -154,7 +154,7 @@ def _eligible(logits: Floats, sampling: Sampling) -> npt.NDArray[np.intp] | None
 
 
 def check(logit: float) -> None:
-    """Raises EngineError for the highest logit of a row, if it is not a number."""
+    """Raises EngineError when the highest logit of a row is not finite."""
     if not math.isfinite(logit):
         raise EngineError(
             "The model computed values that are not numbers; its file is probably damaged."
@@ -164,7 +164,7 @@ def check(logit: float) -> None:
 
 
 def most_probable(logits: Floats, rows: list[int]) -> list[int]:
-    """The token with the highest logit in each of `rows`, which ascend; one that is not a number wins."""
+    """The token with the highest logit in each of `rows`, which ascend; NaN counts as the highest."""
     everything = len(rows) == rows[-1] + 1
     some = logits[: len(rows)] if everything else logits[rows]
     chosen: list[int] = some.argmax(axis=1).tolist()
@@ -172,7 +172,7 @@ def most_probable(logits: Floats, rows: list[int]) -> list[int]:
 
 
 def describe(logits: Floats, token: int, *, top: int, piece: Callable[[int], bytes]) -> TokenChoice:
-    """The log-probabilities of `token` and of the `top` best ones, from the model's raw logits."""
+    """The log-probabilities of `token` and of the `top` best tokens, from the model's raw logits."""
     values = logits.astype(np.float64)
     values -= values.max()
     values -= math.log(np.exp(values).sum())
@@ -195,7 +195,7 @@ def _compile(sampling: Sampling, vocabulary: Vocabulary) -> Any:
 
 
 def _bias(sampling: Sampling, vocabulary: Vocabulary) -> tuple[Tokens, Floats] | None:
-    """What is added to which logits; None for nothing."""
+    """The biased tokens and their biases; None without any."""
     bias = dict(sampling.logit_bias)
     unknown = [token for token in bias if not 0 <= token < vocabulary.size]
     if unknown:

@@ -1,4 +1,4 @@
-"""The work of the decode thread while it runs: tokens that the cache holds, tokens still to compute, what came out."""
+"""Running work of the decode thread: its cached tokens, its tokens still to compute, its results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models_app.engines.runner.formats.text import TextStream
 class _Tokens:
     """`tokens` are all tokens known so far; the first `stored` of them are in the cache of the slot.
 
-    `number` counts arrivals. A sequence that loses its slot keeps everything else and can go on in another one.
+    `number` counts arrivals. A sequence that loses its slot keeps the rest and can continue in another one.
     """
 
     __slots__ = ("cached_tokens", "number", "prompt_tokens", "slot_number", "stored", "tokens")
@@ -31,7 +31,7 @@ class _Tokens:
 
     @property
     def left(self) -> int:
-        """Tokens that have to be computed before something comes out."""
+        """Tokens to compute before the next output."""
         return len(self.tokens) - self.stored
 
     @property
@@ -42,12 +42,12 @@ class _Tokens:
         return Finished(reason, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
 
     def restore(self, context: Context) -> None:
-        """Makes the cache again what it was before a step that did not succeed."""
+        """Restore the cache after a failed step."""
         self.stored = context.restore(self.slot_number, self.stored)
 
 
 class GenerationSequence(_Tokens):
-    """A `Generation` with its sampler and its text; `choices` wait for the text that they belong to."""
+    """A `Generation` with its sampler and its text; `choices` are pending until their text is published."""
 
     __slots__ = ("choices", "sampler", "text", "work")
 
@@ -60,7 +60,7 @@ class GenerationSequence(_Tokens):
 
     @property
     def may_grow(self) -> int:
-        """Tokens that may still be generated."""
+        """Tokens that can still be generated."""
         return max(0, self.work.sampling.max_tokens - self.completion_tokens)
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class GenerationSequence(_Tokens):
 
 
 class EmbeddingSequence(_Tokens):
-    """An `Embedding` with what its tokens' vectors add up to so far."""
+    """An `Embedding` with the vectors pooled so far."""
 
     __slots__ = ("pooled", "work")
 

@@ -1,4 +1,4 @@
-"""The places of the context in which sequences run, and what their caches still hold of earlier ones."""
+"""The slots of the context in which sequences run, and their caches of earlier prompts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Slot:
 
 
 def common_prefix(left: array[int], right: array[int]) -> int:
-    """How many tokens both begin with."""
+    """The length of the common prefix."""
     length = min(len(left), len(right))
     if not length or left[0] != right[0]:
         return 0
@@ -33,8 +33,8 @@ def common_prefix(left: array[int], right: array[int]) -> int:
 
 
 def choose(slots: Iterable[Slot], tokens: array[int]) -> tuple[Slot, int] | None:
-    """The idle slot whose cache shares the longest prefix with `tokens`, and its length; the one idle for longest
-    among equals. None while all are busy."""
+    """The idle slot whose cache shares the longest prefix with `tokens`, and its length; among equals the one idle
+    for longest. None while all are busy."""
     best: tuple[int, int, Slot] | None = None
     for slot in slots:
         if slot.sequence is None:
@@ -45,6 +45,6 @@ def choose(slots: Iterable[Slot], tokens: array[int]) -> tuple[Slot, int] | None
 
 
 def oldest_cache(slots: Iterable[Slot]) -> Slot | None:
-    """The idle slot whose cache was used longest ago; None where no idle slot holds anything."""
+    """The idle slot whose cache was used longest ago; None when all idle slots are empty."""
     idle = [slot for slot in slots if slot.sequence is None and slot.cached]
     return min(idle, key=lambda slot: slot.used, default=None)

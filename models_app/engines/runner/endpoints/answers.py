@@ -1,4 +1,4 @@
-"""The JSON of answers: ids, usage, log-probabilities and the bytes of streamed chunks."""
+"""JSON of answers: ids, usage, log-probabilities, streamed chunks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import orjson
 from models_app.engines.runner.batching.generation import Finished, TokenChoice, TokenLogprob
 
 DONE = b"data: [DONE]\n\n"
-# JSON has no infinity; OpenAI writes this for a token that cannot come.
+# JSON has no infinity; OpenAI uses this for an impossible token.
 _LOWEST_LOGPROB = -9999.0
 
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens of one request. The prompt counts once, however many choices were made from it."""
+    """Tokens of one request. The prompt counts once, whatever the number of choices."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -41,7 +41,7 @@ class Usage:
 
 
 def envelope(kind: str, prefix: str, model: str, fingerprint: str) -> dict[str, Any]:
-    """The fields that every answer begins with."""
+    """The common fields of every answer."""
     return {
         "id": f"{prefix}-{uuid.uuid4().hex}",
         "object": kind,
@@ -52,7 +52,7 @@ def envelope(kind: str, prefix: str, model: str, fingerprint: str) -> dict[str, 
 
 
 class Chunks:
-    """Builds the chunks of one stream. All but the text is serialised once, since every token pays for this.
+    """Builds the chunks of one stream. All but the text is serialised once, because this runs for every token.
 
     `delta` is how the text of a choice is wrapped: chat has `"delta":{"content":…}`, completions `"text":…`.
     """
@@ -92,7 +92,7 @@ class Chunks:
 
 
 def usage_comment(usage: Usage) -> bytes:
-    """A line that clients skip and the gateway reads: tokens are counted also when nobody asked for them."""
+    """An SSE comment for the gateway, which counts tokens even when the client did not request usage."""
     return b": noa " + orjson.dumps({"usage": usage.as_dict()}) + b"\n\n"
 
 

@@ -20,7 +20,7 @@ from models_app.engines.runner.state import State
 
 
 async def complete(state: State, request: Request, data: Mapping[str, Any]) -> None:
-    """Answers one chat request, streamed or whole. Raises InvalidRequest and what the decode thread reports."""
+    """Answer one chat request, streamed or whole. Raises InvalidRequest and what the decode thread reports."""
     chat = inference.parse_chat(data)
     choices = await _choices(state, chat)
     kind = "chat.completion.chunk" if chat.stream else "chat.completion"
@@ -42,7 +42,7 @@ async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
     calls = chat.tool_choice.kind != "none"
     if calls and not template.supports_tools:
         raise InvalidRequest(
-            "This model's chat template does not know tools.",
+            "This model's chat template does not support tools.",
             code="tools_not_supported",
             param="tools",
         )
@@ -52,7 +52,7 @@ async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
         tools=[tool.raw for tool in chat.tools] if calls else (),
         options=chat.template_options,
     )
-    # Most templates write the beginning-of-text token themselves; it must not come twice.
+    # Most templates write the beginning-of-text token themselves; it must not be doubled.
     add_special = not (state.model.bos and text.startswith(state.model.bos))
     prompt = await state.tokens(text, param="messages", add_special=add_special)
     sampling = state.sampling(
@@ -73,28 +73,28 @@ def _template(state: State) -> ChatTemplate:
 
 
 def _messages(template: ChatTemplate, messages: Sequence[Message]) -> Sequence[Message]:
-    """`developer` is OpenAI's newer word for `system`, which most templates do not know."""
+    """Replace the role `developer`, OpenAI's newer name of `system`, which most templates do not support."""
     if template.knows_developer:
         return messages
     return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
 
 
 async def _grammar(state: State, chat: ChatRequest) -> str | None:
-    """What the answer must look like, as a grammar that is known to compile; None when it is free."""
-    wanted, choice = chat.response_format, chat.tool_choice
+    """The answer's constraint as a grammar that compiles; None for free text."""
+    output, choice = chat.response_format, chat.tool_choice
     forced = choice.kind in ("required", "named")
-    if not forced and wanted.kind == "text":
+    if not forced and output.kind == "text":
         return None
     grammar = Grammar()
     options = []
     if choice.kind != "none":
         callable_tools = [tool for tool in chat.tools if choice.name in (None, tool.name)]
         options.append(tools.calls_rule(grammar, callable_tools, several=chat.parallel_tool_calls))
-    if not forced and wanted.kind == "json_object":
+    if not forced and output.kind == "json_object":
         options.append("object")
     elif not forced:
         param = "response_format.json_schema.schema"
-        options.append(grammar.add(wanted.schema, param=param, strict=wanted.strict))
+        options.append(grammar.add(output.schema, param=param, strict=output.strict))
     text = grammar.text(" | ".join(options))
     await state.grammars.require(text, param="tools" if forced else "response_format")
     return text
@@ -106,10 +106,10 @@ def _choice(choice: Choice) -> dict[str, Any]:
     if choice.calls:
         message["content"] = content if content.strip() else None
         message["tool_calls"] = [call.as_dict() for call in choice.calls]
-    asked = choice.work.sampling.top_logprobs is not None
+    has_logprobs = choice.work.sampling.top_logprobs is not None
     return {
         "index": choice.index,
         "message": message,
-        "logprobs": answers.chat_logprobs(tuple(choice.logprobs)) if asked else None,
+        "logprobs": answers.chat_logprobs(tuple(choice.logprobs)) if has_logprobs else None,
         "finish_reason": choice.reason,
     }

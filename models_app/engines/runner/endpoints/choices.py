@@ -1,4 +1,4 @@
-"""One request's generations, from the hand-over to the decode thread to the end of the answer."""
+"""One request's generations, from their submission to the decode thread to the end of the answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SEEDS = 2**32 - 1
 
 @dataclass(eq=False, slots=True)
 class Choice:
-    """One of the answers that a request asked for. `counts_prompt`: n choices of one prompt pay for it once."""
+    """One of the requested answers. `counts_prompt`: the prompt counts once for all its choices."""
 
     index: int
     work: Generation
@@ -47,7 +47,7 @@ class Choice:
         return self.reader.feed(text) if self.reader else (text,)
 
     def end(self, reason: str) -> Sequence[Found]:
-        """What was still held back; sets the reason that the client gets."""
+        """The rest of the buffered text; sets the finish reason."""
         rest = self.reader.finish() if self.reader else ()
         called = self.reader is not None and self.reader.calls > 0
         self.reason = "tool_calls" if called and reason == "stop" else reason
@@ -58,13 +58,13 @@ def choices_for(
     prompt: Sequence[int], sampling: Sampling, *, n: int, first: int = 0, tools: bool = False
 ) -> list[Choice]:
     """`n` choices of one prompt, numbered from `first`; with a seed each gets the next one."""
-    made = []
+    choices = []
     for number in range(n):
         seed = None if sampling.seed is None else (sampling.seed + number) % _SEEDS
         work = Generation(prompt, replace(sampling, seed=seed))
         reader = ToolCallReader() if tools else None
-        made.append(Choice(first + number, work, counts_prompt=number == 0, reader=reader))
-    return made
+        choices.append(Choice(first + number, work, counts_prompt=number == 0, reader=reader))
+    return choices
 
 
 class Run:
@@ -75,65 +75,65 @@ class Run:
         self.usage = Usage()
         self._dispatch = dispatch
         self._left = len(choices)
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def finish(self) -> None:
-        """Returns when every choice has ended; raises what one of them failed with. Cancelling it cancels them."""
+        """Return when every choice has ended; raises the error of the first that failed. Cancelling it cancels them."""
         try:
             for choice in self.choices:
                 self._dispatch.submit(choice.work, partial(self._on_event, choice))
-            await self._over
+            await self._done
         finally:
             for choice in self.choices:
                 self._dispatch.cancel(choice.work)
 
     def _on_event(self, choice: Choice, event: Event) -> None:
-        if self._over.done():
+        if self._done.done():
             return
         if isinstance(event, Piece):
             choice.logprobs += event.logprobs
-            self._give(choice, choice.feed(event.text))
+            self._add(choice, choice.feed(event.text))
         elif isinstance(event, Failed):
-            self._over.set_exception(event.error)
+            self._done.set_exception(event.error)
         elif isinstance(event, Finished):
             self._on_finished(choice, event)
 
     def _on_finished(self, choice: Choice, event: Finished) -> None:
         if event.reason == "cancelled":
-            self._over.set_exception(EngineError("The runner stopped before the answer was whole."))
+            self._done.set_exception(EngineError("The runner stopped before the answer was complete."))
             return
         self.usage.add(event, first_choice=choice.counts_prompt)
-        self._give(choice, choice.end(event.reason))
+        self._add(choice, choice.end(event.reason))
         self.end_choice(choice)
         self._left -= 1
         if not self._left:
-            self._over.set_result(None)
+            self._done.set_result(None)
 
-    def _give(self, choice: Choice, found: Sequence[Found]) -> None:
+    def _add(self, choice: Choice, found: Sequence[Found]) -> None:
         self.begin(choice)
         for item in found:
             if isinstance(item, str):
-                self.give_text(choice, item)
+                self.add_text(choice, item)
             else:
                 choice.calls.append(item)
-                self.give_call(choice, item)
+                self.add_call(choice, item)
 
     def begin(self, choice: Choice) -> None:
-        """A stream sends its head before the first event of a choice."""
+        """Hook: a stream sends its head before the first event of a choice."""
 
-    def give_text(self, choice: Choice, text: str) -> None:
+    def add_text(self, choice: Choice, text: str) -> None:
         choice.text.append(text)
 
-    def give_call(self, choice: Choice, call: ToolCall) -> None:
-        """Collected already; a stream sends it."""
+    def add_call(self, choice: Choice, call: ToolCall) -> None:
+        """Hook: a stream sends the call, which is already collected."""
 
     def end_choice(self, choice: Choice) -> None:
-        """A stream sends the reason."""
+        """Hook: a stream sends the finish reason."""
 
 
 class Stream(Run):
-    """Writes every piece to the client in the moment it arrives. The head of the answer waits for the first event, so
-    that what fails before is answered with its own status."""
+    """Writes every piece to the client as it arrives. The head of the answer waits for the first event, so that
+    an earlier failure is answered with its own status."""
 
     def __init__(
         self,
@@ -149,14 +149,14 @@ class Stream(Run):
         self._chunks = chunks
         self._chat = chat
 
-    def give_text(self, choice: Choice, text: str) -> None:
+    def add_text(self, choice: Choice, text: str) -> None:
         if not (text or choice.logprobs):
             return
         logprobs = self._logprobs(choice)
         choice.length += len(text)
         self._request.write(self._chunks.text(choice.index, text, logprobs))
 
-    def give_call(self, choice: Choice, call: ToolCall) -> None:
+    def add_call(self, choice: Choice, call: ToolCall) -> None:
         delta = {"tool_calls": [{"index": len(choice.calls) - 1, **call.as_dict()}]}
         self._request.write(self._chunks.delta(choice.index, delta))
 

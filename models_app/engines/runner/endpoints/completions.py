@@ -16,7 +16,7 @@ from models_app.engines.runner.state import State
 
 
 async def complete(state: State, request: Request, data: Mapping[str, Any]) -> None:
-    """Answers one completion request, streamed or whole; the choices of the first prompt come first."""
+    """Answer one completion request, streamed or whole; the choices of the first prompt come first."""
     completion = inference.parse_completion(data)
     if not state.model.can_generate:
         raise InvalidRequest("This model does not generate text.", code="generation_not_supported", param="model")
@@ -44,10 +44,10 @@ async def _choices(state: State, completion: CompletionRequest) -> list[Choice]:
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
-    asked = choice.work.sampling.top_logprobs is not None
+    has_logprobs = choice.work.sampling.top_logprobs is not None
     return {
         "index": choice.index,
         "text": "".join(choice.text),
-        "logprobs": answers.completion_logprobs(tuple(choice.logprobs), 0) if asked else None,
+        "logprobs": answers.completion_logprobs(tuple(choice.logprobs), 0) if has_logprobs else None,
         "finish_reason": choice.reason,
     }

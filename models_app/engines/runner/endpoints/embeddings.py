@@ -19,16 +19,16 @@ from models_app.engines.runner.state import State
 
 
 async def embed(state: State, request: Request, data: Mapping[str, Any]) -> None:
-    """Answers one embedding request. Inputs that do not fit are refused, never cut."""
-    wanted = inference.parse_embedding(data)
+    """Answer one embedding request. Inputs that do not fit are refused, never truncated."""
+    fields = inference.parse_embedding(data)
     if not state.model.can_embed:
-        raise InvalidRequest("This model does not make embeddings.", code="embeddings_not_supported", param="model")
-    if wanted.dimensions not in (None, state.model.n_embd):
+        raise InvalidRequest("This model does not compute embeddings.", code="embeddings_not_supported", param="model")
+    if fields.dimensions not in (None, state.model.n_embd):
         raise InvalidRequest(
             f"This model's embeddings have {state.model.n_embd} dimensions; it cannot shorten them.",
             param="dimensions",
         )
-    prompts = [await state.tokens(prompt, param="input") for prompt in wanted.inputs]
+    prompts = [await state.tokens(prompt, param="input") for prompt in fields.inputs]
     batch = _Batch(state.dispatch, prompts, together=state.spec.slots)
     results = await batch.finish()
     tokens = sum(result.prompt_tokens for result in results)
@@ -36,7 +36,7 @@ async def embed(state: State, request: Request, data: Mapping[str, Any]) -> None
         200,
         {
             "object": "list",
-            "data": [_item(n, result, wanted.base64) for n, result in enumerate(results)],
+            "data": [_item(n, result, fields.base64) for n, result in enumerate(results)],
             "model": state.spec.model,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         },
@@ -44,7 +44,7 @@ async def embed(state: State, request: Request, data: Mapping[str, Any]) -> None
 
 
 class _Batch:
-    """Embeds many inputs, at most `together` at a time: a long list must not fill the queue for all others."""
+    """Embeds many inputs, at most `together` at a time, so that a long list does not fill the queue."""
 
     def __init__(self, dispatch: Dispatch, prompts: Sequence[Sequence[int]], *, together: int) -> None:
         self._dispatch = dispatch
@@ -53,14 +53,14 @@ class _Batch:
         self._together = together
         self._next = 0
         self._left = len(prompts)
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def finish(self) -> list[Embedded]:
-        """The results in the order of the inputs. Raises what one of them failed with."""
+        """The results in the order of the inputs. Raises the error of the first that failed."""
         try:
             for _ in range(min(self._together, len(self._works))):
                 self._submit_next()
-            await self._over
+            await self._done
         finally:
             for work in self._works[: self._next]:
                 self._dispatch.cancel(work)
@@ -71,7 +71,7 @@ class _Batch:
         self._dispatch.submit(self._works[number], partial(self._on_event, number))
 
     def _on_event(self, number: int, event: Event) -> None:
-        if self._over.done():
+        if self._done.done():
             return
         if isinstance(event, Embedded):
             self._results[number] = event
@@ -79,10 +79,10 @@ class _Batch:
             if self._next < len(self._works):
                 self._submit_next()
             elif not self._left:
-                self._over.set_result(None)
+                self._done.set_result(None)
         else:
-            stopped = EngineError("The runner stopped before the embedding was made.")
-            self._over.set_exception(event.error if isinstance(event, Failed) else stopped)
+            stopped = EngineError("The runner stopped before the embedding was computed.")
+            self._done.set_exception(event.error if isinstance(event, Failed) else stopped)
 
 
 def _item(index: int, result: Embedded, as_base64: bool) -> dict[str, Any]:

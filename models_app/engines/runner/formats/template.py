@@ -1,7 +1,7 @@
-"""A model's chat template: rendering it under limits, and finding out what it can do.
+"""A model's chat template: rendered under limits, with its capabilities detected.
 
-A template is a program that came with the file. The sandbox keeps it from Python's inside but not from time and
-memory, so every rendering has a deadline (SIGALRM, hence only on the main thread) and room for so much memory.
+A template is an untrusted program. The sandbox isolates it from Python's internals but does not bound time and memory,
+so every rendering has a deadline (SIGALRM, hence only on the main thread) and a memory limit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 # Real templates take 0.1 to 5 ms; ten thousand messages some 100 ms.
 _SECONDS = 2.0
-# Memory that a rendering may take on top of what the process has. Real ones take some MB.
+# Memory that a rendering can allocate beyond the process's current size. Real ones take some MB.
 _HEADROOM = 512 * 1024 * 1024
 _PROBE = "noa_probe"
 _PROBE_TOOL = {
@@ -42,7 +42,7 @@ _PROBE_TOOL = {
 
 
 class TemplateError(Exception):
-    """The template did not render; the text says why."""
+    """The template did not render; the text is the reason."""
 
 
 class _Refused(Exception):
@@ -64,7 +64,7 @@ class _Generation(jinja2.ext.Extension):
 
 
 class ChatTemplate:
-    """A compiled template. `supports_tools` and `knows_developer` were found by rendering it.
+    """A compiled template. `supports_tools` is detected by rendering it, `knows_developer` from its text.
 
     Raises LoadFailed (stage `template`) when the text does not compile or cannot render the simplest conversation.
     """
@@ -94,12 +94,12 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt. Raises InvalidRequest when the template refuses the conversation or fails at it."""
+        """The prompt. Raises InvalidRequest when the template rejects the conversation or fails."""
         try:
             return self._render(messages, tools, options or {})
         except TemplateError as error:
             raise InvalidRequest(
-                f"The model's chat template does not take this conversation: {error}.",
+                f"The model's chat template rejects this conversation: {error}.",
                 code="template_error",
                 param="messages",
             ) from error
@@ -124,7 +124,7 @@ class ChatTemplate:
         except (jinja2.TemplateError, _Refused, MemoryError, RecursionError) as error:
             raise TemplateError(_why(error)) from error
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            # What an expression of the template can raise when a value is not of the kind it expects.
+            # Errors of the template's expressions for values of an unexpected type.
             raise TemplateError(_why(error)) from error
 
     def _check(self) -> None:
@@ -137,7 +137,7 @@ class ChatTemplate:
         try:
             shown = self._render([{"role": "user", "content": "Hello"}], [_PROBE_TOOL], {})
         except TemplateError as error:
-            logger.info("the chat template takes no tools: %s", error)
+            logger.info("the chat template does not support tools: %s", error)
             return False
         return _PROBE in shown
 
@@ -161,7 +161,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-    """JSON as models were trained to read it; Jinja's own filter escapes it for HTML."""
+    """JSON in the form of training data; Jinja's own filter escapes it for HTML."""
     known = {name: options[name] for name in ("separators", "sort_keys") if name in options}
     ensure_ascii = bool(options.get("ensure_ascii", False))
     return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, **known)
@@ -177,14 +177,14 @@ def _strftime_now(pattern: str) -> str:
 
 @contextlib.contextmanager
 def _limits() -> Iterator[None]:
-    """Ends what runs inside after `_SECONDS`, or at `_HEADROOM` more memory. Main thread only."""
+    """Abort the block after `_SECONDS`, or at `_HEADROOM` more memory. Main thread only."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     room = pages * resource.getpagesize() + _HEADROOM
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     lowest = min(limit for limit in (room, soft, hard) if limit != resource.RLIM_INFINITY)
     resource.setrlimit(resource.RLIMIT_AS, (lowest, hard))
     try:
-        # Two levels: the alarm may still go off on the way out of the inner one.
+        # Two levels: the alarm can still fire on the way out of the inner one.
         try:
             _alarm.set(_SECONDS)
             yield

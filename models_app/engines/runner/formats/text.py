@@ -1,4 +1,4 @@
-"""From the bytes of tokens to text that may be shown."""
+"""Decodes the bytes of tokens to text that can be sent."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 class TextStream:
-    """Whole characters only, and nothing that is, or may become, a stop string.
+    """Emits whole characters only, and nothing that is, or could become, a stop string.
 
-    `stopped` turns true with the first stop string; what follows it is dropped.
+    `stopped` turns true at the first stop string; text after it is dropped.
     """
 
     __slots__ = ("_decode", "_held", "_longest", "_stops", "stopped")
@@ -29,7 +29,7 @@ class TextStream:
         return self._cut(self._held + text)
 
     def finish(self) -> str:
-        """What was held back, once it is certain that nothing follows. A torn character becomes U+FFFD."""
+        """The buffered rest at the end of the input. An incomplete character becomes U+FFFD."""
         if self.stopped:
             return ""
         text, self._held = self._held + self._decode(b"", True), ""

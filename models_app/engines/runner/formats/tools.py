@@ -1,6 +1,6 @@
 """Tool calls: the grammar that forces them and the reader that finds them in an answer.
 
-Calls are written the way most open models were trained to (Hermes, Qwen and others):
+The format is the one that most open models were trained on (Hermes, Qwen and others):
 
     <tool_call>
     {"name": "get_weather", "arguments": {"city": "Paris"}}
@@ -26,7 +26,7 @@ CLOSE = "</tool_call>"
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call as the client gets it: `arguments` is JSON as text."""
+    """A call in an answer: `arguments` is JSON as text."""
 
     id: str
     name: str
@@ -41,21 +41,21 @@ Found = str | ToolCall
 
 
 def calls_rule(grammar: Grammar, tools: Sequence[Tool], *, several: bool) -> str:
-    """Adds the rule of one call (or several) of these tools, arguments as their schemas want them."""
+    """Add the rule of one call (or several) of these tools, with arguments that match their schemas."""
     options = []
     for tool in tools:
         arguments = grammar.add({"type": "object", **tool.parameters}, param="tools", strict=tool.strict)
         name = literal(orjson.dumps(tool.name).decode())
         options.append(f'"{{" space "\\"name\\":" space {name} "," space "\\"arguments\\":" space {arguments} "}}"')
     call = grammar.rule(" | ".join(f"({option})" for option in options))
-    one = grammar.rule(f"{literal(OPEN)} space {call} space {literal(CLOSE)}")
-    return grammar.rule(f'{one} ("\\n" {one}){{0,7}}') if several else one
+    tagged = grammar.rule(f"{literal(OPEN)} space {call} space {literal(CLOSE)}")
+    return grammar.rule(f'{tagged} ("\\n" {tagged}){{0,7}}') if several else tagged
 
 
 class ToolCallReader:
-    """Splits an answer, as it comes, into text and calls. Text that may be the start of a call is held back.
+    """Splits a streamed answer into text and calls. Text that could be the start of a call is held back.
 
-    What stands between the tags and is no call is given back as the text it was.
+    Invalid content between the tags is returned as text.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class ToolCallReader:
         return found
 
     def finish(self) -> list[Found]:
-        """What is left at the end of the answer; a call that was not closed counts when its JSON is whole."""
+        """The rest at the end of the answer; an unclosed call counts when its JSON is complete."""
         rest, self._held = self._held, ""
         if self._inside:
             self._inside = False
@@ -80,7 +80,7 @@ class ToolCallReader:
         return self._text(rest)
 
     def _step(self, found: list[Found]) -> bool:
-        """One tag further; False when more of the answer is needed."""
+        """Advance by one tag; False when more input is needed."""
         tag = CLOSE if self._inside else OPEN
         before, seen, after = self._held.partition(tag)
         if not seen:
@@ -99,7 +99,7 @@ class ToolCallReader:
         return True
 
     def _text(self, text: str) -> list[Found]:
-        # White space around calls belongs to their form, not to the answer.
+        # White space around calls is part of their format, not of the answer.
         if not text or (self.calls and not text.strip()):
             return []
         return [text]
@@ -119,6 +119,6 @@ class ToolCallReader:
 
 
 def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of `text` may be the start of `tag`."""
+    """How many characters at the end of `text` could be the start of `tag`."""
     longest = min(len(text), len(tag) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(tag[:n])), 0)

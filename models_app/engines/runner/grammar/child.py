@@ -1,8 +1,8 @@
-"""A throwaway program that compiles grammars: llama.cpp may end the process that reads one.
+"""A child program that compiles grammars: llama.cpp can crash the process that parses one.
 
 It reads requests from standard input, each four bytes of length (big-endian) and a GBNF text, and answers each with one
-byte: `1` for a grammar that compiles, `0` for one that llama.cpp refuses. No answer means that it died of it. The first
-thing it writes is one `1`, when it can begin.
+byte: `1` for a grammar that compiles, `0` for one that llama.cpp rejects. No answer means that it crashed. It writes
+one `1` first, when it is ready.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 
 import llama_cpp
 
-# Real grammars take milliseconds. The default action of SIGALRM ends the process, whatever llama.cpp is doing.
+# Real grammars take milliseconds. SIGALRM's default action ends the process even inside llama.cpp.
 _SECONDS = 2
 _MEMORY = 4 * 1024**3
 

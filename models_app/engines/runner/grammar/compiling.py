@@ -1,4 +1,4 @@
-"""Whether llama.cpp can compile a grammar, found out in a process that may die of it."""
+"""Checks in a child process, which can crash, whether llama.cpp can compile a grammar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models_app.domain.errors import InvalidRequest, Unavailable
 logger = logging.getLogger(__name__)
 
 CHILD_COMMAND = (sys.executable, "-m", "models_app.engines.runner.grammar.child")
-# The child ends itself two seconds into a grammar; this is for a child that cannot even do that.
+# The child limits itself to two seconds per grammar; this is for a child that hangs beyond that.
 _ANSWER_SECONDS = 5.0
 # Importing llama-cpp-python takes half a second on an idle machine.
 _START_SECONDS = 30.0
@@ -24,22 +24,22 @@ _REMEMBERED = 512
 
 
 class GrammarCheck:
-    """One child, started at the first question and again after it died. Questions are asked one after the other."""
+    """One child, started at the first check and restarted after a crash. Checks run one at a time."""
 
     def __init__(self, command: Sequence[str] = CHILD_COMMAND) -> None:
         self._command = command
         self._child: Process | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
 
     async def require(self, grammar: str, *, param: str) -> None:
-        """Raises InvalidRequest (`invalid_schema`) for a grammar that llama.cpp refuses or dies of."""
+        """Raises InvalidRequest (`invalid_schema`) for a grammar that llama.cpp rejects or crashes on."""
         text = grammar.encode()
         digest = hashlib.sha256(text).digest()
         if digest not in self._verdicts:
-            async with self._turn:
+            async with self._lock:
                 if digest not in self._verdicts:
-                    self._remember(digest, await self._ask(text))
+                    self._remember(digest, await self._compiles(text))
         if not self._verdicts[digest]:
             raise InvalidRequest(
                 "The schema leads to a grammar that llama.cpp cannot use. Make it smaller or simpler.",
@@ -55,21 +55,21 @@ class GrammarCheck:
         if len(self._verdicts) > _REMEMBERED:
             self._verdicts.popitem(last=False)
 
-    async def _ask(self, text: bytes) -> bool:
+    async def _compiles(self, text: bytes) -> bool:
         child = await self._ready_child()
         assert child.stdin is not None and child.stdout is not None
-        whole = False
+        answered = False
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 child.stdin.write(len(text).to_bytes(4, "big") + text)
                 verdict = await child.stdout.read(1)
-            whole = verdict != b""
+            answered = verdict != b""
         except (TimeoutError, ConnectionError):
             verdict = b""
         finally:
-            # Also when the one who asked has left: the answer that is still to come belongs to nobody.
-            if not whole:
-                logger.warning("the grammar check died of a grammar, or was left")
+            # Also on cancellation: the child's pending answer would be taken for the next one.
+            if not answered:
+                logger.warning("the grammar check crashed, timed out or was cancelled")
                 await self._end()
         return verdict == b"1"
 
@@ -88,7 +88,7 @@ class GrammarCheck:
             if not started:
                 await self._end()
         if not started:
-            raise Unavailable("Grammars cannot be checked now. Try again, or without a schema.")
+            raise Unavailable("Grammars cannot be checked at the moment. Try again, or without a schema.")
         return self._child
 
     async def _end(self) -> None:

@@ -1,10 +1,10 @@
-"""The words of GBNF, the grammar language of llama.cpp: literals, and the rules that every JSON grammar is made of."""
+"""Literals of GBNF, llama.cpp's grammar language, and the base rules of every JSON grammar."""
 
 from __future__ import annotations
 
 _CHARACTER = r'[^"\\\x7F\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})'
 BASE = {
-    # One space, or a new line with indentation: models that may print any amount of it never stop.
+    # Bounded white space: with any amount allowed, some models never stop.
     "space": r'| " " | "\n" [ \t]{0,20}',
     "character": _CHARACTER,
     "string": r'"\"" character* "\"" space',

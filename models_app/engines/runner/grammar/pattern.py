@@ -1,7 +1,7 @@
 """A regular expression of a JSON schema as GBNF, for the inside of a JSON string. Pure.
 
-Known: literals, `.`, classes, `\\d \\w \\s` and their opposites, groups, `|`, `* + ? {m,n}`, `^` at the start and `$` at
-the end. As JSON schema wants it, a pattern without them may match anywhere in the string.
+Supported: literals, `.`, classes, `\\d \\w \\s` and their opposites, groups, `|`, `* + ? {m,n}`, `^` at the start and
+`$` at the end. As in JSON Schema, a pattern without them matches anywhere in the string.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _has_outer_alternative(body: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """`empty`: whether it matches the empty string. Repeating such a thing never ends in llama.cpp."""
+    """`empty`: whether it matches the empty string, whose repetition never ends in llama.cpp."""
 
     text: str
     empty: bool = False
@@ -94,7 +94,7 @@ class _Parser:
     def _quantified(self, part: _Part) -> _Part:
         quantifier = self._quantifier()
         if part.empty and quantifier and quantifier != "?":
-            raise PatternError("repeats what may be empty")
+            raise PatternError("repeats a part that can be empty")
         return _Part(part.text + quantifier, part.empty or quantifier[:2] in ("*", "?", "{0"))
 
     def _quantifier(self) -> str:
@@ -173,7 +173,7 @@ class _Parser:
         return f"[^{''.join(members)}{_NEVER}]" if negated else f"[{''.join(members)}]"
 
     def _is_never(self, character: str) -> bool:
-        """Takes a quotation mark or backslash of a negated class, which excludes them anyway."""
+        """Skip a quotation mark or backslash in a negated class, which excludes them anyway."""
         if character == "\\" and self._peek() in ("\\", '"'):
             character = self._take()
         return character == '"' or (character == "\\" and self._text[self._at - 2] == "\\")
@@ -197,18 +197,18 @@ class _Parser:
         self._at += 1
         last = self._take()
         if last == "\\" or last < first or '"' in (first, last) or first <= '"' <= last:
-            raise PatternError("has a range that goes backwards or takes in a quotation mark")
+            raise PatternError("has a range that goes backwards or includes a quotation mark")
         if first <= "\\" <= last:
-            raise PatternError("has a range that takes in a backslash")
+            raise PatternError("has a range that includes a backslash")
         return f"{_in_class(first)}-{_in_class(last)}"
 
 
 def _literal(character: str) -> str:
-    """One character as it stands in a JSON string, as a GBNF literal."""
+    """One character in its JSON string form, as a GBNF literal."""
     written = {'"': r"\"", "\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\f": r"\f"}
     text = written.get(character, character)
     if not text.isprintable():
-        raise PatternError("holds a character that is not printable")
+        raise PatternError("contains a character that is not printable")
     return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 

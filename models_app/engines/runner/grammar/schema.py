@@ -1,10 +1,10 @@
-"""JSON schema to GBNF, the grammar language of llama.cpp. Pure; nothing is ever fetched.
+"""Translates JSON Schema to GBNF, llama.cpp's grammar language. Pure; no reference is ever fetched.
 
 Enforced: `type` (also a list), `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `minItems`,
 `maxItems`, `enum`, `const`, `anyOf`, `oneOf` (read as anyOf), `allOf` of objects, `$ref` within the schema (also
-recursive), `minLength`, `maxLength`, `pattern`, `format` (date, time, date-time, uuid). Objects take only the properties
-they name, in that order, unless `additionalProperties` says otherwise: an open object invites a small model to go on for
-ever. A keyword that restricts values and is not in this list is refused with `strict` and left to the model without.
+recursive), `minLength`, `maxLength`, `pattern`, `format` (date, time, date-time, uuid). Objects have only the named
+properties, in that order, unless `additionalProperties` allows more: with an open object a small model can go on for
+ever. Other keywords that restrict values are rejected with `strict` and ignored without.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import shown
 from models_app.engines.runner.grammar import gbnf, pattern
 
-# llama.cpp writes a repetition out, and refuses more than 2,000.
+# llama.cpp expands repetitions, and rejects more than 2,000.
 MAX_REPEAT = 1000
-# Rules of one grammar. A schema of 64 KiB stays far below, unless it was made to grow.
+# Rules of one grammar. A schema of 64 KiB stays far below, unless it is built to explode.
 _MAX_RULES = 5000
 _UNENFORCED = frozenset(
     {
@@ -56,9 +56,9 @@ Schema = Mapping[str, Any]
 
 
 class Grammar:
-    """Rules by name, and what a schema adds to them. `add` returns what to write where such a value is expected.
+    """The rules of a grammar by name. `add` translates a schema and returns the name of its rule.
 
-    Raises InvalidRequest (`invalid_schema`) whose text says which keyword at which place is the trouble.
+    Raises InvalidRequest (`invalid_schema`), which names the keyword and its location.
     """
 
     def __init__(self) -> None:
@@ -85,13 +85,13 @@ class Grammar:
         return unique
 
     def text(self, root: str) -> str:
-        """The whole grammar, whose answers are `root`."""
+        """The whole grammar with `root` as its start rule."""
         lines = [f"root ::= {root}", *(f"{name} ::= {body}" for name, body in self._rules.items())]
         return "\n".join(lines) + "\n"
 
-    def _error(self, at: str, trouble: str) -> InvalidRequest:
+    def _error(self, at: str, problem: str) -> InvalidRequest:
         return InvalidRequest(
-            f"The schema cannot be used: {shown(at)} {trouble}.",
+            f"The schema cannot be used: {shown(at)} {problem}.",
             code="invalid_schema",
             param=self._param,
         )
@@ -109,7 +109,7 @@ class Grammar:
         return self._typed(schema, at)
 
     def _by_keyword(self) -> tuple[tuple[str, Callable[[Schema, str], str]], ...]:
-        """Keywords that decide alone what a schema is, the strongest first."""
+        """Keywords that determine a schema alone, in order of precedence."""
         return (
             ("$ref", self._reference),
             ("const", lambda schema, at: self.rule(self._constant(schema["const"]))),
@@ -124,7 +124,7 @@ class Grammar:
         if kind is None:
             return "value"
         if isinstance(kind, list):
-            return self._any([{**schema, "type": one} for one in kind], f"{at}/type")
+            return self._any([{**schema, "type": name} for name in kind], f"{at}/type")
         if kind not in _TYPES:
             raise self._error(f"{at}/type", "must be one of " + ", ".join(_TYPES))
         if kind == "object":
@@ -139,15 +139,15 @@ class Grammar:
             raise self._error(f"{at}/$ref", "must point into the schema itself ('#/...')")
         key = (id(self._root), reference)
         if key not in self._references:
-            target = self._look_up(reference, f"{at}/$ref")
-            # Named before its body is known, so that a schema may refer to itself.
+            target = self._resolve(reference, f"{at}/$ref")
+            # Named before its body is known, so that a schema can refer to itself.
             name = self._references[key] = self.rule("", "ref")
             self._rules[name] = self._visit(target, reference)
             self._refuse_empty_loop(name, f"{at}/$ref")
         return self._references[key]
 
     def _refuse_empty_loop(self, start: str, at: str) -> None:
-        """A reference that leads back to itself with nothing in between describes no value."""
+        """Reject references that lead back to themselves without a value in between."""
         seen, name = {start}, self._rules[start]
         while name in self._rules:
             if name in seen:
@@ -155,7 +155,7 @@ class Grammar:
             seen.add(name)
             name = self._rules[name]
 
-    def _look_up(self, reference: str, at: str) -> Any:
+    def _resolve(self, reference: str, at: str) -> Any:
         target: Any = self._root
         for step in filter(None, reference.removeprefix("#").split("/")):
             step = step.replace("~1", "/").replace("~0", "~")
@@ -164,7 +164,7 @@ class Grammar:
             elif isinstance(target, list) and step.isdigit() and int(step) < len(target):
                 target = target[int(step)]
             else:
-                raise self._error(at, f"points to '{shown(reference)}', which is not there")
+                raise self._error(at, f"points to '{shown(reference)}', which does not exist")
         return target
 
     def _constant(self, value: Any) -> str:
@@ -195,7 +195,7 @@ class Grammar:
     def _merged(self, merged: dict[str, Any], part: Any, at: str) -> dict[str, Any]:
         hops = 0
         while isinstance(part, dict) and "$ref" in part and hops < 32:
-            part, hops = self._look_up(str(part["$ref"]), at), hops + 1
+            part, hops = self._resolve(str(part["$ref"]), at), hops + 1
         if not isinstance(part, dict) or "$ref" in part:
             raise self._error(at, "must be an object")
         both = {**merged, **part}
@@ -235,7 +235,7 @@ class Grammar:
         return self.rule(f'{pair} ("," space {pair})*')
 
     def _members(self, needed: Sequence[str], optional: Sequence[str]) -> str:
-        """The needed pairs, then any of the optional ones; commas only between what is there."""
+        """The required pairs, then any of the optional ones, with commas only between present pairs."""
         after, first = "", ""
         for pair in reversed(optional):
             # `first` begins a list with some pair of the rest, `after` continues one.

@@ -18,22 +18,22 @@ from models_app.engines.runner.llama import native
 from models_app.engines.runner.llama.vocabulary import Vocabulary
 from models_app.engines.spec import RunnerSpec
 
-# A metadata value: chat templates are the longest (tens of KB); a template bomb is cut off here.
+# The limit of a metadata value: chat templates are the longest (tens of KB).
 _METADATA_BYTES = 1024 * 1024
-# Some processors compute faster with weights in another order: llama.cpp copies them, and reads the file's no more.
+# For some processors llama.cpp copies the weights into a faster layout, and no longer reads the file's.
 _COPIED = re.compile(r"REPACK model buffer size =")
 _BUFFER_LINE = re.compile(r"(KV|RS|compute) buffer size =\s+([\d.]+) MiB")
 _MIB = 1024 * 1024
 
 
 class LoadedModel:
-    """Loads the model of `spec`; `on_progress` gets the share of the weights that is read, 0 to 1.
+    """Loads the model of `spec`; `on_progress` gets the loaded share of the weights, 0 to 1.
 
     Raises LoadFailed. Attributes:
 
-    `vocabulary`; `n_vocab`, `n_ctx_train`, `n_ctx` (tokens that the cache holds, over all sequences), `n_embd`;
+    `vocabulary`; `n_vocab`, `n_ctx_train`, `n_ctx` (capacity of the cache in tokens, over all sequences), `n_embd`;
     `bos`, `eos` (texts), `chat_template` (text or None); `memory` (bytes: `model_bytes`, `kv_bytes`, `compute_bytes`);
-    `can_generate`, `can_embed`; `pooling` (how the header wants embeddings pooled); `context` (llama.cpp's pointer).
+    `can_generate`, `can_embed`; `pooling` (the header's pooling type of embeddings); `context` (llama.cpp's pointer).
     """
 
     def __init__(self, spec: RunnerSpec, on_progress: Callable[[float], None] | None = None) -> None:
@@ -52,8 +52,8 @@ class LoadedModel:
         self.n_ctx = self._usable_context(spec)
         self.memory = self._measure()
         if _COPIED.search("\n".join(native.log.lines)):
-            lifecycle.let_go_of_mapped(Path(spec.path))
-        # From here on only warnings are worth the way from C to Python.
+            lifecycle.drop_mapped_pages(Path(spec.path))
+        # From here on only warnings are forwarded from C to Python.
         native.log.verbose = False
 
     def _describe(self) -> None:
@@ -69,7 +69,7 @@ class LoadedModel:
         pooling = self.metadata(f"{architecture}.pooling_type")
         self.pooling = int(pooling) if pooling else llama_cpp.LLAMA_POOLING_TYPE_NONE
         self.causal = self.metadata(f"{architecture}.attention.causal") != "false"
-        # A recurrent state cannot be cut back to an earlier token: it is kept whole or dropped.
+        # A recurrent state cannot be truncated to an earlier token: it is kept whole or dropped.
         self.rewinds = not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
 
     def metadata(self, key: str) -> str | None:
@@ -89,7 +89,7 @@ class LoadedModel:
         self.embedding_rows = self._embedding_rows(spec)
         params.n_outputs_max = max(self.embedding_rows, spec.slots)
         if self.causal:
-            # Pooled by the runner: llama.cpp pools only within one batch, and a long input needs several.
+            # The runner pools: llama.cpp pools only within one batch, and a long input needs several.
             params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
         elif self.pooling == llama_cpp.LLAMA_POOLING_TYPE_NONE:
             params.pooling_type = self.pooling = llama_cpp.LLAMA_POOLING_TYPE_MEAN
@@ -125,7 +125,7 @@ class LoadedModel:
     def _usable_context(self, spec: RunnerSpec) -> int:
         tokens: int = min(spec.n_ctx, llama_cpp.llama_n_ctx(self.context))
         rotary = llama_cpp.llama_model_rope_type(self._model) != llama_cpp.LLAMA_ROPE_TYPE_NONE
-        # Positions can be learned, and beyond the end of their table llama.cpp aborts. It calls BERT's rotary, too.
+        # Beyond the end of a table of learned positions llama.cpp aborts. It reports BERT's as rotary, too.
         return tokens if rotary and self.causal else min(tokens, self.n_ctx_train)
 
     @property

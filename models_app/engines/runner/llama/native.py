@@ -1,8 +1,8 @@
-"""llama.cpp's functions as the runner calls them, and its log.
+"""Bindings of llama.cpp's functions that keep the GIL, and its log.
 
-ctypes gives the GIL away around every call. For calls of some microseconds on the decode thread that is a bad trade:
-each one lets the HTTP thread take the GIL and keep it for a whole switch interval. Those functions are bound a second
-time here, without that.
+ctypes releases the GIL around every call. For calls of some microseconds on the decode thread that costs too much: each
+one lets the HTTP thread take the GIL and keep it for a whole switch interval. Those functions are bound a second time
+here, without releasing it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger("noa.runner.llama")
 
 # Long enough for the reason of a failed load, which llama.cpp writes over several lines.
 _KEPT_LINES = 60
-# llama.cpp complains about what is everyday work here: cancelled steps, a full cache, embeddings pooled by the runner.
+# Warnings of llama.cpp about normal operation: cancelled steps, a full cache, embeddings pooled by the runner.
 _EXPECTED = (
     "ret = 2",
     "removing memory module entries",
@@ -33,7 +33,7 @@ _held = ctypes.PyDLL(bindings._lib._name)
 
 
 def _hold_gil(name: str) -> Any:
-    """The function `name`, called without giving the GIL away; argument and result types are the bindings' own."""
+    """The function `name`, called without releasing the GIL; argument and result types are the bindings' own."""
     bound = getattr(_held, name)
     typed = getattr(llama_cpp, name)
     bound.argtypes, bound.restype = typed.argtypes, typed.restype
@@ -47,7 +47,7 @@ set_embeddings = _hold_gil("llama_set_embeddings")
 token_to_piece = _hold_gil("llama_token_to_piece")
 is_end = _hold_gil("llama_vocab_is_eog")
 
-# These give addresses, not pointer objects: an unchanged address means that a numpy view of it is still good.
+# These return addresses, not pointer objects: while the address is unchanged, a numpy view of it stays valid.
 logits_address = _hold_gil("llama_get_logits")
 logits_address.restype = ctypes.c_void_p
 embeddings_address = _hold_gil("llama_get_embeddings")
@@ -57,7 +57,7 @@ sequence_embedding_address.restype = ctypes.c_void_p
 
 
 class Log:
-    """llama.cpp's log: goes to `logging`, and the last lines are kept to explain a failed load."""
+    """Forwards llama.cpp's log to `logging`, and keeps the last lines to explain a failed load."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -66,7 +66,7 @@ class Log:
         self._callback = llama_cpp.llama_log_callback(self._receive)
 
     def install(self) -> None:
-        """Takes over llama.cpp's log, with all that it says about a load."""
+        """Receive llama.cpp's log, verbose during a load."""
         self.lines.clear()
         self.verbose = True
         llama_cpp.llama_log_set(self._callback, None)
@@ -83,7 +83,7 @@ class Log:
         logger.log(self._level, "%s", line)
 
     def reason(self) -> str:
-        """What llama.cpp said last about why it failed, without its own function names."""
+        """The last error of llama.cpp's log, without its function names."""
         lines = [line.rpartition("error loading model: ")[2] for line in self.lines if "error" in line]
         return lines[-1] if lines else (self.lines[-1] if self.lines else "no reason was given")
 

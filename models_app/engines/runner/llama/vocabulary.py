@@ -12,15 +12,15 @@ from models_app.domain.errors import ContextLengthExceeded, InvalidRequest, Load
 from models_app.engines.runner.llama import native
 
 _NO_TOKEN = -1  # LLAMA_TOKEN_NULL
-_PIECE_BYTES = 256  # room for one token; longer ones are asked for again with the room they need
+_PIECE_BYTES = 256  # room for one token; longer ones are rendered again with a larger buffer
 
 
 class Vocabulary:
-    """Tokens of one model. All methods may be called from any thread.
+    """Tokens of one model. Thread-safe.
 
-    `ends` are the tokens that end a generation. `piece(token)` is what a token adds to an answer: nothing for control
-    tokens. Raises LoadFailed where the file names special tokens that its vocabulary does not have: llama.cpp would
-    abort the process at their first use.
+    `ends` are the tokens that end a generation. `piece(token)` is a token's text in an answer, empty for control
+    tokens. Raises LoadFailed for special tokens outside the vocabulary: llama.cpp would abort the process at their
+    first use.
     """
 
     def __init__(self, model: Any) -> None:
@@ -35,8 +35,8 @@ class Vocabulary:
         self._pieces: list[bytes | None] = [None] * self.size
         self._longest_piece = self._longest()
 
-    def _special(self, ask: Any, name: str) -> int | None:
-        token: int = ask(self.pointer)
+    def _special(self, getter: Any, name: str) -> int | None:
+        token: int = getter(self.pointer)
         if token == _NO_TOKEN:
             return None
         if not 0 <= token < self.size:
@@ -48,7 +48,7 @@ class Vocabulary:
         return token
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None) -> list[int]:
-        """The tokens of `text`. `add_special` adds the model's own begin and end tokens, `parse_special` reads
+        """The tokens of `text`. `add_special` adds the model's own begin and end tokens, `parse_special` parses
         control tokens that are written out in the text.
 
         Raises ContextLengthExceeded for a text of more than about `limit` tokens, early, and InvalidRequest for text
@@ -57,17 +57,17 @@ class Vocabulary:
         try:
             data = text.encode()
         except UnicodeEncodeError as error:
-            raise InvalidRequest("The text holds half of a surrogate pair. Send valid Unicode.") from error
+            raise InvalidRequest("The text contains half of a surrogate pair. Send valid Unicode.") from error
         if limit is not None:
-            self._refuse_endless(data, limit)
+            self._check_length(data, limit)
         return self._tokenize(data, add_special, parse_special)
 
-    def _refuse_endless(self, data: bytes, limit: int) -> None:
-        """llama.cpp's time grows with the square of some texts (1 MB: 200 s), so long ones are tried from the front:
-        the time spent is that of a text that fits."""
+    def _check_length(self, data: bytes, limit: int) -> None:
+        """llama.cpp's time is quadratic for some texts (1 MB: 200 s), so growing prefixes are tokenized first, which
+        bounds the time by that of a text that fits."""
         size = limit
         while size < len(data):
-            # The cut may change the last tokens, never twice as many as the limit.
+            # The cut can change the last tokens, never twice as many as the limit.
             if size > limit * self._longest_piece or (len(self._tokenize(data[:size], False, False)) > 2 * limit):
                 raise ContextLengthExceeded(
                     f"The text of {len(data):,} bytes does not fit into this model's context of"

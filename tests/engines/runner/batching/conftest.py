@@ -1,4 +1,4 @@
-"""Models for the decode thread: one that tells a story, one whose every token depends on all before it."""
+"""Models for the decode thread, whose every token depends on all before it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,10 @@ from tests.fakes import gguf_files
 
 
 @pytest.fixture(scope="session")
-def story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return gguf_files.write_tiny_gguf(tmp_path_factory.mktemp("models") / "story.gguf")
-
-
-@pytest.fixture(scope="session")
 def random_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real attention: a token that leaks from one sequence into another changes what comes out."""
+    """Real attention: a token that leaks from one sequence into another changes the output."""
     path = tmp_path_factory.mktemp("models") / "random.gguf"
     return gguf_files.write_random_gguf(path, megabytes=3, layers=2, embedding=128, heads=4)
-
-
-@pytest.fixture
-def story(story_file: Path) -> Iterator[Rig]:
-    with rig(story_file) as running:
-        yield running
 
 
 @pytest.fixture

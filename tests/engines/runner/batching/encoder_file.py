@@ -1,4 +1,4 @@
-"""A tiny BERT: a model that reads its input whole and only embeds."""
+"""A tiny BERT: an encoder, which processes its input whole and only embeds."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ LAST = (Finished, Embedded, Failed)
 
 
 class Rig:
-    """Submits work and waits for what comes of it."""
+    """Submits work and waits for its events."""
 
     def __init__(self, model: LoadedModel, spec: RunnerSpec) -> None:
         self.model = model
@@ -85,7 +85,7 @@ class Rig:
         self.wait(lambda: self.pieces(work), "the first text")
 
     def busy(self, slots: int) -> None:
-        """Waits until so many slots are busy: their prompts are being read."""
+        """Waits until so many slots are busy with their prompts."""
         waiting.until(lambda: self.batcher.slots_busy == slots, f"{slots} slots are busy")
 
     def idle(self) -> None:

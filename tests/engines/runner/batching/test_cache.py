@@ -58,7 +58,7 @@ def test_a_full_cache_makes_the_youngest_wait_and_fails_no_one(random_file: Path
 
         works = [running.start(prompt, max_tokens=120) for prompt in prompts]
 
-        # What is computed again after the wait may differ in the last bits, and so may a text after some time.
+        # Recomputed values can differ in the last bits, and so can a text after some tokens.
         assert [running.text(work)[:20] for work in works] == [text[:20] for text in alone]
         assert {running.finished(work).completion_tokens for work in works} == {120}
         running.idle()

@@ -55,7 +55,7 @@ def test_an_impossible_token_is_never_drawn() -> None:
 
 
 class Words:
-    """As much of a vocabulary as a sampler without a grammar needs."""
+    """The part of a vocabulary that a sampler without a grammar needs."""
 
     size = 5
     ends = frozenset([4])

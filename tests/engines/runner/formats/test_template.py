@@ -1,4 +1,4 @@
-"""Chat templates: what real ones use, and what hostile ones try."""
+"""Chat templates: the features of real ones, and attacks of hostile ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding tool calls in what a model writes, however it is cut into pieces."""
+"""Finding tool calls in a model's output, however it is split into pieces."""
 
 from __future__ import annotations
 

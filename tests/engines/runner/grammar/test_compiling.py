@@ -1,4 +1,4 @@
-"""The throwaway process that tries grammars out, with the real llama.cpp."""
+"""The child process that compiles grammars, with the real llama.cpp."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MALFORMED = {
     "left recursion": 'root ::= root "a" | "b"',
     "huge repetition": 'root ::= "a"{1000000}',
 }
-# llama.cpp's parser overflows its stack at this and takes the process with it.
+# llama.cpp's parser overflows its stack on this, which crashes the process.
 DEADLY = "root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000
 
 Test = Callable[[GrammarCheck], Awaitable[None]]
@@ -75,7 +75,7 @@ def test_it_survives_a_grammar_that_kills() -> None:
 
 
 def test_a_question_whose_asker_leaves_does_not_shift_the_answers() -> None:
-    # Answers with the question's last byte, and not at all to one that ends in `h`.
+    # Answers with the request's last byte, and not at all when it is `h`.
     program = (
         "import sys\nsys.stdout.buffer.write(b'1'); sys.stdout.buffer.flush()\n"
         "while h := sys.stdin.buffer.read(4):\n"
@@ -98,7 +98,7 @@ def test_a_question_whose_asker_leaves_does_not_shift_the_answers() -> None:
 
 
 def test_it_asks_about_the_same_grammar_once() -> None:
-    # Answers one question and ends: a second one would be refused.
+    # Answers one request and exits: a second one would fail.
     program = "import sys\nsys.stdout.buffer.write(b'11'); sys.stdout.buffer.flush(); sys.stdin.read(1)"
 
     async def test(check: GrammarCheck) -> None:

@@ -1,4 +1,4 @@
-"""What a schema's grammar lets a model write, judged by llama.cpp."""
+"""The texts that a schema's grammar accepts, according to llama.cpp."""
 
 from __future__ import annotations
 
