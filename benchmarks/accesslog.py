@@ -1,8 +1,8 @@
-"""What the access log costs and holds: the record of a request, rows a second, and reads of a log of 10,000,000 rows.
+"""The cost of the access log: the record of a request, rows per second, and reads of a log of 10,000,000 rows.
 
     python benchmarks/accesslog.py [--rows 10000000] [--stored 20000]
 
-Everything runs in processes of its own on databases of its own: SQLite, and PostgreSQL where its programs are
+Each measurement runs in its own process on its own database: SQLite, and PostgreSQL where its programs are
 installed. Results go to benchmarks/results/accesslog.json.
 """
 
@@ -73,7 +73,7 @@ def records(count: int, first: int = 0) -> list[Any]:
 
 
 def measure_record(count: int) -> dict[str, float]:
-    """CPU of one request's mark and record, and of the thread that reads them back."""
+    """CPU time of one request's mark and record, and of the thread that reads them back."""
     from models_app.gateway.recording.recorder import Recorder
 
     batch = records(count)
@@ -95,7 +95,7 @@ def measure_record(count: int) -> dict[str, float]:
 
 
 def store(count: int) -> None:
-    """Run in a process with a database of its own: prints rows a second and CPU a row."""
+    """Runs in a process with its own database: prints rows per second and CPU per row."""
     _setup()
     from models_app.services.access_log import store as access
 
@@ -109,7 +109,7 @@ def store(count: int) -> None:
 
 
 def big(rows: int) -> None:
-    """Run in a process with an empty PostgreSQL: fills it, asks, and prints how long the answers took."""
+    """Runs in a process with an empty PostgreSQL: fills it, queries it, and prints the durations."""
     _setup()
     from django.db import connection
 
@@ -139,7 +139,7 @@ def _fill_log(rows: int) -> None:
         rollups.lock()
         partitions.ensure(today - timedelta(days=ago) for ago in range(DAYS + 1))
     with connection.cursor() as cursor:
-        # Oldest first, so that ids grow with time as they do in life.
+        # Oldest first, so that ids grow with time as in production.
         cursor.execute(
             "INSERT INTO models_app_accesslog (request_id, started_at, endpoint, key_id, requested_model, route,"
             " model_key, instance_id, version, node, stream, status, error_code, prompt_tokens, completion_tokens,"
@@ -153,7 +153,7 @@ def _fill_log(rows: int) -> None:
 
 
 def _fill_sums() -> None:
-    """What `access.store` would have made of such a log: a row for each step, model and route."""
+    """The rollups that `access.store` would have written for such a log: a row for each step, model and route."""
     from models_app.domain.measuring import histogram
     from models_app.domain.windows import RollupStep
     from models_app.models import Traffic

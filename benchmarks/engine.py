@@ -2,9 +2,9 @@
 
     python benchmarks/engine.py [--rounds 3] [--peers PYTHON] [--only NAME …]
 
-Three servers hold the same model at the same time and are asked in turns: NOA's runner over its unix socket,
-`python -m llama_cpp.server` and xllamacpp's server over TCP. Every request has a prompt of 48 tokens that no other
-request begins like, takes 64 tokens at temperature 0 and streams. The models have random weights and never end by
+Three servers load the same model at the same time and get requests in turns: NOA's runner over its unix socket,
+`python -m llama_cpp.server` and xllamacpp's server over TCP. Every request has a prompt of 48 tokens with a unique
+prefix, takes 64 tokens at temperature 0 and streams. The models have random weights and never end by
 themselves. The peers come from the Python given by `--peers`, into which requirements/bench.txt and the wheel of
 llama-cpp-python were installed; by default the Python that runs this. Results go to benchmarks/results/.
 """
@@ -37,15 +37,15 @@ STREAMS = (1, 4, 16)
 PROMPT_TOKENS = 48
 ANSWER_TOKENS = 64
 SLOTS = 16
-# Room for all slots, and a margin: no server is meant to run out of cache here.
+# Room for all slots, and a margin: no server should run out of cache here.
 CONTEXT = 4096
 BATCH = 512
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 300.0
-# Threads of a server go on spinning for a while after its last token, on cores that the next server needs.
+# A server's threads spin for a while after its last token, on cores that the next server needs.
 SETTLE_SECONDS = 0.5
 
-# The least that NOA's tokens/s may be as a multiple of a peer's, and the most that its time to first token may be.
+# Goals: the minimum of NOA's tokens/s and the maximum of its TTFT, as multiples of a peer's.
 GOALS = {
     ("300 MB", 16, "tokens_per_second"): {"llama_cpp.server": 4.0, "xllamacpp": 1.5},
     ("300 MB", 16, "ttft_ms"): {"llama_cpp.server": 0.5, "xllamacpp": 0.5},
@@ -129,7 +129,7 @@ def start_llama_cpp(model: Path, folder: Path, threads: int, python: str) -> Ser
         "--n_threads": threads,
         "--n_threads_batch": threads,
         "--port": port,
-        # Or a second request would cut off the first.
+        # Otherwise a second request would abort the first.
         "--interrupt_requests": False,
     }
     flat = [str(part) for pair in options.items() for part in pair]
@@ -169,7 +169,7 @@ def serving(names: list[str], model: Path, threads: int, python: str) -> Iterato
 
 
 async def wait_ready(server: Server, folder: Path) -> None:
-    """Asks until one whole answer came: it is then warm, too."""
+    """Retry until one whole answer arrives, which also warms the server up."""
     end = time.monotonic() + READY_SECONDS
     while True:
         try:
@@ -194,7 +194,10 @@ async def ask(server: Server, prompt: str) -> tuple[float, int]:
             "stream": True,
         }
     ).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: bench\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     started = time.perf_counter()
     reader, writer = await server.connect()
     try:
@@ -219,7 +222,7 @@ _numbers = count(10**6)
 
 
 def prompts(streams: int) -> list[str]:
-    """Byte tokens and the mark at the beginning; the number comes first, so that no cache helps anybody."""
+    """Byte tokens and the BOS token; the number comes first, so that no prompt cache applies."""
     return [f"{next(_numbers)} ".ljust(PROMPT_TOKENS - 1, "x") for _ in range(streams)]
 
 
@@ -243,7 +246,7 @@ def middle(rounds: list[Measured]) -> Measured:
 
 
 def measure_all(servers: list[Server], rounds: int) -> dict[str, dict[int, Measured]]:
-    """The medians of `rounds` rounds; within a round the servers take turns."""
+    """The medians of `rounds` rounds; within a round the servers alternate."""
     samples: dict[tuple[str, int], list[Measured]] = {}
     for _ in range(rounds):
         for streams in STREAMS:

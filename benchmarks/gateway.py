@@ -1,9 +1,9 @@
-"""What the gateway costs: the same upstream asked directly, through nginx, and through NOA, in one run.
+"""The overhead of the gateway: the same upstream requested directly, through nginx, and through NOA, in one run.
 
     python benchmarks/gateway.py [--seconds 5] [--rounds 3]
 
 Needs `nginx`, `wrk`, `cc` and `taskset`. The proxy under test has one core to itself; the load generator and the
-upstream share another. nginx passes through without looking and writes its access log; NOA checks the key, resolves
+upstream share another. nginx only forwards and writes its access log; NOA checks the key, resolves
 the route, counts tokens and stores a row in SQLite for every request. Results go to benchmarks/results/.
 """
 
@@ -46,7 +46,9 @@ http {{
   upstream runner {{ server unix:{folder}/runner.sock; keepalive 64; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{port};
-    location / {{ proxy_pass http://runner; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }}
+    location / {{
+      proxy_pass http://runner; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+    }}
   }}
 }}
 """
@@ -60,14 +62,15 @@ wrk.body = '{body}'
 function done(summary, latency, requests)
   io.stderr:write(string.format('{{"requests": %d, "seconds": %f, "p50_us": %f, "p99_us": %f, "errors": %d}}',
     summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
-    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status + summary.errors.timeout))
+    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status +
+    summary.errors.timeout))
 end
 """
 
 
 @dataclass
 class Subject:
-    """What is measured: a process that listens on a port."""
+    """A measured process, which listens on a port."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -75,7 +78,7 @@ class Subject:
 
 @dataclass
 class Load:
-    """One way of asking: its name, connections, and whether answers are streams."""
+    """A load: its name, connections, and whether answers are streams."""
 
     name: str
     connections: int
@@ -94,7 +97,7 @@ class Measured:
     requests_per_second: float
     p50_ms: float
     p99_ms: float
-    # Processor time of the process under test: tells about the code even where the machine is busy with other things.
+    # Processor time of the process under test: meaningful even on a busy machine.
     cpu_us: float
 
 
@@ -190,7 +193,8 @@ def ratios(results: dict[str, dict[str, Measured]]) -> dict[str, float]:
 def print_table(results: dict[str, dict[str, Measured]]) -> None:
     direct = results["direct"]
     print(
-        f"{'':<8}{'load':<16}{'req/s':>10}{'events/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'added p50':>11}{'added p99':>11}{'cpu us':>8}"
+        f"{'':<8}{'load':<16}{'req/s':>10}{'events/s':>11}{'p50 ms':>9}{'p99 ms':>9}"
+        f"{'added p50':>11}{'added p99':>11}{'cpu us':>8}"
     )
     for name, by_load in results.items():
         for load in LOADS:

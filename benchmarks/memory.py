@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How well NOA predicts the memory and the load time of a local model, over shapes that it makes itself.
+"""The accuracy of NOA's predictions of memory and load time, over generated model shapes.
 
-Each shape is loaded twice by the real runner, and given a prompt that fills several batches: only then has llama.cpp
-used all that it asked for. The first prediction comes from the file's header, the second from what the first measured.
+Each shape is loaded twice by the real runner, with a prompt that fills several batches: only then has llama.cpp touched
+all its allocations. The first prediction comes from the file's header, the second from the first measurement.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def _measure(shape: Shape, folder: Path, parts: bool) -> None:
     )
     if parts:
         need: memory.MemoryNeed = first["predicted"]
-        told = {name: round(value / MIB, 1) for name, value in first["memory"].items()}
-        print(f"  told {told}, peak {first['peak'] / MIB:.1f}", file=sys.stderr)
+        reported = {name: round(value / MIB, 1) for name, value in first["memory"].items()}
+        print(f"  reported {reported}, peak {first['peak'] / MIB:.1f}", file=sys.stderr)
         print(
             f"  predicted weights {need.weights / MIB:.1f}, cache {need.kv_cache / MIB:.1f},"
             f" compute {need.compute / MIB:.1f}",

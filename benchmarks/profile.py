@@ -1,11 +1,11 @@
-"""Whether a profile tells what llama.cpp does: its tokens/s against numbers taken directly from llama.cpp in the same run.
+"""The accuracy of profiles: their tokens/s against those measured directly in llama.cpp in the same run.
 
     python benchmarks/profile.py [--rounds 5] [--prompt 128] [--tokens 64]
 
-Direct: a process that calls llama_decode as `llama-bench` does, a prompt in one batch (pp) and token after token (tg), with
-no server and no sampling but the highest logit. Profile: a runner of NOA, measured as a profile job measures it. The two take
-turns within a round, and the medians are printed with their ratio. Goal: 0.9 to 1.1 for a model whose step takes a millisecond
-or more; below that what is measured is the way of a token to its client, which is a profile's business too.
+Direct: a process that calls llama_decode as `llama-bench` does, a prompt in one batch (pp) and token after token (tg),
+without a server and with greedy sampling. Profile: a runner of NOA, measured as by a profile job. The two alternate
+within a round, and the medians are printed with their ratio. Goal: 0.9 to 1.1 for a model whose step takes a
+millisecond or more; below that the path of a token to its client dominates, which a profile includes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# One: two processes whose threads wait for each other on a busy machine measure the machine.
+# One thread: with more, two processes on a busy machine would measure the machine.
 THREADS = 1
 CONTEXT = 2048
 LEAST, MOST = 0.9, 1.1

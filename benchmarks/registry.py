@@ -1,10 +1,10 @@
-"""What reading the registry costs with 1,000 and with 10,000 models, beside a Django view that returns a constant.
+"""The cost of reading the registry with 1,000 and 10,000 models, compared with a Django view that returns a constant.
 
     python benchmarks/registry.py [--requests 400]
 
-Each database gets a server of its own: the ASGI stack that `noa serve` runs, in a process of its own, asked over one
-kept connection. SQLite always; PostgreSQL where DATABASE_URL names an empty database of one, or where its programs
-are installed (a temporary cluster is made then). Results go to benchmarks/results/registry.json.
+Each database gets its own server: the ASGI stack that `noa serve` runs, in its own process, requested over one
+persistent connection. SQLite always; PostgreSQL where DATABASE_URL names an empty database of one, or where its
+programs are installed (a temporary cluster is made then). Results go to benchmarks/results/registry.json.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ GOALS = {"detail / bare view": 1.5, "filtered search, 10,000 / 1,000": 2.0}
 
 
 def prepare(count: int) -> str:
-    """Fill the configured database with `count` models; returns an API key. Runs in a process of its own."""
+    """Fill the configured database with `count` models; returns an API key. Runs in its own process."""
     import django
 
     django.setup()
@@ -103,7 +103,7 @@ def _model(number: int, provider: Any) -> Any:
 
 
 def serve(port: int) -> None:
-    """The web process of NOA, whose URLs have one more: a view that does nothing."""
+    """The web process of NOA with one more URL: a view that does nothing."""
     import django
 
     django.setup()
@@ -178,7 +178,7 @@ def measure(port: int, key: str, path: str, requests: int, count: int) -> list[f
 
 
 def measure_all(port: int, key: str, requests: int, count: int) -> dict[str, dict[str, float]]:
-    """The questions take turns, so that a noisy moment hits all of them."""
+    """The requests alternate, so that a noisy moment hits all of them."""
     samples: dict[str, list[float]] = {name: [] for name in QUESTIONS}
     for path in QUESTIONS.values():
         measure(port, key, path, WARM_UP, count)

@@ -1,10 +1,11 @@
-"""What more web processes bring: requests a second, how fast a switch reaches all of them, and connections used.
+"""Scaling with web processes: requests per second, propagation time of a switch, and database connections.
 
     python benchmarks/scale.py [--seconds 5] [--rounds 3] [--switches 200] [--processes 4]
 
-Needs PostgreSQL's and Redis' programs, `wrk` and `cc`. Requests go through whole servers on PostgreSQL to an upstream that
-answers at once; load generator, upstream, PostgreSQL and server share the processors, so read the ratio. The switch is
-measured from its commit to the moment at which a process serves from a snapshot with it. Results go to benchmarks/results/.
+Needs PostgreSQL's and Redis' programs, `wrk` and `cc`. Requests go through whole servers on PostgreSQL to an upstream
+that answers at once; load generator, upstream, PostgreSQL and server share the processors, so only the ratio is
+meaningful. The switch is measured from its commit to the moment at which a process serves from a snapshot with it.
+Results go to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def upstream(folder: Path) -> Iterator[Path]:
 
 
 def point_current_to(address: Path) -> None:
-    """As if a worker had loaded a model whose runner listens there. No worker runs that could find out."""
+    """As if a worker had loaded a model whose runner listens there. No worker runs that could detect it."""
     from models_app.domain.states import InstanceState, ModelStatus
     from models_app.models import Instance, RegisteredModel, Route
     from models_app.services.catalog import lookup
@@ -69,7 +70,7 @@ def point_current_to(address: Path) -> None:
         key="llama.cpp:bench",
         name="Bench",
         status=ModelStatus.LOADED,
-        capabilities=["chat_completion"],
+        capability_index=",chat_completion,",
         context_window=4096,
     )
     Instance.objects.create(model=model, node="local", state=InstanceState.READY, socket=str(address))
@@ -124,7 +125,7 @@ def throughput(postgres: PostgresServer, folder: Path, address: Path, options: A
 
 
 def follow() -> None:
-    """A process with what a web process has to know of switches; prints each revision and when it served from it."""
+    """A process with a web process's snapshot refresh; prints each revision and when it was served."""
     import django
 
     django.setup()
@@ -141,7 +142,7 @@ def follow() -> None:
 
 
 def propagation(environment: dict[str, str], processes: int, switches: int) -> dict[str, float]:
-    """Milliseconds from a commit to the moment at which the last, and any, process serves from it."""
+    """Milliseconds from a commit until the last, and until any, process serves from it."""
     environment = os.environ | environment | {"NOA_WEB_PROCESSES": str(processes)}
     followers = [
         subprocess.Popen(
@@ -165,12 +166,13 @@ def propagation(environment: dict[str, str], processes: int, switches: int) -> d
         check=True,
     )
     time.sleep(2)
-    committed = dict(tuple(map(int, line.split())) for line in switcher.stdout.splitlines())
+    pairs = (line.split() for line in switcher.stdout.splitlines())
+    committed = {int(first): int(second) for first, second in pairs}
     late: list[float] = []
     for one in followers:
         seen = [tuple(map(int, line.split())) for line in one.communicate("")[0].splitlines()]
         for revision, at in committed.items():
-            # One that came with the next counts from its own commit.
+            # A revision that arrived with the next counts from its own commit.
             late.append(min(t for r, t in seen if r >= revision) / 1e6 - at / 1e6)
     late.sort()
     return {
@@ -216,7 +218,7 @@ def main() -> None:
 
 
 def report(folder: Path, postgres: PostgresServer, options: Any) -> None:
-    # No worker and so no broker is asked for anything here.
+    # No worker and so no broker is needed here.
     shared = {
         "DATABASE_URL": postgres.create(DATABASE),
         "NOA_BROKER_URL": "redis://127.0.0.1:1/0",

@@ -1,8 +1,8 @@
-"""Whether memory and descriptors stay flat: many requests to a remote model, a third of them cancelled in mid-stream.
+"""A soak test of memory and descriptors: many requests to a remote model, a third of them cancelled in mid-stream.
 
     python benchmarks/soak.py [--requests 20000]
 
-Starts the tests' fake provider as a process of its own, and the gateway with its HTTP server in this one; the client
+Starts the tests' fake provider as its own process, and the gateway with its HTTP server in this one; the client
 is a few threads here too. Prints resident memory, descriptors and tasks as it goes, and fails when they grow.
 """
 
@@ -25,10 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 CLIENTS = 8
 STEPS = 20
-# The model whose streams are cancelled, and where it is asked.
+# The model whose streams are cancelled, and its endpoint.
 CUT = "openai:gpt-3.5-turbo-instruct"
 CUT_PATH = "/v1/completions"
-# What Python's allocator keeps between two looks, measured on runs that are known to be flat.
+# Memory that Python's allocator keeps between two samples, measured on runs without leaks.
 MEMORY_SLACK_MB = 8.0
 
 
@@ -44,14 +44,14 @@ def resident_mb() -> float:
 def start_provider() -> tuple[subprocess.Popen[str], str]:
     """The process, and the base URL that it prints."""
     command = [sys.executable, "-m", "tests.fakes.openai_server"]
-    # It complains of every client that leaves.
+    # It logs every client that disconnects.
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
 
 
 def script_hangs(base_url: str, count: int) -> None:
-    """Every stream of completions will stop after its first event, until its client leaves."""
+    """Every stream of completions stops after its first event, until its client disconnects."""
     order = {"script": ["hang_after_headers"] * count, "path": CUT_PATH}
     address = base_url.removesuffix("/v1") + "/_script"
     urllib.request.urlopen(address, json.dumps(order).encode()).close()
@@ -90,7 +90,7 @@ def soak(base_url: str, count: int) -> None:
         with served.wire() as wire:
             if kind == 2:
                 body = {"model": CUT, "stream": True, "prompt": "Say hello."}
-                wire.send(request(body, CUT_PATH)).until(b"data: ")  # and leaves
+                wire.send(request(body, CUT_PATH)).until(b"data: ")  # and disconnects
             else:
                 wire.send(request({"model": GPT, "stream": kind == 1, **CHAT}))
                 assert wire.answer().status == 200

@@ -1,4 +1,4 @@
-"""What every floor's tests share."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def fake_runner(behaviour: str = "good") -> list[str]:
     return [sys.executable, str(FAKE_RUNNER), "--behaviour", behaviour]
 
 
-# Where the rows of tests go whose day has no table: NOA makes the tables when it stores rows, tests store at any time.
-# Its name is that of a day that retention never comes to.
+# The partition for rows of days without one: NOA creates partitions when it stores rows, tests store at any time.
+# Its name is that of a day that retention never reaches.
 _ANY_DAY = "CREATE TABLE models_app_accesslog_p99991231 PARTITION OF models_app_accesslog DEFAULT"
 
 
@@ -42,13 +42,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_keepdb() -> bool:
-    """A PostgreSQL of the run's own ends with the run: its databases need not be taken down one by one."""
+    """The run's own PostgreSQL ends with the run: its databases need not be dropped one by one."""
     return connection.vendor == "postgresql"
 
 
 @pytest.fixture
 def queued() -> Iterator[list[Job]]:
-    """No worker runs here: what would have been sent to it."""
+    """The jobs that would have been sent to a worker; none runs here."""
     sent: list[Job] = []
     with mock.patch.object(queueing, "enqueue", sent.append):
         yield sent
@@ -56,7 +56,7 @@ def queued() -> Iterator[list[Job]]:
 
 @pytest.fixture
 def models_dir(tmp_path: Path, settings: Any) -> Path:
-    """An empty folder, the only one in which models are looked for."""
+    """An empty folder, the only model folder."""
     folder = tmp_path / "models"
     folder.mkdir()
     settings.NOA_MODEL_ROOTS = [folder]
@@ -77,13 +77,13 @@ def shared_anthropic() -> Iterator[FakeAnthropic]:
 
 @pytest.fixture
 def fake_openai(shared_openai: FakeOpenAI) -> FakeOpenAI:
-    """A fake OpenAI that listens, as new; see tests/fakes/provider_server.py."""
+    """A running fake OpenAI, reset; see tests/fakes/provider_server.py."""
     shared_openai.reset()
     return shared_openai
 
 
 @pytest.fixture
 def fake_anthropic(shared_anthropic: FakeAnthropic) -> FakeAnthropic:
-    """A fake Anthropic that listens, as new; see tests/fakes/provider_server.py."""
+    """A running fake Anthropic, reset; see tests/fakes/provider_server.py."""
     shared_anthropic.reset()
     return shared_anthropic

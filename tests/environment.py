@@ -15,12 +15,12 @@ atexit.register(_folder.cleanup)
 
 
 def _servers() -> dict[str, str]:
-    """Where this run's servers are; those of its first process, which tells the others through the environment."""
+    """The addresses of this run's servers, which its first process passes to the others in the environment."""
     if os.environ.get("NOA_TEST_DATABASE", "sqlite") == "sqlite":
         return {}
     if "PYTEST_XDIST_WORKER" in os.environ:
         return {name: os.environ[name] for name in ("DATABASE_URL", "NOA_TEST_REDIS_URL")}
-    # Only now: most runs need neither.
+    # Imported late: most runs need neither.
     from tests.servers.postgres import PostgresServer
     from tests.servers.redis import RedisServer
 
@@ -33,7 +33,7 @@ def _servers() -> dict[str, str]:
 _kept = {"NOA_DATA_DIR": _folder.name} | _servers()
 if _kept.keys() - {"NOA_DATA_DIR"}:
     _kept["NOA_TEST_DATABASE"] = "postgres"
-# What a developer has set for a server of their own means nothing here.
+# A developer's own settings do not apply here.
 _OTHERS = ("NOA_", "OPENAI_", "ANTHROPIC_", "DATABASE_URL")
 for name in [name for name in os.environ if name.startswith(_OTHERS)]:
     del os.environ[name]

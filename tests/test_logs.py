@@ -1,4 +1,4 @@
-"""The server's log: for people or for programs, and no way for anybody's input to fake a line of it."""
+"""The server's log: as text or JSON, and no input can forge a line of it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A migration runs beside the version before it: it may add, and the old version's inserts must go on."""
+"""A migration runs beside the previous version: it can add, and the old version's inserts must still work."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import models
@@ -14,7 +14,7 @@ from django.db.migrations.migration import Migration
 
 from tests.markdown import ROOT
 
-# The newest migration of the first release; those up to it ran beside no other version. None before that release.
+# The newest migration of the first release; those up to it never ran beside another version. None before that release.
 NEWEST_OF_FIRST_RELEASE: str | None = None
 ADDING = (
     operations.CreateModel,
@@ -27,21 +27,21 @@ ADDING = (
 
 
 def refusals(migration: Migration) -> Iterator[str]:
-    """What the version before would break on, in words."""
+    """What would break the previous version, in words."""
     for one in migration.operations:
         if isinstance(one, operations.AddField | operations.AlterField):
             field: Any = one.field
-            # Django takes a default of Python's away from the database as soon as the column is there.
+            # Django drops a Python default from the database right after it has added the column.
             if not (field.null or field.has_db_default() or field.many_to_many):
                 yield f"{one.describe()}: give it null=True or a db_default"
         elif not isinstance(one, ADDING):
-            yield f"{one.describe()}: the version before may still need it; do it one version later"
+            yield f"{one.describe()}: the previous version may still need it; do it one version later"
 
 
 def of(*done: operations.base.Operation) -> Migration:
-    migration = Migration("0099_example", "models_app")
+    migration: Any = Migration("0099_example", "models_app")
     migration.operations = list(done)
-    return migration
+    return cast(Migration, migration)
 
 
 @pytest.mark.parametrize(

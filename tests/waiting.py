@@ -1,4 +1,4 @@
-"""Waiting for what must come, with a deadline and words for what did not."""
+"""Waiting for a condition, with a deadline and a description."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-# Between looks where nothing tells of the change: other processes.
-_LOOK_EVERY = 0.02
+# Between checks of conditions without a notification, such as those of other processes.
+_CHECK_SECONDS = 0.02
 
 
-def until(look: Callable[[], Found], what: str, seconds: float = 20.0) -> Found:
-    """The first true value of `look`; fails with `what` when there is none in time."""
+def until(check: Callable[[], Found], what: str, seconds: float = 20.0) -> Found:
+    """The first true value of `check`; fails with `what` when there is none in time."""
     deadline = monotonic() + seconds
     pause = threading.Event()
     while True:
-        found = look()
+        found = check()
         if found:
             return found
         if monotonic() > deadline:
-            raise AssertionError(f"Waited {seconds:g} s in vain until {what}.")
-        pause.wait(_LOOK_EVERY)
+            raise AssertionError(f"Not within {seconds:g} s: {what}.")
+        pause.wait(_CHECK_SECONDS)

@@ -1,4 +1,4 @@
-"""Clients whose every request has an id of its own, so that each can be looked for in the access log."""
+"""Clients whose requests have unique ids, so that each can be found in the access log."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TIMEOUT = 60.0
 
 @dataclass
 class Asking:
-    """From `__enter__` to `__exit__`, `clients` ask without a pause, or `per_second` all together.
+    """From `__enter__` to `__exit__`, `clients` send requests without a pause, or `per_second` in total.
 
-    answered  ids of requests whose whole answer came, to how long that took (seconds)
-    cut       ids of requests whose answer did not come, or not whole
+    answered  ids of requests with a whole answer, to their duration in seconds
+    cut       ids of requests without an answer, or with a truncated one
     """
 
     server: NoaServer
@@ -50,7 +50,7 @@ class Asking:
         self.stop()
 
     def stop(self) -> None:
-        """Every client ends what it has begun."""
+        """Every client finishes its request in flight."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(_TIMEOUT)
@@ -65,7 +65,7 @@ class Asking:
             connection = connection or http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=_TIMEOUT)
             start = perf_counter()
             try:
-                self._ask(connection, request_id, stream, number)
+                self._request(connection, request_id, stream, number)
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 self.cut[request_id] = f"{type(error).__name__}: {error}"
                 connection.close()
@@ -75,7 +75,7 @@ class Asking:
         if connection:
             connection.close()
 
-    def _ask(self, connection: http.client.HTTPConnection, request_id: str, stream: bool, number: int) -> None:
+    def _request(self, connection: http.client.HTTPConnection, request_id: str, stream: bool, number: int) -> None:
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": f"Hello {number}!"}],

@@ -1,4 +1,4 @@
-"""Tests that break something while it works: a few times in `make test`, as often as it says in `make chaos`."""
+"""Tests that inject faults under load: a few times in `make test`, at full length in `make chaos`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers.stack import Stack
 __all__ = ["own_server"]
 
 IS_FULL = os.environ.get("CHAOS") == "full"
-# A full run may take as long as it needs to.
+# A full run has no time limit.
 _FULL_SECONDS = 3600
 _HERE = Path(__file__).parent
 
@@ -33,13 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Figures:
-    """Appends what was measured to a file, one JSON object a line. Nothing is asserted: machines differ."""
+    """Appends measurements to a file, one JSON object a line. Nothing is asserted: machines differ."""
 
     path: Path
     test: str
 
     def record(self, name: str, value: float, *, bound: float, count: int, unit: str = "s") -> None:
-        """`bound` is the most that `value` may be; `count` tells of how many tries it was made."""
+        """`bound` is the maximum of `value`; `count` is the number of tries behind it."""
         figure = {
             "name": name,
             "value": round(value, 4),
@@ -63,12 +63,12 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """NOA as in production. Whoever takes a part of it away brings it back."""
+    """NOA as in production. A test that stops a part starts it again."""
     with Stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 
 @pytest.fixture
 def times() -> Callable[[int, int], int]:
-    """`times(small, full)`: how often something is done in this run."""
+    """`times(small, full)`: the number of repetitions in this run."""
     return lambda small, full: full if IS_FULL else small

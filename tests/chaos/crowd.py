@@ -17,7 +17,7 @@ _TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class Ended:
-    """`first_byte` and `seconds` since it was asked; `whole` is False for a stream without its last event."""
+    """`first_byte` and `seconds` since the request was sent; `whole` is False for a stream without its last event."""
 
     status: int
     code: str
@@ -29,17 +29,17 @@ class Ended:
 
 
 def ask(server: NoaServer, bodies: list[dict[str, Any]], *, headers: dict[str, str] | None = None) -> list[Ended]:
-    """All of them at once, each on a connection of its own."""
+    """All of them at once, each on its own connection."""
 
     async def all_of_them() -> list[Ended]:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
-            return await asyncio.gather(*(_ask(session, server, body, headers or {}) for body in bodies))
+            return await asyncio.gather(*(_request(session, server, body, headers or {}) for body in bodies))
 
     return asyncio.run(all_of_them())
 
 
-async def _ask(
+async def _request(
     session: aiohttp.ClientSession,
     server: NoaServer,
     body: dict[str, Any],

@@ -1,4 +1,4 @@
-"""What many tries have in common."""
+"""Percentiles of repeated measurements."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from collections.abc import Sequence
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` (0 to 1) of all values do not exceed; the largest of few."""
+    """The value that `share` (0 to 1) of all values do not exceed; of few values the largest."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

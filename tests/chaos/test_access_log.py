@@ -1,4 +1,4 @@
-"""The access log through kills and stops of the whole server: no row is lost, none is there twice."""
+"""The access log through kills and stops of the whole server: no row is lost, none is duplicated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows(server: NoaServer, name: str) -> dict[str, tuple[int, str, int]]:
 
 
 def killed_under(server: NoaServer, name: str) -> tuple[Asking, dict[str, tuple[int, str, int]]]:
-    """Kills the server while it is asked, starts it again, and waits until every answered request has its row."""
+    """Kills the server under load, restarts it, and waits until every answered request has its row."""
     with Asking(server, clients=4, streams=3, name=name) as asking:
         until(lambda: len(asking.answered) >= 50, "50 answers came", 60)
         server.kill()
@@ -50,7 +50,7 @@ def test_a_kill_of_the_web_process_loses_no_row(own_server: OwnServer, figures: 
         for one, (_, code, aborted) in found.items():
             if one in asking.cut:
                 cut_off[code] += 1
-                # Its answer may have been on its way: then the row says how it ended.
+                # Its answer can have been in transit: the row then has its outcome.
                 assert aborted or not code, f"{one} was cut and its row says {code!r}"
         seen += len(asking.answered)
     assert cut_off["server_killed"] > 0

@@ -1,4 +1,4 @@
-"""The access log while PostgreSQL is down, hung and slow, beside failing providers: nothing lost, nobody waits."""
+"""The access log while PostgreSQL is down, hung and slow, beside failing providers: no row lost, no request waits."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(400)]
 
 Times = Callable[[int, int], int]
 _MIB = 2**20
-# Pools of ten: two web processes, the main process and a worker; and what each keeps outside of them to listen.
+# Pools of ten: two web processes, the main process and a worker; and each one's connection outside of them for LISTEN.
 CONNECTIONS = 45
 
 
 @pytest.fixture(autouse=True)
 def knows_current(stack: Stack) -> None:
-    """Each web process hears of a switch a moment after the one that did it."""
+    """Each web process applies a switch a moment after the process that made it."""
     with Asking(stack.server, clients=4, name="first", good=(200, 503)) as first:
         asked_for(first, 1)
     stack.until_current_answers()
 
 
 def asked_for(asking: Asking, seconds: float) -> None:
-    """Requests go on for so long: that is what an outage is."""
+    """Traffic continues for the duration of the outage."""
     end = monotonic() + seconds
     before = len(asking.answered)
     until(lambda: monotonic() > end and len(asking.answered) > before, "requests were answered", seconds + 60)

@@ -1,4 +1,4 @@
-"""More models than fit: who is loaded, who waits, and that nobody is forgotten."""
+"""More models than fit: which are loaded, which requests wait, and that none is starved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Walk = Callable[[int, int], str]
 
 
 def serve(own_server: Own, folder: Path, *, models: int, places: int) -> NoaServer:
-    """Fake runners of so many tiny models, of which so many may be loaded at once."""
+    """A server with fake runners and tiny models, of which a limited number fits in memory."""
     folder.mkdir()
     for number, name in enumerate("abc"[:models]):
         write_tiny_gguf(folder / f"{name}.gguf", name=name, seed=number)
@@ -42,18 +42,18 @@ def serve(own_server: Own, folder: Path, *, models: int, places: int) -> NoaServ
 
 
 class Clients:
-    """Ask without a pause, each on a thread of its own, whatever `walk` says for a client and its turn."""
+    """Send requests without a pause, one thread per client, to the model `walk(client, turn)`."""
 
     def __init__(self, server: NoaServer, *, count: int, turns: int | None, walk: Walk) -> None:
         self._server, self._turns, self._walk = server, turns, walk
         self.stop = threading.Event()
         self.waits: dict[str, list[float]] = {key: [] for key in KEYS}
         self.failures: list[Any] = []
-        self._threads = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(count)]
+        self._threads = [threading.Thread(target=self._request, args=(number,), daemon=True) for number in range(count)]
         for thread in self._threads:
             thread.start()
 
-    def _ask(self, number: int) -> None:
+    def _request(self, number: int) -> None:
         turn = 0
         while not self.stop.is_set() and (self._turns is None or turn < self._turns):
             key = self._walk(number, turn)
@@ -100,7 +100,7 @@ def test_f7_three_models_with_room_for_two_asked_in_turn(own_server: Own, tmp_pa
 
 @pytest.mark.skipif(not IS_FULL, reason="a turn takes longer than a whole quick run")
 def test_two_models_with_one_place_both_get_their_turn(own_server: Own, tmp_path: Path, figures: Figures) -> None:
-    """Both are asked without a pause: neither starves, and they do not swap for each request."""
+    """Both get requests without a pause: neither starves, and they are not swapped for each request."""
     server = serve(own_server, tmp_path / "files", models=2, places=1)
     clients = Clients(server, count=8, turns=None, walk=lambda number, turn: KEYS[number % 2])
     until(lambda: sum(loads(server).values()) >= 5, "the place had changed hands often", 200)
@@ -125,7 +125,7 @@ def test_f7_clients_that_walk_from_model_to_model(own_server: Own, tmp_path: Pat
     clients.join(250)
     assert clients.failures == []
     assert sum(len(waits) for waits in clients.waits.values()) == 300
-    # Who knew the future would load for every second step: of three in turn, two are there.
+    # The optimum (Belady) loads for every second step: of three in turn, two are loaded.
     optimum = 2 + (25 - 2) / 2
     made = sum(loads(server).values())
     figures.record("F7 loads over the optimum, lockstep", made / optimum, bound=1.2, count=300, unit="")

@@ -1,4 +1,4 @@
-"""Clients that leave while a real model works for them: it stops within a second, whatever it was doing."""
+"""Clients that disconnect during a real model's work: it stops within a second, in any stage."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Own = Callable[..., NoaServer]
 Times = Callable[[int, int], int]
 
 
-def asked(server: NoaServer, text: str, *, stream: bool = True) -> http.client.HTTPConnection:
-    """A request under way for a long answer."""
+def sent(server: NoaServer, text: str, *, stream: bool = True) -> http.client.HTTPConnection:
+    """A request in flight for a long answer."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     body: dict[str, Any] = {
         "model": "current",
@@ -55,19 +55,19 @@ def test_f28_a_client_that_leaves_stops_its_runner(own_server: Own, figures: Fig
     count = times(10, 100)
     seconds: dict[str, list[float]] = {"prefill": [], "decode": [], "queue": []}
     for number in range(count):
-        early = asked(server, f"{number} " * 300, stream=bool(number % 2))
+        early = sent(server, f"{number} " * 300, stream=bool(number % 2))
         early.close()
         seconds["prefill"].append(until_idle(server))
-        late = asked(server, "Tell me everything.")
+        late = sent(server, "Tell me everything.")
         answer = late.getresponse()
         answer.readline()
         answer.close()
         late.close()
         seconds["decode"].append(until_idle(server))
     for _ in range(max(1, count // 10)):
-        # More than there are slots: some of them only wait for one.
-        crowd = [asked(server, f"Question {number}") for number in range(40)]
-        for one in crowd:
+        # More than there are slots: some of them wait for one.
+        many = [sent(server, f"Question {number}") for number in range(40)]
+        for one in many:
             one.close()
         seconds["queue"].append(until_idle(server))
     for phase, found in seconds.items():

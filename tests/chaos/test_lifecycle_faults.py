@@ -1,4 +1,4 @@
-"""Loads, unloads and switches under traffic, at once, and with files that are not what they were."""
+"""Loads, unloads and switches under traffic, at once, and with changed files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -40,6 +41,10 @@ def other(server: NoaServer) -> str:
     return KEYS[1 - KEYS.index(current(server))]
 
 
+def _has_answers(traffic: Traffic, count: int) -> bool:
+    return len(traffic.answers) >= count
+
+
 def test_f1_swaps_under_eight_clients_fail_mix_and_cut_nothing(own_server: Own, figures: Figures, times: Times) -> None:
     server = own_server().start()
     swaps, requests = times(4, 50), times(40, 1000)
@@ -52,7 +57,7 @@ def test_f1_swaps_under_eight_clients_fail_mix_and_cut_nothing(own_server: Own, 
                 status, job = switch(server, other(server))
                 assert (status, job["result"]["mode"]) == (200, "overlap"), job
                 enough = requests * (number + 1) // swaps
-                until(lambda enough=enough: len(traffic.answers) >= enough, "traffic went on", 60)
+                until(partial(_has_answers, traffic, enough), "traffic went on", 60)
         finally:
             traffic.stop.set()
         for client in clients:
@@ -104,8 +109,8 @@ def test_f2_switches_to_what_cannot_be_loaded_fail_no_request(
     figures.record("F2 failed", len(asking.cut), bound=0, count=tries, unit="requests")
     assert asking.cut == {}
     assert current(server) == "llama.cpp:good"
-    _, told = server.api("GET", "/api/v1/models/llama.cpp:large/history")
-    assert any(entry["kind"] == "switch" for entry in told["history"])
+    _, answer = server.api("GET", "/api/v1/models/llama.cpp:large/history")
+    assert any(entry["kind"] == "switch" for entry in answer["history"])
 
 
 def test_f3_a_stream_that_is_open_at_a_switch_comes_to_its_end(
@@ -147,7 +152,7 @@ def test_f5_many_load_and_unload_one_model_at_once(
         for turn in range(turns):
             verb = "load" if (turn + number) % 2 else "unload"
             status, answer = server.api("POST", f"/api/v1/models/{verb}?wait=60", body)
-            # What others do at the same time may forbid it; it must not break.
+            # Concurrent operations can make it a conflict, but not an internal error.
             if status >= 500 and answer["error"]["code"] != "load_cancelled":
                 broken.append(answer)
 
@@ -165,7 +170,7 @@ def test_f5_many_load_and_unload_one_model_at_once(
 
 
 def settled(server: NoaServer) -> None:
-    """What the API says is loaded is what runs, and nothing else does."""
+    """The loaded models of the API are the running processes, and no others."""
 
     def agrees() -> bool:
         _, loaded = server.api("GET", "/api/v1/models/loaded")

@@ -1,4 +1,4 @@
-"""Four web processes on SQLite with the embedded worker: one load for all who wait, and no lock that anybody feels."""
+"""Four web processes on SQLite with the embedded worker: one load for all requests, and no lock errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_first_requests_on_all_processes_are_one_load(server: NoaServer, figures
 
 
 def test_writers_of_all_processes_never_meet_a_lock(server: NoaServer, figures: Figures, times: Times) -> None:
-    """F37: every writer waits for its turn; nobody is told that the database is locked."""
+    """F37: writers wait for each other; no request fails with "database is locked"."""
     writes = times(160, 10_000)
     took: list[float] = []
     refused: list[Any] = []
@@ -76,8 +76,8 @@ def test_writers_of_all_processes_never_meet_a_lock(server: NoaServer, figures: 
     swaps = 0
     while any(thread.is_alive() for thread in threads):
         key = (TIDE, EMBER)[swaps % 2]
-        wish = {"key": key, "keep_previous": True}
-        status, answer = server.api("POST", "/api/v1/models/switch?wait=60", wish)
+        body = {"key": key, "keep_previous": True}
+        status, answer = server.api("POST", "/api/v1/models/switch?wait=60", body)
         swaps += status == 200
         if status not in (200, 409):
             refused.append(answer)

@@ -1,4 +1,4 @@
-"""Three hosts: one for the web, two for models, one of which is cut off while requests are answered."""
+"""Three hosts: one for the web, two for models, one of which is disconnected while requests are answered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 EMBER, TIDE = "llama.cpp:noa-demo-ember", "llama.cpp:noa-demo-tide"
-# What docs/nodes.md says, with the load of a demo model on a busy machine.
+# The time in docs/nodes.md, plus the load of a demo model on a busy machine.
 COMES_BACK_SECONDS = 60.0
 
 
@@ -118,10 +118,10 @@ def test_a_node_that_is_cut_off_is_missed_by_nobody_and_comes_back(cluster: Clus
             all(node["state"] == "up" and len(node["models"]) == 2 for node in cluster.nodes().values())
             and len(cluster.nodes()) == 2
         ),
-        "both nodes had told of their models",
+        "both nodes had reported their models",
         60.0,
     )
-    # Two copies of one model, and one of another on the host that will be cut off.
+    # Two copies of one model, and one of another on the host that will be disconnected.
     cluster.do("models/load", key=EMBER, node=first)
     cluster.do("models/load", key=EMBER, node=second)
     cluster.do("models/load", key=TIDE, node=first)
@@ -143,7 +143,7 @@ def test_a_node_that_is_cut_off_is_missed_by_nobody_and_comes_back(cluster: Clus
 
         began = monotonic()
         cluster.hosts[0].mend()
-        # Two copies are wanted: the second is made again where there is none.
+        # Two copies are desired: the lost one is loaded on the other host.
         until(
             lambda: cluster.has(first, EMBER),
             f"the node was used again: {cluster.story()}",

@@ -1,4 +1,4 @@
-"""Models that nobody has loaded, crowds that ask for them, and requests that kill runners."""
+"""Cold models, many concurrent requests for them, and requests that crash runners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 
 Times = Callable[[int, int], int]
 WEB_PROCESSES = 4
-# No load may take so long that those who wait for it give up.
+# No load may take so long that requests waiting for it time out.
 PATIENT = {"NOA_COLD_WAIT": "300"}
 # Both demo models are registered, and the other one is current.
 COLD = "llama.cpp:noa-demo-tide"
@@ -43,13 +43,13 @@ def faked(behaviour: str, **environment: str) -> dict[str, str]:
 
 @dataclass
 class Held:
-    """A server whose `current` is loaded, and of whose other model a load waits until the test lets it go on."""
+    """A server whose `current` is loaded; a load of its other model waits for the test."""
 
     server: NoaServer
     _go: Path
 
     def hold(self) -> None:
-        """The other model is not loaded, and its next load waits."""
+        """Unload the other model, and make its next load wait."""
         self._go.unlink(missing_ok=True)
         if any(one["key"] == COLD for one in loaded(self.server)):
             status, job = self.server.api("POST", "/api/v1/models/unload?wait=60", {"key": COLD})
@@ -85,7 +85,7 @@ def held(shared: Held) -> Held:
 
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
-    """A server whose runners crash of a request with `die!` in it."""
+    """A server whose runners crash on a request with `die!` in it."""
     made = NoaServer(
         tmp_path_factory.mktemp("crashing") / "data",
         environment=faked("crashes --crash-at die!", **PATIENT),
@@ -102,19 +102,19 @@ def loaded(server: NoaServer) -> list[dict[str, Any]]:
 
 
 def loads_of(server: NoaServer, key: str) -> int:
-    """Instances that there have ever been of a model."""
+    """All instances that a model has ever had."""
     _, answer = server.api("GET", f"/api/v1/models/{key}/instances")
     return len(answer["instances"])
 
 
 def waiting(server: NoaServer) -> tuple[int, int]:
-    """Requests that wait, over how many processes."""
+    """Pending requests, and the number of processes that have some."""
     ((count, processes),) = query(server, "SELECT coalesce(sum(waiting), 0), count(*) FROM models_app_demand")
     return int(str(count)), int(str(processes))
 
 
 class Crowd(threading.Thread):
-    """Asks everything at once, in the background."""
+    """Sends all requests at once, in the background."""
 
     def __init__(self, server: NoaServer, bodies: list[dict[str, Any]]) -> None:
         super().__init__(daemon=True)
@@ -133,13 +133,13 @@ class Crowd(threading.Thread):
 
 def test_f4_a_crowd_at_several_web_processes_causes_one_load(held: Held, figures: Figures, times: Times) -> None:
     for count in {20, times(20, 200)}:
-        # The processes share one socket: chance decides who takes a connection, and one may take them all.
+        # The processes share one socket: which one accepts a connection is random, and one can accept them all.
         spread = any(one_load_for(held, count, figures) > 1 for _ in range(10))
         assert spread, "ten crowds came to one process each"
 
 
 def one_load_for(held: Held, count: int, figures: Figures) -> int:
-    """A crowd before the cold model, which is loaded once for all of it; returns at how many processes it waited."""
+    """Concurrent requests for the cold model, loaded once for all; returns the number of processes that held some."""
     server = held.server
     held.hold()
     before = loads_of(server, COLD)
@@ -179,7 +179,7 @@ def test_f28_clients_that_leave_while_they_wait_cost_nothing(held: Held, times: 
 
 
 def client(server: NoaServer, what: dict[str, Any]) -> http.client.HTTPConnection:
-    """A connection on which a request was sent; nobody reads the answer."""
+    """A connection on which a request was sent, without reading the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     headers = {
         "Authorization": f"Bearer {server.api_key}",
@@ -196,7 +196,7 @@ def test_f31_a_flood_is_refused_at_once_and_hurts_nobody_else(tmp_path: Path, fi
         held.hold()
         flood = Crowd(server, [body() for _ in range(500)])
         until(lambda: waiting(server)[0] == 64, "the queue was full")
-        # Whoever asks another model does not notice.
+        # Requests to another model are not affected.
         other = crowd.ask(server, [body(model="current") for _ in range(20)])
         assert {one.status for one in other} == {200}
         refusals = [crowd.ask(server, [body()])[0] for _ in range(20)]
@@ -222,7 +222,7 @@ def test_f12_a_request_that_crashes_runners_is_refused_after_two(crashing: NoaSe
     assert {one.status for one in ended[1:]} == {422}
     assert deaths <= 2
     figures.record("F12 deaths of a killer sent 10 times", deaths, bound=2, count=10, unit="deaths")
-    # It was the request's fault, not the model's: others are answered.
+    # The request was at fault, not the model: others are answered.
     after = crowd.ask(crashing, [body(f"Hello {n}!", model="current") for n in range(10)])
     assert {one.status for one in after} == {200}
 

@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis, two web processes and a worker: what is away is felt by nobody who asks a model."""
+"""PostgreSQL, Redis, two web processes and a worker: outages of parts do not affect inference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Times = Callable[[int, int], int]
 
 
 def flows(traffic: Traffic, requests: int = 40) -> None:
-    """So many more requests are answered."""
+    """Wait until `count` more requests are answered."""
     before = traffic.answered
     until(lambda: traffic.answered >= before + requests or traffic.failures, "traffic flowed", 60)
 
@@ -45,7 +45,7 @@ def test_postgres_restarted_and_hung_costs_no_request(stack: Stack, figures: Fig
 
 
 def test_redis_away_delays_a_job_by_seconds_and_nothing_else(stack: Stack, figures: Figures, times: Times) -> None:
-    """F20: down, hung, reset again and again; the worker goes on by itself."""
+    """F20: down, hung, reset repeatedly; the worker recovers by itself."""
     took: list[float] = []
 
     def switch() -> None:
@@ -101,7 +101,7 @@ def test_a_killed_worker_is_waited_for(stack: Stack, figures: Figures) -> None:
 
 @pytest.mark.skipif(not IS_FULL, reason="it takes as long as all others together")
 def test_a_migration_back_and_forth_costs_no_request(stack: Stack, figures: Figures) -> None:
-    """F38: what a version before or after does to the tables, while this one serves."""
+    """F38: the migrations of an earlier or later version, while this one serves."""
     *_, before, newest = sorted(name for app, name in MigrationLoader(None).disk_migrations if app == "models_app")
     with Traffic(stack.server, clients=2) as traffic:
         flows(traffic)

@@ -1,4 +1,4 @@
-"""A profile that is cancelled, or whose process is killed, leaves whole rows and no figures; traffic goes on."""
+"""A profile that is cancelled, or whose process is killed, leaves complete rows and no figures; traffic continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(300)]
 
 Own = Callable[..., NoaServer]
-LONG = {"requests": 1000, "concurrency": [2], "max_tokens": 64}
+LONG: dict[str, Any] = {"requests": 1000, "concurrency": [2], "max_tokens": 64}
 
 
 def loaded_key(server: NoaServer) -> str:
@@ -24,7 +24,7 @@ def loaded_key(server: NoaServer) -> str:
 
 
 def begin(server: NoaServer, key: str) -> str:
-    """The id of a profile job that has stored samples, and is far from its end."""
+    """The id of a profile job that has stored samples, far from its end."""
     status, job = server.api("POST", f"/api/v1/models/{key}/profile", LONG)
     assert status == 202, job
 
@@ -61,15 +61,15 @@ def assert_is_cut(profile: dict[str, Any]) -> None:
 
 
 class Traffic:
-    """One client that asks without a pause; `failures` are the answers other than 200."""
+    """One client that sends requests without a pause; `failures` are the answers other than 200."""
 
     def __init__(self, server: NoaServer) -> None:
-        self.asked, self.failures = 0, list[Any]()
+        self.sent, self.failures = 0, list[Any]()
         self._server, self._stop = server, threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread = threading.Thread(target=self._request, daemon=True)
         self._thread.start()
 
-    def _ask(self) -> None:
+    def _request(self) -> None:
         body = {
             "model": "current",
             "max_tokens": 4,
@@ -77,7 +77,7 @@ class Traffic:
         }
         while not self._stop.is_set():
             status, answer = self._server.api("POST", "/v1/chat/completions", body)
-            self.asked += 1
+            self.sent += 1
             if status != 200:
                 self.failures.append((status, answer))
 
@@ -92,11 +92,11 @@ def test_a_profile_that_ends_midway_leaves_whole_rows_and_live_traffic(own_serve
     traffic = Traffic(server)
     job = begin(server, key)
     server.api("POST", f"/api/v1/jobs/{job}/cancel?wait=30")
-    before = traffic.asked
-    until(lambda: traffic.asked >= before + 3, "traffic after the profile", 60)
+    before = traffic.sent
+    until(lambda: traffic.sent >= before + 3, "traffic after the profile", 60)
     traffic.end()
     assert traffic.failures == []
-    figures.record("F40 failed requests", 0, bound=0, count=traffic.asked, unit="requests")
+    figures.record("F40 failed requests", 0, bound=0, count=traffic.sent, unit="requests")
     assert_is_cut(left(server))
 
     begin(server, key)

@@ -1,4 +1,4 @@
-"""Runners, workers and servers that are killed or stopped while they work: what comes back, when, and what is left."""
+"""Runners, workers and servers killed or stopped under load: what recovers, when, and what is left behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(400)]
 Times = Callable[[int, int], int]
 Own = Callable[..., NoaServer]
 EMBER, TIDE = "llama.cpp:noa-demo-ember", "llama.cpp:noa-demo-tide"
-# What may go by on a machine that does much else; what is aimed at is the figures' bound.
+# The limit on a busy machine; the goal is the figures' bound.
 PATIENCE = 60.0
 
 
@@ -61,14 +61,14 @@ def alive(pid: int) -> bool:
 
 
 def forget_deaths(server: NoaServer) -> None:
-    """Each model is as healthy as one that has not died for a day: only the fifth death in minutes is given up."""
+    """Reset each model's deaths: recovery gives up only after the fifth in minutes."""
     with closing(sqlite3.connect(server.data_dir / "noa.sqlite3", timeout=20)) as database:
         database.execute("UPDATE models_app_recovery SET deaths = '[]'")
         database.commit()
 
 
 def seconds_until_back(server: NoaServer, key: str, dead: int) -> float:
-    """From now until the model has a ready runner that is not `dead`."""
+    """Seconds until the model has a ready runner that is not `dead`."""
     began = monotonic()
     until(lambda: ready(server).get(key, dead) != dead, f"{key} was back", PATIENCE)
     return monotonic() - began
@@ -95,7 +95,7 @@ def test_f8_a_runner_that_is_killed_under_load_is_back_within_seconds(
             os.kill(pid, signal.SIGKILL)
             took.append(seconds_until_back(server, key, pid))
             more(whole, 5)
-    # Whole answers are asked for again; a stream that has begun ends with an error that says so.
+    # Whole answers are retried; a stream that has begun ends with an error event.
     assert whole.failures == []
     assert len(streamed.failures) <= count * streams
     assert all("runner_died" in failure for failure in streamed.failures), streamed.failures
@@ -120,7 +120,7 @@ def test_f9_a_runner_that_hangs_is_replaced(server: NoaServer, figures: Figures,
 
 
 def test_f13_nothing_outlives_a_server_that_is_killed(own_server: Own, figures: Figures, times: Times) -> None:
-    """Embedded, the worker is the server. Under load, at any moment."""
+    """With the embedded worker, which is the server. Under load, at any moment."""
     chance, count, orphans = random.Random(13), times(1, 50), 0
     took: list[float] = []
     server = own_server().start()
@@ -141,7 +141,7 @@ def test_f13_nothing_outlives_a_server_that_is_killed(own_server: Own, figures: 
 
 
 def _are_gone(pids: list[int]) -> bool:
-    """Within the ten seconds that a runner may outlive its owner."""
+    """Within the ten seconds by which a runner may outlive its owner."""
     try:
         until(lambda: not any(map(alive, pids)), "the runners had gone", 10)
     except AssertionError:
@@ -150,13 +150,13 @@ def _are_gone(pids: list[int]) -> bool:
 
 
 def cut_at_random(path: Path, chance: random.Random) -> None:
-    """As a power cut does: what was not written to the disk is not there."""
+    """Simulate a power cut: data not synced to the disk is lost."""
     if path.exists() and path.stat().st_size:
         os.truncate(path, chance.randrange(path.stat().st_size + 1))
 
 
 def settle(server: NoaServer) -> None:
-    """What has been written so far is on the disk. (SQLite sees to that by itself every thousand pages.)"""
+    """Sync what has been written so far to the disk. (SQLite does so every thousand pages.)"""
     with closing(sqlite3.connect(server.data_dir / "noa.sqlite3", timeout=20)) as database:
         database.execute("PRAGMA wal_checkpoint(FULL)")
 

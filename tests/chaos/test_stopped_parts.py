@@ -1,4 +1,4 @@
-"""Each part is stopped in turn, as it lives (SIGSTOP): nothing hangs, and nothing that is shown is a lie."""
+"""Each part is frozen in turn (SIGSTOP): nothing hangs, and nothing wrong is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(400)]
 
-# Beyond the two seconds that readiness waits itself, for a machine that does much else.
+# On top of the two seconds of readiness's own timeout, for a busy machine.
 _SLOW_MACHINE = 15.0
 
 
@@ -28,14 +28,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Readiness:
-    """What `/readyz` says, and the longest that it took to."""
+    """The answers of `/readyz`, and the longest time of one."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self.slowest = 0.0
 
     def wrong(self) -> set[str]:
-        """The parts that are not well."""
+        """The failing parts."""
         began = monotonic()
         status, answer = self._stack.server.api("GET", "/readyz")
         self.slowest = max(self.slowest, monotonic() - began)
@@ -71,7 +71,7 @@ def health(stack: Stack) -> str:
 
 @contextmanager
 def readiness(stack: Stack, figures: Figures, part: str) -> Iterator[Readiness]:
-    """All is well before and after."""
+    """Everything is ready before and after."""
     one = Readiness(stack)
     one.until_only()
     until(lambda: health(stack) == "healthy", "the model was healthy", 60)
@@ -95,7 +95,7 @@ def test_a_stopped_runner_is_said_to_fail_and_replaced(stack: Stack, figures: Fi
 
 @contextmanager
 def stopped_for_good(pid: int) -> Iterator[None]:
-    """As `stopped`, of a process that will be killed."""
+    """As `stopped`, for a process that will be killed."""
     os.kill(pid, signal.SIGSTOP)
     yield
 

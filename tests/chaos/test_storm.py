@@ -1,4 +1,4 @@
-"""Everything at once: steady traffic, swaps, and one part after the other taken away, each once."""
+"""Everything at once: steady traffic, swaps, and one part after the other stopped, each once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREAMS = 2
 
 @dataclass
 class Plan:
-    """What happens when, from the storm's begin; each entry once. Seconds."""
+    """The schedule, in seconds from the start; each entry once."""
 
     began: float = field(default_factory=monotonic)
     tries: int = 0
@@ -49,7 +49,7 @@ class Plan:
         key = (TIDE, EMBER)[self.tries % 2]
         self.tries += 1
         status, job = stack.server.api("POST", "/api/v1/models/switch?wait=60", {"key": key})
-        # Right after a blow the API may say 503; the storm goes on.
+        # Right after a fault the API can answer 503; the test continues.
         self.swaps += status == 200 and job["state"] == "succeeded"
 
 
@@ -68,23 +68,23 @@ def test_a_storm_fails_no_request_and_loses_no_row(stack: Stack, figures: Figure
     plan = Plan()
     with Traffic(stack.server, clients=14, streams=STREAMS, name="storm", per_second=times(60, 200)) as traffic:
         plan.follow(stack, seconds=seconds, swap_every=swap_every)
-    # A stream ends with its runner, and a killed worker takes its runners with it: the documentation says so.
+    # A stream ends with its runner, and a killed worker's runners end with it, as documented.
     cut = [failure for failure in traffic.failures if "cut: " in failure]
     failed = [failure for failure in traffic.failures if failure not in cut]
-    asked = traffic.answered + len(traffic.failures)
+    sent = traffic.answered + len(traffic.failures)
     rows = "SELECT count(*) FROM models_app_accesslog WHERE client_request_id = 'storm'"
-    until(lambda: stack.count(rows) >= asked, "every request had its row", 60)
+    until(lambda: stack.count(rows) >= sent, "every request had its row", 60)
     stored = stack.count(rows)
     for name, value, bound in (
         ("failed requests", len(failed), 0),
         ("cut streams", len(cut), STREAMS),
-        ("lost access records", asked - stored, 0),
+        ("lost access records", sent - stored, 0),
     ):
-        figures.record(f"storm: {name}", value, bound=bound, count=asked, unit="")
-    rate = asked / seconds
-    figures.record("storm: requests a second", rate, bound=200, count=asked, unit="1/s")
+        figures.record(f"storm: {name}", value, bound=bound, count=sent, unit="")
+    rate = sent / seconds
+    figures.record("storm: requests a second", rate, bound=200, count=sent, unit="1/s")
     figures.record("storm: swaps", plan.swaps, bound=seconds / swap_every, count=1, unit="")
     assert failed == [], stack.story()
     assert len(cut) <= STREAMS
-    assert stored == asked
+    assert stored == sent
     assert plan.swaps > 0

@@ -1,9 +1,10 @@
 """A faithful fake of Anthropic's API: models (in pages), messages, count_tokens.
 
-It checks the key (`x-api-key`, or `Authorization: Bearer` as newer clients send it), `anthropic-version` and the body, and answers deterministically (see `anthropic_answers.py`): an
-echo of the last user message, behind a signed thinking block when thinking is on; a tool call when `tool_choice`
-forces one, or when the user's message holds a tool's name; JSON for `output_config.format`. A prompt with
-`cache_control` is written to the cache the first time and read from it afterwards. `models` can be replaced.
+It checks the key (`x-api-key`, or `Authorization: Bearer` as newer clients send it), `anthropic-version` and the body,
+and answers deterministically (see `anthropic_answers.py`): an echo of the last user message, behind a signed thinking
+block when thinking is on; a tool call when `tool_choice` forces one, or when the user's message holds a tool's name;
+JSON for `output_config.format`. A prompt with `cache_control` is written to the cache the first time and read from it
+afterwards. `models` can be replaced.
 
 See tests/fakes/provider_server.py for scripts. As a program, which prints its base URL:
 

@@ -1,4 +1,4 @@
-"""The vocabulary of the tests' tiny models, and which of its tokens follows which."""
+"""The vocabulary of the tests' tiny models, and its bigram transitions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Table = npt.NDArray[np.float64]
 
-# The accent is two byte tokens: a reader that decodes token by token meets half a character.
+# The accent is two byte tokens: decoding token by token would give half a character.
 STORY = (
     "Once there was a small model that told stories.",
     "The cat sat on the mat and listened.",
@@ -23,7 +23,7 @@ STORY = (
 )
 _FLOOR = 1e-6
 _IMPOSSIBLE = 1e-12
-# What a JSON grammar may allow after a character; chosen so that strings, numbers and objects close soon.
+# Preferred successors under a JSON grammar, so that strings, numbers and objects close soon.
 _JSON_FOLLOWERS = {
     '"': {":": 0.9, "}": 0.3, ",": 0.2, "]": 0.05},
     ":": {'"': 0.3, "1": 0.01},
@@ -39,10 +39,10 @@ _JSON_FOLLOWERS = {
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A SentencePiece vocabulary: every byte, ChatML's two marks, and the words of some sentences.
+    """A SentencePiece vocabulary: every byte, ChatML's two control tokens, and the words of some sentences.
 
-    Each word of each sentence is a token of its own, so a token knows its place and a bigram can tell a whole story.
-    Characters outside ASCII stay byte tokens; each of their bytes may occur once.
+    Each word of each sentence is its own token, so a token determines its position and a bigram generates a whole
+    story. Characters outside ASCII stay byte tokens; each of their bytes may occur once.
     """
 
     words: tuple[str, ...]
@@ -58,7 +58,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, sentences: tuple[str, ...]) -> Vocabulary:
-        """Raises ValueError for sentences that repeat themselves so that a bigram would lose its place."""
+        """Raises ValueError for sentences whose repetitions would be ambiguous for a bigram."""
         words: dict[str, int] = {}
         rows: list[tuple[int, ...]] = []
         for number, sentence in enumerate(sentences):
@@ -115,9 +115,9 @@ def _pieces(sentence: str, used: Container[str]) -> Iterator[str]:
 
 
 def followers(vocabulary: Vocabulary, *, ends: bool) -> Table:
-    """Row: a token; column: the probability that another follows it.
+    """Row: a token; column: the probability that the other token follows it.
 
-    The likeliest path tells the sentences in their order and then ends; other paths skip between sentences.
+    The likeliest path is the sentences in order and then the end; other paths skip between sentences.
     """
     table = np.full((len(vocabulary), len(vocabulary)), _IMPOSSIBLE)
     table[:, vocabulary.printable] = _FLOOR
@@ -145,7 +145,7 @@ def _tell(table: Table, vocabulary: Vocabulary, starts: list[int]) -> None:
             table[token, follower] = 1
         table[sentence[-1], starts] = _FLOOR
         table[sentence[-1], vocabulary.message_end] = 0.1
-        # Where a grammar forbids to end, the string that holds the sentence can close.
+        # Where a grammar forbids the end, the string that contains the sentence can close.
         table[sentence[-1], vocabulary.byte('"')] = 1e-4
     for sentence, following in pairwise(vocabulary.sentences):
         table[sentence[-1], starts[1:]] = 0.1

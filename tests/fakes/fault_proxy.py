@@ -4,12 +4,12 @@ In a test:
 
     with FaultProxy("127.0.0.1", 5432) as proxy:
         ...                                # connect to proxy.port: everything passes
-        proxy.fault(Fault.BLACKHOLE)       # from now on nothing passes, nobody is told
-        proxy.fault(Fault.PASS)            # what was held is delivered, as a network does that comes back
+        proxy.fault(Fault.BLACKHOLE)       # from now on bytes are dropped silently
+        proxy.fault(Fault.PASS)            # held bytes are delivered, as after a network outage
 
-`REFUSE` closes the listening socket and resets what is open; `RESET` resets what is open, and what connects later;
-`BLACKHOLE` takes connections and bytes and delivers none; `DELAY` delivers each piece `seconds` later; `CUT` resets a
-connection once `after` bytes have come back from the server. `proxy.connections` counts what was taken so far.
+`REFUSE` closes the listening socket and resets open connections; `RESET` resets open and later connections;
+`BLACKHOLE` accepts connections and bytes and delivers none; `DELAY` delivers each piece `seconds` later; `CUT` resets a
+connection once `after` bytes have come back from the server. `proxy.connections` counts accepted connections.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 DEADLINE = 10.0
 _PIECE = 64 * 1024
-# SO_LINGER with 0 seconds: close() sends a reset in place of the usual end.
+# SO_LINGER with 0 seconds: close() sends a reset instead of FIN.
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -47,7 +47,7 @@ class _Mode:
 
 
 class FaultProxy:
-    """Listens on `port` (chosen if 0) of 127.0.0.1, in a thread of its own, in front of `host`:`target_port`."""
+    """Listens on `port` (chosen if 0) of 127.0.0.1, on its own thread, in front of `host`:`target_port`."""
 
     def __init__(self, host: str, target_port: int, *, port: int = 0) -> None:
         self.port = port
@@ -72,7 +72,7 @@ class FaultProxy:
         self._loop.close()
 
     def fault(self, fault: Fault, *, seconds: float = 0.0, after: int = 0) -> None:
-        """From now on, for open connections too. Returns once it is so."""
+        """Set the fault, also for open connections. Returns once it applies."""
         self._await(self._switch(_Mode(fault, seconds, after)))
 
     # In the thread
@@ -161,7 +161,7 @@ class _Link:
             asyncio.create_task(self._pump(self._client[0], self._server[1], counted=False)),
             asyncio.create_task(self._pump(self._server[0], self._client[1], counted=True)),
         ]
-        # Either side's end ends both: none of the protocols tested here closes one half only.
+        # An end of either side closes both: none of the protocols tested here uses half-closed connections.
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         for pump in pumps:
             pump.cancel()

@@ -1,4 +1,4 @@
-"""Small GGUF models that tests and benchmarks write for themselves in a moment.
+"""Small GGUF models that tests and benchmarks generate quickly.
 
 `write_tiny_gguf` writes a "bigram" llama: attention and feed-forward weights are zero, so the logits depend only on
 the last token and can be chosen freely. `write_random_gguf` writes a llama whose arithmetic costs what a real one
@@ -73,10 +73,10 @@ def write_tiny_gguf(
     says: str | None = None,
     ends: bool = True,
 ) -> Path:
-    """A deterministic llama of about 3 MB that tells the five sentences of `bigram.STORY`; returns `path`.
+    """A deterministic llama of about 3 MB that generates the five sentences of `bigram.STORY`; returns `path`.
 
     At temperature 0 an answer is the whole story and ends; above, sentences are skipped and repeated. `seed` other
-    than 0 tells it in another order. `says` makes it answer every chat with exactly this sentence, also at usual
+    than 0 changes their order. `says` makes it answer every chat with exactly this sentence, also at usual
     temperatures. `ends` False starts again instead of ending. `megabytes` adds that much of dead feed-forward weights
     (read and multiplied like live ones). `pooling` puts mean pooling into the header: embeddings are then
     histograms of bytes, so that similar texts are close. Under a JSON grammar answers close soon.
@@ -150,14 +150,14 @@ def write_random_gguf(
     )
     writer.add_file_type(int(file_type))
     output = noise.draw(size, embedding)
-    # Tokens that are not printable keep a logit of 0; printable ones spread so far (a deviation of 10) that the best
-    # of them is out of reach of 0 at every usual temperature.
+    # Tokens that are not printable keep a logit of 0; printable ones have a deviation of 10, so that the
+    # best of them is far above 0 at every usual temperature.
     silent = np.setdiff1d(np.arange(size), vocabulary.printable)
     output *= np.float16(10.0)
     output[silent] = 0
 
     def add(name: str, values: npt.NDArray[Any]) -> None:
-        # What is not a plain number of numpy's has to be named.
+        # Types other than numpy's plain numbers have to be named.
         plain = quantization in ("F16", "F32")
         writer.add_tensor(name, values, raw_dtype=None if plain else kind)
 
@@ -170,7 +170,7 @@ def write_random_gguf(
 
 
 class _Noise:
-    """Weights cut from one pool of random numbers: writing 300 MB then costs no more than copying it."""
+    """Weights sliced from one pool of random numbers: writing 300 MB then costs no more than a copy."""
 
     _POOL = 1 << 22
 
@@ -286,7 +286,7 @@ def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:
 
 
 def _bigram_output(vocabulary: Vocabulary, *, width: int, ends: bool) -> Matrix:
-    """Output weights whose logits are the log-probabilities of what follows each token."""
+    """Output weights whose logits are the log-probabilities of each token's successors."""
     probability = bigram.followers(vocabulary, ends=ends)
     output = np.zeros((len(vocabulary), width), np.float32)
     # A one-hot embedding leaves the norm with the length sqrt(width).

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server that answers as the script says and keeps what it was sent."""
+"""A receiver of webhooks: a real HTTP server that answers as scripted and records its requests."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
-                """Says nothing."""
+                """No log."""
 
         return Answerer

@@ -1,4 +1,4 @@
-"""A runner without a model: speaks the runner's protocol and misbehaves on command.
+"""A runner without a model: implements the runner's protocol and misbehaves on command.
 
 `python tests/fakes/runner.py --behaviour NAME --spec JSON --ready-fd N`; the names are in `BEHAVIOURS`.
 """
@@ -77,7 +77,7 @@ class Answers(BaseHTTPRequestHandler):
         """One word, whole or as a stream."""
         if self.server.crash_at and self.server.crash_at in body:
             os.kill(os.getpid(), signal.SIGSEGV)
-            # Another thread may be the one that is hit.
+            # Another thread can receive the signal.
             threading.Event().wait()
         word = {"role": "assistant", "content": "Hello!"}
         rest = {"id": "chatcmpl-1", "created": 1, "model": self.server.model}
@@ -109,12 +109,12 @@ class Answers(BaseHTTPRequestHandler):
 
 class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
-    # As the runner's: a whole crowd may come at once.
+    # As the runner's: many clients can connect at once.
     request_queue_size = 512
     in_flight = 0
     model = ""
     crash_at = b""
-    # What was asked of it, canaries included.
+    # Its requests, canaries included.
     steps = 0
     computes_nothing = False
     started = monotonic()
@@ -167,7 +167,7 @@ def main() -> None:
 
 
 def exit_with_parent() -> None:
-    # Not sys.stdin: a thread that holds its lock makes the interpreter abort at the end.
+    # Not sys.stdin: a thread that holds its lock makes the interpreter abort at exit.
     while os.read(0, 1024):
         pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""The fault proxy does what its faults are called."""
+"""Each fault of the proxy behaves as documented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fakes.fault_proxy import DEADLINE, Fault, FaultProxy
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """The port of a server that sends back what it gets."""
+    """The port of an echo server."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer(connection: socket.socket) -> None:
@@ -122,7 +122,7 @@ def test_a_cut_comes_after_as_many_bytes_as_were_told(proxy: FaultProxy) -> None
 def test_a_server_that_is_not_there_is_a_reset() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    # The reset may come while it connects.
+    # The reset can arrive while it connects.
     with (
         FaultProxy("127.0.0.1", port) as proxy,
         pytest.raises(ConnectionResetError),

@@ -1,4 +1,4 @@
-"""The models that tests write for themselves do what the tests rely on."""
+"""The generated models behave as the tests rely on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ STORY = " ".join(bigram.STORY)
 def _answer(path: Path, **options: Any) -> tuple[str, str]:
     """Text and finish reason of one chat answer."""
     with closing(llama_cpp.Llama(str(path), n_ctx=512, n_threads=1, verbose=False)) as llama:
-        messages = [{"role": "user", "content": "Hello"}]
+        messages: list[Any] = [{"role": "user", "content": "Hello"}]
         options = {"temperature": 0.0, "max_tokens": 100, **options}
-        choice = llama.create_chat_completion(messages, **options)["choices"][0]
+        answer: Any = llama.create_chat_completion(messages, **options)
+        choice = answer["choices"][0]
         return choice["message"]["content"], choice["finish_reason"]
 
 

@@ -91,8 +91,8 @@ def test_anthropic_models_come_in_pages(claude: anthropic.Anthropic, fake_anthro
 
 def test_anthropic_messages_thinking_tools_schema(claude: anthropic.Anthropic) -> None:
     def ask(**more: Any) -> anthropic.types.Message:
-        given = {"model": "claude-haiku-4-5-20251001", "max_tokens": 2048, "messages": HELLO}
-        message: anthropic.types.Message = claude.messages.create(**given | more)
+        fields: dict[str, Any] = {"model": "claude-haiku-4-5-20251001", "max_tokens": 2048, "messages": HELLO}
+        message: anthropic.types.Message = claude.messages.create(**fields | more)
         return message
 
     assert ask().content[0].text == "You said: Hello there"  # type: ignore[union-attr]
@@ -155,7 +155,7 @@ def test_every_behaviour_ends_and_the_next_request_is_good(
 
 
 def _bytes(fake: FakeOpenAI | FakeAnthropic, path: str, stream: bool, *, hangs: bool) -> bytes:
-    """Everything that comes back on a connection of its own; of a fake that hangs, what came until it was left."""
+    """All bytes received on a new connection; of a fake that hangs, those until the timeout."""
     body: dict[str, Any] = {"model": fake.models[0]["id"], "messages": HELLO, "stream": stream}
     body["max_tokens"] = 64
     raw = json.dumps(body).encode()

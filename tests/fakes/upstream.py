@@ -1,7 +1,7 @@
-"""A runner that speaks the runner's protocol on a unix socket and misbehaves on command.
+"""A runner without a model, on a unix socket, that misbehaves on command.
 
-In a test: `with FakeUpstream(path) as upstream: upstream.script("draining", "answer")`; each request takes the next
-word of the script, and `answer` when it is empty. As a program:
+In a test: `with FakeUpstream(path) as upstream: upstream.script("draining", "answer")`; each request consumes the
+next word of the script, and `answer` when it is empty. As a program:
 
     python -m tests.fakes.upstream --socket /tmp/runner.sock --script draining,answer
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEADLINE = 5.0
-USAGE = {
+USAGE: dict[str, Any] = {
     "prompt_tokens": 11,
     "completion_tokens": 7,
     "total_tokens": 18,
@@ -38,7 +38,7 @@ class Exchange:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     fake: FakeUpstream
-    # Set when the peer closed before the answer was whole.
+    # Set when the peer closed before the end of the answer.
     left: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -83,7 +83,7 @@ def event(word: str, finish_reason: str | None = None) -> bytes:
 
 
 def stream_events(*, include_usage: bool = False) -> list[bytes]:
-    """As the runner sends them: the comment always, the chunk with usage to those who ask for it."""
+    """As the runner sends them: the comment always, the chunk with usage on request."""
     last = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
     usage = [b"data: " + json.dumps(last).encode() + b"\n\n"] if include_usage else []
     comment = b": noa " + json.dumps({"usage": USAGE}).encode() + b"\n\n"
@@ -148,7 +148,7 @@ async def _bad_request(exchange: Exchange) -> None:
 
 
 async def _close(exchange: Exchange) -> None:
-    """Takes the request and closes without a word."""
+    """Reads the request and closes without an answer."""
 
 
 async def _half_head(exchange: Exchange) -> None:
@@ -192,7 +192,7 @@ async def _hang_in_body(exchange: Exchange) -> None:
 
 
 async def _paced(exchange: Exchange) -> None:
-    """A stream that goes on when `FakeUpstream.go` is set."""
+    """A stream that continues when `FakeUpstream.go` is set."""
     await exchange.start_stream()
     await exchange.chunk(event("one"))
     await asyncio.to_thread(exchange.fake.go.wait, DEADLINE)
@@ -201,7 +201,7 @@ async def _paced(exchange: Exchange) -> None:
 
 
 async def _flood(exchange: Exchange) -> None:
-    """Sends events for as long as somebody takes them, and counts the bytes in `FakeUpstream.flooded`."""
+    """Sends events as long as the peer reads, and counts the bytes in `FakeUpstream.flooded`."""
     await exchange.start_stream()
     data = event("x" * 4000) * 16
     try:
@@ -214,7 +214,7 @@ async def _flood(exchange: Exchange) -> None:
 
 
 async def _large(exchange: Exchange) -> None:
-    """A whole answer that is larger than what the gateway holds back."""
+    """A whole answer that is larger than the gateway's buffer."""
     body = b'{"data": "' + b"x" * (3 * 1024 * 1024) + b'", "usage": ' + json.dumps(USAGE).encode() + b"}"
     await exchange.answer("200 OK", body)
 
@@ -256,12 +256,12 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "raw": _raw,
     "raw_hang": _raw_hang,
 }
-# After these the connection goes on; after any other it is closed.
+# After these the connection is kept; after any other it is closed.
 _KEPT = frozenset({"answer", "bad_request", "busy", "draining", "large", "paced"})
 
 
 class FakeUpstream:
-    """The program, in a thread with an event loop of its own. `exchanges` holds every request that came."""
+    """The program, on a thread with its own event loop. `exchanges` are all its requests."""
 
     def __init__(self, path: str, *script: str) -> None:
         self.path = path
@@ -290,7 +290,7 @@ class FakeUpstream:
         assert not self._thread.is_alive(), "the fake upstream did not stop"
 
     def script(self, *words: str) -> None:
-        """What to do with the next requests; afterwards `answer`."""
+        """The behaviours for the next requests; afterwards `answer`."""
         assert BEHAVIOURS.keys() >= set(words), f"unknown behaviour in {words}"
         self._script = deque(words)
 

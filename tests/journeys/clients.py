@@ -1,6 +1,6 @@
-"""The clients of the matrix: each one asks a model for something, and fails unless it gets that.
+"""The clients of the matrix: each sends a request to a model and checks the answer.
 
-An error of the server comes out as Refused with the code that it was told by, from every client alike.
+Every client raises a server error as Refused with its error code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SECONDS = 60.0
 
 
 class Refused(Exception):
-    """The server said no; `code` is its word for it."""
+    """The server refused; `code` is its error code."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -39,9 +39,9 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where to ask: the server, and the models that the row of the matrix means.
+    """The target: the server, and the models of the matrix's row.
 
-    echoes  the model is a fake, which says what it was told
+    echoes  the model is a fake, which echoes its input
     """
 
     url: str
@@ -95,7 +95,7 @@ CHAT_SCHEMA: dict[str, Any] = {
         "json_schema": {"name": "place", "schema": SCHEMA, "strict": True},
     }
 }
-# Enough for a call or an answer of a small model, which does not always know when to stop.
+# Enough for a call or an answer of a small model, which does not always stop by itself.
 LIMIT = 200
 
 

@@ -1,4 +1,4 @@
-"""A server that the journeys share, and a way to start one of their own."""
+"""A shared server, and a factory of servers for one test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Callable[..., NoaServer]]:
-    """Makes servers for one test; what still runs at its end is killed."""
+    """Starts servers for one test; those still running at its end are killed."""
     made: list[NoaServer] = []
 
     def make(**fields: object) -> NoaServer:

@@ -1,4 +1,4 @@
-"""Looks into a running server's database, read-only."""
+"""Queries a running server's database, read-only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def query(server: NoaServer, sql: str) -> list[tuple[object, ...]]:
 
 
 def count_access_rows(server: NoaServer, request_id: str, *, at_least: int) -> int:
-    """Rows of requests that carried this X-Request-ID, once there are enough: they are written in batches."""
+    """The number of rows with this X-Request-ID, once there are enough: they are written in batches."""
     sql = f"SELECT count(*) FROM models_app_accesslog WHERE client_request_id = '{request_id}'"
 
     def count() -> int:

@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 import orjson
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# A load of a demo model takes about a second; a loaded CI machine may need much longer.
+# A load of a demo model takes about a second; a busy CI machine can need much longer.
 START_SECONDS = 90.0
 STOP_SECONDS = 60.0
 
@@ -38,7 +38,7 @@ class NoaServer:
     data_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
-    # Where it listens, and what starts it there: another host is another network namespace.
+    # Its host and the command prefix to run there: another host is another network namespace.
     host: str = "127.0.0.1"
     prefix: list[str] = field(default_factory=list)
     port: int = field(default_factory=free_port)
@@ -53,7 +53,7 @@ class NoaServer:
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> NoaServer:
-        """Returns when the server says that it is ready; fails with its output when it ends before."""
+        """Returns when the server reports ready; fails with its output when it exits earlier."""
         self.process = subprocess.Popen(
             [
                 *self.prefix,
@@ -107,7 +107,7 @@ class NoaServer:
         return "".join(self.output)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """As Ctrl-C does; returns the exit code."""
+        """Stop as by Ctrl-C; returns the exit code."""
         self.process.send_signal(number)
         return self._wait()
 

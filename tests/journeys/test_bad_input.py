@@ -27,7 +27,7 @@ DEMO = ROOT / "models_app" / "demo" / "noa-demo-tide.gguf"
 
 @pytest.fixture(scope="module")
 def bad_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
-    """A server whose model folder holds every kind of file that is no model."""
+    """A server whose model folder contains every kind of invalid file."""
     folder = tmp_path_factory.mktemp("bad-models")
     make_bad_files(folder)
     data = tmp_path_factory.mktemp("bad") / "data"
@@ -207,7 +207,7 @@ def test_a_body_of_64_mib_is_refused(bad_server: NoaServer, path: str) -> None:
     try:
         status, body = raw(bad_server, path, b" " * (64 << 20))
     except (BrokenPipeError, ConnectionResetError):
-        # The server closed before it had read everything, which is what it should do.
+        # The server closed before it had read everything, as it should.
         status, body = 413, b'{"error"'
     assert status == 413
     assert b'"error"' in body

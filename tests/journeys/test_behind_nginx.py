@@ -43,7 +43,7 @@ def documented() -> str:
 
 @pytest.fixture
 def nginx(own_server: Callable[..., NoaServer], tmp_path: Path) -> Iterator[tuple[NoaServer, str]]:
-    """A server that believes nginx, and the address at which nginx listens."""
+    """A server that trusts nginx, and the address at which nginx listens."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     assert program, "nginx is needed to try what the documentation shows"
     server = own_server(environment={"NOA_TRUSTED_PROXIES": "127.0.0.1"}).start()
@@ -103,13 +103,13 @@ def test_streams_come_as_they_are_made_and_the_client_is_known(
     server, url = nginx
     with urlopen(ask(server, url, stream=True, tokens=400, forwarded="9.9.9.9"), timeout=60) as answer:
         first = answer.readline()
-        # What has come with the first event is not the whole answer: nginx does not keep it.
+        # Only a part arrived with the first event: nginx does not buffer the answer.
         arrived_at_once = len(answer.peek())
         rest = answer.read()
     assert first.startswith(b"data: ")
     assert rest.rstrip().endswith(b"data: [DONE]")
     assert arrived_at_once < len(rest) / 2
-    # What a client claims of itself is replaced by whom nginx saw.
+    # nginx replaces the client's own X-Forwarded-For by the address that it saw.
     assert client_of(server, REQUEST_ID) == "127.0.0.1"
 
 
@@ -124,7 +124,7 @@ def test_only_a_trusted_proxy_is_believed(
     with urlopen(ask(server, server.url, stream=False, tokens=2, forwarded="9.9.9.9")) as answer:
         assert answer.status == 200
     assert client_of(server, REQUEST_ID) == client
-    # Django compares where a form comes from with the scheme by which it was reached.
+    # Django compares a form's origin with the scheme of the request.
     assert log_in_over_tls(server) == login
 
 

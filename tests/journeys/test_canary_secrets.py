@@ -1,4 +1,4 @@
-"""Five secrets are configured in the five ways that there are, everything is asked and fails; none is to be found anywhere."""
+"""Five secrets, configured in all five ways, appear nowhere after requests and failures of every kind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PAGES = ("provider", "event", "job", "registeredmodel", "instance", "apikey", "a
 
 @pytest.fixture
 def fake() -> Iterator[FakeOpenAI]:
-    """A provider that takes one key, and repeats every other one when it refuses it."""
+    """A provider that accepts one key, and repeats any other key in its refusal."""
 
     class Repeating(FakeOpenAI):
         def refuse(self, request: Recorded) -> Refusal | None:
@@ -75,7 +75,7 @@ def server(tmp_path: Path, fake: FakeOpenAI) -> Iterator[NoaServer]:
     }
     variables = {
         "OPENAI_API_KEY": BY_VARIABLE,
-        # A name that leads nowhere, wherever this runs.
+        # A name that resolves nowhere, wherever this runs.
         "OPENAI_BASE_URL": "http://openai.invalid/v1",
         "NOA_PROVIDERS": json.dumps([listed]),
         "NOA_LOG_LEVEL": "DEBUG",
@@ -128,7 +128,7 @@ def configure(ask: Asking, fake: FakeOpenAI, server: NoaServer) -> str:
 
 
 def use(ask: Asking, key: str) -> None:
-    """What goes well and what fails, with each of the providers."""
+    """Successful and failing requests to each of the providers."""
     for slug in ("refused", "openai", "listed"):
         ask("POST", f"/api/v1/providers/{slug}/test", {})
         ask("POST", "/api/v1/models/discover?wait=60", {"provider": slug})

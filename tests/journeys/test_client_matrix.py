@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(300)]
 
 FEATURES = ("plain", "stream", "tools", "JSON schema", "vision", "embeddings")
 EMBER = "llama.cpp:noa-demo-ember"
-# A model whose chat template knows tools, unlike that of the demo model.
+# A model whose chat template supports tools, unlike that of the demo model.
 CALLER = "llama.cpp:caller"
 # The models of each row, those for embeddings second.
 MODELS = {

@@ -1,16 +1,17 @@
-"""What an application sees of a model that is not loaded: a slower answer, and no other one."""
+"""Requests to a cold model: a slower answer, from no other model."""
 
 from __future__ import annotations
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from tests.journeys.server import NoaServer
 
 pytestmark = [pytest.mark.journey, pytest.mark.llama]
 
 COLD = "llama.cpp:noa-demo-tide"
-HELLO = [{"role": "user", "content": "Who are you?"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Who are you?"}]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The promise: swap under traffic, and no request fails."""
+"""Hot swap under traffic: no request fails."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
+from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from tests.journeys.rows import count_access_rows
 from tests.journeys.server import NoaServer
@@ -22,10 +24,10 @@ QUESTIONS = ("Who are you?", "Hello!", "What is NOA?", "Tell me a haiku.")
 
 
 class Traffic:
-    """Eight clients that ask without pause: sync, streaming, async and async streaming."""
+    """Eight clients that send requests without a pause: sync, streaming, async and async streaming."""
 
     def __init__(self, server: NoaServer) -> None:
-        self.options = {
+        self.options: dict[str, Any] = {
             "base_url": f"{server.url}/v1",
             "api_key": server.api_key,
             "max_retries": 0,
@@ -35,57 +37,61 @@ class Traffic:
         self.answers: list[tuple[float, float, str, str, str | None]] = []
         self.failures: list[str] = []
 
-    def note(self, asked: float, texts: list[str], models: set[tuple[str, str]], reason: str | None) -> None:
+    def record(self, sent_at: float, texts: list[str], models: set[tuple[str, str | None]], reason: str | None) -> None:
         if len(models) != 1:
             self.failures.append(f"one answer from {models}")
-        self.answers.append((asked, monotonic(), "".join(texts), models.pop()[0], reason))
+        self.answers.append((sent_at, monotonic(), "".join(texts), models.pop()[0], reason))
 
     def sync_client(self, number: int) -> None:
         client = openai.OpenAI(**self.options)
         turn = number
         while not self.stop.is_set():
             turn += 1
-            question = [{"role": "user", "content": QUESTIONS[turn % len(QUESTIONS)]}]
-            asked = monotonic()
+            question: list[ChatCompletionMessageParam] = [{"role": "user", "content": QUESTIONS[turn % len(QUESTIONS)]}]
+            sent_at = monotonic()
             try:
                 if number % 2:
-                    self._stream(client, question, asked)
+                    self._stream(client, question, sent_at)
                 else:
                     answer = client.chat.completions.create(model="current", temperature=0, messages=question)
                     choice = answer.choices[0]
-                    self.note(
-                        asked,
-                        [choice.message.content],
+                    self.record(
+                        sent_at,
+                        [choice.message.content or ""],
                         {(answer.model, answer.system_fingerprint)},
                         choice.finish_reason,
                     )
             except openai.OpenAIError as error:
                 self.failures.append(repr(error))
 
-    def _stream(self, client: openai.OpenAI, question: list[dict[str, str]], asked: float) -> None:
+    def _stream(self, client: openai.OpenAI, question: list[ChatCompletionMessageParam], sent_at: float) -> None:
         texts: list[str] = []
-        models: set[tuple[str, str]] = set()
+        models: set[tuple[str, str | None]] = set()
         reason = None
         for chunk in client.chat.completions.create(model="current", temperature=0, messages=question, stream=True):
             models.add((chunk.model, chunk.system_fingerprint))
             texts.append(chunk.choices[0].delta.content or "")
             reason = chunk.choices[0].finish_reason or reason
-        self.note(asked, texts, models, reason)
+        self.record(sent_at, texts, models, reason)
 
     async def async_client(self, number: int) -> None:
         async with openai.AsyncOpenAI(**self.options) as client:
             while not self.stop.is_set():
-                question = [{"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}]
-                asked = monotonic()
+                question: list[ChatCompletionMessageParam] = [
+                    {"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}
+                ]
+                sent_at = monotonic()
                 try:
-                    texts, models, reason = [], set(), None
+                    texts: list[str] = []
+                    models: set[tuple[str, str | None]] = set()
+                    reason = None
                     async for chunk in await client.chat.completions.create(
                         model="current", temperature=0, messages=question, stream=True
                     ):
                         models.add((chunk.model, chunk.system_fingerprint))
                         texts.append(chunk.choices[0].delta.content or "")
                         reason = chunk.choices[0].finish_reason or reason
-                    self.note(asked, texts, models, reason)
+                    self.record(sent_at, texts, models, reason)
                 except openai.OpenAIError as error:
                     self.failures.append(repr(error))
 
@@ -123,12 +129,12 @@ def test_twenty_swaps_under_eight_clients_fail_no_request(server: NoaServer) -> 
             client.result()
     assert traffic.failures == []
     assert len(traffic.answers) >= SWAPS * CLIENTS
-    for asked, _, text, model, reason in traffic.answers:
+    for sent_at, _, text, model, reason in traffic.answers:
         assert reason in ("stop", "length"), (text, reason)
         assert speaker(text) == model, text
-        since = [key for moved, key in swaps if moved < asked]
+        since = [key for moved, key in swaps if moved < sent_at]
         if since:
-            # A later swap may have been under way already: then either is right.
+            # A later swap can have been in progress: then either is right.
             following = KEYS[1 - KEYS.index(since[-1])]
             unsettled = len(since) < len(swaps)
             assert model == since[-1] or (unsettled and model == following), (text, model)

@@ -1,4 +1,4 @@
-"""What the documentation tells people to type, typed: every curl, every `noa`, every Python program, page by page."""
+"""The commands of the documentation, executed: every curl, every `noa`, every Python program, page by page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOA = f"{sys.executable} -m models_app.cli.main"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, shared_openai: FakeOpenAI) -> Iterator[NoaServer]:
-    """A server of its own, as the pages change much. `openai` is a stand-in on this machine."""
+    """A separate server, as the pages change much. `openai` is a fake on this machine."""
     openai = {
         "slug": "openai",
         "kind": "openai",
@@ -43,14 +43,14 @@ def server(tmp_path_factory: pytest.TempPathFactory, shared_openai: FakeOpenAI) 
 
 @pytest.fixture(scope="module")
 def keyless() -> Iterator[FakeOpenAI]:
-    """A server that needs no key, as Ollama does."""
+    """A server that needs no key, like Ollama."""
     with FakeOpenAI(key="") as fake:
         yield fake
 
 
 @pytest.fixture
 def as_after_the_first_start(server: NoaServer) -> NoaServer:
-    """`current` leads to Ember, and nothing else is loaded: where every page begins."""
+    """The state before every page: `current` leads to Ember, and nothing else is loaded."""
     _, current = server.api("GET", "/api/v1/models/current")
     if current["model"] is None or current["model"]["key"] != EMBER:
         status, job = server.api("POST", "/api/v1/models/switch?wait=60", {"key": EMBER})
@@ -62,7 +62,7 @@ def as_after_the_first_start(server: NoaServer) -> NoaServer:
 
 
 def steps(page: Page) -> list[list[str]]:
-    """What is run, in the order of the page."""
+    """The executable blocks, in the order of the page."""
     found: list[list[str]] = []
     for block in page.blocks("sh", "python"):
         if block.language == "python":

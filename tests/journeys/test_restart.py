@@ -1,4 +1,4 @@
-"""Everything persists by itself: after `kill -9` the same models are loaded and `current` leads where it led."""
+"""State is persistent: after `kill -9` the same models are loaded and `current` has the same target."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def alive(pid: int) -> bool:
 
 
 def kill_9(server: NoaServer) -> None:
-    """The server ends without a word, and takes its runners with it."""
+    """The server is killed, and its runners end with it."""
     runners = server.runner_pids()
     assert len(runners) == len(MODELS)
     server.kill()

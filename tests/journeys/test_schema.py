@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI document allows, and much of what it forbids, is sent to a whole server.
+"""Requests generated from the OpenAPI document, valid and invalid, against a whole server.
 
 `make fuzz` sends five times as much.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -17,13 +18,13 @@ from schemathesis.checks import not_a_server_error, positive_data_acceptance
 from tests.journeys.server import ROOT, NoaServer
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
-# What is asked may wait for a job, or for the answer of a model.
+# A request can wait for a job, or for a model's answer.
 SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
-    """A server of its own: what is sent here may delete everything that it has."""
+    """A separate server: the requests can delete all its data."""
     running = NoaServer(tmp_path_factory.mktemp("fuzzed") / "data").start()
     yield running
     running.stop()
@@ -31,11 +32,11 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
 
 # The snapshot, which `make lint` holds against the code.
 schema = schemathesis.openapi.from_path(ROOT / "docs" / "openapi.yaml")
-# Refused everywhere, as no database stores it, and no schema says so.
+# Rejected everywhere, as no database stores it, which a schema cannot express.
 schema.config.generation.allow_x00 = False
 
 
-# Refusals of what no schema can express, because it depends on other fields or on what there is.
+# Refusals that no schema can express, because they depend on other fields or on stored data.
 BEYOND_A_SCHEMA = {
     "address_not_allowed",
     "capability_not_supported",
@@ -65,9 +66,9 @@ BEYOND_A_SCHEMA = {
 
 
 def refuses_only_what_no_schema_can_express(
-    context: schemathesis.CheckContext, response: schemathesis.Response, case: Case
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: Case[Any]
 ) -> bool | None:
-    """In place of schemathesis's own check, which would have every body taken that fits the schema."""
+    """In place of schemathesis's own check, which requires that every valid body is accepted."""
     is_positive = case.meta is not None and case.meta.generation.mode.is_positive
     if is_positive and response.status_code == 400:
         error = response.json()["error"]
@@ -76,9 +77,9 @@ def refuses_only_what_no_schema_can_express(
 
 
 def fails_only_for_want_of_a_model(
-    context: schemathesis.CheckContext, response: schemathesis.Response, case: Case
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: Case[Any]
 ) -> bool | None:
-    """In place of schemathesis's own check: a search makes routes that lead nowhere, and asks them."""
+    """In place of schemathesis's own check: the search creates routes without a target, and uses them."""
     if response.status_code == 503:
         assert response.json()["error"]["code"] == "route_without_model", response.text
     else:
@@ -92,13 +93,13 @@ def fails_only_for_want_of_a_model(
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    # The same every time: what a search finds by luck must not stop somebody's unrelated work.
+    # Deterministic: a lucky find must not block unrelated work.
     derandomize="FUZZ_EXAMPLES" not in os.environ,
     # The server is shared by the examples on purpose.
     suppress_health_check=list(HealthCheck),
     print_blob=False,
 )
-def test_every_answer_is_what_the_document_says(case: Case, fuzzed: NoaServer) -> None:
+def test_every_answer_is_what_the_document_says(case: Case[Any], fuzzed: NoaServer) -> None:
     case.call_and_validate(
         base_url=fuzzed.url,
         headers={"Authorization": f"Bearer {fuzzed.api_key}", "Accept": "application/json"},

@@ -43,7 +43,7 @@ def test_the_first_start_says_all_that_is_needed(own_server: Own) -> None:
 
 
 def test_ctrl_c_leaves_nothing_and_a_restart_keeps_everything(own_server: Own) -> None:
-    # A short name, or the server would choose another place for its sockets.
+    # A short name, or the server would choose another folder for its sockets.
     with tempfile.TemporaryDirectory() as runtime:
         first = own_server(environment={"XDG_RUNTIME_DIR": runtime}).start()
         assert list(Path(runtime).iterdir())
@@ -103,7 +103,7 @@ def test_wrong_settings_stop_the_start_by_name(own_server: Own) -> None:
 
 
 def test_sigterm_lets_streams_end(own_server: Own) -> None:
-    """A stream that is open when the server is told to stop is answered to its end."""
+    """A stream that is open at SIGTERM is finished."""
     server = own_server().start()
     body = '{"model": "current", "stream": true, "max_tokens": 400, "ignore_eos": true, '
     body += '"messages": [{"role": "user", "content": "Hello!"}]}'

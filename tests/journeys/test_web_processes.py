@@ -41,11 +41,11 @@ def server(own_server: Own) -> Iterator[NoaServer]:
 
 def test_every_process_serves_and_each_dies_and_is_replaced_alone(server: NoaServer) -> None:
     assert len(web_processes(server)) == 2
-    # Jobs asked of any web process reach the one worker without a broker.
+    # Jobs created by any web process reach the one worker without a broker.
     for key in (TIDE, EMBER, TIDE):
         status, job = server.api("POST", "/api/v1/models/switch?wait=60", {"key": key})
         assert (status, job["state"]) == (200, "succeeded"), job
-    # A revoked key is refused by each of them: every request is a connection of its own, which any of them may take.
+    # A revoked key is refused by each of them: every request is a new connection, which any of them can accept.
     status, key = server.api("POST", "/api/v1/api-keys", {"name": "short", "scopes": ["infer"]})
     assert status == 201, key
     assert server.api("GET", "/v1/models", key=key["key"])[0] == 200

@@ -1,4 +1,4 @@
-"""Clients that ask without a pause, on connections that they keep, and note every request that failed."""
+"""Clients that send requests without a pause on persistent connections, and record every failed request."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _TIMEOUT = 60.0
 class Traffic:
     """From `__enter__` to `__exit__`. A request fails when it has no whole answer with status 200.
 
-    A connection that the server has announced to close, or has closed while it was idle, is opened anew: that is
-    HTTP's rule. One that breaks within a request is a failure.
+    A connection that the server announced to close, or closed while idle, is reopened, as HTTP requires. One that
+    breaks within a request is a failure.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Traffic:
         name: str = "traffic",
         per_second: float | None = None,
     ) -> None:
-        """`name` is the X-Request-ID of all requests. `per_second`: what is offered, if the clients can keep up."""
+        """`name` is the X-Request-ID of all requests. `per_second`: the offered load, if the clients can keep up."""
         self._server = server
         self._name = name
         self._pause = (clients + streams) / per_second if per_second else 0.0
@@ -63,7 +63,7 @@ class Traffic:
                 return
             due = max(due, monotonic() - self._pause) + self._pause
             try:
-                self._ask(connection, stream, number)
+                self._request(connection, stream, number)
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 with self._lock:
                     self.failures.append(f"{type(error).__name__}: {error}")
@@ -76,10 +76,10 @@ class Traffic:
     def _connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self._server.host, self._server.port, timeout=_TIMEOUT)
 
-    def _ask(self, connection: http.client.HTTPConnection, stream: bool, number: int) -> None:
+    def _request(self, connection: http.client.HTTPConnection, stream: bool, number: int) -> None:
         body: dict[str, Any] = {
             "model": "current",
-            # Never the same twice: a request that two runners die of is refused.
+            # Unique: a request that crashes two runners is refused.
             "messages": [{"role": "user", "content": f"Hello {threading.get_ident()}-{number}!"}],
             "max_tokens": 100 if stream else 2,
             "stream": stream,

@@ -1,4 +1,4 @@
-"""A server of its own for tests: throw-away data, loopback only, ended with whoever started it."""
+"""A server for tests: temporary data, loopback only, ended with the process that started it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def free_port() -> int:
 
 
 class OwnServer:
-    """From `start` to `stop`; in between it may be killed, started again on its data, paused and resumed.
+    """From `start` to `stop`; in between it can be killed, restarted on its data, paused and resumed.
 
-    Subclasses say which program it is and how one knows that it answers.
+    Subclasses define the program and its readiness check.
     """
 
     name: str
     stop_signal = signal.SIGTERM
-    # Servers that refuse to run as root run as one of these.
+    # Users for servers that refuse to run as root.
     users: tuple[str, ...] = ("nobody",)
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class OwnServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            # Ctrl-C goes to the whole group of a terminal.
+            # Ctrl-C goes to the terminal's whole process group.
             start_new_session=True,
         )
         log.close()
@@ -85,7 +85,7 @@ class OwnServer:
         return self
 
     def stop(self, *, keep: bool = False) -> None:
-        """Ends it and, unless `keep`, its data."""
+        """Stop it and, unless `keep`, delete its data."""
         if self._keeper is None:
             return
         self._keeper.communicate(b"keep" if keep else b"", timeout=_END_SECONDS)
@@ -98,25 +98,25 @@ class OwnServer:
         self.start()
 
     def kill(self) -> None:
-        """As a crash: `start` brings it up again on its data."""
+        """As a crash: `start` restarts it on its data."""
         os.kill(self.pid, signal.SIGKILL)
         assert self._keeper is not None and self._keeper.stdout is not None
         self._keeper.stdout.readline()
         self.stop(keep=True)
 
     def processes(self) -> list[int]:
-        """It and what it has started."""
+        """Its processes, children included."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [self.pid, *map(int, children)]
 
     def pause(self) -> None:
-        """It hangs: connections stay open, nothing answers."""
+        """Freeze it: connections stay open without an answer."""
         for pid in self.processes():
             os.kill(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         for pid in self.processes():
-            # What its first breath ended is gone already.
+            # Processes that exited at once are already gone.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
@@ -124,7 +124,7 @@ class OwnServer:
         return (self.folder / "log").read_text(errors="replace")
 
     def run(self, *command: str) -> None:
-        """One program to its end, as the user that the server runs as."""
+        """Run one program to its end, as the server's user."""
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **self._identity)
         if done.returncode:
             raise AssertionError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")

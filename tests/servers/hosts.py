@@ -1,4 +1,4 @@
-"""Several hosts on one machine: network namespaces on a bridge, each with a cable that can be pulled."""
+"""Several hosts on one machine: network namespaces on a bridge, each of which can be disconnected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import Self
 
-# Interfaces have at most 15 characters; several test runs may meet on one machine.
+# Interfaces have at most 15 characters; several test runs can share one machine.
 _MARK = f"n{os.getpid() % 1_000_000}"
 _BYTE = os.getpid() % 250
 NETWORK = f"10.231.{_BYTE}.0/24"
@@ -19,7 +19,7 @@ def _ip(*words: str) -> None:
 
 
 def why_not() -> str:
-    """Why hosts cannot be made here; empty when they can."""
+    """Why hosts cannot be created here; empty when they can."""
     if shutil.which("ip") is None:
         return "there is no 'ip': install Debian's package 'iproute2'"
     if os.geteuid() != 0:
@@ -36,7 +36,7 @@ def why_not() -> str:
 
 
 class Host:
-    """`prefix` is what a command line begins with to run there."""
+    """`prefix` is the command prefix to run there."""
 
     def __init__(self, number: int) -> None:
         self.namespace = f"{_MARK}h{number}"
@@ -48,7 +48,7 @@ class Host:
         return ["ip", "netns", "exec", self.namespace]
 
     def cut(self) -> None:
-        """Pulls the cable: nothing arrives any more, and nobody is told."""
+        """Disconnect it: packets are dropped silently."""
         _ip("link", "set", self._cable, "down")
 
     def mend(self) -> None:
@@ -74,7 +74,7 @@ class Host:
 
 
 class Hosts:
-    """`with Hosts(3) as hosts:` they see each other, and this process at GATEWAY."""
+    """`with Hosts(3) as hosts:` they reach each other, and this process at GATEWAY."""
 
     def __init__(self, count: int) -> None:
         self._bridge = f"{_MARK}br"

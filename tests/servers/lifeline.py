@@ -1,7 +1,8 @@
-"""A program that keeps another one for as long as its own standard input is open.
+"""A program that runs another one for as long as its own standard input is open.
 
-Whoever starts a server for tests holds the other end: however it ends, `kill -9` included, the server ends too and
-its folder goes. `python lifeline.py FOLDER SIGNAL USER GROUP COMMAND…` (-1: as who it is) prints the server's process id and then its exit code.
+The process that starts a server for tests owns the other end: however it ends, `kill -9` included, the server ends too
+and its folder is removed. `python lifeline.py FOLDER SIGNAL USER GROUP COMMAND…` (-1: the current user) prints the
+server's process id and then its exit code.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
-# What a server that was told to stop gets before it is killed. It holds nothing that anybody wants to keep.
+# The grace period before a server is killed. Its data is temporary.
 _STOP_SECONDS = 5.0
 
 
 def main() -> None:
     folder, number, user, group, *command = sys.argv[1:]
-    identity = {"user": int(user), "group": int(group), "extra_groups": []} if int(user) >= 0 else {}
+    identity: dict[str, Any] = {"user": int(user), "group": int(group), "extra_groups": []} if int(user) >= 0 else {}
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True, **identity)
-    _say(server.pid)
+    _report(server.pid)
     closed = threading.Thread(target=_stop_at_end_of_input, args=(server, int(number)), daemon=True)
     closed.start()
     server.wait()
-    _say(server.returncode)
-    # The owner may want to start it again on the same folder; what it left goes when the owner does.
+    _report(server.returncode)
+    # The owner can restart it on the same folder, which is removed when the owner exits.
     closed.join()
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -35,7 +37,7 @@ def main() -> None:
 def _stop_at_end_of_input(server: subprocess.Popen[bytes], number: int) -> None:
     keeps_folder = sys.stdin.read() == "keep"
     if server.poll() is None:
-        # A server that a test has stopped with SIGSTOP sees no other signal.
+        # A server stopped with SIGSTOP handles no other signal.
         server.send_signal(signal.SIGCONT)
         server.send_signal(number)
         try:
@@ -47,7 +49,7 @@ def _stop_at_end_of_input(server: subprocess.Popen[bytes], number: int) -> None:
         os._exit(0)
 
 
-def _say(number: int) -> None:
+def _report(number: int) -> None:
     with contextlib.suppress(BrokenPipeError):
         os.write(1, f"{number}\n".encode())
 

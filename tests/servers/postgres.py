@@ -22,15 +22,15 @@ def binaries() -> Path:
 
 
 class PostgresServer(OwnServer):
-    """Trusts everybody on loopback, and does not care about a power cut. `max_connections` as PostgreSQL counts them."""
+    """Trusts all clients on loopback; not durable against a power cut. `max_connections` as PostgreSQL counts them."""
 
     name = "postgres"
-    # "Fast": connections are cut, no crash recovery at the next start.
+    # "Fast": connections are closed, no crash recovery at the next start.
     stop_signal = signal.SIGINT
     users = ("postgres", "nobody")
 
     def __init__(self, *, max_connections: int = 100, network: str = "", host: str = "127.0.0.1") -> None:
-        """`network`, as `10.0.0.0/24`, is trusted too, and reaches it at `host`."""
+        """`network`, such as `10.0.0.0/24`, is trusted too, and reaches it at `host`."""
         super().__init__()
         self._network, self._host = network, host
         self._max_connections = max_connections
@@ -65,7 +65,7 @@ class PostgresServer(OwnServer):
             # A commit outlives a crash of PostgreSQL, not one of the machine.
             "fsync": "off",
             "full_page_writes": "off",
-            # As few megabytes as it takes: several of them may run on one small machine.
+            # As little memory as possible: several of them can run on one small machine.
             "shared_buffers": "32MB",
             "max_wal_size": "256MB",
             "autovacuum_naptime": "10min",
@@ -82,7 +82,7 @@ class PostgresServer(OwnServer):
         return self.url(database)
 
     def execute(self, sql: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """The rows that a statement returns, on a connection of its own."""
+        """The rows that a statement returns, on a new connection."""
         with psycopg.connect(self.url(database), autocommit=True, connect_timeout=5) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []

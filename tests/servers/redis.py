@@ -10,13 +10,13 @@ from tests.servers.base import START_SECONDS, OwnServer
 
 
 class RedisServer(OwnServer):
-    """Loopback only. With `durable` a restart keeps what was in it, as a broker in production should."""
+    """Loopback only. With `durable` its data survives a restart, as a broker's in production should."""
 
     name = "redis"
     users = ("redis", "nobody")
 
     def __init__(self, *, durable: bool = False, host: str = "127.0.0.1") -> None:
-        """It is reached at `host` too, by whoever can."""
+        """It is also reachable at `host`."""
         super().__init__()
         self._host = host
         self._durable = durable
@@ -47,7 +47,7 @@ class RedisServer(OwnServer):
         return f"redis://{self._host}:{self.port}/{database}"
 
     def ask(self, *words: str) -> bytes:
-        """The raw answer to one command, on a connection of its own."""
+        """The raw answer to one command, on a new connection."""
         request = f"*{len(words)}\r\n" + "".join(f"${len(w)}\r\n{w}\r\n" for w in words)
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall(request.encode())

@@ -1,4 +1,4 @@
-"""NOA as in production: PostgreSQL, Redis, web processes and a worker, each a process of its own."""
+"""NOA as in production: PostgreSQL, Redis, web processes and a worker, as separate processes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Stack:
         self.postgres.stop()
 
     def ask(self, path: str, body: object) -> dict[str, object]:
-        """A job that ends well, or the whole story."""
+        """Run a job to success; fails with the whole job."""
         status, answer = self.server.api("POST", path, body)
         assert status == 200 and answer.get("state") == "succeeded", (answer, self.story())
         found: dict[str, object] = answer
@@ -115,7 +115,7 @@ class Stack:
         )
 
     def manage(self, *words: str) -> None:
-        """A command of `manage.py` to its end, beside what runs."""
+        """Run a command of `manage.py` to its end, beside the server."""
         subprocess.run(
             [sys.executable, "manage.py", *words],
             cwd=ROOT,
@@ -125,11 +125,11 @@ class Stack:
         )
 
     def count(self, sql: str) -> int:
-        """The one number that a query gives."""
+        """The single number that a query returns."""
         return int(str(self.postgres.execute(sql, DATABASE)[0][0]))
 
     def messages_received(self) -> int:
-        """How many messages the worker has taken from the broker."""
+        """The number of messages that the worker has received from the broker."""
         return self.worker.log.read_text().count(" received")
 
     def story(self) -> str:
