@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from models_app.domain.catalog import registry_file
+from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.scopes import Scope
 from models_app.models import (
@@ -286,7 +287,7 @@ def test_a_model_in_use_is_not_replaced_away(admin: Api, make_model: MakeModel) 
 def test_a_secret_is_not_sent_to_another_address(admin: Api) -> None:
     provider_settings.add(
         slug="openai",
-        settings=provider_settings.ProviderSettings(
+        settings=ProviderSettings(
             kind=ProviderKind.OPENAI,
             api_key=SecretStr("sk-secret-of-ours"),
         ),

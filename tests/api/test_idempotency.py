@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -197,8 +198,8 @@ def test_twenty_at_once_make_one_thing() -> None:
     assert ApiKey.objects.filter(name="made once").count() == 1
 
 
-def _at_once(count: int, ask: Callable[[], object]) -> list[object]:
-    answers: list[object] = []
+def _at_once(count: int, ask: Callable[[], Any]) -> list[Any]:
+    answers: list[Any] = []
     barrier = threading.Barrier(count)
 
     def one() -> None:

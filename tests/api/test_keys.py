@@ -260,7 +260,8 @@ def test_a_key_gets_limits_and_loses_them(admin: Api, settings: Any) -> None:
     assert Event.objects.get(name="key-created", subject=made["key_id"]).after["limits"]
     assert admin.patch(path, {"name": "y"}).json()["limits"]
     assert admin.patch(path, {"limits": {}}).json()["limits"] == {}
-    for wrong in ({"rpm": 5}, {"requests_per_minute": -1}, {"addresses": ["here"]}, []):
+    wrong_ones: list[Any] = [{"rpm": 5}, {"requests_per_minute": -1}, {"addresses": ["here"]}, []]
+    for wrong in wrong_ones:
         assert admin.patch(path, {"limits": wrong}).status_code == 400
 
 

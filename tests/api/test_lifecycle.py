@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from models_app.domain.states import JobState
+from models_app.domain.states import JobKind, JobState
 from models_app.models import Instance, Job, RegisteredModel
 from models_app.services.jobs import jobs
 from models_app.services.routes import routing
@@ -136,7 +136,7 @@ def test_an_impossible_wait_is_refused(admin: Api, make_model: MakeModel, wait: 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED])
 def test_who_waits_hears_of_the_end(admin: Api, make_model: MakeModel, state: JobState, queued: list[Job]) -> None:
     make_model("a")
-    job = jobs.create(kind="load", subject="llama.cpp:a", arguments={"options": {}}, actor="other")[0]
+    job = jobs.create(kind=JobKind.LOAD, subject="llama.cpp:a", arguments={"options": {}}, actor="other")[0]
     jobs._move(str(job.pk), JobState.RUNNING)
     ending = threading.Timer(0.2, end_elsewhere, (str(job.pk), state))
     wait = jobs.wait

@@ -105,7 +105,8 @@ def test_a_price_is_exact_and_null_takes_it_away(admin: Api) -> None:
         "cache_write": None,
         "source": "operator",
     }
-    assert RegisteredModel.objects.get().price["input"] == "0.1"
+    price = RegisteredModel.objects.get().price
+    assert price is not None and price["input"] == "0.1"
     assert admin.patch(PATH, {"price": None}).json()["price"] is None
 
 

@@ -25,7 +25,7 @@ def shelf(make_model: MakeModel) -> None:
         model.access_count = number
         model.save()
         assert model.version is not None
-        ModelVersion.objects.filter(pk=model.version_id).update(
+        ModelVersion.objects.filter(pk=model.version_id or 0).update(
             size_bytes=1000 * (number + 1), architecture="llama" if number else "bert"
         )
     openai = Provider.objects.create(slug="openai", kind="openai")

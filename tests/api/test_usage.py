@@ -31,7 +31,7 @@ def model(make_model: MakeModel) -> RegisteredModel:
 
 
 def store(*ids: str, **changes: Any) -> None:
-    fields = {"model_key": KEY, "status": 200, "duration_ms": 100.0, "prompt_tokens": 3}
+    fields: dict[str, Any] = {"model_key": KEY, "status": 200, "duration_ms": 100.0, "prompt_tokens": 3}
     now = changes.pop("at", timezone.now()).timestamp()
     access.store([AccessRecord(one, now, "chat/completions", **fields | changes) for one in ids])
 

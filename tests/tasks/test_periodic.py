@@ -47,8 +47,12 @@ def test_a_look_that_fails_comes_again(start: Start) -> None:
 
 def test_a_look_that_hangs_delays_no_other_and_no_stop(start: Start) -> None:
     hang, came = threading.Event(), threading.Semaphore(0)
+
+    def hanging() -> None:
+        hang.wait(SECONDS)
+
     rounds = start(
-        Look("hangs", every(0.01), lambda: hang.wait(SECONDS) and None),
+        Look("hangs", every(0.01), hanging),
         Look("other", every(0.01), came.release),
     )
     assert all(came.acquire(timeout=SECONDS) for _ in range(3))

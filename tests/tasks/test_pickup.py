@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
 from models_app.services.jobs import jobs, queues
+from models_app.services.registry import discovery as registry_discovery
 from models_app.tasks import discovery, queueing
 from models_app.tasks.pickup import Pickup
 from tests.waiting import until
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def ran() -> Iterator[list[str]]:
     """The jobs that the work of a discovery was begun for."""
     begun: list[str] = []
-    with mock.patch.object(discovery.discovery, "discover", lambda run, provider: begun.append(str(run.job.pk))):
+    with mock.patch.object(registry_discovery, "discover", lambda run, provider: begun.append(str(run.job.pk))):
         yield begun
 
 

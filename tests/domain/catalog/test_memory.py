@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from models_app.domain.catalog.memory import RUNNER_BASE_BYTES, ModelShape, batch_size, estimate
 
 SHAPE = ModelShape(
@@ -53,5 +55,5 @@ def test_a_step_has_room_for_a_token_of_every_slot_and_for_a_prompt() -> None:
     assert batch_size(batch_tokens=512, slots=64) == 512
 
 
-def vars_of(shape: ModelShape) -> dict[str, int | bool]:
+def vars_of(shape: ModelShape) -> dict[str, Any]:
     return {name: getattr(shape, name) for name in ModelShape.__dataclass_fields__}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from models_app.domain.measuring import figures
@@ -42,7 +44,7 @@ def test_the_figures_of_a_request_are_those_of_the_field() -> None:
         ({"e2el_ms": 100.0}, "generation_tokens_per_second"),
     ],
 )
-def test_what_a_request_cannot_tell_is_none(fields: dict[str, object], figure: str) -> None:
+def test_what_a_request_cannot_tell_is_none(fields: dict[str, Any], figure: str) -> None:
     assert getattr(sample(**fields), figure) is None
 
 

@@ -298,10 +298,10 @@ _SETTINGS = settings(
 )
 
 
-class TestSomeSchedules(Schedules.TestCase):  # type: ignore[misc, name-defined]
+class TestSomeSchedules(Schedules.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(_SETTINGS, max_examples=25)
 
 
 @pytest.mark.wide
-class TestManySchedules(Schedules.TestCase):  # type: ignore[misc, name-defined]
+class TestManySchedules(Schedules.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(_SETTINGS, max_examples=500)

@@ -31,7 +31,7 @@ def limit(gateway: Served, upstream: FakeUpstream, **wanted: Any) -> None:
     found = snapshot(upstream.path)
     digest = hash_api_key(KEY)
     entry = dataclasses.replace(found.keys[digest], limits=KeyLimits(**wanted))
-    gateway.source.current = dataclasses.replace(found, keys=found.keys | {digest: entry})
+    gateway.source.current = dataclasses.replace(found, keys={**found.keys, digest: entry})
     gateway.gateway.limiter = Limiter()
 
 

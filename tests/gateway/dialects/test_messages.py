@@ -38,7 +38,7 @@ def shared(anthropic: FakeAnthropic, openai: FakeOpenAI, shared_upstream: FakeUp
         entry(CLAUDE, endpoint(anthropic, ProviderKind.ANTHROPIC, CLAUDE.partition(":")[2])),
         entry(GPT, endpoint(openai, ProviderKind.OPENAI, "gpt-4o")),
     ]
-    fallbacks = {"current": (GPT,)}
+    fallbacks: dict[str, tuple[str, ...]] = {"current": (GPT,)}
     with serve_remote(*models, runner=shared_upstream.path, fallbacks=fallbacks, limits=FAST) as running:
         yield running
 

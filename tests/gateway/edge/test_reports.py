@@ -29,7 +29,11 @@ def test_they_are_told_in_order_from_another_thread() -> None:
 
 def test_a_sink_that_hangs_does_not_hold_up_who_reports() -> None:
     go = threading.Event()
-    reports = Reports(lambda *_: go.wait(10) and None)
+
+    def hang(*_: object) -> None:
+        go.wait(10)
+
+    reports = Reports(hang)
     for _ in range(100):
         reports.report("a", OPEN, "down")
     go.set()

@@ -6,11 +6,12 @@ import asyncio
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from tests.fakes.upstream import USAGE, WORDS, FakeUpstream
 from tests.gateway.wire import CHAT, COLD, EMBEDDER, KEY, Served
 
-MESSAGES = [{"role": "user", "content": "Hello"}]
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
 def client(gateway: Served, key: str = KEY) -> openai.OpenAI:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -200,6 +201,6 @@ def test_deep_json_is_refused_before_the_provider_sees_it(served: Served, fake: 
     assert not fake.requests
 
 
-def _chunks(body: bytes) -> list[dict[str, object]]:
+def _chunks(body: bytes) -> list[dict[str, Any]]:
     events = [event for event in body.split(b"\n\n") if event.startswith(b"data: ")]
     return [json.loads(event[6:]) for event in events if b"[DONE]" not in event]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,6 @@ def test_other_endpoints_are_refused_before_the_provider_is_asked(
     assert not fake.requests
 
 
-def _chunks(body: bytes) -> list[dict[str, object]]:
+def _chunks(body: bytes) -> list[dict[str, Any]]:
     events = [event for event in body.split(b"\n\n") if event.startswith(b"data: ")]
     return [json.loads(event[6:]) for event in events if b"[DONE]" not in event]

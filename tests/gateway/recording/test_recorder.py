@@ -124,7 +124,12 @@ def test_an_unused_recorder_has_no_thread_and_closes_at_once() -> None:
 def test_many_threads_may_record() -> None:
     sink = Sink()
     recorder = Recorder(sink)
-    threads = [threading.Thread(target=lambda: [recorder.record(record(n)) for n in range(1000)]) for _ in range(8)]
+
+    def run() -> None:
+        for number in range(1000):
+            recorder.record(record(number))
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -282,7 +282,7 @@ def test_a_request_that_was_in_no_runner_yet_is_asked_once_more_too(
     with FakeUpstream(str(sockets / "dying.sock")) as dying:
         dying.script("close")
         served.source.current = loaded(dying.path, 3, "dying")
-        wait_until(lambda: loader.deaths, "the runner has died")
+        wait_until(lambda: bool(loader.deaths), "the runner has died")
         loader.until_waiting(1)
         served.source.current = loaded(upstream.path, 4, "second")
         assert waiting.result(DEADLINE).status == 200

@@ -64,6 +64,7 @@ def ask(client: openai.OpenAI) -> str:
 def test_a_request_is_answered_and_its_cost_stored(client: openai.OpenAI) -> None:
     assert ask(client) == ""
     row = until(AccessLog.objects.first, "the access log has its row")
+    assert row is not None
     assert (row.provider, row.model_key) == ("openai", "openai:gpt-4o")
     assert row.cost_usd is not None and row.cost_usd > 0
 
@@ -77,5 +78,6 @@ def test_an_outage_is_seen_in_the_database(client: openai.OpenAI, provider: Prov
         "the open circuit is stored",
     )
     failing = until(Event.objects.filter(name="provider-failing").first, "the event of the outage is there")
+    assert failing is not None
     assert (failing.subject, failing.actor) == ("openai", "gateway")
     assert fake_openai.key not in str([failing.message, failing.before, failing.after])

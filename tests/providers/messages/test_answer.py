@@ -74,7 +74,7 @@ def assembled(found: list[Any]) -> dict[str, Any]:
             else:
                 block[block["type"]] = text
     assert not open_blocks
-    return message | found[-2]["delta"] | {"usage": found[-2]["usage"]}
+    return {**message, **found[-2]["delta"], "usage": found[-2]["usage"]}
 
 
 @every_case

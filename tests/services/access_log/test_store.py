@@ -22,9 +22,8 @@ HOUR = datetime(2023, 11, 14, 22, tzinfo=UTC)
 
 
 def record(request_id: str, **changes: Any) -> AccessRecord:
-    return AccessRecord(
-        request_id, **{"started_at": 1_700_000_000.5, "endpoint": "chat/completions", "status": 200} | changes
-    )
+    fields: dict[str, Any] = {"started_at": 1_700_000_000.5, "endpoint": "chat/completions", "status": 200}
+    return AccessRecord(request_id, **fields | changes)
 
 
 @pytest.fixture

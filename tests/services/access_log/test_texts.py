@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def captured(**changes: Any) -> CapturedText:
-    given = {
+    given: dict[str, Any] = {
         "request_id": "r1",
         "started_at": timezone.now().timestamp(),
         "key_id": "k",

@@ -17,7 +17,7 @@ from tests.waiting import until
 
 
 def record(**changes: Any) -> AccessRecord:
-    given = {
+    given: dict[str, Any] = {
         "requested_model": "current",
         "route": "current",
         "model_key": "openai:x",

@@ -38,7 +38,7 @@ def model(db: None) -> RegisteredModel:
 
 
 def record(at: datetime, key: str = KEY, **changes: Any) -> AccessRecord:
-    fields = {
+    fields: dict[str, Any] = {
         "model_key": key,
         "status": 200,
         "prompt_tokens": 10,
@@ -49,7 +49,8 @@ def record(at: datetime, key: str = KEY, **changes: Any) -> AccessRecord:
 
 
 def at(*numbers: int) -> datetime:
-    return datetime(*numbers, tzinfo=UTC)  # type: ignore[arg-type]
+    year, month, day, hour, minute, second = (*numbers, 0, 0, 0)[:6]
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
 
 
 def of_model(since: datetime | None = None, until: datetime | None = None, step: Step = Step.HOUR) -> dict[str, Any]:
@@ -180,7 +181,7 @@ def test_the_best_are_ranked_by_what_they_did_in_the_period() -> None:
     registered_model("fast")
     registered_model("idle")
     now = timezone.now()
-    timed = {"ttft_ms": 0.0, "duration_ms": 1000.0}
+    timed: dict[str, Any] = {"ttft_ms": 0.0, "duration_ms": 1000.0}
     store.store([record(now, completion_tokens=11, **timed) for _ in range(3)])
     store.store([record(now, "llama.cpp:fast", completion_tokens=51, **timed), record(now, "openai:gone")])
     store.store([record(now - 72 * HOUR, "llama.cpp:idle", completion_tokens=101, **timed)])

@@ -50,7 +50,7 @@ def _is_following() -> bool:
 def elsewhere(sql: str) -> None:
     """Another process commits."""
     if connection.vendor == "postgresql":
-        params: Any = connection.get_connection_params()  # type: ignore[attr-defined]
+        params: Any = connection.get_connection_params()
         params = {key: params[key] for key in ("dbname", "user", "host", "port")}
         with psycopg.connect(**params) as other:
             other.execute(sql.encode())

@@ -218,7 +218,7 @@ def test_a_cancel_ends_it_between_two_models(
         jobs.cancel(job_id=run.job.pk, actor="test")
         return instance
 
-    monkeypatch.setattr(restoring.loading, "load", load_and_cancel)
+    monkeypatch.setattr(loading, "load", load_and_cancel)
     job = restore(do)
     assert (job.state, job.error_code) == (JobState.CANCELLED, Cancelled.default_code)
     assert loaded() == {A}

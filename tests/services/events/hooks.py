@@ -17,8 +17,8 @@ SECRET = "a secret of the receiver's own"
 
 
 def hook(url: str, *names: str, **fields: Any) -> Webhook:
-    fields = {"allow_private_addresses": True, "secret": SECRET} | fields
-    return webhooks.create(url=url, events=names, actor="test", **fields)[0]
+    defaults: dict[str, Any] = {"allow_private_addresses": True, "secret": SECRET}
+    return webhooks.create(url=url, events=names, actor="test", **defaults | fields)[0]
 
 
 def happen(name: EventName = EventName.MODEL_LOADED, subject: str = "llama.cpp:a") -> Event:

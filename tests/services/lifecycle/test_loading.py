@@ -22,6 +22,7 @@ from models_app.services.lifecycle import loading, unloading
 from models_app.services.routes import routing
 from models_app.services.runners import instances, node
 from tests.fakes.gguf_files import write_tiny_gguf
+from tests.services.results import result_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +49,7 @@ def test_it_loads_a_model(two_models: Path, start_node: StartNode, do: Work) -> 
     assert (instance.state, instance.memory_bytes) == (InstanceState.READY, 1000)
     assert psutil.pid_exists(instance.pid or 0)
     assert (model().status, model().wanted) == (ModelStatus.LOADED, True)
-    assert job.result["instance"] == str(instance.pk)
+    assert result_of(job)["instance"] == str(instance.pk)
     assert events()[-2:] == ["model-loading", "model-loaded"]
     assert routing.snapshot().models[KEY].target is not None
 
@@ -58,7 +59,7 @@ def test_it_does_nothing_for_a_model_that_is_loaded(two_models: Path, start_node
     first = do(loading.load, key=KEY, options={})
     second = do(loading.load, key=KEY, options={})
     assert second.state == JobState.SUCCEEDED
-    assert second.result["instance"] == first.result["instance"]
+    assert result_of(second)["instance"] == result_of(first)["instance"]
     assert Instance.objects.count() == 1
 
 
@@ -205,6 +206,6 @@ def test_a_file_that_changed_becomes_a_new_version(two_models: Path, start_node:
 def test_only_one_instance_of_a_model_can_be_reserved(two_models: Path) -> None:
     chosen = model()
     assert chosen.version is not None
-    take = {"model": chosen, "version": chosen.version, "node": "local", "options": {}}
+    take: dict[str, Any] = {"model": chosen, "version": chosen.version, "node": "local", "options": {}}
     assert instances.reserve(**take) is not None
     assert instances.reserve(**take) is None

@@ -20,6 +20,7 @@ from models_app.services.lifecycle import loading, switching
 from models_app.services.routes import routing
 from models_app.services.runners import node
 from tests.conftest import fake_runner
+from tests.services.results import result_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,8 +52,8 @@ def test_it_moves_the_route_and_retires_the_old_model(two_models: Path, start_no
         "drain",
         "stop",
     ]
-    assert job.result["previous"] == A
-    assert job.result["current"] == B
+    assert result_of(job)["previous"] == A
+    assert result_of(job)["current"] == B
     assert (status_of(A), status_of(B)) == (ModelStatus.AVAILABLE, ModelStatus.LOADED)
     assert not psutil.pid_exists(old.pid or 0)
     assert routing.snapshot().routes["current"] == B
@@ -133,7 +134,7 @@ def with_room_for_one(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_says_that_both_were_loaded_where_memory_allows(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     switch(do, A)
-    assert switch(do, B).result["mode"] == "overlap"
+    assert result_of(switch(do, B))["mode"] == "overlap"
     row = LedgerEntry.objects.filter(kind=LedgerKind.SWITCH).first()
     assert row is not None
     assert (row.model_key, row.data["mode"], row.data["previous"]) == (B, "overlap", A)
@@ -150,7 +151,7 @@ def test_where_there_is_room_for_one_the_new_model_takes_the_place_of_the_old(
     start_node("heavy")
     switch(do, A)
     job = switch(do, B)
-    assert (job.state, job.result["mode"]) == (JobState.SUCCEEDED, "replace"), job.error_message
+    assert (job.state, result_of(job)["mode"]) == (JobState.SUCCEEDED, "replace"), job.error_message
     assert routing.snapshot().routes["current"] == B
     assert (status_of(A), status_of(B)) == (ModelStatus.AVAILABLE, ModelStatus.LOADED)
     assert [RegisteredModel.objects.get(key=key).wanted for key in (A, B)] == [False, True]

@@ -15,6 +15,7 @@ from models_app.services.profiling import probing
 from models_app.services.registry import capabilities
 from tests.fakes.upstream import FakeUpstream
 from tests.services.conftest import Work
+from tests.services.results import result_of
 from tests.services.served import KEY, loaded_model, registered_model
 
 pytestmark = pytest.mark.django_db
@@ -36,13 +37,13 @@ def test_it_stores_a_verdict_with_all_that_it_came_from(do: Work, runner: FakeUp
     assert len(row.request_digest) == 64
     assert row.request["messages"]
     assert "The quick brown fox" in row.detail
-    assert job.result["verdicts"] == {"chat_completion": "supported"}
+    assert result_of(job)["verdicts"] == {"chat_completion": "supported"}
     assert [step["name"] for step in job.steps] == ["probe"]
 
 
 def test_without_a_choice_it_probes_all_but_undeclared_vision(do: Work, runner: FakeUpstream) -> None:
     model = loaded_model(runner.path)
-    assert set(probe(do).result["verdicts"]) == {
+    assert set(result_of(probe(do))["verdicts"]) == {
         "text_generation",
         "chat_completion",
         "streaming",
@@ -52,7 +53,7 @@ def test_without_a_choice_it_probes_all_but_undeclared_vision(do: Work, runner: 
     }
     model.capabilities = ["vision"]
     model.save()
-    assert "vision" in probe(do).result["verdicts"]
+    assert "vision" in result_of(probe(do))["verdicts"]
 
 
 def test_a_model_that_answers_otherwise_than_claimed_is_an_event(do: Work, runner: FakeUpstream) -> None:
@@ -62,14 +63,14 @@ def test_a_model_that_answers_otherwise_than_claimed_is_an_event(do: Work, runne
     event = Event.objects.get(name="capabilities-changed")
     assert (event.before, event.after) == ({"json_mode": "supported"}, {"json_mode": "unsupported"})
     assert (event.job_id, event.actor, event.cause) == (job.pk, "test", "probed")
-    assert job.result["changed"] == {"json_mode": {"before": "supported", "after": "unsupported"}}
+    assert result_of(job)["changed"] == {"json_mode": {"before": "supported", "after": "unsupported"}}
 
 
 def test_a_runner_that_is_gone_is_inconclusive(do: Work) -> None:
     model = loaded_model("/nonexistent/runner.sock")
     job = probe(do, wanted=["chat_completion", "embeddings"])
     assert job.state == JobState.SUCCEEDED
-    assert set(job.result["verdicts"].values()) == {"inconclusive"}
+    assert set(result_of(job)["verdicts"].values()) == {"inconclusive"}
     model.refresh_from_db()
     assert model.proven_index == ""
 

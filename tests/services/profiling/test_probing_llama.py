@@ -14,6 +14,7 @@ from models_app.services.profiling.profiling import ProfileSettings
 from tests.engines.runner import program
 from tests.engines.runner.program import Program
 from tests.services.conftest import Work
+from tests.services.results import result_of
 from tests.services.served import KEY, loaded_model
 
 pytestmark = [pytest.mark.llama, pytest.mark.django_db]
@@ -32,7 +33,7 @@ def test_the_demo_model_is_probed(demo: Program, do: Work) -> None:
     model = loaded_model(demo.spec.socket, context_tokens=demo.spec.n_ctx)
     job = do(probing.probe, kind=JobKind.PROBE, key=KEY, wanted=[], effective_context=None)
     assert job.state == JobState.SUCCEEDED, job.error_message
-    assert job.result["verdicts"] == {
+    assert result_of(job)["verdicts"] == {
         "text_generation": "supported",
         "chat_completion": "supported",
         "streaming": "supported",
@@ -41,7 +42,7 @@ def test_the_demo_model_is_probed(demo: Program, do: Work) -> None:
         # Its chat template does not support tools.
         "function_calling": "unsupported",
         "embeddings": "supported",
-    }, job.result["details"]
+    }, result_of(job)["details"]
     value = CapabilityEvidence.objects.get(model=model, capability="text_generation").value
     assert value["limit_found"]
     assert demo.spec.n_ctx * 0.95 <= value["effective_context"] < demo.spec.n_ctx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from typing import Any
@@ -18,6 +19,7 @@ from models_app.services.profiling import profiling
 from models_app.services.profiling.profiling import ProfileSettings
 from tests.fakes.upstream import USAGE, FakeUpstream
 from tests.services.conftest import Work
+from tests.services.results import result_of
 from tests.services.served import KEY, loaded_model, registered_model
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +52,7 @@ def test_every_request_is_a_sample_and_the_summary_tells_of_all(do: Work, runner
     assert (row.version, row.job_id) == (model.version, job.pk)
     assert row.environment["context_tokens"] == 2048
     assert row.environment["engine"].startswith("llama-cpp-python ")
-    assert job.result["profile"] == str(row.pk)
+    assert result_of(job)["profile"] == str(row.pk)
     names = Event.objects.order_by("pk").values_list("name", flat=True)
     assert list(names) == ["profiling-started", "profiling-completed"]
 
@@ -166,7 +168,7 @@ def test_a_measurement_that_breaks_fails_the_job(
     do: Work, runner: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def cancelled(*_: object, **__: object) -> None:
-        raise asking.asyncio.CancelledError
+        raise asyncio.CancelledError
 
     loaded_model(runner.path)
     monkeypatch.setattr(asking.Asker, "ask", cancelled)

@@ -13,6 +13,7 @@ from models_app.domain.states import JobKind, JobState
 from models_app.models import CapabilityEvidence, Event, Job, ModelVersion, RegisteredModel
 from models_app.services.registry import discovery
 from tests.fakes.gguf_files import write_tiny_gguf
+from tests.services.results import result_of
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +23,7 @@ Work = Callable[..., Job]
 def discover(do: Work) -> dict[str, Any]:
     job = do(discovery.discover, kind=JobKind.DISCOVER)
     assert job.state == JobState.SUCCEEDED, job.error_message
-    found: dict[str, Any] = job.result["providers"]["llama.cpp"]
+    found: dict[str, Any] = result_of(job)["providers"]["llama.cpp"]
     return found
 
 

@@ -19,6 +19,7 @@ from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.provider_server import FakeProvider
 from tests.services.conftest import Work
+from tests.services.results import result_of
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +48,7 @@ def add(slug: str, fake: FakeProvider, **more: Any) -> Provider:
 def discover(do: Work, slug: str | None = None, state: str = JobState.SUCCEEDED) -> Any:
     job: Job = do(discovery.discover, kind=JobKind.DISCOVER, provider=slug)
     assert job.state == state, job.error_message
-    found = job.result["providers"]
+    found = result_of(job)["providers"]
     return found[slug] if slug else found
 
 
@@ -167,7 +168,7 @@ def test_the_job_fails_when_all_failed_and_says_why(openai: FakeOpenAI, do: Work
     job = do(discovery.discover, kind=JobKind.DISCOVER, provider="openai")
     assert (job.state, job.error_code) == (JobState.FAILED, "provider_auth_failed")
     assert "Incorrect API key" in job.error_message
-    assert job.result["providers"]["openai"]["failed"]["code"] == "provider_auth_failed"
+    assert result_of(job)["providers"]["openai"]["failed"]["code"] == "provider_auth_failed"
 
 
 def test_a_disabled_provider_is_left_alone(openai: FakeOpenAI, models_dir: Path, do: Work) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 from io import StringIO
@@ -13,6 +14,7 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.engines import build
@@ -43,7 +45,7 @@ def only(findings: Any) -> Finding:
 def test_a_mistyped_variable_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOA_MODEL_DIR", "/models")
     assert "NOA_MODELS_DIR" in only(doctor.variables()).todo
-    assert [one.id for one in run_checks() if one.id.startswith("noa.")] == ["noa.W001"]
+    assert [one.id for one in run_checks() if (one.id or "").startswith("noa.")] == ["noa.W001"]
 
 
 def test_the_database_is_as_it_should_be() -> None:
@@ -69,7 +71,7 @@ def test_a_database_that_is_away_is_told_and_the_rest_is_still_looked_at(
 
 def test_migrations_that_wait_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = [(("models_app", "9999_more"), False)]
-    monkeypatch.setattr(doctor.MigrationExecutor, "migration_plan", lambda *_: plan)
+    monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: plan)
     assert "1 migrations" in list(doctor.database())[-1].what
 
 
@@ -105,7 +107,7 @@ def test_a_model_folder_that_is_not_there_is_told(settings: Any) -> None:
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("U", (), {"free": 5})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("U", (), {"free": 5})())
     assert only(doctor.disk()).level is Level.PROBLEM
 
 

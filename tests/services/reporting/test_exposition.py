@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models_app.domain.records.access import AccessRecord, Origin
 from models_app.services.access_log import store
 from models_app.services.reporting import exposition
-from models_app.services.rollups import rollups
+from models_app.services.rollups import live_metrics, rollups
 from tests.markdown import ROOT, page
 from tests.services.served import KEY, loaded_model
 
@@ -27,7 +27,8 @@ ORIGIN = Origin("0123456789abcdef", "n", 1, 1_700_000_000.0, recorded=5, dropped
 
 
 def record(number: int, **changes: Any) -> AccessRecord:
-    fields = {"model_key": KEY, "route": "current", "status": 200, "duration_ms": 100.0, "key_id": "secretkeyid"}
+    fields: dict[str, Any] = {"model_key": KEY, "route": "current", "status": 200}
+    fields |= {"duration_ms": 100.0, "key_id": "secretkeyid"}
     return AccessRecord(f"r{number}", timezone.now().timestamp(), "chat/completions", **fields | changes)
 
 
@@ -92,7 +93,7 @@ def test_the_number_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_database_that_is_away_is_said_and_nothing_more() -> None:
     with (
         mock.patch.object(rollups, "merge", side_effect=OperationalError),
-        mock.patch.object(exposition.live_metrics, "ever", side_effect=OperationalError),
+        mock.patch.object(live_metrics, "ever", side_effect=OperationalError),
     ):
         found = samples()
     assert found["noa_database_up", frozenset()] == 0

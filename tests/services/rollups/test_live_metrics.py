@@ -30,7 +30,7 @@ def ago(**lengths: float) -> datetime:
 
 
 def record(at: datetime, **changes: Any) -> AccessRecord:
-    fields = {"model_key": KEY, "route": "current", "status": 200, "duration_ms": 100.0}
+    fields: dict[str, Any] = {"model_key": KEY, "route": "current", "status": 200, "duration_ms": 100.0}
     return AccessRecord(f"l{next(_numbers)}", at.timestamp(), "chat/completions", **fields | changes)
 
 
@@ -119,7 +119,7 @@ def test_no_request_of_the_log_is_read_for_it() -> None:
 
 def test_nothing_has_no_figures() -> None:
     total = live_metrics.live(now=NOW).total
-    assert (total.requests, total.requests_per_second, total.cost_usd) == (0, 0.0, 0)
+    assert (total.requests, total.requests_per_second, total.cost_usd) == (0, 0.0, Decimal(0))
     assert total.error_rate is total.latency_ms.p50 is total.tokens_per_second is None
 
 

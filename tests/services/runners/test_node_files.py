@@ -18,6 +18,7 @@ from models_app.services.registry import discovery
 from models_app.services.runners import instances
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.services.conftest import Work
+from tests.services.results import result_of
 
 KEY = "llama.cpp:a"
 
@@ -63,7 +64,7 @@ def test_another_file_of_the_same_name_is_refused_and_changes_nothing(
 ) -> None:
     on_node("one", 0)
     version = RegisteredModel.objects.get(key=KEY).version_id
-    report = on_node("two", 1).result["providers"]["llama.cpp"]
+    report = result_of(on_node("two", 1))["providers"]["llama.cpp"]
     assert "another file" in str(report)
     assert RegisteredModel.objects.get(key=KEY).version_id == version
     assert with_file() == {"one"}
@@ -106,7 +107,7 @@ def test_what_no_other_node_can_have_stays_when_a_node_is_drained(
         draining.drain(run=run, name="one")
     job.refresh_from_db()
     assert (job.state, job.error_code) == (JobState.FAILED, "node_not_empty")
-    assert [one["key"] for one in job.result["kept"]] == [KEY]
+    assert [one["key"] for one in result_of(job)["kept"]] == [KEY]
     assert Instance.objects.get(pk=instance.pk).state == InstanceState.READY
     assert Node.objects.get(name="one").draining_at is not None
     assert draining.resume(name="one").draining_at is None
