@@ -87,11 +87,7 @@ def api_operations() -> set[str]:
         assert isinstance(pattern, URLPattern)
         path = re.sub(r"<\w+:(\w+)>", r"{\1}", str(pattern.pattern))
         view: Any = pattern.callback
-        found |= {
-            f"{method.upper()} {path}"
-            for method in view.view_class.http_method_names
-            if method != "options" and hasattr(view.view_class, method)
-        }
+        found |= {f"{method.upper()} {path}" for method in view.actions if method != "head"}
     return found
 
 

@@ -45,7 +45,7 @@ def answer_with_job(request: Request, job: Job, *, created: bool) -> Response:
     A job that has failed or was cancelled when it is answered is answered with its own error.
     """
     seconds = seconds_to_wait(request)
-    note_job(request, job)
+    link_job(request, job)
     if created:
         queueing.enqueue(job)
     if seconds:
@@ -62,8 +62,8 @@ def represented(job: Job) -> Response:
     return Response(represent_job(job), status=status, headers={"Location": location})
 
 
-def note_job(request: Request, job: Job) -> None:
-    """Let the audit row, and whoever sends the same request again, find this job."""
+def link_job(request: Request, job: Job) -> None:
+    """Attach the job to the audit row and to the idempotency key, for a repeated request."""
     request.noa_job_id = job.pk  # type: ignore[attr-defined]
     row = getattr(request, "noa_idempotency", None)
     if row is not None and row.job_id is None:

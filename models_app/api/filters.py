@@ -1,14 +1,14 @@
-"""The query parameters of model lists."""
+"""The query parameters of model lists, and the backend that reads them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
 from models_app.api import query
-from models_app.api.pagination import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE
 from models_app.api.serializers.entries import SLUG_PATTERN
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.catalog.entries import MAX_TAG, MAX_TOKENS, checked_tag
@@ -75,16 +75,6 @@ PARAMETERS = [
         {"type": "string", "enum": _ORDERINGS, "default": "key"},
         description="What to order by; with `-`, the largest first. Models without a value come last.",
     ),
-    OpenApiParameter(
-        "page",
-        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1},
-        description="The number of the page. A page behind the last one is not found.",
-    ),
-    OpenApiParameter(
-        "page_size",
-        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
-        description="Models of a page.",
-    ),
 ]
 PROVIDER = OpenApiParameter(
     "provider",
@@ -93,13 +83,30 @@ PROVIDER = OpenApiParameter(
 )
 
 
+class SearchBackend(BaseFilterBackend):
+    """Searches all models. In place of a queryset: from `listing.page` to a function of a page's number and size."""
+
+    known: ClassVar[list[OpenApiParameter]] = [PROVIDER, *PARAMETERS]
+
+    def parameters(self, view: Any) -> list[OpenApiParameter]:
+        return self.known
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        search = read(request, provider=view.kwargs.get("provider"))
+        return lambda number, size: queryset(search=search, number=number, size=size)
+
+
+class ProviderSearchBackend(SearchBackend):
+    """Searches the models of the provider that the path names."""
+
+    known = PARAMETERS
+
+
 def read(request: Request, *, provider: str | None = None) -> Search:
-    """What is searched for. Raises InvalidRequest for a parameter that is unknown, wrong, or there twice.
+    """The search of a request. Raises InvalidRequest for a parameter that is wrong or repeated.
 
     `provider` is that of the path, where the path names one.
     """
-    known = {parameter.name for parameter in PARAMETERS} | ({"provider"} if not provider else set())
-    query.refuse_unknown(request, known)
     _refuse_repeated(request)
     named = provider or query.text(request, "provider")
     return Search(

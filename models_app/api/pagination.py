@@ -1,16 +1,17 @@
-"""Pages: numbered ones of the registry, and what is written in time order, newest first."""
+"""Pagination classes: numbered pages of the registry, and cursors over rows in time order, newest first."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -22,42 +23,40 @@ MAX_PAGE_SIZE = 500
 # Beyond any registry.
 MAX_PAGE = 1_000_000
 
-NEWEST_FIRST = [
-    OpenApiParameter(
-        "limit",
-        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
-        description="How many.",
-    ),
-    OpenApiParameter(
-        "before",
-        str,
-        description="The place to go on from: take it from `next`.",
-    ),
-]
+Find = Callable[[int, int], tuple[int, list[Any]]]
 
 
-def newest_first(
-    request: Request,
-    rows: QuerySet[Any],
-    *,
-    word: str,
-    represent: Callable[[Any], Any],
-    by: str = "id",
-) -> Response:
-    """`{word: […], "next": url or null}`. New rows that come meanwhile shift nothing.
+class NewestFirst(BasePagination):
+    """`{word: […], "next": url or null}`. Rows that are added meanwhile shift nothing.
 
-    `by` is the column that grows with time; the primary key decides between equal ones.
+    `ordering` is the column that grows with time; the primary key decides between equal values.
     """
-    limit = query.integer(request, "limit", default=50, low=1, high=500)
-    cursor = request.query_params.get("before")
-    if cursor is not None:
-        rows = _older(rows, by, cursor)
-    found = list(rows.order_by(f"-{by}", "-pk")[: limit + 1])
-    link = None
-    if len(found) > limit:
-        found = found[:limit]
-        link = _with(request, "before", _cursor(found[-1], by))
-    return Response({word: [represent(row) for row in found], "next": link})
+
+    word: ClassVar[str]
+    ordering: ClassVar[str] = "id"
+    parameters: ClassVar[list[OpenApiParameter]] = [
+        OpenApiParameter(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
+            description="How many.",
+        ),
+        OpenApiParameter("before", str, description="The place to continue from: take it from `next`."),
+    ]
+    _link: str | None = None
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        limit = query.integer(request, "limit", default=PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
+        cursor = request.query_params.get("before")
+        if cursor is not None:
+            queryset = _older(queryset, self.ordering, cursor)
+        found = list(queryset.order_by(f"-{self.ordering}", "-pk")[: limit + 1])
+        if len(found) > limit:
+            found = found[:limit]
+            self._link = _with(request, "before", _cursor(found[-1], self.ordering))
+        return found
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response({self.word: data, "next": self._link})
 
 
 def _cursor(row: Model, by: str) -> str:
@@ -83,25 +82,42 @@ def _older(rows: QuerySet[Any], by: str, cursor: str) -> QuerySet[Any]:
         ) from None
 
 
-def numbered(
-    request: Request,
-    find: Callable[[int, int], tuple[int, list[Any]]],
-    *,
-    word: str,
-    represent: Callable[[Any], Any],
-) -> Response:
-    """`{"count", "next", "previous", word: […]}`. `find` takes a page's number and size, and tells the count too."""
-    number = query.integer(request, "page", default=1, low=1, high=MAX_PAGE)
-    size = query.integer(request, "page_size", default=PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
-    count, rows = find(number, size)
-    last = max(1, -(-count // size))
-    if number > last:
-        raise NotFound(f"There is no page {number}: the last one is {last}.", code="not_found", param="page")
-    return Response(
-        {
+class Numbered(BasePagination):
+    """`{"count", "next", "previous", word: […]}`.
+
+    In place of a queryset it takes a function of a page's number and size, which returns the count and the rows: the
+    registry's lists are prepared SQL.
+    """
+
+    word: ClassVar[str]
+    parameters: ClassVar[list[OpenApiParameter]] = [
+        OpenApiParameter(
+            "page",
+            {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1},
+            description="The number of the page. A page behind the last one is not found.",
+        ),
+        OpenApiParameter(
+            "page_size",
+            {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
+            description="Models of a page.",
+        ),
+    ]
+    _place: dict[str, Any]
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        find: Find = queryset
+        number = query.integer(request, "page", default=1, low=1, high=MAX_PAGE)
+        size = query.integer(request, "page_size", default=PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
+        count, rows = find(number, size)
+        last = max(1, -(-count // size))
+        if number > last:
+            raise NotFound(f"There is no page {number}: the last one is {last}.", code="not_found", param="page")
+        self._place = {
             "count": count,
             "next": _with(request, "page", str(number + 1)) if number < last else None,
             "previous": _with(request, "page", str(number - 1)) if number > 1 else None,
-            word: [represent(row) for row in rows],
         }
-    )
+        return rows
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response(self._place | {self.word: data})

@@ -1,4 +1,4 @@
-"""Default deny: every view needs a scope."""
+"""Permission classes: every operation needs a scope."""
 
 from __future__ import annotations
 
@@ -12,39 +12,59 @@ from models_app.domain.errors import PermissionDenied, Unauthenticated
 from models_app.domain.scopes import Scope, allows, may_use
 
 if TYPE_CHECKING:
-    # At run time this would be a circle: views import the default permissions.
+    # At run time this would be a circle: rest_framework.views imports the default permissions.
     from rest_framework.views import APIView
 
 
 class ScopePermission(BasePermission):
-    """Reads need `read`, everything else needs `operate`, unless the view's `scopes` say otherwise.
-
-    None there means: whoever has a scope at all.
-    """
+    """Reads need the scope `read`, everything else needs `operate`."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.user is None or not request.user.is_authenticated:
             raise Unauthenticated("An API key is needed: send 'Authorization: Bearer noa_…'.")
         granted = scopes_of(request.user)
-        needed = needed_scope(view, request.method or "")
+        needed = self.needed_scope(request.method or "")
         if needed is None and not granted:
-            raise PermissionDenied("Only keys and members of staff may ask this.")
+            raise PermissionDenied("This needs an API key with a scope, or a member of staff.")
         if needed is not None and not allows(granted, needed):
-            raise PermissionDenied(f"This needs the scope '{needed}', which this key or user has not.")
+            raise PermissionDenied(f"This needs the scope '{needed}', which this key or user does not have.")
         return True
 
+    def needed_scope(self, method: str) -> Scope | None:
+        """None: any scope will do."""
+        return Scope.READ if method in SAFE_METHODS else Scope.OPERATE
 
-def needed_scope(view: APIView, method: str) -> Scope | None:
-    default = Scope.READ if method in SAFE_METHODS else Scope.OPERATE
-    scopes: dict[str, Scope | None] = getattr(view, "scopes", {})
-    # DRF's own answer to OPTIONS, and HEAD, tell what GET does.
-    if method in ("HEAD", "OPTIONS"):
-        method = "GET"
-    return scopes.get(method, default)
+
+class AdminPermission(ScopePermission):
+    """Reads need `admin` too."""
+
+    def needed_scope(self, method: str) -> Scope | None:
+        return Scope.ADMIN
+
+
+class AdminToChangePermission(ScopePermission):
+    """Reads need `read`, everything else needs `admin`."""
+
+    def needed_scope(self, method: str) -> Scope | None:
+        return Scope.READ if method in SAFE_METHODS else Scope.ADMIN
+
+
+class AdminToDeletePermission(ScopePermission):
+    """Only DELETE needs `admin`."""
+
+    def needed_scope(self, method: str) -> Scope | None:
+        return Scope.ADMIN if method == "DELETE" else super().needed_scope(method)
+
+
+class AnyScopePermission(ScopePermission):
+    """Any API key with a scope, and any member of staff, can read."""
+
+    def needed_scope(self, method: str) -> Scope | None:
+        return None if method in SAFE_METHODS else Scope.OPERATE
 
 
 def check_model(request: Request, *, key: str, route: str | None = None) -> None:
-    """Raises PermissionDenied when the key of whoever asks is bound to other models or routes."""
+    """Raises PermissionDenied when the caller's key is bound to other models or routes."""
     allowed = allowed_models_of(request)
     refused = next((name for name in (key, route) if name and not may_use(allowed, name)), None)
     if refused is not None:

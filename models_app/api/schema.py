@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot see by itself: errors that are common, who may ask, and that bodies are strict."""
+"""What drf-spectacular cannot derive: parameters of lists, common errors, authentication, strict bodies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiSerializerExtension,
 )
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.metadata import SimpleMetadata
+from rest_framework.request import Request
 
 from models_app.api.serializers.errors import ErrorOutput
 
@@ -25,6 +28,26 @@ ERRORS: dict[int, Any] = {
     404: _error("There is no such thing."),
     409: _error("The state of things forbids it now, or the work failed while the caller waited."),
 }
+
+
+class ManagementSchema(AutoSchema):
+    """The schema of a management viewset: its filters and its pages describe the parameters of its lists."""
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        """Never: the body of a list is an object, which its serializer describes whole."""
+        return False
+
+    def get_override_parameters(self) -> list[Any]:
+        view: Any = self.view
+        parameters: list[OpenApiParameter] = view.list_parameters()
+        return parameters
+
+
+class ManagementMetadata(SimpleMetadata):
+    """The answer to OPTIONS: name, description and media types. The fields of bodies are in the document."""
+
+    def determine_actions(self, request: Request, view: Any) -> dict[str, Any]:
+        return {}
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):

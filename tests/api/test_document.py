@@ -52,6 +52,14 @@ def test_every_operation_says_what_it_does(name: str) -> None:
 
 
 @every_operation
+def test_every_operation_has_a_short_summary(name: str) -> None:
+    summary = OPERATIONS[name].get("summary", "")
+    assert 0 < len(summary) <= 60
+    assert summary[0].isupper()
+    assert not summary.endswith(".")
+
+
+@every_operation
 def test_every_body_has_an_example_that_is_true(name: str) -> None:
     body = OPERATIONS[name].get("requestBody")
     for content in body["content"].values() if body else ():

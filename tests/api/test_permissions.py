@@ -11,9 +11,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
+from rest_framework.viewsets import ViewSetMixin
 
-from models_app.api.permissions import needed_scope
-from models_app.api.views.base import ManagementView
+from models_app.api.views.base import ManagementViewSet
 from models_app.domain.scopes import Scope, allows
 from models_app.models import ApiKey, Job
 from models_app.services.api_keys import keys
@@ -87,9 +87,15 @@ def test_every_route_is_a_management_view_or_known_to_be_open() -> None:
     """A view that derives from anything else has no scope, no audit row and no idempotency."""
     for path, callback in walking.addresses():
         if path not in OPEN and not path.startswith("/admin/"):
-            view = getattr(callback, "view_class", None)
+            view = getattr(callback, "cls", None)
             assert view is not None, path
-            assert issubclass(view, ManagementView), f"{path}: {view.__name__}"
+            assert issubclass(view, ManagementViewSet), f"{path}: {view.__name__}"
+
+
+def test_every_view_of_the_api_is_one_of_few_viewsets() -> None:
+    views = {operation.callback.cls for operation in OPERATIONS}
+    assert all(issubclass(view, ViewSetMixin) for view in views)
+    assert len(views) <= 22
 
 
 @pytest.mark.parametrize("path", ["/api/schema", "/api/docs"])
@@ -143,7 +149,7 @@ def test_a_key_belongs_into_the_header(db: None, operation: Operation) -> None:
 
 @every_operation
 def test_each_operation_needs_the_scope_that_it_declares(db: None, operation: Operation) -> None:
-    needed = needed_scope(operation.view, operation.method.upper())
+    needed = operation.needed_scope
     for scope in Scope:
         _, text = keys.create(name=scope, scopes=[scope], actor="test")
         answer = ask(operation, f"Bearer {text}")
@@ -156,14 +162,14 @@ def test_each_operation_needs_the_scope_that_it_declares(db: None, operation: Op
 
 def test_what_changes_something_needs_more_than_reading() -> None:
     for operation in CHANGING:
-        needed = needed_scope(operation.view, operation.method.upper())
+        needed = operation.needed_scope
         assert needed in (Scope.OPERATE, Scope.ADMIN), operation
 
 
 def test_keys_audit_and_webhooks_are_for_administrators() -> None:
     for operation in OPERATIONS:
         if operation.path.split("/")[3] in ("api-keys", "audit", "webhooks"):
-            assert needed_scope(operation.view, operation.method.upper()) == Scope.ADMIN, operation
+            assert operation.needed_scope == Scope.ADMIN, operation
 
 
 @every_operation

@@ -9,6 +9,8 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from models_app.domain.scopes import Scope
+
 # A value for each kind of converter; nothing of this name exists.
 VALUES = {
     "uuid": "00000000-0000-0000-0000-000000000000",
@@ -24,11 +26,18 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one address under /api/v1."""
+    """One method of one address under /api/v1; `callback` is what `as_view` returned."""
 
     method: str
     path: str
-    view: Any
+    callback: Any
+
+    @property
+    def needed_scope(self) -> Scope | None:
+        """As the permission class of the viewset demands it."""
+        permission, *others = self.callback.initkwargs.get("permission_classes", self.callback.cls.permission_classes)
+        assert not others
+        return permission().needed_scope(self.method.upper())
 
     def __str__(self) -> str:
         return f"{self.method.upper()} {self.path}"
@@ -50,9 +59,9 @@ def _walk(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def operations() -> list[Operation]:
     return [
-        Operation(method, path, callback.view_class)
+        Operation(method, path, callback)
         for path, callback in addresses()
         if path.startswith("/api/v1/")
         for method in METHODS
-        if hasattr(callback.view_class, method)
+        if method in callback.actions
     ]

@@ -1,4 +1,4 @@
-"""Routes that move by themselves."""
+"""Routes that switch automatically."""
 
 from __future__ import annotations
 
@@ -17,50 +17,59 @@ from models_app.api.serializers.autoswitch import (
     represent_auto_switch,
     represent_decision,
 )
-from models_app.api.views.base import ManagementView
+from models_app.api.views.base import ManagementViewSet
 from models_app.services.desired_state import autoswitch
 
 
-class RouteAutoSwitch(ManagementView):
-    @extend_schema(operation_id="get_auto_switch", tags=["routes"], responses={200: AutoSwitchOutput} | ERRORS)
-    def get(self, request: Request, name: str) -> Response:
-        """By which rule a route moves by itself, and what was decided last."""
+class AutoSwitchViewSet(ManagementViewSet):
+    @extend_schema(
+        operation_id="get_auto_switch",
+        summary="Get the auto-switch rule of a route",
+        tags=["routes"],
+        responses={200: AutoSwitchOutput} | ERRORS,
+    )
+    def retrieve(self, request: Request, name: str) -> Response:
+        """The rule by which a route switches automatically, and the last decision."""
         query.refuse_unknown(request, ())
         return Response(represent_auto_switch(autoswitch.get(route=name)))
 
     @extend_schema(
         operation_id="put_auto_switch",
+        summary="Set the auto-switch rule of a route",
         tags=["routes"],
         request=AutoSwitchInput,
         responses={200: AutoSwitchOutput} | ERRORS,
     )
-    def put(self, request: Request, name: str) -> Response:
-        """Let a route move by itself to the loaded model that performs best. What is left out has its default."""
+    def update(self, request: Request, name: str) -> Response:
+        """Switch a route automatically to the loaded model that performs best. Omitted fields get their defaults."""
         query.refuse_unknown(request, ())
-        body = AutoSwitchInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        # It may come to lead to any model: who may use only some has no say in that.
+        rule = self.validated(AutoSwitchInput)
+        # The target can become any model, so a key that is bound to some models cannot set it.
         check_model(request, key="", route=name)
-        row = autoswitch.put(route=name, wanted=body.validated_data, actor=actor_of(request))
+        row = autoswitch.put(route=name, wanted=rule, actor=actor_of(request))
         return Response(represent_auto_switch(row))
 
-    @extend_schema(operation_id="delete_auto_switch", tags=["routes"], responses={204: None} | ERRORS)
-    def delete(self, request: Request, name: str) -> Response:
-        """Let a route stay where it is until somebody moves it."""
+    @extend_schema(
+        operation_id="delete_auto_switch",
+        summary="Delete the auto-switch rule of a route",
+        tags=["routes"],
+        responses={204: None} | ERRORS,
+    )
+    def destroy(self, request: Request, name: str) -> Response:
+        """Keep the present target of a route until it is switched by hand."""
         query.refuse_unknown(request, ())
         check_model(request, key="", route=name)
         autoswitch.delete(route=name, actor=actor_of(request))
         return Response(status=204)
 
-
-class RouteAutoSwitchPreview(ManagementView):
     @extend_schema(
         operation_id="preview_auto_switch",
+        summary="Preview the next auto-switch decision",
         tags=["routes"],
         responses={200: DecisionOutput} | ERRORS,
     )
-    def get(self, request: Request, name: str) -> Response:
-        """What would be decided now, with the numbers. Nothing is moved, and nothing is counted."""
+    def preview(self, request: Request, name: str) -> Response:
+        """The decision as of now, with the numbers. Nothing is moved, and nothing is counted."""
         query.refuse_unknown(request, ())
         row = autoswitch.get(route=name)
         return Response(represent_decision(autoswitch.decision_of(row=row)))

@@ -1,4 +1,4 @@
-"""What all views of the management API have in common."""
+"""What all viewsets of the management API have in common."""
 
 from __future__ import annotations
 
@@ -8,35 +8,45 @@ from typing import Any, ClassVar
 
 import orjson
 from django.http import HttpRequest, HttpResponseBase
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet
 
-from models_app.api import answers
+from models_app.api import answers, query
 from models_app.api.authentication import actor_of, caller_of
+from models_app.api.filtersets import StrictFilterBackend
 from models_app.api.permissions import check_model
 from models_app.api.renderers import OrjsonRenderer
+from models_app.api.schema import ManagementMetadata, ManagementSchema
 from models_app.domain.errors import InvalidRequest, NotFound
-from models_app.domain.scopes import Scope
 from models_app.models import IdempotencyKey
 from models_app.services.coordination import audit, idempotency
 
 # What a column for ids holds in every database.
 _MAX_ID = 2**63 - 1
-# A larger body is written down by its size only: to look for secrets in megabytes takes long.
+# Of a larger body the audit log holds only the size: searching megabytes for secrets takes long.
 _MAX_AUDITED_BYTES = 64 * 1024
 _IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
-class ManagementView(APIView):
-    """Every view derives from it. `scopes` names the scope of a method where the default does not fit.
+class ManagementViewSet(GenericViewSet[Any]):
+    """The base of every viewset: scopes, audit, idempotency keys, strict parameters.
 
-    Calls that change something get an audit row, whatever becomes of them, and a POST with an `Idempotency-Key` is
-    done once. A view may set `audit_subject` when neither the path nor the body names what it is about.
+    Each call that changes something gets an audit row, also a refused one, and a POST with an `Idempotency-Key` runs
+    once. A viewset can set `audit_subject` when neither the path nor the body names what the call is about.
+
+    An action is a list when it is named `list`, or when its `@action` names a `pagination_class`. A list has the
+    parameters of its filters and its pages, and refuses others.
     """
 
-    scopes: ClassVar[Mapping[str, Scope | None]] = {}
+    schema = ManagementSchema()
+    metadata_class = ManagementMetadata
+    filter_backends: Any = (StrictFilterBackend,)
+    # The URL name of the list route; the router fills in the basename.
+    list_name: ClassVar[str] = "{basename}s"
     audit_subject = ""
     _actor = ""
     _body: Any = None
@@ -44,7 +54,7 @@ class ManagementView(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = super().dispatch(request, *args, **kwargs)
         if request.method not in SAFE_METHODS:
-            self._write_down(response)
+            self._record_audit(response)
         return response
 
     def perform_authentication(self, request: Request) -> None:
@@ -54,20 +64,26 @@ class ManagementView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        _refuse_what_no_database_takes(request, kwargs)
-        handler = getattr(self, (request.method or "").lower(), None)
-        if request.method in SAFE_METHODS or handler is None:
+        _refuse_unstorable(request, kwargs)
+        if self._action_method is None:
             return
-        # Read here, so that a body that cannot be read is refused by every operation in the same way.
+        if request.method in SAFE_METHODS:
+            if self._is_list:
+                query.refuse_unknown(request, self.known_parameters())
+            return
+        # Read here, so that every operation refuses a body that cannot be read in the same way.
         self._body = request.data
         if "key" in kwargs:
             check_model(request, key=kwargs["key"])
         if request.method == "POST":
-            answers.seconds_to_wait(request)
-            key = request.headers.get(_IDEMPOTENCY_HEADER)
-            if key is not None:
-                # This object serves one request; DRF looks its handler up on it next.
-                setattr(self, request.method.lower(), functools.partial(self._once, handler, key))
+            self._prepare_post(request)
+
+    def _prepare_post(self, request: Request) -> None:
+        answers.seconds_to_wait(request)
+        key = request.headers.get(_IDEMPOTENCY_HEADER)
+        if key is not None:
+            # This object serves one request; DRF looks its handler up on it next.
+            setattr(self, "post", functools.partial(self._once, getattr(self, "post"), key))  # noqa: B009, B010
 
     def _once(
         self,
@@ -86,7 +102,7 @@ class ManagementView(APIView):
         )
         if not is_new:
             self.headers["Idempotent-Replayed"] = "true"
-            return _answered_before(request, row)
+            return _replay(request, row)
         request.noa_idempotency = row  # type: ignore[attr-defined]
         try:
             response = handler(request, *args, **kwargs)
@@ -98,25 +114,61 @@ class ManagementView(APIView):
         idempotency.keep(row=row, status=response.status_code, body=body, location=location)
         return response
 
+    # What viewsets are made of
+
+    def validated(self, serializer: type[BaseSerializer[Any]], **options: Any) -> dict[str, Any]:
+        """The fields of the body; raises ValidationError, which names what is wrong."""
+        body = serializer(data=self.request.data, **options)
+        body.is_valid(raise_exception=True)
+        return dict(body.validated_data)
+
+    def paginated(self, rows: Any, represent: Callable[[Any], Any]) -> Response:
+        """One page of what the filters leave of `rows`."""
+        page = self.paginate_queryset(self.filter_queryset(rows))
+        return self.get_paginated_response([represent(row) for row in page or ()])
+
+    # Parameters
+
+    def list_parameters(self) -> list[OpenApiParameter]:
+        """The query parameters of the present action if it is a list; else none."""
+        if not self._is_list:
+            return []
+        filters = [parameter for backend in self.filter_backends for parameter in backend().parameters(self)]
+        return [*filters, *getattr(self.pagination_class, "parameters", ())]
+
+    def known_parameters(self) -> list[str]:
+        return [parameter.name for parameter in self.list_parameters()]
+
+    @property
+    def _action_method(self) -> Any:
+        """The method of the present action; None for OPTIONS, and for a method that the path does not take."""
+        return getattr(type(self), self.action or "", None)
+
+    @property
+    def _is_list(self) -> bool:
+        method: Any = self._action_method
+        return self.action == "list" or "pagination_class" in getattr(method, "kwargs", {})
+
     @property
     def operation_id(self) -> str:
-        """The operation's name in the OpenAPI document; empty for a method that the view has not."""
-        handler = getattr(type(self), (self.request.method or "").lower(), None)
-        make: Any = getattr(handler, "kwargs", {}).get("schema")
+        """The operation's name in the OpenAPI document; empty for a method that the path does not take."""
+        make: Any = getattr(self._action_method, "kwargs", {}).get("schema")
         if make is None:
             return ""
         schema = make()
         schema.view, schema.method = self, self.request.method
         return str(schema.get_operation_id())
 
-    def _write_down(self, response: Any) -> None:
+    # Audit
+
+    def _record_audit(self, response: Any) -> None:
         request = self.request
         audit.record(
             channel=audit.Channel.API,
             actor=self._actor,
             action=self.operation_id,
             status=response.status_code,
-            subject=self.audit_subject or self._named(),
+            subject=self.audit_subject or self._default_subject(),
             arguments=self._audited_body(),
             error_code=_error_code(response),
             method=request.method or "",
@@ -132,21 +184,21 @@ class ManagementView(APIView):
             return {"left_out": "too large", "bytes": size[:20]}
         return self._body if isinstance(self._body, dict) else {}
 
-    def _named(self) -> str:
+    def _default_subject(self) -> str:
         """What the call is about, from the path or else from the body."""
         body = self._body if isinstance(self._body, dict) else {}
-        named = [*self.kwargs.values(), *(body.get(word) for word in ("key", "name", "slug"))]
+        names = [*self.kwargs.values(), *(body.get(word) for word in ("key", "name", "slug"))]
         if "provider" in body and "model" in body:
-            named.append(f"{body['provider']}:{body['model']}")
-        return next((str(name) for name in named if name), "")
+            names.append(f"{body['provider']}:{body['model']}")
+        return next((str(name) for name in names if name), "")
 
 
 def _error_code(response: Any) -> str:
     return str(response.data["error"]["code"]) if response.status_code >= 400 else ""
 
 
-def _answered_before(request: Request, row: IdempotencyKey) -> Response:
-    """What the first request was answered; of a job, how it is now."""
+def _replay(request: Request, row: IdempotencyKey) -> Response:
+    """The answer to the first request; of a job, its present state."""
     if row.job is not None:
         return answers.answer_with_job(request, row.job, created=False)
     location = row.answer["location"]
@@ -155,15 +207,16 @@ def _answered_before(request: Request, row: IdempotencyKey) -> Response:
 
 
 def _target(request: Request) -> str:
-    """Path and query; how long a caller waits does not change what it asks for."""
+    """Path and query; how long a caller waits does not change what the request does."""
     parameters = request.query_params.copy()
     parameters.pop("wait", None)
     return f"{request.path}?{parameters.urlencode()}"
 
 
-def _refuse_what_no_database_takes(request: Request, kwargs: Mapping[str, Any]) -> None:
-    sent = request.query_params.lists()
-    if any("\0" in name or any("\0" in str(text) for text in texts) for name, texts in sent):
+def _refuse_unstorable(request: Request, kwargs: Mapping[str, Any]) -> None:
+    """NUL characters and numbers beyond 64 bits, which no database stores."""
+    parameters = request.query_params.lists()
+    if any("\0" in name or any("\0" in str(text) for text in texts) for name, texts in parameters):
         raise InvalidRequest("A query parameter holds a NUL character; send text.")
     for value in kwargs.values():
         if (isinstance(value, str) and "\0" in value) or (isinstance(value, int) and value > _MAX_ID):

@@ -4,82 +4,71 @@ from __future__ import annotations
 
 import uuid
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api import answers, query
 from models_app.api.authentication import actor_of
-from models_app.api.pagination import NEWEST_FIRST, newest_first
+from models_app.api.filtersets import JobFilters
+from models_app.api.pagination import NewestFirst
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.inputs import NoInput
 from models_app.api.serializers.jobs import JobListOutput, JobOutput, represent_job
-from models_app.api.views.base import ManagementView
-from models_app.domain.states import JobKind, JobState
+from models_app.api.views.base import ManagementViewSet
 from models_app.models import Job
 from models_app.services.jobs import jobs
 
-_TEXT = query.text_schema()
+
+class JobPages(NewestFirst):
+    word = "jobs"
+    ordering = "created_at"
 
 
-class JobList(ManagementView):
+class JobViewSet(ManagementViewSet):
+    filterset_class = JobFilters
+    pagination_class = JobPages
+    lookup_url_kwarg = "job_id"
+    lookup_value_converter = "uuid"
+
     @extend_schema(
         operation_id="list_jobs",
+        summary="List jobs",
         tags=["jobs"],
-        parameters=[
-            OpenApiParameter("kind", str, enum=list(JobKind), description="Of this kind."),
-            OpenApiParameter(
-                "state",
-                str,
-                many=True,
-                enum=list(JobState),
-                description="In one of these states; repeatable.",
-            ),
-            OpenApiParameter("subject", _TEXT, description="About this model key, route or provider."),
-            OpenApiParameter("actor", _TEXT, description="Asked for by this user or key."),
-            OpenApiParameter("since", OpenApiTypes.DATETIME, description="Not before this time."),
-            *NEWEST_FIRST,
-        ],
         responses={200: JobListOutput} | ERRORS,
     )
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         """All jobs, the newest first."""
-        query.refuse_unknown(request, ("kind", "state", "subject", "actor", "since", "limit", "before"))
-        chosen = {
-            "kind": query.choice(request, "kind", list(JobKind)),
-            "state__in": query.choices(request, "state", list(JobState)) or None,
-            "subject": query.text(request, "subject"),
-            "actor": query.text(request, "actor"),
-            "created_at__gte": query.moment(request, "since"),
-        }
-        rows = Job.objects.filter(**{name: value for name, value in chosen.items() if value is not None})
-        return newest_first(request, rows, word="jobs", represent=represent_job, by="created_at")
+        return self.paginated(Job.objects.all(), represent_job)
 
-
-class JobDetail(ManagementView):
-    @extend_schema(operation_id="get_job", tags=["jobs"], responses={200: JobOutput} | ERRORS)
-    def get(self, request: Request, job_id: uuid.UUID) -> Response:
+    @extend_schema(
+        operation_id="get_job",
+        summary="Get a job",
+        tags=["jobs"],
+        responses={200: JobOutput} | ERRORS,
+    )
+    def retrieve(self, request: Request, job_id: uuid.UUID) -> Response:
         """One job with its steps, progress, result or error."""
         return Response(represent_job(jobs.get(job_id=job_id)))
 
-
-class JobCancel(ManagementView):
     @extend_schema(
         operation_id="cancel_job",
+        summary="Cancel a job",
         tags=["jobs"],
         request=None,
         parameters=answers.WAIT,
         responses=answers.JOB_RESPONSES,
     )
-    def post(self, request: Request, job_id: uuid.UUID) -> Response:
-        """End a job and take back what it did: a cancelled load leaves nothing behind.
+    @action(detail=True, methods=["post"], url_name="job-cancel")
+    def cancel(self, request: Request, job_id: uuid.UUID) -> Response:
+        """Cancel a job and undo what it did: a cancelled load leaves nothing behind.
 
-        A job that waits for a worker ends at once (200); a running one within a second (202, or 200 with `wait`).
+        A queued job ends at once (200); a running one within a second (202, or 200 with `wait`).
         """
         query.refuse_unknown(request, ("wait",))
-        NoInput(data=request.data).is_valid(raise_exception=True)
+        self.validated(NoInput)
         job = jobs.cancel(job_id=job_id, actor=actor_of(request))
-        answers.note_job(request, job)
+        answers.link_job(request, job)
         seconds = answers.seconds_to_wait(request)
         return answers.represented(jobs.wait(job_id=job.pk, seconds=seconds) if seconds else job)

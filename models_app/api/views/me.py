@@ -1,4 +1,4 @@
-"""Who asks."""
+"""The caller."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.authentication import KeyPrincipal, actor_of, scopes_of
+from models_app.api.permissions import AnyScopePermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.keys import MeOutput
-from models_app.api.views.base import ManagementView
+from models_app.api.views.base import ManagementViewSet
 
 
-class Me(ManagementView):
-    # Every key may ask what it is.
-    scopes = {"GET": None}
+class MeViewSet(ManagementViewSet):
+    permission_classes = (AnyScopePermission,)
 
-    @extend_schema(operation_id="who_am_i", tags=["api keys"], responses={200: MeOutput} | ERRORS)
-    def get(self, request: Request) -> Response:
-        """What the key or the session that asks may do."""
+    @extend_schema(
+        operation_id="who_am_i",
+        summary="Get the caller's rights",
+        tags=["api keys"],
+        responses={200: MeOutput} | ERRORS,
+    )
+    def retrieve(self, request: Request) -> Response:
+        """The rights of the key or the session that sends the request."""
         query.refuse_unknown(request, ())
         user: Any = request.user
         key = user.key if isinstance(user, KeyPrincipal) else None

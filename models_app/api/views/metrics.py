@@ -1,8 +1,9 @@
-"""How models and routes do now."""
+"""Live metrics of models and routes."""
 
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,7 +15,7 @@ from models_app.api.serializers.metrics import (
     represent_live,
     represent_series,
 )
-from models_app.api.views.base import ManagementView
+from models_app.api.views.base import ManagementViewSet
 from models_app.domain.windows import WINDOWS
 from models_app.services.rollups import live_metrics
 
@@ -22,22 +23,24 @@ _TEXT = query.text_schema()
 _NAMES = ("model", "route", "window")
 
 
-def _parameters(usual: str) -> list[OpenApiParameter]:
+def _parameters(default: str) -> list[OpenApiParameter]:
     return [
         OpenApiParameter("model", _TEXT, description="Answered by the model with this key."),
-        OpenApiParameter("route", _TEXT, description="Asked for by this route."),
-        OpenApiParameter("window", str, enum=list(WINDOWS), description=f"`{usual}` if not given."),
+        OpenApiParameter("route", _TEXT, description="Requested by this route."),
+        OpenApiParameter("window", str, enum=list(WINDOWS), description=f"`{default}` if not given."),
     ]
 
 
-class LiveMetrics(ManagementView):
+class MetricsViewSet(ManagementViewSet):
     @extend_schema(
         operation_id="get_live_metrics",
+        summary="Get live metrics",
         tags=["statistics"],
         parameters=_parameters("5m"),
         responses={200: LiveMetricsOutput} | ERRORS,
     )
-    def get(self, request: Request) -> Response:
+    @action(detail=False, url_name="live-metrics")
+    def live(self, request: Request) -> Response:
         """Requests, latency, tokens, errors and cost of the last minutes, hours or days: in all, by model and by route."""
         query.refuse_unknown(request, _NAMES)
         found = live_metrics.live(
@@ -47,15 +50,15 @@ class LiveMetrics(ManagementView):
         )
         return Response(represent_live(found))
 
-
-class MetricsSeries(ManagementView):
     @extend_schema(
         operation_id="get_metrics_series",
+        summary="Get metrics as time series",
         tags=["statistics"],
         parameters=_parameters("1h"),
         responses={200: MetricsSeriesOutput} | ERRORS,
     )
-    def get(self, request: Request) -> Response:
+    @action(detail=False, url_name="metrics-series")
+    def series(self, request: Request) -> Response:
         """The same figures step by step, for charts."""
         query.refuse_unknown(request, _NAMES)
         found = live_metrics.series(

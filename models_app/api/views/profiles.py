@@ -9,15 +9,16 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
 from models_app.api.authentication import actor_of
-from models_app.api.pagination import NEWEST_FIRST, newest_first
+from models_app.api.filtersets import AllProfileFilters, ProfileFilters
+from models_app.api.pagination import NewestFirst
 from models_app.api.schema import ERRORS
-from models_app.api.serializers.names import KEY
 from models_app.api.serializers.profiles import (
     BaselineInput,
     CompareOutput,
@@ -28,100 +29,95 @@ from models_app.api.serializers.profiles import (
     represent_profile,
     represent_profile_with_samples,
 )
-from models_app.api.views.base import ManagementView
+from models_app.api.views.base import ManagementViewSet
 from models_app.domain.errors import InvalidRequest
 from models_app.models import ProfileRun
 from models_app.services.profiling import comparing, profiling, reports
 from models_app.services.profiling.profiling import ProfileSettings
 
 _JSON_ERRORS: dict[Any, Any] = {(status, "application/json"): answer for status, answer in ERRORS.items()}
-_COMPLETE = OpenApiParameter("complete", bool, description="Complete ones, or not.")
 _MOST_TOLERANCE = 10.0
 
 
-class ModelProfile(ManagementView):
+class ProfilePages(NewestFirst):
+    word = "profiles"
+    ordering = "started_at"
+
+
+class ModelProfileViewSet(ManagementViewSet):
+    filterset_class = ProfileFilters
+    pagination_class = ProfilePages
+
+    @extend_schema(
+        operation_id="list_profiles_of_model",
+        summary="List profiles of a model",
+        tags=["profiles"],
+        responses={200: ProfileListOutput} | ERRORS,
+    )
+    def list(self, request: Request, key: str) -> Response:
+        """The profiles of a model, newest first."""
+        return self.paginated(profiling.profiles(key=key), represent_profile)
+
     @extend_schema(
         operation_id="profile_model",
+        summary="Profile a model",
         tags=["profiles"],
         request=ProfileInput,
         parameters=WAIT,
         responses=JOB_RESPONSES,
     )
-    def post(self, request: Request, key: str) -> Response:
-        """Measure a loaded model with real requests. Of a provider's model, it costs tokens."""
+    def create(self, request: Request, key: str) -> Response:
+        """Measure a loaded model with real requests. For a provider's model, it costs tokens."""
         query.refuse_unknown(request, ("wait",))
-        body = ProfileInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        job, created = profiling.request(
-            key=key, wanted=ProfileSettings(**body.validated_data), actor=actor_of(request)
-        )
+        settings = ProfileSettings(**self.validated(ProfileInput))
+        job, created = profiling.request(key=key, wanted=settings, actor=actor_of(request))
         return answer_with_job(request, job, created=created)
 
 
-class ModelProfileList(ManagementView):
-    @extend_schema(
-        operation_id="list_profiles_of_model",
-        tags=["profiles"],
-        parameters=[_COMPLETE, *NEWEST_FIRST],
-        responses={200: ProfileListOutput} | ERRORS,
-    )
-    def get(self, request: Request, key: str) -> Response:
-        """The profiles of a model, newest first."""
-        query.refuse_unknown(request, ("complete", "limit", "before"))
-        return _listed(request, key)
+class ProfileViewSet(ManagementViewSet):
+    filterset_class = AllProfileFilters
+    pagination_class = ProfilePages
+    list_name = "all-profiles"
+    lookup_url_kwarg = "profile_id"
+    lookup_value_converter = "uuid"
 
-
-class ProfileList(ManagementView):
     @extend_schema(
         operation_id="list_profiles",
+        summary="List profiles",
         tags=["profiles"],
-        parameters=[
-            OpenApiParameter("model", KEY, description="Of the model with this key."),
-            _COMPLETE,
-            *NEWEST_FIRST,
-        ],
         responses={200: ProfileListOutput} | ERRORS,
     )
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         """The profiles of all models, newest first."""
-        query.refuse_unknown(request, ("model", "complete", "limit", "before"))
-        return _listed(request, query.text(request, "model"))
+        return self.paginated(profiling.profiles(), represent_profile)
 
-
-def _listed(request: Request, key: str | None) -> Response:
-    rows = profiling.profiles(key=key, complete=query.flag(request, "complete"))
-    return newest_first(request, rows, word="profiles", represent=represent_profile, by="started_at")
-
-
-class ProfileDetail(ManagementView):
     @extend_schema(
         operation_id="get_profile",
+        summary="Get a profile",
         tags=["profiles"],
         responses={200: ProfileDetailOutput} | ERRORS,
     )
-    def get(self, request: Request, profile_id: uuid.UUID) -> Response:
+    def retrieve(self, request: Request, profile_id: uuid.UUID) -> Response:
         """One profile with all its samples."""
         query.refuse_unknown(request, ())
         return Response(represent_profile_with_samples(profiling.get(profile_id=profile_id)))
 
     @extend_schema(
         operation_id="mark_baseline",
+        summary="Mark a profile as the baseline",
         tags=["profiles"],
         request=BaselineInput,
         responses={200: ProfileOutput} | ERRORS,
     )
-    def patch(self, request: Request, profile_id: uuid.UUID) -> Response:
+    def partial_update(self, request: Request, profile_id: uuid.UUID) -> Response:
         """Make a complete profile the baseline of later ones with the same settings, or no longer."""
         query.refuse_unknown(request, ())
-        body = BaselineInput(data=request.data)
-        body.is_valid(raise_exception=True)
-        row = profiling.mark_baseline(profile_id=profile_id, **body.validated_data)
+        row = profiling.mark_baseline(profile_id=profile_id, **self.validated(BaselineInput))
         return Response(represent_profile(row))
 
-
-class ProfileExport(ManagementView):
     @extend_schema(
         operation_id="export_profile",
+        summary="Export a profile",
         tags=["profiles"],
         parameters=[
             OpenApiParameter(
@@ -137,7 +133,8 @@ class ProfileExport(ManagementView):
         }
         | _JSON_ERRORS,
     )
-    def get(self, request: Request, profile_id: uuid.UUID) -> HttpResponseBase:
+    @action(detail=True, url_name="export-profile")
+    def export(self, request: Request, profile_id: uuid.UUID) -> HttpResponseBase:
         """One profile as a file."""
         query.refuse_unknown(request, ("form",))
         form = query.choice(request, "form", ("csv", "json", "markdown")) or "json"
@@ -151,22 +148,9 @@ class ProfileExport(ManagementView):
             headers={"Content-Disposition": f'attachment; filename="{_name(row, "json")}"'},
         )
 
-
-def _name(row: ProfileRun, ending: str) -> str:
-    return f"noa-profile-{row.pk}.{ending}"
-
-
-def _file(text: str, kind: str, name: str) -> HttpResponse:
-    return HttpResponse(
-        text,
-        content_type=f"text/{kind}; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
-class ProfileComparison(ManagementView):
     @extend_schema(
         operation_id="compare_profiles",
+        summary="Compare profiles",
         tags=["profiles"],
         parameters=[
             OpenApiParameter(
@@ -193,7 +177,8 @@ class ProfileComparison(ManagementView):
         }
         | _JSON_ERRORS,
     )
-    def get(self, request: Request) -> HttpResponseBase:
+    @action(detail=False, url_name="compare-profiles")
+    def compare(self, request: Request) -> HttpResponseBase:
         """Profiles side by side, with a verdict for each figure that may be "no difference shown"."""
         query.refuse_unknown(request, ("runs", "tolerance", "form"))
         form = query.choice(request, "form", ("json", "markdown"))
@@ -204,6 +189,18 @@ class ProfileComparison(ManagementView):
             text = reports.comparison_as_markdown(found)
             return _file(text, "markdown", "noa-profiles-compared.md")
         return Response(found | {"runs": [represent_profile(run) for run in runs]})
+
+
+def _name(row: ProfileRun, ending: str) -> str:
+    return f"noa-profile-{row.pk}.{ending}"
+
+
+def _file(text: str, kind: str, name: str) -> HttpResponse:
+    return HttpResponse(
+        text,
+        content_type=f"text/{kind}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
 
 
 def _tolerance(request: Request) -> float | None:

@@ -1,23 +1,26 @@
-"""Registered models: looked for, read, registered, changed, taken out."""
+"""Registered models: searched, read, registered, changed, deregistered."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.urls import reverse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from models_app.api import filters, query
+from models_app.api import query
 from models_app.api.authentication import actor_of
-from models_app.api.filters import PARAMETERS, PROVIDER
-from models_app.api.pagination import NEWEST_FIRST, newest_first, numbered
+from models_app.api.filters import ProviderSearchBackend, SearchBackend
+from models_app.api.pagination import NewestFirst, Numbered
 from models_app.api.parsers import json_object
 from models_app.api.representations import represent_instance, represent_model, represent_version
 from models_app.api.schema import ERRORS
 from models_app.api.serializers import entries as bodies
 from models_app.api.serializers.instances import LoadedOutput
+from models_app.api.serializers.lifecycle import HistoryOutput
 from models_app.api.serializers.models import (
     CurrentOutput,
     InstanceListOutput,
@@ -26,13 +29,14 @@ from models_app.api.serializers.models import (
     RegisteredOutput,
     VersionListOutput,
 )
-from models_app.api.views.base import ManagementView
+from models_app.api.serializers.usage import StatisticsOutput, UsageOutput
+from models_app.api.views.base import ManagementViewSet
 from models_app.domain.catalog import entries
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import Fields
 from models_app.domain.keys import ModelKey
-from models_app.services.catalog import activity, listing, lookup
-from models_app.services.catalog.searching import Search
+from models_app.domain.periods import Step
+from models_app.services.catalog import activity, ledger, listing, lookup, usage
 from models_app.services.registry import registration
 from models_app.services.reporting import statistics
 from models_app.services.routes import routing
@@ -41,35 +45,67 @@ KEY = OpenApiParameter(
     "key",
     str,
     OpenApiParameter.PATH,
-    description="`<provider>:<model id>`. The id may hold `/`, as it is or as `%2F`.",
+    description="`<provider>:<model id>`. The id can contain `/`, literal or as `%2F`.",
 )
+_SLUG = OpenApiParameter("provider", str, OpenApiParameter.PATH, description="The provider's slug.")
+_LONGEST_LIST = 100
 
 
-class ModelList(ManagementView):
+def _period(default: str) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter("from", OpenApiTypes.DATETIME, description=f"{default} if not given."),
+        OpenApiParameter("to", OpenApiTypes.DATETIME, description="Now if not given."),
+    ]
+
+
+class ModelPages(Numbered):
+    word = "models"
+
+
+class VersionPages(NewestFirst):
+    word = "versions"
+
+
+class InstancePages(NewestFirst):
+    word = "instances"
+    ordering = "created_at"
+
+
+class HistoryPages(NewestFirst):
+    word = "history"
+
+
+class ModelViewSet(ManagementViewSet):
+    filter_backends = (SearchBackend,)
+    pagination_class = ModelPages
+    lookup_url_kwarg = "key"
+    lookup_value_converter = "modelkey"
+
     @extend_schema(
         operation_id="list_models",
+        summary="List models",
         tags=["models"],
-        parameters=[PROVIDER, *PARAMETERS],
         responses={200: ModelListOutput} | ERRORS,
     )
-    def get(self, request: Request) -> Response:
-        """Every registered model that fits all conditions, one page at a time."""
-        return _page(request, filters.read(request))
+    def list(self, request: Request) -> Response:
+        """The registered models that meet all conditions, one page at a time."""
+        return self.paginated(listing.page, represent_model)
 
     @extend_schema(
         operation_id="register_model",
+        summary="Register models",
         tags=["models"],
         request={"application/json": bodies.REGISTRATION},
         responses={200: RegisteredOutput, 201: RegisteredOutput} | ERRORS,
     )
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         """Register a model, or many at once: all of them or none.
 
-        What is registered already gets what is given, and keeps its accesses. 201 when something is new, with the
-        address of a single new model in `Location`; 200 when all were registered before.
+        A model that is registered already is updated with the fields given, and keeps its accesses. 201 when something
+        is new, with the address of a single new model in `Location`; 200 when all were registered before.
         """
         query.refuse_unknown(request, ())
-        given, places = _given(json_object(request))
+        given, places = _entries(json_object(request))
         self.audit_subject = str(given[0].key) if len(given) == 1 else f"{len(given)} models"
         done = registration.register(given=given, places=places, actor=actor_of(request))
         created = [key for key, new in done if new]
@@ -83,58 +119,15 @@ class ModelList(ManagementView):
             headers = {"Location": reverse("api:model", kwargs={"key": created[0]})}
         return Response(answer, status=201 if created else 200, headers=headers)
 
-
-def _given(body: dict[str, Any]) -> tuple[list[entries.Entry], list[str]]:
-    """The entries of a body, and their places in it."""
-    if "models" not in body:
-        return [entries.parse_entry(body)], [""]
-    entries.refuse_unknown(body, ("models",), "")
-    several = Fields(body).items("models", 1, bodies.MAX_MODELS)
-    if several is None:
-        raise InvalidRequest(f"'models' must be a list of 1 to {bodies.MAX_MODELS:,} models.", param="models")
-    places = [f"models[{index}]." for index in range(len(several))]
-    return [entries.parse_entry(*one) for one in zip(several, places, strict=True)], places
-
-
-class ProviderModelList(ManagementView):
-    @extend_schema(
-        operation_id="list_models_of_provider",
-        tags=["models"],
-        parameters=[
-            OpenApiParameter(
-                "provider",
-                str,
-                OpenApiParameter.PATH,
-                description="The provider's slug.",
-            ),
-            *PARAMETERS,
-        ],
-        responses={200: ModelListOutput} | ERRORS,
-    )
-    def get(self, request: Request, provider: str) -> Response:
-        """The models of one provider; a provider that is not configured is not found."""
-        slug = lookup.provider(slug=provider).slug
-        return _page(request, filters.read(request, provider=slug))
-
-
-def _page(request: Request, search: Search) -> Response:
-    return numbered(
-        request,
-        lambda number, size: listing.page(search=search, number=number, size=size),
-        word="models",
-        represent=represent_model,
-    )
-
-
-class ModelDetail(ManagementView):
     @extend_schema(
         operation_id="get_model",
+        summary="Get a model",
         tags=["models"],
         parameters=[KEY],
         responses={200: ModelOutput} | ERRORS,
     )
-    def get(self, request: Request, key: str) -> Response:
-        """One model, by its key. The read is counted: the answer's `access_count` holds it."""
+    def retrieve(self, request: Request, key: str) -> Response:
+        """One model, by its key. The read is counted: the answer's `access_count` includes it."""
         query.refuse_unknown(request, ())
         canonical = str(ModelKey.parse(key))
         found = listing.row(key=canonical)
@@ -143,13 +136,14 @@ class ModelDetail(ManagementView):
 
     @extend_schema(
         operation_id="update_model",
+        summary="Change a model",
         tags=["models"],
         parameters=[KEY],
         request={"application/json": bodies.CHANGES},
         responses={200: ModelOutput} | ERRORS,
     )
-    def patch(self, request: Request, key: str) -> Response:
-        """Change what is said of a model. `deprecated` with `deprecation_note` warns those who look for models."""
+    def partial_update(self, request: Request, key: str) -> Response:
+        """Change the description of a model. `deprecated` with `deprecation_note` warns users of model lists."""
         query.refuse_unknown(request, ())
         fields = entries.parse_changes(json_object(request))
         registration.update(key=key, fields=fields, actor=actor_of(request))
@@ -157,31 +151,32 @@ class ModelDetail(ManagementView):
 
     @extend_schema(
         operation_id="deregister_model",
+        summary="Deregister a model",
         tags=["models"],
         parameters=[KEY],
         responses={204: None} | ERRORS,
     )
-    def delete(self, request: Request, key: str) -> Response:
-        """Take a model out of the registry; its file, the logs and the events stay.
+    def destroy(self, request: Request, key: str) -> Response:
+        """Remove a model from the registry; its file, the logs and the events stay.
 
-        409 while it is loaded or a route leads to it: unload it, and point the route at another model, first. A file
-        that still lies in a model folder is registered again by the next discovery.
+        409 while it is loaded or a route leads to it: unload it, and point the route at another model, first. The next
+        discovery registers a file that is still in a model folder again.
         """
         query.refuse_unknown(request, ())
         registration.deregister(key=key, actor=actor_of(request))
         return Response(status=204)
 
-
-class ModelTags(ManagementView):
     @extend_schema(
         operation_id="edit_model_tags",
+        summary="Add and remove tags of a model",
         tags=["models"],
         parameters=[KEY],
         request={"application/json": bodies.TAG_CHANGES},
         responses={200: ModelOutput} | ERRORS,
     )
-    def post(self, request: Request, key: str) -> Response:
-        """Add tags and take tags away, whatever others change at the same time. To set all tags, PATCH the model."""
+    @action(detail=True, methods=["post"], url_name="model-tags")
+    def tags(self, request: Request, key: str) -> Response:
+        """Add and remove tags, safely beside concurrent changes. To set all tags, PATCH the model."""
         query.refuse_unknown(request, ())
         body = json_object(request)
         entries.refuse_unknown(body, ("add", "remove"), "")
@@ -193,49 +188,80 @@ class ModelTags(ManagementView):
         )
         return Response(represent_model(listing.row(key=key)))
 
-
-class ModelVersions(ManagementView):
     @extend_schema(
         operation_id="list_model_versions",
+        summary="List versions of a model",
         tags=["models"],
-        parameters=[KEY, *NEWEST_FIRST],
+        parameters=[KEY],
         responses={200: VersionListOutput} | ERRORS,
     )
-    def get(self, request: Request, key: str) -> Response:
+    @action(detail=True, url_name="model-versions", pagination_class=VersionPages, filter_backends=())
+    def versions(self, request: Request, key: str) -> Response:
         """The files that a local model was, newest first."""
-        query.refuse_unknown(request, ("limit", "before"))
         model, versions = listing.versions(key=key)
-        return newest_first(
-            request,
-            versions,
-            word="versions",
-            represent=lambda one: represent_version(one, current=one.pk == model.version_id),
-        )
+        return self.paginated(versions, lambda row: represent_version(row, current=row.pk == model.version_id))
 
-
-class ModelInstances(ManagementView):
     @extend_schema(
         operation_id="list_model_instances",
+        summary="List instances of a model",
         tags=["models"],
-        parameters=[KEY, *NEWEST_FIRST],
+        parameters=[KEY],
         responses={200: InstanceListOutput} | ERRORS,
     )
-    def get(self, request: Request, key: str) -> Response:
-        """Every loaded copy that there was of a model, newest first, with how it ended."""
-        query.refuse_unknown(request, ("limit", "before"))
-        return newest_first(
-            request,
-            listing.instances(key=key),
-            word="instances",
-            represent=represent_instance,
-            by="created_at",
+    @action(detail=True, url_name="model-instances", pagination_class=InstancePages, filter_backends=())
+    def instances(self, request: Request, key: str) -> Response:
+        """Every loaded copy of a model so far, newest first, with how it ended."""
+        return self.paginated(listing.instances(key=key), represent_instance)
+
+    @extend_schema(
+        operation_id="get_model_history",
+        summary="Get the history of a model",
+        tags=["models"],
+        parameters=[KEY],
+        responses={200: HistoryOutput} | ERRORS,
+    )
+    @action(detail=True, url_name="model-history", pagination_class=HistoryPages, filter_backends=())
+    def history(self, request: Request, key: str) -> Response:
+        """Every load, unload, eviction, refusal, switch and recovery of a model, newest first, each with its reason."""
+        return self.paginated(ledger.of_model(key=key), ledger.represent)
+
+    @extend_schema(
+        operation_id="get_model_usage",
+        summary="Get the usage of a model",
+        tags=["statistics"],
+        parameters=[
+            *_period("24 hours before the end, or 30 days by the day,"),
+            OpenApiParameter(
+                "group_by",
+                str,
+                enum=[*Step],
+                description="`hour` (the default, at most 31 days) or `day` (at most 366); days are those of UTC.",
+            ),
+        ],
+        responses={200: UsageOutput} | ERRORS,
+    )
+    @action(detail=True, url_name="usage")
+    def usage(self, request: Request, key: str) -> Response:
+        """How often a model was read and requested, when, by which API keys, at what cost and how fast."""
+        query.refuse_unknown(request, ("from", "to", "group_by"))
+        step = query.choice(request, "group_by", [*Step])
+        found = usage.of_model(
+            key=key,
+            since=query.moment(request, "from"),
+            until=query.moment(request, "to"),
+            step=Step(step or Step.HOUR),
         )
+        return Response(found)
 
-
-class LoadedModels(ManagementView):
-    @extend_schema(operation_id="list_loaded_models", tags=["models"], responses={200: LoadedOutput} | ERRORS)
-    def get(self, request: Request) -> Response:
-        """The instances that are loaded or becoming so, with measured memory and requests in flight."""
+    @extend_schema(
+        operation_id="list_loaded_models",
+        summary="List loaded models",
+        tags=["models"],
+        responses={200: LoadedOutput} | ERRORS,
+    )
+    @action(detail=False, url_name="loaded")
+    def loaded(self, request: Request) -> Response:
+        """The instances that are loaded or loading, with measured memory and requests in flight."""
         query.refuse_unknown(request, ())
         loaded = statistics.loaded()
         target = routing.get().target
@@ -246,12 +272,70 @@ class LoadedModels(ManagementView):
         }
         return Response(LoadedOutput(answer).data)
 
-
-class CurrentModel(ManagementView):
-    @extend_schema(operation_id="get_current_model", tags=["models"], responses={200: CurrentOutput} | ERRORS)
-    def get(self, request: Request) -> Response:
-        """What the route `current` leads to."""
+    @extend_schema(
+        operation_id="get_current_model",
+        summary="Get the current model",
+        tags=["models"],
+        responses={200: CurrentOutput} | ERRORS,
+    )
+    @action(detail=False, url_name="current")
+    def current(self, request: Request) -> Response:
+        """The target of the route `current`."""
         query.refuse_unknown(request, ())
         route = routing.get()
         model = listing.row(key=route.target.key) if route.target else None
         return Response({"route": route.name, "model": represent_model(model) if model else None})
+
+    @extend_schema(
+        operation_id="get_statistics",
+        summary="Get statistics of the server",
+        tags=["statistics"],
+        parameters=[
+            *_period("24 hours before the end"),
+            OpenApiParameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": _LONGEST_LIST, "default": 5},
+                description="The length of each list.",
+            ),
+        ],
+        responses={200: StatisticsOutput} | ERRORS,
+    )
+    @action(detail=False, url_name="statistics")
+    def statistics(self, request: Request) -> Response:
+        """What is registered, how it was used in a period of at most 31 days, and what needs attention."""
+        query.refuse_unknown(request, ("from", "to", "limit"))
+        found = statistics.overview(
+            since=query.moment(request, "from"),
+            until=query.moment(request, "to"),
+            limit=query.integer(request, "limit", default=5, low=1, high=_LONGEST_LIST),
+        )
+        return Response(found)
+
+
+def _entries(body: dict[str, Any]) -> tuple[list[entries.Entry], list[str]]:
+    """The entries of a body, and their places in it."""
+    if "models" not in body:
+        return [entries.parse_entry(body)], [""]
+    entries.refuse_unknown(body, ("models",), "")
+    several = Fields(body).items("models", 1, bodies.MAX_MODELS)
+    if several is None:
+        raise InvalidRequest(f"'models' must be a list of 1 to {bodies.MAX_MODELS:,} models.", param="models")
+    places = [f"models[{index}]." for index in range(len(several))]
+    return [entries.parse_entry(*item) for item in zip(several, places, strict=True)], places
+
+
+class ProviderModelViewSet(ManagementViewSet):
+    filter_backends = (ProviderSearchBackend,)
+    pagination_class = ModelPages
+
+    @extend_schema(
+        operation_id="list_models_of_provider",
+        summary="List models of a provider",
+        tags=["models"],
+        parameters=[_SLUG],
+        responses={200: ModelListOutput} | ERRORS,
+    )
+    def list(self, request: Request, provider: str) -> Response:
+        """The models of one provider; a provider that is not configured is not found."""
+        lookup.provider(slug=provider)
+        return self.paginated(listing.page, represent_model)

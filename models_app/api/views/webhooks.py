@@ -1,18 +1,19 @@
-"""Webhooks: addresses that are told of events."""
+"""Webhooks: addresses that receive events."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.authentication import actor_of
-from models_app.api.pagination import NEWEST_FIRST, newest_first
+from models_app.api.pagination import NewestFirst
+from models_app.api.permissions import AdminPermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.webhooks import (
     CreatedWebhookOutput,
@@ -25,102 +26,101 @@ from models_app.api.serializers.webhooks import (
     represent_outcome,
     represent_webhook,
 )
-from models_app.api.views.base import ManagementView
-from models_app.domain.scopes import Scope
+from models_app.api.views.base import ManagementViewSet
 from models_app.models import Webhook, WebhookDelivery
 from models_app.services.events import deliveries, webhooks
 
-# What is sent to a webhook is everything that happens.
-_ADMIN = dict.fromkeys(("GET", "POST", "PATCH", "DELETE"), Scope.ADMIN)
+
+class DeliveryPages(NewestFirst):
+    word = "deliveries"
 
 
-class WebhookList(ManagementView):
-    scopes = _ADMIN
+class WebhookViewSet(ManagementViewSet):
+    # A webhook receives all events, so every operation is for administrators.
+    permission_classes = (AdminPermission,)
+    lookup_url_kwarg = "webhook_id"
+    lookup_value_converter = "uuid"
 
     @extend_schema(
         operation_id="list_webhooks",
+        summary="List webhooks",
         tags=["webhooks"],
         responses={200: WebhookListOutput} | ERRORS,
     )
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         """All webhooks, the newest first."""
-        query.refuse_unknown(request, ())
-        return Response({"webhooks": [represent_webhook(one) for one in Webhook.objects.all()]})
+        return Response({"webhooks": [represent_webhook(row) for row in Webhook.objects.all()]})
 
     @extend_schema(
         operation_id="create_webhook",
+        summary="Create a webhook",
         tags=["webhooks"],
         request=WebhookInput,
         responses={201: CreatedWebhookOutput} | ERRORS,
     )
-    def post(self, request: Request) -> Response:
-        """Send events to an address from now on. A secret that is made here is shown in this answer only."""
-        webhook, secret = webhooks.create(**_read(request), actor=actor_of(request))
+    def create(self, request: Request) -> Response:
+        """Send events to an address from now on. A generated secret is in this answer only."""
+        webhook, secret = webhooks.create(**self.validated(WebhookInput), actor=actor_of(request))
         location = reverse("api:webhook", kwargs={"webhook_id": webhook.pk})
         answer = represent_webhook(webhook) | {"secret": secret}
         return Response(answer, status=201, headers={"Location": location})
 
-
-class WebhookDetail(ManagementView):
-    scopes = _ADMIN
-
-    @extend_schema(operation_id="get_webhook", tags=["webhooks"], responses={200: WebhookOutput} | ERRORS)
-    def get(self, request: Request, webhook_id: uuid.UUID) -> Response:
+    @extend_schema(
+        operation_id="get_webhook",
+        summary="Get a webhook",
+        tags=["webhooks"],
+        responses={200: WebhookOutput} | ERRORS,
+    )
+    def retrieve(self, request: Request, webhook_id: uuid.UUID) -> Response:
         """One webhook. Its secret cannot be read."""
         query.refuse_unknown(request, ())
         return Response(represent_webhook(webhooks.get(webhook_id=webhook_id)))
 
     @extend_schema(
         operation_id="update_webhook",
+        summary="Change a webhook",
         tags=["webhooks"],
         request=WebhookInput,
         responses={200: WebhookOutput} | ERRORS,
     )
-    def patch(self, request: Request, webhook_id: uuid.UUID) -> Response:
-        """Change a webhook. While it is not enabled nothing new is stored for it, and what waits stays."""
-        changes = _read(request, partial=True)
+    def partial_update(self, request: Request, webhook_id: uuid.UUID) -> Response:
+        """Change a webhook. While it is disabled no new delivery is stored for it, and pending ones stay."""
+        changes = self.validated(WebhookInput, partial=True)
         return Response(represent_webhook(webhooks.update(webhook_id=webhook_id, changes=changes)))
 
-    @extend_schema(operation_id="delete_webhook", tags=["webhooks"], responses={204: None} | ERRORS)
-    def delete(self, request: Request, webhook_id: uuid.UUID) -> Response:
-        """Delete a webhook, and with it what was not sent yet."""
+    @extend_schema(
+        operation_id="delete_webhook",
+        summary="Delete a webhook",
+        tags=["webhooks"],
+        responses={204: None} | ERRORS,
+    )
+    def destroy(self, request: Request, webhook_id: uuid.UUID) -> Response:
+        """Delete a webhook and its pending deliveries."""
         webhooks.delete(webhook_id=webhook_id)
         return Response(status=204)
 
-
-class WebhookTest(ManagementView):
-    scopes = _ADMIN
-
     @extend_schema(
         operation_id="test_webhook",
+        summary="Test a webhook",
         tags=["webhooks"],
         request=None,
         responses={200: OutcomeOutput} | ERRORS,
     )
-    def post(self, request: Request, webhook_id: uuid.UUID) -> Response:
-        """Send an event `test` now, and answer with how that went: within 10 seconds."""
+    @action(detail=True, methods=["post"], url_name="webhook-test")
+    def test(self, request: Request, webhook_id: uuid.UUID) -> Response:
+        """Send an event `test` now, and answer with the outcome: within 10 seconds."""
         webhook = webhooks.get(webhook_id=webhook_id)
         return Response(represent_outcome(deliveries.send_test(webhook=webhook)))
 
-
-class WebhookDeliveries(ManagementView):
-    scopes = _ADMIN
-
     @extend_schema(
         operation_id="list_webhook_deliveries",
+        summary="List deliveries of a webhook",
         tags=["webhooks"],
-        parameters=NEWEST_FIRST,
         responses={200: DeliveryListOutput} | ERRORS,
     )
-    def get(self, request: Request, webhook_id: uuid.UUID) -> Response:
-        """What was sent to a webhook and what waits, newest first."""
-        query.refuse_unknown(request, ("limit", "before"))
+    @action(detail=True, url_name="webhook-deliveries", pagination_class=DeliveryPages)
+    def deliveries(self, request: Request, webhook_id: uuid.UUID) -> Response:
+        """The sent and the pending deliveries of a webhook, newest first."""
         webhook = webhooks.get(webhook_id=webhook_id)
         rows = WebhookDelivery.objects.filter(webhook=webhook).select_related("event")
-        return newest_first(request, rows, word="deliveries", represent=represent_delivery)
-
-
-def _read(request: Request, *, partial: bool = False) -> dict[str, Any]:
-    body = WebhookInput(data=request.data, partial=partial)
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
+        return self.paginated(rows, represent_delivery)
