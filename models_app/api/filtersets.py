@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -87,10 +87,17 @@ class StrictFilterSet(django_filters.FilterSet):
 
     base_filters: ClassVar[dict[str, QueryFilter]]
     filters: dict[str, QueryFilter]
+    request: Request
+
+    def __init__(self, data: Any = None, queryset: Any = None, *, request: Request, prefix: str | None = None) -> None:
+        # Without the deep copy of every filter that the base class makes: these have no state.
+        self.is_bound = data is not None
+        self.data, self.queryset, self.request, self.form_prefix = data, queryset, request, prefix
+        self.filters = self.base_filters
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        return {name: one.read(self.request, name) for name, one in self.filters.items()}
+        return {name: item.read(self.request, name) for name, item in self.filters.items()}
 
     @property
     def qs(self) -> QuerySet[Any]:
@@ -102,8 +109,9 @@ class StrictFilterSet(django_filters.FilterSet):
         return queryset
 
     @classmethod
+    @cache
     def parameters(cls) -> list[OpenApiParameter]:
-        return [one.parameter(name) for name, one in cls.base_filters.items()]
+        return [item.parameter(name) for name, item in cls.base_filters.items()]
 
 
 class StrictFilterBackend(django_filters.DjangoFilterBackend):
@@ -178,9 +186,9 @@ class AccessFilters(StrictFilterSet):
 
 def _event_names(request: Request, name: str) -> frozenset[str]:
     names = request.query_params.getlist(name)
-    for one in names:
-        if one not in set(EventName):
-            raise InvalidRequest(f"Unknown event '{one[:80]}'. Known: {', '.join(EventName)}.", param=name)
+    for text in names:
+        if text not in set(EventName):
+            raise InvalidRequest(f"Unknown event '{text[:80]}'. Known: {', '.join(EventName)}.", param=name)
     return frozenset(names)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from rest_framework.routers import DynamicRoute, Route, SimpleRouter
 
-
 _ROUTES: list[Route | DynamicRoute] = [
     Route("{prefix}", {"get": "list", "post": "create"}, "{basename}s", detail=False, initkwargs={}),
     DynamicRoute("{prefix}/{url_path}", "{url_name}", detail=False, initkwargs={}),

@@ -63,6 +63,9 @@ urlpatterns = [
     path("models/<modelkey:key>/profile", ModelProfileViewSet.as_view({"post": "create"}), name="profile-model"),
     path("models/<modelkey:key>/profiles", ModelProfileViewSet.as_view({"get": "list"}), name="profiles"),
     path("models/save-state", StateViewSet.as_view({"post": "save"}), name="save-state"),
+    *router.urls,
+    # After the router: it matches every word that is not a path of its own.
+    path("models/<provider:provider>", ProviderModelViewSet.as_view({"get": "list"}), name="provider-models"),
     path("state", StateViewSet.as_view({"get": "retrieve"}), name="state"),
     path(
         "routes/<str:name>/auto-switch",
@@ -76,7 +79,4 @@ urlpatterns = [
     ),
     path("access-report", AccessLogViewSet.as_view({"get": "report"}), name="access-report"),
     path("me", MeViewSet.as_view({"get": "retrieve"}), name="me"),
-    *router.urls,
-    # Last: it matches every word that is not a path of its own.
-    path("models/<provider:provider>", ProviderModelViewSet.as_view({"get": "list"}), name="provider-models"),
 ]

@@ -65,10 +65,11 @@ class ManagementViewSet(GenericViewSet[Any]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         _refuse_unstorable(request, kwargs)
-        if self._action_method is None:
+        method = self._action_method
+        if method is None:
             return
         if request.method in SAFE_METHODS:
-            if self._is_list:
+            if self._is_list(method):
                 query.refuse_unknown(request, self.known_parameters())
             return
         # Read here, so that every operation refuses a body that cannot be read in the same way.
@@ -131,7 +132,7 @@ class ManagementViewSet(GenericViewSet[Any]):
 
     def list_parameters(self) -> list[OpenApiParameter]:
         """The query parameters of the present action if it is a list; else none."""
-        if not self._is_list:
+        if not self._is_list(self._action_method):
             return []
         filters = [parameter for backend in self.filter_backends for parameter in backend().parameters(self)]
         return [*filters, *getattr(self.pagination_class, "parameters", ())]
@@ -144,10 +145,8 @@ class ManagementViewSet(GenericViewSet[Any]):
         """The method of the present action; None for OPTIONS, and for a method that the path does not take."""
         return getattr(type(self), self.action or "", None)
 
-    @property
-    def _is_list(self) -> bool:
-        method: Any = self._action_method
-        return self.action == "list" or "pagination_class" in getattr(method, "kwargs", {})
+    def _is_list(self, method: Any) -> bool:
+        return self.action == "list" or "pagination_class" in getattr(method, "kwargs", ())
 
     @property
     def operation_id(self) -> str:
