@@ -36,9 +36,9 @@ register_converter(ProviderConverter, "provider")
 app_name = "api"
 
 router = ManagementRouter()
+router.register("models", ModelViewSet, "model")
 router.register("models", LifecycleViewSet, "lifecycle")
 router.register("models", RegistryFileViewSet, "registry-file")
-router.register("models", ModelViewSet, "model")
 router.register("providers", ProviderViewSet, "provider")
 router.register("jobs", JobViewSet, "job")
 router.register("routes", RouteViewSet, "route")
@@ -54,6 +54,7 @@ router.register("metrics", MetricsViewSet, "metrics")
 router.register("state/snapshots", SnapshotViewSet, "snapshot")
 
 urlpatterns = [
+    # Before the router: `models/<key>` matches these too.
     path(
         "models/<modelkey:key>/capabilities/probe",
         CapabilityViewSet.as_view({"post": "probe"}),
@@ -62,8 +63,8 @@ urlpatterns = [
     path("models/<modelkey:key>/capabilities", CapabilityViewSet.as_view({"get": "retrieve"}), name="capabilities"),
     path("models/<modelkey:key>/profile", ModelProfileViewSet.as_view({"post": "create"}), name="profile-model"),
     path("models/<modelkey:key>/profiles", ModelProfileViewSet.as_view({"get": "list"}), name="profiles"),
-    path("models/save-state", StateViewSet.as_view({"post": "save"}), name="save-state"),
     *router.urls,
+    path("models/save-state", StateViewSet.as_view({"post": "save"}), name="save-state"),
     # After the router: it matches every word that is not a path of its own.
     path("models/<provider:provider>", ProviderModelViewSet.as_view({"get": "list"}), name="provider-models"),
     path("state", StateViewSet.as_view({"get": "retrieve"}), name="state"),
