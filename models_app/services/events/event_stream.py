@@ -1,8 +1,8 @@
-"""What is new among the events: one thread of a process reads it for everybody who listens in this process.
+"""New events: one thread of a process reads them for all listeners of this process.
 
-A listener keeps its own place, the id of the last event that it has sent, and asks for what is `after` it. The newest
-events are in memory, so that many listeners cost one query; who is further behind reads the table until it has caught
-up. A slow listener therefore holds nothing but its place, and one that comes back goes on exactly where it was.
+A listener keeps its own position, the id of the last event that it has sent, and reads the events `after` it. The newest
+events are in memory, so that many listeners cost one query; a listener that is further behind reads the table until it
+has caught up. A slow listener therefore holds only its position, and one that reconnects resumes exactly there.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from models_app.domain.errors import Unavailable
 from models_app.models import Event
 from models_app.services.coordination import signals
 from models_app.services.events import events
+from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# The net for events that nobody told of.
+# Finds events without a notification.
 POLL_SECONDS = 1.0
-# Each stream holds a socket and an idle thread of Django's until it ends. A browser opens one a page; more than this
-# is a fault of somebody who reconnects without closing, and must not take the threads of everybody else.
+# Each stream holds a socket and an idle thread of Django's until it ends. A browser opens one for each page; more than
+# this is a client that reconnects without closing, which must not exhaust the threads of all others.
 MAX_STREAMS = 100
-# What listeners that keep up find in memory: far more than happens between two of their looks.
+# Events in memory for listeners that keep up: far more than happen between two of their reads.
 _REMEMBERED = 1000
-# Rows of one query, so that who catches up over a long time does not load all of it at once.
+# Rows of one query: a listener that is far behind does not load all of them at once.
 _BATCH = 500
 
 
@@ -63,7 +64,7 @@ def _frame(event: Event) -> bytes:
 
 
 class EventHub:
-    """Follows the table of events from `start` to `stop`. Methods may be called from any thread."""
+    """Follows the table of events from `start` to `stop`. Methods can be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,41 +72,37 @@ class EventHub:
         # Every event that follows this id and has been read is in `_recent`.
         self._horizon = 0
         self._listeners: set[Callable[[], None]] = set()
-        self._stirred = threading.Event()
+        self._last = 0
         self._is_open = False
-        self._thread: threading.Thread | None = None
+        self._thread = RepeatingThread("event-hub", self._read_new, lambda: POLL_SECONDS)
 
     def start(self) -> None:
-        """Listeners are taken from now on. A web process calls it when it starts."""
+        """Listeners are accepted from now on. A web process calls it when it starts."""
         self._recent.clear()
-        self._horizon = events.newest_id()
+        self._horizon = self._last = events.newest_id()
         self._is_open = True
-        self._thread = threading.Thread(target=self._follow, name="event-hub", daemon=True)
-        signals.event_published.connect(self._stir)
-        signals.stirred.connect(self._stir)
+        signals.event_published.connect(self._wake)
+        signals.stirred.connect(self._wake)
         self._thread.start()
 
     def close(self) -> None:
-        """Every stream ends by itself now, and no new one is taken. Does not wait."""
-        signals.event_published.disconnect(self._stir)
-        signals.stirred.disconnect(self._stir)
+        """Every stream ends now, and no new one is accepted. Does not wait."""
+        signals.event_published.disconnect(self._wake)
+        signals.stirred.disconnect(self._wake)
         self._is_open = False
-        self._stirred.set()
         self._wake_listeners()
 
     def stop(self) -> None:
-        """As `close`, and waits for the thread."""
+        """Like `close`, and waits for the thread."""
         self.close()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._thread.stop()
 
     @property
     def is_open(self) -> bool:
         return self._is_open
 
     def check_room(self) -> None:
-        """Raises Unavailable when there is no place for one more stream, or this process is ending."""
+        """Raises Unavailable when the limit of streams is reached, or this process is stopping."""
         if not self._is_open:
             raise Unavailable(
                 "The server is stopping. Connect again in a moment.",
@@ -120,7 +117,7 @@ class EventHub:
             )
 
     def join(self, wake: Callable[[], None]) -> None:
-        """`wake` is called, from another thread, whenever there may be something new. Raises as `check_room`."""
+        """`wake` is called, from another thread, whenever there can be new events. Raises like `check_room`."""
         with self._lock:
             self.check_room()
             self._listeners.add(wake)
@@ -134,30 +131,28 @@ class EventHub:
         return len(self._listeners)
 
     def after(self, place: int) -> list[StreamedEvent] | None:
-        """The events in memory that follow an id; None when it is so far back that the table must be read."""
+        """The events in memory that follow an id; None when that is too far back, and the table must be read."""
         with self._lock:
             if place < self._horizon:
                 return None
             return list(takewhile(lambda item: item.id > place, reversed(self._recent)))[::-1]
 
-    def _follow(self) -> None:
-        last = self._horizon
-        while self._is_open:
-            self._stirred.wait(POLL_SECONDS)
-            self._stirred.clear()
-            try:
-                found = read(after=last)
-            except DatabaseError:
-                logger.warning("new events could not be read; later", exc_info=True)
-                continue
-            finally:
-                connection.close()
-            if found:
-                last = found[-1].id
-                self._remember(found)
-                self._wake_listeners()
-            if len(found) == _BATCH:
-                self._stirred.set()
+    def _read_new(self) -> None:
+        if not self._is_open:
+            return
+        try:
+            found = read(after=self._last)
+        except DatabaseError:
+            logger.warning("new events could not be read; retrying", exc_info=True)
+            return
+        finally:
+            connection.close()
+        if found:
+            self._last = found[-1].id
+            self._remember(found)
+            self._wake_listeners()
+        if len(found) == _BATCH:
+            self._thread.wake()
 
     def _remember(self, found: list[StreamedEvent]) -> None:
         with self._lock:
@@ -166,8 +161,8 @@ class EventHub:
                     self._horizon = self._recent[0].id
                 self._recent.append(item)
 
-    def _stir(self, **_: Any) -> None:
-        self._stirred.set()
+    def _wake(self, **_: Any) -> None:
+        self._thread.wake()
 
     def _wake_listeners(self) -> None:
         with self._lock:
@@ -177,4 +172,4 @@ class EventHub:
 
 
 hub = EventHub()
-"""The one of this process."""
+"""The hub of this process."""
