@@ -19,7 +19,7 @@ from models_app.services.coordination import idempotency
 from models_app.services.jobs import jobs
 from models_app.tasks import queueing
 
-# A longer wait would meet the time-outs of proxies on the way.
+# A longer wait would exceed the time-outs of proxies.
 MAX_WAIT = 300.0
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+(?:\.\d+)?)")
 
@@ -27,13 +27,13 @@ WAIT = [
     OpenApiParameter(
         "wait",
         {"type": "number", "minimum": 0, "maximum": MAX_WAIT},
-        description="Wait up to so many seconds for the end of the job, then answer 200.",
+        description="Wait for the end of the job, at most this many seconds; then answer 200.",
     ),
     OpenApiParameter(
         "Prefer",
         str,
         OpenApiParameter.HEADER,
-        description="`wait=30` does the same as `?wait=30`; what else it holds is ignored.",
+        description="`wait=30` does the same as `?wait=30`; other preferences are ignored.",
     ),
 ]
 JOB_RESPONSES: dict[int, Any] = {200: JobOutput, 202: JobOutput} | ERRORS
@@ -42,7 +42,7 @@ JOB_RESPONSES: dict[int, Any] = {200: JobOutput, 202: JobOutput} | ERRORS
 def answer_with_job(request: Request, job: Job, *, created: bool) -> Response:
     """202 and the job at once; 200 and its end when the caller waits and it ends well.
 
-    A job that has failed or was cancelled when it is answered is answered with its own error.
+    A job that has failed or was cancelled by then is answered with its own error.
     """
     seconds = seconds_to_wait(request)
     link_job(request, job)
@@ -56,7 +56,7 @@ def answer_with_job(request: Request, job: Job, *, created: bool) -> Response:
 
 
 def represented(job: Job) -> Response:
-    """The job as it is: 200 when it has ended, 202 while it goes on."""
+    """The job as it is: 200 when it has ended, 202 while it runs."""
     status = 200 if job.state in TERMINAL_JOB_STATES else 202
     location = reverse("api:job", kwargs={"job_id": job.pk})
     return Response(represent_job(job), status=status, headers={"Location": location})
@@ -71,7 +71,7 @@ def link_job(request: Request, job: Job) -> None:
 
 
 class _JobFailed(NoaError):
-    """The request was fine and the work failed: the job tells why."""
+    """The request was valid and its job failed: the job has the reason."""
 
     http_status = 409
 
@@ -81,7 +81,7 @@ class _JobFailed(NoaError):
 
 
 def seconds_to_wait(request: Request) -> float:
-    """What `?wait=` or `Prefer: wait=` say; 0 without them. Raises InvalidRequest."""
+    """The value of `?wait=` or `Prefer: wait=`; 0 without them. Raises InvalidRequest."""
     text = request.query_params.get("wait")
     if text is None:
         found = _PREFER_WAIT.search(request.headers.get("Prefer", ""))

@@ -1,4 +1,4 @@
-"""Who asks: an API key, or a signed-in member of staff."""
+"""The caller: an API key, or a signed-in member of staff."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class KeyPrincipal:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer noa_…`. A header that is there and wrong is refused, not passed over."""
+    """`Authorization: Bearer noa_…`. A wrong header is refused, not ignored."""
 
     def authenticate(self, request: Request) -> tuple[KeyPrincipal, ApiKey] | None:
         header = request.headers.get("Authorization")
@@ -51,8 +51,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = keys.find(text=text.strip())
         if key is None:
             raise Unauthenticated(
-                "This API key is not known, has expired or was revoked. "
-                "Make one in the console under API keys, or with 'manage.py api_key'."
+                "This API key is unknown, has expired or was revoked. "
+                "Create one in the console under API keys, or with 'manage.py api_key'."
             )
         return KeyPrincipal(key), key
 
@@ -61,7 +61,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
-    """The console's session. What changes something needs the CSRF token: a browser sends cookies by itself."""
+    """The console's session. Changes need the CSRF token: a browser sends cookies automatically."""
 
     def enforce_csrf(self, request: Request) -> None:
         try:
@@ -75,7 +75,7 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
 
 def scopes_of(user: Any) -> frozenset[str]:
-    """The scopes of whoever asks; staff may read, and operate with the right to change models."""
+    """The caller's scopes; staff can read, and operate with the right to change models."""
     if isinstance(user, KeyPrincipal):
         return user.scopes
     if user is None or not user.is_authenticated or not user.is_staff:
@@ -88,19 +88,19 @@ def scopes_of(user: Any) -> frozenset[str]:
 
 
 def allowed_models_of(request: Request) -> frozenset[str]:
-    """What whoever asks may change; empty is everything."""
+    """The models and routes that the caller can change; empty is everything."""
     user: Any = request.user
     return frozenset(user.key.allowed_models) if isinstance(user, KeyPrincipal) else frozenset()
 
 
 def actor_of(request: Request) -> str:
-    """How events and jobs name whoever asks."""
+    """The caller's name in events and jobs."""
     user: Any = request.user
     name = user.name if isinstance(user, KeyPrincipal) else f"user:{user.get_username()}"
     return name[:_MAX_ACTOR]
 
 
 def caller_of(request: Request) -> str:
-    """Tells callers apart: names of keys may be given twice."""
+    """A unique id of the caller: two keys can have the same name."""
     user: Any = request.user
     return f"key:{user.pk}" if isinstance(user, KeyPrincipal) else f"user:{user.pk}"

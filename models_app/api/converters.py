@@ -1,4 +1,4 @@
-"""URL converters. A key holds ':', a provider slug never does: that tells them apart."""
+"""URL converters. A key holds ':', a provider slug never does: that distinguishes them."""
 
 from __future__ import annotations
 

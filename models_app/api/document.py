@@ -1,4 +1,4 @@
-"""Hooks that complete the OpenAPI document: the gateway, examples, and what holds for every operation."""
+"""Hooks that complete the OpenAPI document: the gateway, examples, patterns of names, and common errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def add_gateway(result: dict[str, Any], generator: Any, request: Any, public: bo
     return result
 
 
-# What a name in a path looks like, by the word before it; the first that fits.
+# The pattern of a name in a path, by the word before it; the first match counts.
 _NAMES = (
     (r"/models/\{key\}", keys.KEY_PATTERN),
     (r"/(models|providers)/\{(provider|slug)\}", keys.SLUG_PATTERN),
@@ -60,7 +60,7 @@ _NAMES = (
     (r"/snapshots/\{name\}", saved_states.NAME_PATTERN),
 )
 _ALWAYS = {"406": "Only JSON is answered."}
-_WITH_NAME = {"405": "A name of this shape leads to another address, which does not take this method."}
+_WITH_NAME = {"405": "A name of this shape matches another address, which does not take this method."}
 _WITH_BODY = {
     "413": "The body is too large.",
     "415": "The body must be JSON.",
@@ -70,7 +70,7 @@ _POST = {"422": "The `Idempotency-Key` was used for something else, or a file ca
 _IDEMPOTENCY = {
     "in": "header",
     "name": "Idempotency-Key",
-    "description": "The same request with the same key is done once; `Idempotent-Replayed` in an answer says so.",
+    "description": "The same request with the same key is executed once; `Idempotent-Replayed` marks a repeated answer.",
     "schema": {
         "type": "string",
         "maxLength": 255,
@@ -80,7 +80,7 @@ _IDEMPOTENCY = {
 
 
 def tighten(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Names in paths have their pattern, and every operation the errors that all have."""
+    """Names in paths have their pattern, and every operation the errors that all have in common."""
     for path, method, operation in _own_operations(result):
         if method == "post":
             operation.setdefault("parameters", []).append(_IDEMPOTENCY)
@@ -94,7 +94,7 @@ def tighten(result: dict[str, Any], generator: Any, request: Any, public: bool) 
 
 
 def _require_choice(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """A body of which something is required must be there, also where it has one of several sets of fields."""
+    """A body with required fields is required, also where it has one of several sets of fields."""
     body = operation.get("requestBody", {"content": {}})
     for content in body["content"].values():
         name = content["schema"].get("$ref", "").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""The one place where an error becomes an answer of the management API."""
+"""The only place where an error becomes an answer of the management API."""
 
 from __future__ import annotations
 
@@ -55,8 +55,11 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     logger.error("unhandled error in the API, request %s", request_id, exc_info=error)
     if isinstance(error, OperationalError | InterfaceError):
         return _respond(_DATABASE_AWAY, _DATABASE_AWAY.http_status, request_id)
-    message = "NOA failed in a way it does not know. The server's log tells more under this request id."
-    return _respond(errors.NoaError(message), 500, request_id)
+    return _respond(_internal_error(request_id), 500, request_id)
+
+
+def _internal_error(request_id: str | None) -> errors.NoaError:
+    return errors.NoaError(f"Internal error. The server log has the details under request {request_id}.")
 
 
 def _respond(error: errors.NoaError, status: int, request_id: str | None) -> Response:
@@ -124,5 +127,5 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500."""
     if _is_api(request):
-        return _plain(request, errors.NoaError("NOA failed in a way it does not know."))
+        return _plain(request, _internal_error(getattr(request, "noa_request_id", None)))
     return defaults.server_error(request)

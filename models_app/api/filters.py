@@ -32,7 +32,7 @@ def _number(name: str, description: str, high: int) -> OpenApiParameter:
 def _any_of(name: str, values: type[Any] | None, description: str) -> OpenApiParameter:
     item: dict[str, Any] = {"type": "string"}
     if values is None:
-        # Nothing but spaces, or with a comma in it, is no tag.
+        # A tag has no comma and is not only spaces.
         item |= {
             "minLength": 1,
             "maxLength": MAX_TAG,
@@ -56,16 +56,16 @@ PARAMETERS = [
     OpenApiParameter(
         "proven",
         bool,
-        description="`true`: only what a probe has proven of the present version counts as a capability.",
+        description="`true`: only what a probe has proven for the present version counts as a capability.",
     ),
     _any_of("status", ModelStatus, "The model's status. May be repeated: any of them."),
     _any_of("tag", None, "A tag, whatever its case. May be repeated: models that have any of them."),
-    OpenApiParameter("deprecated", bool, description="`false` leaves out what is deprecated."),
-    OpenApiParameter("gone", bool, description="`true`: models that their provider does not name any more."),
-    _number("min_context_window", "At least so many tokens of context.", MAX_TOKENS),
-    _number("max_context_window", "At most so many tokens of context.", MAX_TOKENS),
-    _number("min_size_bytes", "The file has at least so many bytes.", _MAX_SIZE),
-    _number("max_size_bytes", "The file has at most so many bytes.", _MAX_SIZE),
+    OpenApiParameter("deprecated", bool, description="`false` excludes deprecated models."),
+    OpenApiParameter("gone", bool, description="`true`: models that their provider no longer lists."),
+    _number("min_context_window", "At least this many tokens of context.", MAX_TOKENS),
+    _number("max_context_window", "At most this many tokens of context.", MAX_TOKENS),
+    _number("min_size_bytes", "The file has at least this many bytes.", _MAX_SIZE),
+    _number("max_size_bytes", "The file has at most this many bytes.", _MAX_SIZE),
     _text("quantization", "The file's quantization, whatever the case: `Q4_K_M`."),
     _text("architecture", "The file's architecture, whatever the case: `llama`."),
     _text("name", "Part of the key or the name, whatever the case."),

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from models_app.domain.errors import InvalidRequest
 
-# Deeper than any body that this API knows; recursion over deeper ones would end in an error of our own.
+# Deeper than any body of this API; recursion over deeper ones would end in an error of our own.
 MAX_DEPTH = 64
 # How JSON writes the one character that PostgreSQL does not store.
 _NUL = b"\\u0000"
@@ -20,7 +20,7 @@ _NUL = b"\\u0000"
 class BoundedJSONParser(BaseParser):
     """An object of at most 64 levels. orjson refuses NaN, bad UTF-8 and lone surrogates by itself.
 
-    Of names that come twice the last one counts, as in most parsers.
+    Of duplicate names the last one counts, as in most parsers.
     """
 
     media_type = "application/json"

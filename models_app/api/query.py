@@ -1,4 +1,4 @@
-"""Query parameters: read strictly, so that a mistyped filter is not passed over in silence."""
+"""Query parameters: read strictly, so that a mistyped filter is not ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_TEXT = 255
 
 
 def text_schema(longest: int = LONGEST_TEXT) -> dict[str, Any]:
-    """Of a parameter that `text` reads."""
+    """The schema of a parameter that `text` reads."""
     return {"type": "string", "maxLength": longest, "pattern": r"^[^\x00]*$"}
 
 
@@ -88,7 +88,7 @@ def text(request: Request, name: str, *, longest: int = LONGEST_TEXT) -> str | N
 
 
 def choices(request: Request, name: str, values: Iterable[str]) -> list[str]:
-    """The values of a parameter that may be given several times, each once; empty when it is absent."""
+    """The values of a repeatable parameter, each once; empty when it is absent."""
     known = list(values)
     found = request.query_params.getlist(name)
     for text in found:

@@ -72,10 +72,10 @@ def _price(price: dict[str, Any] | None) -> dict[str, Any] | None:
     """Numbers: stored prices are decimal strings."""
     if price is None:
         return None
-    told = _amounts(price) | {"source": price.get("source", "operator")}
+    represented = _amounts(price) | {"source": price.get("source", "operator")}
     if price.get("tiers"):
-        told["tiers"] = [_amounts(tier) | {"above": tier["above"]} for tier in price["tiers"]]
-    return told
+        represented["tiers"] = [_amounts(tier) | {"above": tier["above"]} for tier in price["tiers"]]
+    return represented
 
 
 def _amounts(rates: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        given = request.headers.get("X-Request-ID", "")
-        request_id = given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
+        sent = request.headers.get("X-Request-ID", "")
+        request_id = sent if _WELL_FORMED.fullmatch(sent) else uuid.uuid4().hex
         request.noa_request_id = request_id  # type: ignore[attr-defined]
         token = request_context.request_id.set(request_id)
         try:

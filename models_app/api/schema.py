@@ -22,11 +22,11 @@ def _error(description: str) -> OpenApiResponse:
 
 
 ERRORS: dict[int, Any] = {
-    400: _error("The request is wrong; the message says what to change."),
-    401: _error("No API key, or one that is not known."),
-    403: _error("The key lacks the scope that this needs."),
-    404: _error("There is no such thing."),
-    409: _error("The state of things forbids it now, or the work failed while the caller waited."),
+    400: _error("The request is invalid; the message states what to change."),
+    401: _error("No API key, or an unknown one."),
+    403: _error("The key lacks the necessary scope."),
+    404: _error("Not found."),
+    409: _error("The present state forbids it, or the job failed while the caller waited."),
 }
 
 
@@ -67,7 +67,7 @@ class SessionScheme(OpenApiAuthenticationExtension):
             "type": "apiKey",
             "in": "cookie",
             "name": settings.SESSION_COOKIE_NAME,
-            "description": "The console's session; what changes something needs the header `X-CSRFToken` too.",
+            "description": "The console's session; changes need the header `X-CSRFToken` too.",
         }
 
 

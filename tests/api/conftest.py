@@ -14,12 +14,12 @@ from models_app.models import ModelVersion, RegisteredModel
 from models_app.services.api_keys import keys
 from models_app.services.catalog import activity, lookup
 
-# One for all: each new client makes the middleware anew, which looks through all static files.
+# Shared: each new client builds the middleware again, which scans all static files.
 _CLIENT = Client()
 
 
 class Api:
-    """Asks the management API as the holder of one key."""
+    """Sends requests to the management API with one key."""
 
     def __init__(self, key: str | None) -> None:
         self._client = _CLIENT

@@ -1,4 +1,4 @@
-"""The OpenAPI document: enough to write a program from, without a look at the source."""
+"""The OpenAPI document: enough to write a client from, without the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a load would do is told without doing it, and a hopeless one is refused before there is a job."""
+"""A load is estimated without being done, and one that cannot fit is refused before there is a job."""
 
 from __future__ import annotations
 

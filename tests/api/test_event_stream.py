@@ -261,7 +261,7 @@ def test_a_stream_needs_a_key_that_may_read(site: RunningSite) -> None:
 
 
 def test_what_another_process_published_comes_too(site: RunningSite, key: str) -> None:
-    """No signal of this process tells of it: the hub looks by itself."""
+    """No signal of this process announces it: the hub polls."""
     with EventStream(site.url, key) as stream:
         row = Event.objects.create(name="model-loaded", subject="elsewhere")
         assert stream.take(1)[0].id == row.pk

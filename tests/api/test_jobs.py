@@ -133,7 +133,7 @@ def test_reading_keys_cancel_nothing(api: Callable[..., Api]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_who_waits_for_a_job_hears_that_it_was_cancelled(make_model: MakeModel) -> None:
-    """Other callers that share the job are told in words; who cancelled it gets the job."""
+    """Other callers that share the job get an error; the caller that cancelled it gets the job."""
     make_model("a")
     _, text = keys.create(name="ci", scopes=[Scope.OPERATE], actor="test")
     job, _ = jobs.create(kind=JobKind.LOAD, subject="llama.cpp:a", arguments={"options": {}}, actor="key:first")

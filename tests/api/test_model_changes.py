@@ -1,4 +1,4 @@
-"""PATCH and DELETE of a model, and its tags: what changes, who is told, and what is refused."""
+"""PATCH and DELETE of a model, and its tags: what changes, which events are published, and what is refused."""
 
 from __future__ import annotations
 

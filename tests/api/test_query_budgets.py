@@ -1,6 +1,6 @@
 """How many SQL queries a read may cost, with 1,000 models and with lists longer than a page: `query_budgets.json`.
 
-A new operation needs a line there. A number may be lowered by whoever makes it true; to raise one needs a reason.
+A new operation needs a line there. Lower a number when a change makes it possible; raising one needs a reason.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ FIELDS = (
 class AccessOutput(serializers.ModelSerializer[AccessLog]):
     """One request through the gateway. Prompts and answers are not stored."""
 
-    cost_usd = serializers.FloatField(allow_null=True, help_text="US dollars; null is no price known.")
+    cost_usd = serializers.FloatField(allow_null=True, help_text="US dollars; null: no known price.")
 
     class Meta:
         model = AccessLog
@@ -67,9 +67,9 @@ class AccountOutput(serializers.Serializer[Any]):
     node = serializers.CharField(allow_blank=True)
     pid = serializers.IntegerField(allow_null=True)
     started_at = serializers.DateTimeField()
-    seen_at = serializers.DateTimeField(help_text="When it last shipped something.")
-    recovered = serializers.BooleanField(help_text="Killed; what it left was shipped by another.")
-    recorded = serializers.IntegerField(help_text="Answered, by its own count.")
+    seen_at = serializers.DateTimeField(help_text="When it last shipped rows.")
+    recovered = serializers.BooleanField(help_text="Killed; another process shipped its spool.")
+    recorded = serializers.IntegerField(help_text="Answered, by its own counter.")
     stored = serializers.IntegerField(help_text="Of them, written as rows.")
     rows = serializers.IntegerField(
         help_text="In the log now: `stored` and `cut_off`, less what retention has deleted."

@@ -20,7 +20,7 @@ class AuditEntryOutput(serializers.Serializer[Any]):
     method = serializers.CharField(allow_blank=True)
     path = serializers.CharField(allow_blank=True)
     subject = serializers.CharField(allow_blank=True)
-    arguments = serializers.DictField(help_text="The body, with secrets left out.")
+    arguments = serializers.DictField(help_text="The body, without secrets.")
     status = serializers.IntegerField()
     error_code = serializers.CharField(allow_blank=True)
     request_id = serializers.CharField(allow_blank=True)

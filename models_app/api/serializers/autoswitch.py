@@ -1,4 +1,4 @@
-"""The policy by which a route moves by itself."""
+"""The rule by which a route switches automatically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_app.domain.residency.autoswitch import CURVES, DEFAULT_WEIGHTS, Deci
 from models_app.models import AutoSwitch
 from models_app.services.desired_state import autoswitch
 
-_WEIGHTS = f"How much each figure counts: {', '.join(CURVES)}. Left out: {dict(DEFAULT_WEIGHTS)}."
+_WEIGHTS = f"How much each figure counts: {', '.join(CURVES)}. Default: {dict(DEFAULT_WEIGHTS)}."
 
 
 class WeightsInput(StrictInput):
@@ -24,9 +24,9 @@ class WeightsInput(StrictInput):
 
 class AutoSwitchInput(StrictInput):
     enabled = serializers.BooleanField(default=False)
-    dry_run = serializers.BooleanField(default=False, help_text="Decide and tell, move nothing.")
+    dry_run = serializers.BooleanField(default=False, help_text="Decide and record, without moving.")
     capability = serializers.ChoiceField(
-        choices=[str(one) for one in Capability],
+        choices=[str(item) for item in Capability],
         default="chat_completion",
         help_text="Only loaded models that have it are candidates.",
     )
@@ -35,16 +35,16 @@ class AutoSwitchInput(StrictInput):
         min_value=0.01,
         max_value=10,
         default=0.15,
-        help_text="By which share a model's score must be higher than the present one's.",
+        help_text="The share by which a model's score must exceed that of the present target.",
     )
     confirmations = serializers.IntegerField(
-        min_value=1, max_value=1000, default=3, help_text="In so many looks in a row, one a minute."
+        min_value=1, max_value=1000, default=3, help_text="In this many checks in a row, one a minute."
     )
     cool_down_seconds = serializers.IntegerField(
         min_value=60, max_value=30 * 86_400, default=1800, help_text="Without moves, after a move."
     )
     min_requests = serializers.IntegerField(
-        min_value=5, max_value=1_000_000, default=30, help_text="Fewer are not enough to judge by."
+        min_value=5, max_value=1_000_000, default=30, help_text="Fewer are too few for a decision."
     )
 
 
@@ -62,7 +62,7 @@ class ScoreOutput(serializers.Serializer[Any]):
 
 class StandingOutput(serializers.Serializer[Any]):
     leader = serializers.CharField(allow_blank=True)
-    looks = serializers.IntegerField(help_text="In a row in which it led.")
+    looks = serializers.IntegerField(help_text="Consecutive checks in which it led.")
     moved_at = serializers.FloatField(allow_null=True, help_text="Unix seconds.")
 
 

@@ -1,4 +1,4 @@
-"""Capabilities with their evidence, and what is asked of a probe."""
+"""Capabilities with their evidence, and the body of a probe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EvidenceOutput(serializers.Serializer[Any]):
         choices=[source.value for source in EvidenceSource]
     )
     verdict = serializers.ChoiceField(choices=[verdict.value for verdict in Verdict])
-    detail = serializers.CharField(allow_blank=True, help_text="What was seen, in a sentence.")
+    detail = serializers.CharField(allow_blank=True, help_text="The observation, in a sentence.")
     value = serializers.DictField(
         allow_null=True,
         help_text="What was measured, where it is more than yes or no, like `effective_context` in tokens.",
@@ -27,19 +27,17 @@ class EvidenceOutput(serializers.Serializer[Any]):
     request = serializers.DictField(
         allow_null=True, help_text="Of a probe: the body that was sent, without the model's name."
     )
-    request_digest = serializers.CharField(allow_null=True, help_text="Of a probe: equal digests were asked the same.")
-    engine = serializers.CharField(allow_blank=True, help_text="Of a probe: what answered.")
-    version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file that this is about.")
-    stale = serializers.BooleanField(help_text="It is about another version of the model than the present one.")
+    request_digest = serializers.CharField(allow_null=True, help_text="Of a probe: equal digests are the same request.")
+    engine = serializers.CharField(allow_blank=True, help_text="Of a probe: the engine that answered.")
+    version = serializers.CharField(allow_null=True, help_text="SHA-256 of the file of the probed version.")
+    stale = serializers.BooleanField(help_text="It belongs to another version of the model than the present one.")
     job_id = serializers.UUIDField(allow_null=True)
     checked_at = serializers.DateTimeField()
 
 
 class CapabilityOutput(serializers.Serializer[Any]):
     capability = serializers.ChoiceField(choices=[word.value for word in Capability])
-    supported = serializers.BooleanField(
-        help_text="As a probe of the present version showed, else as the registry holds it."
-    )
+    supported = serializers.BooleanField(help_text="By a probe of the present version, else as registered.")
     proven = serializers.BooleanField(help_text="A probe of the present version succeeded.")
     evidence = EvidenceOutput(many=True)
 
@@ -49,7 +47,7 @@ class CapabilitiesOutput(serializers.Serializer[Any]):
     version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file; null for a remote model.")
     effective_context = serializers.IntegerField(
         allow_null=True,
-        help_text="Tokens of the longest prompt that was accepted and answered; null when not measured.",
+        help_text="Tokens of the longest prompt that was accepted and answered; null if not measured.",
     )
     capabilities = CapabilityOutput(many=True)
 
@@ -60,13 +58,13 @@ class ProbeInput(StrictInput):
         required=False,
         default=list,
         max_length=len(PROBES),
-        help_text="Which to probe; when left out, all that the model may have.",
+        help_text="Which to probe; if omitted, all that the model can have.",
     )
     effective_context = serializers.BooleanField(
         required=False,
         allow_null=True,
         default=None,
-        help_text="Search for the longest prompt too. When left out: of a local model, when everything is probed.",
+        help_text="Search for the longest prompt too. If omitted: for a local model, when everything is probed.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The bodies that describe models, as JSON schemas. `models_app.domain.catalog.entries` is what checks them."""
+"""The bodies that describe models, as JSON schemas. `models_app.domain.catalog.entries` checks them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models_app.domain.catalog import entries
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.catalog.options import BOUNDS
 
-# As many as somebody writes into one request; a whole registry is imported.
+# More belong into an import of the whole registry.
 MAX_MODELS = 1_000
 
 LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -52,7 +52,7 @@ def _seconds(description: str) -> dict[str, Any]:
         "minimum": 0,
         "maximum": entries.MAX_SECONDS,
         "nullable": True,
-        "description": f"{description} null: as the server is set.",
+        "description": f"{description} null: the setting of the server.",
     }
 
 
@@ -96,11 +96,11 @@ PRICE: dict[str, Any] = {
             "type": "array",
             "maxItems": entries.MAX_TIERS,
             "items": _TIER,
-            "description": "What all tokens of a request cost whose prompt has more than `above` tokens.",
+            "description": "Prices of all tokens of a request whose prompt has more than `above` tokens.",
         },
-        "source": _string(32, LINE, "Who says so; `operator` if not given."),
+        "source": _string(32, LINE, "Where the price comes from; `operator` if not given."),
     },
-    "description": "US dollars per million tokens, as numbers or decimal strings; null is not known.",
+    "description": "US dollars per million tokens, as numbers or decimal strings; null is unknown.",
 }
 
 LOAD_OPTIONS: dict[str, Any] = {
@@ -116,40 +116,40 @@ LOAD_OPTIONS: dict[str, Any] = {
 
 FIELDS: dict[str, Any] = {
     "name": _string(entries.MAX_NAME, LINE, "For people."),
-    "description": _string(entries.MAX_DESCRIPTION, _LINES, "For people; may have several lines."),
+    "description": _string(entries.MAX_DESCRIPTION, _LINES, "For people; can have several lines."),
     "capabilities": {
         "type": "array",
         "nullable": True,
         "items": {"type": "string", "enum": [capability.value for capability in Capability]},
-        "description": "What it can do. Local models tell it themselves.",
+        "description": "What it can do. For local models it is read from the file.",
     },
-    "context_window": _tokens("Tokens. Local models tell it themselves."),
+    "context_window": _tokens("Tokens. For local models it is read from the file."),
     "max_output_tokens": _tokens("Tokens of the longest answer."),
     "tags": {**tags("Words to find it by, kept without case."), "nullable": True},
     "metadata": {
         "type": "object",
         "nullable": True,
         "additionalProperties": True,
-        "description": f"Whatever you keep with the model, at most {entries.MAX_METADATA_BYTES // 1024} KiB.",
+        "description": f"Your own data about the model, at most {entries.MAX_METADATA_BYTES // 1024} KiB.",
     },
     "price": PRICE,
     "load_options": LOAD_OPTIONS,
     "pinned": {
         "type": "boolean",
-        "description": "Never unloaded to make room, nor for want of use.",
+        "description": "Never evicted, nor unloaded when idle.",
     },
     "priority": {
         "type": "integer",
         "minimum": 0,
         "maximum": entries.MAX_PRIORITY,
-        "description": "Only models of a lower or the same priority are unloaded to make room for it.",
+        "description": "Only models of a lower or the same priority are evicted for it.",
     },
-    "idle_ttl_seconds": _seconds("Unloaded after so long without a request; 0 is never."),
-    "min_residency_seconds": _seconds("Stays loaded at least so long before it makes room."),
-    "on_demand": {"type": "boolean", "description": "Whether a request may load it."},
+    "idle_ttl_seconds": _seconds("Unloaded after this time without a request; 0 is never."),
+    "min_residency_seconds": _seconds("Stays loaded at least this long before it can be evicted."),
+    "on_demand": {"type": "boolean", "description": "Whether a request can load it."},
     "deprecated": {
         "type": "boolean",
-        "description": "Still served, but not to be used for new things.",
+        "description": "Still served, but not for new applications.",
     },
     "deprecation_note": _string(entries.MAX_NOTE, _LINES, "Why, and what to use instead."),
 }
@@ -157,7 +157,7 @@ FIELDS: dict[str, Any] = {
 CHANGES: dict[str, Any] = {
     "type": "object",
     "title": "ModelChanges",
-    "description": "What is not named stays as it is; null clears a field.",
+    "description": "Omitted fields stay as they are; null clears a field.",
     "additionalProperties": False,
     "properties": FIELDS,
 }

@@ -1,4 +1,4 @@
-"""Events, as the schema describes them; `models_app.services.events.events.represent` makes them."""
+"""Events, as the schema describes them; `models_app.services.events.events.represent` builds them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class AnythingField(serializers.JSONField):
 
 
 class EventOutput(serializers.Serializer[Any]):
-    id = serializers.IntegerField(help_text="Grows with time; what a stream is resumed from.")
+    id = serializers.IntegerField(help_text="Grows with time; a stream is resumed from it.")
     name = serializers.ChoiceField(choices=[name.value for name in EventName])
-    subject = serializers.CharField(allow_blank=True, help_text="What it is about: a model's key, a route, a provider.")
+    subject = serializers.CharField(allow_blank=True, help_text="Its subject: a model's key, a route, a provider.")
     message = serializers.CharField(allow_blank=True, help_text="A sentence for a person.")
     actor = serializers.CharField(allow_blank=True, help_text="`key:<name>`, `user:<name>`, or a part of NOA.")
     cause = serializers.CharField(allow_blank=True, help_text="Why it happened.")
-    before = AnythingField(allow_null=True, help_text="What it changed, as it was.")
-    after = AnythingField(allow_null=True, help_text="What it changed, as it is.")
+    before = AnythingField(allow_null=True, help_text="The state before.")
+    after = AnythingField(allow_null=True, help_text="The state after.")
     job_id = serializers.UUIDField(allow_null=True)
     data = serializers.DictField()  # type: ignore[assignment]
     created_at = serializers.DateTimeField()

@@ -1,4 +1,4 @@
-"""What bodies have in common."""
+"""The base of all bodies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models_app.api.serializers.names import ModelIdField, ModelKeyField, Provid
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.keys import ModelKey
 
-# What JSON must hold for a field. DRF itself takes 0 for "0", "yes" for true and "7" for 7.
+# The JSON types of a field. DRF itself accepts 0 for "0", "yes" for true and "7" for 7.
 _JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str], ...] = (
     (serializers.CharField, (str,), "a string"),
     (serializers.BooleanField, (bool,), "true or false"),
@@ -20,13 +20,13 @@ _JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type
 
 
 class StrictInput(serializers.Serializer[Any]):
-    """Takes JSON as it is: refuses fields that it does not know, and values of another type than the field's.
+    """Takes JSON as it is: refuses unknown fields, and values of another type than the field's.
 
-    A mistyped option must not be passed over in silence.
+    A mistyped option must not be ignored.
     """
 
     def to_internal_value(self, data: Any) -> Any:
-        # What is no object is refused by the method that this one goes on with.
+        # The method of the base class refuses anything but an object.
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
             raise InvalidRequest(
@@ -46,7 +46,7 @@ def _check_type(name: str, field: Any, value: Any) -> None:
         for index, item in enumerate(value):
             _check_type(f"{name}[{index}]", field.child, item)
     longest = getattr(field, "max_length", None)
-    # As it was sent: the field itself looks at it without the white space around it.
+    # As it was sent: the field itself strips white space first.
     if longest is not None and isinstance(value, str) and len(value) > longest:
         raise InvalidRequest(f"'{name}' must have at most {longest:,} characters.", param=name)
     for kind, types, words in _JSON_TYPES:

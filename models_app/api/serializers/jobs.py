@@ -26,7 +26,7 @@ class JobErrorOutput(serializers.Serializer[Any]):
 class JobOutput(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     kind = serializers.ChoiceField(choices=list(JobKind))
-    subject = serializers.CharField(allow_blank=True, help_text="What it is about: a model key, a route, a provider.")
+    subject = serializers.CharField(allow_blank=True, help_text="Its subject: a model key, a route, a provider.")
     arguments = serializers.DictField()
     state = serializers.ChoiceField(choices=list(JobState))
     progress = serializers.FloatField(min_value=0, max_value=1)
@@ -35,7 +35,7 @@ class JobOutput(serializers.Serializer[Any]):
     error = JobErrorOutput(allow_null=True)
     actor = serializers.CharField(allow_blank=True)
     node = serializers.CharField(allow_blank=True)
-    cancellable = serializers.BooleanField(help_text="Whether a cancel would be taken now.")
+    cancellable = serializers.BooleanField(help_text="Whether it can be cancelled now.")
     cancel_requested_at = serializers.DateTimeField(allow_null=True)
     cancelled_by = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()

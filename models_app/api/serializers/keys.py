@@ -33,7 +33,7 @@ class LimitsInput(StrictInput):
         required=False,
         child=serializers.CharField(max_length=64),
         max_length=limits.MOST_ADDRESSES,
-        help_text="IP addresses and networks that may use the key; empty is all.",
+        help_text="IP addresses and networks that can use the key; empty is all.",
     )
 
 

@@ -16,40 +16,40 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 
 @extend_schema_field(LOAD_OPTIONS | {"nullable": False})
 class OptionsField(serializers.DictField):
-    """Load options; `models_app.domain.catalog.options` is what checks them."""
+    """Load options; `models_app.domain.catalog.options` checks them."""
 
 
 class LoadInput(ModelNameInput):
     options = OptionsField(
         required=False,
         default=dict,
-        help_text="n_ctx, slots, n_batch, n_threads, n_gpu_layers; what is left out, NOA chooses.",
+        help_text="n_ctx, slots, n_batch, n_threads, n_gpu_layers; NOA chooses omitted ones.",
     )
     node = NodeField(
         required=False,
         default="",
         max_length=63,
-        help_text="Where an instance is wanted, beside those on other nodes; left out, NOA chooses.",
+        help_text="Load an instance there, beside those on other nodes; if omitted, NOA chooses.",
     )
     fit = serializers.BooleanField(
         required=False,
         default=False,
-        help_text="Make the context smaller where it would not fit into memory.",
+        help_text="Reduce the context if it would not fit into memory.",
     )
     dry_run = serializers.BooleanField(
         required=False,
         default=False,
-        help_text="Only say what would become of it: answers 200 with an estimate, and does nothing.",
+        help_text="Only estimate: answers 200 with an estimate, and does nothing.",
     )
 
 
 class CandidateOutput(serializers.Serializer[Any]):
-    """What was thought about one loaded model."""
+    """The assessment of one loaded model."""
 
     key = serializers.CharField()
     verdict = serializers.ChoiceField(choices=["goes", "stays", "waited for"])
     why = serializers.CharField()
-    bytes = serializers.IntegerField(help_text="Memory that it holds.")
+    bytes = serializers.IntegerField(help_text="Memory in use by it.")
     idle_seconds = serializers.FloatField(help_text="Since its last request ended.")
 
 
@@ -57,18 +57,18 @@ class EstimateOutput(serializers.Serializer[Any]):
     key = serializers.CharField()
     verdict = serializers.ChoiceField(choices=["loaded", "fits", "would_evict", "would_wait", "refused", "unknown"])
     why = serializers.CharField(allow_blank=True)
-    options = serializers.DictField(help_text="With which it would be loaded.")
+    options = serializers.DictField(help_text="The options of the load.")
     context_tokens = serializers.IntegerField(allow_null=True)
     needs_bytes = serializers.IntegerField()
     needs_gpu_bytes = serializers.IntegerField()
     free_bytes = serializers.IntegerField(help_text="Of the node's memory, or of its budget.")
-    free_after_evicting_bytes = serializers.IntegerField(help_text="Were all unloaded that may be.")
+    free_after_evicting_bytes = serializers.IntegerField(help_text="If everything that can be evicted were unloaded.")
     would_evict = CandidateOutput(many=True)
     others = CandidateOutput(many=True, help_text="The other loaded models, and why they stay.")
     largest_context = serializers.IntegerField(
         allow_null=True, help_text="`n_ctx` that would fit, where it is refused."
     )
-    eta_seconds = serializers.FloatField(allow_null=True, help_text="Until it can be asked; null where it is refused.")
+    eta_seconds = serializers.FloatField(allow_null=True, help_text="Until it is ready; null where it is refused.")
     measured = serializers.BooleanField(help_text="Whether loads with the same file and options were measured before.")
 
 
@@ -86,7 +86,7 @@ class HistoryEntryOutput(serializers.Serializer[Any]):
     version = serializers.CharField(allow_blank=True, help_text="SHA-256 of the file.")
     job_id = serializers.UUIDField(allow_null=True)
     reason = serializers.CharField(allow_blank=True)
-    candidates = CandidateOutput(many=True, help_text="The loaded models that were looked at.")
+    candidates = CandidateOutput(many=True, help_text="The loaded models that were considered.")
     predicted_bytes = serializers.IntegerField(allow_null=True)
     measured_bytes = serializers.IntegerField(allow_null=True)
     predicted_seconds = serializers.FloatField(allow_null=True)
@@ -105,12 +105,12 @@ class UnloadInput(ModelNameInput):
         required=False,
         default="",
         max_length=63,
-        help_text="Only the instance there; left out, all of them.",
+        help_text="Only the instance there; if omitted, all of them.",
     )
 
 
 class SwitchInput(ModelNameInput):
     route = RouteField(required=False, default=CURRENT_ROUTE, max_length=64)
     keep_previous = serializers.BooleanField(
-        required=False, default=False, help_text="Leave the model that the route led to loaded."
+        required=False, default=False, help_text="Keep the previous target of the route loaded."
     )

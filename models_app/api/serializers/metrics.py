@@ -1,4 +1,4 @@
-"""Live metrics, as `services.live_metrics` makes them."""
+"""Live metrics, as `services.rollups.live_metrics` computes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MetricsOutput(serializers.Serializer[Any]):
     requests = serializers.IntegerField(help_text="Through the gateway.")
     requests_per_second = serializers.FloatField()
     errors = serializers.IntegerField(  # type: ignore[assignment]
-        help_text="Answered with an error, or broken; not those whose client left."
+        help_text="Answered with an error, or broken; not those whose client disconnected."
     )
     error_rate = serializers.FloatField(allow_null=True, help_text="errors / requests.")
     aborted = serializers.IntegerField(help_text="Ended before the answer was whole, by either side.")
@@ -31,8 +31,8 @@ class MetricsOutput(serializers.Serializer[Any]):
     latency_ms = PercentilesOutput()
     average_latency_ms = serializers.FloatField(allow_null=True)
     ttft_ms = PercentilesOutput(help_text="Time to the first token of streamed answers.")
-    cost_usd = serializers.FloatField(help_text="Of the requests whose price is known.")
-    unpriced = serializers.IntegerField(help_text="Requests with tokens whose price is not known.")
+    cost_usd = serializers.FloatField(help_text="Of the requests with a known price.")
+    unpriced = serializers.IntegerField(help_text="Requests with tokens without a known price.")
 
 
 class NamedMetricsOutput(MetricsOutput):
@@ -41,7 +41,7 @@ class NamedMetricsOutput(MetricsOutput):
 
 class LiveMetricsOutput(serializers.Serializer[Any]):
     window = serializers.ChoiceField(choices=_WINDOWS)
-    start = serializers.DateTimeField(help_text="A whole step: a window may be one step longer than its name says.")
+    start = serializers.DateTimeField(help_text="A whole step: a window can be one step longer than its name.")
     end = serializers.DateTimeField()
     total = MetricsOutput()
     models = NamedMetricsOutput(many=True, help_text="The busiest first.")

@@ -1,4 +1,4 @@
-"""Registered models. What goes out is made by `models_app.api.representations`: these say what it looks like."""
+"""Registered models. `models_app.api.representations` builds the answers; these describe them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class ModelOutput(serializers.Serializer[Any]):
     failure = ModelFailureOutput(allow_null=True, help_text="Why the status is `failed`.")
     deprecated = serializers.BooleanField()
     deprecation_note = serializers.CharField(allow_blank=True, help_text="Why, and what to use instead.")
-    gone_at = serializers.DateTimeField(allow_null=True, help_text="When its provider did not name it any more.")
+    gone_at = serializers.DateTimeField(allow_null=True, help_text="When its provider stopped listing it.")
     wanted = serializers.BooleanField(help_text="Whether it is loaded again after a restart.")
     capabilities = _capabilities("What it can do.")
     proven = _capabilities("What a probe has proven of the present version.")
@@ -126,19 +126,21 @@ class ModelOutput(serializers.Serializer[Any]):
     max_output_tokens = serializers.IntegerField(allow_null=True)
     load_options = serializers.DictField(help_text="Options of the next load, for local models.")
     pinned = serializers.BooleanField(help_text="Never unloaded by NOA itself.")
-    priority = serializers.IntegerField(help_text="0 to 100; only models of a lower or the same one make room for it.")
+    priority = serializers.IntegerField(
+        help_text="0 to 100; only models of a lower or the same one are evicted for it."
+    )
     idle_ttl_seconds = serializers.IntegerField(
-        allow_null=True, help_text="Unloaded after so long without a request; null: NOA_IDLE_TTL."
+        allow_null=True, help_text="Unloaded after this time without a request; null: NOA_IDLE_TTL."
     )
     min_residency_seconds = serializers.IntegerField(
-        allow_null=True, help_text="Loaded at least so long; null: NOA_MIN_RESIDENCY."
+        allow_null=True, help_text="Loaded at least this long; null: NOA_MIN_RESIDENCY."
     )
-    on_demand = serializers.BooleanField(help_text="Whether a request may load it.")
+    on_demand = serializers.BooleanField(help_text="Whether a request can load it.")
     tags = serializers.ListField(child=serializers.CharField())
-    metadata = serializers.DictField(help_text="Whatever you keep with the model.")
-    price = PriceOutput(allow_null=True, help_text="null: not known.")
+    metadata = serializers.DictField(help_text="Your own data about the model.")
+    price = PriceOutput(allow_null=True, help_text="null: unknown.")
     version = VersionOutput(allow_null=True, help_text="The file, for local models.")
-    performance = PerformanceOutput(help_text="How its requests went of late.")
+    performance = PerformanceOutput(help_text="Figures of its recent requests.")
     access_count = serializers.IntegerField(
         help_text="Reads of this entry and requests to the model, this read included."
     )
@@ -171,7 +173,7 @@ class ImportedOutput(serializers.Serializer[Any]):
     dry_run = serializers.BooleanField(help_text="`true`: nothing was stored.")
     created = serializers.ListField(child=serializers.CharField(), help_text="Keys of new models.")
     updated = serializers.ListField(child=serializers.CharField(), help_text="Keys of changed models.")
-    unchanged = serializers.IntegerField(help_text="Models that were as in the document.")
+    unchanged = serializers.IntegerField(help_text="Models that were equal to the document.")
     removed = serializers.ListField(
         child=serializers.CharField(), help_text="Keys of models that the document does not name."
     )

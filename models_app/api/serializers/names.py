@@ -1,4 +1,4 @@
-"""Names in bodies. Their patterns are for whoever reads the document; `models_app.domain.keys` is what checks."""
+"""Names in bodies. Their patterns are for readers of the document; `models_app.domain.keys` checks them."""
 
 from __future__ import annotations
 

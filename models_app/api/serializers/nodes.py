@@ -27,9 +27,9 @@ class NodeOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
     state = serializers.ChoiceField(
         choices=["up", "lost", "stopped"],
-        help_text="`lost`: it should work and is not heard of; `stopped`: its worker ended in good order.",
+        help_text="`lost`: no heartbeat of its worker arrives; `stopped`: its worker was shut down.",
     )
-    draining = serializers.BooleanField(help_text="Nothing is loaded there any more.")
+    draining = serializers.BooleanField(help_text="No model is loaded there any more.")
     hostname = serializers.CharField(allow_blank=True)
     address = serializers.CharField(
         allow_null=True,

@@ -19,7 +19,7 @@ class ProfileInput(StrictInput):
         min_length=1,
         max_length=8,
         default=[1],
-        help_text="A stage for each: so many requests are under way at once.",
+        help_text="A stage for each: the number of concurrent requests.",
     )
     max_tokens = serializers.IntegerField(min_value=1, max_value=4096, default=64)
     warmup = serializers.IntegerField(
@@ -33,18 +33,18 @@ class ProfileInput(StrictInput):
         max_value=131_072,
         allow_null=True,
         default=None,
-        help_text="How long prompts are made, of filler; the samples hold their true length. Not with `prompts`.",
+        help_text="Length of generated prompts, in filler; the samples hold their true length. Not with `prompts`.",
     )
     prompts = serializers.ListField(
         child=serializers.CharField(min_length=1, max_length=20_000, trim_whitespace=False),
         max_length=100,
         default=list,
-        help_text="Asked in turn, each with a number in front; NOA's own when left out.",
+        help_text="Sent in turn, each with a number in front; NOA's own if omitted.",
     )
     ignore_eos = serializers.BooleanField(
         allow_null=True,
         default=None,
-        help_text="Every answer has `max_tokens` tokens. Left out: where the model is local.",
+        help_text="Every answer has `max_tokens` tokens. If omitted: where the model is local.",
     )
 
     def validate_concurrency(self, value: list[int]) -> list[int]:
@@ -55,7 +55,7 @@ class ProfileInput(StrictInput):
 
 class BaselineInput(StrictInput):
     baseline = serializers.BooleanField(
-        required=False, help_text="Later profiles with the same settings are held against this one."
+        required=False, help_text="Later profiles with the same settings are compared with this one."
     )
 
 
@@ -71,7 +71,7 @@ class IntervalsOutput(serializers.Serializer[Any]):
 class FigureOutput(serializers.Serializer[Any]):
     """Over the requests that succeeded; null when none did."""
 
-    n = serializers.IntegerField(help_text="Values that it stands for.")
+    n = serializers.IntegerField(help_text="Number of values.")
     mean = serializers.FloatField(allow_null=True)
     p50 = serializers.FloatField(allow_null=True)
     p95 = serializers.FloatField(allow_null=True)
@@ -108,7 +108,7 @@ class StageOutput(serializers.Serializer[Any]):
         allow_null=True, help_text="Completion tokens per second of all requests together."
     )
     total_token_throughput = serializers.FloatField(
-        allow_null=True, help_text="As `output_throughput`, with the prompt tokens."
+        allow_null=True, help_text="Like `output_throughput`, with the prompt tokens."
     )
     ttft_ms = FigureOutput(help_text="Time to the first token.")
     tpot_ms = FigureOutput(help_text="Time per output token after the first.")
@@ -151,8 +151,8 @@ class ComparisonOutput(serializers.Serializer[Any]):
     baseline = serializers.UUIDField()
     run = serializers.UUIDField()
     verdict = serializers.ChoiceField(choices=[str(one) for one in Verdict])
-    changed = ChangeOutput(many=True, help_text="What may explain a difference.")
-    caution = serializers.ListField(child=serializers.CharField(), help_text="Why the two may not measure the same.")
+    changed = ChangeOutput(many=True, help_text="What can explain a difference.")
+    caution = serializers.ListField(child=serializers.CharField(), help_text="Why the two are possibly not comparable.")
     contrasts = ContrastOutput(many=True)
 
 
@@ -162,11 +162,11 @@ class ProfileOutput(serializers.Serializer[Any]):
     version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file.")
     job_id = serializers.UUIDField(allow_null=True)
     state = serializers.ChoiceField(choices=[str(one) for one in ProfileState])
-    complete = serializers.BooleanField(help_text="False while it runs, and for ever when it was cancelled or cut.")
+    complete = serializers.BooleanField(help_text="False while it runs, and for ever if it was cancelled or cut short.")
     incomplete_reason = serializers.CharField(allow_blank=True)
     baseline = serializers.BooleanField()
-    settings_class = serializers.CharField(help_text="Profiles of one class were asked the same work.")
-    settings = serializers.DictField(help_text="As asked for.")
+    settings_class = serializers.CharField(help_text="Profiles of one class measured the same work.")
+    settings = serializers.DictField(help_text="As requested.")
     environment = serializers.DictField(help_text="What the figures depend on.")
     summary = ProfileSummaryOutput(allow_null=True)
     comparison = ComparisonOutput(allow_null=True, help_text="With the baseline of that time.")

@@ -1,4 +1,4 @@
-"""Providers. A secret goes in, and nothing of it comes out."""
+"""Providers. A secret is written, and never read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORIGINS = ["api", "console", "environment", "built-in"]
 _CIRCUIT_STATES = ["closed", "open", "half_open"]
 
 
-# The patterns are for whoever reads the document; `models_app.domain` is what checks.
+# The patterns are for readers of the document; `models_app.domain` checks the values.
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 
 
@@ -75,7 +75,7 @@ class NameField(serializers.CharField):
 
 
 class TimeoutsInput(StrictInput):
-    """Seconds. What is left out or null is NOA's own default."""
+    """Seconds. Omitted or null: NOA's own default."""
 
     def get_fields(self) -> dict[str, serializers.Field]:
         return {
@@ -85,7 +85,7 @@ class TimeoutsInput(StrictInput):
 
 
 class ProviderChanges(StrictInput):
-    """What may be changed later too."""
+    """Fields that can be changed later too."""
 
     name = NameField(required=False, allow_blank=True, max_length=100, validators=[RegexValidator(_ONE_LINE)])
     base_url = BaseUrlField(required=False, allow_blank=True, max_length=MAX_URL_LENGTH)
@@ -98,7 +98,7 @@ class ProviderChanges(StrictInput):
     )
     secret_env = SecretEnvField(required=False, allow_null=True, allow_blank=True, max_length=100)
     allow_private_addresses = serializers.BooleanField(
-        required=False, help_text="Whether NOA may connect to it in a private network."
+        required=False, help_text="Whether NOA can connect to it in a private network."
     )
     timeouts = TimeoutsInput(required=False)
     enabled = serializers.BooleanField(required=False)
@@ -158,12 +158,12 @@ class ProviderListOutput(serializers.Serializer[Any]):
 class ProviderTrialOutput(serializers.Serializer[Any]):
     ok = serializers.BooleanField()
     code = serializers.CharField(allow_null=True, help_text="The error code when it is not ok.")
-    message = serializers.CharField(help_text="What the provider said.")
+    message = serializers.CharField(help_text="The provider's message.")
     models = serializers.IntegerField(allow_null=True)
     seconds = serializers.FloatField()
 
 
-@_text(f"^(?:{SLUG_PATTERN})$", 64, "Only this one; without it, all that are enabled.")
+@_text(f"^(?:{SLUG_PATTERN})$", 64, "Only this one; if omitted, all enabled ones.")
 class DiscoveredField(serializers.CharField):
     pass
 

@@ -1,4 +1,4 @@
-"""An exported registry, as a JSON schema. `models_app.domain.catalog.registry_file` is what checks it."""
+"""An exported registry, as a JSON schema. `models_app.domain.catalog.registry_file` checks it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _FILE: dict[str, Any] = {
         "architecture": _line(64),
         "template_digest": _line(64),
     },
-    "description": "What is known of a local model's file; it is read again before the model is loaded.",
+    "description": "Properties of a local model's file, which is read again before the model is loaded.",
 }
 
 _MODEL: dict[str, Any] = {

@@ -30,13 +30,13 @@ class RouteChanges(StrictInput):
 class RouteInput(RouteChanges):
     name = RouteField(
         max_length=64,
-        help_text="Lower-case letters, digits, '.', '_' and '-'. One that equals a model id goes before it.",
+        help_text="Lower-case letters, digits, '.', '_' and '-'. One that equals a model id takes precedence.",
     )
     target = OptionalModelKeyField(
         required=False,
         allow_null=True,
         max_length=255,
-        help_text="The key of a loaded model; null: it leads nowhere until it is switched.",
+        help_text="The key of a loaded model; null: it has no target until it is switched.",
     )
 
 

@@ -18,7 +18,7 @@ from models_app.models import StateSnapshot
 from models_app.services.desired_state.saved_states import NAME_PATTERN, VERSION
 from models_app.services.routes.routes import MAX_FALLBACKS
 
-# More than one server can hold; less than what would keep it busy for a day.
+# More than one server can hold, and less than would occupy it for a day.
 _MOST = 1000
 
 
@@ -51,7 +51,7 @@ class OptionalNameField(SnapshotNameField):
     """A name, or null."""
 
 
-@extend_schema_field(LOAD_OPTIONS | {"nullable": False, "description": "As of a load."})
+@extend_schema_field(LOAD_OPTIONS | {"nullable": False, "description": "Like those of a load."})
 class OptionsField(serializers.DictField):
     def to_internal_value(self, data: Any) -> dict[str, int]:
         return LoadOptions.parse(super().to_internal_value(data)).as_dict()
@@ -70,7 +70,7 @@ class SnapshotRouteInput(StrictInput):
         max_length=MAX_FALLBACKS,
         required=False,
         default=list,
-        help_text="Keys of models that are asked when the target cannot answer.",
+        help_text="Keys of models that answer when the target cannot.",
     )
     load_on_demand = serializers.BooleanField(required=False, default=True)
     may_evict = serializers.BooleanField(required=False, default=True)
@@ -87,7 +87,7 @@ class SnapshotContentInput(StrictInput):
             found = [one[name] for one in attrs[field]]
             twice = next((one for one in found if found.count(one) > 1), None)
             if twice is not None:
-                raise InvalidRequest(f"'{twice}' is there twice.", code="named_twice", param=f"content.{field}")
+                raise InvalidRequest(f"'{twice}' is repeated.", code="named_twice", param=f"content.{field}")
         return attrs
 
 
@@ -102,13 +102,13 @@ class SnapshotInput(StrictInput):
 
 class RestoreInput(StrictInput):
     unload_others = serializers.BooleanField(
-        required=False, default=False, help_text="Unload what the snapshot does not want."
+        required=False, default=False, help_text="Unload models that are not in the snapshot."
     )
 
 
 class SnapshotModelOutput(serializers.Serializer[Any]):
     key = serializers.CharField()
-    options = serializers.DictField(help_text="As of a load.")
+    options = serializers.DictField(help_text="Like those of a load.")
 
 
 class SnapshotRouteOutput(serializers.Serializer[Any]):
@@ -128,8 +128,8 @@ class SnapshotContentOutput(serializers.Serializer[Any]):
 
 class SnapshotSummaryOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
-    models = serializers.IntegerField(help_text="How many models it wants loaded.")
-    routes = serializers.IntegerField(help_text="How many routes it holds.")
+    models = serializers.IntegerField(help_text="How many models it loads.")
+    routes = serializers.IntegerField(help_text="How many routes it has.")
     actor = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
 

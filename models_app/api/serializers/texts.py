@@ -1,4 +1,4 @@
-"""Rules for the texts of requests, and the texts."""
+"""Rules for storing prompts and answers, and stored ones."""
 
 from __future__ import annotations
 

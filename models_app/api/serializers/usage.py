@@ -1,4 +1,4 @@
-"""Usage and statistics, as the schema describes them; `services.usage` and `services.statistics` make them."""
+"""Usage and statistics, as the schema describes them; `services.catalog.usage` and `services.reporting.statistics` compute them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class LatencyOutput(PercentilesOutput):
 class RequestSumsOutput(serializers.Serializer[Any]):
     requests = serializers.IntegerField(help_text="Through the gateway.")
     errors = serializers.IntegerField(  # type: ignore[assignment]
-        help_text="Answered with an error, or broken; not those whose client left."
+        help_text="Answered with an error, or broken; not those whose client disconnected."
     )
     aborted = serializers.IntegerField(help_text="Ended before the answer was whole, by either side.")
     prompt_tokens = serializers.IntegerField()
     cached_tokens = serializers.IntegerField(help_text="Part of the prompt tokens.")
     completion_tokens = serializers.IntegerField()
-    cost_usd = serializers.FloatField(help_text="Of the requests whose price is known.")
-    unpriced = serializers.IntegerField(help_text="Requests with tokens whose price is not known.")
+    cost_usd = serializers.FloatField(help_text="Of the requests with a known price.")
+    unpriced = serializers.IntegerField(help_text="Requests with tokens without a known price.")
     success_rate = serializers.FloatField(allow_null=True, help_text="1 - errors / requests.")
     tokens_per_second = serializers.FloatField(
         allow_null=True, help_text="Of one streamed answer, after its first token."
@@ -54,7 +54,7 @@ class UsagePointOutput(SumsOutput):
 
 class UsageByKeyOutput(SumsOutput):
     key_id = serializers.CharField(allow_blank=True, help_text="Of an API key; empty for requests without one.")
-    name = serializers.CharField(allow_null=True, help_text="Null for a key that is no more.")
+    name = serializers.CharField(allow_null=True, help_text="Null for a deleted key.")
 
 
 class UsageOutput(serializers.Serializer[Any]):
@@ -64,7 +64,7 @@ class UsageOutput(serializers.Serializer[Any]):
     to = serializers.DateTimeField(help_text="The end of the last hour or day, in UTC.")
     group_by = serializers.ChoiceField(choices=[step.value for step in Step])
     totals = SumsOutput()
-    series = UsagePointOutput(many=True, help_text="Every hour or day, also where nothing was.")
+    series = UsagePointOutput(many=True, help_text="Every hour or day, also empty ones.")
     by_key = UsageByKeyOutput(many=True, help_text="The busiest first.")
 
     def get_fields(self) -> dict[str, Any]:
@@ -87,9 +87,9 @@ class PeriodOutput(RequestSumsOutput):
 class CountsOutput(serializers.Serializer[Any]):
     total = serializers.IntegerField()
     loaded = serializers.IntegerField()
-    current = serializers.CharField(allow_null=True, help_text="The key that the route `current` leads to.")
+    current = serializers.CharField(allow_null=True, help_text="The target of the route `current`.")
     deprecated = serializers.IntegerField()
-    gone = serializers.IntegerField(help_text="Not named by their provider any more.")
+    gone = serializers.IntegerField(help_text="No longer listed by their provider.")
     never_accessed = serializers.IntegerField()
     by_provider = serializers.DictField(child=serializers.IntegerField())
     by_status = serializers.DictField(

@@ -27,18 +27,18 @@ SHORTEST, LONGEST = SECRET_LENGTHS
     }
 )
 class UrlField(serializers.CharField):
-    """`models_app.domain.addresses.checked_url` looks at it."""
+    """`models_app.domain.addresses.checked_url` checks it."""
 
 
 class WebhookInput(StrictInput):
-    """A new webhook. For changes every field may be left out."""
+    """A new webhook. For changes every field can be omitted."""
 
     url = UrlField(max_length=MAX_URL_LENGTH)
     events = serializers.ListField(
         child=serializers.ChoiceField(choices=EVENT_NAMES),
         max_length=len(EVENT_NAMES),
         required=False,
-        help_text="Names of events; none is all.",
+        help_text="Names of events; empty is all.",
     )
     secret = serializers.CharField(
         min_length=SHORTEST,
@@ -46,12 +46,12 @@ class WebhookInput(StrictInput):
         trim_whitespace=False,
         required=False,
         write_only=True,
-        help_text="Signs each delivery. Left out, one is made and shown once.",
+        help_text="Signs each delivery. If omitted, one is generated and shown once.",
     )
     enabled = serializers.BooleanField(required=False)
     description = serializers.CharField(required=False, allow_blank=True, max_length=255)
     allow_private_addresses = serializers.BooleanField(
-        required=False, help_text="Whether the address may lie in a private network."
+        required=False, help_text="Whether the address can be in a private network."
     )
 
 
@@ -63,7 +63,7 @@ class WebhookOutput(serializers.Serializer[Any]):
     description = serializers.CharField(allow_blank=True)
     allow_private_addresses = serializers.BooleanField()
     failing_since = serializers.DateTimeField(
-        allow_null=True, help_text="Since a delivery was given up; null once one arrives."
+        allow_null=True, help_text="Since a delivery was given up; null after a success."
     )
     created_by = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
@@ -71,9 +71,7 @@ class WebhookOutput(serializers.Serializer[Any]):
 
 
 class CreatedWebhookOutput(WebhookOutput):
-    secret = serializers.CharField(
-        allow_null=True, help_text="The secret that was made, shown once; null when it was given."
-    )
+    secret = serializers.CharField(allow_null=True, help_text="The generated secret, shown once; null if it was given.")
 
 
 class WebhookListOutput(serializers.Serializer[Any]):
@@ -82,7 +80,7 @@ class WebhookListOutput(serializers.Serializer[Any]):
 
 class OutcomeOutput(serializers.Serializer[Any]):
     delivered = serializers.BooleanField()
-    status = serializers.IntegerField(allow_null=True, help_text="What the receiver answered with.")
+    status = serializers.IntegerField(allow_null=True, help_text="The receiver's status.")
     error = serializers.CharField(allow_null=True)
     seconds = serializers.FloatField()
 
@@ -94,7 +92,7 @@ class DeliveryOutput(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[PENDING, DELIVERED, FAILED])
     attempts = serializers.IntegerField()
     next_attempt_at = serializers.DateTimeField(allow_null=True)
-    status = serializers.IntegerField(allow_null=True, help_text="What the receiver answered with, the last time.")
+    status = serializers.IntegerField(allow_null=True, help_text="The last status of the receiver.")
     error = serializers.CharField(allow_null=True)
     delivered_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()

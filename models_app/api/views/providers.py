@@ -83,7 +83,7 @@ class ProviderViewSet(ManagementViewSet):
         responses={200: ProviderOutput} | ERRORS,
     )
     def partial_update(self, request: Request, provider: str) -> Response:
-        """Change some fields. With another `base_url`, the key must be entered anew."""
+        """Change some fields. With another `base_url`, the key must be entered again."""
         body = ProviderChanges(data=request.data)
         body.is_valid(raise_exception=True)
         changed = provider_settings.change(slug=provider, fields=body.settings(), actor=actor_of(request))
