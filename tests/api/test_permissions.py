@@ -98,6 +98,20 @@ def test_every_view_of_the_api_is_one_of_few_viewsets() -> None:
     assert len(views) <= 22
 
 
+@pytest.mark.parametrize("path", sorted({operation.path for operation in OPERATIONS}))
+def test_a_method_that_an_address_lacks_is_refused_with_those_that_it_has(admin: Api, path: str) -> None:
+    methods = {operation.method.upper() for operation in OPERATIONS if operation.path == path}
+    allowed = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    headers = admin._headers
+    described = _CLIENT.options(path, headers=headers)
+    assert described.status_code == 200
+    assert set(described["Allow"].split(", ")) == allowed
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
+        answer = _CLIENT.generic(method, path, b"", "application/json", headers=headers)
+        assert refused(answer, 405), method
+        assert set(answer["Allow"].split(", ")) == allowed
+
+
 @pytest.mark.parametrize("path", ["/api/schema", "/api/docs"])
 def test_the_description_of_the_api_is_open_and_changes_nothing(db: None, path: str) -> None:
     assert _CLIENT.get(path).status_code == 200
