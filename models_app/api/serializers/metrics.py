@@ -88,7 +88,7 @@ def represent_metrics(metrics: Metrics) -> dict[str, Any]:
 
 def represent_live(found: Live) -> dict[str, Any]:
     def shares(name: str) -> list[dict[str, Any]]:
-        return [{"name": one.name} | represent_metrics(one.metrics) for one in getattr(found, name)]
+        return [{"name": item.name} | represent_metrics(item.metrics) for item in getattr(found, name)]
 
     return {
         "window": found.window,

@@ -104,13 +104,13 @@ class ProviderChanges(StrictInput):
     enabled = serializers.BooleanField(required=False)
 
     def settings(self) -> dict[str, Any]:
-        """The fields that were given, as `models_app.domain.catalog.provider_settings` has them."""
-        given: dict[str, Any] = dict(self.validated_data)
-        if given.get("secret_env", "") is None:
-            given["secret_env"] = ""
-        if "api_key" in given:
-            given["api_key"] = SecretStr(given["api_key"] or "")
-        return given
+        """The fields of the body, as `models_app.domain.catalog.provider_settings` has them."""
+        fields: dict[str, Any] = dict(self.validated_data)
+        if fields.get("secret_env", "") is None:
+            fields["secret_env"] = ""
+        if "api_key" in fields:
+            fields["api_key"] = SecretStr(fields["api_key"] or "")
+        return fields
 
 
 class ProviderInput(ProviderChanges):

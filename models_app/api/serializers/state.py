@@ -84,8 +84,8 @@ class SnapshotContentInput(StrictInput):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         for field, name in (("models", "key"), ("routes", "name")):
-            found = [one[name] for one in attrs[field]]
-            twice = next((one for one in found if found.count(one) > 1), None)
+            found = [item[name] for item in attrs[field]]
+            twice = next((item for item in found if found.count(item) > 1), None)
             if twice is not None:
                 raise InvalidRequest(f"'{twice}' is repeated.", code="named_twice", param=f"content.{field}")
         return attrs

@@ -105,9 +105,9 @@ class ModelViewSet(ManagementViewSet):
         is new, with the address of a single new model in `Location`; 200 when all were registered before.
         """
         query.refuse_unknown(request, ())
-        given, places = _entries(json_object(request))
-        self.audit_subject = str(given[0].key) if len(given) == 1 else f"{len(given)} models"
-        done = registration.register(given=given, places=places, actor=actor_of(request))
+        parsed, places = _entries(json_object(request))
+        self.audit_subject = str(parsed[0].key) if len(parsed) == 1 else f"{len(parsed)} models"
+        done = registration.register(given=parsed, places=places, actor=actor_of(request))
         created = [key for key, new in done if new]
         answer = {
             "created": len(created),
