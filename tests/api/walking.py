@@ -37,7 +37,8 @@ class Operation:
         """As the permission class of the viewset demands it."""
         permission, *others = self.callback.initkwargs.get("permission_classes", self.callback.cls.permission_classes)
         assert not others
-        return permission().needed_scope(self.method.upper())
+        scope: Scope | None = permission().needed_scope(self.method.upper())
+        return scope
 
     def __str__(self) -> str:
         return f"{self.method.upper()} {self.path}"
