@@ -15,7 +15,7 @@ from django.db.migrations.migration import Migration
 from tests.markdown import ROOT
 
 # The newest migration of the first release; those up to it never ran beside another version. None before that release.
-NEWEST_OF_FIRST_RELEASE: str | None = None
+NEWEST_OF_FIRST_RELEASE: str | None = "0020_texts"
 ADDING = (
     operations.CreateModel,
     operations.AddField,
