@@ -11,22 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
+import platformdirs
 from cryptography.fernet import Fernet
-from pydantic import (
-    AfterValidator,
-    ByteSize,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic import limits
@@ -35,7 +23,14 @@ from noa_site import node_config, provider_config
 from noa_site.file_config import FileSource
 from noa_site.provider_config import ProviderEntry, WellKnownVariables
 
+# The repository in a checkout, `site-packages` in an installation.
 BASE_DIR = Path(__file__).resolve().parent.parent
+IS_CHECKOUT = all((BASE_DIR / name).is_file() for name in ("manage.py", "pyproject.toml"))
+
+
+def default_data_dir() -> Path:
+    """`var` in a checkout; in an installation the user's data folder, as the package's own can be read-only."""
+    return BASE_DIR / "var" if IS_CHECKOUT else platformdirs.user_data_path("noa")
 
 
 class Config(WellKnownVariables):
@@ -43,7 +38,7 @@ class Config(WellKnownVariables):
 
     model_config = SettingsConfigDict(env_prefix="NOA_", extra="ignore", populate_by_name=True)
 
-    data_dir: Path = BASE_DIR / "var"
+    data_dir: Path = default_data_dir()
     models_dir: Path | None = None
     demo_models: bool = True
     host: str = "127.0.0.1"

@@ -27,6 +27,9 @@ from noa_site import console, logs, postgres, provider_config
 CONFIG = noa_config.read()
 BASE_DIR = noa_config.BASE_DIR
 DATA_DIR = CONFIG.data_dir
+# Programs of an installed package: `-P` keeps modules of the working folder from shadowing it. In a checkout the working
+# folder goes first, as it can be another checkout than the installed one.
+_PYTHON = [sys.executable] if noa_config.IS_CHECKOUT else [sys.executable, "-P"]
 
 
 def _private_folder(path: Path) -> Path:
@@ -101,7 +104,7 @@ MIDDLEWARE = [
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [BASE_DIR / "templates" if noa_config.IS_CHECKOUT else BASE_DIR / "noa_site" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -270,7 +273,7 @@ NOA_WELL_KNOWN_PROVIDERS = provider_config.well_known_providers(CONFIG)
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]
-NOA_RUNNER_COMMAND = [sys.executable, "-m", "models_app.engines.runner"]
+NOA_RUNNER_COMMAND = [*_PYTHON, "-m", "models_app.engines.runner"]
 NOA_CANARY_SECONDS = CONFIG.canary_seconds
 NOA_LOAD_TIMEOUT = CONFIG.load_timeout
 NOA_DRAIN_TIMEOUT = CONFIG.drain_timeout
@@ -303,7 +306,13 @@ NOA_LIMITS_URL = next(
 )
 NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
 # Of one web process among several.
-NOA_WEB_COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "web_process"]
+NOA_WEB_COMMAND = [
+    *_PYTHON,
+    *([str(BASE_DIR / "manage.py")] if noa_config.IS_CHECKOUT else ["-m", "noa_site"]),
+    "web_process",
+]
+# How a person runs a management command here.
+NOA_SERVER_COMMAND = ".venv/bin/python manage.py" if noa_config.IS_CHECKOUT else "noa-server"
 
 LOGGING = logs.configuration(form=CONFIG.log_format, level=CONFIG.log_level)
 

@@ -12,7 +12,7 @@ import typer
 import models_app
 from models_app.cli import chat, keys, lifecycle, models, output, profiles, residency, work
 from models_app.cli.client import Client
-from models_app.cli.failures import ExitCode, Failure
+from models_app.cli.failures import Failure
 from models_app.cli.session import Session
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -87,12 +87,9 @@ def doctor(context: typer.Context) -> NoReturn:
 def _exec(*words: str) -> NoReturn:
     """Replace this process by a command of the server, which then owns signals, exit code and terminal."""
     program = Path(models_app.__file__).resolve().parent.parent / "manage.py"
-    if not program.is_file():
-        raise Failure(
-            f"The server is not part of this installation. Run 'noa {words[0]}' from a checkout of NOA.",
-            ExitCode.USAGE,
-        )
-    os.execv(sys.executable, [sys.executable, str(program), *words])
+    # Without a checkout: the installed package. -P: modules of the working folder must not shadow it.
+    server = [str(program)] if program.is_file() else ["-P", "-m", "noa_site"]
+    os.execv(sys.executable, [sys.executable, *server, *words])
 
 
 for command in (

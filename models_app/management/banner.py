@@ -1,22 +1,24 @@
-"""What `serve` says when it is up."""
+"""The text that `serve` prints when it is ready."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from django.conf import settings
 
 from models_app.management.first_start import OPERATOR, Secrets
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What `current` leads to, or why nothing answers yet."""
+    """The model behind the route `current`, or why no model answers yet."""
 
     model: str | None
     problem: str | None
 
 
 def text(*, host: str, port: int, made: Secrets, state: State) -> str:
-    """The lines, ready to print. Secrets appear only on the start that made them."""
+    """Secrets appear only on the start that created them."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     base = f"http://{reachable}:{port}"
     key = made.api_key or "$NOA_API_KEY"
@@ -48,13 +50,13 @@ def _operator(made: Secrets) -> list[str]:
             f"            user {OPERATOR}, password {made.password}",
             "            (shown this once; change it in the console)",
         ]
-    return [f"            user {OPERATOR} (a new password: .venv/bin/python manage.py changepassword {OPERATOR})"]
+    return [f"            user {OPERATOR} (a new password: {settings.NOA_SERVER_COMMAND} changepassword {OPERATOR})"]
 
 
 def _api_key(made: Secrets) -> list[str]:
     if made.api_key:
         return [f"  API key   {made.api_key}", "            (shown this once)"]
-    return ["  API key   the one you were given, as NOA_API_KEY (a new one: .venv/bin/python manage.py api_key NAME)"]
+    return [f"  API key   the one that you stored as NOA_API_KEY (a new one: {settings.NOA_SERVER_COMMAND} api_key NAME)"]
 
 
 def _model(state: State) -> list[str]:

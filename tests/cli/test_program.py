@@ -28,7 +28,7 @@ def test_it_loads_neither_django_nor_what_is_slow() -> None:
 
 def test_the_noa_script_leads_here() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["scripts"] == {"noa": f"{main.__name__}:{main.main.__name__}"}
+    assert project["scripts"]["noa"] == f"{main.__name__}:{main.main.__name__}"
 
 
 def test_serve_becomes_the_server_of_this_installation() -> None:
