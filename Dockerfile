@@ -25,7 +25,7 @@ COPY requirements requirements
 # llama.cpp takes minutes: its wheel outlives a change of everything above and below it.
 RUN --mount=type=cache,target=/var/cache/noa --mount=type=cache,target=/var/cache/pip \
     make .venv/.llama
-COPY pyproject.toml README.md manage.py ./
+COPY LICENSE README.md manage.py pyproject.toml setup.py ./
 COPY noa_site noa_site
 COPY models_app models_app
 COPY templates templates

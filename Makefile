@@ -39,7 +39,7 @@ $(VENV)/.llama: requirements/llama.txt requirements/install_llama.sh $(VENV)/.ba
 	@requirements/install_llama.sh $(VENV)
 	@touch $@
 
-$(VENV)/.noa: pyproject.toml $(VENV)/.base
+$(VENV)/.noa: pyproject.toml setup.py requirements/base.in requirements/llama.in $(VENV)/.base
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

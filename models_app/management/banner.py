@@ -56,7 +56,9 @@ def _operator(made: Secrets) -> list[str]:
 def _api_key(made: Secrets) -> list[str]:
     if made.api_key:
         return [f"  API key   {made.api_key}", "            (shown this once)"]
-    return [f"  API key   the one that you stored as NOA_API_KEY (a new one: {settings.NOA_SERVER_COMMAND} api_key NAME)"]
+    return [
+        f"  API key   the one that you stored as NOA_API_KEY (a new one: {settings.NOA_SERVER_COMMAND} api_key NAME)"
+    ]
 
 
 def _model(state: State) -> list[str]:

@@ -41,6 +41,10 @@ class NoaServer:
     # Its host and the command prefix to run there: another host is another network namespace.
     host: str = "127.0.0.1"
     prefix: list[str] = field(default_factory=list)
+    # The program, its working folder and its environment: None is this process's, with NOA_DATA_DIR.
+    program: list[str] = field(default_factory=lambda: [sys.executable, "manage.py", "serve"])
+    folder: Path = ROOT
+    base: dict[str, str] | None = None
     port: int = field(default_factory=free_port)
     api_key: str = ""
     password: str = ""
@@ -55,22 +59,12 @@ class NoaServer:
     def start(self) -> NoaServer:
         """Returns when the server reports ready; fails with its output when it exits earlier."""
         self.process = subprocess.Popen(
-            [
-                *self.prefix,
-                sys.executable,
-                "manage.py",
-                "serve",
-                "--host",
-                self.host,
-                "--port",
-                str(self.port),
-                *self.arguments,
-            ],
-            cwd=ROOT,
+            [*self.prefix, *self.program, "--host", self.host, "--port", str(self.port), *self.arguments],
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"NOA_DATA_DIR": str(self.data_dir)} | self.environment,
+            env=(self.base or os.environ | {"NOA_DATA_DIR": str(self.data_dir)}) | self.environment,
             start_new_session=True,
         )
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()

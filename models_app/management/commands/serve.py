@@ -1,4 +1,4 @@
-"""The one command: makes what is missing, then runs web, worker and runners until it is told to stop."""
+"""Creates what is missing, then runs web, worker and runners until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -26,15 +26,20 @@ class Command(BaseCommand):
             help="web processes; SIGHUP replaces them one by one",
         )
 
+    def say(self, text: str) -> None:
+        """Prints at once, into a pipe too: it holds the password and the key of the first start."""
+        self.stdout.write(text)
+        self.stdout.flush()
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            # The worker in this process must know that jobs come from others.
+            # The worker in this process accepts jobs of the other web processes.
             settings.NOA_WEB_PROCESSES = options["workers"]
             Server(
                 host=options["host"],
                 port=options["port"],
                 web_processes=options["workers"],
-                say=self.stdout.write,
+                say=self.say,
             ).run()
         except NoaError as error:
             raise CommandError(error.message) from error
