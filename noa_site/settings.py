@@ -18,7 +18,7 @@ from kombu import Exchange, Queue
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.events import EventName
 from models_app.domain.measuring.comparison import Verdict as ComparisonVerdict
-from models_app.domain.provider_kinds import ProviderKind
+from models_app.domain.provider_kinds import KINDS, ProviderKind
 from models_app.domain.residency.health import Health
 from models_app.domain.states import InstanceState, JobState, ModelStatus, ProfileState
 from noa_site import config as noa_config
@@ -254,47 +254,41 @@ if CELERY_BROKER_URL.startswith(("redis", "sentinel")):
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
 # NOA's own, read by models_app through django.conf.settings.
-# What may be set in the environment: `doctor` names what is not among it.
+
+# Every field of the configuration is handed on, `CONFIG.load_timeout` as `NOA_LOAD_TIMEOUT`, but for these: Django's and
+# Celery's settings above, or several together a setting below, are made of them. mypy: see `.ci/mypy_settings.py`.
+_OF_DJANGO = {"allowed_hosts", "debug", "https", "secret_key", "log_format", "log_level"}
+_OF_DATABASE = {"database_url", "database_timeout", "database_connections"}
+_OF_BROKER = {"broker_url", "redis_url"}
+_OF_NODE_TRUST = {"node_secret", "node_cert", "node_key", "node_ca"}
+_OF_PROVIDERS = {variable.lower() for row in KINDS.values() for variable in row.variables or ()}
+_OF_MODEL_ROOTS = {"demo_models"}
+_NOT_HANDED_ON = _OF_DJANGO | _OF_DATABASE | _OF_BROKER | _OF_NODE_TRUST | _OF_PROVIDERS | _OF_MODEL_ROOTS
+globals().update(
+    {f"NOA_{name.upper()}": getattr(CONFIG, name) for name in type(CONFIG).model_fields.keys() - _NOT_HANDED_ON}
+)
+
+# Fields whose setting is another value than the variable's.
+# Empty on a machine whose runners no other machine reaches.
+NOA_NODE_ADDRESS = CONFIG.node_url
+NOA_ENCRYPTION_KEYS = _encryption_keys()
+# `repr` hides the keys in them.
+NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]
+NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
+NOA_MEMORY_BUDGET = None if CONFIG.memory_budget is None else int(CONFIG.memory_budget)
+NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
+
+# Names of the environment variables that exist; `doctor` reports others.
 NOA_VARIABLES = frozenset(
     {str(field.validation_alias or f"NOA_{name.upper()}") for name, field in type(CONFIG).model_fields.items()}
     # Of the command line, the set-up and the tests.
     | {"NOA_URL", "NOA_API_KEY", "NOA_CACHE_DIR", "NOA_TEST_DATABASE", "NOA_TEST_REDIS_URL"}
 )
-NOA_DATA_DIR = DATA_DIR
-NOA_NODE = CONFIG.node
 NOA_NODE_TRUST = CONFIG.node_trust
-# None, and empty, on a machine whose runners nobody else may reach.
-NOA_NODE_LISTEN = CONFIG.node_listen
-NOA_NODE_ADDRESS = CONFIG.node_url
-NOA_ENCRYPTION_KEYS = _encryption_keys()
-# Keys in them show themselves in no representation.
-NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]
 NOA_WELL_KNOWN_PROVIDERS = provider_config.well_known_providers(CONFIG)
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
-NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]
-NOA_RUNNER_COMMAND = [*_PYTHON, "-m", "models_app.engines.runner"]
-NOA_CANARY_SECONDS = CONFIG.canary_seconds
-NOA_LOAD_TIMEOUT = CONFIG.load_timeout
-NOA_DRAIN_TIMEOUT = CONFIG.drain_timeout
-NOA_MEMORY_BUDGET = None if CONFIG.memory_budget is None else int(CONFIG.memory_budget)
-NOA_MAX_LOADED_MODELS = CONFIG.max_loaded_models
-NOA_MIN_RESIDENCY = CONFIG.min_residency
-NOA_IDLE_TTL = CONFIG.idle_ttl
-NOA_PROFILE_TOLERANCE = CONFIG.profile_tolerance
-NOA_ON_DEMAND = CONFIG.on_demand
-NOA_COLD_WAIT = CONFIG.cold_wait
-NOA_QUEUE_LIMIT = CONFIG.queue_limit
-NOA_MAX_BODY_BYTES = CONFIG.max_body_bytes
-NOA_ACCESS_LOG_DAYS = CONFIG.access_log_days
-NOA_OTLP_ENDPOINT = CONFIG.otlp_endpoint
-NOA_TEXT_REDACTION = CONFIG.text_redaction
-NOA_HOST = CONFIG.host
-NOA_PORT = CONFIG.port
-NOA_WEB_SERVER = "noa_site.web.serve"
 NOA_EMBEDDED = CONFIG.broker_url is None
-NOA_WEB_PROCESSES = CONFIG.web_processes
-NOA_KEY_LIMITS = CONFIG.key_limits
 # Where requests are counted against the limits of keys; None: in this process.
 NOA_LIMITS_URL = next(
     (
@@ -304,14 +298,17 @@ NOA_LIMITS_URL = next(
     ),
     None,
 )
-NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
+
+# Programs of this installation.
+NOA_WEB_SERVER = "noa_site.web.serve"
+NOA_RUNNER_COMMAND = [*_PYTHON, "-m", "models_app.engines.runner"]
 # Of one web process among several.
 NOA_WEB_COMMAND = [
     *_PYTHON,
     *([str(BASE_DIR / "manage.py")] if noa_config.IS_CHECKOUT else ["-m", "noa_site"]),
     "web_process",
 ]
-# How a person runs a management command here.
+# How a person runs a management command.
 NOA_SERVER_COMMAND = ".venv/bin/python manage.py" if noa_config.IS_CHECKOUT else "noa-server"
 
 LOGGING = logs.configuration(form=CONFIG.log_format, level=CONFIG.log_level)

@@ -1,12 +1,20 @@
-"""Settings that come from files."""
+"""Settings: values from files, the fields that become Django settings, and where data goes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import platformdirs
 import pytest
+from django.conf import settings as django_settings
+from pydantic import SecretStr
 
 from noa_site import config
+from noa_site import settings as site_settings
+from tests.markdown import ROOT
+
+# Fields whose setting has another value than the field: a default that depends on others, or another type.
+CHANGED = {"node_address", "encryption_keys", "providers", "models_dir", "memory_budget", "trusted_proxies"}
 
 
 def test_any_setting_may_be_the_content_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +49,34 @@ def test_a_wrong_value_in_a_file_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NOA_PORT_FILE", str(tmp_path / "port"))
     with pytest.raises(SystemExit, match="NOA_PORT"):
         config.read()
+
+
+def test_every_field_is_a_setting_of_its_name_or_named_as_part_of_others() -> None:
+    fields = config.Config.model_fields.keys()
+    assert fields >= site_settings._NOT_HANDED_ON
+    for name in fields:
+        setting = f"NOA_{name.upper()}"
+        assert hasattr(django_settings, setting) == (name not in site_settings._NOT_HANDED_ON), name
+    for name in fields - site_settings._NOT_HANDED_ON - CHANGED:
+        assert getattr(site_settings, f"NOA_{name.upper()}") == getattr(site_settings.CONFIG, name), name
+
+
+def test_no_secret_is_handed_on_as_it_is() -> None:
+    secrets = {name for name in dir(site_settings) if isinstance(getattr(site_settings, name), SecretStr)}
+    assert secrets == set()
+    assert {name for name, field in config.Config.model_fields.items() if "SecretStr" in str(field.annotation)} <= (
+        site_settings._NOT_HANDED_ON | {"encryption_keys"}
+    )
+
+
+def test_data_goes_to_var_in_a_checkout_and_to_the_users_folder_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.IS_CHECKOUT
+    assert config.default_data_dir() == ROOT / "var"
+    monkeypatch.setattr(config, "IS_CHECKOUT", False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
+    assert config.default_data_dir() == platformdirs.user_data_path("noa") == Path("/srv/data/noa")
+
+
+def test_the_variable_goes_before_both_data_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOA_DATA_DIR", str(tmp_path))
+    assert config.read().data_dir == tmp_path
