@@ -1,25 +1,32 @@
-# The two commands of a newcomer: `make serve` and `make test`. Everything they need they set up themselves.
+# The two commands of a newcomer: `make serve` and `make test`. Both install what they need.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests and servers start hundreds of Python processes; without cached bytecode each one compiles the tree again.
 unexport PYTHONDONTWRITEBYTECODE
-# What needs no whole server and no browser runs on two processors at once.
+# Tests without a whole server and without a browser: two at a time.
 SMALL := --ignore=tests/journeys --numprocesses 2 -m
-# What touches the database, and so runs on both.
+# The developers' loop, and what coverage is measured on.
+FAST := $(SMALL) "not journey and not browser and not llama and not wide and not chaos" --quiet
+# Tests that use the database: they run on PostgreSQL too.
 ON_DATABASE := tests/services tests/api tests/tasks tests/admin tests/gateway/site
-# The document's operations are asked one after the other: a server for each processor.
+# Its operations are tested one after the other: a server for each processor.
 SCHEMA := tests/journeys/test_schema.py
+# Debian packages.
+SMALL_NEEDS := curl postgresql redis-server iproute2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: serve test test-fast chaos fuzz lint format setup openapi lock bench help
+.PHONY: serve test test-sqlite test-postgres test-journeys test-fast test-wheel coverage chaos fuzz lint format setup \
+  openapi lock wheel bench help
+# Test runs share this machine's processors: never side by side.
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-# Set-up. Each stamp stands for one installed requirements file.
+# Each stamp file stands for an installed requirements file.
 $(VENV)/.created:
 	@echo "== Creating the virtual environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "NOA needs Python 3.11 or newer; set PYTHON=…")'
@@ -27,11 +34,12 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.build: requirements/build.txt $(VENV)/.created
-	@$(PIP) -r requirements/build.txt
+	@# pip 24.2, which Python 3.13.0 brings, fails at its end when it has replaced itself: the new one finds all installed.
+	@$(PIP) -r requirements/build.txt || $(PIP) -r requirements/build.txt
 	@touch $@
 
 $(VENV)/.base: requirements/base.txt $(VENV)/.build
-	@echo "== Installing what NOA needs (about a minute)"
+	@echo "== Installing the requirements (about a minute)"
 	@$(PIP) -r requirements/base.txt
 	@touch $@
 
@@ -44,32 +52,52 @@ $(VENV)/.noa: pyproject.toml setup.py requirements/base.in requirements/llama.in
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
-	@echo "== Installing what the tests and the linters need"
+	@echo "== Installing the requirements of tests and linters"
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
-setup: $(VENV)/.llama $(VENV)/.noa ## make the virtual environment, build llama.cpp once
+setup: $(VENV)/.llama $(VENV)/.noa ## create the virtual environment; compiles llama.cpp once
 
-serve: setup ## run NOA on 127.0.0.1:8000 with a model loaded and answering
+serve: setup ## run NOA on 127.0.0.1:8000 with a demo model
 	@exec $(BIN)/python manage.py serve
 
-test: setup $(VENV)/.dev ## all tests, with real llama.cpp, the whole server and a browser
-	@.ci/packages chromium curl postgresql redis-server iproute2 nginx-light
+test: test-sqlite test-postgres test-journeys ## all tests, with real llama.cpp, whole servers and a browser
+
+test-sqlite: setup $(VENV)/.dev ## tests without a whole server
+	@.ci/packages $(SMALL_NEEDS)
 	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser"
+
+test-postgres: setup $(VENV)/.dev ## those of them that use the database, on PostgreSQL and Redis
+	@.ci/packages $(SMALL_NEEDS)
 	@NOA_TEST_DATABASE=postgres $(BIN)/python -m pytest $(SMALL) "not journey and not browser and not wide" $(ON_DATABASE)
+
+test-journeys: setup $(VENV)/.dev ## tests with whole servers and a browser
+	@.ci/packages $(SMALL_NEEDS) chromium nginx-light
 	@$(BIN)/python -m pytest --ignore=$(SCHEMA) --numprocesses 2 --dist loadfile -m "journey or browser"
 	@$(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 
-test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, no browser, no llama.cpp, no long searches
-	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser and not llama and not wide and not chaos" --quiet
+test-fast: setup $(VENV)/.dev ## the developers' loop: no whole server, browser, llama.cpp or long search
+	@$(BIN)/python -m pytest $(FAST)
 
-chaos: setup $(VENV)/.dev ## break things as often as the reference figures need; they are written to benchmarks/results/chaos.jsonl
+test-wheel: setup $(VENV)/.dev ## install the wheel with the newest dependencies of the index, and serve from it
+	@.ci/packages curl
+	@WHEEL_INDEX=1 PIP_FIND_LINKS="$$PIP_FIND_LINKS $$(requirements/install_llama.sh $(VENV) --cache)" \
+	  $(BIN)/python -m pytest tests/journeys/test_wheel.py
+
+coverage: setup $(VENV)/.dev ## measure what test-fast covers, subprocesses too; fails below the floor in pyproject.toml
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m coverage run -m pytest $(FAST)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+chaos: setup $(VENV)/.dev ## inject faults as often as reference figures need; writes benchmarks/results/chaos.jsonl
+	@.ci/packages $(SMALL_NEEDS) chromium nginx-light
 	@CHAOS=full $(BIN)/python -m pytest -m chaos
 
-fuzz: setup $(VENV)/.dev ## a long run of what the OpenAPI document allows and forbids, against a whole server
+fuzz: setup $(VENV)/.dev ## test a whole server against the OpenAPI document, 500 examples for each operation
 	@FUZZ_EXAMPLES=500 $(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 
-lint: setup $(VENV)/.dev ## what CI checks besides the tests
+lint: setup $(VENV)/.dev ## check format, style, types, imports, migrations and the OpenAPI document
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports
@@ -77,17 +105,21 @@ lint: setup $(VENV)/.dev ## what CI checks besides the tests
 	@$(BIN)/mypy
 	@.ci/checks $(BIN)/python
 
-format: $(VENV)/.dev ## put the code into the house's form
+format: $(VENV)/.dev ## format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-openapi: setup ## write docs/openapi.yaml anew
+openapi: setup ## write docs/openapi.yaml
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
-lock: $(VENV)/.dev ## compile requirements/*.in into pinned files with hashes
+wheel: $(VENV)/.dev ## build the wheel and the source package into dist/
+	@rm -rf build dist
+	@$(BIN)/python -m build --no-isolation
+
+lock: $(VENV)/.dev ## pin requirements/*.in with hashes
 	@for name in build base dev bench; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/$$name.in -o requirements/$$name.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-deps requirements/llama.in -o requirements/llama.txt
 
-bench: setup $(VENV)/.dev ## see benchmarks/README.md
+bench: setup $(VENV)/.dev ## show how to run the benchmarks
 	@sed -n 1,40p benchmarks/README.md

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs llama-cpp-python into the virtual environment given as $1.
+# Installs llama-cpp-python into the virtual environment given as $1; with --cache as $2 it only prints the folder of its wheel.
 # The package comes as source. It is compiled once for this processor and the wheel is kept outside
 # the work tree, so that a fresh clone on the same machine is ready in seconds.
 set -euo pipefail
@@ -11,6 +11,7 @@ python="$venv/bin/python"
 features=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || uname -m)
 key=$({ cat "$here/llama.txt" "$here/build.txt"; echo "$features ${CMAKE_ARGS:-}"; "$python" -VV; } | sha256sum | cut -c1-16)
 cache="${NOA_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/noa}/wheels/$key"
+if [ "${2:-}" = --cache ]; then echo "$cache"; exit; fi
 
 wheel() { find "$cache" -maxdepth 1 -name 'llama_cpp_python-*.whl' 2>/dev/null | head -n 1; }
 
