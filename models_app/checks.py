@@ -1,4 +1,4 @@
-"""Django's system checks of NOA's settings: what `manage.py check` says beside Django's own."""
+"""System checks of NOA's settings: the command `check` runs them with Django's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models_app.domain.traffic import limits
 @register()
 def every_variable_is_a_setting(**_: Any) -> list[CheckMessage]:
     unknown = diagnosis.unknown_variables(os.environ, settings.NOA_VARIABLES)
-    return [Warning(one.what, hint=one.todo, id="noa.W001") for one in unknown]
+    return [Warning(finding.what, hint=finding.todo, id="noa.W001") for finding in unknown]
 
 
 @register()
@@ -26,7 +26,7 @@ def limits_can_be_held(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            "NOA_KEY_LIMITS needs one place to count in, and several processes serve.",
+            "NOA_KEY_LIMITS needs a common counter, as several processes serve.",
             hint="Set NOA_REDIS_URL, or use Redis as NOA_BROKER_URL.",
             id="noa.E001",
         )

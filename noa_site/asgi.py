@@ -10,7 +10,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "noa_site.settings")
 django_application = get_asgi_application()
 
-# Only now: what follows needs Django's applications.
+# After Django's applications are loaded.
 from models_app.gateway.site.site import Site  # noqa: E402
 
 application = Site(cast(Any, django_application))

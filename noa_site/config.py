@@ -1,6 +1,6 @@
-"""Every setting that comes from outside, typed: a wrong value stops the start and is named.
+"""Every external setting, typed: the server does not start with a wrong value, and names it.
 
-Environment variables carry the prefix `NOA_`, except `DATABASE_URL`, which the field knows by that name.
+Environment variables have the prefix `NOA_`, except those with a `validation_alias`.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Config(WellKnownVariables):
     debug: bool = False
     https: bool = False
     secret_key: SecretStr | None = None
-    # Fernet keys, newest first: the first one seals, all of them open.
+    # Fernet keys, newest first: the first one encrypts, all of them decrypt.
     encryption_keys: Annotated[list[SecretStr] | None, NoDecode] = None
-    # Both may hold a password.
+    # Both can hold a password.
     database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
     database_timeout: float = Field(default=15.0, ge=1)
     database_connections: int = Field(default=10, ge=3, le=1000)
@@ -86,7 +86,7 @@ class Config(WellKnownVariables):
 
     @field_validator("node_listen")
     @classmethod
-    def lets_no_stranger_in(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def is_authenticated(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
             node_config.listening(value, _trust(info.data))
         return value
@@ -101,7 +101,7 @@ class Config(WellKnownVariables):
 
     @property
     def node_url(self) -> str:
-        """Where others reach this node's runners; empty when they cannot."""
+        """Where other nodes reach this node's runners; empty when they are local only."""
         if self.node_listen is None:
             return ""
         return f"{'https' if self.node_cert else 'http'}://{self.node_address}"
@@ -143,16 +143,16 @@ class Config(WellKnownVariables):
             try:
                 Fernet(key.get_secret_value())
             except ValueError:
-                # The value is a secret: the message must not show it.
+                # The value is a secret and must not be in the message.
                 raise ValueError(
-                    "each key must be 32 bytes in URL-safe base64; 'manage.py new_encryption_key' makes one"
+                    "each key must be 32 bytes in URL-safe base64; the command 'new_encryption_key' prints one"
                 ) from None
         return value
 
     @field_validator("allowed_hosts", "encryption_keys", "trusted_proxies", mode="before")
     @classmethod
     def split_hosts(cls, value: Any) -> Any:
-        """Lists come separated by commas."""
+        """Splits a list at its commas."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("data_dir", "models_dir")
@@ -162,7 +162,7 @@ class Config(WellKnownVariables):
 
 
 def _trust(values: Mapping[str, Any]) -> NodeTrust:
-    """From the fields that were right; the start ends anyway when one was not."""
+    """From the valid fields; with an invalid one the start fails anyway."""
     secret = values.get("node_secret")
     return NodeTrust(
         secret=secret.get_secret_value() if secret else "",
@@ -173,7 +173,7 @@ def _trust(values: Mapping[str, Any]) -> NodeTrust:
 
 
 def read() -> Config:
-    """The configuration, or an exit that names every wrong value."""
+    """The configuration; exits with the name of every wrong setting."""
     try:
         return Config()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""How the operators' console looks and what its menu holds: the settings of django-unfold."""
+"""Settings of django-unfold: the look and the menu of the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _may_view(label: str) -> Callable[[HttpRequest], bool]:
 
 
 def _list(title: str, label: str, icon: str) -> dict[str, Any]:
-    """A menu item that leads to a table, for those who may see it."""
+    """A menu item of a table, for accounts with the permission to view it."""
     return {
         "title": title,
         "icon": icon,

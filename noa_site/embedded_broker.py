@@ -19,7 +19,7 @@ _woken_for_stop = False
 
 
 class Channel(memory.Channel):
-    # One dictionary for the process: closing one channel must not drop what others wait for.
+    # One dictionary for the process: closing one channel must not drop the queues of others.
     queues: dict[str, Any] = {}
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ class Transport(memory.Transport):
     Channel = Channel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver one message; raises TimeoutError (which is socket.timeout) when none came in `timeout` seconds."""
+        """Delivers one message; raises TimeoutError (which is socket.timeout) when none arrives within `timeout` seconds."""
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             seen = _puts
@@ -51,20 +51,20 @@ class Transport(memory.Transport):
 
     @staticmethod
     def stop_waiting() -> None:
-        """Consumers give up waiting at once, so that a worker sees its wish to stop."""
+        """Ends the waiting of all consumers at once, so that a worker can stop."""
         global _woken_for_stop
         _woken_for_stop = True
         wake()
 
 
 def _put_after(seen: int, timeout: float | None) -> bool:
-    """Wait until more than `seen` things were put; False when none came in `timeout` seconds."""
+    """Waits until more than `seen` messages were put; False when none was within `timeout` seconds."""
     with _arrived:
         return _arrived.wait_for(lambda: _puts != seen, timeout)
 
 
 def wake() -> None:
-    """Let waiting consumers look again."""
+    """Wakes the waiting consumers, which poll their queues again."""
     global _puts
     with _arrived:
         _puts += 1

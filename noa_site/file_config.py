@@ -1,4 +1,4 @@
-"""Settings from files: `NAME_FILE` names a file whose content is the value of `NAME`, as containers are given secrets."""
+"""Settings from files: `NAME_FILE` names a file whose content is the value of `NAME`, such as a container secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUFFIX = "_FILE"
 
 
 class FileSource(PydanticBaseSettingsSource):
-    """Any setting may come so. Raises ValueError for a file that cannot be read, and for both ways at once."""
+    """A source of every setting. Raises ValueError for an unreadable file and for a setting given both ways."""
 
     def __init__(self, settings_class: type[BaseSettings], prefix: str) -> None:
         super().__init__(settings_class)

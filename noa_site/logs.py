@@ -1,4 +1,4 @@
-"""The server's own log on standard error: lines for people, or one JSON object a line for programs."""
+"""The server's log on standard error: plain lines, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def escaped(text: str) -> str:
-    """Without control characters: nobody's input can begin a new line or paint the terminal."""
+    """Escapes control characters: logged input cannot start a new line or control the terminal."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class Plain(logging.Formatter):
-    """Time, level, where and what, then the request's id. A traceback follows on lines of its own."""
+    """Time, level, logger, message and request id; a traceback follows on its own lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = escaped(super().formatMessage(record))
@@ -36,13 +36,13 @@ def _request_id(logger: Any, name: str, event: MutableMapping[str, Any]) -> Muta
 
 
 def _dumped(event: Any, **_: Any) -> str:
-    # JSON itself leaves some of them as they are.
+    # JSON leaves some control characters unescaped.
     text = orjson.dumps(event, default=repr).decode()
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Json(structlog.stdlib.ProcessorFormatter):
-    """One object a line: `timestamp`, `level`, `logger`, `event`, `request_id`, and `exception` with the traceback."""
+    """One object per line: `timestamp`, `level`, `logger`, `event`, `request_id`, and `exception` with the traceback."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ def configuration(*, form: str, level: str) -> dict[str, Any]:
         "loggers": {
             "models_app": {"level": level},
             "noa_site": {"level": level},
-            # A client's mistake is answered to the client; it is no warning for the operator.
+            # A client's error is reported to the client; the operator needs no warning.
             "django.request": {"level": "ERROR"},
             "uvicorn.error": {"level": "ERROR"},
         },

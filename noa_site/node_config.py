@@ -1,4 +1,4 @@
-"""The settings of a machine among others: its name, where its runners are reached, and how machines know each other."""
+"""The settings of a node: its name, the address of its runners, and how nodes authenticate each other."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.residency.nodes import NODE_NAME_PATTERN, NodeAddress, is_any
 from models_app.engines.trust import NodeTrust
 
-# Takes the machine's own name: containers that are started by number cannot each be told another one.
+# Stands for the machine's host name: replicas of a container share one configuration.
 OWN_HOSTNAME = "@hostname"
 _NAME = re.compile(NODE_NAME_PATTERN)
 
 
 def named(value: str) -> str:
-    """The node's name; raises ValueError for one that cannot be."""
+    """The node's name; raises ValueError when it is invalid."""
     name = socket.gethostname().lower() if value == OWN_HOSTNAME else value
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"'{name[:80]}' cannot be the name of a node: use small letters, digits, '.' and '-', at most 63"
+            f"'{name[:80]}' cannot be the name of a node: use lower-case letters, digits, '.' and '-', at most 63"
         )
     return name
 
 
 def listening(text: str, trust: NodeTrust) -> NodeAddress:
-    """Where this node's proxy listens; raises ValueError when that is no address, or would let strangers in."""
+    """Where this node's proxy listens; raises ValueError for an invalid address and for one open to unauthenticated clients."""
     try:
         found = NodeAddress.listening(text, is_tls=trust.certificate is not None)
         trust.check(is_loopback=found.is_loopback)
@@ -38,7 +38,7 @@ def listening(text: str, trust: NodeTrust) -> NodeAddress:
 
 
 def reached_at(text: str | None, listens: NodeAddress) -> NodeAddress:
-    """Where others reach what `listens`; raises ValueError when that is not known."""
+    """Where other nodes reach `listens`; raises ValueError when the address cannot be derived."""
     if text is not None:
         try:
             return NodeAddress.listening(text, is_tls=listens.is_tls)
@@ -49,14 +49,14 @@ def reached_at(text: str | None, listens: NodeAddress) -> NodeAddress:
     found = _own_address()
     if found is None:
         raise ValueError(
-            f"NOA_NODE_LISTEN is {listens.host}, under which nobody can be reached: say where others reach this"
-            " machine, like '10.0.0.2:8790'"
+            f"NOA_NODE_LISTEN is {listens.host}, which is not an address that other nodes can connect to: set"
+            " NOA_NODE_ADDRESS, like '10.0.0.2:8790'"
         )
     return NodeAddress(found, listens.port, listens.is_tls)
 
 
 def _own_address() -> str | None:
-    """What the machine's own name leads to: in a container that is its address among the others."""
+    """The address of the machine's host name: in a container, its address in the network of the containers."""
     try:
         found = socket.gethostbyname(socket.gethostname())
     except OSError:

@@ -1,4 +1,4 @@
-"""How NOA speaks to PostgreSQL: with a pool, and never waiting without end for a server that hangs."""
+"""Connections to PostgreSQL: pooled, with a time limit for every statement, also when the server hangs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import dj_database_url
 import psycopg
 from psycopg import errors
 
-# Connecting, keeping and being without a connection, in seconds. TCP alone would wait for hours.
+# Time limits in seconds for connecting, for waiting on the pool and for an idle connection. TCP alone waits for hours.
 _CONNECT_SECONDS = 5
 _POOL_SECONDS = 5.0
 _IDLE_SECONDS = 60.0
-# A statement ends itself first, if the server is able to say so.
+# A responsive server cancels the statement first, with an error of its own.
 _SERVER_MARGIN_SECONDS = 2.0
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Gives a statement up whose answer takes too long. What a stopped server cannot do is to tell of a time-out."""
+    """Abandons a statement whose result takes too long: a stopped server cannot report its own time-out."""
 
-    # None: as long as it takes, for migrations.
+    # Seconds. None: no limit, for migrations.
     patience: float | None = None
-    # What new connections have.
+    # Of new connections.
     default_patience: ClassVar[float | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,16 +35,16 @@ class BoundedConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, *args, **kwargs)
         except errors._WaitTimeout:
-            # In the middle of a statement: nothing else can be asked on it.
+            # In the middle of a statement: the connection cannot be used again.
             self.pgconn.finish()
             raise psycopg.OperationalError(f"PostgreSQL did not answer within {self.patience:g} s") from None
 
 
 def settings(url: str, *, seconds: float, connections: int) -> dict[str, Any]:
-    """Django's settings of a database that a statement may use for `seconds`, and a process with `connections`."""
+    """Django's settings: at most `seconds` for a statement and `connections` for a process."""
     BoundedConnection.default_patience = seconds + _SERVER_MARGIN_SECONDS
     database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=0))
-    # A connection of the pool that a restart of the server has cut is found before it is used.
+    # Detects a pooled connection that a restart of the server has closed, before it is used.
     database["CONN_HEALTH_CHECKS"] = True
     options = database.setdefault("OPTIONS", {})
     options["options"] = f"{options.get('options', '')} -c statement_timeout={int(seconds * 1000)}"
@@ -63,7 +63,7 @@ def settings(url: str, *, seconds: float, connections: int) -> dict[str, Any]:
             "max_size": connections,
             "timeout": _POOL_SECONDS,
             "max_idle": _IDLE_SECONDS,
-            # A statement's connection is made on other threads, which must not outlive a stop for long.
+            # Threads that open connections; few, as they must not delay a stop.
             "num_workers": 2,
         },
     }

@@ -38,10 +38,10 @@ def _private_folder(path: Path) -> Path:
 
 
 def _kept(name: str, make: Callable[[], str]) -> str:
-    """What is made once and kept in a file that only this user can read."""
+    """Generated once, then kept in a file that only this user can read."""
     path = _private_folder(DATA_DIR) / name
     if not path.exists():
-        # Written whole before it has its name: another process that starts now must not read half of it.
+        # Complete before it gets its name: a process that starts at the same time must not read half of it.
         with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
             file.write(make())
             file.flush()
@@ -128,12 +128,12 @@ def _sqlite() -> dict[str, Any]:
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": _private_folder(DATA_DIR) / "noa.sqlite3",
         "OPTIONS": {
-            # A deferred transaction that reads and then writes cannot wait for the lock.
+            # A deferred transaction that reads and then writes fails instead of waiting for the lock.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
         },
-        # A file, so that tests with threads see the same database.
+        # A file, so that all threads of a test use the same database.
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     }
 
@@ -152,7 +152,7 @@ DATABASES = {"default": _database()}
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
-# Files are served from the packages that bring them: no collectstatic step stands before the first start.
+# Files are served from their packages: the first start needs no collectstatic.
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = DEBUG
 
@@ -163,11 +163,11 @@ SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 if CONFIG.https:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-    # A day: long enough to matter, short enough to take back.
+    # A day: long enough to protect, short enough to revert.
     SECURE_HSTS_SECONDS = 86_400
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CONFIG.trusted_proxies else None
-    # The proxy redirects, not NOA: programs on this machine go on using plain HTTP over loopback (W008). Whether other
-    # names of the domain have TLS is not NOA's to say (W005, W021).
+    # The proxy redirects, not NOA: programs on this machine use plain HTTP over loopback (W008). NOA has no information
+    # about TLS of the domain's other names (W005, W021).
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 
@@ -183,7 +183,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "models_app.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
-    # The form of an answer is chosen by `Accept`; every query parameter is one that the operation names.
+    # `Accept` selects the format; operations accept only query parameters that they declare.
     "URL_FORMAT_OVERRIDE": None,
 }
 
@@ -204,7 +204,7 @@ SPECTACULAR_SETTINGS = {
         "models_app.api.document.tighten",
     ],
     "ENUM_NAME_OVERRIDES": {
-        # By value: the labels of a choice are part of what tells two enumerations apart.
+        # By value: the labels of a choice are part of an enumeration's identity.
         **{
             words.__name__: [word.value for word in words]
             for words in (
@@ -224,29 +224,29 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-# Celery. Without a broker URL the worker runs beside the web process and needs no server.
+# Celery. Without a broker URL the worker runs in the process of the server.
 CELERY_BROKER_URL = CONFIG.broker_url.get_secret_value() if CONFIG.broker_url else "noa-embedded://localhost"
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# Runners belong to the worker's process: forked children of it could not reach them.
+# Runners are children of the worker's process: its forked children could not control them.
 CELERY_WORKER_POOL = "threads"
-# Jobs mostly wait for runners: more of them than processors may run at once.
+# Jobs mostly wait for runners: more of them than processors can run at once.
 CELERY_WORKER_CONCURRENCY = 8
 CELERY_TASK_DEFAULT_QUEUE = f"node.{CONFIG.node}"
-# What this node's worker takes: its own work, and what any node can do.
+# The queues of this node's worker: jobs of this node, and jobs of any node.
 CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in (CELERY_TASK_DEFAULT_QUEUE, "common")]
 CELERY_BROKER_CONNECTION_TIMEOUT = 5.0
-# Of a consumer whose connection was cut; without a bound, a broker that is away for long would not be asked again.
+# None: a consumer reconnects without end; a limit would stop it when the broker is away for long.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 if CELERY_BROKER_URL.startswith(("redis", "sentinel")):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
-        # A message that nobody has acknowledged comes again after this: later than any job ends. Twice is once anyway.
+        # Seconds until an unacknowledged message is redelivered: longer than any job. Jobs are idempotent.
         "visibility_timeout": int(max(3600.0, 2 * (CONFIG.load_timeout + CONFIG.drain_timeout))),
-        # A broker that hangs; longer than the consumer's own blocking read of 10 seconds.
+        # For a broker that hangs; longer than the consumer's own blocking read of 10 seconds.
         "socket_timeout": 20.0,
         "socket_connect_timeout": 5.0,
         "socket_keepalive": True,

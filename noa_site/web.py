@@ -1,4 +1,4 @@
-"""A web process: uvicorn with NOA's front, serving `noa_site.asgi` on a socket that is already bound."""
+"""A web process: uvicorn with NOA's HTTP protocol, serving `noa_site.asgi` on a bound socket."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from django.conf import settings
 from models_app.gateway.http.server import FrontProtocol, Server
 from noa_site.asgi import application
 
-# What a shutdown gives to streams that are still open; less than what supervisors of processes allow by default.
+# Time for open streams at a shutdown; less than the default of process supervisors.
 DRAIN_SECONDS = 30
 
 
 def serve(listener: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Blocks until SIGINT or SIGTERM; then refuses what is new, lets what runs end, and returns.
+    """Blocks until SIGINT or SIGTERM; then refuses new requests, finishes those in flight, and returns.
 
-    At SIGHUP it leaves new connections to the other processes on this socket, and answers all that it has.
+    At SIGHUP it leaves new connections to the other processes on this socket and finishes its own.
     """
     config = uvicorn.Config(
         application,
@@ -31,14 +31,14 @@ def serve(listener: socket.socket, *, on_ready: Callable[[], None] = lambda: Non
         log_config=None,
         access_log=False,
         server_header=False,
-        # Whoever asks from loopback could name any address: only a proxy that is known is believed.
+        # Any client on loopback could claim any address: only trusted proxies are believed.
         proxy_headers=bool(settings.NOA_TRUSTED_PROXIES),
         forwarded_allow_ips=settings.NOA_TRUSTED_PROXIES,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 
     async def end_requests() -> None:
-        # Who has handed over has given them their time already.
+        # A handover has already waited for them.
         await application.close(0 if server.handing_over else DRAIN_SECONDS)
 
     server = Server(config, end_requests, on_ready=on_ready, leave=application.leave)

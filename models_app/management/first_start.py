@@ -1,4 +1,4 @@
-"""What an empty data folder needs before it can serve: tables, an operator, an API key."""
+"""Prepares an empty data folder: tables, an operator's account, an API key."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ OPERATOR = "admin"
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What was made now and is shown once; None for what was there before."""
+    """What this start created, shown once; None for what existed."""
 
     password: str | None
     api_key: str | None
 
 
 def prepare() -> Secrets:
-    """Idempotent: a second start makes nothing, and of several servers that start at the same time one makes it."""
+    """Idempotent; of several servers that start at the same time, one creates the secrets."""
     with migrating.alone():
         return _prepare()
 

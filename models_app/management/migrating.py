@@ -1,4 +1,4 @@
-"""Migrations of a database that several processes may find old at the same time."""
+"""Migrations of a database, serialized between processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models_app.services.coordination import locks
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other process migrates; what is done inside may take as long as it takes."""
+    """Holds the advisory lock of migrations, without a time limit for statements."""
     if connection.vendor != "postgresql":
         # SQLite has one writer, and one server per file.
         yield

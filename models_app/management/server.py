@@ -31,12 +31,12 @@ from models_app.services.routes import routing
 from models_app.tasks import queueing
 from models_app.tasks.worker import EmbeddedWorker, restore
 
-# A folder may hold a file that does not load; a server whose every file fails should say so soon.
+# Some files may not load; a server where all fail reports it soon.
 _FIRST_MODELS_TRIED = 5
 
 
 class Server:
-    """`say` prints one line for a person."""
+    """`say` prints text for the operator."""
 
     def __init__(self, *, host: str, port: int, web_processes: int, say: Callable[[str], object]) -> None:
         self._host = host
@@ -45,7 +45,7 @@ class Server:
         self._say = say
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM; raises Conflict when the folder or the port is taken."""
+        """Serves until SIGINT or SIGTERM; raises Conflict when the data folder or the port is in use."""
         folder = Path(settings.NOA_DATA_DIR)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with only_server(folder / "server.lock"), listening(self._host, self._port) as listener:
@@ -55,7 +55,7 @@ class Server:
 
     def _serve(self, listener: socket.socket, made: first_start.Secrets) -> None:
         worker = EmbeddedWorker() if settings.NOA_EMBEDDED else None
-        # uvicorn raises the signal again when it has shut down; the rest of this function must still happen.
+        # uvicorn raises the signal again after its shutdown; the rest of this function must still run.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _ignore)
         announcer = threading.Thread(target=self._announce, args=(made,), name="noa-announcer", daemon=True)
@@ -68,7 +68,7 @@ class Server:
             else:
                 self._serve_many(listener, announcer)
         finally:
-            self._say("Stopping: runners end, nothing is lost.")
+            self._say("Stopping the worker and its runners.")
             if worker:
                 worker.stop()
 
@@ -82,7 +82,7 @@ class Server:
             processes.stop()
 
     def _announce(self, made: first_start.Secrets) -> None:
-        """Bring up what should be loaded, then say how to reach it."""
+        """Loads the models of the desired state, then prints the banner."""
         try:
             if settings.NOA_EMBEDDED:
                 discover()
@@ -95,7 +95,7 @@ class Server:
 
 
 def serve_here(listener: socket.socket) -> None:
-    """The one web process: this one."""
+    """Serves in this process."""
     serve: Callable[[socket.socket], None] = import_string(settings.NOA_WEB_SERVER)
     serve(listener)
 
@@ -106,7 +106,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def only_server(path: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with this process however it ends; raises Conflict when it is taken."""
+    """Holds the folder's lock, which ends with this process; raises Conflict when another server holds it."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,13 +123,13 @@ def only_server(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Before the lock goes with the file: who opens the path later finds no lock or a new file.
+            # Before the file closes and releases the lock: a later open finds no file or a new one.
             path.unlink(missing_ok=True)
 
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """The socket, bound before anything else is done: a port that is taken is said at once."""
+    """The bound socket, before any other work: a port in use is reported at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,7 +145,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def discover() -> None:
-    """Look through the model folders as a job like any other, here and now."""
+    """Discovers the model folders by a job that runs in this thread."""
     job, created = commands.request_discover(provider=lookup.LOCAL_SLUG, actor="serve")
     if not created:
         return
@@ -155,7 +155,7 @@ def discover() -> None:
 
 
 def discover_everywhere() -> None:
-    """Ask the other providers too, behind what was asked for first: one of them may take its time."""
+    """Enqueues discovery of the other providers behind the first loads: a provider can be slow."""
     if not Provider.objects.filter(enabled=True).exclude(slug=lookup.LOCAL_SLUG).exists():
         return
     job, created = commands.request_discover(actor="serve")
@@ -164,7 +164,7 @@ def discover_everywhere() -> None:
 
 
 def load_first_model() -> None:
-    """On the very first start, let `current` lead to a model that loads, so that there is something to ask."""
+    """On the first start, switches `current` to the first model that loads."""
     if routing.get().target is not None or RegisteredModel.objects.filter(wanted=True).exists():
         return
     models = RegisteredModel.objects.filter(provider=lookup.local_provider()).order_by("key")
@@ -178,7 +178,7 @@ def load_first_model() -> None:
 
 
 def wait_for_current() -> banner.State:
-    """How `current` is once the loads of the start have ended."""
+    """The state of `current` after the loads of the start."""
     asked = Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)
     ended = [
         jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT) for job in asked.filter(state__in=ACTIVE_JOB_STATES)
@@ -191,11 +191,11 @@ def wait_for_current() -> banner.State:
 
 
 def require_exact_limits(web_processes: int) -> None:
-    """Raises Conflict when keys have limits that the processes of this server would each hold by themselves."""
+    """Raises Conflict when keys have limits that each web process would count separately."""
     limited = budgets.keys_with_limits()
     if limited and not budgets.is_exact():
         raise Conflict(
-            f"{len(limited)} API keys have limits (the first: {limited[0]}), which {web_processes} web processes can"
-            " only hold together with Redis: set NOA_REDIS_URL, take the limits away, or serve with one process.",
+            f"{len(limited)} API keys have limits (the first: {limited[0]}), and {web_processes} web processes need Redis to"
+            " count together: set NOA_REDIS_URL, remove the limits, or serve with one process.",
             code="limits_need_redis",
         )

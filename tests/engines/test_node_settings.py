@@ -66,7 +66,7 @@ def test_an_address_for_everybody_is_none_to_be_reached_at(files: NodeTrust, mon
     }
     assert config(**given, node_address="gpu1.lan:9000").node_address == "gpu1.lan:9000"
     monkeypatch.setattr(node_config, "_own_address", lambda: None)
-    assert "nobody can be reached" in problem(**given)
+    assert "not an address that other nodes can connect to" in problem(**given)
     monkeypatch.setattr(node_config, "_own_address", lambda: "172.18.0.4")
     assert config(**given).node_address == "172.18.0.4:8790"
 

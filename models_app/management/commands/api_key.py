@@ -1,4 +1,4 @@
-"""Makes an API key and prints it once."""
+"""Creates an API key and prints it once."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ _ACTOR = "command line"
 
 
 class Command(BaseCommand):
-    help = "Make an API key. It is printed once and stored only as a hash."
+    help = "Create an API key. It is printed once and stored only as a hash."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="what the key is for, for people")
+        parser.add_argument("name", help="the purpose of the key")
         parser.add_argument(
             "--scope",
             action="append",
             choices=[scope.value for scope in Scope],
-            help="what it may do; repeat for more (default: infer)",
+            help="a right of the key; repeat for more (default: infer)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        wish = {"name": options["name"], "scopes": options["scope"] or [Scope.INFER]}
+        arguments = {"name": options["name"], "scopes": options["scope"] or [Scope.INFER]}
         try:
-            key, text = keys.create(**wish, actor=_ACTOR)
+            key, text = keys.create(**arguments, actor=_ACTOR)
         except InvalidRequest as error:
-            _note(wish, status=error.http_status, error_code=error.code)
+            _record(arguments, status=error.http_status, error_code=error.code)
             raise CommandError(error.message) from error
-        _note(wish, subject=key.key_id, status=201)
+        _record(arguments, subject=key.key_id, status=201)
         self.stdout.write(text)
 
 
-def _note(wish: dict[str, Any], **facts: Any) -> None:
+def _record(arguments: dict[str, Any], **facts: Any) -> None:
     audit.record(
         channel=audit.Channel.COMMAND,
         actor=_ACTOR,
         action="create_api_key",
-        arguments=wish,
+        arguments=arguments,
         **facts,
     )

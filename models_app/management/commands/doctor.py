@@ -1,4 +1,4 @@
-"""Looks at everything that the server needs. Ends with 1 when something keeps it from working."""
+"""Checks everything that the server needs. Exits with 1 when a problem keeps it from working."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _MARKS = {Level.OK: "ok     ", Level.WARNING: "WARNING", Level.PROBLEM: "PROBLEM
 
 
 class Command(BaseCommand):
-    help = "Look at everything that a NOA server needs, and say what is wrong and what to do."
-    # It tells of the same itself, and of a database that is away.
+    help = "Check everything that a NOA server needs, and print problems and their remedies."
+    # It reports the same problems itself, and an unreachable database too.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

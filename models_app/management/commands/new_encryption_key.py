@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 
 class Command(BaseCommand):
-    help = "Print a new key. Put it first into NOA_ENCRYPTION_KEYS, then run 'manage.py reseal_secrets'."
+    help = "Print a new key. Put it first into NOA_ENCRYPTION_KEYS, then run the command 'reseal_secrets'."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Makes the certificates by which the machines of one NOA know each other."""
+"""Creates the certificates by which the nodes of one NOA authenticate each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
             made = certificates.make(folder.absolute())
         except NoaError as error:
             raise CommandError(error.message) from error
-        self.stdout.write("On every machine, with the folder where it lies there:")
+        self.stdout.write("Set on every machine, with the folder's path there:")
         for name, path in {
             "NOA_NODE_CA": made.authority,
             "NOA_NODE_CERT": made.certificate,

@@ -1,4 +1,4 @@
-"""`manage.py reconcile_access_log`: whether every request that was served has its row."""
+"""Compares the requests that web processes served with the rows of the access log."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _COLUMNS = (
 
 class Command(BaseCommand):
     help = (
-        "Compare what each web process says that it served with the rows of the access log."
-        " Ends with 1 when a row is missing."
+        "Compare the requests that each web process counted with the rows of the access log."
+        " Exits with 1 when a row is missing."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--hours", type=float, default=24.0, help="how far to look back")
+        parser.add_argument("--hours", type=float, default=24.0, help="the period until now, in hours")
 
     def handle(self, *args: Any, **options: Any) -> None:
         accounts = reconciling.accounts(since=timezone.now() - timedelta(hours=options["hours"]))

@@ -1,4 +1,4 @@
-"""`manage.py reseal_secrets`: after a new key was put first in NOA_ENCRYPTION_KEYS."""
+"""Encrypts stored secrets with a new key, after it was put first in NOA_ENCRYPTION_KEYS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models_app.services.coordination import audit, resealing
 
 
 class Command(BaseCommand):
-    help = "Seals every stored secret with the first of NOA_ENCRYPTION_KEYS. The others can then be taken away."
+    help = "Encrypt every stored secret with the first of NOA_ENCRYPTION_KEYS. The other keys can then be removed."
 
     def handle(self, *args: Any, **options: Any) -> None:
         done = resealing.reseal_all()
@@ -21,9 +21,9 @@ class Command(BaseCommand):
             arguments={"resealed": done.count, "unreadable": done.unreadable},
             status=500 if done.unreadable else 200,
         )
-        self.stdout.write(f"{done.count} secrets are sealed with the newest key.")
+        self.stdout.write(f"{done.count} secrets are encrypted with the newest key.")
         if done.unreadable:
             raise CommandError(
-                "These fit none of the keys and stay as they are; enter their secrets anew: "
+                "No key decrypts these, and they are unchanged; enter their secrets again: "
                 + ", ".join(done.unreadable)
             )

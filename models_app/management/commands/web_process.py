@@ -1,4 +1,4 @@
-"""One web process among several; `manage.py serve --workers N` starts it and hands it the socket."""
+"""One web process of `serve --workers N`, which starts it and passes it the socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models_app.management.web_processes import READY
 
 
 class Command(BaseCommand):
-    help = "Not for people: one web process of 'serve --workers N'."
+    help = "Internal: one web process of 'serve --workers N'."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--listener", type=int, required=True, help="an inherited socket")
@@ -26,15 +26,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
 
-        def say_ready() -> None:
+        def report_ready() -> None:
             os.write(options["ready"], READY)
             os.close(options["ready"])
 
         listener = socket.socket(fileno=options["listener"])
-        import_string(settings.NOA_WEB_SERVER)(listener, on_ready=say_ready)
+        import_string(settings.NOA_WEB_SERVER)(listener, on_ready=report_ready)
 
 
 def _end_with_parent() -> None:
-    """However the parent ends, its end of our standard input closes."""
+    """When the parent ends, in any way, its end of our standard input closes."""
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -42,7 +42,7 @@ def test_afterwards_the_old_key_is_not_needed(sealed: str, settings: Any) -> Non
 def test_what_fits_no_key_is_named_and_left_as_it_is(sealed: str, settings: Any) -> None:
     settings.NOA_ENCRYPTION_KEYS = [sealed]
     before = Provider.objects.get(slug="p").secret
-    with pytest.raises(CommandError, match="enter their secrets anew"):
+    with pytest.raises(CommandError, match="enter their secrets again"):
         call_command("reseal_secrets", stdout=StringIO())
     assert Provider.objects.get(slug="p").secret == before
 
