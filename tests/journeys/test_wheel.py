@@ -99,14 +99,14 @@ def test_the_wheel_holds_every_file_of_the_packages_and_the_templates(built: Bui
     assert {"models_app/py.typed", "noa_site/py.typed"} <= names
 
 
-def test_the_source_package_holds_what_builds_and_tests_it(built: Built) -> None:
+def test_the_source_package_holds_every_source(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in archive.getnames()}
     wanted = {"LICENSE", "Makefile", "manage.py", "pyproject.toml", "setup.py"}
     assert wanted | {name for folder in SOURCES for name in files_of(folder)} <= names
 
 
-def test_the_metadata_says_what_an_index_shows(built: Built) -> None:
+def test_the_metadata_names_licence_versions_addresses_and_programs(built: Built) -> None:
     found = metadata(built.wheel)
     assert found.metadata["License-Expression"] == "Apache-2.0"
     assert "Programming Language :: Python :: 3.13" in found.metadata.get_all("Classifier", [])
