@@ -87,6 +87,7 @@ test-wheel: setup $(VENV)/.dev ## install the wheel with the newest dependencies
 coverage: setup $(VENV)/.dev ## measure what test-fast covers, subprocesses too; fails below the floor in pyproject.toml
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage run -m pytest $(FAST)
+	@# A killed process leaves an empty file, which is skipped with a warning.
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
