@@ -21,7 +21,6 @@ DEMO, DEMO_ONLY = "models_app/demo/", {"gguf", "torch"}
 NOT_IMPORTED = {
     "diskcache": "llama-cpp-python imports it, and is installed without its dependencies",
     "typing-extensions": "llama-cpp-python imports it, and is installed without its dependencies",
-    "openai": "the client of providers",
 }
 # Names by their string in these: Django applications, middleware, back ends.
 BY_STRING = ROOT / "noa_site" / "settings.py"
