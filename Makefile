@@ -33,8 +33,8 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# pip 24.2, which Python 3.13.0 brings, fails at its end when it has replaced itself; the new one finds all installed.
 $(VENV)/.build: requirements/build.txt $(VENV)/.created
-	@# pip 24.2, which Python 3.13.0 brings, fails at its end when it has replaced itself: the new one finds all installed.
 	@$(PIP) -r requirements/build.txt || $(PIP) -r requirements/build.txt
 	@touch $@
 
@@ -67,7 +67,7 @@ test-sqlite: setup $(VENV)/.dev ## tests without a whole server
 	@.ci/packages $(SMALL_NEEDS)
 	@$(BIN)/python -m pytest $(SMALL) "not journey and not browser"
 
-test-postgres: setup $(VENV)/.dev ## those of them that use the database, on PostgreSQL and Redis
+test-postgres: setup $(VENV)/.dev ## tests that use the database, on PostgreSQL and with Redis
 	@.ci/packages $(SMALL_NEEDS)
 	@NOA_TEST_DATABASE=postgres $(BIN)/python -m pytest $(SMALL) "not journey and not browser and not wide" $(ON_DATABASE)
 
@@ -84,10 +84,10 @@ test-wheel: setup $(VENV)/.dev ## install the wheel with the newest dependencies
 	@WHEEL_INDEX=1 PIP_FIND_LINKS="$$PIP_FIND_LINKS $$(requirements/install_llama.sh $(VENV) --cache)" \
 	  $(BIN)/python -m pytest tests/journeys/test_wheel.py
 
+# A killed process leaves an empty file, which `combine` skips with a warning.
 coverage: setup $(VENV)/.dev ## measure what test-fast covers, subprocesses too; fails below the floor in pyproject.toml
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage run -m pytest $(FAST)
-	@# A killed process leaves an empty file, which is skipped with a warning.
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
