@@ -42,7 +42,9 @@ def commands(path: Path) -> Iterator[str]:
     for job, combination in jobs(path):
         for step in job["steps"]:
             text = str(step.get("run", ""))
-            yield re.sub(r"\$\{\{ matrix\.(\w+) \}\}", lambda found, of=combination: str(of[found[1]]), text)
+            for name, value in combination.items():
+                text = text.replace(f"${{{{ matrix.{name} }}}}", str(value))
+            yield text
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
