@@ -42,7 +42,7 @@ class Sender:
             return
         self._stopping.clear()
         signals.event_published.connect(self._stir)
-        signals.stirred.connect(self._stir)
+        signals.database_changed.connect(self._stir)
         self._thread = threading.Thread(target=self._run, name="webhook-sender", daemon=True)
         self._thread.start()
 
@@ -50,7 +50,7 @@ class Sender:
         if self._thread is None:
             return
         signals.event_published.disconnect(self._stir)
-        signals.stirred.disconnect(self._stir)
+        signals.database_changed.disconnect(self._stir)
         self._stopping.set()
         self._stirred.set()
         self._thread.join()

@@ -78,14 +78,14 @@ def _on_stir(**_: Any) -> None:
 def begin_rounds() -> None:
     signals.job_finished.connect(recovering.on_job_finished)
     signals.recovery_due.connect(_on_recovery_due)
-    signals.stirred.connect(_on_stir)
+    signals.database_changed.connect(_on_stir)
     rounds.start()
 
 
 def end_rounds() -> None:
     signals.job_finished.disconnect(recovering.on_job_finished)
     signals.recovery_due.disconnect(_on_recovery_due)
-    signals.stirred.disconnect(_on_stir)
+    signals.database_changed.disconnect(_on_stir)
     rounds.stop()
 
 

@@ -43,12 +43,12 @@ class LiveSnapshots:
         """Read the first snapshot, then follow every change."""
         self.reload()
         signals.routing_changed.connect(self._on_change)
-        signals.stirred.connect(self._wake)
+        signals.database_changed.connect(self._wake)
         self._thread.start()
 
     def stop(self) -> None:
         signals.routing_changed.disconnect(self._on_change)
-        signals.stirred.disconnect(self._wake)
+        signals.database_changed.disconnect(self._wake)
         with self._work:
             self._stopping = True
             self._work.notify()

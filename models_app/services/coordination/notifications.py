@@ -114,7 +114,7 @@ class Follower:
 
 
 def _publish() -> None:
-    signals.stirred.send_robust(sender=Follower)
+    signals.database_changed.send_robust(sender=Follower)
 
 
 def _has_others() -> bool:

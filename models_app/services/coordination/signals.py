@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-# event: models_app.models.Event. Sent in the thread that published it; what a receiver raises is logged, no more.
+# event: models_app.models.Event. Sent in the publishing thread; an exception in a receiver is logged only.
 event_published = Signal()
 
-# No arguments: another process has changed something. Sent in the thread that heard of it.
-stirred = Signal()
+# No arguments: another process has committed a change. Sent in the thread that received the notification.
+database_changed = Signal()
 
-# No arguments: whoever holds a snapshot of the routing reads a new one.
+# No arguments: receivers that hold a snapshot of the routing read a new one.
 routing_changed = Signal()
 
 # job: models_app.models.Job, in its final state
 job_finished = Signal()
 
-# No arguments: a model is to be brought back, or has come back; the worker looks.
+# No arguments: a recovery is due or has ended; the worker checks all recoveries.
 recovery_due = Signal()

@@ -82,13 +82,13 @@ class EventHub:
         self._horizon = self._last = events.newest_id()
         self._is_open = True
         signals.event_published.connect(self._wake)
-        signals.stirred.connect(self._wake)
+        signals.database_changed.connect(self._wake)
         self._thread.start()
 
     def close(self) -> None:
         """Every stream ends now, and no new one is accepted. Does not wait."""
         signals.event_published.disconnect(self._wake)
-        signals.stirred.disconnect(self._wake)
+        signals.database_changed.disconnect(self._wake)
         self._is_open = False
         self._wake_listeners()
 

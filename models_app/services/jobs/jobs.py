@@ -311,7 +311,7 @@ def _let_waiters_look(**_: Any) -> None:
         _finished.notify_all()
 
 
-signals.stirred.connect(_let_waiters_look)
+signals.database_changed.connect(_let_waiters_look)
 
 
 def cancel(*, job_id: uuid.UUID, actor: str) -> Job:

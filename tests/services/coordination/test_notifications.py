@@ -32,7 +32,7 @@ def heard(settings: Any) -> Iterator[threading.Semaphore]:
     def count(**_: Any) -> None:
         received.release()
 
-    signals.stirred.connect(count)
+    signals.database_changed.connect(count)
     follower = Follower()
     follower.start()
     until(_is_following, "the follower had begun")
@@ -40,7 +40,7 @@ def heard(settings: Any) -> Iterator[threading.Semaphore]:
     received.acquire(timeout=5 if connection.vendor == "postgresql" else 0.2)
     yield received
     follower.stop()
-    signals.stirred.disconnect(count)
+    signals.database_changed.disconnect(count)
 
 
 def _is_following() -> bool:
