@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from models_app.domain.records.access import AccessRecord
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome, LifecycleFact, Origin
 from models_app.models import Activity, Event, Job, Provider, RegisteredModel, Route
 from models_app.services.access_log import store
 from models_app.services.catalog import ledger
@@ -87,8 +87,9 @@ def test_what_happened_is_told_in_sentences(console: Client, furnished: Register
 def test_what_somebody_should_look_at_is_said_first(console: Client, make_model: Any) -> None:
     make_model("broken", status="failed", failure_reason="No memory was left.\nlog line")
     make_model("crowded")
+    origin = Origin(LedgerCause.POLICY)
     for _ in range(3):
-        ledger.record(kind=LedgerKind.EVICTION, model_key="llama.cpp:crowded", cause=LedgerCause.POLICY, outcome="done")
+        ledger.record(LifecycleFact(LedgerKind.EVICTION, "llama.cpp:crowded", LedgerOutcome.DONE, origin))
     Provider.objects.create(slug="away", kind="openai", breaker="open", breaker_reason="It is gone.")
     page = index(console)
     assert "llama.cpp:broken failed: No memory was left." in page

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import (
+    Figures,
+    LedgerCause,
+    LedgerKind,
+    LedgerOutcome,
+    LifecycleFact,
+    Origin,
+)
 from models_app.domain.states import InstanceState
 from models_app.engines import gguf
 from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel
@@ -103,24 +110,23 @@ def test_a_context_that_does_not_fit_is_offered_smaller(admin: Api, two: None, s
 
 def test_the_history_says_why_in_sentences(admin: Api, make_model: Callable[..., Any]) -> None:
     make_model("a")
-    ledger.record(
-        kind=LedgerKind.EVICTION,
-        model_key=A,
-        cause=LedgerCause.POLICY,
-        outcome=LedgerOutcome.DONE,
-        actor="key:ci",
+    eviction = LifecycleFact(
+        LedgerKind.EVICTION,
+        A,
+        LedgerOutcome.DONE,
+        Origin(LedgerCause.POLICY, "key:ci"),
         reason="to make room for llama.cpp:b",
         data={"needed_bytes": 5 << 30, "idle_seconds": 1320},
     )
-    ledger.record(
-        kind=LedgerKind.LOAD,
-        model_key=A,
-        cause=LedgerCause.KEY,
-        outcome=LedgerOutcome.DONE,
-        actor="key:ci",
-        measured_bytes=100 * MIB,
-        measured_seconds=1.5,
+    load = LifecycleFact(
+        LedgerKind.LOAD,
+        A,
+        LedgerOutcome.DONE,
+        Origin(LedgerCause.KEY, "key:ci"),
+        figures=Figures(measured_bytes=100 * MIB, measured_seconds=1.5),
     )
+    for fact in (eviction, load):
+        ledger.record(fact)
     told = admin.get(f"/models/{A}/history").json()["history"]
     assert [entry["sentence"] for entry in told] == [
         f"{A} was loaded: it took 1.5 s and holds 100 MiB, because the API key 'ci' asked for it.",

@@ -1,11 +1,14 @@
-"""What the ledger of a model's life knows: what was done, what made it happen, how it ended."""
+"""A fact of a model's life, as the ledger and the events record it: what was done, its cause, and how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from models_app.domain.events import EventName
 
 
 class LedgerKind(StrEnum):
@@ -52,23 +55,59 @@ class LedgerOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What of an entry its sentence tells. Sizes are bytes."""
+class Origin:
+    """What a fact goes back to: its cause, the actor, and where there is one the request and the job."""
 
-    kind: str
-    key: str
-    cause: str
-    outcome: str
+    cause: LedgerCause
     actor: str = ""
     request_id: str = ""
-    reason: str = ""
+    job_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Predictions and measurements of a load. Sizes are bytes."""
+
     predicted_bytes: int | None = None
     measured_bytes: int | None = None
+    predicted_seconds: float | None = None
     measured_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FactEvent:
+    """The event of a fact. Its subject is the fact's model; actor and job are those of the fact's origin."""
+
+    name: EventName
+    message: str
+    cause: str = ""
+    before: str | None = None
+    after: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-_WHO = {
+@dataclass(frozen=True, slots=True)
+class LifecycleFact:
+    """One load, unload, eviction, refusal, switch or recovery: a row of the ledger and, with `event`, an event.
+
+    reason      a sentence, or the part of one that follows "because"
+    node        empty for that of the instance or, without one, of this process
+    candidates  the models that were considered: [{"key", "verdict", "why", "bytes", "idle_seconds"}]
+    """
+
+    kind: LedgerKind
+    model_key: str
+    outcome: LedgerOutcome
+    origin: Origin
+    reason: str = ""
+    node: str = ""
+    candidates: Sequence[Mapping[str, Any]] = ()
+    figures: Figures = Figures()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    event: FactEvent | None = None
+
+
+_BECAUSE = {
     LedgerCause.REQUEST: "a request through the gateway wanted it",
     LedgerCause.RECOVERY: "it was brought back",
     LedgerCause.RESTORE: "the desired state was made true again",
@@ -88,18 +127,18 @@ _ENDED = {
 }
 
 
-def sentence(entry: Told) -> str:
+def sentence(fact: LifecycleFact) -> str:
     """Why this happened, for a person, such as "llama.cpp:a was unloaded to make room for llama.cpp:b, …"."""
-    kind, outcome = LedgerKind(entry.kind), entry.outcome
+    kind, outcome = fact.kind, fact.outcome
     done = outcome == LedgerOutcome.DONE
-    parts = [f"{entry.key} {_DID[kind] if done else _tried(kind)}"]
-    if entry.reason and done:
-        parts.append(f" {entry.reason}" if kind == LedgerKind.EVICTION else f", {entry.reason}")
-    parts.append(_figures(entry, kind))
-    if who := _who(entry):
-        parts.append(f", because {who}")
+    parts = [f"{fact.model_key} {_DID[kind] if done else _tried(kind)}"]
+    if fact.reason and done:
+        parts.append(f" {fact.reason}" if kind == LedgerKind.EVICTION else f", {fact.reason}")
+    parts.append(_measured(fact))
+    if why := _requested_by(fact.origin):
+        parts.append(f", because {why}")
     if not done:
-        parts.append(f"; {_ENDED.get(LedgerOutcome(outcome), outcome)}: {entry.reason}".rstrip(": "))
+        parts.append(f"; {_ENDED.get(outcome, outcome)}: {fact.reason}".rstrip(": "))
     return "".join(parts).rstrip(".") + "."
 
 
@@ -111,29 +150,29 @@ def _tried(kind: LedgerKind) -> str:
     }.get(kind, "should have been loaded")
 
 
-def _figures(entry: Told, kind: LedgerKind) -> str:
-    if kind == LedgerKind.EVICTION and "needed_bytes" in entry.data:
-        idle = entry.data.get("idle_seconds")
+def _measured(fact: LifecycleFact) -> str:
+    if fact.kind == LedgerKind.EVICTION and "needed_bytes" in fact.data:
+        idle = fact.data.get("idle_seconds")
         unused = "" if idle is None else f"; it had not been used for {_duration(float(idle))}"
-        return f", which needs {_size(entry.data['needed_bytes'])}{unused}"
-    if kind in (LedgerKind.LOAD, LedgerKind.RECOVERY) and entry.measured_seconds is not None:
-        held = "" if entry.measured_bytes is None else f" and holds {_size(entry.measured_bytes)}"
-        foreseen = "" if entry.predicted_bytes is None else f" ({_size(entry.predicted_bytes)} were foreseen)"
-        return f": it took {entry.measured_seconds:.1f} s{held}{foreseen if held else ''}"
+        return f", which needs {_size(fact.data['needed_bytes'])}{unused}"
+    figures = fact.figures
+    if fact.kind in (LedgerKind.LOAD, LedgerKind.RECOVERY) and figures.measured_seconds is not None:
+        held = "" if figures.measured_bytes is None else f" and holds {_size(figures.measured_bytes)}"
+        predicted = "" if figures.predicted_bytes is None else f" ({_size(figures.predicted_bytes)} were foreseen)"
+        return f": it took {figures.measured_seconds:.1f} s{held}{predicted if held else ''}"
     return ""
 
 
-def _who(entry: Told) -> str:
-    """Empty where the reason says it all."""
-    cause = LedgerCause(entry.cause)
-    if cause == LedgerCause.POLICY:
+def _requested_by(origin: Origin) -> str:
+    """Empty where the reason is complete without it."""
+    if origin.cause == LedgerCause.POLICY:
         return ""
-    if cause == LedgerCause.REQUEST:
-        return _WHO[cause] + (f" ({entry.request_id})" if entry.request_id else "")
-    if cause in _WHO:
-        return _WHO[cause]
-    kind, _, name = entry.actor.partition(":")
-    who = {"key": f"the API key '{name}'", "user": name}.get(kind, entry.actor or "somebody")
+    if origin.cause == LedgerCause.REQUEST:
+        return _BECAUSE[origin.cause] + (f" ({origin.request_id})" if origin.request_id else "")
+    if origin.cause in _BECAUSE:
+        return _BECAUSE[origin.cause]
+    kind, _, name = origin.actor.partition(":")
+    who = {"key": f"the API key '{name}'", "user": name}.get(kind, origin.actor or "somebody")
     return f"{who} asked for it"
 
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from models_app.domain.errors import Cancelled, Conflict, Interrupted, NoaError, NotFound
-from models_app.domain.residency.ledger import LedgerCause, cause_of
+from models_app.domain.residency.ledger import LedgerCause, Origin, cause_of
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
     TERMINAL_JOB_STATES,
@@ -143,9 +143,10 @@ class Run:
         return _CAUSES.get(JobKind(self.job.kind), "requested")
 
     @property
-    def ledger_cause(self) -> LedgerCause:
-        """What made it happen, as the ledger says it."""
-        return LedgerCause(self.job.cause) if self.job.cause else cause_of(self.actor)
+    def origin(self) -> Origin:
+        """What the facts of this job go back to."""
+        cause = LedgerCause(self.job.cause) if self.job.cause else cause_of(self.actor)
+        return Origin(cause, self.actor, self.job.request_id, self.job.pk)
 
     @contextmanager
     def step(self, name: str, detail: str = "") -> Iterator[Callable[[str], None]]:

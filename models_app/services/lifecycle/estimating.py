@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import transaction
-
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import NoaError
 from models_app.domain.events import EventName
@@ -22,11 +20,18 @@ from models_app.domain.residency.admission import (
     Wish,
     decide,
 )
-from models_app.domain.residency.ledger import LedgerKind, LedgerOutcome, cause_of
+from models_app.domain.residency.ledger import (
+    FactEvent,
+    Figures,
+    LedgerKind,
+    LedgerOutcome,
+    LifecycleFact,
+    Origin,
+    cause_of,
+)
 from models_app.domain.states import InstanceState
 from models_app.models import ModelVersion, RegisteredModel
 from models_app.services.catalog import ledger
-from models_app.services.events import events
 from models_app.services.lifecycle import admission, predictions
 from models_app.services.lifecycle.predictions import Prediction
 from models_app.services.providers import providers
@@ -101,7 +106,7 @@ def check(*, model: RegisteredModel, options: LoadOptions, fit: bool, actor: str
     """The options to load with. Raises InsufficientMemory, and writes down why, for what cannot be loaded."""
     found = estimate(model=model, options=options, fit=fit)
     if found.refusal is not None:
-        _note_refusal(found, found.refusal, actor)
+        _record_refusal(found, found.refusal, actor)
         raise found.refusal
     return found.options if fit and found.context_tokens else options
 
@@ -168,23 +173,21 @@ def _most(there: Node) -> Memory:
     return most
 
 
-def _note_refusal(found: Estimate, error: NoaError, actor: str) -> None:
-    with transaction.atomic():
-        events.publish(
-            name=EventName.LOAD_REFUSED,
-            subject=found.key,
-            message=f"{found.key} was not loaded: there is no memory for it.",
-            actor=actor,
-            cause=error.code,
-            data={"code": error.code, "reason": error.message} | error.details,
-        )
-        ledger.record(
-            kind=LedgerKind.REFUSAL,
-            model_key=found.key,
-            cause=cause_of(actor),
-            actor=actor,
-            outcome=LedgerOutcome.REFUSED,
-            reason=error.message,
-            candidates=[one.as_dict() for one in found.others],
-            predicted_bytes=found.need.ram,
-        )
+def _record_refusal(found: Estimate, error: NoaError, actor: str) -> None:
+    event = FactEvent(
+        EventName.LOAD_REFUSED,
+        f"{found.key} was not loaded: there is no memory for it.",
+        cause=error.code,
+        data={"code": error.code, "reason": error.message} | error.details,
+    )
+    fact = LifecycleFact(
+        LedgerKind.REFUSAL,
+        found.key,
+        LedgerOutcome.REFUSED,
+        Origin(cause_of(actor), actor),
+        reason=error.message,
+        candidates=[candidate.as_dict() for candidate in found.others],
+        figures=Figures(predicted_bytes=found.need.ram),
+        event=event,
+    )
+    ledger.record(fact)

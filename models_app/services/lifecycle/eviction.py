@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from django.utils import timezone
 from models_app.domain.errors import RunnerDied, Unavailable
 from models_app.domain.residency import admission
 from models_app.domain.residency.admission import Resident, Wish
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, Origin
 from models_app.domain.states import InstanceState
 from models_app.engines import control
 from models_app.models import Instance
@@ -86,12 +87,7 @@ def idle_ttl(instance: Instance) -> float:
 def _unload_unused(instance: Instance, idle: float) -> None:
     if instances.move(instance=instance, to=InstanceState.DRAINING):
         reason = f"had not been used for {idle:.0f} s (its idle time-out)"
-        why = Why(
-            kind=LedgerKind.UNLOAD,
-            cause=LedgerCause.POLICY,
-            actor=_ACTOR,
-            because=f", as it {reason}",
-        )
+        why = Why(LedgerKind.UNLOAD, Origin(LedgerCause.POLICY, _ACTOR), f", as it {reason}")
         unloading.finish(instance=instance, why=why)
 
 
@@ -126,12 +122,10 @@ def _note_use(instance: Instance, idle: float) -> None:
 
 def _why(run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> Why:
     return Why(
-        kind=LedgerKind.EVICTION,
-        cause=LedgerCause.POLICY,
-        actor=run.actor,
-        request_id=run.job.request_id,
-        job_id=run.job.pk,
-        because=f" to make room for {wish.key}",
+        LedgerKind.EVICTION,
+        # An eviction is the policy's doing, whatever the cause of the load that needs the memory.
+        replace(run.origin, cause=LedgerCause.POLICY),
+        f" to make room for {wish.key}",
         candidates=[one.as_dict() for one in candidates],
         data=_numbers(resident, wish),
     )

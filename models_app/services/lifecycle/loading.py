@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -21,7 +22,7 @@ from models_app.domain.errors import (
 )
 from models_app.domain.events import EventName
 from models_app.domain.residency.admission import Wish
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import FactEvent, LedgerCause, LedgerKind, LedgerOutcome, LifecycleFact
 from models_app.domain.states import InstanceState, ModelStatus
 from models_app.engines.process import Ready
 from models_app.engines.spec import RunnerSpec
@@ -63,7 +64,7 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     try:
         with transaction.atomic():
             run.no_return()
-            if run.ledger_cause != LedgerCause.REQUEST:
+            if run.origin.cause != LedgerCause.REQUEST:
                 want(loaded=loaded)
             if run.job.asked_node:
                 want_copies(model=loaded.instance.model)
@@ -154,12 +155,15 @@ def _start(
     spared: frozenset[str],
 ) -> Instance:
     """`version` is None for a model of a remote provider, which has no file here."""
-    _say(
-        run,
-        model.key,
-        EventName.MODEL_LOADING,
-        "is being loaded.",
-        change=(model.status, ModelStatus.LOADING),
+    events.publish(
+        name=EventName.MODEL_LOADING,
+        subject=model.key,
+        message=f"{model.key} is being loaded.",
+        actor=run.actor,
+        cause=run.cause,
+        before=model.status,
+        after=ModelStatus.LOADING,
+        job_id=run.job.pk,
         data={"options": options.as_dict(), "sha256": version.sha256 if version else None},
     )
     try:
@@ -225,19 +229,12 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     )
     instance.save(update_fields=["pid", "pid_started_at", "socket"])
 
-    key, told = instance.model.key, {"instance": str(instance.pk)}
     warming = threading.Event()
 
     def on_stage(stage: str, fraction: float) -> None:
         if stage == "warm_up" and not warming.is_set():
             warming.set()
-            _say(
-                run,
-                key,
-                EventName.MODEL_WARMING_UP,
-                "is being warmed up: it is asked for its first token.",
-                data=told,
-            )
+            _publish_warm_up(run, instance, EventName.MODEL_WARMING_UP, "is being warmed up with its first token.")
         low, high = _STAGE_PROGRESS.get(stage, (0.0, 0.0))
         run.progress(low + (high - low) * fraction)
 
@@ -248,36 +245,24 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     try:
         ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
     except LoadFailed:
-        # Where the worker stops, the runner did not fail: it was told to end.
+        # Where the worker stops, the runner did not fail: it was ordered to end.
         owner.check_open()
         raise
     if warming.is_set():
-        what = "is warm: it has answered its first token."
-        _say(run, key, EventName.MODEL_WARMED_UP, what, data=told)
+        _publish_warm_up(run, instance, EventName.MODEL_WARMED_UP, "is warm: it has answered its first token.")
     return ready
 
 
-def _say(
-    run: Run,
-    key: str,
-    name: EventName,
-    what: str,
-    *,
-    data: dict[str, Any],
-    cause: str = "",
-    change: tuple[str | None, str | None] = (None, None),
-) -> None:
-    """`change` is the model's status before and after."""
+def _publish_warm_up(run: Run, instance: Instance, name: EventName, what: str) -> None:
+    key = instance.model.key
     events.publish(
         name=name,
         subject=key,
         message=f"{key} {what}",
         actor=run.actor,
-        cause=cause or run.cause,
-        before=change[0],
-        after=change[1],
+        cause=run.cause,
         job_id=run.job.pk,
-        data=data,
+        data={"instance": str(instance.pk)},
     )
 
 
@@ -287,7 +272,7 @@ def _publish(
     instance: Instance,
     ready: Ready | None,
     seconds: float,
-    candidates: list[dict[str, Any]] | None = None,
+    candidates: Sequence[Mapping[str, Any]] = (),
 ) -> Instance:
     memory = ready.memory if ready else {}
     with transaction.atomic():
@@ -301,40 +286,20 @@ def _publish(
         )
         if not moved:
             raise Conflict(f"'{model.key}' was stopped while it was loaded.", code="load_cancelled")
-        _say(
-            run,
-            model.key,
+        event = FactEvent(
             EventName.MODEL_LOADED,
-            f"was loaded in {seconds:.1f} s.",
-            change=(ModelStatus.LOADING, ModelStatus.LOADED),
+            f"{model.key} was loaded in {seconds:.1f} s.",
+            cause=run.cause,
+            before=ModelStatus.LOADING,
+            after=ModelStatus.LOADED,
             data={"instance": str(instance.pk), "seconds": seconds, "memory": memory},
         )
+        fact = LifecycleFact(
+            LedgerKind.LOAD, model.key, LedgerOutcome.DONE, run.origin, candidates=candidates, event=event
+        )
         loaded = Instance.objects.select_related("model", "version").get(pk=instance.pk)
-        _note(run, loaded, LedgerKind.LOAD, LedgerOutcome.DONE, candidates=candidates)
+        ledger.record(fact, instance=loaded)
     return loaded
-
-
-def _note(
-    run: Run,
-    instance: Instance,
-    kind: LedgerKind,
-    outcome: LedgerOutcome,
-    reason: str = "",
-    candidates: list[dict[str, Any]] | None = None,
-) -> None:
-    """The row of the ledger, part of the transaction that it tells of."""
-    ledger.record(
-        kind=kind,
-        model_key=instance.model.key,
-        cause=run.ledger_cause,
-        actor=run.actor,
-        request_id=run.job.request_id,
-        instance=instance,
-        job_id=run.job.pk,
-        outcome=outcome,
-        reason=reason,
-        candidates=candidates,
-    )
 
 
 def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaError) -> None:
@@ -349,23 +314,24 @@ def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaErr
             failure_stage=stage,
             failure_reason=error.message,
         )
-        _say(
-            run,
-            model.key,
+        event = FactEvent(
             EventName.LOAD_REFUSED if refused else EventName.MODEL_LOAD_FAILED,
-            f"could not be loaded (stage '{stage}').",
+            f"{model.key} could not be loaded (stage '{stage}').",
             cause=error.code,
-            change=(ModelStatus.LOADING, ModelStatus.FAILED),
+            before=ModelStatus.LOADING,
+            after=ModelStatus.FAILED,
             data={"stage": stage, "code": error.code, "reason": error.message},
         )
-        _note(
-            run,
-            instance,
+        fact = LifecycleFact(
             LedgerKind.REFUSAL if refused else LedgerKind.LOAD,
+            model.key,
             LedgerOutcome.REFUSED if refused else LedgerOutcome.FAILED,
-            error.message,
-            error.details.get("kept"),
+            run.origin,
+            reason=error.message,
+            candidates=error.details.get("kept") or (),
+            event=event,
         )
+        ledger.record(fact, instance=instance)
 
 
 def _withdraw(run: Run, instance: Instance) -> None:
@@ -373,7 +339,8 @@ def _withdraw(run: Run, instance: Instance) -> None:
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
     with transaction.atomic():
         instances.move(instance=instance, to=InstanceState.STOPPED)
-        _note(run, instance, LedgerKind.LOAD, LedgerOutcome.CANCELLED)
+        fact = LifecycleFact(LedgerKind.LOAD, instance.model.key, LedgerOutcome.CANCELLED, run.origin)
+        ledger.record(fact, instance=instance)
 
 
 def _unwant(instance: Instance) -> None:

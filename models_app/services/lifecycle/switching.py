@@ -7,6 +7,7 @@ one back.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -25,13 +26,12 @@ from models_app.domain.errors import (
 )
 from models_app.domain.events import EventName
 from models_app.domain.residency.admission import Memory, Node, Refuse, Wish, decide
-from models_app.domain.residency.ledger import LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import FactEvent, LedgerKind, LedgerOutcome, LifecycleFact
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.engines import control
 from models_app.models import Instance, Job, RegisteredModel, Route
 from models_app.services.catalog import ledger, lookup
-from models_app.services.events import events
 from models_app.services.jobs.jobs import Run
 from models_app.services.lifecycle import admission, loading, predictions, unloading
 from models_app.services.lifecycle.loading import Loaded
@@ -69,7 +69,7 @@ def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous
     except (Cancelled, Interrupted):
         raise
     except NoaError as error:
-        _say_failed(run, model, route, mode, error)
+        _record_failure(run, model, route, mode, error)
         raise
     run.result |= {"route": route.name, "previous": previous or None, "current": model.key}
     if previous and previous != model.key and not keep_previous:
@@ -165,7 +165,9 @@ def _verify_and_move(run: Run, loaded: Loaded, model: RegisteredModel, route: Ro
             run.no_return()
             loading.want(loaded=loaded)
             previous = routing.repoint(route=route, model=model, actor=run.actor, job_id=run.job.pk)
-            _note(run, model, LedgerOutcome.DONE, route, mode, previous, instance=loaded.instance)
+            # `repoint` publishes the event.
+            fact = _fact(run, LedgerOutcome.DONE, model=model, route=route, mode=mode, previous=previous)
+            ledger.record(fact, instance=loaded.instance)
             return previous
     except NoaError:
         loading.take_back(run=run, loaded=loaded)
@@ -199,43 +201,28 @@ def check_possible(*, model: RegisteredModel, route: Route) -> None:
         )
 
 
-def _say_failed(run: Run, model: RegisteredModel, route: Route, mode: Mode, error: NoaError) -> None:
-    keeps = route.target.key if route.target else "nothing"
-    with transaction.atomic():
-        events.publish(
-            name=EventName.SWITCH_FAILED,
-            subject=model.key,
-            message=f"'{route.name}' was not moved to {model.key}; it still leads to {keeps}.",
-            actor=run.actor,
-            cause=error.message[:255],
-            job_id=run.job.pk,
-            data={"route": route.name, "code": error.code, "reason": error.message, "mode": mode},
-        )
-        _note(run, model, LedgerOutcome.FAILED, route, mode, keeps, reason=error.message)
-    error.message = f"{error.message} '{route.name}' still leads to {keeps}."
+def _record_failure(run: Run, model: RegisteredModel, route: Route, mode: Mode, error: NoaError) -> None:
+    kept = route.target.key if route.target else "nothing"
+    event = FactEvent(
+        EventName.SWITCH_FAILED,
+        f"'{route.name}' was not moved to {model.key}; it still leads to {kept}.",
+        cause=error.message[:255],
+        data={"route": route.name, "code": error.code, "reason": error.message, "mode": mode},
+    )
+    fact = _fact(run, LedgerOutcome.FAILED, model=model, route=route, mode=mode, previous=kept)
+    ledger.record(replace(fact, reason=error.message, event=event))
+    error.message = f"{error.message} '{route.name}' still leads to {kept}."
 
 
-def _note(
-    run: Run,
-    model: RegisteredModel,
-    outcome: LedgerOutcome,
-    route: Route,
-    mode: Mode,
-    previous: str,
-    *,
-    reason: str = "",
-    instance: Instance | None = None,
-) -> None:
-    ledger.record(
-        kind=LedgerKind.SWITCH,
-        model_key=model.key,
-        cause=run.ledger_cause,
-        actor=run.actor,
-        request_id=run.job.request_id,
-        instance=instance,
-        job_id=run.job.pk,
-        outcome=outcome,
-        reason=reason or f"'{route.name}' led to {previous or 'nothing'} before ({mode})",
+def _fact(
+    run: Run, outcome: LedgerOutcome, *, model: RegisteredModel, route: Route, mode: Mode, previous: str
+) -> LifecycleFact:
+    return LifecycleFact(
+        LedgerKind.SWITCH,
+        model.key,
+        outcome,
+        run.origin,
+        reason=f"'{route.name}' led to {previous or 'nothing'} before ({mode})",
         data={"route": route.name, "previous": previous or None, "mode": mode.value},
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +11,18 @@ from django.db import transaction
 
 from models_app.domain.errors import Conflict, RunnerDied
 from models_app.domain.events import EventName
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import (
+    FactEvent,
+    LedgerCause,
+    LedgerKind,
+    LedgerOutcome,
+    LifecycleFact,
+    Origin,
+)
 from models_app.domain.states import TERMINAL_JOB_STATES, InstanceState, JobKind, ModelStatus
 from models_app.engines import control
 from models_app.models import Instance, RegisteredModel
 from models_app.services.catalog import ledger, lookup
-from models_app.services.events import events
 from models_app.services.jobs import jobs
 from models_app.services.jobs.jobs import Run
 from models_app.services.lifecycle import release
@@ -34,11 +39,8 @@ class Why:
     """Why an instance ends. `because` completes the sentence "… was unloaded"."""
 
     kind: LedgerKind
-    cause: LedgerCause
-    actor: str
+    origin: Origin
     because: str = ""
-    request_id: str = ""
-    job_id: uuid.UUID | None = None
     candidates: list[dict[str, Any]] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -112,14 +114,7 @@ def _let_owner_end(run: Run, instance: Instance) -> None:
 
 def _end(run: Run, instance: Instance, because: str) -> None:
     key = instance.model.key
-    why = Why(
-        kind=LedgerKind.UNLOAD,
-        cause=run.ledger_cause,
-        actor=run.actor,
-        because=because,
-        request_id=run.job.request_id,
-        job_id=run.job.pk,
-    )
+    why = Why(LedgerKind.UNLOAD, run.origin, because)
     with run.step("drain", f"{key}: waiting for requests in flight to end."):
         cut = _drain(instance)
     with run.step("stop", key):
@@ -134,37 +129,30 @@ def finish(*, instance: Instance, why: Why, cut: int | None = 0, event_cause: st
     """
     freed = release.end(instance=instance)
     with transaction.atomic():
-        if why.cause == LedgerCause.POLICY:
+        if why.origin.cause == LedgerCause.POLICY:
             _want_less(instance.model, instance.node)
         instances.move(instance=instance, to=InstanceState.STOPPED)
-        _tell(instance, why, cut, event_cause)
-        ledger.record(
-            kind=why.kind,
-            model_key=instance.model.key,
-            cause=why.cause,
-            actor=why.actor,
-            request_id=why.request_id,
-            instance=instance,
-            job_id=why.job_id,
-            outcome=LedgerOutcome.DONE,
-            reason=why.because.lstrip(" ,"),
+        reason = why.because.lstrip(" ,")
+        fact = LifecycleFact(
+            why.kind,
+            instance.model.key,
+            LedgerOutcome.DONE,
+            why.origin,
+            reason=reason,
             candidates=why.candidates,
             data=why.data | {"cut_requests": cut, "memory_came_back_bytes": freed},
+            event=_event(instance, why, cut, reason[:255] or event_cause),
         )
+        ledger.record(fact, instance=instance)
 
 
-def _tell(instance: Instance, why: Why, cut: int | None, event_cause: str) -> None:
-    key = instance.model.key
-    evicted = why.kind == LedgerKind.EVICTION
-    events.publish(
-        name=EventName.MODEL_EVICTED if evicted else EventName.MODEL_UNLOADED,
-        subject=key,
-        message=f"{key} was unloaded{why.because}" + (f"; {cut} requests were cut." if cut else "."),
-        actor=why.actor,
-        cause=why.because.lstrip(" ,")[:255] or event_cause,
+def _event(instance: Instance, why: Why, cut: int | None, cause: str) -> FactEvent:
+    return FactEvent(
+        EventName.MODEL_EVICTED if why.kind == LedgerKind.EVICTION else EventName.MODEL_UNLOADED,
+        f"{instance.model.key} was unloaded{why.because}" + (f"; {cut} requests were cut." if cut else "."),
+        cause=cause,
         before=ModelStatus.LOADED,
         after=ModelStatus.AVAILABLE,
-        job_id=why.job_id,
         data={"instance": str(instance.pk), "cut_requests": cut} | why.data,
     )
 

@@ -18,7 +18,15 @@ from django.utils import timezone
 from models_app.domain.errors import Conflict
 from models_app.domain.events import EventName
 from models_app.domain.residency import recovery as policy
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
+from models_app.domain.residency.ledger import (
+    FactEvent,
+    Figures,
+    LedgerCause,
+    LedgerKind,
+    LedgerOutcome,
+    LifecycleFact,
+    Origin,
+)
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
     SERVING_INSTANCE_STATES,
@@ -37,6 +45,7 @@ from models_app.services.runners import instances
 logger = logging.getLogger(__name__)
 
 ACTOR = "recovery"
+_ORIGIN = Origin(LedgerCause.RECOVERY, ACTOR)
 # Failures of a load that say nothing against the model: something else is missing, and may be there later.
 _REFUSALS = frozenset(
     {
@@ -161,24 +170,23 @@ def _give_up(row: Recovery) -> None:
     row.given_up_at = timezone.now()
     minutes = policy.WINDOW_SECONDS / 60
     why = f"It died {count} times, {policy.DEATHS_ALLOWED} of them within {minutes:g} minutes."
-    events.publish(
-        name=EventName.RECOVERY_GIVEN_UP,
-        subject=key,
-        message=f"{key} is not started again until somebody asks for it. {why}",
-        actor=ACTOR,
+    event = FactEvent(
+        EventName.RECOVERY_GIVEN_UP,
+        f"{key} is not started again until it is requested. {why}",
         cause=row.reason[:255],
         data={"deaths": count, "reason": row.reason},
     )
-    ledger.record(
-        kind=LedgerKind.RECOVERY,
-        model_key=key,
-        cause=LedgerCause.RECOVERY,
-        actor=ACTOR,
-        node=row.node,
-        outcome=LedgerOutcome.FAILED,
+    fact = LifecycleFact(
+        LedgerKind.RECOVERY,
+        key,
+        LedgerOutcome.FAILED,
+        _ORIGIN,
         reason=f"{why} {row.reason}",
+        node=row.node,
         data={"deaths": count},
+        event=event,
     )
+    ledger.record(fact)
 
 
 def load_seconds(model: RegisteredModel) -> float:
@@ -251,31 +259,29 @@ def _settle(row: Recovery, serving: Instance) -> None:
             return
         routing.bump()
         if not was_given_up:
-            _tell_recovered(row, serving)
+            _record_recovered(row, serving)
 
 
-def _tell_recovered(row: Recovery, serving: Instance) -> None:
+def _record_recovered(row: Recovery, serving: Instance) -> None:
     ready_at = serving.ready_at or timezone.now()
     away = max(0.0, ready_at.timestamp() - max(row.deaths, default=ready_at.timestamp()))
-    events.publish(
-        name=EventName.INSTANCE_RECOVERED,
-        subject=row.model.key,
-        message=f"{row.model.key} serves again, {away:.1f} seconds after it had stopped.",
-        actor=ACTOR,
+    event = FactEvent(
+        EventName.INSTANCE_RECOVERED,
+        f"{row.model.key} serves again, {away:.1f} seconds after it had stopped.",
         cause=row.reason[:255],
         data={"instance": str(serving.pk), "away_seconds": round(away, 3)},
     )
-    ledger.record(
-        kind=LedgerKind.RECOVERY,
-        model_key=row.model.key,
-        cause=LedgerCause.RECOVERY,
-        actor=ACTOR,
-        instance=serving,
-        outcome=LedgerOutcome.DONE,
+    fact = LifecycleFact(
+        LedgerKind.RECOVERY,
+        row.model.key,
+        LedgerOutcome.DONE,
+        _ORIGIN,
         reason=row.reason,
-        measured_seconds=round(away, 3),
+        figures=Figures(measured_seconds=round(away, 3)),
         data={"deaths": len(row.deaths)},
+        event=event,
     )
+    ledger.record(fact, instance=serving)
 
 
 def _forget(row: Recovery) -> None:

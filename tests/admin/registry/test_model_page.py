@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from models_app.domain.catalog.capabilities import Capability, Verdict
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind
+from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome, LifecycleFact, Origin
 from models_app.models import AuditEntry, Job, ProfileRun, RegisteredModel, Route, RouteChange
 from models_app.services.catalog import ledger
 from models_app.services.registry import capabilities
@@ -36,13 +36,14 @@ def test_a_capability_is_told_with_its_evidence_and_date(console: Client, furnis
 
 
 def test_the_history_says_what_happened_and_why(console: Client, furnished: RegisteredModel) -> None:
-    ledger.record(
-        kind=LedgerKind.EVICTION,
-        model_key=furnished.key,
-        cause=LedgerCause.POLICY,
-        outcome="done",
+    fact = LifecycleFact(
+        LedgerKind.EVICTION,
+        furnished.key,
+        LedgerOutcome.DONE,
+        Origin(LedgerCause.POLICY),
         reason="llama.cpp:other needed 4.3 GiB",
     )
+    ledger.record(fact)
     assert "llama.cpp:other needed 4.3 GiB" in page_of(console, furnished)
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+from unittest import mock
 
-from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome, cause_of
+import pytest
+from django.db import DatabaseError
+
+from models_app.domain.events import EventName
+from models_app.domain.residency.ledger import (
+    FactEvent,
+    LedgerCause,
+    LedgerKind,
+    LedgerOutcome,
+    LifecycleFact,
+    Origin,
+    cause_of,
+)
 from models_app.domain.states import JobKind
-from models_app.models import LedgerEntry
+from models_app.models import Event, LedgerEntry
 from models_app.services.catalog import ledger
 from models_app.services.jobs import jobs
 
@@ -27,15 +39,37 @@ def test_the_cause_follows_from_who_asked(actor: str, cause: LedgerCause) -> Non
 
 @pytest.mark.django_db
 def test_an_entry_names_its_node_and_can_be_stored_whatever_the_reason_holds() -> None:
+    origin = Origin(LedgerCause.KEY)
     ledger.record(
-        kind=LedgerKind.REFUSAL,
-        model_key="llama.cpp:a",
-        cause=LedgerCause.KEY,
-        outcome=LedgerOutcome.REFUSED,
-        reason="a\0b",
+        LifecycleFact(LedgerKind.REFUSAL, "llama.cpp:a", LedgerOutcome.REFUSED, origin, reason="a\0b"),
     )
     entry = LedgerEntry.objects.get()
     assert (entry.node, entry.reason, entry.candidates) == ("local", "a\ufffdb", [])
+
+
+FACT = LifecycleFact(
+    LedgerKind.LOAD,
+    "llama.cpp:a",
+    LedgerOutcome.DONE,
+    Origin(LedgerCause.KEY, "key:ci"),
+    event=FactEvent(EventName.MODEL_LOADED, "llama.cpp:a was loaded.", cause="requested", after="loaded"),
+)
+
+
+@pytest.mark.django_db
+def test_a_fact_is_written_to_the_ledger_and_published_as_an_event() -> None:
+    entry = ledger.record(FACT)
+    event = Event.objects.get()
+    assert (entry.kind, entry.model_key, entry.actor) == ("load", "llama.cpp:a", "key:ci")
+    assert (event.name, event.subject, event.actor) == (EventName.MODEL_LOADED, "llama.cpp:a", "key:ci")
+    assert (event.cause, event.before, event.after) == ("requested", None, "loaded")
+
+
+@pytest.mark.django_db
+def test_a_fact_whose_row_cannot_be_written_publishes_nothing() -> None:
+    with mock.patch.object(LedgerEntry.objects, "create", side_effect=DatabaseError), pytest.raises(DatabaseError):
+        ledger.record(FACT)
+    assert not Event.objects.exists()
 
 
 @pytest.mark.django_db
