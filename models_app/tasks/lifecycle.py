@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.services.jobs import jobs
 from models_app.services.lifecycle import loading, switching, unloading
 
@@ -13,7 +14,8 @@ from models_app.services.lifecycle import loading, switching, unloading
 def load_model(job_id: str) -> None:
     with jobs.run(job_id=job_id, node=settings.NOA_NODE) as run:
         if run:
-            loading.load(run=run, key=run.job.subject, options=run.job.arguments["options"])
+            options = LoadOptions.parse(run.job.arguments["options"])
+            loading.load(run=run, key=run.job.subject, options=options)
 
 
 @shared_task(name="noa.unload_model")

@@ -74,7 +74,7 @@ class LoadDialog(ModelDialog):
     )
 
     def clean(self) -> dict[str, Any]:
-        for name, value in self.options().items():
+        for name, value in self._filled_in().items():
             try:
                 LoadOptions.parse({name: value})
             except InvalidRequest as error:
@@ -82,8 +82,10 @@ class LoadDialog(ModelDialog):
         cleaned: dict[str, Any] = self.cleaned_data
         return cleaned
 
-    def options(self) -> dict[str, int]:
-        """The load options that were filled in."""
+    def options(self) -> LoadOptions:
+        return LoadOptions(**self._filled_in())
+
+    def _filled_in(self) -> dict[str, int]:
         fields = ("n_ctx", "slots", "n_gpu_layers")
         values = {name: self.cleaned_data.get(name) for name in fields}
         return {name: value for name, value in values.items() if value is not None}

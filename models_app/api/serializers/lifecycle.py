@@ -10,6 +10,7 @@ from rest_framework import serializers
 from models_app.api.serializers.entries import LOAD_OPTIONS
 from models_app.api.serializers.inputs import ModelNameInput
 from models_app.api.serializers.names import NodeField, RouteField
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 
@@ -41,6 +42,9 @@ class LoadInput(ModelNameInput):
         default=False,
         help_text="Only estimate: answers 200 with an estimate, and does nothing.",
     )
+
+    def validate_options(self, value: dict[str, Any]) -> LoadOptions:
+        return LoadOptions.parse(value)
 
 
 class CandidateOutput(serializers.Serializer[Any]):

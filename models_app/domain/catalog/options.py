@@ -1,4 +1,4 @@
-"""The options with which a local model is loaded."""
+"""The options of a load of a local model: parsed once where they arrive as JSON, and carried as a value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from models_app.domain.errors import InvalidRequest
 
-# What a model is given when nobody says otherwise: enough for a long chat, small enough for a laptop.
+# Where no option says otherwise: enough for a long chat, small enough for a laptop.
 DEFAULT_CONTEXT = 8192
 
 BOUNDS: Mapping[str, tuple[int, int]] = {
@@ -22,7 +22,7 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """None means: let NOA choose.
+    """None leaves the choice to NOA.
 
     n_ctx         tokens of the cache that all slots share; one request may use all of it
     slots         requests that are decoded at the same time; more wait in the runner's queue
@@ -58,6 +58,11 @@ class LoadOptions:
                 )
         return cls(**data)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no option is set: a local model is then loaded with the options of its last load."""
+        return self == LoadOptions()
+
     def as_dict(self) -> dict[str, int]:
-        """Only the options that were given."""
+        """Only the options that are set, as JSON columns and answers hold them."""
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Cancelled, Conflict, NoaError
 from models_app.domain.events import EventName
 from models_app.domain.states import InstanceState
@@ -97,15 +98,15 @@ class _Restore:
         for number, model in enumerate(ordered):
             part = Part(self._run, number / len(ordered), (number + 1) / len(ordered))
             with self._noting("model", model["key"]), part.step("restore model", model["key"]):
-                self._load(part, **model)
+                self._load(part, model["key"], LoadOptions.parse(model["options"]))
 
-    def _load(self, part: Part, key: str, options: dict[str, Any]) -> None:
+    def _load(self, part: Part, key: str, options: LoadOptions) -> None:
         model = lookup.get(key=key)
         instance = instances.serving(model=model)
         if instance is None:
             # No options at all would mean "as the last time" to a load.
-            RegisteredModel.objects.filter(pk=model.pk).update(load_options=options)
-        elif instance.options != options:
+            RegisteredModel.objects.filter(pk=model.pk).update(load_options=options.as_dict())
+        elif LoadOptions.parse(instance.options) != options:
             raise Conflict(
                 f"'{model.key}' is loaded with other options. Unload it first, then restore again.",
                 code="loaded_with_other_options",

@@ -7,6 +7,7 @@ import logging
 from django.conf import settings
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.events import EventName
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
@@ -53,7 +54,9 @@ def wanted_loads(*, actor: str = "restore") -> list[Job]:
     targets = set(Route.objects.values_list("target_id", flat=True))
     queued = []
     for model in sorted(wanted, key=lambda model: model.pk not in targets):
-        job, created = jobs.create(kind=JobKind.LOAD, subject=model.key, arguments={"options": {}}, actor=actor)
+        job, created = jobs.create(
+            kind=JobKind.LOAD, subject=model.key, arguments={}, options=LoadOptions(), actor=actor
+        )
         if created:
             queued.append(job)
     if queued:

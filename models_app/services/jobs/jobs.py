@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Cancelled, Conflict, Interrupted, NoaError, NotFound
 from models_app.domain.residency.ledger import LedgerCause, Origin, cause_of
 from models_app.domain.states import (
@@ -52,57 +53,63 @@ def create(
     subject: str,
     arguments: dict[str, Any],
     actor: str,
+    options: LoadOptions | None = None,
     cause: LedgerCause | None = None,
     request_id: str = "",
     may_evict: bool = True,
     asked_node: str = "",
 ) -> tuple[Job, bool]:
-    """A queued job and True, or the one that does the same already and False.
+    """Create a queued job and return it with True, or the active job that does the same with False.
 
-    Its cause is who asked, unless another is given, and its queue that of the node that can do it. Raises Conflict when
-    work on the same subject is under way with other arguments, and what says that no node can do it. A job that is
-    shared may evict when one of those who asked for it may. One that names its node is not shared with others.
+    `options` are those of a load, stored as the argument "options". The cause follows from the actor unless one is
+    given; the queue is that of a node that can do the job. Raises Conflict while a job on the same subject is active
+    with other arguments, and NotFound, Conflict or Unavailable where no node can do it. A shared job can evict when one
+    of its requesters can. A job that names its node is not shared with jobs of other nodes.
     """
-    try:
-        with transaction.atomic():
-            job = Job.objects.create(
-                kind=kind,
-                subject=subject,
-                arguments=arguments,
-                actor=actor,
-                cause=cause or cause_of(actor),
-                request_id=request_id,
-                may_evict=may_evict,
-                queue=queues.choose(kind=kind, subject=subject, arguments=arguments, asked_node=asked_node),
-                asked_node=asked_node,
-            )
-            notifications.announce()
-            return job, True
-    except IntegrityError:
+    stored = arguments if options is None else arguments | {"options": options.as_dict()}
+    row = Job(
+        kind=kind,
+        subject=subject,
+        arguments=stored,
+        actor=actor,
+        cause=cause or cause_of(actor),
+        request_id=request_id,
+        may_evict=may_evict,
+        queue=queues.choose(kind=kind, subject=subject, arguments=arguments, options=options, asked_node=asked_node),
+        asked_node=asked_node,
+    )
+    while not _insert(row):
         active = Job.objects.filter(
             kind=kind, subject=subject, asked_node=asked_node, state__in=ACTIVE_JOB_STATES
         ).first()
-    if active is None:
-        # It ended between our insert and our look.
-        return create(
-            kind=kind,
-            subject=subject,
-            arguments=arguments,
-            actor=actor,
-            cause=cause,
-            request_id=request_id,
-            may_evict=may_evict,
-            asked_node=asked_node,
-        )
-    if active.arguments != arguments:
+        if active is not None:
+            return _share(active, row), False
+        # The other job ended between the insert and the query: insert again.
+    return row, True
+
+
+def _insert(row: Job) -> bool:
+    """False while an active job of the same kind, subject and node exists."""
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+            notifications.announce()
+    except IntegrityError:
+        return False
+    return True
+
+
+def _share(active: Job, requested: Job) -> Job:
+    if active.arguments != requested.arguments:
         raise Conflict(
-            f"Job {active.id} ({kind} {subject}) is under way with other options. Wait for it to end, then ask again.",
+            f"Job {active.id} ({active.kind} {active.subject}) is under way with other options. "
+            "Wait for it to end, then ask again.",
             code="job_in_progress",
             details={"job": str(active.id)},
         )
-    if may_evict and not active.may_evict:
+    if requested.may_evict and not active.may_evict:
         Job.objects.filter(pk=active.pk).update(may_evict=True)
-    return active, False
+    return active
 
 
 def runs_here(*, job_id: uuid.UUID) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import JobKind
 from models_app.services.catalog.lookup import LOCAL_SLUG
 from models_app.services.nodes import placement
@@ -25,7 +26,14 @@ def own() -> tuple[str, ...]:
     return (of_node(settings.NOA_NODE), COMMON, "")
 
 
-def choose(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node: str = "") -> str:
+def choose(
+    *,
+    kind: JobKind,
+    subject: str,
+    arguments: dict[str, Any],
+    options: LoadOptions | None = None,
+    asked_node: str = "",
+) -> str:
     """The queue of a new job. `subject` is a model key, a provider's slug, or '' for all.
 
     Raises NotFound, Conflict or Unavailable where no node can do it.
@@ -33,4 +41,5 @@ def choose(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node
     slug = subject.partition(":")[0]
     if kind in _ANYWHERE and not asked_node and slug not in ("", LOCAL_SLUG):
         return COMMON
-    return of_node(placement.node_for(kind=kind, subject=subject, arguments=arguments, asked_node=asked_node))
+    key = arguments.get("key") or subject
+    return of_node(placement.node_for(kind=kind, key=key, options=options or LoadOptions(), asked_node=asked_node))

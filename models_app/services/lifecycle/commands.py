@@ -6,9 +6,6 @@ new job to a worker: `models_app.tasks.queueing.enqueue`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind
@@ -23,9 +20,7 @@ from models_app.services.providers import providers
 from models_app.services.routes import routing
 
 
-def request_load(
-    *, key: str, options: Mapping[str, Any], node: str = "", actor: str, fit: bool = False
-) -> tuple[Job, bool]:
+def request_load(*, key: str, options: LoadOptions, node: str = "", actor: str, fit: bool = False) -> tuple[Job, bool]:
     """`node` is where an instance is wanted, beside those on other nodes; empty lets NOA choose. With `fit` the context is
     made as small as it has to be.
 
@@ -33,26 +28,25 @@ def request_load(
     says that the node cannot have it.
     """
     model = lookup.get(key=key)
-    parsed = LoadOptions.parse(options)
-    loading.check_loadable(model=model, options=parsed)
+    loading.check_loadable(model=model, options=options)
     if not placement.has_others():
         # Of another machine's memory only its own worker knows all.
-        parsed = estimating.check(model=model, options=parsed, fit=fit, actor=actor)
+        options = estimating.check(model=model, options=options, fit=fit, actor=actor)
     return jobs.create(
         kind=JobKind.LOAD,
         subject=model.key,
-        arguments={"options": parsed.as_dict()},
+        arguments={},
+        options=options,
         actor=actor,
-        asked_node=_checked_node(model, parsed, node),
+        asked_node=_checked_node(model, options, node),
     )
 
 
-def estimate_load(*, key: str, options: Mapping[str, Any], fit: bool = False) -> Estimate:
+def estimate_load(*, key: str, options: LoadOptions, fit: bool = False) -> Estimate:
     """What would become of such a load now. Raises as `request_load` does, but for memory."""
     model = lookup.get(key=key)
-    parsed = LoadOptions.parse(options)
-    loading.check_loadable(model=model, options=parsed)
-    return estimating.estimate(model=model, options=parsed, fit=fit)
+    loading.check_loadable(model=model, options=options)
+    return estimating.estimate(model=model, options=options, fit=fit)
 
 
 def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:
@@ -73,7 +67,7 @@ def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> st
             param="node",
         )
     if node:
-        placement.node_for_load(model=model, options=options.as_dict(), asked_node=node)
+        placement.node_for_load(model=model, options=options, asked_node=node)
     return node
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Cancelled, Conflict, LoadFailed, NoaError
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Instance, Job, Node, RegisteredModel
@@ -74,14 +75,15 @@ def _move_away(run: Run, instance: Instance) -> None:
 
 def load_elsewhere(*, run: Run, model: RegisteredModel, avoid: set[str]) -> None:
     """Have it loaded on another node, and wait for that. Raises what its job ended with."""
-    chosen = placement.node_for_load(model=model, options={}, avoid=avoid)
+    chosen = placement.node_for_load(model=model, options=LoadOptions(), avoid=avoid)
     if chosen in avoid:
         raise Conflict(f"No other node can load '{model.key}' now.", code="no_node_has_file")
     with run.step("load", f"{model.key} on '{chosen}'"):
         job, _ = jobs.create(
             kind=JobKind.LOAD,
             subject=model.key,
-            arguments={"options": {}},
+            arguments={},
+            options=LoadOptions(),
             actor=run.actor,
             asked_node=chosen,
         )

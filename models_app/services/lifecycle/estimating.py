@@ -95,7 +95,7 @@ def estimate(*, model: RegisteredModel, options: LoadOptions, fit: bool = False)
     version = model.version
     if not version.header:
         return Estimate(model.key, "unknown", options, None, why="Its file has not been read yet.")
-    chosen = options if options.as_dict() else LoadOptions.parse(model.load_options)
+    chosen = LoadOptions.parse(model.load_options) if options.is_empty else options
     found = _of_file(model, version, chosen)
     if fit and found.largest_context:
         return _of_file(model, version, replace(chosen, n_ctx=found.largest_context))

@@ -53,7 +53,7 @@ class Loaded:
     started: bool
 
 
-def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
+def load(*, run: Run, key: str, options: LoadOptions) -> Instance:
     """The ready instance of a model, started if there is none.
 
     Sets the desired state, unless a request through the gateway wanted it: that wants an answer, not the model.
@@ -74,18 +74,18 @@ def load(*, run: Run, key: str, options: dict[str, Any]) -> Instance:
     return loaded.instance
 
 
-def bring_up(*, run: Run, key: str, options: dict[str, Any], spared: frozenset[str] = frozenset()) -> Loaded:
+def bring_up(*, run: Run, key: str, options: LoadOptions, spared: frozenset[str] = frozenset()) -> Loaded:
     """What `load` does without the desired state: the caller sets it with `want`, or ends it with `take_back`.
 
     Models whose keys are `spared` are not unloaded to make room.
     """
     model = lookup.get(key=key)
     remote = providers.is_remote(model.provider)
-    parsed = LoadOptions.parse(options if remote else options or model.load_options)
+    chosen = LoadOptions.parse(model.load_options) if options.is_empty and not remote else options
     # A load that names its node wants an instance there, whatever others there are.
     asked_node = run.job.asked_node
     instance = instances.serving(model=model, node=asked_node)
-    if instance is not None and options and instance.options != parsed.as_dict():
+    if instance is not None and not options.is_empty and LoadOptions.parse(instance.options) != options:
         raise Conflict(
             f"'{model.key}' is loaded with other options: {instance.options or 'none'}. "
             "Unload it first, then load it with these.",
@@ -94,18 +94,18 @@ def bring_up(*, run: Run, key: str, options: dict[str, Any], spared: frozenset[s
     started = False
     if instance is None:
         with run.step("check"):
-            check_loadable(model=model, options=parsed)
+            check_loadable(model=model, options=chosen)
             version = None if remote else local_discovery.fresh_version(model=model)
             reserved = instances.reserve(
                 model=model,
                 version=version,
                 node=settings.NOA_NODE,
-                options=parsed.as_dict(),
+                options=chosen,
                 beside=bool(asked_node) and not remote,
             )
         started = reserved is not None
         if reserved is not None:
-            instance = _start(run, model, version, reserved, parsed, spared)
+            instance = _start(run, model, version, reserved, chosen, spared)
         else:
             instance = instances.serving(model=model, node="" if remote else asked_node)
     if instance is None or instance.state != InstanceState.READY:
@@ -116,7 +116,7 @@ def bring_up(*, run: Run, key: str, options: dict[str, Any], spared: frozenset[s
         "memory_bytes": instance.memory_bytes,
         "load_seconds": instance.load_seconds,
     }
-    return Loaded(instance, parsed, started)
+    return Loaded(instance, chosen, started)
 
 
 def want(*, loaded: Loaded) -> None:

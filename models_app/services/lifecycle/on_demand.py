@@ -143,7 +143,8 @@ def _ask(model: RegisteredModel, want: ModelDemand) -> Attended:
         job, created = jobs.create(
             kind=JobKind.LOAD,
             subject=model.key,
-            arguments={"options": {}},
+            arguments={},
+            options=LoadOptions(),
             actor=ACTOR,
             cause=LedgerCause.REQUEST,
             request_id=want.request_id,

@@ -18,7 +18,7 @@ def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
             f" PATCH /api/v1/providers/{model.provider.slug}.",
             code="provider_disabled",
         )
-    if options.as_dict():
+    if not options.is_empty:
         raise InvalidRequest(
             f"'{model.key}' runs at its provider, which has no load options. Leave 'options' away.",
             code="options_not_for_remote",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -109,7 +108,7 @@ def _others_need(previous: RegisteredModel, route: Route) -> bool:
 def _overlap(run: Run, model: RegisteredModel, route: Route) -> str:
     """The key that the route led to before."""
     spared = frozenset({route.target.key}) if route.target else frozenset()
-    loaded = loading.bring_up(run=run, key=model.key, options={}, spared=spared)
+    loaded = loading.bring_up(run=run, key=model.key, options=LoadOptions(), spared=spared)
     return _verify_and_move(run, loaded, model, route, Mode.OVERLAP)
 
 
@@ -118,25 +117,25 @@ def _replace(run: Run, model: RegisteredModel, route: Route, previous: Registere
         model=previous, state=InstanceState.READY, node=settings.NOA_NODE
     )
     with run.step(_REPLACE_STEP, f"{previous.key} makes room for {model.key}"):
-        options: dict[str, Any] = {}
+        options = LoadOptions()
         # Nobody else shall bring it back meanwhile.
         wanted = RegisteredModel.objects.filter(pk=previous.pk, wanted=True).update(wanted=False)
         for instance in old:
-            options = instance.options
+            options = LoadOptions.parse(instance.options)
             unloading.retire(
                 run=run,
                 instance=instance,
                 because=f" to make room for {model.key} on '{route.name}'",
             )
         try:
-            loaded = loading.bring_up(run=run, key=model.key, options={})
+            loaded = loading.bring_up(run=run, key=model.key, options=LoadOptions())
             return _verify_and_move(run, loaded, model, route, Mode.REPLACE)
         except NoaError:
             _bring_back(run, previous, options, wanted=bool(wanted))
             raise
 
 
-def _bring_back(run: Run, previous: RegisteredModel, options: dict[str, Any], *, wanted: bool) -> None:
+def _bring_back(run: Run, previous: RegisteredModel, options: LoadOptions, *, wanted: bool) -> None:
     """The route leads to it still, and requests wait for it."""
     RegisteredModel.objects.filter(pk=previous.pk).update(wanted=wanted)
     with run.shielded():

@@ -35,20 +35,18 @@ def has_others() -> bool:
     return up().exclude(name=settings.NOA_NODE).exists()
 
 
-def node_for(*, kind: JobKind, subject: str, arguments: dict[str, Any], asked_node: str) -> str:
-    """The node whose worker is to run a new job.
+def node_for(*, kind: JobKind, key: str, options: LoadOptions, asked_node: str) -> str:
+    """The node whose worker is to run a new job. `key` counts for jobs about a model, `options` for loads.
 
     A job goes to where the model is, or is to be. Raises NotFound, Conflict or Unavailable where there is no such node.
     """
     if asked_node and kind != JobKind.LOAD:
         return asked_node
-    key = arguments.get("key") or subject
     model = _model(key) if kind in _OF_A_MODEL else None
     if model is None:
         return any_node()
     found = _serving_node(model)
     if kind == JobKind.LOAD or (kind == JobKind.SWITCH and not found):
-        options = arguments.get("options") or {}
         return node_for_load(model=model, options=options, asked_node=asked_node)
     return found or any_node()
 
@@ -59,7 +57,7 @@ _OF_A_MODEL = frozenset({JobKind.LOAD, JobKind.UNLOAD, JobKind.SWITCH, JobKind.P
 def node_for_load(
     *,
     model: RegisteredModel,
-    options: dict[str, Any],
+    options: LoadOptions,
     asked_node: str = "",
     avoid: Collection[str] = (),
 ) -> str:
@@ -121,15 +119,15 @@ def _last_node(model: RegisteredModel) -> str:
     return rows.values_list("node", flat=True).first() or ""
 
 
-def _need(model: RegisteredModel, options: dict[str, Any]) -> tuple[int | None, bool]:
+def _need(model: RegisteredModel, options: LoadOptions) -> tuple[int | None, bool]:
     """Bytes, None where they are not known, and whether a graphics card was asked for."""
-    parsed = LoadOptions.parse(options or model.load_options)
+    chosen = LoadOptions.parse(model.load_options) if options.is_empty else options
     version = model.version
     if version is None or not version.header or providers.is_remote(model.provider):
         return None, False
     metadata = GgufMetadata.from_dict(version.header)
-    spec = llamacpp.plan(metadata, parsed, instance_id="", model="", fingerprint="", path=Path(), socket=Path())
-    return llamacpp.memory_need(metadata, spec).total, bool(parsed.n_gpu_layers)
+    spec = llamacpp.plan(metadata, chosen, instance_id="", model="", fingerprint="", path=Path(), socket=Path())
+    return llamacpp.memory_need(metadata, spec).total, bool(chosen.n_gpu_layers)
 
 
 def _places(model: RegisteredModel, rows: list[Node], alive: Collection[str]) -> list[Place]:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import NoaError
 from models_app.domain.events import EventName
 from models_app.domain.states import (
@@ -99,7 +100,7 @@ def _place(model: RegisteredModel) -> list[str]:
     # What died there too often, or could not be loaded there, is not tried there again.
     avoid = under_way | set(rows.filter(given_up_at__isnull=False).values_list("node", flat=True))
     try:
-        name = placement.node_for_load(model=model, options={}, avoid=avoid)
+        name = placement.node_for_load(model=model, options=LoadOptions(), avoid=avoid)
     except NoaError as error:
         logger.debug("%s is placed nowhere: %s", model.key, error.message)
         return []

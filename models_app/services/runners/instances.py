@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import (
     SERVING_INSTANCE_STATES,
     InstanceState,
@@ -52,7 +53,7 @@ def reserve(
     model: RegisteredModel,
     version: ModelVersion | None,
     node: str,
-    options: dict[str, Any],
+    options: LoadOptions,
     beside: bool = False,
 ) -> Instance | None:
     """Claim the right to load this model: a new instance, or None when somebody has it already.
@@ -70,7 +71,7 @@ def reserve(
                 model=model,
                 version=version,
                 node=node,
-                options=options,
+                options=options.as_dict(),
                 state=InstanceState.QUEUED if version else InstanceState.STARTING,
             )
             _follow(instance.model_id, ModelStatus.LOADING)

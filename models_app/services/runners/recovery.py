@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict
 from models_app.domain.events import EventName
 from models_app.domain.residency import recovery as policy
@@ -226,7 +227,8 @@ def _ask(row: Recovery) -> Job | None:
         job, created = jobs.create(
             kind=JobKind.LOAD,
             subject=row.model.key,
-            arguments={"options": {}},
+            arguments={},
+            options=LoadOptions(),
             actor=ACTOR,
             # One of several copies: another that serves does not stand in for it.
             asked_node=row.node if row.model.replicas > 1 else "",

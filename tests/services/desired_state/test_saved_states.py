@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Cancelled, Conflict, NotFound
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Event, Instance, Job, RegisteredModel, Route, StateSnapshot
@@ -34,7 +35,7 @@ def current() -> str | None:
 
 
 def load(do: Work, key: str, **options: int) -> None:
-    job = do(loading.load, key=key, options=options)
+    job = do(loading.load, key=key, options=LoadOptions(**options))
     assert job.state == JobState.SUCCEEDED, job.error_message
 
 

@@ -12,6 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, NotFound
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel, Route
@@ -56,7 +57,7 @@ def begin() -> Iterator[Begin]:
 
 
 def begin_load(begin: Begin, key: str = A) -> Job:
-    job = begin(loading.load, JobKind.LOAD, key, key=key, options={})
+    job = begin(loading.load, JobKind.LOAD, key, key=key, options=LoadOptions())
     until(lambda: Instance.objects.filter(model__key=key, pid__gt=0).exists(), "a runner started")
     return job
 
@@ -120,13 +121,13 @@ def test_a_model_whose_load_was_cancelled_can_be_loaded(
     jobs.cancel(job_id=job.pk, actor="op")
     ended(job)
     node.supervisor()._command = fake_runner("good")
-    assert do(loading.load, key=A, options={}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=A, options=LoadOptions()).state == JobState.SUCCEEDED
 
 
 def test_who_waits_for_a_load_that_is_cancelled_is_told(two_models: Path, start_node: StartNode, begin: Begin) -> None:
     start_node("never-ready")
     job = begin_load(begin)
-    other = begin(loading.load, JobKind.LOAD, "another wish", key=A, options={})
+    other = begin(loading.load, JobKind.LOAD, "another wish", key=A, options=LoadOptions())
     until(
         lambda: any(step["name"] == "wait" for step in jobs.get(job_id=other.pk).steps),
         "the other job waits",
@@ -141,7 +142,7 @@ def test_a_job_that_waits_for_another_load_can_be_cancelled_itself(
 ) -> None:
     start_node("never-ready")
     first = begin_load(begin)
-    other = begin(loading.load, JobKind.LOAD, "another wish", key=A, options={})
+    other = begin(loading.load, JobKind.LOAD, "another wish", key=A, options=LoadOptions())
     until(
         lambda: any(step["name"] == "wait" for step in jobs.get(job_id=other.pk).steps),
         "the other job waits",
@@ -198,7 +199,7 @@ def test_a_switch_that_is_cancelled_keeps_what_was_loaded_before(
     two_models: Path, start_node: StartNode, do: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_node("good")
-    do(loading.load, key=B, options={})
+    do(loading.load, key=B, options=LoadOptions())
     cancel_before("move", monkeypatch)
     assert do(switching.switch, kind=JobKind.SWITCH, key=B).state == JobState.CANCELLED
     assert (status_of(B), RegisteredModel.objects.get(key=B).wanted) == (ModelStatus.LOADED, True)
@@ -209,7 +210,7 @@ def test_a_load_that_is_cancelled_when_the_runner_is_ready_leaves_nothing_behind
 ) -> None:
     start_node("good")
     cancel_before("publish", monkeypatch)
-    assert do(loading.load, key=A, options={}).state == JobState.CANCELLED
+    assert do(loading.load, key=A, options=LoadOptions()).state == JobState.CANCELLED
     assert_nothing_is_left(Instance.objects.get())
 
 
@@ -218,7 +219,7 @@ def test_an_instance_that_drains_is_ended_though_its_job_is_cancelled(
 ) -> None:
     """A job that unloads among other things can be cancelled, but not between a model's drain and its end."""
     start_node("good")
-    do(loading.load, key=A, options={})
+    do(loading.load, key=A, options=LoadOptions())
     instance = Instance.objects.select_related("model").get()
     cancel_before("drain", monkeypatch)
 
@@ -248,7 +249,7 @@ def test_a_model_that_drains_is_unloaded_to_the_end(
     two_models: Path, start_node: StartNode, begin: Begin, do: Work
 ) -> None:
     start_node("keeps-working")
-    do(loading.load, key=A, options={})
+    do(loading.load, key=A, options=LoadOptions())
     job = begin(unloading.unload, JobKind.UNLOAD, A, key=A)
     until(lambda: status_of(A) == ModelStatus.UNLOADING, "the model drains")
     with pytest.raises(Conflict, match="takes no requests any more") as caught:

@@ -12,6 +12,7 @@ import pytest
 from django.db import connection
 
 from models_app.domain.catalog import memory
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.residency import admission as rules
 from models_app.domain.residency.ledger import LedgerCause, LedgerKind
 from models_app.domain.states import InstanceState, JobKind, JobState
@@ -85,9 +86,9 @@ def ready() -> set[str]:
 
 def test_the_least_recently_used_makes_room(room_for_two: None, do: Work) -> None:
     for key in (A, B):
-        assert do(loading.load, key=key, options={}).state == JobState.SUCCEEDED
+        assert do(loading.load, key=key, options=LoadOptions()).state == JobState.SUCCEEDED
     pid = instance(A).pid
-    job = do(loading.load, key=C, options={})
+    job = do(loading.load, key=C, options=LoadOptions())
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert ready() == {B, C}
     assert not psutil.pid_exists(pid or 0)
@@ -105,18 +106,18 @@ def test_the_least_recently_used_makes_room(room_for_two: None, do: Work) -> Non
 
 def test_a_pinned_model_stays(room_for_two: None, do: Work) -> None:
     for key in (A, B):
-        do(loading.load, key=key, options={})
+        do(loading.load, key=key, options=LoadOptions())
     RegisteredModel.objects.filter(key=A).update(pinned=True)
-    assert do(loading.load, key=C, options={}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=C, options=LoadOptions()).state == JobState.SUCCEEDED
     assert ready() == {A, C}
 
 
 def test_a_load_that_can_never_fit_is_refused_with_figures_and_starts_nothing(room_for_two: None, do: Work) -> None:
     for key in (A, B):
-        do(loading.load, key=key, options={})
+        do(loading.load, key=key, options=LoadOptions())
     RegisteredModel.objects.update(pinned=True)
     before = set(psutil.Process().children())
-    job = do(loading.load, key=C, options={})
+    job = do(loading.load, key=C, options=LoadOptions())
     assert job.error_code == "insufficient_memory"
     assert f"{A} is pinned" in job.error_message
     assert set(psutil.Process().children()) == before
@@ -130,9 +131,9 @@ def test_a_busy_model_is_waited_for(
     room_for_two: None, do: Work, in_background: Callable[..., threading.Thread]
 ) -> None:
     for key in (A, B):
-        do(loading.load, key=key, options={})
+        do(loading.load, key=key, options=LoadOptions())
         make_busy(key)
-    thread = in_background(loading.load, key=C, options={})
+    thread = in_background(loading.load, key=C, options=LoadOptions())
     until(lambda: Job.objects.filter(subject=C).exclude(steps=[]).first(), "the job runs")
     until(
         lambda: "is answering requests" in str(Job.objects.get(subject=C).steps),
@@ -152,9 +153,9 @@ def test_after_a_while_a_busy_model_gives_way_without_a_cut(
 ) -> None:
     monkeypatch.setattr(rules, "PATIENCE", 0.0)
     for key in (A, B):
-        do(loading.load, key=key, options={})
+        do(loading.load, key=key, options=LoadOptions())
         make_busy(key)
-    thread = in_background(loading.load, key=C, options={})
+    thread = in_background(loading.load, key=C, options=LoadOptions())
     until(lambda: instance(A).state == InstanceState.DRAINING, "the oldest takes no more")
     assert psutil.pid_exists(instance(A).pid or 0)
     make_busy(A, 0)
@@ -168,9 +169,9 @@ def test_a_load_that_waits_can_be_cancelled(
     room_for_two: None, do: Work, in_background: Callable[..., threading.Thread]
 ) -> None:
     for key in (A, B):
-        do(loading.load, key=key, options={})
+        do(loading.load, key=key, options=LoadOptions())
         make_busy(key)
-    thread = in_background(loading.load, key=C, options={})
+    thread = in_background(loading.load, key=C, options=LoadOptions())
     until(lambda: Job.objects.filter(subject=C).exclude(steps=[]).exists(), "the job runs")
     jobs.cancel(job_id=Job.objects.get(subject=C, state=JobState.RUNNING).pk, actor="user:x")
     thread.join(20)
@@ -183,7 +184,7 @@ def test_two_that_fit_only_alone_never_both_start(
     room_for_two: None, do: Work, settings: Any, in_background: Callable[..., threading.Thread]
 ) -> None:
     settings.NOA_MEMORY_BUDGET = 150 * MIB
-    threads = [in_background(loading.load, key=key, options={}) for key in (A, B, C)]
+    threads = [in_background(loading.load, key=key, options=LoadOptions()) for key in (A, B, C)]
     for thread in threads:
         thread.join(30)
     states = Job.objects.filter(kind=JobKind.LOAD).values_list("state", flat=True)
@@ -194,7 +195,7 @@ def test_two_that_fit_only_alone_never_both_start(
 
 def test_what_is_not_used_for_its_time_is_unloaded(room_for_two: None, do: Work) -> None:
     for key in (A, B):
-        do(loading.load, key=key, options={})
+        do(loading.load, key=key, options=LoadOptions())
     RegisteredModel.objects.filter(key=A).update(idle_ttl_seconds=1)
 
     def only_b() -> bool:
@@ -209,9 +210,9 @@ def test_what_is_not_used_for_its_time_is_unloaded(room_for_two: None, do: Work)
 
 
 def test_the_second_load_is_predicted_by_the_first(room_for_two: None, do: Work) -> None:
-    do(loading.load, key=A, options={})
+    do(loading.load, key=A, options=LoadOptions())
     do(unloading.unload, kind=JobKind.UNLOAD, key=A)
-    do(loading.load, key=A, options={})
+    do(loading.load, key=A, options=LoadOptions())
     first, second = LedgerEntry.objects.filter(kind=LedgerKind.LOAD).order_by("id")
     assert second.predicted_bytes == first.measured_bytes == 100 * MIB
     assert second.predicted_seconds == first.measured_seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
 from models_app.domain.states import InstanceState
 from models_app.models import Instance, Job, RegisteredModel, Route
@@ -23,7 +24,7 @@ def local_model(state: str | None = None) -> RegisteredModel:
 
 def test_a_load_keeps_only_the_options_that_were_given() -> None:
     model = local_model()
-    job, created = commands.request_load(key=model.key, options={"n_ctx": 512, "slots": None}, actor="test")
+    job, created = commands.request_load(key=model.key, options=LoadOptions(n_ctx=512, slots=None), actor="test")
     assert created
     assert job.arguments == {"options": {"n_ctx": 512}}
 
@@ -31,13 +32,13 @@ def test_a_load_keeps_only_the_options_that_were_given() -> None:
 def test_a_load_with_an_unknown_option_makes_no_job() -> None:
     model = local_model()
     with pytest.raises(InvalidRequest, match="'colour' is not a load option"):
-        commands.request_load(key=model.key, options={"colour": 1}, actor="test")
+        commands.request_load(key=model.key, options=LoadOptions.parse({"colour": 1}), actor="test")
     assert not Job.objects.exists()
 
 
 def test_an_alias_of_a_provider_means_the_same_model() -> None:
     with pytest.raises(ModelNotFound, match="anthropic:x"):
-        commands.request_load(key="claude:x", options={}, actor="test")
+        commands.request_load(key="claude:x", options=LoadOptions(), actor="test")
 
 
 @pytest.mark.parametrize("state", [None, InstanceState.DRAINING, InstanceState.STOPPED])

@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 
 from models_app.domain.catalog import memory
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel
 from models_app.services.desired_state import state
@@ -42,7 +43,7 @@ def events() -> list[str]:
 
 def test_it_loads_a_model(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert [step["name"] for step in job.steps] == ["check", "start", "publish"]
     instance = Instance.objects.get()
@@ -56,8 +57,8 @@ def test_it_loads_a_model(two_models: Path, start_node: StartNode, do: Work) -> 
 
 def test_it_does_nothing_for_a_model_that_is_loaded(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
-    first = do(loading.load, key=KEY, options={})
-    second = do(loading.load, key=KEY, options={})
+    first = do(loading.load, key=KEY, options=LoadOptions())
+    second = do(loading.load, key=KEY, options=LoadOptions())
     assert second.state == JobState.SUCCEEDED
     assert result_of(second)["instance"] == result_of(first)["instance"]
     assert Instance.objects.count() == 1
@@ -65,10 +66,10 @@ def test_it_does_nothing_for_a_model_that_is_loaded(two_models: Path, start_node
 
 def test_it_loads_again_what_failed(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("dies-while-loading")
-    assert do(loading.load, key=KEY, options={}).state == JobState.FAILED
+    assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.FAILED
     node.stop()
     start_node()
-    assert do(loading.load, key=KEY, options={}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.SUCCEEDED
     assert model().failure_reason == ""
 
 
@@ -83,7 +84,7 @@ def test_a_load_that_fails_says_why_and_leaves_nothing(
     two_models: Path, start_node: StartNode, do: Work, behaviour: str, stage: str, words: str
 ) -> None:
     start_node(behaviour)
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert (job.state, job.error_code) == (JobState.FAILED, "load_failed")
     assert words in job.error_message
     assert (model().status, model().failure_stage) == (ModelStatus.FAILED, stage)
@@ -96,7 +97,7 @@ def test_a_load_that_fails_says_why_and_leaves_nothing(
 def test_a_load_that_takes_too_long_is_ended(two_models: Path, start_node: StartNode, do: Work, settings: Any) -> None:
     settings.NOA_LOAD_TIMEOUT = 0.3
     start_node("never-ready")
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert job.error_code == "load_timeout"
     assert list(node.supervisor().folder.iterdir()) == []
 
@@ -106,7 +107,7 @@ def test_it_refuses_what_does_not_fit_before_it_starts_anything(
 ) -> None:
     start_node()
     monkeypatch.setattr(memory, "RUNNER_BASE_BYTES", 1 << 60)
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert job.error_code == "insufficient_memory"
     assert "GiB are free" in job.error_message
     assert Instance.objects.get().pid is None
@@ -121,7 +122,7 @@ def test_twenty_at_once_are_one_load(two_models: Path, start_node: StartNode, do
             job = Job.objects.create(kind=JobKind.LOAD, subject=f"{number}", arguments={}, state=JobState.QUEUED)
             with jobs.run(job_id=str(job.pk), node="local") as run:
                 assert run is not None
-                found.append(str(loading.load(run=run, key=KEY, options={}).pk))
+                found.append(str(loading.load(run=run, key=KEY, options=LoadOptions()).pk))
         finally:
             connection.close()
 
@@ -137,7 +138,7 @@ def test_twenty_at_once_are_one_load(two_models: Path, start_node: StartNode, do
 
 def test_it_unloads_a_model(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     pid = Instance.objects.get().pid or 0
     job = do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert job.state == JobState.SUCCEEDED, job.error_message
@@ -149,7 +150,7 @@ def test_it_unloads_a_model(two_models: Path, start_node: StartNode, do: Work) -
 
 def test_an_unload_cuts_what_outlives_the_drain(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node("keeps-working")
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert Event.objects.get(name="model-unloaded").data["cut_requests"] == 1
 
@@ -162,7 +163,7 @@ def test_it_says_that_there_is_nothing_to_unload(two_models: Path, start_node: S
 
 def test_a_runner_that_dies_makes_its_model_fail(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     os.kill(Instance.objects.get().pid or 0, signal.SIGKILL)
     until(lambda: model().status == ModelStatus.FAILED, "the model was marked as failed")
     assert "killed by SIGKILL" in model().failure_reason
@@ -174,7 +175,7 @@ def test_a_node_that_comes_back_ends_what_was_left_and_loads_it_again(
     two_models: Path, start_node: StartNode, do: Work
 ) -> None:
     start_node()
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     left = Instance.objects.get()
     Job.objects.create(kind=JobKind.SWITCH, subject="current", state=JobState.RUNNING, node="local")
     state.clean_up()
@@ -189,7 +190,7 @@ def test_a_node_that_comes_back_ends_what_was_left_and_loads_it_again(
 def test_a_model_file_that_is_gone_is_said_by_name(two_models: Path, start_node: StartNode, do: Work) -> None:
     start_node()
     (two_models / "a.gguf").unlink()
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert job.state == JobState.FAILED
     assert "a.gguf" in job.error_message
 
@@ -198,7 +199,7 @@ def test_a_file_that_changed_becomes_a_new_version(two_models: Path, start_node:
     start_node()
     before = model().version
     write_tiny_gguf(two_models / "a.gguf", name="a", seed=7)
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     assert model().version != before
     assert Instance.objects.get().version == model().version
 
@@ -206,6 +207,6 @@ def test_a_file_that_changed_becomes_a_new_version(two_models: Path, start_node:
 def test_only_one_instance_of_a_model_can_be_reserved(two_models: Path) -> None:
     chosen = model()
     assert chosen.version is not None
-    take: dict[str, Any] = {"model": chosen, "version": chosen.version, "node": "local", "options": {}}
+    take: dict[str, Any] = {"model": chosen, "version": chosen.version, "node": "local", "options": LoadOptions()}
     assert instances.reserve(**take) is not None
     assert instances.reserve(**take) is None

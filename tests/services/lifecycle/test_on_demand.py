@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.residency.demand import EVERYTHING, NOTHING, ModelDemand, Permission
 from models_app.domain.residency.ledger import LedgerCause
 from models_app.domain.residency.suspects import FORGOTTEN_SECONDS, TRIAL_SECONDS, Death
@@ -53,7 +54,7 @@ def test_whoever_asks_first_causes_one_load_for_all(model: RegisteredModel) -> N
 
 
 def test_a_load_with_other_options_is_as_good(model: RegisteredModel) -> None:
-    job, _ = commands.request_load(key=KEY, options={"n_ctx": 512}, actor="key:somebody")
+    job, _ = commands.request_load(key=KEY, options=LoadOptions(n_ctx=512), actor="key:somebody")
     found = on_demand.attend(want=want())
     assert (found.job, found.created) == (job, False)
     assert found.outlook.failure is None
@@ -67,7 +68,7 @@ def test_nothing_is_loaded_for_those_who_may_not(model: RegisteredModel) -> None
 
 
 def test_those_who_may_not_load_wait_for_a_load_that_is_under_way(model: RegisteredModel) -> None:
-    commands.request_load(key=KEY, options={}, actor="key:somebody")
+    commands.request_load(key=KEY, options=LoadOptions(), actor="key:somebody")
     assert on_demand.attend(want=want(NOTHING)).outlook.failure is None
 
 
@@ -157,7 +158,7 @@ def test_a_load_that_has_begun_is_kept(model: RegisteredModel) -> None:
 
 
 def test_a_load_that_somebody_else_asked_for_is_kept(model: RegisteredModel) -> None:
-    commands.request_load(key=KEY, options={}, actor="key:somebody")
+    commands.request_load(key=KEY, options=LoadOptions(), actor="key:somebody")
     assert on_demand.leave(key=KEY) is None
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from pydantic import SecretStr
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.catalog.provider_settings import ProviderSettings
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.provider_kinds import ProviderKind
@@ -50,7 +51,7 @@ def target() -> Any:
 
 
 def test_a_model_is_ready_when_its_provider_vouches_for_it(openai: FakeOpenAI, do: Work) -> None:
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert [request.path for request in openai.requests] == ["/v1/models/gpt-4o"]
     instance = Instance.objects.get()
@@ -78,7 +79,7 @@ def test_a_load_that_fails_has_the_reason_of_the_provider(
     openai: FakeOpenAI, do: Work, behaviour: str, code: str, words: str
 ) -> None:
     openai.default = behaviour
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert (job.state, job.error_code) == (JobState.FAILED, code)
     model = RegisteredModel.objects.get()
     assert (model.status, model.failure_stage) == ("failed", "check")
@@ -89,10 +90,10 @@ def test_a_load_that_fails_has_the_reason_of_the_provider(
 
 def test_a_model_that_the_provider_does_not_have_cannot_be_loaded(openai: FakeOpenAI, do: Work) -> None:
     openai.models = openai.models[1:]
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     assert (job.state, job.error_code) == (JobState.FAILED, "provider_model_not_found")
     openai.reset()
-    assert do(loading.load, key=KEY, options={}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.SUCCEEDED
 
 
 def test_a_load_that_waits_for_its_provider_can_be_cancelled(openai: FakeOpenAI, do: Work) -> None:
@@ -105,7 +106,7 @@ def test_a_load_that_waits_for_its_provider_can_be_cancelled(openai: FakeOpenAI,
 
     canceller = threading.Thread(target=cancel)
     canceller.start()
-    job = do(loading.load, key=KEY, options={})
+    job = do(loading.load, key=KEY, options=LoadOptions())
     canceller.join()
     assert job.state == JobState.CANCELLED
     assert RegisteredModel.objects.get().status == "available"
@@ -113,7 +114,7 @@ def test_a_load_that_waits_for_its_provider_can_be_cancelled(openai: FakeOpenAI,
 
 
 def test_an_unload_ends_the_instance(openai: FakeOpenAI, do: Work) -> None:
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     job = do(unloading.unload, kind=JobKind.UNLOAD, key=KEY)
     assert job.state == JobState.SUCCEEDED, job.error_message
     assert Instance.objects.get().state == "stopped"
@@ -122,7 +123,7 @@ def test_an_unload_ends_the_instance(openai: FakeOpenAI, do: Work) -> None:
 
 
 def test_a_restart_loads_it_again(openai: FakeOpenAI, do: Work) -> None:
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     state.clean_up()
     assert target() is None
     (job,) = state.wanted_loads()
@@ -131,21 +132,21 @@ def test_a_restart_loads_it_again(openai: FakeOpenAI, do: Work) -> None:
 
 def test_load_options_are_for_runners(openai: FakeOpenAI) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        commands.request_load(key=KEY, options={"n_ctx": 512}, actor="test")
+        commands.request_load(key=KEY, options=LoadOptions(n_ctx=512), actor="test")
     assert caught.value.code == "options_not_for_remote"
 
 
 def test_a_model_of_a_disabled_provider_is_neither_loaded_nor_served(openai: FakeOpenAI, do: Work) -> None:
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     provider_settings.change(slug="openai", fields={"enabled": False}, actor="test")
     assert target() is None
     with pytest.raises(Conflict) as caught:
-        commands.request_load(key=KEY, options={}, actor="test")
+        commands.request_load(key=KEY, options=LoadOptions(), actor="test")
     assert caught.value.code == "provider_disabled"
 
 
 def test_a_new_key_reaches_the_gateway_without_a_load(openai: FakeOpenAI, do: Work) -> None:
-    do(loading.load, key=KEY, options={})
+    do(loading.load, key=KEY, options=LoadOptions())
     new = SecretStr("sk-the-next-key-123")
     provider_settings.change(slug="openai", fields={"api_key": new}, actor="test")
     assert target().remote.api_key == new.get_secret_value()

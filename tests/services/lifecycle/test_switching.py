@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from models_app.domain.catalog import memory
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import LoadFailed
 from models_app.domain.residency.ledger import LedgerKind
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
@@ -168,7 +169,7 @@ def test_a_replacement_that_fails_brings_the_old_model_back(
 ) -> None:
     with_room_for_one(settings, monkeypatch)
     start_node("heavy")
-    assert do(loading.load, key=A, options={"n_ctx": 256}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=A, options=LoadOptions(n_ctx=256)).state == JobState.SUCCEEDED
     switch(do, A)
     launched = node.supervisor().launch
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import NoaError
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, ModelFile, Node, Recovery, RegisteredModel
@@ -44,7 +45,7 @@ def has_file(name: str, model: RegisteredModel, sha256: str = "a" * 64) -> None:
 
 
 def serves(name: str, model: RegisteredModel, state: InstanceState = InstanceState.READY) -> Instance:
-    instance = instances.reserve(model=model, version=model.version, node=name, options={}, beside=True)
+    instance = instances.reserve(model=model, version=model.version, node=name, options=LoadOptions(), beside=True)
     assert instance is not None
     assert instances.move(instance=instance, to=InstanceState.STARTING)
     if state == InstanceState.READY:
@@ -58,7 +59,7 @@ def model() -> RegisteredModel:
 
 
 def chosen(model: RegisteredModel, **more: Any) -> str:
-    return placement.node_for_load(model=model, options={}, **more)
+    return placement.node_for_load(model=model, options=LoadOptions(), **more)
 
 
 def test_without_nodes_and_with_one_everything_is_done_here(model: RegisteredModel) -> None:
@@ -76,7 +77,7 @@ def test_a_load_goes_to_where_the_present_file_is(model: RegisteredModel) -> Non
     has_file("a", model, "b" * 64)
     has_file("c", model)
     assert chosen(model) == "c"
-    job, _ = commands.request_load(key=model.key, options={}, actor="test")
+    job, _ = commands.request_load(key=model.key, options=LoadOptions(), actor="test")
     assert job.queue == "node.c"
 
 
@@ -125,7 +126,7 @@ def test_a_node_that_cannot_have_it_is_refused_at_once(model: RegisteredModel, n
     silent("down")
     Node.objects.filter(name="draining").update(draining_at=Now())
     with pytest.raises(NoaError) as refused:
-        commands.request_load(key=model.key, options={}, node=name, actor="test")
+        commands.request_load(key=model.key, options=LoadOptions(), node=name, actor="test")
     assert refused.value.code == code
     assert not Job.objects.exists()
 
@@ -148,7 +149,7 @@ def test_loads_that_name_their_nodes_are_jobs_beside_each_other(model: Registere
     node("a")
     node("b")
     ids = {
-        commands.request_load(key=model.key, options={}, node=name, actor="test")[0].pk
+        commands.request_load(key=model.key, options=LoadOptions(), node=name, actor="test")[0].pk
         for name in ("", "a", "b", "a", "")
     }
     assert len(ids) == 3
@@ -158,7 +159,7 @@ def test_one_instance_per_node_and_one_of_those_who_leave_the_choice(
     model: RegisteredModel,
 ) -> None:
     def reserve(name: str, beside: bool) -> Instance | None:
-        return instances.reserve(model=model, version=model.version, node=name, options={}, beside=beside)
+        return instances.reserve(model=model, version=model.version, node=name, options=LoadOptions(), beside=beside)
 
     assert reserve("a", False)
     assert reserve("b", False) is None

@@ -14,6 +14,7 @@ import pytest
 from django.db import DatabaseError
 from django.db.models.functions import Now
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
 from models_app.models import Instance, Job, Node
 from models_app.services.lifecycle import loading
@@ -78,7 +79,7 @@ def test_a_current_model_must_be_loaded() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_current_model_must_answer(two_models: Path, start_node: Callable[..., None], do: Callable[..., Job]) -> None:
     start_node()
-    do(loading.load, key="llama.cpp:a", options={})
+    do(loading.load, key="llama.cpp:a", options=LoadOptions())
     instance = Instance.objects.get()
     assert readiness.current(leading_to(target(instance.socket))) == ""
     node.stop()

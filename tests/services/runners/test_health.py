@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.residency.health import FAILURES_ALLOWED, Health
 from models_app.domain.states import InstanceState, JobState
 from models_app.engines import control
@@ -39,7 +40,7 @@ def load(
 
     def load(behaviour: str = "good") -> Instance:
         start_node(behaviour)
-        assert do(loading.load, key=KEY, options={}).state == JobState.SUCCEEDED
+        assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.SUCCEEDED
         return Instance.objects.get()
 
     return load

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Instance, Job, ModelFile, Node, RegisteredModel
 from models_app.services.jobs import jobs
@@ -96,7 +97,7 @@ def test_what_no_other_node_can_have_stays_when_a_node_is_drained(
 ) -> None:
     on_node("one", 0)
     model = RegisteredModel.objects.get(key=KEY)
-    instance = instances.reserve(model=model, version=model.version, node="one", options={})
+    instance = instances.reserve(model=model, version=model.version, node="one", options=LoadOptions())
     assert instance is not None
     instances.move(instance=instance, to=InstanceState.STARTING)
     instances.move(instance=instance, to=InstanceState.READY)

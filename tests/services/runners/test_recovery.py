@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.residency.recovery import DEATHS_ALLOWED
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, LedgerEntry, Recovery, RegisteredModel
@@ -32,7 +33,7 @@ StartNode = Callable[..., None]
 def loaded(two_models: Path, start_node: StartNode, do: Work) -> Path:
     """`llama.cpp:a` is loaded and should be."""
     start_node()
-    assert do(loading.load, key=KEY, options={}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.SUCCEEDED
     return two_models
 
 
@@ -138,7 +139,7 @@ def test_who_asks_for_a_model_that_was_given_up_gives_it_a_new_chance(loaded: Pa
     has_died_before(DEATHS_ALLOWED - 1)
     killed = kill()
     until(lambda: has_failed(killed), "the death was noticed")
-    assert do(loading.load, key=KEY, options={}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.SUCCEEDED
     assert recovery.due() == []
     row = Recovery.objects.get()
     assert (row.given_up_at, row.deaths) == (None, [])

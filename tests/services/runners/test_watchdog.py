@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, Node, RegisteredModel
 from models_app.services.jobs import jobs
@@ -33,7 +34,7 @@ LONG_AGO = timezone.now() - timedelta(hours=1)
 @pytest.fixture
 def loaded(two_models: Path, start_node: StartNode, do: Work) -> Instance:
     start_node()
-    assert do(loading.load, key=KEY, options={}).state == JobState.SUCCEEDED
+    assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.SUCCEEDED
     return Instance.objects.get()
 
 
@@ -166,7 +167,7 @@ def test_a_load_that_a_stop_interrupts_is_left_to_the_next_worker(two_models: Pa
         try:
             with jobs.run(job_id=str(job.pk), node="local") as run:
                 assert run is not None
-                loading.load(run=run, key=KEY, options={})
+                loading.load(run=run, key=KEY, options=LoadOptions())
         finally:
             connection.close()
 
