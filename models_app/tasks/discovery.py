@@ -1,4 +1,4 @@
-"""The task that looks for models."""
+"""The task that discovers models."""
 
 from __future__ import annotations
 

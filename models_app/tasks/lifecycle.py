@@ -1,4 +1,4 @@
-"""Tasks that load, unload and switch. A message carries only the job's id; the job's row says the rest."""
+"""Tasks that load, unload and switch. A message carries only the id of the job's row."""
 
 from __future__ import annotations
 

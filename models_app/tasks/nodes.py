@@ -1,4 +1,4 @@
-"""Nodes that are taken out of service, or are lost."""
+"""Drains nodes, and recovers what lost nodes served."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from models_app.services.lifecycle import draining
 from models_app.services.nodes import nodes as heartbeats
 from models_app.services.runners import failover
 
-# A node is found to be lost so much later than its heartbeat tells.
-LOOK_SECONDS = 1.0
+# The longest delay between the moment a node counts as lost and its recovery.
+INTERVAL_SECONDS = 1.0
 
 
 @shared_task(name="noa.drain_node")
@@ -21,8 +21,8 @@ def drain_node(job_id: str) -> None:
             draining.drain(run=run, name=run.job.subject)
 
 
-def look() -> None:
-    """End what lost nodes served, and have it loaded elsewhere. One worker of all does this."""
+def recover_lost() -> None:
+    """End the instances of lost nodes and load their models elsewhere. Only one of all workers does this."""
     for row in heartbeats.lost():
         failover.node_lost(name=row.name)
     failover.place_missing()

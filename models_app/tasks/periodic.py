@@ -1,13 +1,11 @@
-"""Work that comes again and again in every worker, embedded or of Celery, with no need of beat.
+"""Work that every worker repeats, embedded or of Celery, without Celery's beat.
 
-`LOOKS` is the list of it. Each look has a thread of its own, so that one that hangs delays no other; what it raises is
-logged, and it comes again.
+Each task has a thread of its own, so that one that hangs delays no other; its errors are logged, and it is repeated.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,18 +13,19 @@ from django.db import DatabaseError, connection
 
 from models_app.domain.errors import NoaError
 from models_app.services.coordination import leases
+from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# What a stop gives to looks that are under way; they are daemon threads, and whatever they do may be cut.
+# How long a stop waits for each task in progress; the threads are daemons, and their work can be cut at any point.
 _STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """`work` is called every `seconds()`, and at once when the look is stirred.
+class PeriodicTask:
+    """`work` runs every `seconds()`, and at once when the task is triggered.
 
-    alone    only one of all workers does it in each period
+    alone    only one of all workers runs it in each period
     """
 
     name: str
@@ -34,56 +33,35 @@ class Look:
     work: Callable[[], None]
     alone: bool = False
 
+    def run(self) -> None:
+        """Run the work once. Expected errors are logged: the next run may succeed."""
+        try:
+            if not self.alone or leases.claim(name=self.name, seconds=self.seconds()):
+                self.work()
+        except DatabaseError:
+            logger.warning("%s: the database does not answer; later", self.name, exc_info=True)
+        except NoaError as error:
+            logger.warning("%s: %s", self.name, error.message)
+        finally:
+            connection.close()
 
-class Rounds:
-    """All looks of a process, from `start` to `stop`, which may follow each other again."""
 
-    def __init__(self, looks: Iterable[Look]) -> None:
-        self._looks = tuple(looks)
-        self._stirred = {look.name: threading.Event() for look in self._looks}
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
+class Scheduler:
+    """Runs all periodic tasks of a process, from `start` to `stop`, which may follow each other again."""
+
+    def __init__(self, tasks: Iterable[PeriodicTask]) -> None:
+        self._threads = {task.name: RepeatingThread(task.name, task.run, task.seconds) for task in tasks}
 
     def start(self) -> None:
-        self._stopping.clear()
-        self._threads = [
-            threading.Thread(target=self._run, args=(look,), name=f"look-{look.name}", daemon=True)
-            for look in self._looks
-        ]
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        for event in self._stirred.values():
-            event.set()
-        for thread in self._threads:
-            thread.join(_STOP_SECONDS)
-        self._threads = []
+        for thread in self._threads.values():
+            thread.stop(_STOP_SECONDS)
 
-    def stir(self, name: str) -> None:
-        """Let a look come now. From any thread; a look that is not on this list does not come here."""
-        event = self._stirred.get(name)
-        if event is not None:
-            event.set()
-
-    def _run(self, look: Look) -> None:
-        stirred = self._stirred[look.name]
-        while not self._stopping.is_set():
-            stirred.clear()
-            self._come(look)
-            stirred.wait(look.seconds())
-
-    def _come(self, look: Look) -> None:
-        try:
-            if not look.alone or leases.claim(name=look.name, seconds=look.seconds()):
-                look.work()
-        except DatabaseError:
-            logger.warning("%s: the database does not answer; later", look.name, exc_info=True)
-        except NoaError as error:
-            logger.warning("%s: %s", look.name, error.message)
-        except Exception:
-            # A thread that ended here would leave its work undone for ever, and nobody would know.
-            logger.exception("%s failed; it comes again", look.name)
-        finally:
-            connection.close()
+    def trigger(self, name: str) -> None:
+        """Run a task now, from any thread. Does nothing for a task that this scheduler does not have."""
+        thread = self._threads.get(name)
+        if thread is not None:
+            thread.wake()

@@ -1,7 +1,7 @@
-"""Runs the queued jobs whose message did not come: the broker was away, lost it, or this worker has stopped consuming.
+"""Runs queued jobs whose message did not arrive: the broker was down, lost it, or this worker has stopped consuming.
 
-So a job needs the database and a worker, and nothing else. Whoever is later, the message or the look, finds the job
-taken and does nothing.
+So a job needs only the database and a worker. The later of the two, the message or this poll, finds the job already
+running and does nothing.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from models_app.tasks import queueing
 
 logger = logging.getLogger(__name__)
 
-# The net where nobody tells of a job.
-LOOK_SECONDS = 1.0
-# What a message has to arrive. Shorter, and both ways would often meet at one job; longer, and a broker that is away
-# would be felt.
+# The fallback where no notification announces a job.
+INTERVAL_SECONDS = 1.0
+# How long a message may take to arrive. Shorter, and both ways would often start the same job; longer, and jobs would
+# visibly wait while the broker is down.
 _GRACE = timedelta(seconds=2)
 
 
 class Pickup:
-    """`look` finds jobs; each runs on a thread of its own, as many as a worker runs at a time."""
+    """`poll` finds jobs; each runs on a thread of its own, at most as many as a worker runs at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[object] = set()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         for job in jobs.unclaimed(older_than=self._grace()):
-            if not self._take_place(job.pk):
+            if not self._reserve(job.pk):
                 continue
-            threading.Thread(target=self._do, args=(job,), name="pickup", daemon=True).start()
+            threading.Thread(target=self._run, args=(job,), name="pickup", daemon=True).start()
 
     def _grace(self) -> timedelta:
         # Jobs of other web processes have no message at all where the worker is embedded.
         alone = settings.NOA_EMBEDDED and settings.NOA_WEB_PROCESSES > 1
         return timedelta(0) if alone else _GRACE
 
-    def _take_place(self, pk: object) -> bool:
+    def _reserve(self, pk: object) -> bool:
         with self._lock:
             if pk in self._running or len(self._running) >= settings.CELERY_WORKER_CONCURRENCY:
                 return False
             self._running.add(pk)
             return True
 
-    def _do(self, job: Job) -> None:
+    def _run(self, job: Job) -> None:
         try:
             queueing.task_of(job).run(str(job.pk))
         except DatabaseError:
@@ -63,4 +63,4 @@ class Pickup:
 
 
 pickup = Pickup()
-"""The one of this process."""
+"""The instance of this process."""

@@ -1,4 +1,4 @@
-"""The task that finds out what a model can do."""
+"""The task that probes a model's capabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads models again that have died, on threads of the worker's own: a recovery needs neither a broker nor a free place."""
+"""Reloads models whose runner died, on threads of the worker: a recovery needs neither a broker nor a free task slot."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from models_app.models import Job
 from models_app.services.runners import recovery
 from models_app.tasks import lifecycle
 
-# The shortest pause that the policy makes: a death stirs the look at once.
-LOOK_SECONDS = 1.0
+# The shortest pause of the policy; a death triggers the task at once.
+INTERVAL_SECONDS = 1.0
 
 
-def look() -> None:
-    """Begin every recovery that is due."""
+def start_due() -> None:
+    """Start every recovery that is due."""
     for job in recovery.due():
         threading.Thread(target=_run, args=(job,), name=f"recovery-{job.subject}"[:40], daemon=True).start()
 

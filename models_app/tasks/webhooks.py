@@ -1,7 +1,7 @@
-"""Sends what is due to webhooks, on threads of a worker's own.
+"""Sends due webhook deliveries, on threads of the worker.
 
-Not as Celery tasks: a receiver that hangs would take the place of a load, and what is to be sent is in the database, not
-in a message. Every worker does this; each delivery is claimed by one of them.
+Not as Celery tasks: a receiver that hangs would block the slot of a load, and the deliveries are in the database, not in
+messages. Every worker sends; each delivery is claimed by one of them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from django.db import DatabaseError, connection
 
 from models_app.services.coordination import signals
 from models_app.services.events import deliveries
+from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# The net for events of other processes and for retries, whose shortest wait is 8 seconds.
-LOOK_SECONDS = 1.0
-# Webhooks that are sent to at the same time; one that hangs holds one of them for 10 seconds at a time.
-_AT_ONCE = 8
-# What a stop gives to attempts that are under way. One that is cut is made again by the next worker.
+# The fallback for events of other processes, and for retries, whose shortest wait is 8 seconds.
+INTERVAL_SECONDS = 1.0
+# Webhooks that receive deliveries concurrently; one that hangs occupies a slot for 10 seconds at a time.
+_CONCURRENCY = 8
+# How long a stop waits for attempts in progress. The next worker repeats one that was cut.
 _STOP_SECONDS = 2.0
 
 
@@ -31,66 +32,51 @@ class Sender:
     """From `start` to `stop`, which may follow each other again."""
 
     def __init__(self) -> None:
-        self._stirred = threading.Event()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        # One thread per webhook, so that its events arrive in their order and it delays nobody else.
+        self._thread = RepeatingThread("webhook-sender", self._start_due, lambda: INTERVAL_SECONDS)
+        # One thread per webhook: its events arrive in order, and a slow receiver delays no other.
         self._sending: dict[uuid.UUID, threading.Thread] = {}
 
     def start(self) -> None:
-        if self._thread is not None:
-            return
-        self._stopping.clear()
-        signals.event_published.connect(self._stir)
-        signals.database_changed.connect(self._stir)
-        self._thread = threading.Thread(target=self._run, name="webhook-sender", daemon=True)
+        signals.event_published.connect(self._wake)
+        signals.database_changed.connect(self._wake)
         self._thread.start()
 
     def stop(self) -> None:
-        if self._thread is None:
-            return
-        signals.event_published.disconnect(self._stir)
-        signals.database_changed.disconnect(self._stir)
-        self._stopping.set()
-        self._stirred.set()
-        self._thread.join()
-        self._thread = None
+        signals.event_published.disconnect(self._wake)
+        signals.database_changed.disconnect(self._wake)
+        self._thread.stop()
         deadline = monotonic() + _STOP_SECONDS
         for thread in self._sending.values():
             thread.join(max(0.0, deadline - monotonic()))
         self._sending.clear()
 
-    def _stir(self, **_: Any) -> None:
-        self._stirred.set()
+    def _wake(self, **_: Any) -> None:
+        self._thread.wake()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._look()
-            except DatabaseError:
-                logger.warning("webhook deliveries could not be read; later", exc_info=True)
-            finally:
-                connection.close()
-            self._stirred.wait(LOOK_SECONDS)
-            self._stirred.clear()
-
-    def _look(self) -> None:
+    def _start_due(self) -> None:
         self._sending = {pk: thread for pk, thread in self._sending.items() if thread.is_alive()}
-        for webhook_id in deliveries.due_webhooks():
-            if webhook_id not in self._sending and len(self._sending) < _AT_ONCE:
+        try:
+            due = deliveries.due_webhooks()
+        except DatabaseError:
+            logger.warning("webhook deliveries could not be read; later", exc_info=True)
+            return
+        finally:
+            connection.close()
+        for webhook_id in due:
+            if webhook_id not in self._sending and len(self._sending) < _CONCURRENCY:
                 thread = threading.Thread(target=self._send, args=(webhook_id,), name="webhook-delivery", daemon=True)
                 self._sending[webhook_id] = thread
                 thread.start()
 
     def _send(self, webhook_id: uuid.UUID) -> None:
         try:
-            deliveries.send_due(webhook_id=webhook_id, stop=self._stopping.is_set)
+            deliveries.send_due(webhook_id=webhook_id, stop=lambda: self._thread.is_stopping)
         except DatabaseError:
-            logger.warning("a webhook delivery could not be noted; later", exc_info=True)
+            logger.warning("a webhook delivery could not be recorded; later", exc_info=True)
         finally:
             connection.close()
-            self._stirred.set()
+            self._thread.wake()
 
 
 sender = Sender()
-"""The one of this process."""
+"""The instance of this process."""

@@ -1,4 +1,4 @@
-"""A Celery worker, with the node's supervisor: beside the web process when embedded, or as its own program."""
+"""A Celery worker, with the node's supervisor: in the web process when embedded, or as a program of its own."""
 
 from __future__ import annotations
 
@@ -27,66 +27,63 @@ from models_app.services.registry import discovery
 from models_app.services.runners import health, node, runner_proxy, watchdog
 from models_app.tasks import autoswitching, queueing, recovering, webhooks
 from models_app.tasks import nodes as lost_nodes
-from models_app.tasks.periodic import Look, Rounds
-from models_app.tasks.pickup import LOOK_SECONDS, pickup
+from models_app.tasks.periodic import PeriodicTask, Scheduler
+from models_app.tasks.pickup import INTERVAL_SECONDS, pickup
 
 logger = logging.getLogger(__name__)
 
 _READY_SECONDS = 30.0
 
-
 _owner: Ownership | None = None
 
 
-def beat() -> None:
-    """The heartbeat. A worker that has lost its node ends: another one may start the same models."""
+def heartbeat() -> None:
+    """Renew the lease of this node. A worker that has lost its node ends: another one may start the same models."""
     owner = _owner
-    if owner is not None and not nodes.beat(owner):
-        logger.critical("another worker owns the node '%s' now; this one ends", owner.name)
+    if owner is not None and not nodes.heartbeat(owner):
+        logger.critical("another worker owns the node '%s' now; this one stops", owner.name)
         os.kill(os.getpid(), unix_signals.SIGTERM)
 
 
 _health = health.Watch()
-# What every worker does again and again: name, seconds between two times, what; `alone=True` where one of all
-# workers does it.
-LOOKS = (
-    Look("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, beat),
-    Look("health", _health.pause, _health.look),
-    Look("lost-nodes", lambda: lost_nodes.LOOK_SECONDS, lost_nodes.look, alone=True),
-    Look("strays", lambda: nodes.HEARTBEAT_SECONDS, node.end_strays),
-    Look("recovery", lambda: recovering.LOOK_SECONDS, recovering.look),
-    Look("watchdog", lambda: watchdog.LOOK_SECONDS, watchdog.Watch().look),
-    Look("lost-jobs", lambda: watchdog.LOOK_SECONDS, watchdog.end_lost_jobs, alone=True),
-    Look("queued-jobs", lambda: LOOK_SECONDS, pickup.look),
-    Look("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
-    Look("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),
-    Look("auto-switch", lambda: autoswitching.LOOK_SECONDS, autoswitching.look, alone=True),
-    Look("demand", lambda: on_demand.TIDY_SECONDS, on_demand.tidy, alone=True),
-    Look("idle", lambda: eviction.LOOK_SECONDS, eviction.unload_idle),
+PERIODIC_TASKS = (
+    PeriodicTask("heartbeat", lambda: nodes.HEARTBEAT_SECONDS, heartbeat),
+    PeriodicTask("health", _health.pause, _health.check_all),
+    PeriodicTask("lost-nodes", lambda: lost_nodes.INTERVAL_SECONDS, lost_nodes.recover_lost, alone=True),
+    PeriodicTask("orphans", lambda: nodes.HEARTBEAT_SECONDS, node.end_orphans),
+    PeriodicTask("recovery", lambda: recovering.INTERVAL_SECONDS, recovering.start_due),
+    PeriodicTask("watchdog", lambda: watchdog.INTERVAL_SECONDS, watchdog.Watch().check),
+    PeriodicTask("lost-jobs", lambda: watchdog.INTERVAL_SECONDS, watchdog.end_lost_jobs, alone=True),
+    PeriodicTask("queued-jobs", lambda: INTERVAL_SECONDS, pickup.poll),
+    PeriodicTask("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
+    PeriodicTask("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),
+    PeriodicTask("auto-switch", lambda: autoswitching.INTERVAL_SECONDS, autoswitching.decide_all, alone=True),
+    PeriodicTask("demand", lambda: on_demand.CLEAN_UP_SECONDS, on_demand.clean_up, alone=True),
+    PeriodicTask("idle", lambda: eviction.INTERVAL_SECONDS, eviction.unload_idle),
 )
-rounds = Rounds(LOOKS)
+scheduler = Scheduler(PERIODIC_TASKS)
 
 
 def _on_recovery_due(**_: Any) -> None:
-    rounds.stir("recovery")
+    scheduler.trigger("recovery")
 
 
-def _on_stir(**_: Any) -> None:
-    rounds.stir("queued-jobs")
+def _on_database_changed(**_: Any) -> None:
+    scheduler.trigger("queued-jobs")
 
 
-def begin_rounds() -> None:
+def start_scheduler() -> None:
     signals.job_finished.connect(recovering.on_job_finished)
     signals.recovery_due.connect(_on_recovery_due)
-    signals.database_changed.connect(_on_stir)
-    rounds.start()
+    signals.database_changed.connect(_on_database_changed)
+    scheduler.start()
 
 
-def end_rounds() -> None:
+def stop_scheduler() -> None:
     signals.job_finished.disconnect(recovering.on_job_finished)
     signals.recovery_due.disconnect(_on_recovery_due)
-    signals.database_changed.disconnect(_on_stir)
-    rounds.stop()
+    signals.database_changed.disconnect(_on_database_changed)
+    scheduler.stop()
 
 
 def take_over_node() -> None:
@@ -100,21 +97,21 @@ def take_over_node() -> None:
     node.start()
     runner_proxy.start()
     webhooks.sender.start()
-    begin_rounds()
+    start_scheduler()
     follower.start()
 
 
 def leave_node() -> None:
-    """End all runners first, so that jobs that wait for them end too."""
+    """End all runners first: jobs that wait for them end too."""
     follower.stop()
     node.stop()
     runner_proxy.stop()
-    end_rounds()
+    stop_scheduler()
     webhooks.sender.stop()
 
 
 def release_node() -> None:
-    """The next worker of this node need not wait until this one is taken for dead."""
+    """Give up the lease: the next worker of this node need not wait until it expires."""
     global _owner
     owner, _owner = _owner, None
     if owner is not None:
@@ -122,7 +119,7 @@ def release_node() -> None:
 
 
 def restore() -> None:
-    """Ask for every model that should be loaded."""
+    """Queue a load of every model that should be loaded."""
     for job in desired_state.wanted_loads():
         queueing.enqueue(job)
 
@@ -135,7 +132,7 @@ class EmbeddedWorker:
         self._thread = threading.Thread(target=self._run, name="noa-worker", daemon=True)
 
     def start(self) -> None:
-        """Returns when the worker takes tasks; raises Unavailable when it does not come up."""
+        """Returns once the worker accepts tasks; raises Unavailable when it does not start in time."""
         take_over_node()
         queueing.has_embedded_worker = True
         self._thread.start()
@@ -143,7 +140,7 @@ class EmbeddedWorker:
             raise Unavailable(f"The embedded worker was not ready after {_READY_SECONDS:g} s.")
 
     def stop(self) -> None:
-        """End the runners and what comes again and again, then the worker."""
+        """Stop the runners and the periodic tasks, then the worker."""
         queueing.has_embedded_worker = False
         leave_node()
         state.should_stop = 0
@@ -165,19 +162,19 @@ class EmbeddedWorker:
 
 @celery_signals.worker_init.connect
 def _on_worker_init(**_: Any) -> None:
-    # The embedded worker does this itself, before it says that it is ready.
+    # The embedded worker does this itself, before it reports that it is ready.
     if not settings.NOA_EMBEDDED:
         try:
             take_over_node()
         except Conflict as error:
-            # Celery goes on after any Exception of a receiver.
+            # Celery continues after any Exception in a receiver.
             raise SystemExit(f"noa: {error.message}") from error
 
 
 @celery_signals.worker_ready.connect
 def _on_worker_ready(**_: Any) -> None:
     if not settings.NOA_EMBEDDED:
-        # The others must know what can be loaded here. An embedded server does it while it starts.
+        # Other processes need the list of models on this node. An embedded server discovers them while it starts.
         queueing.enqueue(discovery.here(name=settings.NOA_NODE, actor="worker"))
     restore()
 

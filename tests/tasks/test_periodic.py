@@ -1,4 +1,4 @@
-"""What comes again and again: each by itself, at once when it is stirred, and whatever happens to it."""
+"""Periodic tasks: each on its own, at once when triggered, and again after an error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from models_app.services.coordination import leases
-from models_app.tasks.periodic import Look, Rounds
+from models_app.tasks.periodic import PeriodicTask, Scheduler
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Start = Callable[..., Rounds]
+Start = Callable[..., Scheduler]
 SECONDS = 20.0
 
 
@@ -22,10 +22,10 @@ def every(seconds: float) -> Callable[[], float]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    started: list[Rounds] = []
+    started: list[Scheduler] = []
 
-    def begin(*looks: Look) -> Rounds:
-        started.append(Rounds(looks))
+    def begin(*tasks: PeriodicTask) -> Scheduler:
+        started.append(Scheduler(tasks))
         started[-1].start()
         return started[-1]
 
@@ -41,7 +41,7 @@ def test_a_look_that_fails_comes_again(start: Start) -> None:
         came.release()
         raise ZeroDivisionError
 
-    start(Look("fails", every(0.01), fail))
+    start(PeriodicTask("fails", every(0.01), fail))
     assert all(came.acquire(timeout=SECONDS) for _ in range(3))
 
 
@@ -51,22 +51,22 @@ def test_a_look_that_hangs_delays_no_other_and_no_stop(start: Start) -> None:
     def hanging() -> None:
         hang.wait(SECONDS)
 
-    rounds = start(
-        Look("hangs", every(0.01), hanging),
-        Look("other", every(0.01), came.release),
+    scheduler = start(
+        PeriodicTask("hangs", every(0.01), hanging),
+        PeriodicTask("other", every(0.01), came.release),
     )
     assert all(came.acquire(timeout=SECONDS) for _ in range(3))
     hang.set()
-    rounds.stop()
+    scheduler.stop()
 
 
 def test_a_look_comes_at_once_when_it_is_stirred(start: Start) -> None:
     came = threading.Semaphore(0)
-    rounds = start(Look("rare", every(3600), came.release))
+    scheduler = start(PeriodicTask("rare", every(3600), came.release))
     assert came.acquire(timeout=SECONDS)
-    rounds.stir("rare")
+    scheduler.trigger("rare")
     assert came.acquire(timeout=SECONDS)
-    rounds.stir("of another process")
+    scheduler.trigger("of another process")
 
 
 def test_what_only_one_may_do_is_left_to_who_has_the_lease(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +78,6 @@ def test_what_only_one_may_do_is_left_to_who_has_the_lease(start: Start, monkeyp
 
     monkeypatch.setattr(leases, "claim", refuse)
     came = threading.Event()
-    start(Look("alone", every(0.01), came.set, alone=True))
+    start(PeriodicTask("alone", every(0.01), came.set, alone=True))
     assert all(tried.acquire(timeout=SECONDS) for _ in range(3))
     assert not came.is_set()

@@ -45,7 +45,7 @@ def ended(job: Job) -> Callable[[], bool]:
 
 def test_a_job_whose_message_was_lost_is_run(ran: list[str]) -> None:
     job = make()
-    Pickup().look()
+    Pickup().poll()
     until(ended(job), "the job had run")
     assert ran == [str(job.pk)]
 
@@ -64,7 +64,7 @@ def test_the_same_message_twice_and_late_runs_a_job_once(ran: list[str]) -> None
 
     def deliver() -> None:
         barrier.wait()
-        Pickup()._do(job)
+        Pickup()._run(job)
 
     threads = [threading.Thread(target=deliver) for _ in range(5)]
     for thread in threads:

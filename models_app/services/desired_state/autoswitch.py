@@ -102,7 +102,7 @@ def _tell_changed(row: AutoSwitch, actor: str, after: Any) -> None:
     )
 
 
-def look() -> list[Job]:
+def decide_all() -> list[Job]:
     """Decide for every enabled policy; the new jobs that move routes. The caller hands them to a worker."""
     queued = []
     for row in _rows().filter(enabled=True):

@@ -30,8 +30,8 @@ from models_app.services.runners import instances, node
 
 logger = logging.getLogger(__name__)
 
-# How often it is looked who has not been used: as exact as an idle time-out need be.
-LOOK_SECONDS = 2.0
+# How often unused models are searched: the resolution of an idle time-out.
+INTERVAL_SECONDS = 2.0
 # One call that waits for requests to end; it is made again until they have.
 _DRAIN_SECONDS = 60.0
 # A use is written down when it is newer by this much: the console shows minutes, and each write wakes readers.

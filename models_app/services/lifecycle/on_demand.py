@@ -31,7 +31,7 @@ from models_app.services.lifecycle import demand, loading, switching
 from models_app.services.routes import routing, suspects
 from models_app.services.runners import instances
 
-TIDY_SECONDS = 60.0
+CLEAN_UP_SECONDS = 60.0
 # Who asks for the loads that requests need, as jobs, events and the ledger name it.
 ACTOR = "gateway"
 # Loads from which it is learned how long one takes.
@@ -83,7 +83,7 @@ def died(*, death: Death) -> None:
             routing.bump()
 
 
-def tidy() -> None:
+def clean_up() -> None:
     """Forget what web processes said that have gone, and suspicions that count no more."""
     demand.clear_expired()
     suspects.forget()

@@ -66,7 +66,7 @@ def take(*, wait: Callable[[float], object]) -> Ownership:
         wait(HEARTBEAT_SECONDS / 2)
 
 
-def beat(owner: Ownership) -> bool:
+def heartbeat(owner: Ownership) -> bool:
     """Say that this worker lives, and what its machine has; False when another worker owns the node now."""
     total, free = devices.memory()
     fields: dict[str, Any] = {
@@ -88,25 +88,25 @@ def leave(owner: Ownership) -> None:
 
 def is_lost(row: Node) -> bool:
     """Whether a worker of that node should live and does not, by its heartbeat."""
-    return _stale().filter(pk=row.pk, pid__isnull=False).exists()
+    return _lapsed().filter(pk=row.pk, pid__isnull=False).exists()
 
 
 def lost() -> list[Node]:
     """The nodes whose heartbeat has stopped, each once: the caller that gets one looks after what it left."""
-    return [row for row in _stale().filter(pid__isnull=False, lost_at=None) if _note_lost(row)]
+    return [row for row in _lapsed().filter(pid__isnull=False, lost_at=None) if _note_lost(row)]
 
 
-def silent() -> dict[str, float]:
+def stale() -> dict[str, float]:
     """Seconds since the last heartbeat, of nodes whose worker should live and is not heard of."""
     age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
-    rows = _stale().filter(pid__isnull=False).annotate(age=age).values_list("name", "age")
+    rows = _lapsed().filter(pid__isnull=False).annotate(age=age).values_list("name", "age")
     return {name: age.total_seconds() for name, age in rows}
 
 
 def _note_lost(row: Node) -> bool:
     with transaction.atomic():
         # Looked at once more: it may have come back at this moment.
-        noted = _stale().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
+        noted = _lapsed().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
         if noted:
             events.publish(
                 name=EventName.NODE_LOST,
@@ -119,7 +119,7 @@ def _note_lost(row: Node) -> bool:
     return bool(noted)
 
 
-def _stale() -> QuerySet[Node]:
+def _lapsed() -> QuerySet[Node]:
     return Node.objects.filter(heartbeat_at__lt=Now() - timedelta(seconds=LOST_AFTER_SECONDS))
 
 

@@ -54,14 +54,14 @@ def worker() -> str:
         if settings.NOA_EMBEDDED:
             rows = rows.filter(name=settings.NOA_NODE)
         names = set(rows.values_list("name", flat=True))
-        silent = nodes.silent()
+        stale = nodes.stale()
     except DatabaseError:
         return "Unknown: the database does not answer."
     if not names:
         return "No worker has started."
-    if names <= silent.keys():
-        name = min(names, key=lambda node: silent[node])
-        return f"The last heartbeat of the worker of node '{name}' arrived {silent[name]:.0f} seconds ago."
+    if names <= stale.keys():
+        name = min(names, key=lambda node: stale[node])
+        return f"The last heartbeat of the worker of node '{name}' arrived {stale[name]:.0f} seconds ago."
     return ""
 
 
@@ -95,7 +95,7 @@ def _is_reported_healthy(target: Target) -> str:
         instance = Instance.objects.filter(pk=target.instance_id).first()
         if instance is None:
             return f"'{target.key}' is not loaded any more."
-        shown = health.shown(instance=instance, silent=nodes.silent(), answers=None)
+        shown = health.shown(instance=instance, stale=nodes.stale(), answers=None)
     except DatabaseError:
         return "Unknown: the database does not answer."
     return "" if shown.state == Health.HEALTHY else f"'{target.key}': {shown.reason}"

@@ -47,11 +47,11 @@ def measured(instances: list[Instance]) -> list[Instance]:
         # Concurrently: a runner that hangs must not delay the others by its time-out.
         with ThreadPoolExecutor(min(len(instances), _ASK_AT_ONCE)) as pool:
             list(pool.map(_measure, instances))
-        silent = nodes.silent()
+        stale = nodes.stale()
         for instance in instances:
             answers = instance.answers  # type: ignore[attr-defined]
             instance.health_shown = health.shown(  # type: ignore[attr-defined]
-                instance=instance, silent=silent, answers=answers
+                instance=instance, stale=stale, answers=answers
             )
     return instances
 

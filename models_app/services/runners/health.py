@@ -48,7 +48,7 @@ class Watch:
         failing = any(seen.failures for seen in self.seen.values())
         return _PAUSE_AFTER_FAILURE if failing else _LOOK_SECONDS
 
-    def look(self) -> None:
+    def check_all(self) -> None:
         """Look at every ready runner of this node, all at once."""
         rows = Instance.objects.filter(node=settings.NOA_NODE, state=InstanceState.READY)
         found = list(rows.exclude(socket="").select_related("model"))
@@ -138,15 +138,15 @@ class Shown:
     last_success_at: datetime | None
 
 
-def shown(*, instance: Instance, silent: dict[str, float], answers: bool | None) -> Shown:
-    """`silent` is `nodes.silent()`; `answers` whether the runner did
+def shown(*, instance: Instance, stale: dict[str, float], answers: bool | None) -> Shown:
+    """`stale` is `nodes.stale()`; `answers` whether the runner did
     just now, None where it could not be asked."""
     state, since, reason = Health(instance.health), instance.health_since, instance.health_reason
     if instance.state == InstanceState.READY and answers is False:
         state, reason = Health.FAILING, "It does not answer now."
-    elif instance.node in silent:
+    elif instance.node in stale:
         state = Health.UNKNOWN
-        reason = f"The worker of node '{instance.node}' was last heard of {silent[instance.node]:.0f} seconds ago."
+        reason = f"The worker of node '{instance.node}' was last heard of {stale[instance.node]:.0f} seconds ago."
     return Shown(state, since, reason, instance.last_success_at)
 
 

@@ -55,7 +55,7 @@ def runner(*, instance_id: str) -> RunnerProcess | None:
     return _supervisor.get(instance_id) if _supervisor is not None else None
 
 
-def end_strays() -> None:
+def end_orphans() -> None:
     """End the runners that others have written off: while this node was cut off, they may have loaded their models."""
     owned = _supervisor.ids() if _supervisor is not None else []
     over = (InstanceState.STOPPED, InstanceState.FAILED)

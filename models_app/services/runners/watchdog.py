@@ -27,7 +27,7 @@ from models_app.services.runners import instances, node, recovery
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
+INTERVAL_SECONDS = 5.0
 # Beyond their own deadline, for those who should keep it themselves.
 _GRACE_SECONDS = 30.0
 # A worker that comes back within this time after its heartbeat stopped goes on with its jobs.
@@ -42,7 +42,7 @@ class Watch:
     since: dict[tuple[UUID, InstanceState], float] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
 
-    def look(self) -> None:
+    def check(self) -> None:
         rows = Instance.objects.filter(node=settings.NOA_NODE, state__in=LIVE_INSTANCE_STATES)
         live = {str(one.pk): one for one in rows.select_related("model")}
         self._end_overdue(list(live.values()))
@@ -132,7 +132,7 @@ def _end_ownerless_jobs() -> None:
     begun = Job.objects.filter(
         state=JobState.RUNNING,
         node=settings.NOA_NODE,
-        started_at__lt=timezone.now() - timedelta(seconds=LOOK_SECONDS),
+        started_at__lt=timezone.now() - timedelta(seconds=INTERVAL_SECONDS),
     )
     for job in begun:
         if not jobs.runs_here(job_id=job.pk):

@@ -99,7 +99,7 @@ def test_a_route_moves_to_the_model_whose_profile_is_better(
     profiled(slow, speed=5)
     profiled(fast, speed=100)
     policy()
-    (job,) = autoswitch.look()
+    (job,) = autoswitch.decide_all()
     assert (job.kind, job.subject, job.actor) == (JobKind.SWITCH, ROUTE, "auto-switch")
     assert job.arguments == {"key": fast.key, "keep_previous": True}
     decision = told()
@@ -114,7 +114,7 @@ def test_traffic_goes_before_profiles(two: tuple[RegisteredModel, RegisteredMode
     asked(slow, errors=0)
     asked(fast, errors=90)
     policy(weights={"success_rate": 1})
-    assert autoswitch.look() == []
+    assert autoswitch.decide_all() == []
     assert told()["scores"][0]["basis"] == "traffic"
     assert (told()["outcome"], told()["reason"]) == ("kept", "below_threshold")
 
@@ -126,7 +126,7 @@ def test_profiles_of_different_work_are_not_compared(
     profiled(slow, speed=5, asked="x")
     profiled(fast, speed=100, asked="y")
     policy()
-    assert autoswitch.look() == []
+    assert autoswitch.decide_all() == []
     assert told()["reason"] == "not_enough_data"
 
 
@@ -138,7 +138,7 @@ def test_a_profile_of_an_earlier_version_says_nothing(
     profiled(fast, speed=100)
     ProfileRun.objects.filter(model=fast).update(version=None)
     policy()
-    assert autoswitch.look() == []
+    assert autoswitch.decide_all() == []
     assert told()["reason"] == "not_enough_data"
 
 
@@ -147,7 +147,7 @@ def test_a_dry_run_tells_and_moves_nothing(two: tuple[RegisteredModel, Registere
     profiled(slow, speed=5)
     profiled(fast, speed=100)
     row = policy(dry_run=True)
-    assert autoswitch.look() == []
+    assert autoswitch.decide_all() == []
     assert (told()["outcome"], told()["dry_run"]) == ("would move", True)
     row.refresh_from_db()
     assert row.moved_at is None
@@ -160,17 +160,17 @@ def test_looks_in_a_row_are_counted_in_the_row(
     profiled(slow, speed=5)
     profiled(fast, speed=100)
     row = policy(confirmations=2)
-    assert autoswitch.look() == []
+    assert autoswitch.decide_all() == []
     row.refresh_from_db()
     assert (row.leader_key, row.leader_looks) == (fast.key, 1)
-    assert len(autoswitch.look()) == 1
+    assert len(autoswitch.decide_all()) == 1
 
 
 def test_nothing_is_looked_at_until_it_is_enabled(
     two: tuple[RegisteredModel, RegisteredModel],
 ) -> None:
     policy(enabled=False)
-    assert autoswitch.look() == []
+    assert autoswitch.decide_all() == []
     assert not Event.objects.filter(name="auto-switch-decided").exists()
 
 
@@ -178,7 +178,7 @@ def test_a_route_without_a_target_stays_so(two: tuple[RegisteredModel, Registere
     row = policy()
     row.route.target = None
     row.route.save()
-    assert autoswitch.look() == []
+    assert autoswitch.decide_all() == []
     assert told()["reason"] == "no_present"
 
 

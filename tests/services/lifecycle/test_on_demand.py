@@ -172,7 +172,7 @@ def test_what_all_processes_wait_for_is_counted(model: RegisteredModel) -> None:
     assert demand.waiting()[model.pk].count == 1, "the other process is silent"
     demand.publish(process="one", wants=[])
     assert demand.waiting() == {}
-    on_demand.tidy()
+    on_demand.clean_up()
     assert not Demand.objects.exists()
 
 
@@ -208,7 +208,7 @@ def test_a_killer_is_forgotten_after_a_while(model: RegisteredModel) -> None:
     died(model)
     Suspect.objects.update(at=timezone.now() - timedelta(seconds=FORGOTTEN_SECONDS + 1))
     assert routing.snapshot().killers == {}
-    on_demand.tidy()
+    on_demand.clean_up()
     assert not Suspect.objects.exists()
 
 

@@ -45,7 +45,7 @@ def here(running: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 def test_the_first_worker_takes_its_node_and_tells_what_the_machine_has() -> None:
     owner = nodes.take(wait=nobody_waits)
-    assert nodes.beat(owner)
+    assert nodes.heartbeat(owner)
     row = Node.objects.get()
     assert (row.name, row.pid, row.generation) == ("local", os.getpid(), 1)
     assert (row.memory_total_bytes or 0) > (row.memory_free_bytes or 0) > 0
@@ -87,8 +87,8 @@ def test_a_worker_elsewhere_is_believed_as_long_as_its_heart_beats() -> None:
 def test_a_worker_elsewhere_that_has_stopped_beating_is_replaced_and_knows_it() -> None:
     row = owned_by(hostname="elsewhere", heartbeat_at=Now() - timedelta(seconds=60))
     former = nodes.Ownership(row.name, row.generation)
-    assert nodes.beat(nodes.take(wait=nobody_waits))
-    assert not nodes.beat(former)
+    assert nodes.heartbeat(nodes.take(wait=nobody_waits))
+    assert not nodes.heartbeat(former)
 
 
 def test_a_worker_that_leaves_makes_room_at_once() -> None:
@@ -105,7 +105,7 @@ def test_a_heartbeat_that_stops_is_noticed_once_and_forgotten_when_it_returns() 
     assert [row.name for row in nodes.lost()] == ["local"]
     assert nodes.lost() == []
     assert Event.objects.filter(name="node-lost").count() == 1
-    assert nodes.beat(owner)
+    assert nodes.heartbeat(owner)
     assert Node.objects.get().lost_at is None
 
 

@@ -58,10 +58,10 @@ def ask(instance: Instance) -> None:
 def test_one_that_serves_needs_no_canary(load: Load, settings: Any) -> None:
     settings.NOA_CANARY_SECONDS = 1e-9
     instance, watch = load(), Watch()
-    watch.look()
+    watch.check_all()
     for _ in range(3):
         ask(instance)
-        watch.look()
+        watch.check_all()
     assert steps(instance) == 3
     instance.refresh_from_db()
     assert instance.health == Health.HEALTHY
@@ -71,16 +71,16 @@ def test_one_that_serves_needs_no_canary(load: Load, settings: Any) -> None:
 def test_one_that_is_idle_for_long_is_asked_for_one_token(load: Load, settings: Any) -> None:
     settings.NOA_CANARY_SECONDS = 1e-9
     instance, watch = load(), Watch()
-    watch.look()
-    watch.look()
+    watch.check_all()
+    watch.check_all()
     assert steps(instance) == 1
 
 
 def test_without_canaries_an_idle_one_is_believed(load: Load, settings: Any) -> None:
     settings.NOA_CANARY_SECONDS = 0
     instance, watch = load(), Watch()
-    watch.look()
-    watch.look()
+    watch.check_all()
+    watch.check_all()
     assert steps(instance) == 0
 
 
@@ -91,20 +91,20 @@ def stop(instance: Instance) -> None:
 def look_until_replaced(watch: Watch) -> None:
     for _ in range(FAILURES_ALLOWED):
         assert Instance.objects.get().state == InstanceState.READY
-        watch.look()
+        watch.check_all()
 
 
 def test_one_that_is_stopped_is_ended_and_comes_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "STOP_GRACE", 0.2)
     instance, watch = load(), Watch()
-    watch.look()
+    watch.check_all()
     stop(instance)
-    watch.look()
+    watch.check_all()
     instance.refresh_from_db()
     assert instance.health == Health.FAILING
     assert "does not answer" in instance.health_reason
-    watch.look()
-    watch.look()
+    watch.check_all()
+    watch.check_all()
     instance.refresh_from_db()
     assert (instance.state, instance.failure_stage) == (InstanceState.FAILED, "serve")
     assert not psutil.pid_exists(instance.pid or 0)
@@ -119,19 +119,19 @@ def test_one_that_answers_but_computes_nothing_is_ended_too(
     settings.NOA_CANARY_SECONDS = 1e-9
     load("computes-nothing")
     watch = Watch()
-    watch.look()
+    watch.check_all()
     look_until_replaced(watch)
     assert Instance.objects.get().state == InstanceState.FAILED
 
 
 def test_one_that_recovers_in_time_is_left_alone(load: Load) -> None:
     instance, watch = load(), Watch()
-    watch.look()
+    watch.check_all()
     stop(instance)
-    watch.look()
-    watch.look()
+    watch.check_all()
+    watch.check_all()
     os.kill(instance.pid or 0, signal.SIGCONT)
-    watch.look()
+    watch.check_all()
     instance.refresh_from_db()
     assert (instance.state, instance.health) == (InstanceState.READY, Health.HEALTHY)
     assert instance.health_reason == ""
@@ -144,7 +144,7 @@ def test_its_successor_waits_until_it_has_given_its_memory_back(load: Load, monk
 
     monkeypatch.setattr(node, "end_runner", still_there)
     instance, watch = load(), Watch()
-    watch.look()
+    watch.check_all()
     stop(instance)
     look_until_replaced(watch)
     assert [job.subject for job in recovery.due()] == [KEY]
@@ -152,7 +152,7 @@ def test_its_successor_waits_until_it_has_given_its_memory_back(load: Load, monk
 
 def test_the_list_of_loaded_models_says_at_once_that_one_does_not_answer(load: Load) -> None:
     instance = load()
-    Watch().look()
+    Watch().check_all()
     (seen,) = statistics.loaded()
     assert seen.health_shown.state == Health.HEALTHY  # type: ignore[attr-defined]
     stop(instance)
@@ -175,6 +175,6 @@ def test_what_nobody_looks_after_is_not_called_healthy(
     answers: bool | None, silent: dict[str, float], state: Health
 ) -> None:
     instance = Instance(node="local", state=InstanceState.READY, health=Health.HEALTHY)
-    shown = health.shown(instance=instance, silent=silent, answers=answers)
+    shown = health.shown(instance=instance, stale=silent, answers=answers)
     assert shown.state == state
     assert bool(shown.reason) == (state != Health.HEALTHY)

@@ -40,9 +40,9 @@ def loaded(two_models: Path, start_node: StartNode, do: Work) -> Path:
 @pytest.fixture
 def looks(loaded: Path) -> Iterator[None]:
     """What a worker does again and again is done."""
-    worker.begin_rounds()
+    worker.start_scheduler()
     yield
-    worker.end_rounds()
+    worker.stop_scheduler()
 
 
 def model() -> RegisteredModel:

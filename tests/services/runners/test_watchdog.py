@@ -64,7 +64,7 @@ def test_what_is_well_is_left_alone(loaded: Instance) -> None:
     watch = Watch()
     before = names()
     for _ in range(3):
-        watch.look()
+        watch.check()
         overdue(watch)
     assert state_of(loaded) == InstanceState.READY
     assert names() == before
@@ -73,23 +73,23 @@ def test_what_is_well_is_left_alone(loaded: Instance) -> None:
 def test_a_load_that_nobody_ends_is_ended(two_models: Path, start_node: StartNode) -> None:
     start_node()
     instance, watch = stuck(InstanceState.STARTING), Watch()
-    watch.look()
-    watch.look()
+    watch.check()
+    watch.check()
     assert state_of(instance) == InstanceState.STARTING
     overdue(watch)
-    watch.look()
+    watch.check()
     assert state_of(instance) == InstanceState.FAILED
     assert model().status == ModelStatus.FAILED
-    watch.look()
+    watch.check()
     assert names().count("instance-failed") == 1
 
 
 def test_a_drain_that_nobody_ends_is_ended(loaded: Instance) -> None:
     Instance.objects.update(state=InstanceState.DRAINING)
     watch = Watch()
-    watch.look()
+    watch.check()
     overdue(watch)
-    watch.look()
+    watch.check()
     assert state_of(loaded) == InstanceState.STOPPED
     assert not psutil.pid_exists(loaded.pid or 0)
     assert names()[-1] == "model-unloaded"
@@ -98,9 +98,9 @@ def test_a_drain_that_nobody_ends_is_ended(loaded: Instance) -> None:
 def test_an_instance_whose_process_is_gone_is_brought_back(loaded: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node.supervisor(), "instance_ids", set)
     watch = Watch()
-    watch.look()
+    watch.check()
     assert state_of(loaded) == InstanceState.READY  # once is nothing
-    watch.look()
+    watch.check()
     assert state_of(loaded) == InstanceState.FAILED
     assert [job.subject for job in recovery.due()] == [KEY]
 
@@ -108,12 +108,12 @@ def test_an_instance_whose_process_is_gone_is_brought_back(loaded: Instance, mon
 def test_a_runner_that_belongs_to_no_instance_is_ended(loaded: Instance) -> None:
     Instance.objects.update(state=InstanceState.STOPPED)
     watch = Watch()
-    watch.look()
+    watch.check()
     assert psutil.pid_exists(loaded.pid or 0)
-    watch.look()
+    watch.check()
     assert not psutil.pid_exists(loaded.pid or 0)
     assert names()[-1] == "runner-ended"
-    watch.look()
+    watch.check()
     assert names().count("runner-ended") == 1
 
 
@@ -131,8 +131,8 @@ def test_a_job_that_nobody_runs_is_ended(two_models: Path, start_node: StartNode
     queued, _ = jobs.create(kind=JobKind.PROBE, subject="mine", arguments={}, actor="test")
     with jobs.run(job_id=str(queued.pk), node="local"):
         Job.objects.filter(pk=queued.pk).update(started_at=LONG_AGO)
-        Watch().look()
-        Watch().look()
+        Watch().check()
+        Watch().check()
         assert jobs.get(job_id=queued.pk).state == JobState.RUNNING
     assert jobs.get(job_id=lost.pk).error_code == "interrupted"
     assert jobs.get(job_id=fresh.pk).state == JobState.RUNNING
