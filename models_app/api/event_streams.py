@@ -70,7 +70,7 @@ class EventStreamResponse(HubResponse):
     def _take(self, found: list[StreamedEvent]) -> bytes:
         if found:
             self._place = found[-1].id
-        return b"".join(item.frame for item in found if self._wanted.wants(item.event))
+        return b"".join(item.frame for item in found if self._wanted.matches(item.event))
 
 
 def permit_of(request: Request) -> Callable[[], bool]:

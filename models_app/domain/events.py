@@ -1,4 +1,4 @@
-"""The names of the facts that NOA stores and streams."""
+"""The names of the events that NOA stores and streams."""
 
 from __future__ import annotations
 

@@ -59,31 +59,31 @@ INSTANCE_TRANSITIONS: Mapping[InstanceState, frozenset[InstanceState]] = {
 
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
-    # Back to the queue when its worker stops in good order and has taken back what it did.
+    # Back to the queue when its worker shuts down and has undone the work.
     JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
 
-# An instance in one of these states holds, or may hold, a process and memory.
+# An instance in one of these states can hold a process and memory.
 LIVE_INSTANCE_STATES = (
     InstanceState.QUEUED,
     InstanceState.STARTING,
     InstanceState.READY,
     InstanceState.DRAINING,
 )
-# At most one instance of a model may be in one of these at a time (a unique constraint says so).
+# At most one instance of a model on a node is in one of these at a time (a unique constraint).
 SERVING_INSTANCE_STATES = (InstanceState.QUEUED, InstanceState.STARTING, InstanceState.READY)
 ACTIVE_JOB_STATES = (JobState.QUEUED, JobState.RUNNING)
 TERMINAL_JOB_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 def sources_of(target: InstanceState) -> tuple[InstanceState, ...]:
-    """The states from which an instance may move to `target`."""
+    """The states from which an instance can move to `target`."""
     return tuple(state for state, targets in INSTANCE_TRANSITIONS.items() if target in targets)
 
 
 def job_sources_of(target: JobState) -> tuple[JobState, ...]:
-    """The states from which a job may move to `target`."""
+    """The states from which a job can move to `target`."""
     return tuple(state for state, targets in JOB_TRANSITIONS.items() if target in targets)

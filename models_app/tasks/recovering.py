@@ -1,4 +1,4 @@
-"""Reloads models whose runner died, on threads of the worker: a recovery needs neither a broker nor a free task slot."""
+"""Reloads models whose runner died, on threads of the worker: it needs neither a broker nor a free task slot."""
 
 from __future__ import annotations
 

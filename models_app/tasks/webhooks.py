@@ -1,7 +1,7 @@
 """Sends due webhook deliveries, on threads of the worker.
 
-Not as Celery tasks: a receiver that hangs would block the slot of a load, and the deliveries are in the database, not in
-messages. Every worker sends; each delivery is claimed by one of them.
+Not as Celery tasks: a receiver that hangs would block the slot of a load, and the deliveries are in the database, not
+in messages. Every worker sends; each delivery is claimed by one of them.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def test_the_history_says_why_in_sentences(admin: Api, make_model: Callable[...,
         ledger.record(fact)
     told = admin.get(f"/models/{A}/history").json()["history"]
     assert [entry["sentence"] for entry in told] == [
-        f"{A} was loaded: it took 1.5 s and holds 100 MiB, because the API key 'ci' asked for it.",
+        f"{A} was loaded: it took 1.5 s and holds 100 MiB, because the API key 'ci' requested it.",
         f"{A} was unloaded to make room for llama.cpp:b, which needs 5.0 GiB; it had not been used for 22 min.",
     ]
     assert admin.get("/models/llama.cpp:none/history").status_code == 404

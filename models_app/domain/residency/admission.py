@@ -1,6 +1,6 @@
-"""Whether a model may be loaded now, and who has to go for it. Sizes are bytes, times are seconds.
+"""Whether a model can be loaded now, and which models to unload for it. Sizes are bytes, times are seconds.
 
-`decide` is asked before a load, by the dry run and by the load itself, which goes on asking while it waits.
+The dry run and the load itself call `decide` before a load; a load that waits calls it repeatedly.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-# A load that a busy model stands in the way of waits so long before the model is taken out of service: its requests
-# end, new ones wait for it. Shorter, two busy models would be swapped all the time; longer, one would starve the other.
+# How long a load waits for a busy model before that model is drained: it finishes its requests, and new ones wait.
+# Shorter, two busy models would be swapped all the time; longer, one would starve the other.
 PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of the machine, and of its graphics cards together."""
+    """Of the machine, and of all its GPUs together."""
 
     ram: int = 0
     vram: int = 0
@@ -60,7 +60,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node has. `bound` says in words what limits `free`; `slots` is how many models may be loaded."""
+    """A node's resources. `bound` describes what limits `free`; `slots` is how many models can be loaded at once."""
 
     free: Memory
     residents: Sequence[Resident]
@@ -69,28 +69,28 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A load. `waited` counts from when it was first decided about."""
+class LoadRequest:
+    """A load. `waited` counts from the first decision."""
 
     key: str
     need: Memory
     priority: int = 50
     may_evict: bool = True
     waited: float = 0.0
-    # Keys of models that stay whatever their use: a switch needs the old one until the new one answers.
+    # Keys of models that stay loaded: a switch needs the old one until the new one answers.
     spared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What was thought about one resident."""
+    """The verdict on one resident."""
 
     resident: Resident
     verdict: str
     why: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The form in which the API, errors and the ledger show it."""
+        """As the API, errors and the ledger show it."""
         return {
             "key": self.resident.key,
             "verdict": self.verdict,
@@ -107,7 +107,7 @@ class Fits:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """There is room once these are gone; all of them are idle."""
+    """There is room once these are unloaded; all of them are idle."""
 
     victims: tuple[Resident, ...]
     candidates: tuple[Candidate, ...]
@@ -115,7 +115,7 @@ class Evict:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """There will be room. `drain` names those that are to take no new request from now on."""
+    """There will be room. `drain` names those that must accept no new requests from now on."""
 
     why: str
     candidates: tuple[Candidate, ...]
@@ -124,7 +124,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """There is no room, and waiting makes none. `most` is what could be free at best."""
+    """There is no room, and waiting frees none. `most` is what can be freed at best."""
 
     why: str
     most: Memory
@@ -136,19 +136,19 @@ Decision = Fits | Evict | Wait | Refuse
 _STAYS, _GOES, _WAITED_FOR = "stays", "goes", "waited for"
 
 
-def decide(wish: Wish, node: Node) -> Decision:
-    """The least that has to happen before this load may start."""
-    if _has_room(wish, node, ()):
+def decide(request: LoadRequest, node: Node) -> Decision:
+    """The least that has to happen before this load can start."""
+    if _has_room(request, node, ()):
         return Fits()
-    candidates = tuple(_judged(wish, resident) for resident in node.residents)
-    return _hopeless(wish, node, candidates) or _make_room(wish, node, candidates)
+    candidates = tuple(_judged(request, resident) for resident in node.residents)
+    return _hopeless(request, node, candidates) or _make_room(request, node, candidates)
 
 
-def passes(wish: Wish, node: Node, ahead: Iterable[Wish]) -> bool:
-    """Whether a load may overtake those that wait before it: without it there must still be enough for them."""
-    if not _has_room(wish, node, ()):
+def passes(request: LoadRequest, node: Node, ahead: Iterable[LoadRequest]) -> bool:
+    """Whether a load can overtake those ahead of it: enough memory must remain for them."""
+    if not _has_room(request, node, ()):
         return False
-    taken = wish.need
+    taken = request.need
     for other in ahead:
         taken += other.need
     reclaimable = [one for one in node.residents if not one.pinned]
@@ -156,10 +156,10 @@ def passes(wish: Wish, node: Node, ahead: Iterable[Wish]) -> bool:
     return enough and (node.slots is None or node.slots > len(node.residents) + 1)
 
 
-def _has_room(wish: Wish, node: Node, gone: Iterable[Resident]) -> bool:
+def _has_room(request: LoadRequest, node: Node, gone: Iterable[Resident]) -> bool:
     gone = tuple(gone)
     left = len(node.residents) - len(gone)
-    return wish.need.fits_into(_freed(node, gone)) and (node.slots is None or left < node.slots)
+    return request.need.fits_into(_freed(node, gone)) and (node.slots is None or left < node.slots)
 
 
 def _freed(node: Node, gone: Iterable[Resident]) -> Memory:
@@ -169,18 +169,18 @@ def _freed(node: Node, gone: Iterable[Resident]) -> Memory:
     return free
 
 
-def _judged(wish: Wish, one: Resident) -> Candidate:
-    """Verdict `goes` is for those that could go now, `waited for` for those that could later."""
+def _judged(request: LoadRequest, one: Resident) -> Candidate:
+    """`goes` for those that can be unloaded now, `waited for` for those that can be later."""
     if one.stage == Stage.DRAINING:
         return Candidate(one, _WAITED_FOR, "is being unloaded already")
-    if one.key in wish.spared:
+    if one.key in request.spared:
         return Candidate(one, _STAYS, "answers until this switch has ended")
     if one.pinned:
         return Candidate(one, _STAYS, "is pinned")
-    if one.priority > wish.priority:
-        return Candidate(one, _STAYS, f"has a higher priority ({one.priority} over {wish.priority})")
-    if not wish.may_evict:
-        return Candidate(one, _STAYS, "may not be unloaded for this request")
+    if one.priority > request.priority:
+        return Candidate(one, _STAYS, f"has a higher priority ({one.priority} over {request.priority})")
+    if not request.may_evict:
+        return Candidate(one, _STAYS, "must not be unloaded for this request")
     if one.stage == Stage.STARTING:
         return Candidate(one, _WAITED_FOR, "is being loaded")
     if one.residency_left > 0:
@@ -190,32 +190,32 @@ def _judged(wish: Wish, one: Resident) -> Candidate:
     return Candidate(one, _GOES, f"has not been used for {one.idle_seconds:.0f} s")
 
 
-def _hopeless(wish: Wish, node: Node, candidates: tuple[Candidate, ...]) -> Refuse | None:
+def _hopeless(request: LoadRequest, node: Node, candidates: tuple[Candidate, ...]) -> Refuse | None:
     movable = [one.resident for one in candidates if one.verdict != _STAYS]
-    if _has_room(wish, node, movable):
+    if _has_room(request, node, movable):
         return None
     most = _freed(node, movable)
     kept = [f"{one.resident.key} {one.why}" for one in candidates if one.verdict == _STAYS]
-    if wish.need.fits_into(most):
-        why = f"{node.slots} models may be loaded at once (NOA_MAX_LOADED_MODELS)"
+    if request.need.fits_into(most):
+        why = f"at most {node.slots} models can be loaded at once (NOA_MAX_LOADED_MODELS)"
     else:
         why = f"{node.bound} does not have the memory"
     return Refuse("; ".join([why, *kept]), most, candidates)
 
 
-def _make_room(wish: Wish, node: Node, candidates: tuple[Candidate, ...]) -> Decision:
+def _make_room(request: LoadRequest, node: Node, candidates: tuple[Candidate, ...]) -> Decision:
     going = [one.resident for one in candidates if one.resident.stage == Stage.DRAINING]
-    if _has_room(wish, node, going):
+    if _has_room(request, node, going):
         names = _names(going)
         return Wait(f"{names} is being unloaded.", candidates)
     idle = [one.resident for one in candidates if one.verdict == _GOES]
-    if victims := _fewest(wish, node, going, idle):
+    if victims := _fewest(request, node, going, idle):
         return Evict(victims, _marked(candidates, victims))
-    return _wait_for_busy(wish, node, candidates, going, idle)
+    return _wait_for_busy(request, node, candidates, going, idle)
 
 
 def _wait_for_busy(
-    wish: Wish,
+    request: LoadRequest,
     node: Node,
     candidates: tuple[Candidate, ...],
     going: list[Resident],
@@ -223,30 +223,32 @@ def _wait_for_busy(
 ) -> Wait:
     waited_for = [one for one in candidates if one.verdict == _WAITED_FOR]
     why = "; ".join(f"{one.resident.key} {one.why}" for one in waited_for) + "."
-    if wish.waited < PATIENCE:
+    if request.waited < PATIENCE:
         return Wait(why, candidates)
     busy = [one.resident for one in waited_for if one.resident.stage == Stage.READY and not one.resident.residency_left]
-    return Wait(why, candidates, drain=_fewest(wish, node, going, [*idle, *busy]))
+    return Wait(why, candidates, drain=_fewest(request, node, going, [*idle, *busy]))
 
 
-def _turn(one: Resident) -> tuple[bool, int, float, float]:
-    """Who goes first: the idle before the busy, low priority before high, then who was used the longest time ago; of
-    busy ones, who has been here the longest."""
+def _order(one: Resident) -> tuple[bool, int, float, float]:
+    """The order of unloading: idle before busy, low priority before high, then least recently used; of busy models,
+    the one loaded longest ago."""
     return one.busy, one.priority, -one.idle_seconds, -one.resident_seconds
 
 
-def _fewest(wish: Wish, node: Node, going: Sequence[Resident], among: Sequence[Resident]) -> tuple[Resident, ...]:
-    """Who goes until there is room, without those whose memory was not needed in the end; () if never enough."""
+def _fewest(
+    request: LoadRequest, node: Node, going: Sequence[Resident], among: Sequence[Resident]
+) -> tuple[Resident, ...]:
+    """The fewest residents to unload until there is room; () if all of them are not enough."""
     chosen: list[Resident] = []
-    for one in sorted(among, key=_turn):
+    for one in sorted(among, key=_order):
         chosen.append(one)
-        if _has_room(wish, node, [*going, *chosen]):
+        if _has_room(request, node, [*going, *chosen]):
             break
     else:
         return ()
     for one in tuple(chosen):
         rest = [other for other in chosen if other is not one]
-        if _has_room(wish, node, [*going, *rest]):
+        if _has_room(request, node, [*going, *rest]):
             chosen = rest
     return tuple(chosen)
 

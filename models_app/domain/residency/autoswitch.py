@@ -1,11 +1,11 @@
 """Whether a route should move to another model, decided from measurements. Pure: no clock, no database.
 
 A model's score is a weighted mean of figures, each brought to 0 … 1 by a fixed curve, so that a model's score does not
-depend on which others there are. A rival is always held against the present model on the same basis: both by traffic,
-or both by profiles that were asked the same work; what was measured differently is not compared.
+depend on which others there are. A rival is always compared with the present model on the same basis: both by traffic,
+or both by profiles with the same workload; what was measured differently is not compared.
 
-Three things keep a route from going to and fro: a rival must be better by a threshold, it must be so in several looks in
-a row, and after a move there is a time without moves.
+Three things keep a route from oscillating: a rival must be better by a threshold, in several decisions in a row, and
+after a move there is a cool-down without moves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one model on one basis; a figure that was not measured is left out or None."""
+    """The figures of one model on one basis; one that was not measured is left out or None."""
 
     requests: int
     figures: Mapping[str, float | None]
@@ -61,7 +61,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a look remembers for the next: who led, in how many looks in a row, and when the route moved (seconds)."""
+    """State between decisions: the leader, for how many decisions in a row, and when the route moved (seconds)."""
 
     leader: str = ""
     looks: int = 0
@@ -70,7 +70,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """reason  a word for programs; `why` a sentence for people; `scores` what was compared."""
+    """`reason` is a word for programs, `why` a sentence for people, `scores` what was compared."""
 
     move: bool
     to: str
@@ -84,7 +84,7 @@ class Decision:
 
 
 def score(evidence: Evidence, weights: Mapping[str, float]) -> float | None:
-    """0 to 1; None when a figure that counts was not measured."""
+    """0 to 1; None when a figure with a weight was not measured."""
     values = {name: evidence.figures.get(name) for name, weight in weights.items() if weight > 0}
     if not values or None in values.values():
         return None
@@ -109,7 +109,7 @@ def decide(present: str, rivals: Sequence[Rival], *, policy: Policy, standing: S
     leading = Standing(best["key"], looks, standing.moved_at)
     lead = f"{best['key']} leads by {best['lead']:.1%}"
     if looks < policy.confirmations:
-        why = f"{lead}, in {looks} of {policy.confirmations} looks in a row."
+        why = f"{lead}, in {looks} of {policy.confirmations} decisions in a row."
         return Decision(False, present, "unconfirmed", why, leading, scores)
     if standing.moved_at is not None and now - standing.moved_at < policy.cool_down_seconds:
         left = policy.cool_down_seconds - (now - standing.moved_at)
@@ -125,7 +125,7 @@ _WHY = {
 
 
 def _scored(rival: Rival, policy: Policy) -> dict[str, Any]:
-    """Both scores, and by which share the rival's is higher; None when it cannot be told."""
+    """Both scores, and by which share the rival's is higher; None when that is unknown."""
     enough = min(rival.mine.requests, rival.present.requests) >= policy.min_requests
     mine, present = (score(evidence, policy.weights) if enough else None for evidence in (rival.mine, rival.present))
     lead = mine / present - 1 if mine is not None and present else None

@@ -1,4 +1,5 @@
-"""Whether a loaded model answers: from what it did for others, and, when nobody asks it, from one token now and then.
+"""Whether a loaded model answers: from the requests it serves and, while it is idle, from a token computed
+periodically.
 
 Times are seconds of a clock that never jumps.
 """
@@ -8,38 +9,38 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-# Looks in a row that fail until a runner is taken for hung.
+# Failed checks in a row until a runner counts as hung.
 FAILURES_ALLOWED = 3
-# How long a busy runner may compute one step, while it still says that it lives: a large model on few processors may
-# take many seconds for a batch of 512 tokens.
+# How long one step of a busy runner can take while its health endpoint answers: a large model on few processors needs
+# many seconds for a batch of 512 tokens.
 STALL_SECONDS = 60.0
 
 
 class Health(StrEnum):
     UNKNOWN = "unknown"
-    """Nobody has seen it answer yet, or nobody looks: its worker is away."""
+    """It has not answered yet, or is not checked: its worker is down."""
     HEALTHY = "healthy"
     FAILING = "failing"
-    """It did not answer the last time."""
+    """It did not answer the last check."""
 
 
 class Need(StrEnum):
-    """What a look at a runner calls for."""
+    """What follows from a check."""
 
     NOTHING = "nothing"
     CANARY = "canary"
-    """One token, to see whether it still computes."""
+    """Compute one token, to check that it still can."""
     REPLACE = "replace"
-    """It hangs."""
+    """It hangs: end it and start another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of a runner.
+    """The state of a runner between checks.
 
-    steps           that it had computed when last looked at; None before the first look
+    steps           that it had computed at the last check; None before the first
     succeeded_at    when it last computed something
-    failures        looks in a row that failed
+    failures        failed checks in a row
     """
 
     succeeded_at: float
@@ -48,24 +49,24 @@ class Seen:
 
 
 def after_answer(seen: Seen, *, steps: int, in_flight: int, now: float, canary_seconds: float) -> tuple[Seen, Need]:
-    """The runner said how many steps it has computed. `canary_seconds` is how long an idle one is believed, 0 for ever."""
+    """After an answer of its health endpoint. An idle runner is trusted for `canary_seconds`; 0 is for ever."""
     if seen.steps is None or steps != seen.steps:
         return Seen(now, steps), Need.NOTHING
-    silent = now - seen.succeeded_at
-    if in_flight and silent <= STALL_SECONDS:
+    unproven = now - seen.succeeded_at
+    if in_flight and unproven <= STALL_SECONDS:
         return seen, Need.NOTHING
-    if in_flight or 0 < canary_seconds <= silent or seen.failures:
+    if in_flight or 0 < canary_seconds <= unproven or seen.failures:
         return seen, Need.CANARY
     return seen, Need.NOTHING
 
 
 def after_success(seen: Seen, *, now: float) -> Seen:
-    """It computed a token for us."""
+    """It computed the token."""
     return replace(seen, succeeded_at=now, failures=0)
 
 
 def after_failure(seen: Seen) -> tuple[Seen, Need]:
-    """It did not answer in time, or not with a token."""
+    """It did not answer in time, or without a token."""
     failures = seen.failures + 1
     return (
         replace(seen, failures=failures),

@@ -22,21 +22,21 @@ class LedgerKind(StrEnum):
 
 class LedgerCause(StrEnum):
     REQUEST = "request"
-    """A request through the gateway wanted a model that was not loaded."""
+    """A request through the gateway needed a model that was not loaded."""
     KEY = "key"
-    """A program asked over the API."""
+    """A program requested it over the API."""
     OPERATOR = "operator"
-    """A person asked: in the console, or by a command."""
+    """A person requested it, in the console or by a command."""
     POLICY = "policy"
-    """A rule of NOA's own: idle for too long, room for another."""
+    """A policy of NOA: idle for too long, room for another model."""
     RECOVERY = "recovery"
-    """A runner, a worker or a machine had gone."""
+    """A runner, a worker or a machine was lost."""
     RESTORE = "restore"
-    """The desired state was made true again."""
+    """The desired state was restored."""
 
 
 def cause_of(actor: str) -> LedgerCause:
-    """Why a job runs that says nothing else, by who asked for it: `key:<name>`, `user:<name>`, or a part of NOA."""
+    """The default cause of a job, from its actor: `key:<name>`, `user:<name>`, or a part of NOA."""
     kind = actor.partition(":")[0]
     return {
         "key": LedgerCause.KEY,
@@ -108,9 +108,9 @@ class LifecycleFact:
 
 
 _BECAUSE = {
-    LedgerCause.REQUEST: "a request through the gateway wanted it",
-    LedgerCause.RECOVERY: "it was brought back",
-    LedgerCause.RESTORE: "the desired state was made true again",
+    LedgerCause.REQUEST: "a request through the gateway needed it",
+    LedgerCause.RECOVERY: "it was recovered",
+    LedgerCause.RESTORE: "the desired state was restored",
 }
 _DID = {
     LedgerKind.LOAD: "was loaded",
@@ -118,11 +118,11 @@ _DID = {
     LedgerKind.EVICTION: "was unloaded",
     LedgerKind.REFUSAL: "was not loaded",
     LedgerKind.SWITCH: "was switched to",
-    LedgerKind.RECOVERY: "was brought back",
+    LedgerKind.RECOVERY: "was recovered",
 }
 _ENDED = {
     LedgerOutcome.FAILED: "that failed",
-    LedgerOutcome.CANCELLED: "that was cancelled before its end",
+    LedgerOutcome.CANCELLED: "that was cancelled",
     LedgerOutcome.REFUSED: "there was no memory for it",
 }
 
@@ -145,8 +145,8 @@ def sentence(fact: LifecycleFact) -> str:
 def _tried(kind: LedgerKind) -> str:
     return {
         LedgerKind.REFUSAL: "was not loaded",
-        LedgerKind.SWITCH: "should have taken a route over",
-        LedgerKind.RECOVERY: "should have been brought back",
+        LedgerKind.SWITCH: "should have become the target of a route",
+        LedgerKind.RECOVERY: "should have been recovered",
     }.get(kind, "should have been loaded")
 
 
@@ -158,7 +158,7 @@ def _measured(fact: LifecycleFact) -> str:
     figures = fact.figures
     if fact.kind in (LedgerKind.LOAD, LedgerKind.RECOVERY) and figures.measured_seconds is not None:
         held = "" if figures.measured_bytes is None else f" and holds {_size(figures.measured_bytes)}"
-        predicted = "" if figures.predicted_bytes is None else f" ({_size(figures.predicted_bytes)} were foreseen)"
+        predicted = "" if figures.predicted_bytes is None else f" ({_size(figures.predicted_bytes)} were predicted)"
         return f": it took {figures.measured_seconds:.1f} s{held}{predicted if held else ''}"
     return ""
 
@@ -172,8 +172,8 @@ def _requested_by(origin: Origin) -> str:
     if origin.cause in _BECAUSE:
         return _BECAUSE[origin.cause]
     kind, _, name = origin.actor.partition(":")
-    who = {"key": f"the API key '{name}'", "user": name}.get(kind, origin.actor or "somebody")
-    return f"{who} asked for it"
+    who = {"key": f"the API key '{name}'", "user": name}.get(kind, origin.actor or "an unknown actor")
+    return f"{who} requested it"
 
 
 def _size(size: int | float) -> str:

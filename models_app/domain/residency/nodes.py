@@ -1,4 +1,4 @@
-"""Where a node's runners are reached from other machines, and which ways of reaching them are safe."""
+"""Addresses at which other machines reach a node's runners, and which of them are safe."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from models_app.domain.errors import InvalidRequest
 
-# The name that every node's certificate carries. The address of a node may change, and nodes are trusted alike.
+# The name in every node's certificate. The address of a node can change, and all nodes are trusted alike.
 TLS_NAME = "noa-node"
 NODE_NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{0,62}"
-# The requests of a runner that another machine may make. Not /drain: only a runner's own node ends it.
+# The requests to a runner that its node forwards. Not /drain: only a runner's own node ends it.
 FORWARDED = {
     "health": "GET",
     "v1/models": "GET",
@@ -41,16 +41,16 @@ class NodeAddress:
 
     @classmethod
     def parse(cls, text: str) -> NodeAddress:
-        """What `str` makes; raises InvalidRequest for anything else, and for a way that is open to listeners."""
+        """The inverse of `str`; raises InvalidRequest for anything else, and without TLS for another machine."""
         scheme, _, rest = text.partition("://")
         found = cls.listening(rest, is_tls=scheme == "https")
         if scheme not in ("http", "https") or not (found.is_tls or found.is_loopback):
-            raise InvalidRequest(f"'{text[:100]}' is no address of a node that can be trusted.")
+            raise InvalidRequest(f"'{text[:100]}' is not a trusted address of a node.")
         return found
 
     @classmethod
     def listening(cls, text: str, *, is_tls: bool) -> NodeAddress:
-        """From `host:port`; raises InvalidRequest when it is none."""
+        """From `host:port`; raises InvalidRequest for anything else."""
         if not _HOST_AND_PORT.fullmatch(text) or int(text.rpartition(":")[2]) > 65535:
             raise InvalidRequest(f"'{text[:100]}' is not 'host:port', like '10.0.0.2:8790'.")
         parts = urlsplit(f"//{text}")
@@ -58,7 +58,7 @@ class NodeAddress:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent there leaves no machine. A name other than `localhost` may lead anywhere."""
+    """Whether traffic to it stays on this machine. A name other than `localhost` can resolve to anything."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -66,5 +66,5 @@ def is_loopback(host: str) -> bool:
 
 
 def is_any(host: str) -> bool:
-    """Whether this is an address to listen on, under which nobody can be reached."""
+    """Whether it is only for listening, and no address to connect to."""
     return host in ("0.0.0.0", "::")

@@ -9,12 +9,12 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A node, as far as one model is concerned.
+    """A node as a place for one model.
 
-    has_file   the model's present file is on its disk, or nobody knows where that file is
+    has_file   the model's present file is on its disk, or it is unknown where that file is
     has_model  an instance of this model serves there, or is being started
-    free       memory for models after what is being started there; None when the node has not said
-    evictable  memory that idle models would give back
+    free       memory for models after what is being started there; None when the node has not reported it
+    evictable  memory of models that can be unloaded
     models     how many models are loaded or being started there
     """
 
@@ -30,8 +30,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A load. `node` is the one that was named, `prefer` one that would be best; `need` is None when unknown."""
+class PlacementRequest:
+    """A load. `node` is the one requested by name, `prefer` the best one; `need` is None when unknown."""
 
     need: int | None = None
     node: str = ""
@@ -50,32 +50,32 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoPlace:
-    """`nodes` are those that the reason is about."""
+    """`nodes` are those that the reason applies to."""
 
     reason: Refusal
     nodes: tuple[str, ...] = ()
 
 
-def place(wish: Wish, places: Iterable[Place]) -> Place | NoPlace:
+def place(request: PlacementRequest, places: Iterable[Place]) -> Place | NoPlace:
     """The node on which the model fits best; of those where it does not fit, the one with the most room.
 
-    It does not refuse for lack of memory: that is for the node to decide, which knows what it may evict.
+    It does not refuse for lack of memory: the node's own admission decides that, with what it can evict.
     """
     known = tuple(places)
-    if wish.node:
-        return _named(wish, known)
+    if request.node:
+        return _named(request, known)
     fit = [one for one in known if one.has_file]
     usable = [one for one in fit if one.is_up and not one.is_draining]
     if not usable:
         return NoPlace(Refusal.FILE_NOWHERE, tuple(one.name for one in fit))
-    others = [one for one in usable if one.name not in wish.avoid and not one.has_model]
-    return min(others or usable, key=lambda one: _rank(wish, one))
+    others = [one for one in usable if one.name not in request.avoid and not one.has_model]
+    return min(others or usable, key=lambda one: _rank(request, one))
 
 
-def _named(wish: Wish, known: tuple[Place, ...]) -> Place | NoPlace:
-    found = next((one for one in known if one.name == wish.node), None)
+def _named(request: PlacementRequest, known: tuple[Place, ...]) -> Place | NoPlace:
+    found = next((one for one in known if one.name == request.node), None)
     if found is None:
-        return NoPlace(Refusal.UNKNOWN_NODE, (wish.node,))
+        return NoPlace(Refusal.UNKNOWN_NODE, (request.node,))
     for is_wrong, reason in (
         (not found.is_up, Refusal.NODE_DOWN),
         (found.is_draining, Refusal.NODE_DRAINING),
@@ -86,19 +86,19 @@ def _named(wish: Wish, known: tuple[Place, ...]) -> Place | NoPlace:
     return found
 
 
-def _rank(wish: Wish, one: Place) -> tuple[object, ...]:
-    """Smaller is better. The name comes last, so that the same question has the same answer."""
-    need = wish.need or 0
-    # A node that has not said what it has is taken to have room: its own admission will tell.
+def _rank(request: PlacementRequest, one: Place) -> tuple[object, ...]:
+    """Smaller is better. The name comes last, which makes the choice deterministic."""
+    need = request.need or 0
+    # A node that has not reported its memory counts as having room: its own admission decides.
     free = need if one.free is None else one.free
     fits, fits_after_eviction = free >= need, free + one.evictable >= need
     short = 0 if fits_after_eviction else need - free - one.evictable
     return (
         not fits_after_eviction,
         short,
-        wish.wants_gpu and not one.has_gpu,
+        request.wants_gpu and not one.has_gpu,
         not fits,
-        one.name != wish.prefer,
+        one.name != request.prefer,
         one.models,
         -free,
         one.name,

@@ -1,26 +1,26 @@
-"""When a model that died is started again, and when no more. Times are Unix seconds."""
+"""When a model whose runner died is restarted, and when it is given up. Times are Unix seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# So many deaths within the window, and a model is not started again: it would only die once more.
+# After so many deaths within the window a model is not restarted: it would only die again.
 DEATHS_ALLOWED = 5
 WINDOW_SECONDS = 300.0
-# Nothing that is refused is asked for more rarely: memory, say, may be free again.
+# The longest backoff: what was missing, such as memory, can be free again at any time.
 LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`pause` in seconds until the next attempt; None: none is made until somebody asks."""
+    """`pause` in seconds until the next attempt; None: not until the model is requested."""
 
     pause: float | None
 
 
 def remembered(deaths: Sequence[float], *, now: float) -> list[float]:
-    """The deaths that still count, oldest first: those with no whole window of quiet after them."""
+    """The deaths that still count, oldest first: those not followed by a whole window without one."""
     kept: list[float] = []
     newer = now
     for death in sorted(deaths, reverse=True):
@@ -32,7 +32,7 @@ def remembered(deaths: Sequence[float], *, now: float) -> list[float]:
 
 
 def next_attempt(deaths: Sequence[float], *, refusals: int, now: float) -> Verdict:
-    """After the deaths so far, the newest of which may be now, and after `refusals` attempts in a row that were refused.
+    """The next attempt after these deaths, the newest of which can be now, and `refusals` refused attempts in a row.
 
     The first death of a healthy model costs no pause; then 1, 2, 4 … 60 seconds.
     """

@@ -138,7 +138,7 @@ class DatabaseModelLoader:
 
     def _grant_trials(self) -> None:
         waiting = [death for death, granted in list(self._trials.items()) if not granted]
-        granted = [death for death in waiting if suspects.may_be_asked(death=death)]
+        granted = [death for death in waiting if suspects.may_retry(death=death)]
         for death in granted:
             # Its request can have ended since.
             if death in self._trials:

@@ -1,4 +1,4 @@
-"""The ledger: every load, unload, eviction, refusal, switch and recovery, with its cause."""
+"""The ledger: every load, unload, eviction, refusal, switch and recovery of a model, with its cause."""
 
 from __future__ import annotations
 

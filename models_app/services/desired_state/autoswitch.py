@@ -1,4 +1,4 @@
-"""Moves routes to the loaded model that performs best, where a policy says so. Off until somebody enables it."""
+"""Moves routes to the loaded model that performs best, where a policy says so. Off until it is enabled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from models_app.services.rollups import live_metrics
 from models_app.services.routes import routing
 
 ACTOR = "auto-switch"
-# Traffic of the last hour tells how a model does now; a profile is good until the model changes.
+# Traffic of the last hour shows how a model performs now; a profile is valid until the model changes.
 _WINDOW = "1h"
 FIELDS = (
     "enabled",
@@ -58,25 +58,28 @@ def get(*, route: str) -> AutoSwitch:
 
 @transaction.atomic
 def put(*, route: str, wanted: Mapping[str, Any], actor: str) -> AutoSwitch:
-    """Make the policy of a route, or replace it; what was confirmed so far begins anew.
+    """Create or replace the policy of a route; confirmations start again from zero.
 
-    Raises NotFound, or InvalidRequest for weights of which none counts.
+    Raises NotFound, or InvalidRequest for unknown weights or none above 0.
     """
     weights = wanted.get("weights") or dict(DEFAULT_WEIGHTS)
     unknown = sorted(set(weights) - set(CURVES))
     if unknown or not any(weight > 0 for weight in weights.values()):
         raise InvalidRequest(
-            f"'weights' must give one of {', '.join(CURVES)} a weight above 0, and name nothing else.",
+            f"'weights' must give one of {', '.join(CURVES)} a weight above 0, and no other names.",
             code="invalid_weights",
             param="weights",
         )
-    if wanted.get("capability", "chat_completion") not in set(Capability):
-        raise InvalidRequest("'capability' is none that NOA knows.", param="capability")
+    capability = wanted.get("capability", "chat_completion")
+    if capability not in set(Capability):
+        raise InvalidRequest(
+            f"Unknown capability '{str(capability)[:80]}'. Known: {', '.join(Capability)}.", param="capability"
+        )
     row, _ = AutoSwitch.objects.update_or_create(
         route=routing.get(name=route),
         defaults={**wanted, "weights": weights, "leader_key": "", "leader_looks": 0},
     )
-    _tell_changed(row, actor, after=represent(row))
+    _publish_changed(row, actor, after=represent(row))
     return row
 
 
@@ -84,18 +87,18 @@ def put(*, route: str, wanted: Mapping[str, Any], actor: str) -> AutoSwitch:
 def delete(*, route: str, actor: str) -> None:
     row = get(route=route)
     row.delete()
-    _tell_changed(row, actor, after=None)
+    _publish_changed(row, actor, after=None)
 
 
 def represent(row: AutoSwitch) -> dict[str, Any]:
     return {name: getattr(row, name) for name in FIELDS}
 
 
-def _tell_changed(row: AutoSwitch, actor: str, after: Any) -> None:
+def _publish_changed(row: AutoSwitch, actor: str, after: Any) -> None:
     events.publish(
         name=EventName.AUTO_SWITCH_CHANGED,
         subject=row.route.name,
-        message=f"The auto-switch of '{row.route.name}' was {'set' if after else 'taken away'}.",
+        message=f"The auto-switch of '{row.route.name}' was {'set' if after else 'removed'}.",
         actor=actor,
         cause="requested",
         after=after,
@@ -103,12 +106,12 @@ def _tell_changed(row: AutoSwitch, actor: str, after: Any) -> None:
 
 
 def decide_all() -> list[Job]:
-    """Decide for every enabled policy; the new jobs that move routes. The caller hands them to a worker."""
+    """Decide for every enabled policy. Returns the new jobs that move routes; the caller sends them to a worker."""
     queued = []
     for row in _rows().filter(enabled=True):
         decision = decision_of(row=row)
         job = _act(row, decision) if decision.move and not row.dry_run else None
-        _note(row, decision, job)
+        _record(row, decision, job)
         if job is not None:
             queued.append(job)
     return queued
@@ -119,7 +122,7 @@ def _rows() -> QuerySet[AutoSwitch]:
 
 
 def decision_of(*, row: AutoSwitch) -> Decision:
-    """What would be decided now. Changes nothing."""
+    """The decision now. Changes nothing."""
     policy = Policy(
         weights=row.weights or DEFAULT_WEIGHTS,
         threshold=row.threshold,
@@ -131,14 +134,14 @@ def decision_of(*, row: AutoSwitch) -> Decision:
     standing = Standing(row.leader_key, row.leader_looks, moved_at)
     present = row.route.target
     if present is None:
-        why = "The route leads nowhere: there is nothing to compare with."
+        why = "The route leads to no model: there is nothing to compare with."
         return Decision(False, "", "no_present", why, Standing(moved_at=moved_at), [])
     now = timezone.now().timestamp()
     return decide(present.key, _rivals(row, present), policy=policy, standing=standing, now=now)
 
 
 def _rivals(row: AutoSwitch, present: RegisteredModel) -> list[Rival]:
-    """Loaded models with the capability, each with what compares it to the present one."""
+    """Loaded models with the capability, each with the evidence that compares it to the present one."""
     others = RegisteredModel.objects.with_capability(row.capability)
     others = others.filter(status=ModelStatus.LOADED, deprecated=False).exclude(pk=present.pk)
     traffic = {
@@ -162,7 +165,7 @@ def _rival(
     traffic: Mapping[str, Evidence],
     least: int,
 ) -> Rival:
-    """By traffic where both had enough of it, else by the newest profiles of both that were asked the same."""
+    """By traffic where both had enough of it, else by the newest profiles of both with the same settings."""
     nothing = Evidence(0, {})
     mine, theirs = traffic.get(other.key, nothing), traffic.get(present.key, nothing)
     if min(mine.requests, theirs.requests) >= least:
@@ -176,7 +179,7 @@ def _rival(
 
 
 def _profiles(model: RegisteredModel) -> QuerySet[ProfileRun]:
-    """The newest complete profiles of the present version; those of an earlier file say nothing of this one."""
+    """The newest complete profiles of the present version; those of an earlier file do not apply."""
     runs = ProfileRun.objects.filter(model=model, version=model.version_id, complete=True)
     return runs.order_by("-started_at")
 
@@ -201,7 +204,7 @@ def _evidence(stage: Mapping[str, Any]) -> Evidence:
 
 
 def _act(row: AutoSwitch, decision: Decision) -> Job | None:
-    """The job that moves the route; None when that cannot be asked for now, which the next look sees again."""
+    """The job that moves the route; None when that is not possible now, and the next decision tries it again."""
     try:
         job, created = commands.request_switch(key=decision.to, route=row.route.name, keep_previous=True, actor=ACTOR)
     except NoaError:
@@ -210,8 +213,8 @@ def _act(row: AutoSwitch, decision: Decision) -> Job | None:
 
 
 @transaction.atomic
-def _note(row: AutoSwitch, decision: Decision, job: Job | None) -> None:
-    """Where the decisions stand now, and the event with the numbers; also of a look that changes nothing."""
+def _record(row: AutoSwitch, decision: Decision, job: Job | None) -> None:
+    """Store the state of the decisions, and publish the event with the numbers; also for one that changes nothing."""
     standing, moved = decision.standing, job is not None
     outcome = "moved" if moved else "would move" if decision.move else "kept"
     row.leader_key, row.leader_looks = standing.leader, standing.looks

@@ -1,4 +1,4 @@
-"""Makes true again what a snapshot holds: model by model, route by route, whatever of it can be had."""
+"""Restores a snapshot as far as possible: model by model, route by route."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from models_app.services.runners import instances
 
 
 def restore(*, run: Run, name: str, unload_others: bool = False) -> None:
-    """Load what the snapshot wants, move routes to where they led, and with `unload_others` unload the rest.
+    """Load the snapshot's models, move its routes, and with `unload_others` unload all other models.
 
-    Goes on after a failure. The job's result lists what was done, and what failed and why; at the end it raises
+    Continues after a failure. The job's result lists what was done, and what failed and why; at the end it raises
     Conflict when anything failed. What was done before a cancel stays.
     """
     content = saved_states.get(name=name).content
@@ -46,9 +46,9 @@ def restore(*, run: Run, name: str, unload_others: bool = False) -> None:
         data=dict(work.report),
     )
     if failed:
-        names = ", ".join(f"{one['kind']} {one['name']} ({one['code']})" for one in failed)
+        names = ", ".join(f"{failure['kind']} {failure['name']} ({failure['code']})" for failure in failed)
         raise Conflict(
-            f"Not all of '{name}' could be restored: {names}. The job's result says why.",
+            f"Not all of '{name}' could be restored: {names}. The job's result has the reasons.",
             code="restore_incomplete",
         )
 
@@ -56,19 +56,19 @@ def restore(*, run: Run, name: str, unload_others: bool = False) -> None:
 class Part(Run):
     """A share of a job, from `low` to `high` of its progress, with a result of its own.
 
-    What cannot be taken back in a part does not end the right to cancel the whole: the next part is then not begun.
+    The commit point of a part does not end the right to cancel the whole: the next part is then not started.
     """
 
     def __init__(self, whole: Run, low: float, high: float) -> None:
         super().__init__(whole.job)
-        self.asked_to_end = whole.asked_to_end
+        self.cancel_requested = whole.cancel_requested
         self._whole = whole
         self._low, self._high = low, high
 
     def progress(self, fraction: float) -> None:
         super().progress(self._low + (self._high - self._low) * fraction)
 
-    def no_return(self) -> None:
+    def commit_point(self) -> None:
         self._raise_if_cancelled()
 
     def _raise_if_cancelled(self) -> None:
@@ -76,7 +76,7 @@ class Part(Run):
 
 
 class _Restore:
-    """One restore under way. `report` is the job's result, and grows as the work goes on."""
+    """A restore in progress. `report` is the job's result, and grows with the work."""
 
     def __init__(self, run: Run, content: dict[str, Any]) -> None:
         self._run = run
@@ -92,19 +92,19 @@ class _Restore:
         run.result |= self.report
 
     def load_models(self) -> None:
-        """What routes lead to first: it is what applications wait for."""
+        """Load targets of routes first: applications wait for them."""
         targets = {route["target"] for route in self._routes}
         ordered = sorted(self._models, key=lambda model: model["key"] not in targets)
         for number, model in enumerate(ordered):
             part = Part(self._run, number / len(ordered), (number + 1) / len(ordered))
-            with self._noting("model", model["key"]), part.step("restore model", model["key"]):
+            with self._recording("model", model["key"]), part.step("restore model", model["key"]):
                 self._load(part, model["key"], LoadOptions.parse(model["options"]))
 
     def _load(self, part: Part, key: str, options: LoadOptions) -> None:
         model = lookup.get(key=key)
         instance = instances.serving(model=model)
         if instance is None:
-            # No options at all would mean "as the last time" to a load.
+            # A load without options uses those of the last load.
             RegisteredModel.objects.filter(pk=model.pk).update(load_options=options.as_dict())
         elif LoadOptions.parse(instance.options) != options:
             raise Conflict(
@@ -116,13 +116,13 @@ class _Restore:
 
     def move_routes(self) -> None:
         for route in self._routes:
-            with self._noting("route", route["name"]):
+            with self._recording("route", route["name"]):
                 self._run.check_cancelled()
                 if self._move(**route):
                     self.report["moved"].append(route["name"])
 
     def _move(self, name: str, target: str | None, **described: Any) -> bool:
-        """Whether anything was changed. A route that led to nothing stays where it leads: it may be in use."""
+        """Whether anything was changed. A route without a target in the snapshot keeps its own: it can be in use."""
         actor, cause, job_id = self._run.actor, self._run.cause, self._run.job.pk
         route = Route.objects.select_related("target").filter(name=name).first()
         if route is None:
@@ -143,13 +143,13 @@ class _Restore:
         loaded = Instance.objects.filter(state=InstanceState.READY).exclude(model__key__in=kept)
         for key in loaded.order_by("model__key").values_list("model__key", flat=True):
             part = Part(self._run, 1.0, 1.0)
-            with self._noting("model", key), part.step("unload", key):
+            with self._recording("model", key), part.step("unload", key):
                 unloading.unload(run=part, key=key)
                 self.report["unloaded"].append(key)
 
     @contextmanager
-    def _noting(self, kind: str, name: str) -> Iterator[None]:
-        """A failure is noted, and the rest goes on."""
+    def _recording(self, kind: str, name: str) -> Iterator[None]:
+        """Record a failure, and continue with the rest."""
         try:
             yield
         except Cancelled:

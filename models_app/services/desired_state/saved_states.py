@@ -22,33 +22,33 @@ from models_app.services.routes import routes
 VERSION = 1
 NAME_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 _NAME = re.compile(NAME_PATTERN)
-# All restores have this subject, so that two at the same time do not pull in two directions.
+# All restores have this subject, so that two of them never run at the same time.
 _SUBJECT = "state"
 
 
 def desired() -> dict[str, Any]:
-    """The content of a snapshot of now: the models that should be loaded, and every route."""
+    """The content of a snapshot taken now: the models that should be loaded, and every route."""
     return {
         "version": VERSION,
-        "models": [_wish(model) for model in _wanted()],
+        "models": [_entry(model) for model in _desired_models()],
         "routes": _routes(),
     }
 
 
 def current() -> dict[str, Any]:
-    """The desired state beside the real one: each model that should be loaded with its status."""
+    """The desired state with the actual one: each model that should be loaded with its status."""
     return {
         "node": settings.NOA_NODE,
-        "models": [_wish(model) | {"status": model.status} for model in _wanted()],
+        "models": [_entry(model) | {"status": model.status} for model in _desired_models()],
         "routes": _routes(),
     }
 
 
-def _wanted() -> Iterable[RegisteredModel]:
+def _desired_models() -> Iterable[RegisteredModel]:
     return RegisteredModel.objects.filter(wanted=True).order_by("key")
 
 
-def _wish(model: RegisteredModel) -> dict[str, Any]:
+def _entry(model: RegisteredModel) -> dict[str, Any]:
     return {"key": model.key, "options": model.load_options}
 
 
@@ -58,15 +58,15 @@ def _routes() -> list[dict[str, Any]]:
 
 
 def save(*, name: str | None, actor: str) -> StateSnapshot:
-    """Keep the desired state of now; without a name, under the time. Raises Conflict when the name is taken."""
+    """Save the present desired state; without a name, under the time. Raises Conflict when the name is taken."""
     if name is None:
         name = timezone.now().strftime("%Y-%m-%dT%H-%M-%S.%f")
     return _store(name, desired(), actor, "saved", cause="requested")
 
 
 def take_in(*, name: str, content: dict[str, Any], actor: str) -> StateSnapshot:
-    """Keep a snapshot that was downloaded, from this server or another. Raises as `save` does."""
-    return _store(name, content, actor, "taken in", cause="imported")
+    """Save a snapshot that was downloaded from this server or another. Raises as `save` does."""
+    return _store(name, content, actor, "imported", cause="imported")
 
 
 @transaction.atomic
@@ -76,7 +76,7 @@ def _store(name: str, content: dict[str, Any], actor: str, how: str, *, cause: s
             snapshot = StateSnapshot.objects.create(name=checked_name(name), content=content, actor=actor)
     except IntegrityError:
         raise Conflict(
-            f"There is a snapshot '{name}' already. Choose another name, or delete that one.",
+            f"The snapshot '{name}' already exists. Choose another name, or delete that one.",
             code="snapshot_exists",
             param="name",
         ) from None
@@ -103,7 +103,7 @@ def checked_name(name: str) -> str:
 
 
 def get(*, name: str) -> StateSnapshot:
-    # Before the look: a name with NUL is more than PostgreSQL takes.
+    # Checked before the query: PostgreSQL rejects a name with NUL.
     snapshot = StateSnapshot.objects.filter(name=name).first() if _NAME.fullmatch(name) else None
     if snapshot is None:
         raise NotFound(f"There is no snapshot '{name[:100]}'.", code="snapshot_not_found", param="name")
@@ -115,7 +115,7 @@ def delete(*, name: str) -> None:
 
 
 def request_restore(*, name: str, unload_others: bool, actor: str) -> tuple[Job, bool]:
-    """A queued job and True, or the one that does the same already and False. Raises NotFound, or Conflict."""
+    """A queued job and True, or the active one that does the same and False. Raises NotFound, or Conflict."""
     snapshot = get(name=name)
     return jobs.create(
         kind=JobKind.RESTORE,

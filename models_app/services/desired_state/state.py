@@ -1,4 +1,4 @@
-"""Makes the desired state true again when a node starts."""
+"""Restores the desired state when a node starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def clean_up() -> None:
-    """End what an earlier server of this node left: runners, instances and jobs. Call before any job runs."""
+    """End the runners, instances and jobs that an earlier server of this node left. Call before any job runs."""
     left = Instance.objects.filter(node=settings.NOA_NODE, state__in=LIVE_INSTANCE_STATES)
     for instance in left.select_related("model"):
         if instance.pid and process.kill_orphan(instance.pid, instance.pid_started_at or 0.0):
@@ -37,14 +37,14 @@ def clean_up() -> None:
     stuck = RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING))
     stuck.exclude(pk__in=live.values("model")).update(status=ModelStatus.AVAILABLE, updated_at=timezone.now())
     begun = Job.objects.filter(state__in=ACTIVE_JOB_STATES, node=settings.NOA_NODE)
-    # Where workers are programs of their own, whoever asked is still there, and the next worker does what is queued.
+    # Where workers are programs of their own, clients still wait, and the next worker runs what is queued.
     queued = Job.objects.filter(state=JobState.QUEUED, node="", queue__in=queues.own())
     for job in [*begun, *(queued if settings.NOA_EMBEDDED else ())]:
         jobs.end(
             job_id=str(job.pk),
             state=JobState.FAILED,
             error_code="interrupted",
-            error_message="The server stopped before this job had ended. Ask for it again.",
+            error_message="The server stopped before this job had ended. Submit it again.",
         )
 
 
@@ -63,7 +63,7 @@ def wanted_loads(*, actor: str = "restore") -> list[Job]:
         keys = [job.subject for job in queued]
         events.publish(
             name=EventName.STATE_RESTORED,
-            message=f"Loading again what was loaded before: {', '.join(keys)}.",
+            message=f"Loading the models of the desired state again: {', '.join(keys)}.",
             actor=actor,
             cause="the server started",
             data={"keys": keys},

@@ -1,4 +1,4 @@
-"""Stores facts, in an order that readers can rely on, and tells them to who listens."""
+"""Stores events in an order that readers can rely on, and publishes them to subscribers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models_app.domain.events import EventName
 from models_app.models import Event, Webhook, WebhookDelivery
 from models_app.services.coordination import locks, signals
 
-# Of one statement; ten columns each stay far below what any database takes.
+# Per statement; with ten columns each this stays far below the limit of any database.
 _ROWS = 500
 
 
@@ -33,12 +33,12 @@ def publish(
     job_id: uuid.UUID | None = None,
     data: dict[str, Any] | None = None,
 ) -> Event:
-    """One row, part of the caller's transaction; listeners hear of it after the commit.
+    """Write one row in the caller's transaction; subscribers in this process receive it after the commit.
 
-    Rows become visible in the order of their ids: who has read up to an id never finds a smaller one later.
+    Rows become visible in the order of their ids: a reader that has read up to an id never finds a smaller one later.
     """
     with transaction.atomic():
-        take_turn()
+        take_lock()
         event = Event.objects.create(
             name=name,
             subject=subject,
@@ -51,15 +51,15 @@ def publish(
             data=data or {},
         )
         _put_in_outbox([event])
-        # Robust: what a listener does wrong must not break the work that the event tells of.
+        # Robust: an error in a subscriber must not break the work that the event reports.
         transaction.on_commit(lambda: signals.event_published.send_robust(sender=Event, event=event))
     return event
 
 
 def publish_many(facts: Sequence[Event]) -> None:
-    """As `publish`, for many unsaved events at once: some statements in place of some for each."""
+    """As `publish`, for many unsaved events at once with a few statements in all."""
     with transaction.atomic():
-        take_turn()
+        take_lock()
         stored = Event.objects.bulk_create(facts, batch_size=_ROWS)
         _put_in_outbox(stored)
         transaction.on_commit(lambda: _send(stored))
@@ -70,32 +70,32 @@ def _send(facts: Sequence[Event]) -> None:
         signals.event_published.send_robust(sender=Event, event=event)
 
 
-def take_turn() -> None:
-    """Wait until no other transaction writes facts, and hold the turn until this one ends.
+def take_lock() -> None:
+    """Wait until no other transaction writes events, and hold the lock until this one ends.
 
-    PostgreSQL gives an id when a row is written, not when it is committed: without turns, the event of a transaction
-    that took longer would appear behind the back of a reader that asks for "id > last". SQLite has one writer anyway.
-    Whatever is written by every transaction that also publishes must take its turn first, or two of them could wait
-    for each other; `routing.bump` does. Other processes hear of the commit.
+    PostgreSQL assigns an id when a row is written, not when it is committed: without the lock, the event of a slow
+    transaction would appear below the position of a reader that queries "id > last". SQLite has one writer anyway.
+    A transaction that publishes and writes other shared rows must take the lock first, or two of them could deadlock;
+    `routing.bump` does. Other processes are notified of the commit.
     """
     locks.take_and_announce(locks.FACTS)
 
 
 def _put_in_outbox(facts: Sequence[Event]) -> None:
-    """A delivery for each webhook that wants an event, in the same transaction: none is lost and none is invented."""
+    """A delivery for each subscribed webhook, in the same transaction: none is lost, and none precedes its event."""
     now = timezone.now()
     webhooks = list(Webhook.objects.filter(enabled=True))
     deliveries = [
         WebhookDelivery(webhook=webhook, event=event, next_attempt_at=now)
         for event in facts
         for webhook in webhooks
-        if _wants(webhook, event)
+        if _subscribes(webhook, event)
     ]
     WebhookDelivery.objects.bulk_create(deliveries, batch_size=_ROWS)
 
 
-def _wants(webhook: Webhook, event: Event) -> bool:
-    # To tell a webhook that it fails would make it fail again, for ever.
+def _subscribes(webhook: Webhook, event: Event) -> bool:
+    # The report of its own failure would make a webhook fail again, for ever.
     is_about_itself = event.name == EventName.WEBHOOK_FAILING and event.subject == str(webhook.pk)
     return not is_about_itself and (not webhook.events or event.name in webhook.events)
 
@@ -135,7 +135,7 @@ def to_json(event: Event) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events somebody wants. What is empty or None does not choose."""
+    """A selection of events. Fields that are empty or None do not restrict it."""
 
     names: frozenset[str] = frozenset()
     subject: str | None = None
@@ -154,8 +154,8 @@ class EventFilter:
             found = found.filter(job_id=self.job_id)
         return found
 
-    def wants(self, event: Event) -> bool:
-        """The same choice for an event that has been read already."""
+    def matches(self, event: Event) -> bool:
+        """The same selection for an event that has been read already."""
         return (
             (not self.names or event.name in self.names)
             and self.subject in (None, event.subject)

@@ -1,4 +1,4 @@
-"""What is told of jobs that did not end as they were meant to."""
+"""Events of jobs that were cancelled, requeued or interrupted."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from models_app.models import Job
 from models_app.services.events import events
 
 
-def tell_cancelled(job: Job) -> None:
-    _tell(job, EventName.JOB_CANCELLED, "was cancelled", job.cancelled_by, "requested")
+def publish_cancelled(job: Job) -> None:
+    _publish(job, EventName.JOB_CANCELLED, "was cancelled", job.cancelled_by, "requested")
 
 
-def tell_requeued(job: Job) -> None:
-    what = "waits for the next worker"
-    _tell(job, EventName.JOB_REQUEUED, what, "worker", "the worker stopped")
+def publish_requeued(job: Job) -> None:
+    what = "was put back into the queue for the next worker"
+    _publish(job, EventName.JOB_REQUEUED, what, "worker", "the worker stopped")
 
 
-def tell_interrupted(job: Job, *, cause: str) -> None:
-    _tell(job, EventName.JOB_INTERRUPTED, "was interrupted", "watchdog", cause)
+def publish_interrupted(job: Job, *, cause: str) -> None:
+    _publish(job, EventName.JOB_INTERRUPTED, "was interrupted", "watchdog", cause)
 
 
-def _tell(job: Job, name: EventName, what: str, actor: str, cause: str) -> None:
+def _publish(job: Job, name: EventName, what: str, actor: str, cause: str) -> None:
     events.publish(
         name=name,
         subject=job.subject,

@@ -31,19 +31,19 @@ from models_app.services.jobs import job_events, queues
 
 logger = logging.getLogger(__name__)
 
-# The net below the signals of this process: another process may have finished or cancelled the job.
-_LOOK_EVERY = 0.25
+# The fallback below the signals of this process: another process can have finished or cancelled the job.
+_POLL_SECONDS = 0.25
 _finished = threading.Condition()
-# The jobs that run in this process; a cancel here is seen without a look at the row.
+# The jobs that run in this process; a cancel here takes effect without reading the row.
 _runs: dict[uuid.UUID, Run] = {}
 
-# What a job does on the way to what was requested.
+# The causes of events of jobs that do more than their subject.
 _CAUSES = {JobKind.SWITCH: "a route is moved", JobKind.RESTORE: "a state is restored"}
-# Why a job of this kind has passed the point up to which it can be cancelled.
+# Why a job of this kind has passed its commit point.
 _TOO_LATE = {
-    JobKind.LOAD: "the model is loaded already; unload it",
-    JobKind.UNLOAD: "the model takes no requests any more and is being stopped; load it again when that has ended",
-    JobKind.SWITCH: "the route has moved already; switch it back, or roll it back",
+    JobKind.LOAD: "the model is already loaded; unload it",
+    JobKind.UNLOAD: "the model accepts no requests any more and is being stopped; load it again afterwards",
+    JobKind.SWITCH: "the route has already moved; switch it back, or roll it back",
 }
 
 
@@ -125,10 +125,10 @@ def get(*, job_id: uuid.UUID) -> Job:
 
 
 class Run:
-    """A job while it runs: what a service reports its steps and its progress to.
+    """A running job, to which a service reports its steps and its progress.
 
-    `step` and `progress` raise Cancelled when somebody wants the job to end; a loop without either asks by
-    `check_cancelled`. The service then takes back what it did: from there on nothing raises it again.
+    `step` and `progress` raise Cancelled after a cancel was requested; a loop without either calls `check_cancelled`.
+    The service then undoes its work: from there on nothing raises it again.
     """
 
     def __init__(self, job: Job) -> None:
@@ -137,8 +137,8 @@ class Run:
         self.cancel_seen = False
         self._shielded = False
         # Set by a cancel in this process.
-        self.asked_to_end = threading.Event()
-        self._looked_at = monotonic()
+        self.cancel_requested = threading.Event()
+        self._checked_at = monotonic()
 
     @property
     def actor(self) -> str:
@@ -146,22 +146,22 @@ class Run:
 
     @property
     def cause(self) -> str:
-        """Why what this job does happens, as events say it."""
+        """The cause of this job's events."""
         return _CAUSES.get(JobKind(self.job.kind), "requested")
 
     @property
     def origin(self) -> Origin:
-        """What the facts of this job go back to."""
+        """The origin of the facts that this job records."""
         cause = LedgerCause(self.job.cause) if self.job.cause else cause_of(self.actor)
         return Origin(cause, self.actor, self.job.request_id, self.job.pk)
 
     @contextmanager
     def step(self, name: str, detail: str = "") -> Iterator[Callable[[str], None]]:
-        """Record a step of the job with its duration and how it ended. Raises Cancelled before it begins.
+        """Record a step of the job with its duration and outcome. Raises Cancelled before it begins.
 
-        Yields what changes the step's detail.
+        Yields a function that changes the step's detail.
         """
-        self._look()
+        self._check_row()
         started = monotonic()
         entry: dict[str, Any] = {
             "name": name,
@@ -173,13 +173,13 @@ class Run:
         self.job.steps.append(entry)
         self._save_steps()
 
-        def say(words: str) -> None:
-            if words != entry["detail"]:
-                entry["detail"] = words
+        def set_detail(text: str) -> None:
+            if text != entry["detail"]:
+                entry["detail"] = text
                 self._save_steps()
 
         try:
-            yield say
+            yield set_detail
         except BaseException:
             entry["state"] = "failed"
             raise
@@ -196,27 +196,27 @@ class Run:
         self.job.save(update_fields=["progress"])
 
     def check_cancelled(self) -> None:
-        """Raises Cancelled when somebody wants the job to end. Cheap: call it as often as you like."""
-        if self.asked_to_end.is_set() or monotonic() - self._looked_at >= _LOOK_EVERY:
-            self._look()
+        """Raises Cancelled after a cancel was requested. Cheap: call it as often as you like."""
+        if self.cancel_requested.is_set() or monotonic() - self._checked_at >= _POLL_SECONDS:
+            self._check_row()
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
-        """What is done inside is done to its end: nothing in it raises Cancelled."""
+        """Complete the work inside: nothing in it raises Cancelled."""
         before, self._shielded = self._shielded, True
         try:
             yield
         finally:
             self._shielded = before
 
-    def _look(self) -> None:
+    def _check_row(self) -> None:
         if not self._shielded:
             self._raise_if_cancelled()
 
-    def no_return(self) -> None:
-        """From here on the job cannot be cancelled; raises Cancelled when somebody was faster.
+    def commit_point(self) -> None:
+        """From here on the job cannot be cancelled; raises Cancelled when a cancel came first.
 
-        Call it in the transaction of the change that cannot be taken back, or right before it.
+        Call it in the transaction of the change that cannot be undone, or right before it.
         """
         if self.cancel_seen:
             return
@@ -225,11 +225,11 @@ class Run:
             self._raise_if_cancelled()
 
     def _raise_if_cancelled(self) -> None:
-        self._looked_at = monotonic()
+        self._checked_at = monotonic()
         if self.cancel_seen:
             return
-        wish = Job.objects.filter(pk=self.job.pk).values_list("cancel_requested_at", "cancelled_by")
-        for requested_at, by in wish:
+        row = Job.objects.filter(pk=self.job.pk).values_list("cancel_requested_at", "cancelled_by")
+        for requested_at, by in row:
             if requested_at is not None:
                 self.cancel_seen = True
                 raise Cancelled(_by(by))
@@ -240,9 +240,10 @@ class Run:
 
 @contextmanager
 def run(*, job_id: str, node: str) -> Iterator[Run | None]:
-    """Run a queued job. Yields None when another worker has it: a message that came twice does nothing.
+    """Run a queued job. Yields None when another worker runs it: a message that arrives twice does nothing.
 
-    Errors of NOA end in the job's row, with code and sentence; any other error ends there too and is raised.
+    A NoaError is stored in the job's row, with its code and message; any other error is stored as `internal_error` and
+    raised.
     """
     if not _move(job_id, JobState.RUNNING, started_at=timezone.now(), node=node):
         logger.info("job %s is not queued any more, nothing to do", job_id)
@@ -253,7 +254,7 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
     try:
         yield current
     except Cancelled as error:
-        # Where nobody cancelled this job, it was the one that it shared.
+        # Without a cancel of this job, the load that it shared was cancelled.
         state = JobState.CANCELLED if current.cancel_seen else JobState.FAILED
         _finish(current, state, error.code, error.message)
     except Interrupted:
@@ -261,7 +262,9 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
     except NoaError as error:
         _finish(current, JobState.FAILED, error.code, error.message)
     except BaseException:
-        message = "NOA failed in a way it does not know. The server's log tells more."
+        message = f"Internal error. The server log has the details under job {current.job.pk}."
+        # The traceback follows: the error is raised.
+        logger.error("job %s failed with an unexpected error", current.job.pk)
         _finish(current, JobState.FAILED, "internal_error", message)
         raise
     else:
@@ -272,10 +275,10 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
 
 @transaction.atomic
 def _put_back(current: Run) -> None:
-    """The worker stops, and nothing of the job is left: the next one does it."""
+    """The worker stops, and the job's work is undone: the next worker runs it."""
     fresh = {"steps": [], "progress": 0.0, "cancellable": True, "started_at": None, "node": ""}
     if _move(str(current.job.pk), JobState.QUEUED, **fresh):
-        job_events.tell_requeued(current.job)
+        job_events.publish_requeued(current.job)
 
 
 def _finish(current: Run, state: JobState, code: str, message: str) -> None:
@@ -290,7 +293,7 @@ def _finish(current: Run, state: JobState, code: str, message: str) -> None:
 
 
 def end(*, job_id: str, state: JobState, **fields: Any) -> bool:
-    """Move a job to a final state and wake who waits for it; False when it was there already."""
+    """Move a job to a final state and wake the threads that wait for it; False when it was in one already."""
     job = _ended(job_id, state, fields)
     if job is None:
         return False
@@ -305,49 +308,49 @@ def _ended(job_id: str, state: JobState, fields: dict[str, Any]) -> Job | None:
     notifications.announce()
     job = Job.objects.get(pk=job_id)
     if state == JobState.CANCELLED:
-        job_events.tell_cancelled(job)
+        job_events.publish_cancelled(job)
     return job
 
 
 def _wake(job: Job) -> None:
     signals.job_finished.send(sender=Job, job=job)
-    _let_waiters_look()
+    _wake_waiting()
 
 
-def _let_waiters_look(**_: Any) -> None:
+def _wake_waiting(**_: Any) -> None:
     with _finished:
         _finished.notify_all()
 
 
-signals.database_changed.connect(_let_waiters_look)
+signals.database_changed.connect(_wake_waiting)
 
 
 def cancel(*, job_id: uuid.UUID, actor: str) -> Job:
-    """The job: cancelled at once when it was only queued, else about to end. Twice is once.
+    """Cancel a job: at once while it is queued, else at its next step. Idempotent.
 
     Raises NotFound, or Conflict `job_ended` or `not_cancellable`.
     """
     job = get(job_id=job_id)
-    wish = {"cancel_requested_at": timezone.now(), "cancelled_by": actor}
-    if job.state == JobState.QUEUED and _end_queued(job, wish):
+    request = {"cancel_requested_at": timezone.now(), "cancelled_by": actor}
+    if job.state == JobState.QUEUED and _end_queued(job, request):
         return get(job_id=job_id)
-    asked = Job.objects.filter(pk=job_id, state=JobState.RUNNING, cancellable=True, cancel_requested_at=None).update(
-        **wish
-    )
+    requested = Job.objects.filter(
+        pk=job_id, state=JobState.RUNNING, cancellable=True, cancel_requested_at=None
+    ).update(**request)
     run = _runs.get(job_id)
-    if asked and run is not None:
-        run.asked_to_end.set()
+    if requested and run is not None:
+        run.cancel_requested.set()
     job = get(job_id=job_id)
-    if not asked:
+    if not requested:
         _refuse_late_cancel(job)
     return job
 
 
-def _end_queued(job: Job, wish: dict[str, Any]) -> bool:
-    error = {"error_code": Cancelled.default_code, "error_message": _by(wish["cancelled_by"])}
+def _end_queued(job: Job, request: dict[str, Any]) -> bool:
+    error = {"error_code": Cancelled.default_code, "error_message": _by(request["cancelled_by"])}
     with transaction.atomic():
-        # Only from `queued`: a worker may take it at this moment, and must then end it itself.
-        if not Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(**wish):
+        # Only from `queued`: a worker can start it at this moment, and must then end it itself.
+        if not Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(**request):
             return False
         ended = _ended(str(job.pk), JobState.CANCELLED, error)
     if ended is not None:
@@ -358,12 +361,12 @@ def _end_queued(job: Job, wish: dict[str, Any]) -> bool:
 def _refuse_late_cancel(job: Job) -> None:
     if job.state in TERMINAL_JOB_STATES:
         raise Conflict(
-            f"Job {job.pk} has ended already ({job.state}); there is nothing to cancel.",
+            f"Job {job.pk} has already ended ({job.state}); there is nothing to cancel.",
             code="job_ended",
             details={"state": job.state},
         )
     if not job.cancellable:
-        why = _TOO_LATE.get(JobKind(job.kind), "it has begun what cannot be taken back")
+        why = _TOO_LATE.get(JobKind(job.kind), "it has begun what cannot be undone")
         raise Conflict(
             f"Job {job.pk} cannot be cancelled any more: {why}.",
             code="not_cancellable",
@@ -372,7 +375,7 @@ def _refuse_late_cancel(job: Job) -> None:
 
 
 def _by(actor: str) -> str:
-    return f"The job was cancelled by {actor or 'nobody known'}."
+    return f"The job was cancelled by {actor or 'an unknown actor'}."
 
 
 def _move(job_id: str, state: JobState, **fields: Any) -> bool:
@@ -398,4 +401,4 @@ def wait(*, job_id: uuid.UUID, seconds: float) -> Job:
         if job.state in TERMINAL_JOB_STATES or remaining <= 0:
             return job
         with _finished:
-            _finished.wait(min(remaining, _LOOK_EVERY))
+            _finished.wait(min(remaining, _POLL_SECONDS))

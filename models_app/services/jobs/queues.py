@@ -1,4 +1,4 @@
-"""Which worker may run a job: a node's own queue, or the common one for what any node can do."""
+"""Which worker can run a job: a node's own queue, or the common one for what any node can do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models_app.services.nodes import placement
 
 COMMON = "common"
 
-# Work that only asks a provider over the network, when its model is not a file of a node's.
+# Work that only calls a provider over the network, unless its model is a file of a node.
 _ANYWHERE = frozenset({JobKind.DISCOVER, JobKind.PROBE, JobKind.PROFILE})
 
 
@@ -22,7 +22,7 @@ def of_node(name: str) -> str:
 
 
 def own() -> tuple[str, ...]:
-    """The queues that this node's worker takes from; '' is that of jobs from before there were queues."""
+    """The queues of this node's worker; '' is that of jobs from before queues were introduced."""
     return (of_node(settings.NOA_NODE), COMMON, "")
 
 

@@ -1,13 +1,14 @@
-"""Lets loads begin, one at a time per node, once there is room for them: the only place that decides about memory.
+"""Admits loads, one at a time per node, once there is room for them: the only place that decides about memory.
 
-Whoever loads asks here, in the one process that owns the node's runners. Those that have to wait stand in a queue: only
-the first of it may have others evicted, and a later one starts before it only where that takes nothing from it.
+Every load passes through it, in the one process that owns the node's runners. Loads that have to wait form a queue:
+only the first can have other models evicted, and a later one overtakes it only where enough memory remains for the
+first.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from models_app.domain.errors import Conflict, InsufficientMemory, RunnerDied, Unavailable
 from models_app.domain.residency import admission
-from models_app.domain.residency.admission import Decision, Evict, Fits, Memory, Refuse, Wait, Wish
+from models_app.domain.residency.admission import Decision, Evict, Fits, LoadRequest, Memory, Refuse, Wait
 from models_app.domain.states import InstanceState
 from models_app.engines import control, devices
 from models_app.models import Instance, Job
@@ -27,10 +28,10 @@ from models_app.services.lifecycle import demand, eviction
 from models_app.services.lifecycle.predictions import Prediction
 from models_app.services.runners import instances, node
 
-# A runner's event loop answers in milliseconds; one that hangs must not hold up every load, and counts as busy.
-_ASK_SECONDS = 0.5
-# Loads that wait at once. Each holds a thread of the worker, and others need some too.
-_MOST_WAITING = 16
+# A runner's event loop answers in milliseconds; one that hangs must not delay every load, and counts as busy.
+_HEALTH_SECONDS = 0.5
+# Loads that can wait at once. Each holds a thread of the worker, and other jobs need some too.
+_MAX_WAITING = 16
 _HOLDING = (InstanceState.STARTING, InstanceState.READY, InstanceState.DRAINING)
 _STAGES = {
     InstanceState.STARTING: admission.Stage.STARTING,
@@ -43,29 +44,30 @@ _STAGES = {
 class _Ticket:
     """A load in the queue."""
 
-    wish: Wish
+    request: LoadRequest
     since: float = field(default_factory=monotonic)
 
-    def now(self, *, may_evict: bool) -> Wish:
-        return replace(self.wish, waited=monotonic() - self.since, may_evict=may_evict)
+    def now(self, *, may_evict: bool) -> LoadRequest:
+        return replace(self.request, waited=monotonic() - self.since, may_evict=may_evict)
 
 
 _deciding = threading.Lock()
 _queue: list[_Ticket] = []
 
 
-def look(*, ask: bool) -> admission.Node:
-    """This node's memory and who holds it. `ask` asks runners what they are doing; else nobody is busy."""
+def observe(*, ask: bool) -> admission.Node:
+    """This node's memory and the models that hold it. With `ask` the runners report whether they are busy; without it
+    none counts as busy."""
     rows = Instance.objects.filter(node=settings.NOA_NODE, state__in=_HOLDING, version__isnull=False).select_related(
         "model"
     )
     found = [(row, _claim(row)) for row in rows]
     free, bound = _free(found)
-    # Requests that were let in a moment ago, and have not reached its runner, keep a model too.
-    wanted = demand.waiting() if ask else {}
+    # Requests that were admitted a moment ago, and have not reached the runner, keep a model too.
+    requested = demand.waiting() if ask else {}
     return admission.Node(
         free=free,
-        residents=tuple(_resident(row, claim.memory, ask, row.model_id in wanted) for row, claim in found),
+        residents=tuple(_resident(row, claim.memory, ask, row.model_id in requested) for row, claim in found),
         bound=bound,
         slots=settings.NOA_MAX_LOADED_MODELS,
     )
@@ -73,7 +75,7 @@ def look(*, ask: bool) -> admission.Node:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What an instance may come to hold, and what of it is taken from the machine's free memory already."""
+    """The memory that an instance can come to hold, and how much of it the machine counts as used already."""
 
     memory: Memory
     taken: int
@@ -81,27 +83,27 @@ class _Claim:
 
 def _claim(row: Instance) -> _Claim:
     held = devices.held(row.pid) if row.pid else None
-    # After a load not all is used that will be; the prediction knows of it, and of what is used now the kernel does.
+    # A load does not use all of its memory at once: the prediction covers what follows, the kernel what is used now.
     ram = max(row.memory_bytes or 0, row.memory_estimate_bytes or 0, held.resident if held else 0)
-    # Weights that are mapped from a file count as free to the kernel: to take them would be to read them again for ever.
+    # The kernel counts weights mapped from a file as free; if they were, they would be read from disk again and again.
     return _Claim(Memory(ram=ram, vram=row.memory_vram_bytes or 0), held.own if held else 0)
 
 
 def _free(found: list[tuple[Instance, _Claim]]) -> tuple[Memory, str]:
-    ram = devices.memory()[1] - sum(max(0, one.memory.ram - one.taken) for _, one in found)
+    ram = devices.memory()[1] - sum(max(0, claim.memory.ram - claim.taken) for _, claim in found)
     bound = f"the machine of node '{settings.NOA_NODE}'"
     budget = settings.NOA_MEMORY_BUDGET
     if budget is not None:
-        left = budget - sum(one.memory.ram for _, one in found)
+        left = budget - sum(claim.memory.ram for _, claim in found)
         if left < ram:
             ram, bound = left, f"the budget of {budget / 2**30:.1f} GiB (NOA_MEMORY_BUDGET)"
     vram = sum(gpu["memory_free_bytes"] for gpu in devices.gpus()) - sum(
-        one.memory.vram for row, one in found if row.state == InstanceState.STARTING
+        claim.memory.vram for row, claim in found if row.state == InstanceState.STARTING
     )
     return Memory(ram=ram, vram=vram), bound
 
 
-def _resident(row: Instance, memory: Memory, ask: bool, wanted: bool) -> admission.Resident:
+def _resident(row: Instance, memory: Memory, ask: bool, requested: bool) -> admission.Resident:
     now = timezone.now()
     since = row.ready_at or now
     resident = (now - since).total_seconds()
@@ -112,7 +114,7 @@ def _resident(row: Instance, memory: Memory, ask: bool, wanted: bool) -> admissi
         instance_id=str(row.pk),
         memory=memory,
         stage=_STAGES[InstanceState(row.state)],
-        busy=busy or wanted,
+        busy=busy or requested,
         pinned=row.model.pinned,
         priority=row.model.priority,
         idle_seconds=unused if idle is None else idle,
@@ -127,43 +129,43 @@ def min_residency(row: Instance) -> float:
 
 
 def _use(row: Instance) -> tuple[bool, float | None]:
-    """Whether it is busy, and for how many seconds it has not been, as its runner says."""
+    """Whether it is busy, and for how many seconds it has been idle, as its runner reports."""
     try:
-        health = control.health(row.socket, timeout=_ASK_SECONDS)
+        health = control.health(row.socket, timeout=_HEALTH_SECONDS)
     except RunnerDied:
         return True, None
     return bool(health["in_flight"] or health["queued"]), health.get("idle_seconds")
 
 
-def assess(wish: Wish) -> Decision:
-    """What would become of a load that began now; changes nothing."""
-    quick = admission.decide(wish, look(ask=False))
+def assess(request: LoadRequest) -> Decision:
+    """The decision on a load that started now; changes nothing."""
+    quick = admission.decide(request, observe(ask=False))
     if isinstance(quick, Fits | Refuse):
         return quick
-    return admission.decide(wish, look(ask=True))
+    return admission.decide(request, observe(ask=True))
 
 
-def admit(*, run: Run, instance: Instance, wish: Wish, prediction: Prediction) -> Decision:
-    """Returns once the load may start: its memory is reserved, the instance is `starting`. Says what it took.
+def admit(*, run: Run, instance: Instance, request: LoadRequest, prediction: Prediction) -> Decision:
+    """Wait until the load can start: its memory is reserved and the instance `starting`. Returns what had to happen.
 
-    Raises InsufficientMemory when it can never fit, Unavailable when there is no room in time, Conflict when somebody
-    stopped the instance meanwhile, Cancelled.
+    Raises InsufficientMemory when it can never fit, Unavailable when there is no room in time, Conflict when the
+    instance was stopped meanwhile, Cancelled.
     """
-    with _queued(wish) as ticket:
+    with _queued(request) as ticket:
         decision = _try(ticket, run, instance, prediction)
         if isinstance(decision, Fits):
             return decision
-        with run.step("make room", _words(decision)) as say:
-            return _wait_for_room(ticket, run, instance, prediction, decision, say)
+        with run.step("make room", _describe(decision)) as set_detail:
+            return _wait_for_room(ticket, run, instance, prediction, decision, set_detail)
 
 
 @contextmanager
-def _queued(wish: Wish) -> Iterator[_Ticket]:
-    ticket = _Ticket(wish)
+def _queued(request: LoadRequest) -> Iterator[_Ticket]:
+    ticket = _Ticket(request)
     with _deciding:
-        if len(_queue) >= _MOST_WAITING:
+        if len(_queue) >= _MAX_WAITING:
             raise Unavailable(
-                f"{_MOST_WAITING} loads wait for memory already. Try again later.",
+                f"{_MAX_WAITING} loads are waiting for memory already. Try again later.",
                 code="too_many_loads",
                 retry_after=10,
             )
@@ -176,32 +178,32 @@ def _queued(wish: Wish) -> Iterator[_Ticket]:
 
 
 def _try(ticket: _Ticket, run: Run, instance: Instance, prediction: Prediction) -> Decision:
-    """Decide, and take the memory where there is room. One at a time: two that fit alone never both start."""
+    """Decide, and reserve the memory where there is room. Serialized: two that only fit alone never both start."""
     with _deciding:
-        wish = ticket.now(may_evict=_may_evict(run))
-        ahead = [other.wish for other in _queue[: _queue.index(ticket)]]
-        decision = _decide_behind(wish, ahead) if ahead else assess(wish)
+        request = ticket.now(may_evict=_may_evict(run))
+        ahead = [other.request for other in _queue[: _queue.index(ticket)]]
+        decision = _decide_behind(request, ahead) if ahead else assess(request)
         if isinstance(decision, Fits):
-            _take(instance, prediction)
+            _reserve(instance, prediction)
         return decision
 
 
-def _decide_behind(wish: Wish, ahead: list[Wish]) -> Decision:
-    there = look(ask=False)
-    decision = admission.decide(wish, there)
-    if isinstance(decision, Refuse) or admission.passes(wish, there, ahead):
+def _decide_behind(request: LoadRequest, ahead: list[LoadRequest]) -> Decision:
+    here = observe(ask=False)
+    decision = admission.decide(request, here)
+    if isinstance(decision, Refuse) or admission.passes(request, here, ahead):
         return decision
     return Wait(f"{ahead[0].key} is to be loaded first.", getattr(decision, "candidates", ()))
 
 
 def _may_evict(run: Run) -> bool:
-    """Looked up each time: somebody who may can have joined the job."""
+    """Read each time: a client with that permission can have joined the job."""
     if not run.job.may_evict:
         run.job.may_evict = Job.objects.filter(pk=run.job.pk, may_evict=True).exists()
     return run.job.may_evict
 
 
-def _take(instance: Instance, prediction: Prediction) -> None:
+def _reserve(instance: Instance, prediction: Prediction) -> None:
     moved = instances.move(
         instance=instance,
         to=InstanceState.STARTING,
@@ -221,62 +223,62 @@ def _wait_for_room(
     instance: Instance,
     prediction: Prediction,
     decision: Decision,
-    say: Any,
+    set_detail: Callable[[str], None],
 ) -> Decision:
     took = decision
     deadline = monotonic() + settings.NOA_LOAD_TIMEOUT
     while True:
         if isinstance(decision, Refuse):
-            raise refusal(ticket.wish, decision)
+            raise refusal(ticket.request, decision)
         if isinstance(decision, Evict):
             took = decision
             for victim in decision.victims:
-                eviction.evict(run=run, resident=victim, wish=ticket.wish, candidates=decision.candidates)
+                eviction.evict(run=run, resident=victim, request=ticket.request, candidates=decision.candidates)
         elif isinstance(decision, Wait):
             for victim in decision.drain:
-                eviction.drain(run=run, resident=victim, wish=ticket.wish, candidates=decision.candidates)
+                eviction.drain(run=run, resident=victim, request=ticket.request, candidates=decision.candidates)
             instances.wait_for_change()
         run.check_cancelled()
-        # Raises where this process is no more, or is ceasing to be, the worker of the node.
+        # Raises once this process is no longer the worker of the node, or is shutting down.
         node.supervisor().check_open()
         if monotonic() > deadline:
-            raise _too_late(ticket.wish, decision)
+            raise _too_late(ticket.request, decision)
         decision = _try(ticket, run, instance, prediction)
         if isinstance(decision, Fits):
             return took
-        say(_words(decision))
+        set_detail(_describe(decision))
 
 
-def _words(decision: Decision) -> str:
+def _describe(decision: Decision) -> str:
     if isinstance(decision, Evict):
         return f"unloading {', '.join(victim.key for victim in decision.victims)}"
     return getattr(decision, "why", "")
 
 
-def _too_late(wish: Wish, decision: Decision) -> Unavailable:
+def _too_late(request: LoadRequest, decision: Decision) -> Unavailable:
     return Unavailable(
-        f"There was no room for '{wish.key}' within {settings.NOA_LOAD_TIMEOUT:g} s (NOA_LOAD_TIMEOUT): "
-        f"{_words(decision)} Try again later, or unload another model.",
+        f"There was no room for '{request.key}' within {settings.NOA_LOAD_TIMEOUT:g} s (NOA_LOAD_TIMEOUT): "
+        f"{_describe(decision)} Try again later, or unload another model.",
         code="no_room_in_time",
         retry_after=30,
     )
 
 
-def refusal(wish: Wish, decision: Refuse, *, largest_context: int | None = None) -> InsufficientMemory:
-    """The error for a load that cannot fit: what it needs, what there is, and what to do."""
-    need, most = wish.need, decision.most
+def refusal(request: LoadRequest, decision: Refuse, *, largest_context: int | None = None) -> InsufficientMemory:
+    """The error for a load that cannot fit: what it needs, what can be freed, and what to do."""
+    need, most = request.need, decision.most
     short_of_vram = need.vram > most.vram and need.ram <= most.ram
     needed, had = (need.vram, most.vram) if short_of_vram else (need.ram, most.ram)
-    kind = "of GPU memory " if short_of_vram else ""
+    kind = " of GPU memory" if short_of_vram else ""
     smaller = f" A context of {largest_context} tokens would fit: 'n_ctx', or 'fit'." if largest_context else ""
     return InsufficientMemory(
-        f"'{wish.key}' needs about {gib(needed)} {kind}and {gib(max(0, had))} are free even after all that may go is"
-        f" unloaded: {decision.why}.{smaller or ' Load it with a smaller n_ctx, or unload, unpin or move other models.'}",
+        f"'{request.key}' needs about {gib(needed)}{kind}; at most {gib(max(0, had))} can be freed: {decision.why}."
+        f"{smaller or ' Load it with a smaller n_ctx, or unload, unpin or move other models.'}",
         details={
             "needed_bytes": needed,
             "free_bytes": max(0, had),
             "largest_context": largest_context,
-            "kept": [one.as_dict() for one in decision.candidates if one.verdict == "stays"],
+            "kept": [candidate.as_dict() for candidate in decision.candidates if candidate.verdict == "stays"],
         },
     )
 
@@ -286,4 +288,4 @@ def gib(size: int) -> str:
 
 
 def candidates_of(decision: Decision) -> list[dict[str, Any]]:
-    return [one.as_dict() for one in decision.candidates]
+    return [candidate.as_dict() for candidate in decision.candidates]

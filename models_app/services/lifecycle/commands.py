@@ -1,7 +1,7 @@
-"""What people and programs ask for: checked at once, so that a hopeless wish is refused before it becomes a job.
+"""Requests of people and programs, checked at once: one that cannot succeed is refused before it becomes a job.
 
-Each function returns a queued job and True, or the job that does the same already and False. The caller hands a
-new job to a worker: `models_app.tasks.queueing.enqueue`.
+Each function returns a queued job and True, or the active job that does the same and False. The caller sends a new job
+to a worker: `models_app.tasks.queueing.enqueue`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from models_app.services.routes import routing
 
 
 def request_load(*, key: str, options: LoadOptions, node: str = "", actor: str, fit: bool = False) -> tuple[Job, bool]:
-    """`node` is where an instance is wanted, beside those on other nodes; empty lets NOA choose. With `fit` the context is
-    made as small as it has to be.
+    """`node` requests an instance there, beside those on other nodes; empty lets NOA choose. With `fit` the context is
+    reduced until it fits.
 
-    Raises InvalidRequest, ModelNotFound, InsufficientMemory, Conflict while the model's provider is disabled, or what
-    says that the node cannot have it.
+    Raises InvalidRequest, ModelNotFound, InsufficientMemory, Conflict while the model's provider is disabled, or as
+    `placement.node_for` does.
     """
     model = lookup.get(key=key)
     loading.check_loadable(model=model, options=options)
     if not placement.has_others():
-        # Of another machine's memory only its own worker knows all.
+        # Only its own worker has the full picture of another machine's memory.
         options = estimating.check(model=model, options=options, fit=fit, actor=actor)
     return jobs.create(
         kind=JobKind.LOAD,
@@ -43,7 +43,7 @@ def request_load(*, key: str, options: LoadOptions, node: str = "", actor: str, 
 
 
 def estimate_load(*, key: str, options: LoadOptions, fit: bool = False) -> Estimate:
-    """What would become of such a load now. Raises as `request_load` does, but for memory."""
+    """The outcome of such a load now. Raises as `request_load` does, except InsufficientMemory."""
     model = lookup.get(key=key)
     loading.check_loadable(model=model, options=options)
     return estimating.estimate(model=model, options=options, fit=fit)
@@ -52,17 +52,17 @@ def estimate_load(*, key: str, options: LoadOptions, fit: bool = False) -> Estim
 def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:
     """Raises InvalidRequest, ModelNotFound, or Conflict when there is nothing to unload."""
     model = lookup.get(key=key)
-    # Its instance serves no more while it drains: whoever asks again then shares that job.
+    # Its instance does not serve while it drains: a repeated request then shares that job.
     if not _is_being_unloaded(model, node):
         unloading.loaded_instance(model=model, node=node)
     return jobs.create(kind=JobKind.UNLOAD, subject=model.key, arguments={}, actor=actor, asked_node=node)
 
 
 def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> str:
-    """A model at a provider runs nowhere here."""
+    """Remote models run on no node."""
     if node and providers.is_remote(model.provider):
         raise InvalidRequest(
-            f"'{model.key}' runs at its provider, on no node. Leave 'node' away.",
+            f"'{model.key}' runs at its provider, on no node. Omit 'node'.",
             code="node_not_for_remote",
             param="node",
         )
@@ -88,7 +88,7 @@ def request_switch(
 
 
 def request_discover(*, provider: str | None = None, actor: str) -> tuple[Job, bool]:
-    """Of one provider, or of all that are enabled. Raises InvalidRequest, NotFound, or Conflict for a disabled one."""
+    """Of one provider, or of all enabled ones. Raises InvalidRequest, NotFound, or Conflict for a disabled one."""
     if provider is None:
         return jobs.create(kind=JobKind.DISCOVER, subject="", arguments={}, actor=actor)
     found = lookup.provider(slug=provider)

@@ -1,4 +1,4 @@
-"""How many requests wait for which model, over all web processes."""
+"""How many requests wait for which model, across all web processes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from django.utils import timezone
 from models_app.domain.residency.demand import ModelDemand
 from models_app.models import Demand, RegisteredModel
 
-# A process says again every second what it waits for; one that is silent for so long has gone, or hangs.
+# Each process publishes its demand every second; that of a process that stopped or hangs expires.
 EXPIRES_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Requests for one model. `since` is when the one that has waited longest came."""
+    """The requests for one model. `since` is when the one that has waited longest arrived."""
 
     count: int
     since: datetime
 
 
 def publish(*, process: str, wants: Iterable[ModelDemand]) -> None:
-    """What the requests of this process wait for now; in place of what it said before."""
+    """Replace the demand of this process with `wants`."""
     by_key = {want.key: want for want in wants}
     known = dict(RegisteredModel.objects.filter(key__in=by_key).values_list("key", "pk"))
     expires_at = timezone.now() + timedelta(seconds=EXPIRES_SECONDS)
@@ -52,7 +52,7 @@ def publish(*, process: str, wants: Iterable[ModelDemand]) -> None:
 
 
 def waiting() -> dict[int, Waiting]:
-    """By the model's id, those that anybody waits for."""
+    """The waiting requests, by the model's id; only models with demand."""
     rows = (
         Demand.objects.filter(expires_at__gt=timezone.now(), waiting__gt=0)
         .values_list("model_id")
@@ -66,5 +66,5 @@ def is_waited_for(*, model: RegisteredModel) -> bool:
 
 
 def clear_expired() -> None:
-    """Forget what processes said that have gone."""
+    """Delete the demand of processes that stopped publishing."""
     Demand.objects.filter(expires_at__lte=timezone.now()).delete()

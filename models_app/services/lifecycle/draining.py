@@ -1,4 +1,4 @@
-"""Takes a node out of service: what serves there is loaded elsewhere first, and nothing is loaded there any more."""
+"""Drains a node: loads its models elsewhere, unloads them there, and places no new ones on it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from models_app.services.runners import instances
 
 
 def request_drain(*, name: str, actor: str) -> tuple[Job, bool]:
-    """A queued job and True, or the one that does the same already and False. Raises NotFound.
+    """A queued job and True, or the active one that does the same and False. Raises NotFound.
 
-    From now on nothing is placed there.
+    Nothing is placed there from now on.
     """
     row = cluster.get(name=name)
     Node.objects.filter(pk=row.pk, draining_at=None).update(draining_at=timezone.now())
@@ -29,14 +29,14 @@ def request_drain(*, name: str, actor: str) -> tuple[Job, bool]:
 
 
 def resume(*, name: str) -> Node:
-    """Models may be loaded there again."""
+    """Allow loads there again."""
     row = cluster.get(name=name)
     Node.objects.filter(pk=row.pk).update(draining_at=None)
     return cluster.get(name=name)
 
 
 def drain(*, run: Run, name: str) -> None:
-    """Model by model. Raises Conflict `node_not_empty` at the end when one could not be had elsewhere: it stays."""
+    """Move model by model. Raises Conflict `node_not_empty` at the end when one had to stay."""
     moved: list[str] = []
     kept: list[dict[str, Any]] = []
     run.result |= {"moved": moved, "kept": kept}
@@ -52,7 +52,7 @@ def drain(*, run: Run, name: str) -> None:
             kept.append({"key": key, "code": error.code, "reason": error.message})
     if kept:
         raise Conflict(
-            f"Still loaded on '{name}', as no other node can have it: {', '.join(one['key'] for one in kept)}."
+            f"Still loaded on '{name}', as no other node can load it: {', '.join(model['key'] for model in kept)}."
             " Unload it, or make room.",
             code="node_not_empty",
         )
@@ -66,7 +66,7 @@ def _move_away(run: Run, instance: Instance) -> None:
         try:
             load_elsewhere(run=run, model=model, avoid=others | {name})
         except NoaError:
-            # Fewer copies than there should be are better than none.
+            # Fewer copies than desired are better than none.
             if not others:
                 raise
     unloading.retire(run=run, instance=instance, because=f", as '{name}' is taken out of service")
@@ -74,7 +74,7 @@ def _move_away(run: Run, instance: Instance) -> None:
 
 
 def load_elsewhere(*, run: Run, model: RegisteredModel, avoid: set[str]) -> None:
-    """Have it loaded on another node, and wait for that. Raises what its job ended with."""
+    """Load it on another node and wait for that. Raises the error of that job."""
     chosen = placement.node_for_load(model=model, options=LoadOptions(), avoid=avoid)
     if chosen in avoid:
         raise Conflict(f"No other node can load '{model.key}' now.", code="no_node_has_file")

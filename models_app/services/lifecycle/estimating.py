@@ -1,4 +1,4 @@
-"""What would become of a load, before there is a job: the same decision that the load itself will be given."""
+"""Estimates of a load before there is a job, with the same decision that the load itself will get."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models_app.domain.residency.admission import (
     Candidate,
     Evict,
     Fits,
+    LoadRequest,
     Memory,
     Node,
     Refuse,
     Wait,
-    Wish,
     decide,
 )
 from models_app.domain.residency.ledger import (
@@ -39,7 +39,7 @@ from models_app.services.runners import instances
 
 # To end a runner and see its memory free again (measured: 0.1 to 0.3 s).
 _EVICTION_SECONDS = 0.3
-# To ask a provider whether it has a model.
+# To check with a provider that it has a model.
 _CONNECT_SECONDS = 1.0
 
 
@@ -47,8 +47,8 @@ _CONNECT_SECONDS = 1.0
 class Estimate:
     """`verdict` is loaded, fits, would_evict, would_wait, refused or unknown; memory in bytes.
 
-    `options` are those that were asked for or, with `fit`, the largest that fit. `largest_context` is what would fit
-    of a load that is refused.
+    `options` are those requested or, with `fit`, the largest that fit. `largest_context` is the context with which a
+    refused load would fit.
     """
 
     key: str
@@ -77,8 +77,8 @@ class Estimate:
             "needs_gpu_bytes": self.need.vram,
             "free_bytes": max(0, self.free.ram),
             "free_after_evicting_bytes": max(0, self.most.ram),
-            "would_evict": [one.as_dict() for one in self.would_evict],
-            "others": [one.as_dict() for one in self.others],
+            "would_evict": [candidate.as_dict() for candidate in self.would_evict],
+            "others": [candidate.as_dict() for candidate in self.others],
             "largest_context": self.largest_context,
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds, 2),
             "measured": self.measured,
@@ -86,7 +86,7 @@ class Estimate:
 
 
 def estimate(*, model: RegisteredModel, options: LoadOptions, fit: bool = False) -> Estimate:
-    """Changes nothing, and starts nothing. Takes a few milliseconds."""
+    """Estimate a load in a few milliseconds; changes and starts nothing."""
     serving = instances.serving(model=model)
     if serving is not None and serving.state == InstanceState.READY:
         return Estimate(model.key, "loaded", LoadOptions.parse(serving.options), 0.0)
@@ -103,7 +103,7 @@ def estimate(*, model: RegisteredModel, options: LoadOptions, fit: bool = False)
 
 
 def check(*, model: RegisteredModel, options: LoadOptions, fit: bool, actor: str) -> LoadOptions:
-    """The options to load with. Raises InsufficientMemory, and writes down why, for what cannot be loaded."""
+    """The options to load with. Raises InsufficientMemory, and records it, for a load that cannot fit."""
     found = estimate(model=model, options=options, fit=fit)
     if found.refusal is not None:
         _record_refusal(found, found.refusal, actor)
@@ -114,9 +114,9 @@ def check(*, model: RegisteredModel, options: LoadOptions, fit: bool, actor: str
 def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions) -> Estimate:
     spec = predictions.spec_for(version=version, options=options)
     prediction = predictions.predict(version=version, spec=spec)
-    wish = Wish(model.key, prediction.memory, priority=model.priority)
-    there = admission.look(ask=True)
-    decision = decide(wish, there)
+    request = LoadRequest(model.key, prediction.memory, priority=model.priority)
+    there = admission.observe(ask=True)
+    decision = decide(request, there)
     known = Estimate(
         key=model.key,
         verdict="fits",
@@ -133,9 +133,9 @@ def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions
         return known
     if isinstance(decision, Refuse):
         largest = None
-        if not wish.need.fits_into(decision.most):
+        if not request.need.fits_into(decision.most):
             largest = predictions.largest_context(version=version, spec=spec, room=decision.most)
-        refusal = admission.refusal(wish, decision, largest_context=largest)
+        refusal = admission.refusal(request, decision, largest_context=largest)
         return replace(
             known,
             verdict="refused",
@@ -150,7 +150,7 @@ def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions
 
 def _later(known: Estimate, decision: Evict | Wait, there: Node, prediction: Prediction) -> Estimate:
     if isinstance(decision, Wait):
-        # When a busy model ends nobody knows; how long one stays at least is known.
+        # When a busy model becomes idle is unknown; its minimum residency is known.
         stays = max((one.residency_left for one in there.residents), default=0.0)
         seconds = prediction.seconds + stays + _EVICTION_SECONDS
         return replace(known, verdict="would_wait", why=decision.why, eta_seconds=seconds)

@@ -1,7 +1,7 @@
-"""Takes models out of service that nobody asked to unload: to make room for others, and after a time without use.
+"""Unloads models by policy: to make room for others, and after their idle time-out.
 
-A model that is answering is never cut. The runner itself says whether it is idle and takes no request after that, in
-one step: no request can come in between.
+Requests in flight are never cut. The runner checks that it is idle and stops accepting requests in one step: none can
+arrive in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from models_app.domain.errors import RunnerDied, Unavailable
 from models_app.domain.residency import admission
-from models_app.domain.residency.admission import Resident, Wish
+from models_app.domain.residency.admission import LoadRequest, Resident
 from models_app.domain.residency.ledger import LedgerCause, LedgerKind, Origin
 from models_app.domain.states import InstanceState
 from models_app.engines import control
@@ -32,49 +32,49 @@ logger = logging.getLogger(__name__)
 
 # How often unused models are searched: the resolution of an idle time-out.
 INTERVAL_SECONDS = 2.0
-# One call that waits for requests to end; it is made again until they have.
+# How long one call waits for requests to finish; it is repeated until they have.
 _DRAIN_SECONDS = 60.0
-# A use is written down when it is newer by this much: the console shows minutes, and each write wakes readers.
+# The last use is stored when it is newer by this much: the console shows minutes, and each write wakes readers.
 _USE_SECONDS = 5.0
 _ACTOR = "policy"
 
 Candidates = tuple[admission.Candidate, ...]
 
 
-def evict(*, run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> bool:
-    """Unload a model if no request is in it; False when one is, or when it is not there any more."""
+def evict(*, run: Run, resident: Resident, request: LoadRequest, candidates: Candidates) -> bool:
+    """Unload a model if it has no request in flight; False when it has one, or is no longer ready."""
     instance = _ready(resident.instance_id)
-    if instance is None or not _taken(instance):
+    if instance is None or not _stop_if_idle(instance):
         return False
     if not instances.move(instance=instance, to=InstanceState.DRAINING):
         return False
-    unloading.finish(instance=instance, why=_why(run, resident, wish, candidates))
+    unloading.finish(instance=instance, why=_why(run, resident, request, candidates))
     return True
 
 
-def drain(*, run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> None:
-    """Let a busy model take no more requests; what it answers ends as it would, and then it is unloaded.
+def drain(*, run: Run, resident: Resident, request: LoadRequest, candidates: Candidates) -> None:
+    """Stop new requests to a busy model; once those in flight have finished it is unloaded.
 
-    Returns at once: a thread of its own waits for that.
+    Returns at once: a thread of its own waits for them.
     """
     instance = _ready(resident.instance_id)
     if instance is None or not instances.move(instance=instance, to=InstanceState.DRAINING):
         return
-    why = _why(run, resident, wish, candidates)
+    why = _why(run, resident, request, candidates)
     threading.Thread(target=_finish_when_idle, args=(instance, why), name=f"drain-{resident.key}", daemon=True).start()
 
 
 def unload_idle() -> None:
-    """Note when models were last used, and unload those that have not been for longer than they may."""
+    """Store when models were last used, and unload those idle for longer than their time-out."""
     rows = Instance.objects.filter(node=settings.NOA_NODE, state=InstanceState.READY, version__isnull=False)
     for instance in rows.select_related("model", "version"):
         idle = _idle_seconds(instance)
         if idle is None:
             continue
-        _note_use(instance, idle)
-        release.note_growth(instance=instance)
+        _store_use(instance, idle)
+        release.record_growth(instance=instance)
         allowed = idle_ttl(instance)
-        if allowed and idle >= allowed and not instance.model.pinned and _taken(instance):
+        if allowed and idle >= allowed and not instance.model.pinned and _stop_if_idle(instance):
             _unload_unused(instance, idle)
 
 
@@ -96,45 +96,45 @@ def _ready(instance_id: str) -> Instance | None:
     return rows.filter(pk=instance_id, state=InstanceState.READY).first()
 
 
-def _taken(instance: Instance) -> bool:
-    """Whether the runner is idle, and takes no requests from now on."""
+def _stop_if_idle(instance: Instance) -> bool:
+    """Whether the runner is idle; it then accepts no requests from now on."""
     try:
         return control.drain_if_idle(instance.socket)
     except RunnerDied:
-        logger.warning("%s did not say whether it is idle", instance, exc_info=True)
+        logger.warning("%s did not report whether it is idle", instance, exc_info=True)
         return False
 
 
 def _idle_seconds(instance: Instance) -> float | None:
-    """None where the runner does not say."""
+    """None where the runner does not answer."""
     try:
         return control.health(instance.socket).get("idle_seconds")
     except RunnerDied:
         return None
 
 
-def _note_use(instance: Instance, idle: float) -> None:
+def _store_use(instance: Instance, idle: float) -> None:
     used = timezone.now() - timedelta(seconds=idle)
     before = instance.last_used_at or instance.ready_at
     if before is None or (used - before).total_seconds() > _USE_SECONDS:
         Instance.objects.filter(pk=instance.pk).update(last_used_at=used)
 
 
-def _why(run: Run, resident: Resident, wish: Wish, candidates: Candidates) -> Why:
+def _why(run: Run, resident: Resident, request: LoadRequest, candidates: Candidates) -> Why:
     return Why(
         LedgerKind.EVICTION,
         # An eviction is the policy's doing, whatever the cause of the load that needs the memory.
         replace(run.origin, cause=LedgerCause.POLICY),
-        f" to make room for {wish.key}",
-        candidates=[one.as_dict() for one in candidates],
-        data=_numbers(resident, wish),
+        f" to make room for {request.key}",
+        candidates=[candidate.as_dict() for candidate in candidates],
+        data=_numbers(resident, request),
     )
 
 
-def _numbers(resident: Resident, wish: Wish) -> dict[str, Any]:
+def _numbers(resident: Resident, request: LoadRequest) -> dict[str, Any]:
     return {
-        "for": wish.key,
-        "needed_bytes": wish.need.ram,
+        "for": request.key,
+        "needed_bytes": request.need.ram,
         "freed_bytes": resident.memory.ram,
         "idle_seconds": round(resident.idle_seconds, 1),
     }

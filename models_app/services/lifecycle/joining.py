@@ -1,4 +1,4 @@
-"""Two who want the same model loaded share one load."""
+"""Waits for a load of the same model by another job."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from models_app.services.runners import instances
 
 
 def join(*, run: Run, model: RegisteredModel, instance: Instance | None) -> Instance:
-    """The instance that somebody else starts, once it is ready. Raises LoadFailed as soon as it will not be."""
+    """The instance that another job starts, once it is ready. Raises LoadFailed as soon as it cannot become ready."""
     if instance is not None:
         with run.step("wait", f"Another job is loading {model.key}."):
             instance = instances.wait_until_settled(
                 instance_id=instance.pk,
                 seconds=settings.NOA_LOAD_TIMEOUT,
-                look=run.check_cancelled,
+                check=run.check_cancelled,
             )
     if instance is None or instance.state == InstanceState.STOPPED:
         raise LoadFailed(
-            f"'{model.key}' is not loaded: its load was cancelled, or it was unloaded at the same time. Ask again.",
+            f"'{model.key}' is not loaded: its load was cancelled, or it was unloaded at the same time. Try again.",
             stage="start",
             code="load_cancelled",
         )

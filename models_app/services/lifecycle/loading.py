@@ -1,4 +1,4 @@
-"""Load models: one instance for all who ask, and nothing left of a load that failed or was cancelled."""
+"""Loads models: concurrent requests share one instance, and a failed or cancelled load leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models_app.domain.errors import (
     NoaError,
 )
 from models_app.domain.events import EventName
-from models_app.domain.residency.admission import Wish
+from models_app.domain.residency.admission import LoadRequest
 from models_app.domain.residency.ledger import FactEvent, LedgerCause, LedgerKind, LedgerOutcome, LifecycleFact
 from models_app.domain.states import InstanceState, ModelStatus
 from models_app.engines.process import Ready
@@ -46,7 +46,7 @@ _STAGE_PROGRESS = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A ready instance; `started` when this run began it, and so has to end it when it is cancelled."""
+    """A ready instance; `started` when this run started it, and so has to end it when it is cancelled."""
 
     instance: Instance
     options: LoadOptions
@@ -56,14 +56,14 @@ class Loaded:
 def load(*, run: Run, key: str, options: LoadOptions) -> Instance:
     """The ready instance of a model, started if there is none.
 
-    Sets the desired state, unless a request through the gateway wanted it: that wants an answer, not the model.
-    Raises ModelNotFound, ModelFileError, InsufficientMemory, Unavailable or LoadFailed; the model is then `failed` and says why.
-    Raises Cancelled when the job was cancelled; then nothing of the load is left.
+    Sets the desired state, unless the load serves a request through the gateway: such a model is loaded on demand only.
+    Raises ModelNotFound, ModelFileError, InsufficientMemory, Unavailable or LoadFailed; the model is then `failed`,
+    with the reason. Raises Cancelled when the job was cancelled; nothing of the load is left then.
     """
     loaded = bring_up(run=run, key=key, options=options)
     try:
         with transaction.atomic():
-            run.no_return()
+            run.commit_point()
             if run.origin.cause != LedgerCause.REQUEST:
                 want(loaded=loaded)
             if run.job.asked_node:
@@ -75,14 +75,14 @@ def load(*, run: Run, key: str, options: LoadOptions) -> Instance:
 
 
 def bring_up(*, run: Run, key: str, options: LoadOptions, spared: frozenset[str] = frozenset()) -> Loaded:
-    """What `load` does without the desired state: the caller sets it with `want`, or ends it with `take_back`.
+    """`load` without the desired state: the caller sets that with `want`, or undoes the load with `take_back`.
 
     Models whose keys are `spared` are not unloaded to make room.
     """
     model = lookup.get(key=key)
     remote = providers.is_remote(model.provider)
     chosen = LoadOptions.parse(model.load_options) if options.is_empty and not remote else options
-    # A load that names its node wants an instance there, whatever others there are.
+    # A load that names its node needs an instance there, whatever others exist.
     asked_node = run.job.asked_node
     instance = instances.serving(model=model, node=asked_node)
     if instance is not None and not options.is_empty and LoadOptions.parse(instance.options) != options:
@@ -120,28 +120,28 @@ def bring_up(*, run: Run, key: str, options: LoadOptions, spared: frozenset[str]
 
 
 def want(*, loaded: Loaded) -> None:
-    """From now on a node that comes back loads this model again, with these options."""
+    """Make this model part of the desired state: a node that restarts loads it again, with these options."""
     RegisteredModel.objects.filter(pk=loaded.instance.model_id).update(
         wanted=True, load_options=loaded.options.as_dict()
     )
 
 
 def want_copies(*, model: RegisteredModel) -> None:
-    """As many as there are now, or as there should be already."""
+    """Raise the desired number of copies to the present one."""
     count = instances.copies(model=model).count()
     RegisteredModel.objects.filter(pk=model.pk, replicas__lt=count).update(replicas=count)
 
 
 def take_back(*, run: Run, loaded: Loaded) -> None:
-    """End what a run started itself that was cancelled or failed; what was loaded before stays."""
+    """Undo the load of a run that was cancelled or failed; what was loaded before stays."""
     if loaded.started:
         _unwant(loaded.instance)
-        unloading.retire(run=run, instance=loaded.instance, because=", as its job did not end well")
+        unloading.retire(run=run, instance=loaded.instance, because=", as its job did not succeed")
     run.result.clear()
 
 
 def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
-    """Raises Conflict or InvalidRequest for a model of a remote provider that cannot be loaded now, or not so."""
+    """Raises Conflict or InvalidRequest for a model of a remote provider that cannot be loaded now, or with options."""
     if providers.is_remote(model.provider):
         remote_loading.check_loadable(model=model, options=options)
 
@@ -181,7 +181,7 @@ def _start(
         _give_up(run, model, instance, error)
         raise
     except BaseException:
-        _give_up(run, model, instance, LoadFailed("NOA failed while it loaded.", stage="start"))
+        _give_up(run, model, instance, LoadFailed("Internal error. The server log has the details.", stage="start"))
         raise
 
 
@@ -207,15 +207,15 @@ def _start_runner(
         socket=node.supervisor().socket_path(str(instance.pk)),
     )
     prediction = predictions.predict(version=version, spec=spec)
-    wish = Wish(model.key, prediction.memory, priority=model.priority, spared=spared)
-    took = admission.admit(run=run, instance=instance, wish=wish, prediction=prediction)
+    request = LoadRequest(model.key, prediction.memory, priority=model.priority, spared=spared)
+    took = admission.admit(run=run, instance=instance, request=request, prediction=prediction)
     started = monotonic()
     with run.step("start"):
         ready = _launch(run, instance, spec)
     seconds = round(monotonic() - started, 3)
     with run.step("publish"):
         loaded = _publish(run, model, instance, ready, seconds, admission.candidates_of(took))
-        predictions.note(version=version, spec=spec, memory_bytes=ready.memory["rss_bytes"], seconds=seconds)
+        predictions.record(version=version, spec=spec, memory_bytes=ready.memory["rss_bytes"], seconds=seconds)
     return loaded
 
 
@@ -303,7 +303,7 @@ def _publish(
 
 
 def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaError) -> None:
-    """Nothing of a failed load stays: the process ends before the row says so."""
+    """Clean up a failed load: the process ends before its row shows it."""
     stage = str(error.details.get("stage", "check"))
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
     refused = isinstance(error, InsufficientMemory)
@@ -335,7 +335,7 @@ def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaErr
 
 
 def _withdraw(run: Run, instance: Instance) -> None:
-    """Nothing of a load that was cancelled or interrupted stays, and nobody has failed."""
+    """Clean up a load that was cancelled or interrupted, without marking the model as failed."""
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
     with transaction.atomic():
         instances.move(instance=instance, to=InstanceState.STOPPED)

@@ -1,4 +1,4 @@
-"""Loads that requests ask for: one for all who wait, and what they can hope for meanwhile."""
+"""Loads on demand of requests: all that wait for a model share one load, and learn its expected time."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from models_app.services.routes import routing, suspects
 from models_app.services.runners import instances
 
 CLEAN_UP_SECONDS = 60.0
-# Who asks for the loads that requests need, as jobs, events and the ledger name it.
+# The actor of these loads in jobs, events and the ledger.
 ACTOR = "gateway"
-# Loads from which it is learned how long one takes.
+# Loads from which the duration of the next one is estimated.
 _HISTORY = 5
-# A job that ended in one of these ways says nothing about the model: the next request may try again at once.
-_NOBODYS_FAULT = frozenset({Cancelled.default_code, "load_cancelled", "interrupted"})
-# There was no room in time, or too many wanted it: later there may be.
-_LATER = frozenset({"no_room_in_time", "too_many_loads", Unavailable.default_code})
-# The steps of a load with which it takes memory, or asks a provider.
-_BEGINNING = frozenset({"start", "connect"})
+# Errors that are no evidence against the model: the next request can retry at once.
+_RETRY_AT_ONCE = frozenset({Cancelled.default_code, "load_cancelled", "interrupted"})
+# Lack of room or of capacity, which can pass.
+_RETRY_LATER = frozenset({"no_room_in_time", "too_many_loads", Unavailable.default_code})
+# The steps of a load with which it takes memory, or calls a provider.
+_FIRST_STEPS = frozenset({"start", "connect"})
 _FILE_CODES = frozenset({"file_not_found", "file_unreadable", "not_a_file", "path_not_allowed", "model_file_invalid"})
 
 
 @dataclass(frozen=True, slots=True)
 class Attended:
-    """`job` is the load to follow, if one is known; `created` when it has to be handed to a worker."""
+    """`job` is the load to follow, if there is one; `created` when it has to be sent to a worker."""
 
     outlook: Outlook
     job: Job | None = None
@@ -55,9 +55,9 @@ class Attended:
 
 
 def attend(*, want: ModelDemand, job_id: uuid.UUID | None = None) -> Attended:
-    """What those who wait for a model can hope for; asks for its load when nobody has.
+    """The outlook of the requests that wait for a model; requests its load when there is none.
 
-    `job_id` is the load that was followed so far: that it failed is told to everybody who waited for it.
+    `job_id` is the load that was followed so far: all requests that waited for it get its failure.
     """
     try:
         model = lookup.get(key=want.key)
@@ -73,24 +73,24 @@ def attend(*, want: ModelDemand, job_id: uuid.UUID | None = None) -> Attended:
         return Attended(_coming(model, instance))
     if switching.replaced(model=model):
         return Attended(_coming(model))
-    return _recovering(model) or _ask(model, want)
+    return _recovering(model) or _request_load(model, want)
 
 
 def died(*, death: Death) -> None:
-    """A runner ended with this request in it."""
-    if suspects.note(death=death):
+    """Record that a runner ended with this request in flight."""
+    if suspects.record(death=death):
         with transaction.atomic():
             routing.bump()
 
 
 def clean_up() -> None:
-    """Forget what web processes said that have gone, and suspicions that count no more."""
+    """Delete expired demand of web processes, and suspicions that no longer count."""
     demand.clear_expired()
-    suspects.forget()
+    suspects.delete_expired()
 
 
 def leave(*, key: str) -> Job | None:
-    """Nobody in this process waits any more. A load that has not begun, and that nobody else wants, is cancelled."""
+    """No request in this process waits any more. Cancel a load that has not begun, unless other processes need it."""
     model = RegisteredModel.objects.filter(key=key).first()
     if model is None or demand.is_waited_for(model=model):
         return None
@@ -100,11 +100,11 @@ def leave(*, key: str) -> Job | None:
     try:
         return jobs.cancel(job_id=job.pk, actor=ACTOR)
     except Conflict:
-        return None  # it has ended, or is past that point
+        return None  # it has ended, or can no longer be cancelled
 
 
 def _recovering(model: RegisteredModel) -> Attended | None:
-    """None when its last runner did not die, or the model may be loaded again all the same."""
+    """None when its last runner did not die, or the model can be loaded again all the same."""
     rows = list(Recovery.objects.filter(model=model))
     now = timezone.now()
     due = [row.back_at or now for row in rows if row.due_at is not None]
@@ -113,7 +113,7 @@ def _recovering(model: RegisteredModel) -> Attended | None:
     deaths = sorted(moment for row in rows for moment in row.deaths)
     if not deaths:
         return None
-    # Of what nobody wants but requests, recovery counts the deaths, and leaves the loads to us.
+    # For models outside the desired state, recovery only counts the deaths and leaves the loads to requests.
     pause = recovery.next_attempt(deaths, refusals=0, now=now.timestamp()).pause
     if pause is None or any(row.given_up_at for row in rows):
         return _failed(_given_up(model))
@@ -123,20 +123,20 @@ def _recovering(model: RegisteredModel) -> Attended | None:
 
 def _given_up(model: RegisteredModel) -> NoaError:
     return LoadFailed(
-        f"'{model.key}' is not loaded by requests: its runner died again and again. Its events tell why. Load it in the "
-        "console, or with POST /api/v1/models/load, when that is mended.",
+        f"'{model.key}' is not loaded by requests: its runner died repeatedly; its events have the reasons. Load it in "
+        "the console, or with POST /api/v1/models/load, once the cause is fixed.",
         stage="serve",
         code="recovery_given_up",
     )
 
 
-def _ask(model: RegisteredModel, want: ModelDemand) -> Attended:
+def _request_load(model: RegisteredModel, want: ModelDemand) -> Attended:
     if not want.permission.load:
         return _failed(ColdModel(model.key))
     last = _last_load(model)
     if last is not None and last.state == JobState.FAILED and last.finished_at is not None:
         ago = (timezone.now() - last.finished_at).total_seconds()
-        if rules.rest_left(ago) > 0 and last.error_code not in _NOBODYS_FAULT:
+        if rules.rest_left(ago) > 0 and last.error_code not in _RETRY_AT_ONCE:
             return _failed(_failure(last))
     try:
         loading.check_loadable(model=model, options=LoadOptions())
@@ -152,7 +152,7 @@ def _ask(model: RegisteredModel, want: ModelDemand) -> Attended:
         )
     except Conflict as error:
         other = _active_load(model) if error.code == "job_in_progress" else None
-        # Somebody loads it with options of their own: that is as good.
+        # Another job loads it with options of its own, which serves as well.
         return Attended(_coming(model), other) if other else _failed(error)
     except NoaError as error:
         return _failed(error)
@@ -170,7 +170,7 @@ def _coming(model: RegisteredModel, instance: Instance | None = None) -> Outlook
 
 
 def _load_seconds(model: RegisteredModel) -> list[float]:
-    """How long the last loads of the present version took."""
+    """Seconds that the last loads of the present version took."""
     loads = Instance.objects.filter(model=model, version=model.version_id)
     last = loads.exclude(load_seconds=None).order_by("-ready_at")[:_HISTORY]
     return [seconds for seconds in last.values_list("load_seconds", flat=True) if seconds]
@@ -191,8 +191,8 @@ def _last_load(model: RegisteredModel) -> Job | None:
 
 
 def _has_begun(job: Job) -> bool:
-    """Whether the model is being loaded: from there on its end is worth more than what a cancel gives back."""
-    return any(step["name"] in _BEGINNING for step in job.steps)
+    """Whether the model is being loaded: from then on finishing is worth more than what a cancel frees."""
+    return any(step["name"] in _FIRST_STEPS for step in job.steps)
 
 
 def _failed(error: NoaError) -> Attended:
@@ -200,12 +200,12 @@ def _failed(error: NoaError) -> Attended:
 
 
 def _failure(job: Job) -> NoaError:
-    """How a load ended, as an answer to those who waited for it."""
+    """The failure of a load, as the error of the requests that waited for it."""
     code, message = job.error_code, job.error_message
-    if code in _NOBODYS_FAULT:
+    if code in _RETRY_AT_ONCE:
         return Unavailable(message, code=code, retry_after=1)
     rest = int(rules.REST_SECONDS)
-    if code in _LATER:
+    if code in _RETRY_LATER:
         return Unavailable(message, code=code, retry_after=rest)
     if code == InsufficientMemory.default_code:
         return InsufficientMemory(message, retry_after=rest)

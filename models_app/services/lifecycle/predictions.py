@@ -1,4 +1,4 @@
-"""What a load will need and how long it will take: from the model's header, corrected by what loads have measured."""
+"""Predicts memory and duration of a load from the model's header, corrected by measurements of earlier loads."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from models_app.engines.spec import RunnerSpec
 from models_app.models import Instance, LoadMeasurement, ModelVersion
 from models_app.services.catalog import model_files
 
-# Of the newest loads of the same kind: enough to be safe from one odd one, few enough to follow a machine that changes.
+# The newest loads of the same kind: enough to outweigh an outlier, few enough to follow a machine that changes.
 _NEWEST = 5
-# Of the newest loads of a node, from which the speed of its disk and processor is learned.
+# The newest loads of a node, from which the speed of its disk and processor is estimated.
 _NEWEST_OF_NODE = 20
-# Where nothing has been measured: to start a runner, and to read and map weights (measured: 0.4 s, and 1 to 3 GB/s).
+# Defaults without measurements: to start a runner, and to read and map weights (measured: 0.4 s, and 1 to 3 GB/s).
 _START_SECONDS = 0.5
 _BYTES_PER_SECOND = 1_000_000_000
-# Below it a load's time is that of the start of a process, and tells nothing of speed.
+# Below it a load's time is that of a process start, and shows no disk speed.
 _LARGE_FILE = 50_000_000
 # Rows of one kind that are kept.
 _KEPT = 50
@@ -49,7 +49,7 @@ def spec_for(
     instance: Instance | None = None,
     socket: Path = Path(),
 ) -> RunnerSpec:
-    """The runner that a load of this instance starts; without one, numbers to compute with."""
+    """The runner that a load of this instance starts; without an instance, only the numbers to compute with."""
     return llamacpp.plan(
         GgufMetadata.from_dict(version.header),
         options,
@@ -67,7 +67,7 @@ def predict(*, version: ModelVersion, spec: RunnerSpec) -> Prediction:
     known = LoadMeasurement.objects.filter(node=settings.NOA_NODE, version=version.sha256)
     same = list(known.filter(shape=shape_of(spec))[:_NEWEST])
     if same:
-        # What one of them has needed the next one may need too.
+        # The next one can need as much as the largest of them.
         need = Memory(ram=max(row.memory_bytes for row in same), vram=need.vram)
         return Prediction(need, statistics.median(row.load_seconds for row in same), True)
     times = list(known.values_list("load_seconds", flat=True)[:_NEWEST])
@@ -81,8 +81,8 @@ def largest_context(*, version: ModelVersion, spec: RunnerSpec, room: Memory) ->
     return llamacpp.largest_context(metadata, spec, fits=lambda need: _split(need, metadata, spec).fits_into(room))
 
 
-def note(*, version: ModelVersion, spec: RunnerSpec, memory_bytes: int, seconds: float) -> None:
-    """Keep what a load has measured."""
+def record(*, version: ModelVersion, spec: RunnerSpec, memory_bytes: int, seconds: float) -> None:
+    """Store the measurements of a load."""
     metadata = GgufMetadata.from_dict(version.header)
     kind = {
         "node": settings.NOA_NODE,
@@ -96,8 +96,8 @@ def note(*, version: ModelVersion, spec: RunnerSpec, memory_bytes: int, seconds:
     LoadMeasurement.objects.filter(pk__in=list(old)).delete()
 
 
-def note_peak_of(*, instance: Instance, memory_bytes: int) -> None:
-    """A runner has come to hold more than after its load: the newest measurement of its kind says so from now on."""
+def record_peak(*, instance: Instance, memory_bytes: int) -> None:
+    """Raise the newest measurement of its kind: a runner has come to hold more than after its load."""
     version = instance.version
     if version is None:
         return

@@ -20,14 +20,14 @@ def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
         )
     if not options.is_empty:
         raise InvalidRequest(
-            f"'{model.key}' runs at its provider, which has no load options. Leave 'options' away.",
+            f"'{model.key}' runs at its provider, which has no load options. Omit 'options'.",
             code="options_not_for_remote",
             param="options",
         )
 
 
 def connect(*, run: Run, model: RegisteredModel) -> None:
-    """One cheap call that shows that the provider takes the key and has the model; raises NoaError with its reason."""
+    """Check with one cheap call that the provider accepts the key and has the model; raises NoaError."""
     with run.step("connect", f"checking {model.model_id} at '{model.provider.slug}'"):
         check = dialects.check_model(providers.endpoint(model.provider, model))
         dialects.watched(check, poll=run.check_cancelled)

@@ -1,8 +1,8 @@
 """Hot swap: move a route from one model to another without a failed request.
 
 Where memory allows, the new model is loaded beside the old one (`overlap`). Where it does not, the old one is unloaded
-first (`replace`): requests of the route wait meanwhile, within their own time, and a load that fails brings the old
-one back.
+first (`replace`): requests of the route wait meanwhile, within their deadlines, and after a failed load the old one is
+loaded again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models_app.domain.errors import (
     RunnerDied,
 )
 from models_app.domain.events import EventName
-from models_app.domain.residency.admission import Memory, Node, Refuse, Wish, decide
+from models_app.domain.residency.admission import LoadRequest, Memory, Node, Refuse, decide
 from models_app.domain.residency.ledger import FactEvent, LedgerKind, LedgerOutcome, LifecycleFact
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.domain.traffic.routing import CURRENT_ROUTE
@@ -38,9 +38,9 @@ from models_app.services.providers import providers
 from models_app.services.routes import routing
 from models_app.services.runners import instances
 
-# One token of a warm model; one that takes longer would not answer users either.
+# For one token of a warm model; a slower model would not serve users either.
 _CANARY_SECONDS = 60.0
-# The step by which others see that a model is only away until another has taken its place.
+# The step that marks a model as unloaded only until another has replaced it.
 _REPLACE_STEP = "replace"
 
 
@@ -50,7 +50,7 @@ class Mode(StrEnum):
 
 
 def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False) -> None:
-    """Load the new model, have it answer a token, move the route in one transaction, drain the old.
+    """Load the new model, let it generate a token, move the route in one transaction, drain the old model.
 
     A failure or a cancel before the move leaves the route as it was, and the old model loaded. It stays loaded when
     `keep_previous` is true or another route leads to it.
@@ -76,7 +76,7 @@ def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous
 
 
 def choose_mode(*, model: RegisteredModel, route: Route, keep_previous: bool) -> Mode:
-    """`replace` where the new model fits only in the place of the old one, and that may go."""
+    """`replace` where the new model fits only in place of the old one, and that can be unloaded."""
     previous, version = route.target, model.version
     if previous is None or version is None or not version.header:
         return Mode.OVERLAP
@@ -84,21 +84,21 @@ def choose_mode(*, model: RegisteredModel, route: Route, keep_previous: bool) ->
         return Mode.OVERLAP
     spec = predictions.spec_for(version=version, options=LoadOptions.parse(model.load_options))
     need = predictions.predict(version=version, spec=spec).memory
-    wish = Wish(model.key, need, priority=model.priority, spared=frozenset({previous.key}))
-    there = admission.look(ask=False)
-    if not isinstance(decide(wish, there), Refuse):
+    request = LoadRequest(model.key, need, priority=model.priority, spared=frozenset({previous.key}))
+    here = admission.observe(ask=False)
+    if not isinstance(decide(request, here), Refuse):
         return Mode.OVERLAP
-    may_go = not keep_previous and not _others_need(previous, route)
-    if may_go and not isinstance(decide(wish, _without(previous, there)), Refuse):
+    can_go = not keep_previous and not _others_need(previous, route)
+    if can_go and not isinstance(decide(request, _without(previous, here)), Refuse):
         return Mode.REPLACE
     return Mode.OVERLAP
 
 
-def _without(previous: RegisteredModel, there: Node) -> Node:
-    """The node as it were if that model's instance here had gone."""
-    freed = sum((one.memory for one in there.residents if one.key == previous.key), Memory())
-    rest = tuple(one for one in there.residents if one.key != previous.key)
-    return Node(there.free + freed, rest, bound=there.bound, slots=there.slots)
+def _without(previous: RegisteredModel, here: Node) -> Node:
+    """The node as it would be without that model's instance."""
+    freed = sum((resident.memory for resident in here.residents if resident.key == previous.key), Memory())
+    rest = tuple(resident for resident in here.residents if resident.key != previous.key)
+    return Node(here.free + freed, rest, bound=here.bound, slots=here.slots)
 
 
 def _others_need(previous: RegisteredModel, route: Route) -> bool:
@@ -118,7 +118,7 @@ def _replace(run: Run, model: RegisteredModel, route: Route, previous: Registere
     )
     with run.step(_REPLACE_STEP, f"{previous.key} makes room for {model.key}"):
         options = LoadOptions()
-        # Nobody else shall bring it back meanwhile.
+        # No other process must load it again meanwhile.
         wanted = RegisteredModel.objects.filter(pk=previous.pk, wanted=True).update(wanted=False)
         for instance in old:
             options = LoadOptions.parse(instance.options)
@@ -131,12 +131,12 @@ def _replace(run: Run, model: RegisteredModel, route: Route, previous: Registere
             loaded = loading.bring_up(run=run, key=model.key, options=LoadOptions())
             return _verify_and_move(run, loaded, model, route, Mode.REPLACE)
         except NoaError:
-            _bring_back(run, previous, options, wanted=bool(wanted))
+            _restore(run, previous, options, wanted=bool(wanted))
             raise
 
 
-def _bring_back(run: Run, previous: RegisteredModel, options: LoadOptions, *, wanted: bool) -> None:
-    """The route leads to it still, and requests wait for it."""
+def _restore(run: Run, previous: RegisteredModel, options: LoadOptions, *, wanted: bool) -> None:
+    """Load the old model again: the route still leads to it, and requests wait for it."""
     RegisteredModel.objects.filter(pk=previous.pk).update(wanted=wanted)
     with run.shielded():
         result, run.result = run.result, {}
@@ -145,7 +145,7 @@ def _bring_back(run: Run, previous: RegisteredModel, options: LoadOptions, *, wa
 
 
 def replaced(*, model: RegisteredModel) -> bool:
-    """Whether this model is away only until another has taken its route over: to load it now would be in vain."""
+    """Whether a running switch has unloaded this model to replace it: loading it now would be useless."""
     jobs = Job.objects.filter(kind=JobKind.SWITCH, state=JobState.RUNNING)
     names = [
         job.subject
@@ -159,9 +159,9 @@ def _verify_and_move(run: Run, loaded: Loaded, model: RegisteredModel, route: Ro
     """The key that the route led to before."""
     try:
         with run.step("verify", f"{model.key} answers one token"):
-            _ask_one_token(loaded.instance)
+            _check_answers(loaded.instance)
         with run.step("move", f"'{route.name}' to {model.key}"), transaction.atomic():
-            run.no_return()
+            run.commit_point()
             loading.want(loaded=loaded)
             previous = routing.repoint(route=route, model=model, actor=run.actor, job_id=run.job.pk)
             # `repoint` publishes the event.
@@ -173,8 +173,8 @@ def _verify_and_move(run: Run, loaded: Loaded, model: RegisteredModel, route: Ro
         raise
 
 
-def _ask_one_token(instance: Instance) -> None:
-    """Raises LoadFailed when a local model that says that it is ready does not answer."""
+def _check_answers(instance: Instance) -> None:
+    """Raises LoadFailed when a local model that reports ready does not answer."""
     if instance.version_id is None or instance.node != settings.NOA_NODE:
         return
     generates = Capability.TEXT_GENERATION in instance.model.capabilities
@@ -195,7 +195,7 @@ def check_possible(*, model: RegisteredModel, route: Route) -> None:
     instance = instances.serving(model=model)
     if instance is not None and instance.state == InstanceState.READY:
         raise Conflict(
-            f"'{route.name}' leads to '{model.key}' already and it is loaded; nothing was changed.",
+            f"'{route.name}' already leads to '{model.key}', which is loaded; nothing was changed.",
             code="already_current",
         )
 

@@ -1,4 +1,4 @@
-"""Unload models: no new requests, those in flight end, then the runner stops and its memory is free."""
+"""Unloads models: no new requests, those in flight finish, then the runner stops and its memory is free."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from models_app.services.runners import instances, node
 
 logger = logging.getLogger(__name__)
 
-# What the worker of another node gets to begin, and to stop the runner.
-_PATIENCE = 15.0
+# How long the worker of another node can take to start the job and stop the runner, beyond the drain itself.
+_OTHER_NODE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Why:
 
 
 def unload(*, run: Run, key: str) -> None:
-    """Drain and stop a model's instances, or with a job that names a node only the one there. Clears the desired state.
+    """Drain and stop a model's instances, or only the one on the job's node where it names one. Clears the desired
+    state.
 
     Raises Conflict when the model is not loaded or is only being loaded.
     """
@@ -54,15 +55,15 @@ def unload(*, run: Run, key: str) -> None:
     loaded_instance(model=model, node=node_name)
     found = instances.copies(model=model, node=node_name).filter(state=InstanceState.READY)
     copies = list(found.select_related("model"))
-    run.no_return()
-    _want_less(model, node_name)
+    run.commit_point()
+    _lower_desired(model, node_name)
     for instance in copies:
         retire(run=run, instance=instance)
     run.result |= {"key": model.key}
 
 
-def _want_less(model: RegisteredModel, node_name: str) -> None:
-    """One copy less where a node was named and others remain; none otherwise."""
+def _lower_desired(model: RegisteredModel, node_name: str) -> None:
+    """Lower the desired copies to those on other nodes where a node was named; to none otherwise."""
     row = RegisteredModel.objects.filter(pk=model.pk)
     others = instances.copies(model=model).exclude(node=node_name) if node_name else None
     if others is not None and others.exists():
@@ -89,25 +90,25 @@ def loaded_instance(*, model: RegisteredModel, node: str = "") -> Instance:
 
 
 def retire(*, run: Run, instance: Instance, because: str = "") -> None:
-    """Take an instance out of service: no new requests, let those in flight end, stop the runner.
+    """Take an instance out of service: no new requests, let those in flight finish, stop the runner.
 
     A cancel does not interrupt it. `because` completes the sentence "… was unloaded" of the event.
     """
-    # Half of it would leave an instance that neither serves nor ends.
+    # An interrupted one would leave an instance that neither serves nor ends.
     with run.shielded():
         if instance.version_id is not None and instance.node != settings.NOA_NODE:
             _let_owner_end(run, instance)
         elif instances.move(instance=instance, to=InstanceState.DRAINING):
             _end(run, instance, because)
-        # Else it stopped or failed by itself meanwhile.
+        # Otherwise it stopped or failed by itself meanwhile.
 
 
 def _let_owner_end(run: Run, instance: Instance) -> None:
-    """Only its own node can end a runner. A node that is down has its instances ended when it is found to be lost."""
+    """Only its own node can end a runner. The instances of a node that is down end once it counts as lost."""
     key, name = instance.model.key, instance.node
     with run.step("unload", f"{key} on '{name}'"):
         job, _ = jobs.create(kind=JobKind.UNLOAD, subject=key, arguments={}, actor=run.actor, asked_node=name)
-        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_DRAIN_TIMEOUT + _PATIENCE)
+        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_DRAIN_TIMEOUT + _OTHER_NODE_SECONDS)
         if ended.state not in TERMINAL_JOB_STATES:
             logger.warning("%s: the node '%s' has not ended it yet", key, name)
 
@@ -115,22 +116,22 @@ def _let_owner_end(run: Run, instance: Instance) -> None:
 def _end(run: Run, instance: Instance, because: str) -> None:
     key = instance.model.key
     why = Why(LedgerKind.UNLOAD, run.origin, because)
-    with run.step("drain", f"{key}: waiting for requests in flight to end."):
+    with run.step("drain", f"{key}: waiting for requests in flight to finish."):
         cut = _drain(instance)
     with run.step("stop", key):
         finish(instance=instance, why=why, cut=cut, event_cause=run.cause)
 
 
 def finish(*, instance: Instance, why: Why, cut: int | None = 0, event_cause: str = "policy") -> None:
-    """Stop the runner of an instance that drains, see its memory given back, and write down why.
+    """Stop the runner of an instance that drains, check that its memory is free, and record why.
 
-    `cut` is how many requests were still in flight; None when nobody knows. What nobody asked to be unloaded is not
-    wanted any more either: a restart must not bring it back.
+    `cut` is how many requests were still in flight; None when unknown. An unload by policy clears the desired state
+    too: a restart must not load the model again.
     """
     freed = release.end(instance=instance)
     with transaction.atomic():
         if why.origin.cause == LedgerCause.POLICY:
-            _want_less(instance.model, instance.node)
+            _lower_desired(instance.model, instance.node)
         instances.move(instance=instance, to=InstanceState.STOPPED)
         reason = why.because.lstrip(" ,")
         fact = LifecycleFact(
@@ -158,12 +159,12 @@ def _event(instance: Instance, why: Why, cut: int | None, cause: str) -> FactEve
 
 
 def _drain(instance: Instance) -> int | None:
-    """Requests that are still in flight at the deadline; None when the runner does not say."""
+    """Requests still in flight at the deadline; None when the runner does not answer."""
     if node.supervisor().get(str(instance.pk)) is None:
         return 0
     try:
         return control.drain(instance.socket, wait=settings.NOA_DRAIN_TIMEOUT)
     except RunnerDied:
-        # It is stopped next in any case, and that is what was asked for.
+        # It is stopped next in any case, as requested.
         logger.warning("%s did not answer while it drained", instance, exc_info=True)
         return None

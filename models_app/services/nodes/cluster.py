@@ -1,4 +1,4 @@
-"""The nodes, as people and programs see them."""
+"""The nodes, as the API and the console show them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def get(*, name: str) -> Node:
 
 
 def represent(rows: list[Node]) -> list[dict[str, Any]]:
-    """Each node with what it has, what is loaded there and whether it lives; a fixed number of queries."""
+    """Each node with its resources, its instances and its state; a fixed number of queries."""
     alive = set(placement.up().values_list("name", flat=True))
     names = [row.name for row in rows]
     loaded: dict[str, list[Instance]] = defaultdict(list)
@@ -34,10 +34,10 @@ def represent(rows: list[Node]) -> list[dict[str, Any]]:
     seen = ModelFile.objects.filter(node__in=names).order_by("model__key")
     for name, key in seen.values_list("node", "model__key"):
         files[name].append(key)
-    return [_one(row, row.name in alive, loaded[row.name], files[row.name]) for row in rows]
+    return [_represent(row, row.name in alive, loaded[row.name], files[row.name]) for row in rows]
 
 
-def _one(row: Node, is_up: bool, loaded: list[Instance], files: list[str]) -> dict[str, Any]:
+def _represent(row: Node, is_up: bool, loaded: list[Instance], files: list[str]) -> dict[str, Any]:
     return {
         "name": row.name,
         "state": _state(row, is_up),
@@ -55,12 +55,12 @@ def _one(row: Node, is_up: bool, loaded: list[Instance], files: list[str]) -> di
         "models": files or row.models,
         "instances": [
             {
-                "id": str(one.pk),
-                "key": one.model.key,
-                "state": one.state,
-                "memory_bytes": one.memory_bytes,
+                "id": str(instance.pk),
+                "key": instance.model.key,
+                "state": instance.state,
+                "memory_bytes": instance.memory_bytes,
             }
-            for one in loaded
+            for instance in loaded
         ],
     }
 
@@ -72,7 +72,7 @@ def _state(row: Node, is_up: bool) -> str:
 
 
 def forget(*, name: str) -> None:
-    """A machine that does not come back: nothing is known of its files any more. Raises Conflict while it works."""
+    """Delete a node that will not return, and the record of its files. Raises Conflict while its worker runs."""
     row = get(name=name)
     if placement.up().filter(pk=row.pk).exists():
         raise Conflict(

@@ -1,6 +1,6 @@
-"""The nodes as the database knows them: who owns one, and whether its worker lives.
+"""Node leases: which worker owns a node, and whether its heartbeat is current.
 
-A node's row is the lease of its worker. Who takes it counts the generation up; a worker that finds another generation in
+A node's row is the lease of its worker. Taking it increments the generation; a worker that finds another generation in
 its row has lost the node, and ends its runners. Ages are computed by the database: clocks of machines differ.
 """
 
@@ -31,15 +31,15 @@ from models_app.services.events import events
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 2.0
-# A worker that has not beaten for this long is taken for dead: five beats, more than a busy machine delays one.
+# A worker without a heartbeat for this long counts as lost: five intervals, more than a busy machine delays one.
 LOST_AFTER_SECONDS = 10.0
-# How often the model files of a node are looked at: as often as an operator may wait for a new one to count.
+# How often the model files of a node are checked: how long an operator can wait until a new one counts.
 _FILES_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class Ownership:
-    """This process's hold on its node."""
+    """This process's lease of its node."""
 
     name: str
     generation: int
@@ -47,7 +47,7 @@ class Ownership:
 
 
 def take(*, wait: Callable[[float], object]) -> Ownership:
-    """Become the owner of the node NOA_NODE. `wait` sleeps for some seconds.
+    """Become the owner of the node NOA_NODE. `wait` sleeps for the given seconds.
 
     Raises Conflict `node_in_use` while another worker of that name lives.
     """
@@ -59,15 +59,15 @@ def take(*, wait: Callable[[float], object]) -> Ownership:
         owner = _take_over(row) if _is_free(row) else None
         if owner is not None:
             return owner
-        # One on this machine can be seen to live; of another only a heartbeat that moves tells.
-        beats = row.heartbeat_at != first.heartbeat_at or row.generation != first.generation
-        if beats or _is_here(row) or monotonic() > deadline:
+        # A process of this machine can be checked; one of another machine lives if its heartbeat moves.
+        is_alive = row.heartbeat_at != first.heartbeat_at or row.generation != first.generation
+        if is_alive or _is_here(row) or monotonic() > deadline:
             raise _in_use(row)
         wait(HEARTBEAT_SECONDS / 2)
 
 
 def heartbeat(owner: Ownership) -> bool:
-    """Say that this worker lives, and what its machine has; False when another worker owns the node now."""
+    """Renew the lease and report the machine's resources; False when another worker owns the node now."""
     total, free = devices.memory()
     fields: dict[str, Any] = {
         "memory_total_bytes": total,
@@ -78,45 +78,45 @@ def heartbeat(owner: Ownership) -> bool:
     if owner.files_seen_at is None or monotonic() - owner.files_seen_at > _FILES_SECONDS:
         owner.files_seen_at = monotonic()
         fields["models"] = _seen_models()
-    return _mine(owner).update(heartbeat_at=Now(), lost_at=None, **fields) == 1
+    return _lease(owner).update(heartbeat_at=Now(), lost_at=None, **fields) == 1
 
 
 def leave(owner: Ownership) -> None:
-    """This worker ends in good order: the next one need not wait."""
-    _mine(owner).update(pid=None, pid_started_at=None, heartbeat_at=None)
+    """Give up the lease on a clean shutdown: the next worker need not wait."""
+    _lease(owner).update(pid=None, pid_started_at=None, heartbeat_at=None)
 
 
 def is_lost(row: Node) -> bool:
-    """Whether a worker of that node should live and does not, by its heartbeat."""
+    """Whether the lease is held, but its heartbeat stopped."""
     return _lapsed().filter(pk=row.pk, pid__isnull=False).exists()
 
 
 def lost() -> list[Node]:
-    """The nodes whose heartbeat has stopped, each once: the caller that gets one looks after what it left."""
-    return [row for row in _lapsed().filter(pid__isnull=False, lost_at=None) if _note_lost(row)]
+    """The nodes whose heartbeat has stopped, each returned once: the caller recovers what it served."""
+    return [row for row in _lapsed().filter(pid__isnull=False, lost_at=None) if _mark_lost(row)]
 
 
 def stale() -> dict[str, float]:
-    """Seconds since the last heartbeat, of nodes whose worker should live and is not heard of."""
+    """Seconds since the last heartbeat, by name, of nodes whose lease is held but whose heartbeat stopped."""
     age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
     rows = _lapsed().filter(pid__isnull=False).annotate(age=age).values_list("name", "age")
     return {name: age.total_seconds() for name, age in rows}
 
 
-def _note_lost(row: Node) -> bool:
+def _mark_lost(row: Node) -> bool:
     with transaction.atomic():
-        # Looked at once more: it may have come back at this moment.
-        noted = _lapsed().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
-        if noted:
+        # Checked again in the update: it can have returned at this moment.
+        marked = _lapsed().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
+        if marked:
             events.publish(
                 name=EventName.NODE_LOST,
                 subject=row.name,
-                message=f"The worker of node '{row.name}' has not been heard of for {LOST_AFTER_SECONDS:g} seconds.",
+                message=f"The worker of node '{row.name}' has sent no heartbeat for {LOST_AFTER_SECONDS:g} seconds.",
                 actor="watchdog",
                 cause="no heartbeat",
                 data={"pid": row.pid, "hostname": row.hostname, "generation": row.generation},
             )
-    return bool(noted)
+    return bool(marked)
 
 
 def _lapsed() -> QuerySet[Node]:
@@ -147,7 +147,7 @@ def _is_free(row: Node) -> bool:
 
 
 def _take_over(row: Node) -> Ownership | None:
-    """None when somebody was faster."""
+    """None when another worker was faster."""
     started = process.start_time(os.getpid())
     with transaction.atomic():
         taken = Node.objects.filter(pk=row.pk, generation=row.generation).update(
@@ -174,13 +174,13 @@ def _take_over(row: Node) -> Ownership | None:
     return Ownership(row.name, row.generation + 1)
 
 
-def _mine(owner: Ownership) -> QuerySet[Node]:
+def _lease(owner: Ownership) -> QuerySet[Node]:
     return Node.objects.filter(name=owner.name, generation=owner.generation)
 
 
 def _in_use(row: Node) -> Conflict:
     return Conflict(
-        f"Process {row.pid} on '{row.hostname}' is the worker of node '{row.name}' already. "
+        f"Process {row.pid} on '{row.hostname}' already is the worker of node '{row.name}'. "
         "Stop it, or give this one another name with NOA_NODE.",
         code="node_in_use",
     )

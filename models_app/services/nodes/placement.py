@@ -1,4 +1,4 @@
-"""Where work is done: which node loads a model, and which has what a job is about."""
+"""Chooses nodes: which one loads a model, and which one runs a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from models_app.domain.catalog.gguf import GgufMetadata
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, NoaError, NotFound, Unavailable
-from models_app.domain.residency.placement import NoPlace, Place, Refusal, Wish, place
+from models_app.domain.residency.placement import NoPlace, Place, PlacementRequest, Refusal, place
 from models_app.domain.states import SERVING_INSTANCE_STATES, InstanceState, JobKind
 from models_app.engines import llamacpp
 from models_app.models import Instance, ModelFile, Node, RegisteredModel
@@ -23,7 +23,7 @@ from models_app.services.providers import providers
 
 
 def up() -> QuerySet[Node]:
-    """The nodes whose worker lives, by its heartbeat."""
+    """The nodes with a current heartbeat."""
     return Node.objects.filter(
         pid__isnull=False,
         heartbeat_at__gte=Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS),
@@ -31,14 +31,14 @@ def up() -> QuerySet[Node]:
 
 
 def has_others() -> bool:
-    """Whether another node than this process's own lives."""
+    """Whether a node other than this process's own is up."""
     return up().exclude(name=settings.NOA_NODE).exists()
 
 
 def node_for(*, kind: JobKind, key: str, options: LoadOptions, asked_node: str) -> str:
     """The node whose worker is to run a new job. `key` counts for jobs about a model, `options` for loads.
 
-    A job goes to where the model is, or is to be. Raises NotFound, Conflict or Unavailable where there is no such node.
+    A job runs where its model is, or will be. Raises NotFound, Conflict or Unavailable where there is no such node.
     """
     if asked_node and kind != JobKind.LOAD:
         return asked_node
@@ -61,28 +61,28 @@ def node_for_load(
     asked_node: str = "",
     avoid: Collection[str] = (),
 ) -> str:
-    """The node on which this model is to be loaded; a single one is always that. Raises as `node_for` does."""
+    """The node on which to load this model; a single node is always that. Raises as `node_for` does."""
     rows = list(Node.objects.all())
     alive = set(up().values_list("name", flat=True))
     if not alive and not asked_node:
-        # Nobody works now: the job waits for the node that has the model, or for the only one there is.
+        # No worker is up: the job waits for the node that has the model, or for the only one.
         return _home(model, rows)
     need, wants_gpu = _need(model, options)
-    wish = Wish(
+    request = PlacementRequest(
         need=need,
         node=asked_node,
         prefer=_last_node(model),
         avoid=frozenset(avoid),
         wants_gpu=wants_gpu,
     )
-    found = place(wish, _places(model, rows, alive))
+    found = place(request, _places(model, rows, alive))
     if isinstance(found, NoPlace):
         raise _refused(model, found)
     return found.name
 
 
 def any_node() -> str:
-    """For work that every node can do: this one, or else the least busy."""
+    """For work that every node can do: this one if it is up, or else the least busy."""
     alive = set(up().filter(draining_at=None).values_list("name", flat=True))
     if settings.NOA_NODE in alive or not alive:
         return str(settings.NOA_NODE)
@@ -95,7 +95,7 @@ def _model(key: str) -> RegisteredModel | None:
 
 
 def _serving_node(model: RegisteredModel) -> str:
-    """Where an instance of it serves, a ready one first; empty when there is none that can be worked with."""
+    """Where an instance of it serves, a ready one first; empty when there is none."""
     rows = Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES)
     found = dict(rows.order_by("-created_at").values_list("node", "state"))
     ready = [name for name, state in found.items() if state == InstanceState.READY]
@@ -105,7 +105,7 @@ def _serving_node(model: RegisteredModel) -> str:
 
 
 def _home(model: RegisteredModel, rows: list[Node]) -> str:
-    """The node that is waited for when none works: where the model was last, or this one, or any."""
+    """The node to wait for when none is up: where the model was last, or this one, or any."""
     names = [row.name for row in rows]
     for name in (_last_node(model), str(settings.NOA_NODE)):
         if name in names or not names:
@@ -114,13 +114,13 @@ def _home(model: RegisteredModel, rows: list[Node]) -> str:
 
 
 def _last_node(model: RegisteredModel) -> str:
-    """Where it was loaded last: its file may still be in that machine's memory. Empty when it never was."""
+    """Where it was loaded last: its file can still be in that machine's page cache. Empty when it never was."""
     rows = Instance.objects.filter(model=model).order_by("-created_at")
     return rows.values_list("node", flat=True).first() or ""
 
 
 def _need(model: RegisteredModel, options: LoadOptions) -> tuple[int | None, bool]:
-    """Bytes, None where they are not known, and whether a graphics card was asked for."""
+    """Bytes, None where unknown, and whether GPU layers were requested."""
     chosen = LoadOptions.parse(model.load_options) if options.is_empty else options
     version = model.version
     if version is None or not version.header or providers.is_remote(model.provider):
@@ -153,17 +153,17 @@ def _places(model: RegisteredModel, rows: list[Node], alive: Collection[str]) ->
 
 
 def nodes_with_file(model: RegisteredModel) -> set[str] | None:
-    """None when every node will do: a model of a provider, or one whose file no node has told of yet."""
+    """None when every node qualifies: a remote model, or one whose file no node has reported yet."""
     if model.version is None or providers.is_remote(model.provider):
         return None
-    # What a web process registered on a machine without a worker says nothing of the nodes.
+    # Files that a web process registered on a machine without a worker are on no node.
     known = ModelFile.objects.filter(model=model, node__in=Node.objects.values("name"))
     files = list(known.values_list("node", "sha256"))
     return {name for name, sha256 in files if sha256 == model.version.sha256} if files else None
 
 
 def _loaded() -> dict[str, dict[str, Any]]:
-    """Of each node: how many local models, what those hold, what of it could go, what those that start will take."""
+    """By node: how many local models, the bytes they hold, evictable ones, and those promised to starting ones."""
     starting = Q(state__in=(InstanceState.QUEUED, InstanceState.STARTING))
     rows = (
         Instance.objects.filter(state__in=SERVING_INSTANCE_STATES, version__isnull=False)
@@ -180,7 +180,7 @@ def _loaded() -> dict[str, dict[str, Any]]:
 
 
 def _free(row: Node, loaded: dict[str, Any]) -> int | None:
-    """What the machine has, or what the budget leaves of it, after what is being started there."""
+    """Free bytes of the machine, or what its budget leaves, after what is being started there."""
     promised = loaded.get("promised") or 0
     free = [row.memory_free_bytes - promised] if row.memory_free_bytes is not None else []
     if row.memory_budget_bytes is not None:
@@ -203,7 +203,7 @@ def _refused(model: RegisteredModel, why: NoPlace) -> NoaError:
         )
     if why.reason == Refusal.NODE_DRAINING:
         return Conflict(
-            f"Nothing is loaded on the node {names}, which is being taken down. Name another one.",
+            f"Nothing can be loaded on the node {names}, which is being drained. Name another one.",
             code="node_draining",
         )
     if why.reason == Refusal.FILE_NOT_THERE:

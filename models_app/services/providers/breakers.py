@@ -21,7 +21,7 @@ def report(*, slug: str, state: BreakerState, reason: str) -> bool:
     The event `provider-failing` is sent when a closed circuit opens, `provider-recovered` when it closes again; the
     probes in between send no event.
     """
-    events.take_turn()
+    events.take_lock()
     previous = Provider.objects.filter(slug=slug).values_list("breaker", flat=True).first()
     if previous is None or previous == state:
         return False

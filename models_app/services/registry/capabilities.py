@@ -120,7 +120,7 @@ def record_probed(
 
     An inconclusive probe does not replace a conclusive one of the same version.
     """
-    events.take_turn()
+    events.take_lock()
     before = {item.capability: _beliefs(item, model) for item in assess(model=model)}
     kept = [
         finding for finding in findings if finding.verdict != Verdict.INCONCLUSIVE or not before[finding.capability][1]
@@ -190,7 +190,7 @@ def _record(
         for finding in findings
     ]
     with transaction.atomic():
-        events.take_turn()
+        events.take_lock()
         CapabilityEvidence.objects.bulk_create(
             rows,
             update_conflicts=True,

@@ -29,7 +29,7 @@ def from_environment() -> None:
     named: dict[str, ProviderSettings] = dict(settings.NOA_PROVIDERS)
     with transaction.atomic():
         # Serializes servers that start at the same time.
-        events.take_turn()
+        events.take_lock()
         for slug, defined in settings.NOA_WELL_KNOWN_PROVIDERS:
             found = Provider.objects.filter(slug=slug).first()
             if found is None or found.origin == FROM_ENVIRONMENT:

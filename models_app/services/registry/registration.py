@@ -175,7 +175,7 @@ def _check_options(fields: Mapping[str, Any], provider: Provider, key: str) -> N
 def update(*, key: str, fields: Mapping[str, Any], actor: str) -> None:
     """Change a model's entry; `fields` come from `models_app.domain.catalog.entries`. Raises ModelNotFound."""
     with transaction.atomic():
-        events.take_turn()
+        events.take_lock()
         model = lookup.get(key=key)
         _check_options(fields, model.provider, model.key)
         _change(model, fields, actor=actor, cause=_REQUESTED)
@@ -185,7 +185,7 @@ def edit_tags(*, key: str, add: Sequence[str], remove: Sequence[str], actor: str
     """Add and remove tags; safe with concurrent edits. Raises ModelNotFound or InvalidRequest."""
     with transaction.atomic():
         # Every change of a model holds this lock, so the model cannot change between the read and the write.
-        events.take_turn()
+        events.take_lock()
         model = lookup.get(key=key)
         kept = [tag for tag in model.tags if tag not in remove]
         tags = entries.parse_tags([*kept, *add], "add")

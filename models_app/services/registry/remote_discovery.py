@@ -59,7 +59,7 @@ def store(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport:
     prices.read_data()
     with transaction.atomic():
         # Every change of models takes this lock: none can come between the comparison and the update.
-        events.take_turn()
+        events.take_lock()
         changes = _Changes()
         _compare(run, provider, listing, changes, report)
         if changes.new or changes.changed:

@@ -1,4 +1,4 @@
-"""Routes: made, described, deleted. Where they lead is moved by `switching`."""
+"""Creates, changes and deletes routes. `switching` moves their targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models_app.services.catalog import lookup
 from models_app.services.events import events
 from models_app.services.routes import routing
 
-# Each one that cannot answer costs the waiting client a try; who needs more has another problem.
+# Each one that cannot answer costs the waiting client an attempt; more would not make a route more available.
 MAX_FALLBACKS = 8
 
 
@@ -47,13 +47,13 @@ def create(
                 may_evict=may_evict,
             )
             routing.bump()
-            message = f"The route '{name}' was made."
-            _tell_changed(route, before=None, actor=actor, cause=cause, message=message)
+            message = f"The route '{name}' was created."
+            _publish_changed(route, before=None, actor=actor, cause=cause, message=message)
             if model is not None:
                 routing.repoint(route=route, model=model, actor=actor, cause=cause)
     except IntegrityError:
         raise Conflict(
-            f"There is a route '{name}' already. Move it with 'models/switch', or choose another name.",
+            f"The route '{name}' already exists. Move it with 'models/switch', or choose another name.",
             code="route_exists",
             param="name",
         ) from None
@@ -62,7 +62,7 @@ def create(
 
 @transaction.atomic
 def change(*, name: str, changes: Mapping[str, Any], actor: str, cause: str = "requested") -> Route:
-    """Change what a route is, but not where it leads. Raises NotFound, ModelNotFound or InvalidRequest."""
+    """Change the properties of a route, but not its target. Raises NotFound, ModelNotFound or InvalidRequest."""
     checked = dict(changes)
     if "fallbacks" in checked:
         checked["fallbacks"] = _checked_fallbacks(checked["fallbacks"])
@@ -73,13 +73,13 @@ def change(*, name: str, changes: Mapping[str, Any], actor: str, cause: str = "r
         setattr(route, field, value)
     route.save(update_fields=[*checked, "updated_at"])
     message = f"The route '{name}' was changed."
-    _tell_changed(route, before=before, actor=actor, cause=cause, message=message)
+    _publish_changed(route, before=before, actor=actor, cause=cause, message=message)
     return route
 
 
 @transaction.atomic
 def delete(*, name: str, actor: str) -> None:
-    """Applications that ask for it are refused from now on. The model that it led to stays loaded."""
+    """Delete a route: its requests are refused from now on. The model that it led to stays loaded."""
     if name == CURRENT_ROUTE:
         raise Conflict(
             f"'{CURRENT_ROUTE}' always exists and cannot be deleted. Switch it to another model instead.",
@@ -121,11 +121,11 @@ def previous_key(*, route: Route) -> str:
 
 def _checked_fallbacks(keys: Sequence[str]) -> list[str]:
     if len(keys) > MAX_FALLBACKS:
-        raise InvalidRequest(f"A route may have {MAX_FALLBACKS} fallbacks.", param="fallbacks")
+        raise InvalidRequest(f"A route can have at most {MAX_FALLBACKS} fallbacks.", param="fallbacks")
     return list(dict.fromkeys(lookup.get(key=key).key for key in keys))
 
 
-def _tell_changed(route: Route, *, before: Any, actor: str, cause: str, message: str) -> None:
+def _publish_changed(route: Route, *, before: Any, actor: str, cause: str, message: str) -> None:
     events.publish(
         name=EventName.ROUTE_CHANGED,
         subject=route.name,
@@ -138,7 +138,7 @@ def _tell_changed(route: Route, *, before: Any, actor: str, cause: str, message:
 
 
 def represent(route: Route) -> dict[str, Any]:
-    """What a route is, as events and the API tell it. Load it with its target."""
+    """A route, as events and the API show it. Load it with its target."""
     return {
         "name": route.name,
         "target": route.target.key if route.target else None,

@@ -1,4 +1,4 @@
-"""Routes, and the snapshot of them that the gateway serves from."""
+"""Routes, and the snapshot of them from which the gateway serves."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ logger = logging.getLogger(__name__)
 
 
 def bump() -> None:
-    """Say that the snapshot is old. Call inside the transaction that made it old."""
-    events.take_turn()
+    """Mark the snapshot as outdated. Call inside the transaction that outdates it."""
+    events.take_lock()
     changed = RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).update(revision=F("revision") + 1)
     if not changed:
         RoutingRevision.objects.create(revision=1)
-    # Listeners in this process read the new snapshot before the caller goes on.
+    # Listeners in this process read the new snapshot before the caller continues.
     transaction.on_commit(lambda: signals.routing_changed.send(sender=RoutingRevision))
 
 
-# Every request to the API asks it, to know whether the API keys that it holds are still right.
+# Every request to the API reads it, to check that the cached API keys are current.
 _revision = PreparedQuery(lambda: RoutingRevision.objects.filter(pk=RoutingRevision.SINGLETON).values_list("revision"))
 
 
@@ -72,7 +72,7 @@ def revision() -> int:
     return int(found[0][0]) if found else 0
 
 
-# Every process makes a snapshot at every change. Columns, not objects: there may be 10,000 models.
+# Every process builds a snapshot at every change. Columns, not objects: there can be 10,000 models.
 _models = PreparedQuery(
     lambda: RegisteredModel.objects.order_by("key").values_list(
         "pk", "key", "model_id", "provider__slug", "created_at", "capability_index"
@@ -84,7 +84,7 @@ _routes = PreparedQuery(
 _recoveries = PreparedQuery(
     lambda: Recovery.objects.filter(back_at__isnull=False).order_by("-back_at").values_list("model_id", "back_at")
 )
-# A local model is a file, and one that has never been read has no version.
+# A local model is a file; one that has never been read has no version.
 _loadables = PreparedQuery(
     lambda: RegisteredModel.objects.filter(
         ~Q(provider__kind__in=FILE_KINDS) | Q(version__isnull=False),
@@ -96,7 +96,7 @@ _loadables = PreparedQuery(
 
 
 def snapshot() -> Snapshot:
-    """Everything that the gateway needs, as it was at one revision (seven queries).
+    """Everything that the gateway needs, consistent at one revision (seven queries).
 
     Not one transaction: on SQLite that would take the lock of writers. Every change counts the revision up in its
     own transaction, so what was read between two equal revisions belongs together.
@@ -146,13 +146,13 @@ def _read_snapshot(number: int) -> Snapshot:
 
 
 def _back_at() -> dict[int, float]:
-    """When models that are being brought back should serve again, in Unix seconds, by the model's id."""
+    """When models in recovery should serve again, in Unix seconds, by the model's id."""
     # The soonest of several nodes comes last, and stays.
     return {pk: moment.timestamp() for pk, moment in _recoveries.rows()}
 
 
 def _loadable() -> set[int]:
-    """The ids of the models that a request may load: those that are there, unless somebody has said otherwise."""
+    """The ids of the models that a request can load: those that exist, unless loading on demand is disabled."""
     if not settings.NOA_ON_DEMAND:
         return set()
     return {pk for (pk,) in _loadables.rows()}
@@ -164,7 +164,7 @@ def _capabilities(index: str) -> frozenset[str]:
 
 
 def target(*, model: RegisteredModel) -> Target | None:
-    """Where requests for this model go now; None while it is not loaded, or its provider cannot be asked."""
+    """Where requests for this model go now; None while it is not loaded, or its provider is not usable."""
     return next(iter(_targets(Instance.objects.filter(model=model)).get(model.pk, ())), None)
 
 
@@ -176,7 +176,7 @@ def _targets(instances: QuerySet[Instance]) -> dict[int, tuple[Target, ...]]:
     endpoints = _endpoints(instance.model.provider for instance in ready)
     addresses = _addresses(ready)
     found: dict[int, list[Target]] = {}
-    for instance in sorted(ready, key=lambda one: one.node in addresses):
+    for instance in sorted(ready, key=lambda instance: instance.node in addresses):
         target = _target(instance, endpoints, addresses)
         if target is not None:
             found.setdefault(instance.model_id, []).append(target)
@@ -184,7 +184,7 @@ def _targets(instances: QuerySet[Instance]) -> dict[int, tuple[Target, ...]]:
 
 
 def _addresses(ready: Iterable[Instance]) -> dict[str, str]:
-    """Of the nodes whose runners are reached through their proxy. A single machine asks nothing for it."""
+    """Of the nodes whose runners are reached through their proxy. A single machine needs no query for it."""
     names = {instance.node for instance in ready if instance.version_id} - {settings.NOA_NODE}
     if not names:
         return {}
@@ -199,7 +199,7 @@ def _counted(targets: list[Target]) -> tuple[Target, ...]:
 
 
 def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses: dict[str, str]) -> Target | None:
-    """None for a model of a provider that cannot be asked now."""
+    """None for a model of a provider that is not usable now."""
     model = instance.model
     remote = None
     if providers.is_remote(model.provider):
@@ -221,27 +221,27 @@ def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses:
 
 
 def _price(model: RegisteredModel) -> Price | None:
-    """None, with a line in the log, for what is no price: one wrong row must not stop all traffic."""
+    """None, with a warning, for an invalid price: one wrong row must not stop all traffic."""
     if not model.price:
         return None
     try:
         return Price.from_dict(model.price)
     except (KeyError, TypeError, ValueError, ArithmeticError):
-        logger.warning("The stored price of '%s' is none; its requests are unpriced.", model.key)
+        logger.warning("The stored price of '%s' is invalid; its requests are unpriced.", model.key)
         return None
 
 
 def _endpoints(used: Iterable[Provider]) -> dict[int, RemoteEndpoint]:
-    """Those that are remote and enabled, by id. One whose secret cannot be read stops only its own models."""
+    """The endpoints of enabled remote providers, by id. One with an unreadable secret stops only its own models."""
     found: dict[int, RemoteEndpoint] = {}
     # Each once: its secret has to be decrypted.
-    for provider in {one.pk: one for one in used}.values():
+    for provider in {provider.pk: provider for provider in used}.values():
         if not provider.enabled or not providers.is_remote(provider):
             continue
         try:
             found[provider.pk] = providers.endpoint(provider)
         except NoaError as error:
-            logger.warning("The provider '%s' cannot be asked: %s", provider.slug, error.message)
+            logger.warning("The provider '%s' is not usable: %s", provider.slug, error.message)
     return found
 
 
@@ -269,7 +269,7 @@ def _keys() -> dict[str, KeyEntry]:
 
 
 def get(*, name: str = CURRENT_ROUTE) -> Route:
-    """The route with this name; `current` comes into being when it is first asked for."""
+    """The route with this name; `current` is created on first use."""
     checked_route_name(name)
     if name == CURRENT_ROUTE:
         return Route.objects.select_related("target").get_or_create(name=CURRENT_ROUTE)[0]
@@ -290,7 +290,7 @@ def repoint(
 ) -> str:
     """Move a route to a ready model; returns the key that it led to before, or ''.
 
-    Raises Conflict when the model has no ready instance: a route never moves to what cannot answer.
+    Raises Conflict when the model has no ready instance: a route never moves to a model that cannot answer.
     """
     if not Instance.objects.filter(model=model, state=InstanceState.READY).exists():
         raise Conflict(

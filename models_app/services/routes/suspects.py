@@ -1,4 +1,4 @@
-"""Requests that were in runners when those died, and which of them are asked no more."""
+"""Requests that were in flight when their runner died, and which of them are refused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState
 from models_app.models import Instance, RegisteredModel, Suspect
 
 
-def note(*, death: Death) -> bool:
-    """Remember that a runner ended with this request in it. True when the request may be refused from now on.
+def record(*, death: Death) -> bool:
+    """Record that a runner ended with this request in flight. True when the request can be refused from now on.
 
-    Whether the runner crashed is seen when that is looked at.
+    Whether the runner crashed is checked later.
     """
     model = RegisteredModel.objects.select_related("version").filter(key=death.key).first()
     if model is None:
@@ -34,15 +34,15 @@ def note(*, death: Death) -> bool:
                 request_id=death.request_id[:64],
             )
     except IntegrityError:
-        return False  # two requests with the same text were in it
+        return False  # two requests with the same text were in flight
     return Suspect.objects.filter(model=model, digest=death.digest).count() >= rules.CRASHES
 
 
-def may_be_asked(*, death: Death) -> bool:
-    """Whether the request may be asked once more now. Not before it is known how its runner ended.
+def may_retry(*, death: Death) -> bool:
+    """Whether the request can be retried now. Not before it is known how its runner ended.
 
-    After a crash one suspect follows the other, in all processes: else who was beside the guilty one would be beside it
-    again.
+    After a crash suspects are retried one by one, across all processes: otherwise innocent requests would share a
+    runner with the one that caused it again.
     """
     instance = Instance.objects.filter(pk=death.instance_id).first()
     if instance is None:
@@ -58,7 +58,7 @@ def may_be_asked(*, death: Death) -> bool:
 
 
 def close(*, death: Death, survived: bool) -> None:
-    """It was asked once more, or never will be. A runner that survived that acquits it."""
+    """The request was retried, or never will be. A runner that survived it clears the suspicion."""
     rows = Suspect.objects.filter(model__key=death.key, digest=death.digest)
     if survived:
         rows.delete()
@@ -66,8 +66,8 @@ def close(*, death: Death, survived: bool) -> None:
         rows.filter(instance_id=death.instance_id).update(on_trial=False)
 
 
-def forget() -> None:
-    """Delete what is older than anything that it could lead to."""
+def delete_expired() -> None:
+    """Delete suspicions that are too old to count."""
     Suspect.objects.filter(at__lte=_since()).delete()
 
 
@@ -76,7 +76,7 @@ class Suspicions:
     """By the model's key.
 
     killers  the digests of requests that are refused, and until when (Unix seconds)
-    trials   requests that are asked one by one
+    trials   requests that are retried one by one
     """
 
     killers: dict[str, dict[str, float]]

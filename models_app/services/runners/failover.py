@@ -1,7 +1,6 @@
-"""A node that is lost: its instances serve no more, and what should be loaded is placed on other nodes.
+"""Failover from a lost node: its instances are ended, and the models of the desired state are placed on other nodes.
 
-To place a model is to write a recovery for the node that is to have it: its worker begins what is due, with no need of
-a broker.
+Placing a model writes a recovery for the chosen node: its worker starts what is due, without a broker.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ ACTOR = "watchdog"
 
 
 def node_lost(*, name: str) -> None:
-    """Its worker has not been heard of: nothing of it is counted on any more, until it comes back."""
+    """End the instances, recoveries and jobs of a node whose heartbeat stopped, until it returns."""
     live = Instance.objects.filter(node=name, state__in=LIVE_INSTANCE_STATES, version__isnull=False)
     for instance in live.select_related("model"):
         _end(instance, name)
@@ -45,13 +44,13 @@ def node_lost(*, name: str) -> None:
             job_id=str(job.pk),
             state=JobState.FAILED,
             error_code="interrupted",
-            error_message=f"The node '{name}' was lost before this job had ended. Ask for it again.",
+            error_message=f"The node '{name}' was lost before this job had ended. Submit it again.",
         )
 
 
 def _end(instance: Instance, name: str) -> None:
     key, before = instance.model.key, instance.state
-    reason = f"The node '{name}' was lost: its worker is not heard of any more."
+    reason = f"The node '{name}' was lost: its worker sends no heartbeat."
     with transaction.atomic():
         moved = instances.move(
             instance=instance,
@@ -74,9 +73,9 @@ def _end(instance: Instance, name: str) -> None:
 
 
 def place_missing() -> list[tuple[str, str]]:
-    """Have every model that should be loaded loaded so often as it should be; returns what goes where.
+    """Place missing copies of the desired state; returns pairs of model key and node.
 
-    With one node there is nothing to place: what died there is that node's own business.
+    With one node there is nothing to place: it recovers what died there itself.
     """
     if Node.objects.count() < 2:
         return []
@@ -90,14 +89,14 @@ def place_missing() -> list[tuple[str, str]]:
 
 
 def _place(model: RegisteredModel) -> list[str]:
-    """The nodes that are to load it now."""
+    """Place one missing copy; the node chosen for it, if any."""
     alive = set(placement.up().values_list("name", flat=True))
     under_way = set(instances.copies(model=model).values_list("node", flat=True))
     rows = Recovery.objects.filter(model=model, node__in=alive)
     under_way |= set(rows.filter(due_at__isnull=False).values_list("node", flat=True))
-    if len(under_way) >= model.replicas or _is_asked_for(model):
+    if len(under_way) >= model.replicas or _has_active_load(model):
         return []
-    # What died there too often, or could not be loaded there, is not tried there again.
+    # Nodes where it died too often, or could not be loaded, are not tried again.
     avoid = under_way | set(rows.filter(given_up_at__isnull=False).values_list("node", flat=True))
     try:
         name = placement.node_for_load(model=model, options=LoadOptions(), avoid=avoid)
@@ -106,15 +105,15 @@ def _place(model: RegisteredModel) -> list[str]:
         return []
     if name in avoid or name not in alive:
         return []
-    _begin(model, name)
+    _schedule(model, name)
     return [name]
 
 
-def _is_asked_for(model: RegisteredModel) -> bool:
+def _has_active_load(model: RegisteredModel) -> bool:
     return Job.objects.filter(kind="load", subject=model.key, state__in=ACTIVE_JOB_STATES).exists()
 
 
-def _begin(model: RegisteredModel, name: str) -> None:
+def _schedule(model: RegisteredModel, name: str) -> None:
     now = timezone.now()
     seconds = recovery.load_seconds(model)
     with transaction.atomic():
@@ -124,7 +123,7 @@ def _begin(model: RegisteredModel, name: str) -> None:
             defaults={
                 "due_at": now,
                 "back_at": now + timedelta(seconds=seconds),
-                "reason": "It serves on fewer nodes than it should.",
+                "reason": "It serves on fewer nodes than desired.",
             },
         )
         routing.bump()

@@ -22,8 +22,8 @@ from models_app.domain.states import (
 from models_app.models import Instance, ModelVersion, RegisteredModel
 from models_app.services.routes import routing
 
-# The net below the condition of this process: another process may have moved the instance.
-_LOOK_EVERY = 0.25
+# The fallback below the condition of this process: another process can have moved the instance.
+_POLL_SECONDS = 0.25
 _moved = threading.Condition()
 
 _STATUS_OF = {
@@ -36,14 +36,14 @@ _STATUS_OF = {
 
 
 def serving(*, model: RegisteredModel, node: str = "") -> Instance | None:
-    """The instance of this model, on this node where one is named, that is ready or becoming so; ready ones first."""
+    """The instance of this model, on this node where one is named, that is ready or starting; ready ones first."""
     found = list(copies(model=model, node=node))
     ready = [one for one in found if one.state == InstanceState.READY]
     return next(iter(ready or found), None)
 
 
 def copies(*, model: RegisteredModel, node: str = "") -> QuerySet[Instance]:
-    """The instances of this model that are ready or becoming so, of all nodes or of one, oldest first."""
+    """The instances of this model that are ready or starting, on all nodes or on one, oldest first."""
     found = Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES)
     return (found.filter(node=node) if node else found).order_by("created_at")
 
@@ -56,14 +56,14 @@ def reserve(
     options: LoadOptions,
     beside: bool = False,
 ) -> Instance | None:
-    """Claim the right to load this model: a new instance, or None when somebody has it already.
+    """Claim the right to load this model: a new instance, or None when another job has claimed it.
 
-    With `beside` it may serve on other nodes too: then only this node's right is claimed. One that needs memory of
-    this node is queued until it is admitted.
+    With `beside` it can serve on other nodes too: then only the right on this node is claimed. An instance that needs
+    memory of this node is queued until it is admitted.
     """
     try:
         with transaction.atomic():
-            # Of two nodes that begin at the same moment one waits here, and finds the other's instance.
+            # Of two nodes that start at the same moment one waits here, and then finds the other's instance.
             RegisteredModel.objects.select_for_update().filter(pk=model.pk).first()
             if not beside and copies(model=model).exists():
                 return None
@@ -74,7 +74,7 @@ def reserve(
                 options=options.as_dict(),
                 state=InstanceState.QUEUED if version else InstanceState.STARTING,
             )
-            _follow(instance.model_id, ModelStatus.LOADING)
+            _update_status(instance.model_id, ModelStatus.LOADING)
     except IntegrityError:
         return None
     return instance
@@ -95,14 +95,14 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
         return False
     instance.state = to
     failure = {name: fields.get(name, "") for name in ("failure_stage", "failure_reason")}
-    _follow(instance.model_id, _STATUS_OF[to], **failure)
+    _update_status(instance.model_id, _STATUS_OF[to], **failure)
     routing.bump()
     transaction.on_commit(_wake)
     return True
 
 
-def _follow(model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = "") -> None:
-    """A model's status is that of its best instance; where none serves any more, that of the one that changed."""
+def _update_status(model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = "") -> None:
+    """Set a model's status to that of its best instance or, where none serves any more, of the one that changed."""
     serving_now = set(
         Instance.objects.filter(model_id=model_pk, state__in=SERVING_INSTANCE_STATES).values_list("state", flat=True)
     )
@@ -125,15 +125,15 @@ def _wake() -> None:
 
 
 def wait_for_change() -> None:
-    """Returns when an instance was moved in this process, or after a moment."""
+    """Wait until an instance is moved in this process, at most `_POLL_SECONDS`."""
     with _moved:
-        _moved.wait(_LOOK_EVERY)
+        _moved.wait(_POLL_SECONDS)
 
 
-def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, look: Callable[[], None]) -> Instance:
+def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, check: Callable[[], None]) -> Instance:
     """The instance once it is no longer starting, or as it is after `seconds`.
 
-    `look` is called now and then while it waits, and may raise to end the wait.
+    `check` is called repeatedly during the wait, and can raise to end it.
     """
     deadline = monotonic() + seconds
     while True:
@@ -142,6 +142,6 @@ def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, look: Callable
         starting = instance.state in (InstanceState.QUEUED, InstanceState.STARTING)
         if not starting or remaining <= 0:
             return instance
-        look()
+        check()
         with _moved:
-            _moved.wait(min(remaining, _LOOK_EVERY))
+            _moved.wait(min(remaining, _POLL_SECONDS))

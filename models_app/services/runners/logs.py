@@ -1,4 +1,4 @@
-"""The last lines that the runner of an instance has written."""
+"""The last lines of a runner's log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def tail(*, instance: Instance) -> str | None:
     """Up to 200 lines; None where the log cannot be read here: the runner has ended, or is on another machine."""
     if not instance.socket:
         return None
-    # The supervisor keeps it beside the socket, and takes it away with the process.
+    # The supervisor keeps it beside the socket, and removes it with the process.
     path = Path(instance.socket).with_suffix(".log")
     try:
         with path.open("rb") as file:

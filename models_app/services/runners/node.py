@@ -20,16 +20,16 @@ from models_app.services.runners import recovery
 
 logger = logging.getLogger(__name__)
 
-# What a runner gets between SIGTERM and SIGKILL when its requests have ended already.
+# The time between SIGTERM and SIGKILL for a runner whose requests have finished.
 STOP_GRACE = 5.0
-# The name of a unix socket may have 107 bytes, of which the folder and the file below it take up to 50.
+# The path of a unix socket can have 107 bytes, of which the folder and the file name take up to 50.
 _MAX_BASE_BYTES = 57
 
 _supervisor: Supervisor | None = None
 
 
 def start() -> Supervisor:
-    """Begin to own runners; call once, in a worker."""
+    """Start the supervisor; call once, in a worker."""
     global _supervisor
     _supervisor = Supervisor(command=settings.NOA_RUNNER_COMMAND, folder=_run_folder(), on_death=_on_death)
     _supervisor.start()
@@ -37,7 +37,7 @@ def start() -> Supervisor:
 
 
 def stop() -> None:
-    """End all runners of this node within one shared grace."""
+    """End all runners of this node within one shared grace period."""
     global _supervisor
     if _supervisor is not None:
         _supervisor.close(grace=STOP_GRACE)
@@ -51,27 +51,27 @@ def supervisor() -> Supervisor:
 
 
 def runner(*, instance_id: str) -> RunnerProcess | None:
-    """A runner of this node; None for every other one, and where nothing is owned."""
+    """A runner of this node; None for any other, and in a process that owns none."""
     return _supervisor.get(instance_id) if _supervisor is not None else None
 
 
 def end_orphans() -> None:
-    """End the runners that others have written off: while this node was cut off, they may have loaded their models."""
+    """End runners whose instances have ended: while this node was cut off, others can have loaded their models."""
     owned = _supervisor.ids() if _supervisor is not None else []
     over = (InstanceState.STOPPED, InstanceState.FAILED)
     for pk in Instance.objects.filter(pk__in=owned, state__in=over).values_list("pk", flat=True):
-        logger.warning("ended the runner of %s, which does not serve any more", pk)
+        logger.warning("ended the orphaned runner of %s, whose instance has ended", pk)
         end_runner(instance_id=str(pk), grace=STOP_GRACE)
 
 
 def end_runner(*, instance_id: str, grace: float) -> None:
-    """End a runner of this node, if it has such a one."""
+    """End a runner of this node, if it exists."""
     if _supervisor is not None:
         _supervisor.stop(instance_id, grace=grace)
 
 
 def _run_folder() -> Path:
-    """A private folder of this node, in the user's run-time folder unless that makes socket names too long."""
+    """A private folder of this node, in the user's runtime folder unless that makes socket paths too long."""
     owner = f"{Path(settings.NOA_DATA_DIR).resolve()}|{settings.NOA_NODE}"
     name = f"noa-{os.getuid()}-{hashlib.sha256(owner.encode()).hexdigest()[:10]}"
     base = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -81,11 +81,11 @@ def _run_folder() -> Path:
 
 
 def _on_death(instance_id: str, how: str, tail: str) -> None:
-    """A ready runner ended by itself: its model has failed, and the reason is kept."""
+    """A ready runner ended by itself: record that its model failed, and why."""
     try:
         instance = Instance.objects.select_related("model").get(pk=instance_id)
         if instance.state not in (InstanceState.READY, InstanceState.DRAINING):
-            return  # whoever waits for its start reports it
+            return  # the load that waits for its start reports it
         recovery.fail(
             instance=instance,
             what=f"runner {how}",

@@ -1,7 +1,8 @@
-"""Brings models back whose runner died, hung, or could not be started again; gives up those that only die.
+"""Recovers models whose runner died, hung, or could not be restarted; gives up those that die repeatedly.
 
-What should be loaded (`wanted`) decides. A recovery is a load like any other, with the cause "recovery". The death of an
-instance and the news that it is being brought back are one transaction: nobody sees the one without the other.
+Only models of the desired state (`wanted`) are recovered. A recovery is a load like any other, with the cause
+"recovery". The death of an instance and its scheduled recovery are written in one transaction: no reader sees one
+without the other.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 ACTOR = "recovery"
 _ORIGIN = Origin(LedgerCause.RECOVERY, ACTOR)
-# Failures of a load that say nothing against the model: something else is missing, and may be there later.
+# Failures of a load that are no evidence against the model: something else is missing, for now.
 _REFUSALS = frozenset(
     {
         "insufficient_memory",
@@ -59,8 +60,8 @@ _REFUSALS = frozenset(
         "provider_error",
     }
 )
-# Where no load of the model has been measured: what a small one takes.
-_GUESSED_LOAD_SECONDS = 5.0
+# Without a measured load of the model: the duration of a small one.
+_DEFAULT_LOAD_SECONDS = 5.0
 
 
 def fail(
@@ -72,10 +73,10 @@ def fail(
     data: dict[str, Any] | None = None,
     not_before: float = 0.0,
 ) -> bool:
-    """An instance serves no more, and its model is brought back if it should be loaded.
+    """Mark an instance as failed, and schedule the recovery of its model if that is desired.
 
-    `what` completes the sentence "… stopped serving: its …"; `not_before` is the shortest pause until the next attempt, in
-    seconds. False when somebody else has ended it meanwhile.
+    `what` completes the sentence "… stopped serving: its …"; `not_before` is the shortest pause until the next attempt,
+    in seconds. False when the instance was ended by another process meanwhile.
     """
     before = instance.state
     with transaction.atomic():
@@ -98,7 +99,7 @@ def fail(
             data={"instance": str(instance.pk)} | (data or {}),
         )
         if before == InstanceState.READY:
-            _note(
+            _count(
                 instance.model,
                 instance.node,
                 f"Its {what}.",
@@ -110,20 +111,20 @@ def fail(
 
 
 def attempted(*, job: Job) -> None:
-    """A job that should have loaded a model again has ended. Others are none of our business."""
+    """Count the failure of a job that should have recovered a model; ignore other jobs."""
     if job.kind != JobKind.LOAD or job.actor not in (ACTOR, "restore"):
         return
     model = RegisteredModel.objects.filter(key=job.subject, wanted=True).first()
     if model is not None and job.state == JobState.FAILED:
         with transaction.atomic():
             is_death = job.error_code not in _REFUSALS
-            _note(model, job.node or settings.NOA_NODE, job.error_message, is_death=is_death)
-    # What was loaded is told as recovered by the next look.
+            _count(model, job.node or settings.NOA_NODE, job.error_message, is_death=is_death)
+    # The triggered check records a successful recovery.
     signals.recovery_due.send(sender=Recovery)
 
 
-def hasten(*, instance: Instance) -> None:
-    """What its successor had to wait for besides the pause of its deaths is over."""
+def release_hold(*, instance: Instance) -> None:
+    """End the `not_before` of a recovery: only the backoff after its deaths remains."""
     with transaction.atomic():
         row = _locked(instance.model, instance.node)
         died = max(row.deaths, default=0.0)
@@ -135,9 +136,9 @@ def hasten(*, instance: Instance) -> None:
         transaction.on_commit(lambda: signals.recovery_due.send(sender=Recovery))
 
 
-def _note(model: RegisteredModel, node: str, reason: str, *, is_death: bool, not_before: float = 0.0) -> None:
-    """Count a death or a refusal, and decide what follows. Call in a transaction."""
-    wanted = RegisteredModel.objects.filter(pk=model.pk, wanted=True).exists()
+def _count(model: RegisteredModel, node: str, reason: str, *, is_death: bool, not_before: float = 0.0) -> None:
+    """Count a death or a refusal, and schedule the next attempt. Call in a transaction."""
+    desired = RegisteredModel.objects.filter(pk=model.pk, wanted=True).exists()
     now = time()
     row = _locked(model, node)
     deaths = policy.remembered(row.deaths, now=now)
@@ -145,7 +146,7 @@ def _note(model: RegisteredModel, node: str, reason: str, *, is_death: bool, not
     row.refusals = 0 if is_death else row.refusals + 1
     row.reason = reason
     pause = policy.next_attempt(row.deaths, refusals=row.refusals, now=now).pause
-    if not wanted:
+    if not desired:
         row.due_at = row.back_at = None
     elif pause is None:
         _give_up(row)
@@ -160,7 +161,7 @@ def _note(model: RegisteredModel, node: str, reason: str, *, is_death: bool, not
 
 
 def _locked(model: RegisteredModel, node: str) -> Recovery:
-    """The row, which no other transaction changes until ours ends."""
+    """The row, locked until this transaction ends."""
     row, _ = Recovery.objects.get_or_create(model=model, node=node)
     return Recovery.objects.select_for_update().get(pk=row.pk)
 
@@ -191,36 +192,36 @@ def _give_up(row: Recovery) -> None:
 
 
 def load_seconds(model: RegisteredModel) -> float:
-    """How long the next load should take: as long as the last one did."""
+    """The expected duration of the next load: that of the last one."""
     known = Instance.objects.filter(model=model, load_seconds__isnull=False).order_by("-created_at")
-    return known.values_list("load_seconds", flat=True).first() or _GUESSED_LOAD_SECONDS
+    return known.values_list("load_seconds", flat=True).first() or _DEFAULT_LOAD_SECONDS
 
 
 def due() -> list[Job]:
-    """Look at all recoveries of this node: settle those that are over, and return queued jobs for those that are due."""
+    """Settle the recoveries of this node that are over, and return queued jobs for those that are due."""
     rows = Recovery.objects.filter(node=settings.NOA_NODE).exclude(due_at=None, given_up_at=None)
     found = list(rows.select_related("model"))
     if not found:
         return []
     targets = set(Route.objects.values_list("target_id", flat=True))
     found.sort(key=lambda row: row.model_id not in targets)
-    return [job for row in found if (job := _look_at(row)) is not None]
+    return [job for row in found if (job := _check(row)) is not None]
 
 
-def _look_at(row: Recovery) -> Job | None:
+def _check(row: Recovery) -> Job | None:
     serving = Instance.objects.filter(model=row.model, node=row.node, state__in=SERVING_INSTANCE_STATES).first()
     if serving is not None and serving.state == InstanceState.READY:
         _settle(row, serving)
         return None
     if not row.model.wanted:
-        _forget(row)
+        _cancel(row)
         return None
     if serving is not None or row.due_at is None or row.due_at > timezone.now():
         return None
-    return _ask(row)
+    return _request_load(row)
 
 
-def _ask(row: Recovery) -> Job | None:
+def _request_load(row: Recovery) -> Job | None:
     if _is_being_loaded(row.model):
         return None
     try:
@@ -230,11 +231,11 @@ def _ask(row: Recovery) -> Job | None:
             arguments={},
             options=LoadOptions(),
             actor=ACTOR,
-            # One of several copies: another that serves does not stand in for it.
+            # One of several copies: another one that serves does not replace it.
             asked_node=row.node if row.model.replicas > 1 else "",
         )
     except Conflict:
-        # Somebody loads it with other options at this moment: theirs is the load that counts.
+        # Another job loads it with other options at this moment, and takes precedence.
         return None
     if not created:
         return None
@@ -247,7 +248,7 @@ def _is_being_loaded(model: RegisteredModel) -> bool:
 
 
 def _settle(row: Recovery, serving: Instance) -> None:
-    """It serves again. Who asked for a model that was given up begins with a clean slate."""
+    """It serves again. A model that was given up, and loaded by request, starts without recorded deaths."""
     was_given_up = row.given_up_at is not None
     with transaction.atomic():
         changed = Recovery.objects.filter(pk=row.pk, due_at=row.due_at, given_up_at=row.given_up_at)
@@ -286,8 +287,8 @@ def _record_recovered(row: Recovery, serving: Instance) -> None:
     ledger.record(fact, instance=serving)
 
 
-def _forget(row: Recovery) -> None:
-    """It should not be loaded any more: nobody waits for it."""
+def _cancel(row: Recovery) -> None:
+    """The model is no longer part of the desired state."""
     with transaction.atomic():
         changed = Recovery.objects.filter(pk=row.pk, due_at=row.due_at)
         if changed.update(due_at=None, back_at=None, given_up_at=None):

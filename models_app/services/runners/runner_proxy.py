@@ -1,4 +1,4 @@
-"""The door by which other machines reach this node's runners. Only a worker with NOA_NODE_LISTEN has one."""
+"""The proxy through which other machines reach this node's runners. Only a worker with NOA_NODE_LISTEN has one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _proxy: RunnerProxy | None = None
 
 
 def start() -> None:
-    """After `node.start`. Raises Conflict when the address is taken or is none of this machine's."""
+    """Call after `node.start`. Raises Conflict when the address is in use or not of this machine."""
     global _proxy
     if settings.NOA_NODE_LISTEN is None:
         return

@@ -1,7 +1,7 @@
-"""Finds what is stuck: every state that should pass has a deadline, and somebody who ends it when it does not.
+"""Ends what is stuck: every transient state has a deadline, after which the watchdog ends it.
 
-`Watch` compares this node's rows with its processes; `end_lost_jobs` looks after what workers left that have gone. Each
-finding ends in one event and one truth.
+`Watch` compares this node's rows with its processes; `end_lost_jobs` ends jobs of workers that are gone. Each finding
+is published as one event.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from models_app.services.runners import instances, node, recovery
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 5.0
-# Beyond their own deadline, for those who should keep it themselves.
+# Beyond the deadline that the load or drain itself enforces.
 _GRACE_SECONDS = 30.0
-# A worker that comes back within this time after its heartbeat stopped goes on with its jobs.
+# A worker that returns within this time after its heartbeat stopped continues its jobs.
 _LOST_JOBS_AFTER = timedelta(seconds=3 * nodes.LOST_AFTER_SECONDS)
 _ACTOR = "watchdog"
 
 
 @dataclass(slots=True)
 class Watch:
-    """What one worker has seen, from look to look: only what is wrong twice in a row is wrong."""
+    """The state of one worker's checks: only what is wrong in two checks in a row counts."""
 
     since: dict[tuple[UUID, InstanceState], float] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
 
     def check(self) -> None:
         rows = Instance.objects.filter(node=settings.NOA_NODE, state__in=LIVE_INSTANCE_STATES)
-        live = {str(one.pk): one for one in rows.select_related("model")}
+        live = {str(instance.pk): instance for instance in rows.select_related("model")}
         self._end_overdue(list(live.values()))
         self._compare(live, node.supervisor().instance_ids())
-        _end_ownerless_jobs()
+        _end_orphaned_jobs()
 
     def _end_overdue(self, live: list[Instance]) -> None:
         now = monotonic()
@@ -59,27 +59,27 @@ class Watch:
                 _end_stuck(instance, allowed)
 
     def _compare(self, live: dict[str, Instance], running: set[str]) -> None:
-        """Rows without a process serve nobody; processes without a row belong to nobody."""
+        """Fail ready instances without a process; end processes without an instance."""
         gone = {
             key for key, one in live.items() if one.state == InstanceState.READY and one.socket and key not in running
         }
-        ownerless = running - live.keys()
-        wrong = gone | ownerless
+        orphaned = running - live.keys()
+        wrong = gone | orphaned
         for key in wrong & self.suspects:
             if key in gone:
                 recovery.fail(
                     instance=live[key],
-                    what="runner is not there any more",
-                    reason="No process of this worker holds it, and nobody knows how it ended.",
+                    what="runner is gone",
+                    reason="This worker has no process for it; how it ended is unknown.",
                     actor=_ACTOR,
                 )
             else:
-                _end_ownerless_runner(key)
+                _end_orphaned_runner(key)
         self.suspects = wrong
 
 
 def _allowed_seconds(state: InstanceState) -> float | None:
-    """How long an instance may be in this state; None: for ever."""
+    """How long an instance can be in this state; None: without limit."""
     if state in (InstanceState.QUEUED, InstanceState.STARTING):
         return float(settings.NOA_LOAD_TIMEOUT) + _GRACE_SECONDS
     if state == InstanceState.DRAINING:
@@ -91,7 +91,7 @@ def _end_stuck(instance: Instance, allowed: float) -> None:
     state = InstanceState(instance.state)
     node.end_runner(instance_id=str(instance.pk), grace=node.STOP_GRACE)
     if state == InstanceState.DRAINING:
-        # What was wanted is done: it takes no memory any more.
+        # The unload is complete: it holds no memory any more.
         _stop(instance, allowed)
         return
     recovery.fail(
@@ -115,20 +115,20 @@ def _stop(instance: Instance, allowed: float) -> None:
             )
 
 
-def _end_ownerless_runner(instance_id: str) -> None:
-    logger.warning("ending the runner of instance %s, which serves no more", instance_id)
+def _end_orphaned_runner(instance_id: str) -> None:
+    logger.warning("ending the orphaned runner of instance %s", instance_id)
     node.end_runner(instance_id=instance_id, grace=node.STOP_GRACE)
     events.publish(
         name=EventName.RUNNER_ENDED,
         subject=instance_id,
-        message=f"A runner was ended whose instance {instance_id} serves no more.",
+        message=f"The orphaned runner of instance {instance_id} was ended.",
         actor=_ACTOR,
         cause="no instance",
     )
 
 
-def _end_ownerless_jobs() -> None:
-    """Jobs that this node is said to run, and that nobody here runs."""
+def _end_orphaned_jobs() -> None:
+    """End running jobs of this node that no thread of its worker runs."""
     begun = Job.objects.filter(
         state=JobState.RUNNING,
         node=settings.NOA_NODE,
@@ -136,20 +136,20 @@ def _end_ownerless_jobs() -> None:
     )
     for job in begun:
         if not jobs.runs_here(job_id=job.pk):
-            _interrupt(job, "nobody runs it")
+            _interrupt(job, "no worker runs it")
 
 
 def end_lost_jobs() -> None:
-    """Jobs of workers that have gone. One worker of all looks after them."""
+    """End jobs of workers that are gone. Only one of all workers does this."""
     begun = Job.objects.filter(state=JobState.RUNNING).exclude(node__in=_living())
     for job in begun.exclude(node=settings.NOA_NODE):
-        _interrupt(job, f"the worker of node '{job.node}' has gone")
+        _interrupt(job, f"the worker of node '{job.node}' is gone")
 
 
 def _living() -> QuerySet[Node, str]:
-    """Names of the nodes whose worker lives, or has been silent for so short that it may come back."""
-    beaten = timezone.now() - _LOST_JOBS_AFTER
-    return Node.objects.filter(pid__isnull=False, heartbeat_at__gt=beaten).values_list("name", flat=True)
+    """Names of the nodes whose worker lives, or stopped its heartbeat so recently that it can still return."""
+    since = timezone.now() - _LOST_JOBS_AFTER
+    return Node.objects.filter(pid__isnull=False, heartbeat_at__gt=since).values_list("name", flat=True)
 
 
 def _interrupt(job: Job, cause: str) -> None:
@@ -157,8 +157,8 @@ def _interrupt(job: Job, cause: str) -> None:
         job_id=str(job.pk),
         state=JobState.FAILED,
         error_code="interrupted",
-        error_message=f"The job did not end: {cause}. Ask for it again.",
+        error_message=f"The job did not end: {cause}. Submit it again.",
     )
     if ended:
         job.refresh_from_db()
-        job_events.tell_interrupted(job, cause=cause)
+        job_events.publish_interrupted(job, cause=cause)

@@ -10,13 +10,13 @@ from models_app.domain.residency.admission import (
     PATIENCE,
     Evict,
     Fits,
+    LoadRequest,
     Memory,
     Node,
     Refuse,
     Resident,
     Stage,
     Wait,
-    Wish,
     decide,
     passes,
 )
@@ -24,15 +24,15 @@ from models_app.domain.residency.admission import (
 A = Resident("a", "1", Memory(40), idle_seconds=100, resident_seconds=500)
 B = Resident("b", "2", Memory(40), idle_seconds=50, resident_seconds=500)
 C = Resident("c", "3", Memory(10), idle_seconds=900, resident_seconds=900)
-WISH = Wish("new", Memory(40))
+WISH = LoadRequest("new", Memory(40))
 
 
 def node(free: int, *residents: Resident, slots: int | None = None) -> Node:
     return Node(Memory(free), residents, slots=slots)
 
 
-def victims(wish: Wish, there: Node) -> list[str]:
-    decision = decide(wish, there)
+def victims(request: LoadRequest, there: Node) -> list[str]:
+    decision = decide(request, there)
     assert isinstance(decision, Evict), decision
     return [one.key for one in decision.victims]
 
@@ -134,15 +134,15 @@ def test_the_number_of_models_is_a_limit_too() -> None:
 
 
 def test_memory_of_graphics_cards_counts_for_itself() -> None:
-    wish = replace(WISH, need=Memory(ram=10, vram=40))
+    request = replace(WISH, need=Memory(ram=10, vram=40))
     on_card = replace(A, memory=Memory(ram=5, vram=40))
     there = Node(Memory(ram=100, vram=20), (replace(B, idle_seconds=1000), on_card))
-    assert victims(wish, there) == ["a"]
+    assert victims(request, there) == ["a"]
 
 
 def test_a_later_load_overtakes_only_where_it_takes_nothing_from_those_before_it() -> None:
-    small = Wish("small", Memory(5))
-    ahead = [Wish("large", Memory(80))]
+    small = LoadRequest("small", Memory(5))
+    ahead = [LoadRequest("large", Memory(80))]
     # 10 are free, and 80 come back: enough for both.
     assert passes(small, node(10, A, B), ahead)
     assert not passes(small, node(2, A, B), ahead)

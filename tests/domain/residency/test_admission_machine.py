@@ -16,13 +16,13 @@ from models_app.domain.residency.admission import (
     PATIENCE,
     Evict,
     Fits,
+    LoadRequest,
     Memory,
     Node,
     Refuse,
     Resident,
     Stage,
     Wait,
-    Wish,
     decide,
     passes,
 )
@@ -113,18 +113,18 @@ class SimulatedNode:
             self._decide(load)
 
     def _decide(self, load: Load) -> None:
-        wish = Wish(
+        request = LoadRequest(
             load.key,
             Memory(SIZES[load.key]),
             priority=self.priorities.get(load.key, 50),
             waited=self.now - load.since,
         )
         ahead = [
-            replace(wish, key=other.key, need=Memory(SIZES[other.key]))
+            replace(request, key=other.key, need=Memory(SIZES[other.key]))
             for other in self.queue[: self.queue.index(load)]
         ]
-        decision = decide(wish, self.look())
-        if ahead and not isinstance(decision, Refuse) and not passes(wish, self.look(), ahead):
+        decision = decide(request, self.look())
+        if ahead and not isinstance(decision, Refuse) and not passes(request, self.look(), ahead):
             return
         if isinstance(decision, Fits):
             self.queue.remove(load)

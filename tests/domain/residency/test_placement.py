@@ -7,11 +7,11 @@ from itertools import permutations
 
 import pytest
 
-from models_app.domain.residency.placement import NoPlace, Place, Refusal, Wish, place
+from models_app.domain.residency.placement import NoPlace, Place, PlacementRequest, Refusal, place
 
 GIB = 2**30
 A, B, C = (Place(name, free=8 * GIB) for name in "abc")
-FOUR = Wish(need=4 * GIB)
+FOUR = PlacementRequest(need=4 * GIB)
 
 CHOICES = {
     "of equals the first by name": (FOUR, (A, B, C), "a"),
@@ -53,7 +53,7 @@ CHOICES = {
         "a",
     ),
     "one that has not said what it has": (FOUR, (replace(A, free=GIB), replace(B, free=None)), "b"),
-    "without a known need, the least loaded": (Wish(), (replace(A, models=1), B), "b"),
+    "without a known need, the least loaded": (PlacementRequest(), (replace(A, models=1), B), "b"),
     "the named one, whatever it has": (replace(FOUR, node="a"), (replace(A, free=0), B), "a"),
     "the named one, though it has the model": (
         replace(FOUR, node="a"),
@@ -97,15 +97,17 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("wish", "places", "name"), CHOICES.values(), ids=CHOICES)
-def test_it_chooses(wish: Wish, places: tuple[Place, ...], name: str) -> None:
+@pytest.mark.parametrize(("wanted", "places", "name"), CHOICES.values(), ids=CHOICES)
+def test_it_chooses(wanted: PlacementRequest, places: tuple[Place, ...], name: str) -> None:
     """In whatever order the nodes are named."""
     for order in permutations(places):
-        found = place(wish, order)
+        found = place(wanted, order)
         assert isinstance(found, Place)
         assert found.name == name
 
 
-@pytest.mark.parametrize(("wish", "places", "reason", "nodes"), REFUSALS.values(), ids=REFUSALS)
-def test_it_refuses(wish: Wish, places: tuple[Place, ...], reason: Refusal, nodes: tuple[str, ...]) -> None:
-    assert place(wish, places) == NoPlace(reason, nodes)
+@pytest.mark.parametrize(("wanted", "places", "reason", "nodes"), REFUSALS.values(), ids=REFUSALS)
+def test_it_refuses(
+    wanted: PlacementRequest, places: tuple[Place, ...], reason: Refusal, nodes: tuple[str, ...]
+) -> None:
+    assert place(wanted, places) == NoPlace(reason, nodes)

@@ -252,7 +252,7 @@ def test_a_model_that_drains_is_unloaded_to_the_end(
     do(loading.load, key=A, options=LoadOptions())
     job = begin(unloading.unload, JobKind.UNLOAD, A, key=A)
     until(lambda: status_of(A) == ModelStatus.UNLOADING, "the model drains")
-    with pytest.raises(Conflict, match="takes no requests any more") as caught:
+    with pytest.raises(Conflict, match="accepts no requests any more") as caught:
         jobs.cancel(job_id=job.pk, actor="op")
     assert caught.value.code == "not_cancellable"
     assert ended(job).state == JobState.SUCCEEDED

@@ -276,7 +276,7 @@ def on_trial(model: RegisteredModel, how: str, *digests: str) -> list[Death]:
     deaths = [Death(KEY, str(instance.pk), digest, "request-1") for digest in digests]
     for death in deaths:
         on_demand.died(death=death)
-    assert not suspects.may_be_asked(death=deaths[0]), "nobody knows yet how it ended"
+    assert not suspects.may_retry(death=deaths[0]), "nobody knows yet how it ended"
     reason = f"The runner {how}. Its last lines:\n"
     instances.move(instance=instance, to=InstanceState.FAILED, failure_reason=reason)
     return deaths
@@ -287,11 +287,11 @@ def test_after_a_crash_one_suspect_follows_the_other(model: RegisteredModel) -> 
     trials = routing.snapshot().trials[KEY]
     assert trials.crashed == dict.fromkeys(("a" * 64, "b" * 64), first.instance_id)
     assert trials.until > time()
-    assert suspects.may_be_asked(death=first)
-    assert not suspects.may_be_asked(death=second)
+    assert suspects.may_retry(death=first)
+    assert not suspects.may_retry(death=second)
     suspects.close(death=first, survived=True)
     assert set(routing.snapshot().trials[KEY].crashed) == {"b" * 64}
-    assert suspects.may_be_asked(death=second)
+    assert suspects.may_retry(death=second)
     suspects.close(death=second, survived=False)
     assert list(Suspect.objects.values_list("digest", "on_trial")) == [("b" * 64, False)]
 
@@ -300,10 +300,10 @@ def test_a_suspect_whose_process_has_gone_keeps_nobody_waiting(model: Registered
     first, second = on_trial(model, "was killed by SIGABRT", "a" * 64, "b" * 64)
     gone = Suspect.objects.filter(digest=first.digest)
     gone.update(at=timezone.now() - timedelta(seconds=TRIAL_SECONDS + 1))
-    assert suspects.may_be_asked(death=second)
+    assert suspects.may_retry(death=second)
 
 
 def test_after_a_kill_from_outside_all_are_asked_at_once(model: RegisteredModel) -> None:
     deaths = on_trial(model, "was killed by SIGKILL", "a" * 64, "b" * 64)
-    assert all(suspects.may_be_asked(death=death) for death in deaths)
+    assert all(suspects.may_retry(death=death) for death in deaths)
     assert routing.snapshot().trials == {}

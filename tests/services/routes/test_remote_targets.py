@@ -87,7 +87,7 @@ def test_a_secret_that_cannot_be_read_stops_only_its_own_models(
     good = make_ready(make_provider())
     with caplog.at_level(logging.WARNING):
         assert target_of(broken) is None
-    assert "'broken' cannot be asked" in caplog.text
+    assert "'broken' is not usable" in caplog.text
     assert target_of(good) is not None
 
 
