@@ -27,7 +27,7 @@ BEHAVIOURS = {
     "ignores-sigterm": "serves, and only SIGKILL ends it",
     "has-a-child": "serves, and has started a process of its own, whose number is in <socket>.child",
     "computes-nothing": "says that it is well, and never answers what it is asked",
-    "heavy": "serves, and says that it holds 100 MiB; /busy?in_flight=N makes it busy or idle",
+    "heavy": "serves, and says that it holds 100 MiB; /busy?in_flight=N makes it busy or idle, /idle?seconds=N idle for so long",
     "keeps-working": "serves, and never has 0 requests in flight",
     "waits-for-go": "loads until the file of --go is there, then serves",
     "crashes": "serves, and ends by SIGSEGV when a request holds the text of --crash-at",
@@ -59,6 +59,8 @@ class Answers(BaseHTTPRequestHandler):
         if url.path == "/busy":
             self.server.in_flight = int(query["in_flight"][0])
             self.server.changed.set()
+        if url.path == "/idle":
+            self.server.started = monotonic() - float(query["seconds"][0])
         if url.path == "/drain" and "if_idle" in query:
             self.answer({"draining": not self.server.in_flight, "in_flight": self.server.in_flight})
             return

@@ -137,7 +137,7 @@ def test_a_busy_model_is_waited_for(
     until(lambda: Job.objects.filter(subject=C).exclude(steps=[]).first(), "the job runs")
     until(
         lambda: "is answering requests" in str(Job.objects.get(subject=C).steps),
-        "it says what it waits for",
+        "it reports what it waits for",
     )
     assert ready() == {A, B}
     make_busy(B, 0)
@@ -156,7 +156,7 @@ def test_after_a_while_a_busy_model_gives_way_without_a_cut(
         do(loading.load, key=key, options=LoadOptions())
         make_busy(key)
     thread = in_background(loading.load, key=C, options=LoadOptions())
-    until(lambda: instance(A).state == InstanceState.DRAINING, "the oldest takes no more")
+    until(lambda: instance(A).state == InstanceState.DRAINING, "the oldest accepts no more requests")
     assert psutil.pid_exists(instance(A).pid or 0)
     make_busy(A, 0)
     thread.join(20)
@@ -196,7 +196,8 @@ def test_two_that_fit_only_alone_never_both_start(
 def test_what_is_not_used_for_its_time_is_unloaded(room_for_two: None, do: Work) -> None:
     for key in (A, B):
         do(loading.load, key=key, options=LoadOptions())
-    RegisteredModel.objects.filter(key=A).update(idle_ttl_seconds=1)
+    RegisteredModel.objects.update(idle_ttl_seconds=3600)
+    control._ask(instance(A).socket, "POST", "/idle?seconds=3601", 5)
 
     def only_b() -> bool:
         eviction.unload_idle()

@@ -1,10 +1,11 @@
-"""A runner that serves is believed, one that is idle is asked for a token, one that hangs is replaced."""
+"""A runner that serves is trusted, one that is idle computes a token, one that hangs is replaced."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY = "llama.cpp:a"
 Load = Callable[..., Instance]
+# Of a check that cannot succeed.
+SOON = 0.05
 
 
 @pytest.fixture
@@ -32,18 +35,34 @@ def load(
     two_models: Path,
     start_node: Callable[..., None],
     do: Callable[..., Job],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Load:
-    """Loads a model in a runner that behaves as named. Nobody is patient."""
-    monkeypatch.setattr(health, "_ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(health, "_CANARY_SECONDS", 0.5)
+) -> Iterator[Load]:
+    """Loads a model in a runner that behaves as named."""
 
     def load(behaviour: str = "good") -> Instance:
         start_node(behaviour)
         assert do(loading.load, key=KEY, options=LoadOptions()).state == JobState.SUCCEEDED
         return Instance.objects.get()
 
-    return load
+    yield load
+    # A stopped runner would ignore SIGTERM, and the node wait for its whole grace.
+    for pid in Instance.objects.exclude(pid=None).values_list("pid", flat=True):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+Stop = Callable[[Instance], None]
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
+    """Stops a runner's process. From then on checks time out soon: it can never answer."""
+
+    def stop(instance: Instance) -> None:
+        os.kill(instance.pid or 0, signal.SIGSTOP)
+        monkeypatch.setattr(health, "_ANSWER_SECONDS", SOON)
+        monkeypatch.setattr(statistics, "_HEALTH_SECONDS", SOON)
+
+    return stop
 
 
 def steps(instance: Instance) -> int:
@@ -84,17 +103,13 @@ def test_without_canaries_an_idle_one_is_believed(load: Load, settings: Any) -> 
     assert steps(instance) == 0
 
 
-def stop(instance: Instance) -> None:
-    os.kill(instance.pid or 0, signal.SIGSTOP)
-
-
-def look_until_replaced(watch: Watch) -> None:
+def check_until_replaced(watch: Watch) -> None:
     for _ in range(FAILURES_ALLOWED):
         assert Instance.objects.get().state == InstanceState.READY
         watch.check_all()
 
 
-def test_one_that_is_stopped_is_ended_and_comes_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_is_stopped_is_ended_and_comes_back(load: Load, stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "STOP_GRACE", 0.2)
     instance, watch = load(), Watch()
     watch.check_all()
@@ -116,28 +131,32 @@ def test_one_that_answers_but_computes_nothing_is_ended_too(
     load: Load, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node, "STOP_GRACE", 0.2)
+    monkeypatch.setattr(health, "_CANARY_SECONDS", SOON)
     settings.NOA_CANARY_SECONDS = 1e-9
     load("computes-nothing")
     watch = Watch()
     watch.check_all()
-    look_until_replaced(watch)
+    check_until_replaced(watch)
     assert Instance.objects.get().state == InstanceState.FAILED
 
 
-def test_one_that_recovers_in_time_is_left_alone(load: Load) -> None:
+def test_one_that_recovers_in_time_is_left_alone(load: Load, stop: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
     instance, watch = load(), Watch()
     watch.check_all()
     stop(instance)
     watch.check_all()
     watch.check_all()
     os.kill(instance.pid or 0, signal.SIGCONT)
+    monkeypatch.setattr(health, "_ANSWER_SECONDS", 10.0)
     watch.check_all()
     instance.refresh_from_db()
     assert (instance.state, instance.health) == (InstanceState.READY, Health.HEALTHY)
     assert instance.health_reason == ""
 
 
-def test_its_successor_waits_until_it_has_given_its_memory_back(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_successor_waits_until_it_has_given_its_memory_back(
+    load: Load, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def still_there(*, instance_id: str, grace: float) -> None:
         assert Recovery.objects.get().due_at is not None
         assert recovery.due() == []
@@ -146,11 +165,11 @@ def test_its_successor_waits_until_it_has_given_its_memory_back(load: Load, monk
     instance, watch = load(), Watch()
     watch.check_all()
     stop(instance)
-    look_until_replaced(watch)
+    check_until_replaced(watch)
     assert [job.subject for job in recovery.due()] == [KEY]
 
 
-def test_the_list_of_loaded_models_says_at_once_that_one_does_not_answer(load: Load) -> None:
+def test_the_list_of_loaded_models_says_at_once_that_one_does_not_answer(load: Load, stop: Stop) -> None:
     instance = load()
     Watch().check_all()
     (seen,) = statistics.loaded()
