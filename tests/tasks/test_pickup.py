@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def ran() -> Iterator[list[str]]:
-    """The jobs that the work of a discovery was begun for."""
+    """The ids of the jobs whose discovery was run."""
     begun: list[str] = []
     with mock.patch.object(registry_discovery, "discover", lambda run, provider: begun.append(str(run.job.pk))):
         yield begun
@@ -108,7 +108,7 @@ def test_a_broker_that_is_away_neither_delays_nor_fails_who_asks(settings: Any) 
         raise OperationalError("refused")
 
     with mock.patch.object(discovery.discover_models, "apply_async", hang):
-        # In this thread: were it to wait for the broker, it would never come to `go_on`.
+        # In this thread: if it waited for the broker, it would never reach `go_on`.
         queueing.enqueue(make("a"))
         queueing.enqueue(make("b"))
         assert asked.wait(10)

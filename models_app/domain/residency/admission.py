@@ -151,7 +151,7 @@ def passes(request: LoadRequest, node: Node, ahead: Iterable[LoadRequest]) -> bo
     taken = request.need
     for other in ahead:
         taken += other.need
-    reclaimable = [one for one in node.residents if not one.pinned]
+    reclaimable = [resident for resident in node.residents if not resident.pinned]
     enough = taken.fits_into(_freed(node, reclaimable))
     return enough and (node.slots is None or node.slots > len(node.residents) + 1)
 
@@ -169,33 +169,33 @@ def _freed(node: Node, gone: Iterable[Resident]) -> Memory:
     return free
 
 
-def _judged(request: LoadRequest, one: Resident) -> Candidate:
+def _judged(request: LoadRequest, resident: Resident) -> Candidate:
     """`goes` for those that can be unloaded now, `waited for` for those that can be later."""
-    if one.stage == Stage.DRAINING:
-        return Candidate(one, _WAITED_FOR, "is being unloaded already")
-    if one.key in request.spared:
-        return Candidate(one, _STAYS, "answers until this switch has ended")
-    if one.pinned:
-        return Candidate(one, _STAYS, "is pinned")
-    if one.priority > request.priority:
-        return Candidate(one, _STAYS, f"has a higher priority ({one.priority} over {request.priority})")
+    if resident.stage == Stage.DRAINING:
+        return Candidate(resident, _WAITED_FOR, "is being unloaded already")
+    if resident.key in request.spared:
+        return Candidate(resident, _STAYS, "answers until this switch has ended")
+    if resident.pinned:
+        return Candidate(resident, _STAYS, "is pinned")
+    if resident.priority > request.priority:
+        return Candidate(resident, _STAYS, f"has a higher priority ({resident.priority} over {request.priority})")
     if not request.may_evict:
-        return Candidate(one, _STAYS, "must not be unloaded for this request")
-    if one.stage == Stage.STARTING:
-        return Candidate(one, _WAITED_FOR, "is being loaded")
-    if one.residency_left > 0:
-        return Candidate(one, _WAITED_FOR, f"stays for another {one.residency_left:.0f} s at least")
-    if one.busy:
-        return Candidate(one, _WAITED_FOR, "is answering requests")
-    return Candidate(one, _GOES, f"has not been used for {one.idle_seconds:.0f} s")
+        return Candidate(resident, _STAYS, "must not be unloaded for this request")
+    if resident.stage == Stage.STARTING:
+        return Candidate(resident, _WAITED_FOR, "is being loaded")
+    if resident.residency_left > 0:
+        return Candidate(resident, _WAITED_FOR, f"stays for another {resident.residency_left:.0f} s at least")
+    if resident.busy:
+        return Candidate(resident, _WAITED_FOR, "is answering requests")
+    return Candidate(resident, _GOES, f"has not been used for {resident.idle_seconds:.0f} s")
 
 
 def _hopeless(request: LoadRequest, node: Node, candidates: tuple[Candidate, ...]) -> Refuse | None:
-    movable = [one.resident for one in candidates if one.verdict != _STAYS]
+    movable = [candidate.resident for candidate in candidates if candidate.verdict != _STAYS]
     if _has_room(request, node, movable):
         return None
     most = _freed(node, movable)
-    kept = [f"{one.resident.key} {one.why}" for one in candidates if one.verdict == _STAYS]
+    kept = [f"{candidate.resident.key} {candidate.why}" for candidate in candidates if candidate.verdict == _STAYS]
     if request.need.fits_into(most):
         why = f"at most {node.slots} models can be loaded at once (NOA_MAX_LOADED_MODELS)"
     else:
@@ -204,11 +204,11 @@ def _hopeless(request: LoadRequest, node: Node, candidates: tuple[Candidate, ...
 
 
 def _make_room(request: LoadRequest, node: Node, candidates: tuple[Candidate, ...]) -> Decision:
-    going = [one.resident for one in candidates if one.resident.stage == Stage.DRAINING]
+    going = [candidate.resident for candidate in candidates if candidate.resident.stage == Stage.DRAINING]
     if _has_room(request, node, going):
         names = _names(going)
         return Wait(f"{names} is being unloaded.", candidates)
-    idle = [one.resident for one in candidates if one.verdict == _GOES]
+    idle = [candidate.resident for candidate in candidates if candidate.verdict == _GOES]
     if victims := _fewest(request, node, going, idle):
         return Evict(victims, _marked(candidates, victims))
     return _wait_for_busy(request, node, candidates, going, idle)
@@ -221,18 +221,22 @@ def _wait_for_busy(
     going: list[Resident],
     idle: list[Resident],
 ) -> Wait:
-    waited_for = [one for one in candidates if one.verdict == _WAITED_FOR]
-    why = "; ".join(f"{one.resident.key} {one.why}" for one in waited_for) + "."
+    waited_for = [candidate for candidate in candidates if candidate.verdict == _WAITED_FOR]
+    why = "; ".join(f"{candidate.resident.key} {candidate.why}" for candidate in waited_for) + "."
     if request.waited < PATIENCE:
         return Wait(why, candidates)
-    busy = [one.resident for one in waited_for if one.resident.stage == Stage.READY and not one.resident.residency_left]
+    busy = [
+        candidate.resident
+        for candidate in waited_for
+        if candidate.resident.stage == Stage.READY and not candidate.resident.residency_left
+    ]
     return Wait(why, candidates, drain=_fewest(request, node, going, [*idle, *busy]))
 
 
-def _order(one: Resident) -> tuple[bool, int, float, float]:
+def _order(resident: Resident) -> tuple[bool, int, float, float]:
     """The order of unloading: idle before busy, low priority before high, then least recently used; of busy models,
-    the one loaded longest ago."""
-    return one.busy, one.priority, -one.idle_seconds, -one.resident_seconds
+    that loaded longest ago."""
+    return resident.busy, resident.priority, -resident.idle_seconds, -resident.resident_seconds
 
 
 def _fewest(
@@ -240,14 +244,14 @@ def _fewest(
 ) -> tuple[Resident, ...]:
     """The fewest residents to unload until there is room; () if all of them are not enough."""
     chosen: list[Resident] = []
-    for one in sorted(among, key=_order):
-        chosen.append(one)
+    for resident in sorted(among, key=_order):
+        chosen.append(resident)
         if _has_room(request, node, [*going, *chosen]):
             break
     else:
         return ()
-    for one in tuple(chosen):
-        rest = [other for other in chosen if other is not one]
+    for resident in tuple(chosen):
+        rest = [other for other in chosen if other is not resident]
         if _has_room(request, node, [*going, *rest]):
             chosen = rest
     return tuple(chosen)
@@ -255,12 +259,12 @@ def _fewest(
 
 def _marked(candidates: tuple[Candidate, ...], victims: tuple[Resident, ...]) -> tuple[Candidate, ...]:
     return tuple(
-        Candidate(one.resident, _STAYS, "its memory is not needed")
-        if one.verdict == _GOES and one.resident not in victims
-        else one
-        for one in candidates
+        Candidate(candidate.resident, _STAYS, "its memory is not needed")
+        if candidate.verdict == _GOES and candidate.resident not in victims
+        else candidate
+        for candidate in candidates
     )
 
 
 def _names(residents: Sequence[Resident]) -> str:
-    return ", ".join(one.key for one in residents)
+    return ", ".join(resident.key for resident in residents)

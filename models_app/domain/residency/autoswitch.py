@@ -96,8 +96,8 @@ def score(evidence: Evidence, weights: Mapping[str, float]) -> float | None:
 def decide(present: str, rivals: Sequence[Rival], *, policy: Policy, standing: Standing, now: float) -> Decision:
     """Move to the rival that leads by most, or keep; `now` in the same seconds as `standing.moved_at`."""
     scores = [_scored(rival, policy) for rival in rivals]
-    led = [one for one in scores if one["lead"] is not None]
-    best = max(led, key=lambda one: (one["lead"], one["key"]), default=None)
+    led = [scored for scored in scores if scored["lead"] is not None]
+    best = max(led, key=lambda scored: (scored["lead"], scored["key"]), default=None)
     kept = Standing(moved_at=standing.moved_at)
     if best is None:
         reason = "not_enough_data" if rivals else "no_rival"

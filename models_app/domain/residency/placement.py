@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
-    """A load. `node` is the one requested by name, `prefer` the best one; `need` is None when unknown."""
+    """A load. `node` is requested by name, `prefer` is the best one; `need` is None when unknown."""
 
     need: int | None = None
     node: str = ""
@@ -64,16 +64,16 @@ def place(request: PlacementRequest, places: Iterable[Place]) -> Place | NoPlace
     known = tuple(places)
     if request.node:
         return _named(request, known)
-    fit = [one for one in known if one.has_file]
-    usable = [one for one in fit if one.is_up and not one.is_draining]
+    fit = [candidate for candidate in known if candidate.has_file]
+    usable = [candidate for candidate in fit if candidate.is_up and not candidate.is_draining]
     if not usable:
-        return NoPlace(Refusal.FILE_NOWHERE, tuple(one.name for one in fit))
-    others = [one for one in usable if one.name not in request.avoid and not one.has_model]
-    return min(others or usable, key=lambda one: _rank(request, one))
+        return NoPlace(Refusal.FILE_NOWHERE, tuple(candidate.name for candidate in fit))
+    others = [candidate for candidate in usable if candidate.name not in request.avoid and not candidate.has_model]
+    return min(others or usable, key=lambda candidate: _rank(request, candidate))
 
 
 def _named(request: PlacementRequest, known: tuple[Place, ...]) -> Place | NoPlace:
-    found = next((one for one in known if one.name == request.node), None)
+    found = next((candidate for candidate in known if candidate.name == request.node), None)
     if found is None:
         return NoPlace(Refusal.UNKNOWN_NODE, (request.node,))
     for is_wrong, reason in (
@@ -86,20 +86,20 @@ def _named(request: PlacementRequest, known: tuple[Place, ...]) -> Place | NoPla
     return found
 
 
-def _rank(request: PlacementRequest, one: Place) -> tuple[object, ...]:
+def _rank(request: PlacementRequest, candidate: Place) -> tuple[object, ...]:
     """Smaller is better. The name comes last, which makes the choice deterministic."""
     need = request.need or 0
     # A node that has not reported its memory counts as having room: its own admission decides.
-    free = need if one.free is None else one.free
-    fits, fits_after_eviction = free >= need, free + one.evictable >= need
-    short = 0 if fits_after_eviction else need - free - one.evictable
+    free = need if candidate.free is None else candidate.free
+    fits, fits_after_eviction = free >= need, free + candidate.evictable >= need
+    short = 0 if fits_after_eviction else need - free - candidate.evictable
     return (
         not fits_after_eviction,
         short,
-        request.wants_gpu and not one.has_gpu,
+        request.wants_gpu and not candidate.has_gpu,
         not fits,
-        one.name != request.prefer,
-        one.models,
+        candidate.name != request.prefer,
+        candidate.models,
         -free,
-        one.name,
+        candidate.name,
     )

@@ -145,16 +145,16 @@ def _rivals(row: AutoSwitch, present: RegisteredModel) -> list[Rival]:
     others = RegisteredModel.objects.with_capability(row.capability)
     others = others.filter(status=ModelStatus.LOADED, deprecated=False).exclude(pk=present.pk)
     traffic = {
-        one.name: Evidence(
-            one.metrics.requests,
+        model.name: Evidence(
+            model.metrics.requests,
             {
-                "success_rate": 1 - (one.metrics.error_rate or 0.0),
-                "ttft_ms": one.metrics.ttft_ms.p50,
-                "e2el_ms": one.metrics.latency_ms.p50,
-                "tokens_per_second": one.metrics.tokens_per_second,
+                "success_rate": 1 - (model.metrics.error_rate or 0.0),
+                "ttft_ms": model.metrics.ttft_ms.p50,
+                "e2el_ms": model.metrics.latency_ms.p50,
+                "tokens_per_second": model.metrics.tokens_per_second,
             },
         )
-        for one in live_metrics.live(window=_WINDOW).models
+        for model in live_metrics.live(window=_WINDOW).models
     }
     return [_rival(present, other, traffic, row.min_requests) for other in others]
 
@@ -186,7 +186,7 @@ def _profiles(model: RegisteredModel) -> QuerySet[ProfileRun]:
 
 def _common_stage(run: ProfileRun, before: ProfileRun) -> tuple[Evidence, Evidence] | None:
     """The evidence of the highest concurrency that both profiles measured."""
-    mine, theirs = ({stage["concurrency"]: stage for stage in one.summary["stages"]} for one in (run, before))
+    mine, theirs = ({stage["concurrency"]: stage for stage in profile.summary["stages"]} for profile in (run, before))
     common = mine.keys() & theirs.keys()
     if not common:
         return None

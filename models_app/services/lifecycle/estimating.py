@@ -115,16 +115,16 @@ def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions
     spec = predictions.spec_for(version=version, options=options)
     prediction = predictions.predict(version=version, spec=spec)
     request = LoadRequest(model.key, prediction.memory, priority=model.priority)
-    there = admission.observe(ask=True)
-    decision = decide(request, there)
+    here = admission.observe(ask=True)
+    decision = decide(request, here)
     known = Estimate(
         key=model.key,
         verdict="fits",
         options=options,
         eta_seconds=prediction.seconds,
         need=prediction.memory,
-        free=there.free,
-        most=_most(there),
+        free=here.free,
+        most=_most(here),
         context_tokens=spec.n_ctx,
         measured=prediction.measured,
         others=decision.candidates,
@@ -145,31 +145,31 @@ def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions
             largest_context=largest,
             refusal=refusal,
         )
-    return _later(known, decision, there, prediction)
+    return _later(known, decision, here, prediction)
 
 
-def _later(known: Estimate, decision: Evict | Wait, there: Node, prediction: Prediction) -> Estimate:
+def _later(known: Estimate, decision: Evict | Wait, here: Node, prediction: Prediction) -> Estimate:
     if isinstance(decision, Wait):
         # When a busy model becomes idle is unknown; its minimum residency is known.
-        stays = max((one.residency_left for one in there.residents), default=0.0)
+        stays = max((resident.residency_left for resident in here.residents), default=0.0)
         seconds = prediction.seconds + stays + _EVICTION_SECONDS
         return replace(known, verdict="would_wait", why=decision.why, eta_seconds=seconds)
     gone = {victim.instance_id for victim in decision.victims}
-    going = [one for one in decision.candidates if one.resident.instance_id in gone]
+    going = [candidate for candidate in decision.candidates if candidate.resident.instance_id in gone]
     return replace(
         known,
         verdict="would_evict",
         would_evict=going,
-        others=[one for one in decision.candidates if one not in going],
+        others=[candidate for candidate in decision.candidates if candidate not in going],
         eta_seconds=prediction.seconds + len(going) * _EVICTION_SECONDS,
     )
 
 
-def _most(there: Node) -> Memory:
-    most = there.free
-    for one in there.residents:
-        if not one.pinned:
-            most += one.memory
+def _most(here: Node) -> Memory:
+    most = here.free
+    for resident in here.residents:
+        if not resident.pinned:
+            most += resident.memory
     return most
 
 

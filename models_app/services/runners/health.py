@@ -52,7 +52,7 @@ class Watch:
         """Check every ready runner of this node, concurrently."""
         rows = Instance.objects.filter(node=settings.NOA_NODE, state=InstanceState.READY)
         found = list(rows.exclude(socket="").select_related("model"))
-        self.seen = {one.pk: self.seen.get(one.pk, Seen(monotonic())) for one in found}
+        self.seen = {instance.pk: self.seen.get(instance.pk, Seen(monotonic())) for instance in found}
         if found:
             with ThreadPoolExecutor(min(len(found), _CONCURRENCY), "health") as pool:
                 list(pool.map(self._check, found))

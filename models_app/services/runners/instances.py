@@ -38,7 +38,7 @@ _STATUS_OF = {
 def serving(*, model: RegisteredModel, node: str = "") -> Instance | None:
     """The instance of this model, on this node where one is named, that is ready or starting; ready ones first."""
     found = list(copies(model=model, node=node))
-    ready = [one for one in found if one.state == InstanceState.READY]
+    ready = [instance for instance in found if instance.state == InstanceState.READY]
     return next(iter(ready or found), None)
 
 

@@ -51,7 +51,7 @@ class Watch:
 
     def _end_overdue(self, live: list[Instance]) -> None:
         now = monotonic()
-        marks = [(one.pk, InstanceState(one.state)) for one in live]
+        marks = [(instance.pk, InstanceState(instance.state)) for instance in live]
         self.since = {mark: self.since.get(mark, now) for mark in marks}
         for instance, mark in zip(live, marks, strict=True):
             allowed = _allowed_seconds(mark[1])
@@ -61,7 +61,9 @@ class Watch:
     def _compare(self, live: dict[str, Instance], running: set[str]) -> None:
         """Fail ready instances without a process; end processes without an instance."""
         gone = {
-            key for key, one in live.items() if one.state == InstanceState.READY and one.socket and key not in running
+            key
+            for key, instance in live.items()
+            if instance.state == InstanceState.READY and instance.socket and key not in running
         }
         orphaned = running - live.keys()
         wrong = gone | orphaned

@@ -1,4 +1,4 @@
-"""Who may be loaded, and who has to go for it."""
+"""Which loads are admitted, and which models are unloaded for them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_who_was_used_longest_ago_stays_when_its_memory_is_not_needed() -> None:
-    # c goes first by its last use, but a alone makes room enough.
+    # c comes first by its last use, but a alone makes enough room.
     assert victims(WISH, node(0, A, B, C)) == ["a"]
 
 
@@ -108,7 +108,7 @@ def test_after_a_fair_patience_a_busy_model_takes_no_more_requests() -> None:
     patient = replace(WISH, waited=PATIENCE)
     decision = decide(patient, node(10, *busy))
     assert isinstance(decision, Wait)
-    # Of busy ones, who has been there the longest.
+    # Of busy ones, the one loaded longest ago.
     assert [one.key for one in decision.drain] == ["b"]
     young = [replace(one, min_residency=10_000) for one in busy]
     assert decide(patient, node(10, *young)).drain == ()  # type: ignore[union-attr]
@@ -143,7 +143,7 @@ def test_memory_of_graphics_cards_counts_for_itself() -> None:
 def test_a_later_load_overtakes_only_where_it_takes_nothing_from_those_before_it() -> None:
     small = LoadRequest("small", Memory(5))
     ahead = [LoadRequest("large", Memory(80))]
-    # 10 are free, and 80 come back: enough for both.
+    # 10 are free, and 80 can be freed: enough for both.
     assert passes(small, node(10, A, B), ahead)
     assert not passes(small, node(2, A, B), ahead)
     assert not passes(small, node(10, A, replace(B, pinned=True)), ahead)

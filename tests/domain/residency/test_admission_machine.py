@@ -1,4 +1,4 @@
-"""Any order of requests, loads, ends and pins on a simulated node: nobody is cut, forgotten, or loaded into no room.
+"""Any order of requests, loads, ends and pins on a simulated node: no request is cut or forgotten, no memory overdrawn.
 
 The node does what `models_app.services.lifecycle.admission` and `eviction` do with the decisions, with a clock of its own.
 """
@@ -30,13 +30,13 @@ from models_app.domain.residency.admission import (
 TOTAL = 100
 SIZES = {"a": 30, "b": 45, "c": 60, "d": 80, "e": 100, "huge": 130}
 MODELS = st.sampled_from(sorted(SIZES))
-# Ticks within which a node on which nobody does anything new must have come to rest.
+# Ticks within which a node without new requests must come to rest.
 _REST = 200
 
 
 @dataclass
 class Process:
-    """A runner: what the node's process table holds."""
+    """A runner in the node's process table."""
 
     key: str
     stage: Stage
@@ -60,12 +60,12 @@ class SimulatedNode:
     priorities: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     queue: list[Load] = field(default_factory=list)
-    # Requests that wait for a model; and how requests ended.
+    # Requests that wait for a model, and how requests ended.
     waiting: dict[str, int] = field(default_factory=dict)
     answered: int = 0
     refused: int = 0
     cut: int = 0
-    # Requests that were asked while it served.
+    # Requests that arrived while it served.
     more: int = 0
 
     @property
@@ -99,14 +99,14 @@ class SimulatedNode:
         self.want(key)
 
     def want(self, key: str) -> None:
-        """One load for any number of those who wait."""
+        """One load for any number of waiting requests."""
         begun = self.processes.get(key)
         coming = begun is not None and begun.stage == Stage.STARTING
         if not coming and all(load.key != key for load in self.queue):
             self.queue.append(Load(key, self.now))
 
     def advance(self) -> None:
-        """One look of every load that waits, as each of them has a thread of its own."""
+        """One poll of every waiting load, as each of them has a thread of its own."""
         for load in tuple(self.queue):
             if load.key in self.processes:
                 continue  # the one before it has not ended yet
@@ -159,7 +159,7 @@ class SimulatedNode:
         self.answered += 1
 
     def reap(self) -> None:
-        """Runners that drain and have answered all end."""
+        """Drained runners without requests end."""
         for process in list(self.processes.values()):
             if process.stage == Stage.DRAINING and not process.in_flight:
                 del self.processes[process.key]
@@ -167,7 +167,7 @@ class SimulatedNode:
                     self.want(process.key)
 
     def serve_while_loads_wait(self) -> None:
-        """Every ready model is asked without a pause. Loads that wait get their turn all the same."""
+        """Every ready model gets requests without a pause. Waiting loads still make progress."""
         for _ in range(_REST):
             if not self.queue:
                 return
@@ -180,7 +180,7 @@ class SimulatedNode:
         raise AssertionError(f"a load never had its turn: {self}")
 
     def rest(self) -> None:
-        """Nobody asks anything new: everything that was begun ends."""
+        """Without new requests everything in progress ends."""
         for _ in range(_REST):
             if not self.queue and not self.waiting and not self._in_flight():
                 return
@@ -206,7 +206,7 @@ class Schedules(RuleBasedStateMachine):
         super().__init__()
         self.node = SimulatedNode(now=100.0)
         self.asked = 0
-        # Two are loaded, and may go.
+        # Two are loaded, and can be unloaded.
         for key in ("a", "c"):
             self.node.processes[key] = Process(key, Stage.READY, 0.0, 0.0)
 
@@ -271,7 +271,7 @@ class Schedules(RuleBasedStateMachine):
 
     @invariant()
     def loads_look(self) -> None:
-        """Each of them has a thread of its own, and looks again when something has changed."""
+        """Each of them has a thread of its own, and polls when something has changed."""
         self.node.advance()
 
     @invariant()

@@ -1,4 +1,4 @@
-"""When a route moves by itself, and above all when it does not."""
+"""When a route moves by itself, and when it does not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_app.domain.residency.autoswitch import Decision, Evidence, Policy, R
 GOOD = {"success_rate": 1.0, "ttft_ms": 100.0, "tokens_per_second": 80.0}
 BAD = {"success_rate": 0.9, "ttft_ms": 900.0, "tokens_per_second": 10.0}
 POLICY = Policy(threshold=0.15, confirmations=3, cool_down_seconds=600, min_requests=30)
-# The other model leads by far, and was so in two looks.
+# The other model leads clearly, in two decisions so far.
 ABOUT_TO = Standing("b", 2, None)
 
 
@@ -61,7 +61,7 @@ def figures(speeds: tuple[float, float]) -> list[dict[str, float]]:
 
 
 def moves(speeds: list[tuple[float, float]], policy: Policy, every: float) -> list[float]:
-    """When a route between two models moved, over looks at their speeds."""
+    """When a route between two models moved, over decisions with these speeds."""
     present, other = "a", "b"
     standing, moved = Standing(), []
     for number, pair in enumerate(speeds):

@@ -1,4 +1,4 @@
-"""Whether a runner answers, from what it did for others and from one token now and then."""
+"""Whether a runner answers, from the requests it serves and from periodic tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = 1000.0
         (0, False, 0, 0, 15, Need.NOTHING),
         (14, False, 0, 0, 15, Need.NOTHING),
         (15, False, 0, 0, 15, Need.CANARY),  # idle for long
-        (999, True, 0, 0, 15, Need.NOTHING),  # it computed for somebody
+        (999, True, 0, 0, 15, Need.NOTHING),  # it served a request
         (999, False, 0, 0, 0, Need.NOTHING),  # no canaries
         (STALL_SECONDS, False, 3, 0, 15, Need.NOTHING),  # a long step
         (STALL_SECONDS + 1, False, 3, 0, 15, Need.CANARY),  # too long a step

@@ -1,4 +1,4 @@
-"""When a model is started again, and when no more."""
+"""When a model is restarted, and when it is given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes that move by themselves: what is compared, what is told, and what is moved."""
+"""Routes that move by themselves: what is compared, published and moved."""
 
 from __future__ import annotations
 

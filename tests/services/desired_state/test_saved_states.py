@@ -1,4 +1,4 @@
-"""Snapshots of the desired state: saved, taken in, restored as far as it goes."""
+"""Snapshots of the desired state: saved, imported, restored as far as possible."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_a_cancelled_switch_leaves_the_route_where_it_was(
 
 
 def cancel_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody cancels right before the job's step `name`, without the job being told in memory."""
+    """Cancel in the database right before the job's step `name`, as another process would."""
     begin_step = jobs.Run.step
 
     def step(run: jobs.Run, step_name: str, detail: str = "") -> object:

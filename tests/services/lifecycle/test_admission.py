@@ -1,4 +1,4 @@
-"""Loads wait for memory, and get it from models that are not used, with real processes that pretend to hold a model."""
+"""Loads wait for memory, and get it from unused models, with real processes that pretend to hold a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked for is checked before it becomes a job."""
+"""Requests are checked before they become jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads that requests ask for."""
+"""Loads on demand of requests."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_what_only_requests_want_is_loaded_again_with_growing_pauses(
 
 
 def on_trial(model: RegisteredModel, how: str, *digests: str) -> list[Death]:
-    """What was in a runner of this model when that ended."""
+    """The requests that were in flight when a runner of this model ended."""
     instance = Instance.objects.create(model=model, version=model.version, node="local", state=InstanceState.STARTING)
     instances.move(instance=instance, to=InstanceState.READY)
     deaths = [Death(KEY, str(instance.pk), digest, "request-1") for digest in digests]

@@ -1,4 +1,4 @@
-"""Loading a model of a remote provider: real, too: who is not let in, or asks for what is not there, is told why."""
+"""Loading a model of a remote provider: a real check, with the reason when the key or the model is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node has one worker at a time, and one that does not beat is noticed once."""
+"""A node has one worker at a time, and one without a heartbeat is reported once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is not this one."""
+    """A process other than this one."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as running:
         yield running
         running.kill()

@@ -1,4 +1,4 @@
-"""Several nodes over one database: where models are loaded, and what becomes of them when a node is lost."""
+"""Several nodes over one database: where models are loaded, and where they go when a node is lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def node(name: str, **fields: Any) -> Node:
 
 
 def silent(name: str) -> None:
-    """Its heart has stopped."""
+    """Its heartbeat has stopped."""
     ago = Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS + 1)
     Node.objects.filter(name=name).update(heartbeat_at=ago)
 
@@ -67,7 +67,7 @@ def test_without_nodes_and_with_one_everything_is_done_here(model: RegisteredMod
     node("local")
     assert chosen(model) == "local"
     silent("local")
-    # Its worker will come back, and do it then.
+    # Its worker does it when it returns.
     assert chosen(model) == "local"
 
 
@@ -211,7 +211,7 @@ def test_what_a_lost_node_served_is_placed_on_another(model: RegisteredModel) ->
     due = Recovery.objects.get(node="b")
     assert due.due_at is not None
     assert routing.snapshot().models[model.key].back_at
-    # Once is enough.
+    # Only once.
     assert failover.place_missing() == []
 
 

@@ -1,4 +1,4 @@
-"""The snapshot that the gateway serves from, and how it becomes new."""
+"""The snapshot that the gateway serves from, and how it is refreshed."""
 
 from __future__ import annotations
 

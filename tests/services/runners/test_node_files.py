@@ -1,4 +1,4 @@
-"""The same models on several nodes: by digest, at whatever path; and a node that is taken out of service."""
+"""The same models on several nodes: by digest, at whatever path; and a node that is drained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stuck is found, and ends in one event and one truth."""
+"""The watchdog ends what is stuck, with one event."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def state_of(instance: Instance) -> str:
 
 
 def stuck(state: InstanceState) -> Instance:
-    """An instance that nobody works on."""
+    """An instance without a job."""
     return Instance.objects.create(model=model(), node="local", state=state)
 
 
 def overdue(watch: Watch) -> None:
-    """As if everything had been as it is for an hour."""
+    """Age all states by an hour."""
     watch.since = {mark: at - 3600 for mark, at in watch.since.items()}
 
 
