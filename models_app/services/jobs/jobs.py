@@ -361,7 +361,7 @@ def _end_queued(job: Job, request: dict[str, Any]) -> bool:
 def _refuse_late_cancel(job: Job) -> None:
     if job.state in TERMINAL_JOB_STATES:
         raise Conflict(
-            f"Job {job.pk} has already ended ({job.state}); there is nothing to cancel.",
+            f"Job {job.pk} has ended already ({job.state}); there is nothing to cancel.",
             code="job_ended",
             details={"state": job.state},
         )

@@ -145,7 +145,8 @@ def shown(*, instance: Instance, stale: dict[str, float], answers: bool | None) 
         state, reason = Health.FAILING, "It does not answer now."
     elif instance.node in stale:
         state = Health.UNKNOWN
-        reason = f"The last heartbeat of the worker of node '{instance.node}' arrived {stale[instance.node]:.0f} seconds ago."
+        age = stale[instance.node]
+        reason = f"The last heartbeat of the worker of node '{instance.node}' arrived {age:.0f} seconds ago."
     return Shown(state, since, reason, instance.last_success_at)
 
 
