@@ -105,7 +105,10 @@ def test_a_cancelled_load_leaves_nothing_behind(two_models: Path, start_node: St
     assert "model-load-failed" not in names
 
 
-def test_a_cancel_of_another_process_is_seen_too(two_models: Path, start_node: StartNode, begin: Begin) -> None:
+def test_a_cancel_of_another_process_is_seen_too(
+    two_models: Path, start_node: StartNode, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.02)
     start_node("never-ready")
     job = begin_load(begin)
     Job.objects.filter(pk=job.pk).update(cancel_requested_at=timezone.now(), cancelled_by="key:elsewhere")

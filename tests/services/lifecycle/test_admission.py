@@ -21,6 +21,7 @@ from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel
 from models_app.services.jobs import jobs
 from models_app.services.lifecycle import eviction, loading, unloading
 from models_app.services.registry import discovery
+from models_app.services.runners import instances
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.waiting import until
 
@@ -45,6 +46,8 @@ def room_for_two(
         write_tiny_gguf(models_dir / f"{name}.gguf", name=name, seed=number)
     assert do(discovery.discover, kind=JobKind.DISCOVER).state == JobState.SUCCEEDED
     monkeypatch.setattr(memory, "RUNNER_BASE_BYTES", 90 * MIB)
+    # A runner that becomes idle notifies no one: the load that waits for it polls.
+    monkeypatch.setattr(instances, "_POLL_SECONDS", 0.02)
     settings.NOA_MEMORY_BUDGET = 250 * MIB
     settings.NOA_MIN_RESIDENCY = 0.0
     start_node("heavy")
