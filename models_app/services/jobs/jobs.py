@@ -18,13 +18,7 @@ from django.utils import timezone
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Cancelled, Conflict, Interrupted, NoaError, NotFound
 from models_app.domain.residency.ledger import LedgerCause, Origin, cause_of
-from models_app.domain.states import (
-    ACTIVE_JOB_STATES,
-    TERMINAL_JOB_STATES,
-    JobKind,
-    JobState,
-    job_sources_of,
-)
+from models_app.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobKind, JobState, job_sources_of
 from models_app.models import Job
 from models_app.services.coordination import notifications, signals
 from models_app.services.jobs import job_events, queues
@@ -79,9 +73,8 @@ def create(
         asked_node=asked_node,
     )
     while not _insert(row):
-        active = Job.objects.filter(
-            kind=kind, subject=subject, asked_node=asked_node, state__in=ACTIVE_JOB_STATES
-        ).first()
+        same = Job.objects.filter(kind=kind, subject=subject, asked_node=asked_node)
+        active = same.filter(state__in=ACTIVE_JOB_STATES).first()
         if active is not None:
             return _share(active, row), False
         # The other job ended between the insert and the query: insert again.
@@ -282,11 +275,7 @@ def _put_back(current: Run) -> None:
 
 
 def _finish(current: Run, state: JobState, code: str, message: str) -> None:
-    fields: dict[str, Any] = {
-        "result": current.result or None,
-        "error_code": code,
-        "error_message": message,
-    }
+    fields: dict[str, Any] = {"result": current.result or None, "error_code": code, "error_message": message}
     if state == JobState.SUCCEEDED:
         fields["progress"] = 1.0
     end(job_id=str(current.job.pk), state=state, **fields)
@@ -385,11 +374,8 @@ def _move(job_id: str, state: JobState, **fields: Any) -> bool:
 
 def unclaimed(*, older_than: timedelta) -> list[Job]:
     """The queued jobs of this node, and those of any node, that have waited for so long, oldest first."""
-    return list(
-        Job.objects.filter(state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than).order_by(
-            "created_at"
-        )
-    )
+    waiting = Job.objects.filter(state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than)
+    return list(waiting.order_by("created_at"))
 
 
 def wait(*, job_id: uuid.UUID, seconds: float) -> Job:
