@@ -200,7 +200,7 @@ def test_what_is_not_used_for_its_time_is_unloaded(room_for_two: None, do: Work)
     for key in (A, B):
         do(loading.load, key=key, options=LoadOptions())
     RegisteredModel.objects.update(idle_ttl_seconds=3600)
-    control._ask(instance(A).socket, "POST", "/idle?seconds=3601", 5)
+    control._request(instance(A).socket, "POST", "/idle?seconds=3601", 5)
 
     def only_b() -> bool:
         eviction.unload_idle()

@@ -45,9 +45,9 @@ def load(
 
     yield load
     # A stopped runner would ignore SIGTERM, and the node wait for its whole grace.
-    for pid in Instance.objects.exclude(pid=None).values_list("pid", flat=True):
+    for pid in Instance.objects.filter(pid__gt=0).values_list("pid", flat=True):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+            os.kill(pid or 0, signal.SIGCONT)
 
 
 Stop = Callable[[Instance], None]

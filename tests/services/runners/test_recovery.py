@@ -148,11 +148,12 @@ def test_who_asks_for_a_model_that_was_given_up_gives_it_a_new_chance(loaded: Pa
     assert [job.subject for job in recovery.due()] == [KEY]
 
 
-def start_next_attempt() -> None:
-    """Do not wait for the period of the task, once every attempt so far is counted: each is one more death."""
+def start_next_attempt() -> bool:
+    """Do not wait for the period of the task, once every attempt so far is counted: each is one more death. Returns False."""
     row = Recovery.objects.first()
     if row is not None and len(row.deaths) > Job.objects.filter(actor="recovery").count():
         worker.scheduler.trigger("recovery")
+    return False
 
 
 def test_a_load_that_only_dies_is_tried_five_times_and_no_more(
