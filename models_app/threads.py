@@ -46,13 +46,18 @@ class RepeatingThread:
         """Repeat the work now, from any thread; calls during one repetition are coalesced into one more."""
         self._woken.set()
 
+    def request_stop(self) -> None:
+        """Start no more repetitions. Returns at once; several threads then end side by side."""
+        if self._thread is not None:
+            self._stopping.set()
+            self._woken.set()
+
     def stop(self, timeout: float | None = None) -> bool:
         """Wait for the repetition in progress, at most `timeout` seconds; False when it still runs then."""
+        self.request_stop()
         thread, self._thread = self._thread, None
         if thread is None:
             return True
-        self._stopping.set()
-        self._woken.set()
         thread.join(timeout)
         return not thread.is_alive()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 
 from django.db import DatabaseError, connection
 
@@ -17,7 +18,7 @@ from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# How long a stop waits for each task in progress; the threads are daemons, and their work can be cut at any point.
+# How long a stop waits for the tasks in progress; the threads are daemons, and their work can be cut at any point.
 _STOP_SECONDS = 2.0
 
 
@@ -58,7 +59,10 @@ class Scheduler:
 
     def stop(self) -> None:
         for thread in self._threads.values():
-            thread.stop(_STOP_SECONDS)
+            thread.request_stop()
+        deadline = monotonic() + _STOP_SECONDS
+        for thread in self._threads.values():
+            thread.stop(max(0.0, deadline - monotonic()))
 
     def trigger(self, name: str) -> None:
         """Run a task now, from any thread. Does nothing for a task that this scheduler does not have."""

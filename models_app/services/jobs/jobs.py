@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # The fallback below the signals of this process: another process can have finished or cancelled the job.
 _POLL_SECONDS = 0.25
+# The job that was in the way can end between the insert and the query.
+_INSERT_ATTEMPTS = 10
 _finished = threading.Condition()
 # The jobs that run in this process; a cancel here takes effect without reading the row.
 _runs: dict[uuid.UUID, Run] = {}
@@ -72,24 +74,26 @@ def create(
         queue=queues.choose(kind=kind, subject=subject, arguments=arguments, options=options, asked_node=asked_node),
         asked_node=asked_node,
     )
-    while not _insert(row):
-        same = Job.objects.filter(kind=kind, subject=subject, asked_node=asked_node)
-        active = same.filter(state__in=ACTIVE_JOB_STATES).first()
-        if active is not None:
-            return _share(active, row), False
-        # The other job ended between the insert and the query: insert again.
+    for attempts_left in reversed(range(_INSERT_ATTEMPTS)):
+        try:
+            _insert(row)
+        except IntegrityError:
+            same = Job.objects.filter(kind=kind, subject=subject, asked_node=asked_node)
+            active = same.filter(state__in=ACTIVE_JOB_STATES).first()
+            if active is not None:
+                return _share(active, row), False
+            if not attempts_left:
+                raise
+        else:
+            break
     return row, True
 
 
-def _insert(row: Job) -> bool:
-    """False while an active job of the same kind, subject and node exists."""
-    try:
-        with transaction.atomic():
-            row.save(force_insert=True)
-            notifications.announce()
-    except IntegrityError:
-        return False
-    return True
+@transaction.atomic
+def _insert(row: Job) -> None:
+    """Raises IntegrityError while an active job of the same kind, subject and node exists."""
+    row.save(force_insert=True)
+    notifications.announce()
 
 
 def _share(active: Job, requested: Job) -> Job:
