@@ -8,7 +8,7 @@ from models_app.domain.residency.breaker import Breaker, BreakerPolicy, RetryBud
 
 POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window=10, first_pause=4, max_pause=10, rejected_pause=30)
 
-# (seconds, what happens, the state after it); `admit` asks, and `admit=n` expects to be told to wait n seconds.
+# (seconds, what happens, the state after it); `admit` sends a request, and `admit=n` expects a wait of n seconds.
 STORIES: dict[str, list[tuple[float, str, str]]] = {
     "three failures open it": [
         (0, "failed", "closed"),
