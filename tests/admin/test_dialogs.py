@@ -95,7 +95,7 @@ def test_what_is_current_already_is_refused_with_a_sentence(
     console: Client, furnished: RegisteredModel, queued: list[Job]
 ) -> None:
     answer = confirm(console, "registeredmodel_make_current", furnished.pk)
-    assert "leads to 'llama.cpp:tiny' already" in message_of(answer)
+    assert "already leads to 'llama.cpp:tiny'" in message_of(answer)
     assert queued == []
 
 

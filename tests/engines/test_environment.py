@@ -44,8 +44,9 @@ def test_a_runner_inherits_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 n_gpu_layers=0,
             )
         )
-        environment = Path(f"/proc/{runner.pid}/environ").read_text()
+        # Not before: /proc shows an empty environment for a moment after exec.
         runner.wait_ready(timeout=20, on_stage=lambda *_: None, stop=lambda: None)
+        environment = Path(f"/proc/{runner.pid}/environ").read_text()
     finally:
         supervisor.close(grace=0.0)
     names = {entry.partition("=")[0] for entry in environment.split("\0")}
