@@ -17,6 +17,9 @@ from models_app.domain.measuring import comparison, figures, histogram, interval
 from models_app.domain.measuring.histogram import GROWTH, Histogram
 from models_app.domain.measuring.intervals import Floats, Interval
 
+# A comparison over many draws: it runs in `make test`, not in the developers' loop.
+pytestmark = pytest.mark.wide
+
 probabilities = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6)
 
 
