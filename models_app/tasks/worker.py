@@ -175,7 +175,7 @@ def _on_worker_init(**_: Any) -> None:
 def _on_worker_ready(**_: Any) -> None:
     if not settings.NOA_EMBEDDED:
         # Other processes need the list of models on this node. An embedded server discovers them while it starts.
-        queueing.enqueue(discovery.here(name=settings.NOA_NODE, actor="worker"))
+        queueing.enqueue(discovery.of_node(name=settings.NOA_NODE, actor="worker"))
     restore()
 
 

@@ -18,7 +18,7 @@ _reported_at: dict[str, float] = {}
 
 
 def report(fault: str, message: str, *, count: int) -> None:
-    """`fault` is its kind, `count` the number of affected records so far."""
+    """Publish the event. `fault` is its kind, `count` the number of affected records so far."""
     now = monotonic()
     if now - _reported_at.get(fault, -_SECONDS) < _SECONDS:
         return

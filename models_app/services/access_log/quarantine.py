@@ -32,13 +32,13 @@ def _private(name: str, flags: int) -> int:
 
 
 def put_record(record: AccessRecord, error: Exception) -> None:
-    """A record that the database refused."""
+    """Keep a record that the database refused."""
     _put(f"{type(error).__name__}: {error}"[:500], record=record)
     _report("record_refused", 1, f"The database refused an access record ({type(error).__name__}).")
 
 
 def put_lines(lines: Sequence[bytes], source: str) -> None:
-    """Damaged lines of a spool, unchanged."""
+    """Keep damaged lines of a spool, unchanged."""
     for line in lines:
         _put(f"damaged line of {source}", line=line.decode("latin-1"))
     _report("spool_damaged", len(lines), f"{len(lines)} lines of {source} are damaged.")
@@ -46,7 +46,7 @@ def put_lines(lines: Sequence[bytes], source: str) -> None:
 
 def _report(fault: str, count: int, what: str) -> None:
     logger.error("%s Kept in %s.", what, path())
-    faults.report(fault, f"{what} What is left is in {path()}.", count=count)
+    faults.report(fault, f"{what} The data is kept in {path()}.", count=count)
 
 
 def _put(reason: str, **what: Any) -> None:

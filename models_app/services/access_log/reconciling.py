@@ -92,7 +92,7 @@ def _rows(since: datetime) -> dict[str, int]:
 
 
 def _waiting(folder: Path) -> dict[str, int]:
-    """The highest number of a record that each spool on this machine holds, by recorder."""
+    """The highest record number in the spools on this machine, by recorder."""
     found: dict[str, int] = {}
     for header, last in _spools(folder):
         found[header.recorder] = max(found.get(header.recorder, 0), last)

@@ -31,7 +31,7 @@ def _delete_before(moment: datetime) -> int:
     table = connection.ops.quote_name(AccessLog._meta.db_table)
     deleted = 0
     while True:
-        # Each chunk is its own transaction: other writers get their turn in between.
+        # Each chunk is a separate transaction, so that other writers can proceed in between.
         with connection.cursor() as cursor:
             cursor.execute(
                 f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE started_at < %s"

@@ -13,7 +13,10 @@ from models_app.services.access_log.tracing import Tracer
 
 
 class Shipper:
-    """The recorder's sink; its thread holds no connection between batches. `origin` returns the counts of the process."""
+    """The recorder's sink; its thread holds no connection between batches.
+
+    `origin` returns the counts of the process.
+    """
 
     def __init__(self, origin: Callable[[], Origin]) -> None:
         self._origin = origin

@@ -39,7 +39,7 @@ def _recover_one(lock: Path) -> int:
         if not is_dead:
             return 0
         segments = sorted(lock.parent.glob(f"{lock.stem}.*.log"))
-        count = _Left().ship(segments)
+        count = _DeadSpool().ship(segments)
         for path in segments:
             path.unlink(missing_ok=True)
         lock.unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def _recover_one(lock: Path) -> int:
 
 @contextmanager
 def _dead(lock: Path) -> Iterator[bool]:
-    """Whether the writer of a spool is dead. The spool is locked meanwhile."""
+    """Yields whether the writer of a spool is dead; a dead one's spool is locked meanwhile."""
     try:
         file = os.open(lock, os.O_RDWR)
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def _dead(lock: Path) -> Iterator[bool]:
         os.close(file)
 
 
-class _Left:
+class _DeadSpool:
     """The spool of one dead process; its segments are shipped one by one, so that any amount fits into memory."""
 
     def __init__(self) -> None:
@@ -90,9 +90,9 @@ class _Left:
         self._header = found.header or self._header
         self._last = max(self._last, found.last)
         self._store(found.records, self._origin())
-        last_sign = path.stat().st_mtime
+        last_write = path.stat().st_mtime
         for record in found.begun:
-            self._begun[record.request_id] = _as_cut_off(record, last_sign)
+            self._begun[record.request_id] = _as_cut_off(record, last_write)
         for record in found.records:
             self._begun.pop(record.request_id, None)
         if found.bad:
@@ -112,12 +112,12 @@ class _Left:
         return Origin(header.recorder, header.node, header.pid, header.started_at, recorded=self._last)
 
 
-def _as_cut_off(record: AccessRecord, last_sign: float) -> AccessRecord:
-    """`last_sign` is when the process last wrote to its spool: the request took at least until then."""
+def _as_cut_off(record: AccessRecord, last_write: float) -> AccessRecord:
+    """`last_write` is when the process last wrote to its spool: the request took at least until then."""
     record.status = CUT_OFF_STATUS
     record.error_code = "server_killed"
     record.aborted = True
-    record.duration_ms = max(0.0, (last_sign - record.started_at) * 1000)
+    record.duration_ms = max(0.0, (last_write - record.started_at) * 1000)
     return record
 
 

@@ -20,7 +20,7 @@ _COLUMNS = [field for field in AccessLog._meta.concrete_fields if not field.prim
 _NAMES = [field.name for field in _COLUMNS]
 _SUMMED_BY = ("model_key", "route", "key_id")
 _TEXT_LENGTHS = {field.name: field.max_length for field in _COLUMNS if isinstance(field, CharField)}
-# Errors that one row can cause, unlike those of a database that is unavailable, slow or not migrated, which pass.
+# Errors that one row can cause; those of a database that is unavailable, slow or not migrated are temporary.
 _POISON = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
 # The database keeps microseconds.
 _ROUNDING = timedelta(seconds=1)
@@ -102,7 +102,7 @@ def _not_stored(records: Iterable[AccessRecord]) -> list[AccessRecord]:
 
 
 def _insert(records: list[AccessRecord]) -> None:
-    """By the fastest way of each database: the ORM's objects take three times as long as SQLite does."""
+    """Use the fastest statement of each database: the ORM's objects take three times as long as SQLite itself."""
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in _COLUMNS)
     table = connection.ops.quote_name(AccessLog._meta.db_table)
     adapters = _adapters()

@@ -26,7 +26,7 @@ _LONGEST_DAYS = 3_650
 
 @transaction.atomic
 def set_rule(*, key_id: str | None, route: str | None, share: float, max_bytes: int, days: int, actor: str) -> TextRule:
-    """Create or change the rule of one API key or one route. Raises InvalidRequest, or NotFound for an unknown one."""
+    """Create or change the rule of one API key or one route. Raises InvalidRequest, or NotFound if it is unknown."""
     if not 0 <= share <= 1 or not 1 <= max_bytes <= texts.LARGEST or not 1 <= days <= _LONGEST_DAYS:
         raise InvalidRequest(
             f"'share' is from 0 to 1, 'max_bytes' from 1 to {texts.LARGEST}, 'days' from 1 to {_LONGEST_DAYS}.",
@@ -61,7 +61,7 @@ def _subject(key_id: str | None, route: str | None) -> str:
 
 @transaction.atomic
 def delete_rule(*, rule_id: int) -> None:
-    """No text is stored for it from now on; stored texts stay until they expire."""
+    """Delete a rule: no more texts are stored for it; stored texts stay until they expire."""
     # A database refuses larger numbers.
     deleted = rule_id < 2**63 and TextRule.objects.filter(pk=rule_id).delete()[0]
     if not deleted:
@@ -73,7 +73,8 @@ def of_request(*, request_id: str) -> AccessText:
     found = AccessText.objects.filter(request_id=request_id).first()
     if found is None:
         raise NotFound(
-            f"No texts are stored for the request '{request_id[:80]}'. They are stored for keys and routes with a rule only.",
+            f"No texts are stored for the request '{request_id[:80]}'. They are stored for keys and routes with a"
+            " rule only.",
             code="texts_not_found",
             param="request_id",
         )
@@ -110,7 +111,7 @@ def _redaction() -> Callable[[str], str] | None:
 
 
 def _cleaned(raw: bytes, redact: Callable[[str], str] | None) -> str:
-    """Always without anything that looks like a key, and without what the operator's function removes."""
+    """The text without anything that looks like a key; the operator's function then redacts it further."""
     text: str = without_secrets(raw.decode("utf-8", "replace"))
     return storable(redact(text) if redact else text)
 

@@ -1,4 +1,4 @@
-"""Sends finished requests as traces to an OTLP receiver, from a thread of its own."""
+"""Sends finished requests as traces to an OTLP receiver, from a separate thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models_app.threads import QueueThread
 
 logger = logging.getLogger(__name__)
 
-# Batches of up to 500 records. Traces are for inspection: while the receiver is away, more are dropped and counted.
+# Batches of up to 500 records. Traces are for inspection: while the receiver is unavailable, more are dropped and counted.
 _MAX_WAITING = 20
 _POST_SECONDS = 5.0
 

@@ -97,7 +97,7 @@ def get(*, key_id: str) -> ApiKey:
 def find(*, text: str) -> ApiKey | None:
     """The usable key with this text, shared between callers: do not modify it. One small query for a cached key.
 
-    Looked up by digest, so that its timing discloses nothing about the secret.
+    The lookup is by digest, so that its timing discloses nothing about the secret.
     """
     # Read before the key, so that the cached key is at least as new as its revision.
     revision = routing.revision()
@@ -112,7 +112,7 @@ def find(*, text: str) -> ApiKey | None:
 
 
 def usable(*, pk: int) -> ApiKey | None:
-    """The key as it is now; None when it has expired or was revoked or deleted."""
+    """The current state of the key; None when it has expired or was revoked or deleted."""
     return ApiKey.objects.usable().filter(pk=pk).first()
 
 
@@ -120,7 +120,7 @@ def usable(*, pk: int) -> ApiKey | None:
 def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: bool = False) -> ApiKey:
     """Change the permissions, name or expiry of a key. Raises Conflict for a revoked key.
 
-    With `keep_admin`, raises Conflict where it would take `admin` from the last key that has it.
+    With `keep_admin`, raises Conflict if this would remove `admin` from the last key that has it.
     """
     routing.bump()
     key = ApiKey.objects.get(pk=key.pk)
@@ -197,7 +197,7 @@ def _is_expired(key: ApiKey) -> bool:
 
 
 def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields as they are stored. Raises InvalidRequest that names the invalid one."""
+    """The fields in their stored form. Raises InvalidRequest with the name of an invalid field."""
     checked = dict(changes)
     if "scopes" in checked:
         checked["scopes"] = _checked_scopes(checked["scopes"])

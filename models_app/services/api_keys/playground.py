@@ -19,7 +19,7 @@ from models_app.services.routes import routing
 # How long requests still pass after the user's permission is withdrawn; the page fetches the next key by itself.
 GOOD_FOR = timedelta(minutes=15)
 # A key that expires sooner is replaced, so that it does not expire between two requests of a conversation.
-_LEFT_AT_LEAST = timedelta(minutes=5)
+_MIN_REMAINING = timedelta(minutes=5)
 _SALT = "models_app.services.playground"
 
 
@@ -57,7 +57,7 @@ def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
 
 
 def _usable(mine: QuerySet[ApiKey]) -> tuple[ApiKey, str] | None:
-    key = mine.filter(revoked_at=None, expires_at__gt=timezone.now() + _LEFT_AT_LEAST).first()
+    key = mine.filter(revoked_at=None, expires_at__gt=timezone.now() + _MIN_REMAINING).first()
     if key is None or key.expires_at is None:
         return None
     return key, _text(key.key_id, key.expires_at)

@@ -1,8 +1,8 @@
 """Counts the reads of registry entries in memory and writes them periodically: a read costs no write.
 
-Requests through the gateway are counted with their access records (`models_app.services.access_log.store`). A process that is
-killed loses the reads that it has not written yet: those of at most `FLUSH_SECONDS`, and of the time that the database
-was unavailable. Nothing else is lost, and nothing is counted twice.
+Requests through the gateway are counted with their access records (`models_app.services.access_log.store`). A process
+that is killed loses the reads that it has not written yet: those of at most `FLUSH_SECONDS`, and of the time that the
+database was unavailable. No other reads are lost, and none is counted twice.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# Often enough for the console, seldom enough to cost nothing.
+# Short enough for the console, long enough to cost next to nothing.
 FLUSH_SECONDS = 5.0
 
 Pending = dict[tuple[str, int], tuple[int, float]]
-"""Reads by model key and hour (hours since 1970): how many, and when the last was (Unix seconds)."""
+"""Reads by model key and hour (hours since 1970): their count, and the time of the last (Unix seconds)."""
 
 
 Unwritten = dict[str, tuple[int, float]]
-"""Reads that are not in the database, by model key: how many, and when the last was (Unix seconds)."""
+"""Reads that are not in the database, by model key: their count, and the time of the last (Unix seconds)."""
 
 Found = TypeVar("Found")
 
 
 class _Reads:
-    """What this process has counted and not yet written."""
+    """The reads that this process has counted and not yet written."""
 
     def __init__(self) -> None:
         self._pending: Pending = {}
@@ -106,7 +106,10 @@ def accesses(*, key: str) -> tuple[int, datetime | None]:
 
 
 def accesses_of(keys: Iterable[str]) -> dict[str, tuple[int, datetime | None]]:
-    """As `accesses`, for many registered models with one query: stored accesses and those that this process has not written yet."""
+    """As `accesses`, for many registered models with one query.
+
+    Includes the accesses that this process has not written yet.
+    """
     chosen = list(keys)
 
     def read() -> dict[str, tuple[int, datetime | None]]:
@@ -121,7 +124,7 @@ def accesses_of(keys: Iterable[str]) -> dict[str, tuple[int, datetime | None]]:
 def with_unwritten(read: Callable[[], Found], keys: Iterable[str] | None = None) -> tuple[Found, Unwritten]:
     """The result of `read`, and the reads that this process had not written at that moment.
 
-    Of these models, or of all that were read when `keys` is None.
+    `keys` limits them to these models; None returns those of all models.
     """
     while True:
         flushes = _reads.flushes
@@ -142,7 +145,7 @@ def plus(count: int, last: datetime | None, waiting: tuple[int, float] | None) -
 
 
 def flush() -> None:
-    """Write what this process has counted; on an error it is kept for the next flush."""
+    """Write the counted reads; on an error they are kept for the next flush."""
     with _reads.flushing:
         pending = _reads.take()
         if not pending:

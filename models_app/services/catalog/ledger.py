@@ -104,7 +104,7 @@ def represent(entry: LedgerEntry) -> dict[str, Any]:
 
 
 def sentence_of(entry: LedgerEntry) -> str:
-    """Why it happened, for a person."""
+    """One sentence for people: what happened, and why."""
     return sentence(
         LifecycleFact(
             kind=LedgerKind(entry.kind),

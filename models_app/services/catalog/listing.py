@@ -1,4 +1,4 @@
-"""Reads of the registry: rows of everything that is shown of a model, without creating objects."""
+"""Reads of the registry: rows with every shown column of a model, without creating objects."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def page(*, search: Search, number: int, size: int) -> tuple[int, list[Row]]:
 
 
 def versions(*, key: str) -> tuple[RegisteredModel, QuerySet[ModelVersion]]:
-    """All versions of the model without their headers, which can have megabytes."""
+    """All versions of the model without their headers, which can be megabytes."""
     model = lookup.get(key=key)
     return model, ModelVersion.objects.filter(model=model).defer("header")
 

@@ -1,4 +1,4 @@
-"""Look-ups of the registry that other services begin with."""
+"""Look-ups in the registry that other services share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which node has which model file. The registry identifies a model by its file's digest; each node has its own path."""
+"""The model files of each node. The registry identifies a model by its file's digest; each node has its own path."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def is_unchanged(known: ModelFile | ModelVersion, path: Path) -> bool:
     return known.path == str(path) and known.size_bytes == status.st_size and known.file_mtime_ns == status.st_mtime_ns
 
 
-def is_another(model: RegisteredModel, metadata: GgufMetadata) -> str:
-    """The node that has the model's present file, when this node's file of that name is a different one.
+def conflicting_node(model: RegisteredModel, metadata: GgufMetadata) -> str:
+    """The name of a node that has the model's present file, when this node's file of that name is a different one.
 
     Empty when this node's file is the model: no other node has the present one, or this node had it and its file was
     changed. Then the others are outdated.

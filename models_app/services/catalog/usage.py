@@ -72,7 +72,7 @@ def total(rows: Iterable[Activity]) -> Totals:
 
 
 def of_model(*, key: str, since: datetime | None, until: datetime | None, step: Step) -> dict[str, Any]:
-    """The answer of the API; raises ModelNotFound, or InvalidRequest for an impossible period.
+    """The body of the API's response; raises ModelNotFound, or InvalidRequest for an impossible period.
 
     Four queries, whatever the period.
     """

@@ -40,7 +40,7 @@ def record(
     client: str = "",
     job_id: uuid.UUID | None = None,
 ) -> None:
-    """Write the row, in a transaction of its own. Call it when the outcome is known.
+    """Write the row, in a separate transaction. Call it when the outcome is known.
 
     `status` is the HTTP status, or its equivalent elsewhere. Secrets are removed here. A database error is only logged:
     the change has been made, and its caller must get the answer.

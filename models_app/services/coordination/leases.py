@@ -28,5 +28,5 @@ def claim(*, name: str, seconds: float) -> bool:
 
 
 def holder() -> str:
-    """This process, as leases name it."""
+    """The name of this process in leases."""
     return f"{settings.NOA_NODE}/{os.getpid()}"

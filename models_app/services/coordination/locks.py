@@ -1,4 +1,4 @@
-"""Advisory locks: work that only one transaction at a time may do."""
+"""Advisory locks: work that only one transaction can do at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import connection
 
 from models_app.services.coordination import notifications
 
-# The numbers of the advisory locks: "NOA" in ASCII, and more of it. Nothing else in this database uses them.
+# The numbers of the advisory locks: "NOA" in ASCII, and a suffix. No other code uses them in this database.
 FACTS = 0x4E4F41
 SUMS = 0x4E4F4101
 MIGRATION = 0x4E4F4102

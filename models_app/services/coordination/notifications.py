@@ -1,9 +1,9 @@
 """Notifies other processes of changes, and receives their notifications.
 
-On PostgreSQL a change is announced in its own transaction, by NOTIFY, and so received when it is committed and not before.
-SQLite counts the commits of other connections in a number that takes microseconds to read; it is polled. A notification
-carries no content: what has changed is in the database. So a lost notification loses nothing, as long as every subscriber
-also polls at intervals.
+On PostgreSQL a change is announced in its own transaction, by NOTIFY, so that it is received once it is committed and
+not earlier. SQLite counts the commits of other connections in a number that takes microseconds to read; it is polled. A
+notification has no payload: subscribers read the database. A lost one therefore loses no change, as long as every
+subscriber also polls at intervals.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from models_app.threads import RepeatingThread
 logger = logging.getLogger(__name__)
 
 CHANNEL = "noa_changes"
-# A process has its own changes before they are announced, and ignores these notifications.
+# A process has its own changes before they are announced, so it ignores its own notifications.
 ORIGIN = secrets.token_hex(8)
 
 # SQLite: how long a switch can take until other processes notice it. One poll takes about 20 µs.
@@ -45,7 +45,7 @@ def announce() -> None:
 
 
 class Follower:
-    """Receives on its own thread, from `start` to `stop`, which may follow each other again."""
+    """Receives notifications on its own thread, from `start` to `stop`; it can be started again."""
 
     def __init__(self) -> None:
         self._thread = RepeatingThread("notifications", self._try_to_follow, lambda: self._pause)
@@ -86,7 +86,7 @@ class Follower:
     def _follow(self) -> None:
         if connection.vendor == "postgresql":
             with _listening(connection) as listener:
-                # For the changes from before it listened.
+                # For changes from before LISTEN.
                 _publish()
                 while not self._thread.is_stopping:
                     self._receive(listener)
@@ -97,7 +97,7 @@ class Follower:
         ready, _, _ = select.select([listener.fileno(), self._wake_read], [], [], _IDLE_SECONDS)
         if not ready:
             listener.execute("SELECT 1")
-            # A timeout of 0 would leave unread what the socket has.
+            # With a timeout of 0 the data in the socket would stay unread.
         elif any(item.payload != ORIGIN for item in listener.notifies(timeout=0.05, stop_after=1)):
             _publish()
 
@@ -122,7 +122,7 @@ def _has_others() -> bool:
 
 
 def _listening(django: BaseDatabaseWrapper) -> psycopg.Connection[Any]:
-    """A connection outside of the pool, which is held for good."""
+    """A connection outside of the pool, which would otherwise be one connection short."""
     made: Any = django
     kind = made.pool.connection_class if made.pool else psycopg.Connection
     listener: psycopg.Connection[Any] = kind.connect(**made.get_connection_params(), autocommit=True)

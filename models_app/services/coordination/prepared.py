@@ -31,7 +31,7 @@ class PreparedQuery:
             compiler: Any = self._make().query.get_compiler("default")
             self._sql, self._parameters = compiler.as_sql()
             self._converters = compiler.get_converters([column[0] for column in compiler.select])
-            # Last: a thread that reads it must find the SQL too.
+            # Set last: a thread that sees the compiler must find the SQL too.
             self._compiler = compiler
         compiler = self._compiler
         with connections["default"].cursor() as cursor:

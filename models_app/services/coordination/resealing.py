@@ -24,7 +24,7 @@ class Resealed:
 
 @transaction.atomic
 def reseal_all() -> Resealed:
-    """The secrets themselves stay the same."""
+    """Encrypt all stored secrets again; the secrets themselves stay the same."""
     done = Resealed()
     for holder in _HOLDERS:
         rows = holder._default_manager.select_for_update().exclude(secret="")

@@ -15,12 +15,12 @@ class SecretUnreadable(NoaError):
 
 
 def seal(text: str) -> str:
-    """Encrypted and authenticated with the newest key."""
+    """Encrypt and authenticate `text` with the newest key."""
     return _keys().encrypt(text.encode()).decode()
 
 
 def unseal(sealed: str) -> str:
-    """Raises SecretUnreadable when none of the keys decrypts it."""
+    """Decrypt a secret; raises SecretUnreadable when none of the keys does."""
     try:
         return _keys().decrypt(sealed.encode()).decode()
     except InvalidToken:

@@ -165,7 +165,7 @@ def _rival(
     traffic: Mapping[str, Evidence],
     least: int,
 ) -> Rival:
-    """By traffic where both had enough of it, else by the newest profiles of both with the same settings."""
+    """Compare by traffic where both had enough of it, else by the newest profiles of both with the same settings."""
     nothing = Evidence(0, {})
     mine, theirs = traffic.get(other.key, nothing), traffic.get(present.key, nothing)
     if min(mine.requests, theirs.requests) >= least:
@@ -204,7 +204,7 @@ def _evidence(stage: Mapping[str, Any]) -> Evidence:
 
 
 def _act(row: AutoSwitch, decision: Decision) -> Job | None:
-    """The job that moves the route; None when that is not possible now, and the next decision tries it again."""
+    """The job that moves the route; None when that is not possible now: the next decision retries."""
     try:
         job, created = commands.request_switch(key=decision.to, route=row.route.name, keep_previous=True, actor=ACTOR)
     except NoaError:
@@ -214,7 +214,7 @@ def _act(row: AutoSwitch, decision: Decision) -> Job | None:
 
 @transaction.atomic
 def _record(row: AutoSwitch, decision: Decision, job: Job | None) -> None:
-    """Store the state of the decisions, and publish the event with the numbers; also for one that changes nothing."""
+    """Store the state of the decisions and publish the event with the numbers, also when nothing changes."""
     standing, moved = decision.standing, job is not None
     outcome = "moved" if moved else "would move" if decision.move else "kept"
     row.leader_key, row.leader_looks = standing.leader, standing.looks

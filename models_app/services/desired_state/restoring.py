@@ -54,9 +54,9 @@ def restore(*, run: Run, name: str, unload_others: bool = False) -> None:
 
 
 class Part(Run):
-    """A share of a job, from `low` to `high` of its progress, with a result of its own.
+    """A part of a job, from `low` to `high` of its progress, with a separate result.
 
-    The commit point of a part does not end the right to cancel the whole: the next part is then not started.
+    After the commit point of a part the whole job can still be cancelled: the next part is then not started.
     """
 
     def __init__(self, whole: Run, low: float, high: float) -> None:
@@ -122,7 +122,7 @@ class _Restore:
                     self.report["moved"].append(route["name"])
 
     def _move(self, name: str, target: str | None, **described: Any) -> bool:
-        """Whether anything was changed. A route without a target in the snapshot keeps its own: it can be in use."""
+        """Returns True if it changed the route. Without a target in the snapshot a route keeps its own: it can be in use."""
         actor, cause, job_id = self._run.actor, self._run.cause, self._run.job.pk
         route = Route.objects.select_related("target").filter(name=name).first()
         if route is None:

@@ -1,4 +1,4 @@
-"""Snapshots: what should be loaded and where routes lead, saved under a name."""
+"""Snapshots: the models that should be loaded and the targets of the routes, saved under a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models_app.services.events import events
 from models_app.services.jobs import jobs
 from models_app.services.routes import routes
 
-# The form of `content`. A later form must still take this one.
+# The version of `content`. Later versions of NOA must still accept it.
 VERSION = 1
 NAME_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 _NAME = re.compile(NAME_PATTERN)

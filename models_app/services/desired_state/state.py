@@ -37,7 +37,7 @@ def clean_up() -> None:
     stuck = RegisteredModel.objects.filter(status__in=(ModelStatus.LOADING, ModelStatus.UNLOADING))
     stuck.exclude(pk__in=live.values("model")).update(status=ModelStatus.AVAILABLE, updated_at=timezone.now())
     begun = Job.objects.filter(state__in=ACTIVE_JOB_STATES, node=settings.NOA_NODE)
-    # Where workers are programs of their own, clients still wait, and the next worker runs what is queued.
+    # Where workers are separate programs, clients still wait, and the next worker runs the queued jobs.
     queued = Job.objects.filter(state=JobState.QUEUED, node="", queue__in=queues.own())
     for job in [*begun, *(queued if settings.NOA_EMBEDDED else ())]:
         jobs.end(

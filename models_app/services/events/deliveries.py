@@ -1,4 +1,4 @@
-"""Delivers events to webhooks: each until it arrives or its attempts are used up, and never twice at the same time."""
+"""Delivers events to webhooks: each until it arrives or its attempts are used up, with one attempt at a time."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from models_app.services.events import events
 
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 
-# A receiver should store the event and answer at once; one that needs longer should put a queue of its own in between.
+# A receiver should store the event and answer at once; work that takes longer belongs into a queue of the receiver.
 _CONNECT_SECONDS = 5.0
 _TOTAL_SECONDS = 10.0
-# A worker that has not recorded an outcome by then has died. Several times what an attempt can take.
+# A worker that has not recorded an outcome by then has died. Several times the duration of an attempt.
 _LEASE = timedelta(seconds=60)
 _MAX_ERROR = 500
 
@@ -83,7 +83,7 @@ def _message_id(webhook: Webhook, event: str) -> str:
 
 
 def _claim(delivery: WebhookDelivery) -> bool:
-    """Compare-and-set on the time of the next attempt: one worker of those that read the same value gets it."""
+    """Compare-and-set on the time of the next attempt: of the workers that read the same value, one succeeds."""
     now = timezone.now()
     seen = delivery.next_attempt_at
     if seen is None or seen > now:
@@ -119,7 +119,7 @@ def _publish_failing(delivery: WebhookDelivery, outcome: Outcome) -> None:
     events.publish(
         name=EventName.WEBHOOK_FAILING,
         subject=str(delivery.webhook_id),
-        message=f"The webhook to {delivery.webhook.url} did not take event {delivery.event_id}"
+        message=f"The webhook to {delivery.webhook.url} did not accept event {delivery.event_id}"
         f" in {delivery.attempts} attempts.",
         actor="webhooks",
         cause=outcome.error[:255],
@@ -150,14 +150,14 @@ def send_test(*, webhook: Webhook) -> Outcome:
 
 
 def send(*, webhook: Webhook, name: str, identifier: str, delivery: str, body: bytes) -> Outcome:
-    """One signed POST. Each failure is an outcome, not an error."""
+    """One signed POST. A failure is returned as an outcome, not raised."""
     started = monotonic()
     status, error = None, ""
     try:
         addresses.checked_url(webhook.url, param="url", allow_private=webhook.allow_private_addresses)
         headers = _headers(webhook, name=name, identifier=identifier, delivery=delivery, body=body)
         status = asyncio.run(_post(webhook.url, headers, body, allow_private=webhook.allow_private_addresses))
-        error = _complaint(status)
+        error = _error_of(status)
     except NoaError as refused:
         error = refused.message
     except TimeoutError:
@@ -175,14 +175,14 @@ def _headers(webhook: Webhook, *, name: str, identifier: str, delivery: str, bod
         "User-Agent": "NOA",
         "X-NOA-Event": name,
         "X-NOA-Delivery": delivery,
-        # Deprecated, as the signature is.
+        # Deprecated, like the signature below.
         "X-NOA-Timestamp": str(timestamp),
         "X-NOA-Signature": webhooks.legacy_signature(secret=secret, timestamp=timestamp, body=body),
     }
 
 
 async def _post(url: str, headers: dict[str, str], body: bytes, *, allow_private: bool) -> int:
-    """The status of the answer. Its body is not read: it is of no use, and may be endless."""
+    """The status of the answer. Its body is not read: it is not used, and can be endless."""
     timeout = aiohttp.ClientTimeout(total=_TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS)
     async with (
         http.session(allow_private=allow_private, timeout=timeout) as session,
@@ -191,7 +191,7 @@ async def _post(url: str, headers: dict[str, str], body: bytes, *, allow_private
         return answer.status
 
 
-def _complaint(status: int) -> str:
+def _error_of(status: int) -> str:
     if 200 <= status < 300:
         return ""
     if 300 <= status < 400:

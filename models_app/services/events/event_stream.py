@@ -1,8 +1,8 @@
 """New events: one thread of a process reads them for all listeners of this process.
 
-A listener keeps its own position, the id of the last event that it has sent, and reads the events `after` it. The newest
-events are in memory, so that many listeners cost one query; a listener that is further behind reads the table until it
-has caught up. A slow listener therefore holds only its position, and one that reconnects resumes exactly there.
+A listener keeps its own position, the id of the last event that it has sent, and reads the events `after` it. The
+newest events are in memory, so that many listeners cost one query; a listener that is further behind reads the table
+until it has caught up. A slow listener therefore holds only its position, and one that reconnects resumes exactly there.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# Finds events without a notification.
+# The interval at which events are found without a notification.
 POLL_SECONDS = 1.0
-# Each stream holds a socket and an idle thread of Django's until it ends. A browser opens one for each page; more than
-# this is a client that reconnects without closing, which must not exhaust the threads of all others.
+# Each stream holds a socket and an idle thread of Django's until it ends. A browser opens one for each page; more come
+# from a client that reconnects without closing, which must not exhaust the threads of all others.
 MAX_STREAMS = 100
 # Events in memory for listeners that keep up: far more than happen between two of their reads.
 _REMEMBERED = 1000
@@ -77,7 +77,7 @@ class EventHub:
         self._thread = RepeatingThread("event-hub", self._read_new, lambda: POLL_SECONDS)
 
     def start(self) -> None:
-        """Listeners are accepted from now on. A web process calls it when it starts."""
+        """Accept listeners from now on. A web process calls it when it starts."""
         self._recent.clear()
         self._horizon = self._last = events.newest_id()
         self._is_open = True
@@ -86,7 +86,7 @@ class EventHub:
         self._thread.start()
 
     def close(self) -> None:
-        """Every stream ends now, and no new one is accepted. Does not wait."""
+        """End every stream and accept no new one. Does not wait."""
         signals.event_published.disconnect(self._wake)
         signals.database_changed.disconnect(self._wake)
         self._is_open = False
@@ -131,7 +131,7 @@ class EventHub:
         return len(self._listeners)
 
     def after(self, place: int) -> list[StreamedEvent] | None:
-        """The events in memory that follow an id; None when that is too far back, and the table must be read."""
+        """The events in memory that follow an id; None when the id is too old for that: read the table."""
         with self._lock:
             if place < self._horizon:
                 return None

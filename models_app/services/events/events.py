@@ -155,7 +155,7 @@ class EventFilter:
         return found
 
     def matches(self, event: Event) -> bool:
-        """The same selection for an event that has been read already."""
+        """Returns True for an event that `rows` would select."""
         return (
             (not self.names or event.name in self.names)
             and self.subject in (None, event.subject)

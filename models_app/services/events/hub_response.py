@@ -30,7 +30,7 @@ class HubResponse(StreamingHttpResponse):
 
     def __init__(self) -> None:
         super().__init__(content_type="text/event-stream")
-        # nginx would buffer the events until it has a page full of them.
+        # nginx would buffer the events until a memory page is full.
         self["X-Accel-Buffering"] = "no"
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -57,12 +57,15 @@ class HubResponse(StreamingHttpResponse):
             hub.leave(wake)
 
     def follow(self, news: asyncio.Event) -> AsyncGenerator[bytes, None]:
-        """The frames, while the hub is open. `news` is set whenever there can be new events; clear it before reading."""
+        """The frames, while the hub is open.
+
+        `news` is set whenever there can be new events; clear it before reading.
+        """
         raise NotImplementedError
 
 
 async def wait_for_news(news: asyncio.Event, seconds: float) -> None:
-    """Until `news` is set, at most `seconds`."""
+    """Wait until `news` is set, at most `seconds`."""
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             await news.wait()

@@ -65,7 +65,7 @@ def get(*, webhook_id: uuid.UUID) -> Webhook:
 
 @transaction.atomic
 def update(*, webhook_id: uuid.UUID, changes: dict[str, Any]) -> Webhook:
-    """Change some of the fields that `create` takes. Raises as it does."""
+    """Change some of the fields that `create` accepts, with the same errors."""
     webhook = get(webhook_id=webhook_id)
     values = dict(changes)
     if "events" in values:
@@ -80,7 +80,7 @@ def update(*, webhook_id: uuid.UUID, changes: dict[str, Any]) -> Webhook:
 
 
 def delete(*, webhook_id: uuid.UUID) -> None:
-    """Delete it with its deliveries, pending ones included."""
+    """Delete a webhook with its deliveries, pending ones included."""
     get(webhook_id=webhook_id).delete()
 
 

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 # The fallback below the signals of this process: another process can have finished or cancelled the job.
 _POLL_SECONDS = 0.25
-# The job that was in the way can end between the insert and the query.
+# The conflicting job can end between the insert and the query.
 _INSERT_ATTEMPTS = 10
 _finished = threading.Condition()
 # The jobs that run in this process; a cancel here takes effect without reading the row.
@@ -100,7 +100,7 @@ def _share(active: Job, requested: Job) -> Job:
     if active.arguments != requested.arguments:
         raise Conflict(
             f"Job {active.id} ({active.kind} {active.subject}) is under way with other options. "
-            "Wait for it to end, then ask again.",
+            "Wait for it to end, then retry.",
             code="job_in_progress",
             details={"job": str(active.id)},
         )
@@ -187,13 +187,13 @@ class Run:
             self._save_steps()
 
     def progress(self, fraction: float) -> None:
-        """How much of the whole job is done, 0 to 1."""
+        """Store the completed share of the whole job, 0 to 1."""
         self.check_cancelled()
         self.job.progress = round(min(1.0, max(self.job.progress, fraction)), 3)
         self.job.save(update_fields=["progress"])
 
     def check_cancelled(self) -> None:
-        """Raises Cancelled after a cancel was requested. Cheap: call it as often as you like."""
+        """Raises Cancelled after a cancel was requested. Cheap enough for every iteration of a loop."""
         if self.cancel_requested.is_set() or monotonic() - self._checked_at >= _POLL_SECONDS:
             self._check_row()
 
@@ -272,7 +272,7 @@ def run(*, job_id: str, node: str) -> Iterator[Run | None]:
 
 @transaction.atomic
 def _put_back(current: Run) -> None:
-    """The worker stops, and the job's work is undone: the next worker runs it."""
+    """Requeue the job of a stopping worker, whose work is undone, for the next worker."""
     fresh = {"steps": [], "progress": 0.0, "cancellable": True, "started_at": None, "node": ""}
     if _move(str(current.job.pk), JobState.QUEUED, **fresh):
         job_events.publish_requeued(current.job)
@@ -359,7 +359,7 @@ def _refuse_late_cancel(job: Job) -> None:
             details={"state": job.state},
         )
     if not job.cancellable:
-        why = _TOO_LATE.get(JobKind(job.kind), "it has begun what cannot be undone")
+        why = _TOO_LATE.get(JobKind(job.kind), "it has begun a step that cannot be undone")
         raise Conflict(
             f"Job {job.pk} cannot be cancelled any more: {why}.",
             code="not_cancellable",
@@ -377,13 +377,13 @@ def _move(job_id: str, state: JobState, **fields: Any) -> bool:
 
 
 def unclaimed(*, older_than: timedelta) -> list[Job]:
-    """The queued jobs of this node, and those of any node, that have waited for so long, oldest first."""
+    """The jobs for this node, or for any node, that have been queued for longer than that, oldest first."""
     waiting = Job.objects.filter(state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than)
     return list(waiting.order_by("created_at"))
 
 
 def wait(*, job_id: uuid.UUID, seconds: float) -> Job:
-    """The job, at its end or after `seconds`, whichever comes first."""
+    """Wait for the end of a job, at most `seconds`; returns its current row."""
     deadline = monotonic() + seconds
     while True:
         job = get(job_id=job_id)

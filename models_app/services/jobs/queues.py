@@ -1,4 +1,4 @@
-"""Which worker can run a job: a node's own queue, or the common one for what any node can do."""
+"""The queue of a job: that of one node, or the common one for jobs that any node can run."""
 
 from __future__ import annotations
 

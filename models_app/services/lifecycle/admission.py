@@ -55,19 +55,21 @@ _deciding = threading.Lock()
 _queue: list[_Ticket] = []
 
 
-def observe(*, ask: bool) -> admission.Node:
-    """This node's memory and the models that hold it. With `ask` the runners report whether they are busy; without it
-    none counts as busy."""
+def observe(*, query_runners: bool) -> admission.Node:
+    """This node's memory and the models that hold it.
+
+    With `query_runners` the runners report whether they are busy; without it none counts as busy.
+    """
     rows = Instance.objects.filter(node=settings.NOA_NODE, state__in=_HOLDING, version__isnull=False).select_related(
         "model"
     )
     found = [(row, _claim(row)) for row in rows]
     free, bound = _free(found)
     # Requests that were admitted a moment ago, and have not reached the runner, keep a model too.
-    requested = demand.waiting() if ask else {}
+    requested = demand.waiting() if query_runners else {}
     return admission.Node(
         free=free,
-        residents=tuple(_resident(row, claim.memory, ask, row.model_id in requested) for row, claim in found),
+        residents=tuple(_resident(row, claim.memory, query_runners, row.model_id in requested) for row, claim in found),
         bound=bound,
         slots=settings.NOA_MAX_LOADED_MODELS,
     )
@@ -75,7 +77,7 @@ def observe(*, ask: bool) -> admission.Node:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """The memory that an instance can come to hold, and how much of it the machine counts as used already."""
+    """The memory that an instance can use, and the part of it that the machine already counts as used."""
 
     memory: Memory
     taken: int
@@ -103,12 +105,12 @@ def _free(found: list[tuple[Instance, _Claim]]) -> tuple[Memory, str]:
     return Memory(ram=ram, vram=vram), bound
 
 
-def _resident(row: Instance, memory: Memory, ask: bool, requested: bool) -> admission.Resident:
+def _resident(row: Instance, memory: Memory, query_runner: bool, requested: bool) -> admission.Resident:
     now = timezone.now()
     since = row.ready_at or now
     resident = (now - since).total_seconds()
     unused = (now - max(since, row.last_used_at or since)).total_seconds()
-    busy, idle = _use(row) if ask and row.state == InstanceState.READY else (False, None)
+    busy, idle = _use(row) if query_runner and row.state == InstanceState.READY else (False, None)
     return admission.Resident(
         key=row.model.key,
         instance_id=str(row.pk),
@@ -138,15 +140,15 @@ def _use(row: Instance) -> tuple[bool, float | None]:
 
 
 def assess(request: LoadRequest) -> Decision:
-    """The decision on a load that started now; changes nothing."""
-    quick = admission.decide(request, observe(ask=False))
+    """The decision on a load if it started now; changes nothing."""
+    quick = admission.decide(request, observe(query_runners=False))
     if isinstance(quick, Fits | Refuse):
         return quick
-    return admission.decide(request, observe(ask=True))
+    return admission.decide(request, observe(query_runners=True))
 
 
 def admit(*, run: Run, instance: Instance, request: LoadRequest, prediction: Prediction) -> Decision:
-    """Wait until the load can start: its memory is reserved and the instance `starting`. Returns what had to happen.
+    """Wait until the load can start: its memory is reserved and the instance `starting`. Returns the decision that made room.
 
     Raises InsufficientMemory when it can never fit, Unavailable when there is no room in time, Conflict when the
     instance was stopped meanwhile, Cancelled.
@@ -189,15 +191,15 @@ def _try(ticket: _Ticket, run: Run, instance: Instance, prediction: Prediction) 
 
 
 def _decide_behind(request: LoadRequest, ahead: list[LoadRequest]) -> Decision:
-    here = observe(ask=False)
+    here = observe(query_runners=False)
     decision = admission.decide(request, here)
     if isinstance(decision, Refuse) or admission.passes(request, here, ahead):
         return decision
-    return Wait(f"{ahead[0].key} is to be loaded first.", getattr(decision, "candidates", ()))
+    return Wait(f"{ahead[0].key} is ahead of it in the queue.", getattr(decision, "candidates", ()))
 
 
 def _may_evict(run: Run) -> bool:
-    """Read each time: a client with that permission can have joined the job."""
+    """Reads the row each time: a client with that permission can have joined the job."""
     if not run.job.may_evict:
         run.job.may_evict = Job.objects.filter(pk=run.job.pk, may_evict=True).exists()
     return run.job.may_evict
@@ -225,13 +227,13 @@ def _wait_for_room(
     decision: Decision,
     set_detail: Callable[[str], None],
 ) -> Decision:
-    took = decision
+    acted_on = decision
     deadline = monotonic() + settings.NOA_LOAD_TIMEOUT
     while True:
         if isinstance(decision, Refuse):
             raise refusal(ticket.request, decision)
         if isinstance(decision, Evict):
-            took = decision
+            acted_on = decision
             for victim in decision.victims:
                 eviction.evict(run=run, resident=victim, request=ticket.request, candidates=decision.candidates)
         elif isinstance(decision, Wait):
@@ -245,7 +247,7 @@ def _wait_for_room(
             raise _too_late(ticket.request, decision)
         decision = _try(ticket, run, instance, prediction)
         if isinstance(decision, Fits):
-            return took
+            return acted_on
         set_detail(_describe(decision))
 
 

@@ -1,4 +1,4 @@
-"""Requests of people and programs, checked at once: one that cannot succeed is refused before it becomes a job.
+"""Checks requests to load, unload, switch and discover: one that cannot succeed is refused before it becomes a job.
 
 Each function returns a queued job and True, or the active job that does the same and False. The caller sends a new job
 to a worker: `models_app.tasks.queueing.enqueue`.
@@ -21,8 +21,8 @@ from models_app.services.routes import routing
 
 
 def request_load(*, key: str, options: LoadOptions, node: str = "", actor: str, fit: bool = False) -> tuple[Job, bool]:
-    """`node` requests an instance there, beside those on other nodes; empty lets NOA choose. With `fit` the context is
-    reduced until it fits.
+    """Request a load. `node` requests an instance there, beside those on other nodes; empty lets NOA choose. With `fit`
+    the context is reduced until it fits.
 
     Raises InvalidRequest, ModelNotFound, InsufficientMemory, Conflict while the model's provider is disabled, or as
     `placement.node_for` does.
@@ -43,14 +43,14 @@ def request_load(*, key: str, options: LoadOptions, node: str = "", actor: str, 
 
 
 def estimate_load(*, key: str, options: LoadOptions, fit: bool = False) -> Estimate:
-    """The outcome of such a load now. Raises as `request_load` does, except InsufficientMemory."""
+    """The expected outcome of `request_load`, with the same errors except InsufficientMemory."""
     model = lookup.get(key=key)
     loading.check_loadable(model=model, options=options)
     return estimating.estimate(model=model, options=options, fit=fit)
 
 
 def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:
-    """Raises InvalidRequest, ModelNotFound, or Conflict when there is nothing to unload."""
+    """Request an unload. Raises InvalidRequest, ModelNotFound, or Conflict when the model is not loaded."""
     model = lookup.get(key=key)
     # Its instance does not serve while it drains: a repeated request then shares that job.
     if not _is_being_unloaded(model, node):
@@ -59,7 +59,7 @@ def request_unload(*, key: str, node: str = "", actor: str) -> tuple[Job, bool]:
 
 
 def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> str:
-    """Remote models run on no node."""
+    """Raises InvalidRequest for a node with a remote model, and as `placement.node_for` does."""
     if node and providers.is_remote(model.provider):
         raise InvalidRequest(
             f"'{model.key}' runs at its provider, on no node. Omit 'node'.",
@@ -74,7 +74,7 @@ def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> st
 def request_switch(
     *, key: str, route: str = CURRENT_ROUTE, keep_previous: bool = False, actor: str
 ) -> tuple[Job, bool]:
-    """Raises InvalidRequest, ModelNotFound, NotFound, or Conflict when the route leads there already."""
+    """Request a switch. Raises InvalidRequest, ModelNotFound, NotFound, or Conflict when the route leads there already."""
     model = lookup.get(key=key)
     found = routing.get(name=route)
     switching.check_possible(model=model, route=found)
@@ -88,7 +88,7 @@ def request_switch(
 
 
 def request_discover(*, provider: str | None = None, actor: str) -> tuple[Job, bool]:
-    """Of one provider, or of all enabled ones. Raises InvalidRequest, NotFound, or Conflict for a disabled one."""
+    """Request the discovery of one provider, or of all enabled ones. Raises InvalidRequest, NotFound, or Conflict for a disabled one."""
     if provider is None:
         return jobs.create(kind=JobKind.DISCOVER, subject="", arguments={}, actor=actor)
     found = lookup.provider(slug=provider)

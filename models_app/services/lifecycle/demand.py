@@ -1,4 +1,4 @@
-"""How many requests wait for which model, across all web processes."""
+"""The number of requests that wait for each model, across all web processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPIRES_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The requests for one model. `since` is when the one that has waited longest arrived."""
+    """The requests for one model. `since` is the arrival of the oldest."""
 
     count: int
     since: datetime

@@ -21,7 +21,7 @@ from models_app.services.runners import instances
 def request_drain(*, name: str, actor: str) -> tuple[Job, bool]:
     """A queued job and True, or the active one that does the same and False. Raises NotFound.
 
-    Nothing is placed there from now on.
+    No model is placed there from now on.
     """
     row = cluster.get(name=name)
     Node.objects.filter(pk=row.pk, draining_at=None).update(draining_at=timezone.now())
@@ -36,7 +36,7 @@ def resume(*, name: str) -> Node:
 
 
 def drain(*, run: Run, name: str) -> None:
-    """Move model by model. Raises Conflict `node_not_empty` at the end when one had to stay."""
+    """Move model by model. Raises Conflict `node_not_empty` at the end when a model had to stay."""
     moved: list[str] = []
     kept: list[dict[str, Any]] = []
     run.result |= {"moved": moved, "kept": kept}
@@ -74,7 +74,7 @@ def _move_away(run: Run, instance: Instance) -> None:
 
 
 def load_elsewhere(*, run: Run, model: RegisteredModel, avoid: set[str]) -> None:
-    """Load it on another node and wait for that. Raises the error of that job."""
+    """Load a model on another node and wait for the job; raises Conflict or LoadFailed."""
     chosen = placement.node_for_load(model=model, options=LoadOptions(), avoid=avoid)
     if chosen in avoid:
         raise Conflict(f"No other node can load '{model.key}' now.", code="no_node_has_file")

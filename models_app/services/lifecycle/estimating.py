@@ -1,4 +1,4 @@
-"""Estimates of a load before there is a job, with the same decision that the load itself will get."""
+"""Estimates a load before its job is created, with the same decision that the load itself gets."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from models_app.services.lifecycle.predictions import Prediction
 from models_app.services.providers import providers
 from models_app.services.runners import instances
 
-# To end a runner and see its memory free again (measured: 0.1 to 0.3 s).
+# The time until an ended runner's memory is free again (measured: 0.1 to 0.3 s).
 _EVICTION_SECONDS = 0.3
-# To check with a provider that it has a model.
+# The time of a check at a provider that it has a model.
 _CONNECT_SECONDS = 1.0
 
 
@@ -115,7 +115,7 @@ def _of_file(model: RegisteredModel, version: ModelVersion, options: LoadOptions
     spec = predictions.spec_for(version=version, options=options)
     prediction = predictions.predict(version=version, spec=spec)
     request = LoadRequest(model.key, prediction.memory, priority=model.priority)
-    here = admission.observe(ask=True)
+    here = admission.observe(query_runners=True)
     decision = decide(request, here)
     known = Estimate(
         key=model.key,

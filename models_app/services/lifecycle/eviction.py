@@ -30,9 +30,9 @@ from models_app.services.runners import instances, node
 
 logger = logging.getLogger(__name__)
 
-# How often unused models are searched: the resolution of an idle time-out.
+# The interval of searches for unused models: the resolution of an idle time-out.
 INTERVAL_SECONDS = 2.0
-# How long one call waits for requests to finish; it is repeated until they have.
+# The time that one call waits for requests to finish; it is repeated until they have.
 _DRAIN_SECONDS = 60.0
 # The last use is stored when it is newer by this much: the console shows minutes, and each write wakes readers.
 _USE_SECONDS = 5.0
@@ -55,7 +55,7 @@ def evict(*, run: Run, resident: Resident, request: LoadRequest, candidates: Can
 def drain(*, run: Run, resident: Resident, request: LoadRequest, candidates: Candidates) -> None:
     """Stop new requests to a busy model; once those in flight have finished it is unloaded.
 
-    Returns at once: a thread of its own waits for them.
+    Returns at once: a separate thread waits for them.
     """
     instance = _ready(resident.instance_id)
     if instance is None or not instances.move(instance=instance, to=InstanceState.DRAINING):
@@ -79,7 +79,7 @@ def unload_idle() -> None:
 
 
 def idle_ttl(instance: Instance) -> float:
-    """Seconds; 0 is never."""
+    """The instance's idle time-out in seconds; 0 means never."""
     own = instance.model.idle_ttl_seconds
     return settings.NOA_IDLE_TTL if own is None else float(own)
 
@@ -97,7 +97,7 @@ def _ready(instance_id: str) -> Instance | None:
 
 
 def _stop_if_idle(instance: Instance) -> bool:
-    """Whether the runner is idle; it then accepts no requests from now on."""
+    """Returns True if the runner was idle; it accepts no more requests then."""
     try:
         return control.drain_if_idle(instance.socket)
     except RunnerDied:
@@ -106,7 +106,7 @@ def _stop_if_idle(instance: Instance) -> bool:
 
 
 def _idle_seconds(instance: Instance) -> float | None:
-    """None where the runner does not answer."""
+    """Seconds without a request, as the runner reports; None when it does not answer."""
     try:
         return control.health(instance.socket).get("idle_seconds")
     except RunnerDied:
@@ -123,7 +123,7 @@ def _store_use(instance: Instance, idle: float) -> None:
 def _why(run: Run, resident: Resident, request: LoadRequest, candidates: Candidates) -> Why:
     return Why(
         LedgerKind.EVICTION,
-        # An eviction is the policy's doing, whatever the cause of the load that needs the memory.
+        # The policy causes an eviction, whatever the cause of the load that needs the memory.
         replace(run.origin, cause=LedgerCause.POLICY),
         f" to make room for {request.key}",
         candidates=[candidate.as_dict() for candidate in candidates],

@@ -12,7 +12,7 @@ from models_app.services.runners import instances
 
 
 def join(*, run: Run, model: RegisteredModel, instance: Instance | None) -> Instance:
-    """The instance that another job starts, once it is ready. Raises LoadFailed as soon as it cannot become ready."""
+    """Returns the instance that another job starts, once it is ready; raises LoadFailed as soon as that load fails."""
     if instance is not None:
         with run.step("wait", f"Another job is loading {model.key}."):
             instance = instances.wait_until_settled(

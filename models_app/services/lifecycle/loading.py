@@ -46,7 +46,7 @@ _STAGE_PROGRESS = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A ready instance; `started` when this run started it, and so has to end it when it is cancelled."""
+    """A ready instance; `started` when this run started it, and so must end it when it is cancelled."""
 
     instance: Instance
     options: LoadOptions
@@ -54,11 +54,11 @@ class Loaded:
 
 
 def load(*, run: Run, key: str, options: LoadOptions) -> Instance:
-    """The ready instance of a model, started if there is none.
+    """Returns the ready instance of a model; starts one if there is none.
 
-    Sets the desired state, unless the load serves a request through the gateway: such a model is loaded on demand only.
+    Sets the desired state, except for a load on demand of a request through the gateway.
     Raises ModelNotFound, ModelFileError, InsufficientMemory, Unavailable or LoadFailed; the model is then `failed`,
-    with the reason. Raises Cancelled when the job was cancelled; nothing of the load is left then.
+    with the reason. Raises Cancelled when the job was cancelled; the load is then undone.
     """
     loaded = bring_up(run=run, key=key, options=options)
     try:
@@ -82,7 +82,7 @@ def bring_up(*, run: Run, key: str, options: LoadOptions, spared: frozenset[str]
     model = lookup.get(key=key)
     remote = providers.is_remote(model.provider)
     chosen = LoadOptions.parse(model.load_options) if options.is_empty and not remote else options
-    # A load that names its node needs an instance there, whatever others exist.
+    # A load that names its node needs an instance there, even if other nodes have one.
     asked_node = run.job.asked_node
     instance = instances.serving(model=model, node=asked_node)
     if instance is not None and not options.is_empty and LoadOptions.parse(instance.options) != options:
@@ -154,7 +154,7 @@ def _start(
     options: LoadOptions,
     spared: frozenset[str],
 ) -> Instance:
-    """`version` is None for a model of a remote provider, which has no file here."""
+    """Start the reserved instance. `version` is None for a model of a remote provider, which has no file here."""
     events.publish(
         name=EventName.MODEL_LOADING,
         subject=model.key,
@@ -208,13 +208,13 @@ def _start_runner(
     )
     prediction = predictions.predict(version=version, spec=spec)
     request = LoadRequest(model.key, prediction.memory, priority=model.priority, spared=spared)
-    took = admission.admit(run=run, instance=instance, request=request, prediction=prediction)
+    decision = admission.admit(run=run, instance=instance, request=request, prediction=prediction)
     started = monotonic()
     with run.step("start"):
         ready = _launch(run, instance, spec)
     seconds = round(monotonic() - started, 3)
     with run.step("publish"):
-        loaded = _publish(run, model, instance, ready, seconds, admission.candidates_of(took))
+        loaded = _publish(run, model, instance, ready, seconds, admission.candidates_of(decision))
         predictions.record(version=version, spec=spec, memory_bytes=ready.memory["rss_bytes"], seconds=seconds)
     return loaded
 
@@ -245,7 +245,7 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     try:
         ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
     except LoadFailed:
-        # Where the worker stops, the runner did not fail: it was ordered to end.
+        # When the worker stops, the runner did not fail: it was stopped.
         owner.check_open()
         raise
     if warming.is_set():
@@ -344,6 +344,6 @@ def _withdraw(run: Run, instance: Instance) -> None:
 
 
 def _unwant(instance: Instance) -> None:
-    """Unless other copies of the model serve."""
+    """Remove the model from the desired state, unless other copies of it serve."""
     if not instances.copies(model=instance.model).exclude(pk=instance.pk).exists():
         RegisteredModel.objects.filter(pk=instance.model_id).update(wanted=False)

@@ -1,4 +1,4 @@
-"""Loads on demand of requests: all that wait for a model share one load, and learn its expected time."""
+"""Loads on demand: all requests that wait for a model share one load and its expected time."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ CLEAN_UP_SECONDS = 60.0
 ACTOR = "gateway"
 # Loads from which the duration of the next one is estimated.
 _HISTORY = 5
-# Errors that are no evidence against the model: the next request can retry at once.
+# Errors that the model did not cause: the next request can retry at once.
 _RETRY_AT_ONCE = frozenset({Cancelled.default_code, "load_cancelled", "interrupted"})
-# Lack of room or of capacity, which can pass.
+# A temporary lack of memory or capacity.
 _RETRY_LATER = frozenset({"no_room_in_time", "too_many_loads", Unavailable.default_code})
-# The steps of a load with which it takes memory, or calls a provider.
+# The steps in which a load first takes memory, or calls a provider.
 _FIRST_STEPS = frozenset({"start", "connect"})
 _FILE_CODES = frozenset({"file_not_found", "file_unreadable", "not_a_file", "path_not_allowed", "model_file_invalid"})
 
 
 @dataclass(frozen=True, slots=True)
 class Attended:
-    """`job` is the load to follow, if there is one; `created` when it has to be sent to a worker."""
+    """`job` is the load to follow, if there is one; `created` if the caller must send it to a worker."""
 
     outlook: Outlook
     job: Job | None = None
@@ -90,7 +90,7 @@ def clean_up() -> None:
 
 
 def leave(*, key: str) -> Job | None:
-    """No request in this process waits any more. Cancel a load that has not begun, unless other processes need it."""
+    """Cancel a load that has not begun, unless other processes need it; the last waiting request here has left."""
     model = RegisteredModel.objects.filter(key=key).first()
     if model is None or demand.is_waited_for(model=model):
         return None
@@ -104,7 +104,7 @@ def leave(*, key: str) -> Job | None:
 
 
 def _recovering(model: RegisteredModel) -> Attended | None:
-    """None when its last runner did not die, or the model can be loaded again all the same."""
+    """The outlook after a runner's death; None when the model can be loaded now."""
     rows = list(Recovery.objects.filter(model=model))
     now = timezone.now()
     due = [row.back_at or now for row in rows if row.due_at is not None]
@@ -152,7 +152,7 @@ def _request_load(model: RegisteredModel, want: ModelDemand) -> Attended:
         )
     except Conflict as error:
         other = _active_load(model) if error.code == "job_in_progress" else None
-        # Another job loads it with options of its own, which serves as well.
+        # Another job loads it with other options, which can serve the requests as well.
         return Attended(_coming(model), other) if other else _failed(error)
     except NoaError as error:
         return _failed(error)
@@ -191,7 +191,7 @@ def _last_load(model: RegisteredModel) -> Job | None:
 
 
 def _has_begun(job: Job) -> bool:
-    """Whether the model is being loaded: from then on finishing is worth more than what a cancel frees."""
+    """Whether the model is being loaded: finishing is then worth more than what a cancel would free."""
     return any(step["name"] in _FIRST_STEPS for step in job.steps)
 
 

@@ -27,7 +27,7 @@ _NEWEST_OF_NODE = 20
 # Defaults without measurements: to start a runner, and to read and map weights (measured: 0.4 s, and 1 to 3 GB/s).
 _START_SECONDS = 0.5
 _BYTES_PER_SECOND = 1_000_000_000
-# Below it a load's time is that of a process start, and shows no disk speed.
+# Below this size the time of a load is that of a process start, and says nothing about the disk's speed.
 _LARGE_FILE = 50_000_000
 # Rows of one kind that are kept.
 _KEPT = 50
@@ -67,7 +67,7 @@ def predict(*, version: ModelVersion, spec: RunnerSpec) -> Prediction:
     known = LoadMeasurement.objects.filter(node=settings.NOA_NODE, version=version.sha256)
     same = list(known.filter(shape=shape_of(spec))[:_NEWEST])
     if same:
-        # The next one can need as much as the largest of them.
+        # The next load can need as much as the largest of them.
         need = Memory(ram=max(row.memory_bytes for row in same), vram=need.vram)
         return Prediction(need, statistics.median(row.load_seconds for row in same), True)
     times = list(known.values_list("load_seconds", flat=True)[:_NEWEST])
@@ -97,7 +97,7 @@ def record(*, version: ModelVersion, spec: RunnerSpec, memory_bytes: int, second
 
 
 def record_peak(*, instance: Instance, memory_bytes: int) -> None:
-    """Raise the newest measurement of its kind: a runner has come to hold more than after its load."""
+    """Raise the newest measurement of this kind of load: its runner now holds more memory than after the load."""
     version = instance.version
     if version is None:
         return
@@ -117,7 +117,7 @@ def shape_of(spec: RunnerSpec) -> str:
 
 
 def _split(need: MemoryNeed, metadata: GgufMetadata, spec: RunnerSpec) -> Memory:
-    """Weights and cache lie where their layers are computed; the output layer counts as one more."""
+    """Split the need between RAM and VRAM: weights and cache lie with their layers, and the output layer is one more."""
     if spec.n_gpu_layers == 0 or not devices.offloads() or not devices.gpus():
         return Memory(ram=need.total)
     layers = metadata.block_count + 1
@@ -127,7 +127,7 @@ def _split(need: MemoryNeed, metadata: GgufMetadata, spec: RunnerSpec) -> Memory
 
 
 def _seconds_for(file_bytes: int) -> float:
-    """For a file of this size that this node has not loaded yet."""
+    """The predicted seconds for a file of this size that this node has not loaded yet."""
     rows = LoadMeasurement.objects.filter(node=settings.NOA_NODE)[:_NEWEST_OF_NODE]
     times = [(row.file_bytes, row.load_seconds) for row in rows]
     start = min((seconds for size, seconds in times if size < _LARGE_FILE), default=_START_SECONDS)

@@ -23,7 +23,7 @@ _GROWTH = 1.02
 
 
 def end(*, instance: Instance) -> int | None:
-    """Stop the runner. Returns by how many bytes the free memory of the machine grew; None when it had no process.
+    """Stop the runner. Returns the growth of the machine's free memory in bytes; None when it had no process.
 
     Processes that it had started are killed; where they still hold memory, an event reports it.
     """
@@ -49,7 +49,7 @@ def record_growth(*, instance: Instance) -> None:
 
 
 def _wait_until_gone(session: int) -> int:
-    """Kill the processes of this session; bytes that they still hold after the time-out."""
+    """Kill the processes of this session. Returns the bytes that they still hold after the time-out."""
     deadline = monotonic() + _TIMEOUT_SECONDS
     pause = threading.Event()
     while True:

@@ -11,7 +11,7 @@ from models_app.services.providers import providers
 
 
 def check_loadable(*, model: RegisteredModel, options: LoadOptions) -> None:
-    """Raises Conflict while its provider is disabled, and InvalidRequest for options: they belong to a runner."""
+    """Raises Conflict while its provider is disabled, and InvalidRequest for options, which only runners have."""
     if not model.provider.enabled:
         raise Conflict(
             f"'{model.key}' cannot be loaded: its provider is disabled. Enable it first:"

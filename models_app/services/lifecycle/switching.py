@@ -38,7 +38,7 @@ from models_app.services.providers import providers
 from models_app.services.routes import routing
 from models_app.services.runners import instances
 
-# For one token of a warm model; a slower model would not serve users either.
+# The limit for one token of a warm model; a slower model could not serve users either.
 _CANARY_SECONDS = 60.0
 # The step that marks a model as unloaded only until another has replaced it.
 _REPLACE_STEP = "replace"
@@ -52,7 +52,7 @@ class Mode(StrEnum):
 def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False) -> None:
     """Load the new model, let it generate a token, move the route in one transaction, drain the old model.
 
-    A failure or a cancel before the move leaves the route as it was, and the old model loaded. It stays loaded when
+    A failure or a cancel before the move leaves the route unchanged and the old model loaded. It stays loaded when
     `keep_previous` is true or another route leads to it.
     """
     model = lookup.get(key=key)
@@ -76,7 +76,7 @@ def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous
 
 
 def choose_mode(*, model: RegisteredModel, route: Route, keep_previous: bool) -> Mode:
-    """`replace` where the new model fits only in place of the old one, and that can be unloaded."""
+    """`replace` where the new model fits only in place of the old one, and the old one can be unloaded."""
     previous, version = route.target, model.version
     if previous is None or version is None or not version.header:
         return Mode.OVERLAP
@@ -85,7 +85,7 @@ def choose_mode(*, model: RegisteredModel, route: Route, keep_previous: bool) ->
     spec = predictions.spec_for(version=version, options=LoadOptions.parse(model.load_options))
     need = predictions.predict(version=version, spec=spec).memory
     request = LoadRequest(model.key, need, priority=model.priority, spared=frozenset({previous.key}))
-    here = admission.observe(ask=False)
+    here = admission.observe(query_runners=False)
     if not isinstance(decide(request, here), Refuse):
         return Mode.OVERLAP
     can_go = not keep_previous and not _others_need(previous, route)
@@ -95,7 +95,7 @@ def choose_mode(*, model: RegisteredModel, route: Route, keep_previous: bool) ->
 
 
 def _without(previous: RegisteredModel, here: Node) -> Node:
-    """The node as it would be without that model's instance."""
+    """The node without that model's instances, their memory counted as free."""
     freed = sum((resident.memory for resident in here.residents if resident.key == previous.key), Memory())
     rest = tuple(resident for resident in here.residents if resident.key != previous.key)
     return Node(here.free + freed, rest, bound=here.bound, slots=here.slots)
@@ -106,7 +106,7 @@ def _others_need(previous: RegisteredModel, route: Route) -> bool:
 
 
 def _overlap(run: Run, model: RegisteredModel, route: Route) -> str:
-    """The key that the route led to before."""
+    """Returns the key of the route's previous target."""
     spared = frozenset({route.target.key}) if route.target else frozenset()
     loaded = loading.bring_up(run=run, key=model.key, options=LoadOptions(), spared=spared)
     return _verify_and_move(run, loaded, model, route, Mode.OVERLAP)
@@ -118,7 +118,7 @@ def _replace(run: Run, model: RegisteredModel, route: Route, previous: Registere
     )
     with run.step(_REPLACE_STEP, f"{previous.key} makes room for {model.key}"):
         options = LoadOptions()
-        # No other process must load it again meanwhile.
+        # Keeps other processes from loading it again meanwhile.
         wanted = RegisteredModel.objects.filter(pk=previous.pk, wanted=True).update(wanted=False)
         for instance in old:
             options = LoadOptions.parse(instance.options)
@@ -156,7 +156,7 @@ def replaced(*, model: RegisteredModel) -> bool:
 
 
 def _verify_and_move(run: Run, loaded: Loaded, model: RegisteredModel, route: Route, mode: Mode) -> str:
-    """The key that the route led to before."""
+    """Returns the key of the route's previous target."""
     try:
         with run.step("verify", f"{model.key} answers one token"):
             _check_answers(loaded.instance)
@@ -227,7 +227,7 @@ def _fact(
 
 
 def _retire_previous(run: Run, key: str, because: str) -> None:
-    """Drain what the route led to, unless another route still needs it."""
+    """Drain the route's previous target, unless another route still needs it."""
     previous = RegisteredModel.objects.filter(key=key).first()
     if previous is None or Route.objects.filter(target=previous).exists():
         return

@@ -1,4 +1,4 @@
-"""Unloads models: no new requests, those in flight finish, then the runner stops and its memory is free."""
+"""Unloads models: refuses new requests, waits for those in flight, then stops the runner and frees its memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from models_app.services.runners import instances, node
 
 logger = logging.getLogger(__name__)
 
-# How long the worker of another node can take to start the job and stop the runner, beyond the drain itself.
+# The time for the worker of another node to start the job and stop the runner, beyond the drain itself.
 _OTHER_NODE_SECONDS = 15.0
 
 
@@ -73,7 +73,7 @@ def _lower_desired(model: RegisteredModel, node_name: str) -> None:
 
 
 def loaded_instance(*, model: RegisteredModel, node: str = "") -> Instance:
-    """A ready instance, on this node where one is named; raises Conflict when there is none."""
+    """A ready instance, on `node` if it is named; raises Conflict when there is none."""
     instance = instances.serving(model=model, node=node)
     where = f" on '{node}'" if node else ""
     if instance is None:
@@ -90,11 +90,11 @@ def loaded_instance(*, model: RegisteredModel, node: str = "") -> Instance:
 
 
 def retire(*, run: Run, instance: Instance, because: str = "") -> None:
-    """Take an instance out of service: no new requests, let those in flight finish, stop the runner.
+    """Take an instance out of service: refuse new requests, let those in flight finish, stop the runner.
 
     A cancel does not interrupt it. `because` completes the sentence "… was unloaded" of the event.
     """
-    # An interrupted one would leave an instance that neither serves nor ends.
+    # An interrupted drain would leave an instance that neither serves nor ends.
     with run.shielded():
         if instance.version_id is not None and instance.node != settings.NOA_NODE:
             _let_owner_end(run, instance)
@@ -104,7 +104,7 @@ def retire(*, run: Run, instance: Instance, because: str = "") -> None:
 
 
 def _let_owner_end(run: Run, instance: Instance) -> None:
-    """Only its own node can end a runner. The instances of a node that is down end once it counts as lost."""
+    """Have the runner's node end it. The instances of a node that is down end once it counts as lost."""
     key, name = instance.model.key, instance.node
     with run.step("unload", f"{key} on '{name}'"):
         job, _ = jobs.create(kind=JobKind.UNLOAD, subject=key, arguments={}, actor=run.actor, asked_node=name)
@@ -125,7 +125,7 @@ def _end(run: Run, instance: Instance, because: str) -> None:
 def finish(*, instance: Instance, why: Why, cut: int | None = 0, event_cause: str = "policy") -> None:
     """Stop the runner of an instance that drains, check that its memory is free, and record why.
 
-    `cut` is how many requests were still in flight; None when unknown. An unload by policy clears the desired state
+    `cut` is the number of requests still in flight; None when unknown. An unload by policy clears the desired state
     too: a restart must not load the model again.
     """
     freed = release.end(instance=instance)
@@ -159,12 +159,12 @@ def _event(instance: Instance, why: Why, cut: int | None, cause: str) -> FactEve
 
 
 def _drain(instance: Instance) -> int | None:
-    """Requests still in flight at the deadline; None when the runner does not answer."""
+    """Returns the number of requests in flight at the deadline; None when the runner does not answer."""
     if node.supervisor().get(str(instance.pk)) is None:
         return 0
     try:
         return control.drain(instance.socket, wait=settings.NOA_DRAIN_TIMEOUT)
     except RunnerDied:
-        # It is stopped next in any case, as requested.
+        # The runner is stopped next in any case.
         logger.warning("%s did not answer while it drained", instance, exc_info=True)
         return None

@@ -1,4 +1,4 @@
-"""The nodes, as the API and the console show them."""
+"""The nodes in the form that the API and the console show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node leases: which worker owns a node, and whether its heartbeat is current.
+"""Node leases: the worker that owns each node, and whether its heartbeat is current.
 
 A node's row is the lease of its worker. Taking it increments the generation; a worker that finds another generation in
 its row has lost the node, and ends its runners. Ages are computed by the database: clocks of machines differ.
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 2.0
 # A worker without a heartbeat for this long counts as lost: five intervals, more than a busy machine delays one.
 LOST_AFTER_SECONDS = 10.0
-# How often the model files of a node are checked: how long an operator can wait until a new one counts.
+# The interval of checks of a node's model files: the longest time until a new one counts.
 _FILES_SECONDS = 60.0
 
 
@@ -49,7 +49,7 @@ class Ownership:
 def take(*, wait: Callable[[float], object]) -> Ownership:
     """Become the owner of the node NOA_NODE. `wait` sleeps for the given seconds.
 
-    Raises Conflict `node_in_use` while another worker of that name lives.
+    Raises Conflict `node_in_use` while another worker of that name is alive.
     """
     name = settings.NOA_NODE
     deadline = monotonic() + LOST_AFTER_SECONDS + HEARTBEAT_SECONDS
@@ -59,7 +59,7 @@ def take(*, wait: Callable[[float], object]) -> Ownership:
         owner = _take_over(row) if _is_free(row) else None
         if owner is not None:
             return owner
-        # A process of this machine can be checked; one of another machine lives if its heartbeat moves.
+        # A process of this machine can be checked; one of another machine is alive if its heartbeat changes.
         is_alive = row.heartbeat_at != first.heartbeat_at or row.generation != first.generation
         if is_alive or _is_here(row) or monotonic() > deadline:
             raise _in_use(row)
@@ -82,7 +82,7 @@ def heartbeat(owner: Ownership) -> bool:
 
 
 def leave(owner: Ownership) -> None:
-    """Give up the lease on a clean shutdown: the next worker need not wait."""
+    """Release the lease on a clean shutdown, so that the next worker need not wait."""
     _lease(owner).update(pid=None, pid_started_at=None, heartbeat_at=None)
 
 
@@ -105,7 +105,7 @@ def stale() -> dict[str, float]:
 
 def _mark_lost(row: Node) -> bool:
     with transaction.atomic():
-        # Checked again in the update: it can have returned at this moment.
+        # Checked again in the update: a heartbeat can have arrived meanwhile.
         marked = _lapsed().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
         if marked:
             events.publish(
@@ -147,7 +147,7 @@ def _is_free(row: Node) -> bool:
 
 
 def _take_over(row: Node) -> Ownership | None:
-    """None when another worker was faster."""
+    """Take the lease; returns None when another worker was faster."""
     started = process.start_time(os.getpid())
     with transaction.atomic():
         taken = Node.objects.filter(pk=row.pk, generation=row.generation).update(

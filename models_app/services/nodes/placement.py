@@ -1,4 +1,4 @@
-"""Chooses nodes: which one loads a model, and which one runs a job."""
+"""Chooses the node that loads a model, and the node that runs a job."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def has_others() -> bool:
 
 
 def node_for(*, kind: JobKind, key: str, options: LoadOptions, asked_node: str) -> str:
-    """The node whose worker is to run a new job. `key` counts for jobs about a model, `options` for loads.
+    """The node whose worker runs a new job. `key` counts for jobs about a model, `options` for loads.
 
     A job runs where its model is, or will be. Raises NotFound, Conflict or Unavailable where there is no such node.
     """
@@ -61,7 +61,7 @@ def node_for_load(
     asked_node: str = "",
     avoid: Collection[str] = (),
 ) -> str:
-    """The node on which to load this model; a single node is always that. Raises as `node_for` does."""
+    """The node on which to load this model, always the only node if there is one. Raises as `node_for` does."""
     rows = list(Node.objects.all())
     alive = set(up().values_list("name", flat=True))
     if not alive and not asked_node:
@@ -82,7 +82,7 @@ def node_for_load(
 
 
 def any_node() -> str:
-    """For work that every node can do: this one if it is up, or else the least busy."""
+    """A node for work that every node can do: this one if it is up, or else the least busy."""
     alive = set(up().filter(draining_at=None).values_list("name", flat=True))
     if settings.NOA_NODE in alive or not alive:
         return str(settings.NOA_NODE)
@@ -95,7 +95,7 @@ def _model(key: str) -> RegisteredModel | None:
 
 
 def _serving_node(model: RegisteredModel) -> str:
-    """Where an instance of it serves, a ready one first; empty when there is none."""
+    """The node of an instance that serves the model, a ready one first; empty when there is none."""
     rows = Instance.objects.filter(model=model, state__in=SERVING_INSTANCE_STATES)
     found = dict(rows.order_by("-created_at").values_list("node", "state"))
     ready = [name for name, state in found.items() if state == InstanceState.READY]
@@ -105,7 +105,7 @@ def _serving_node(model: RegisteredModel) -> str:
 
 
 def _home(model: RegisteredModel, rows: list[Node]) -> str:
-    """The node to wait for when none is up: where the model was last, or this one, or any."""
+    """The node to wait for when none is up: the model's last one, or this one, or any."""
     names = [row.name for row in rows]
     for name in (_last_node(model), str(settings.NOA_NODE)):
         if name in names or not names:
@@ -114,13 +114,13 @@ def _home(model: RegisteredModel, rows: list[Node]) -> str:
 
 
 def _last_node(model: RegisteredModel) -> str:
-    """Where it was loaded last: its file can still be in that machine's page cache. Empty when it never was."""
+    """The node of the last load: the file can still be in its page cache. Empty when there was no load."""
     rows = Instance.objects.filter(model=model).order_by("-created_at")
     return rows.values_list("node", flat=True).first() or ""
 
 
 def _need(model: RegisteredModel, options: LoadOptions) -> tuple[int | None, bool]:
-    """Bytes, None where unknown, and whether GPU layers were requested."""
+    """The bytes that a load needs, None if unknown, and whether GPU layers were requested."""
     chosen = LoadOptions.parse(model.load_options) if options.is_empty else options
     version = model.version
     if version is None or not version.header or providers.is_remote(model.provider):
@@ -163,7 +163,7 @@ def nodes_with_file(model: RegisteredModel) -> set[str] | None:
 
 
 def _loaded() -> dict[str, dict[str, Any]]:
-    """By node: how many local models, the bytes they hold, evictable ones, and those promised to starting ones."""
+    """By node: the count of local models, the bytes they hold, evictable bytes, and bytes promised to starting ones."""
     starting = Q(state__in=(InstanceState.QUEUED, InstanceState.STARTING))
     rows = (
         Instance.objects.filter(state__in=SERVING_INSTANCE_STATES, version__isnull=False)
@@ -180,7 +180,7 @@ def _loaded() -> dict[str, dict[str, Any]]:
 
 
 def _free(row: Node, loaded: dict[str, Any]) -> int | None:
-    """Free bytes of the machine, or what its budget leaves, after what is being started there."""
+    """Free bytes of the machine or of its budget, less those promised to starting instances."""
     promised = loaded.get("promised") or 0
     free = [row.memory_free_bytes - promised] if row.memory_free_bytes is not None else []
     if row.memory_budget_bytes is not None:

@@ -1,4 +1,4 @@
-"""Compares profiles: those of a request, and each new one with its baseline."""
+"""Compares profiles: those that a request names, and each new one with its baseline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models_app.domain.measuring.figures import Sample
 from models_app.models import ProfileRun, RegisteredModel
 from models_app.services.events import events
 
-# A wider table is not readable, and each run more makes every difference harder to show.
+# A wider table is not readable, and each additional run makes every difference harder to show.
 MOST_RUNS = 8
 # Parts of a run's environment that can explain a difference, the likeliest first.
 _EXPLAINING = (
@@ -72,7 +72,7 @@ def _run_named(name: str) -> ProfileRun:
 
 
 def compare(*, runs: Sequence[ProfileRun], tolerance: float | None = None) -> dict[str, Any]:
-    """The first run is the baseline of the others.
+    """Compare runs; the first is the baseline of the others.
 
     runs         the rows, in the order they were named
     tolerance    the smallest share that counts as a difference
@@ -120,7 +120,7 @@ def stages_of(run: ProfileRun) -> Stages:
 
 
 def _changed(baseline: ProfileRun, other: ProfileRun) -> list[dict[str, Any]]:
-    """What differs between two runs and can explain a difference."""
+    """The differences between two runs' environments that can explain different figures."""
     changes: list[dict[str, Any]] = []
     if baseline.model_id != other.model_id:
         changes.append({"what": "model", "before": baseline.model.key, "after": other.model.key})
@@ -132,7 +132,7 @@ def _changed(baseline: ProfileRun, other: ProfileRun) -> list[dict[str, Any]]:
 
 
 def _caution(baseline: ProfileRun, other: ProfileRun) -> list[str]:
-    """Sentences on why the two runs may not be comparable."""
+    """Sentences with reasons against comparing the two runs."""
     sentences = []
     if baseline.settings_class != other.settings_class:
         sentences.append("Prompts or lengths differ: the two runs did different work.")

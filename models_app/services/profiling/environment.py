@@ -1,4 +1,4 @@
-"""What the figures of a profile depend on, as it was when they were measured."""
+"""The conditions of a profile's measurements, on which its figures depend."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _in_flight(instance: Instance) -> int | None:
 
 
 def _processor() -> str:
-    """The kernel's name of it; empty where there is none."""
+    """The kernel's name of the processor; empty if it has none."""
     try:
         with open("/proc/cpuinfo") as lines:
             for line in lines:

@@ -1,4 +1,4 @@
-"""Probes with real requests what a loaded model can do."""
+"""Probes the capabilities of a loaded model with real requests."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def request(*, key: str, wanted: Sequence[str], effective_context: bool | None, 
 
 
 def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool | None) -> None:
-    """Probes these capabilities; without any, all that a probe exists for and that the model may have.
+    """Probes these capabilities; without any, all with a probe that the model can have.
 
     effective_context  whether the longest prompt is measured. None: of a local model, when everything is probed;
                        a provider would charge for so many tokens.
 
-    The verdicts are stored also of a job that is cancelled half-way. Raises Conflict when the model is not loaded.
+    The verdicts of a cancelled job are stored too. Raises Conflict when the model is not loaded.
     """
     model = lookup.get(key=key)
     instance, target = subjects.loaded(model=model)
@@ -70,7 +70,7 @@ def _chosen(model: RegisteredModel, target: Target, wanted: Sequence[str]) -> li
         return [capability for capability in PROBES if capability in wanted]
     registered = model.capabilities
     if target.remote is not None:
-        # Each request may cost money: only declared capabilities are probed.
+        # Each request can cost money: only declared capabilities are probed.
         return [capability for capability in PROBES if capability in registered]
     return [capability for capability in PROBES if capability != Capability.VISION or capability in registered]
 
@@ -114,7 +114,7 @@ def path_of(model: RegisteredModel) -> str:
 
 
 def _add_context(findings: list[Finding], measured: Measured, instance: Instance, model: RegisteredModel) -> None:
-    """The measured length goes into the finding on text generation, whose verdict it does not change."""
+    """Add the measured length to the finding on text generation, whose verdict stays the same."""
     value = {
         "effective_context": measured.tokens,
         "limit_found": measured.whole,

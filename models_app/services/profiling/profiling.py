@@ -44,12 +44,12 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ProfileSettings:
-    """requests       of each stage
-    concurrency    a stage for each: that many requests are in flight
-    warmup         requests before the first stage that are not measured
-    prompt_tokens  how long prompts are made, of filler; None for prompts as they are
-    prompts        sent in turn; empty for NOA's own
-    ignore_eos     every answer has `max_tokens` tokens; None for "where the model is local"
+    """requests       the number of requests of each stage
+    concurrency    the number of requests in flight, one stage for each value
+    warmup         the number of requests before the first stage, which are not measured
+    prompt_tokens  the length to which prompts are filled up; None leaves them unchanged
+    prompts        sent in rotation; empty for NOA's own
+    ignore_eos     whether every answer has `max_tokens` tokens; None: if the model is local
     """
 
     requests: int = 10
@@ -65,13 +65,13 @@ class ProfileSettings:
 
     @property
     def digest(self) -> str:
-        """Of the settings that influence a request; stages are compared where both runs have them."""
+        """A digest of the settings that influence a request; runs with the same digest are comparable."""
         same = [self.max_tokens, self.prompt_tokens, list(self.prompts), self.ignore_eos]
         return hashlib.sha256(orjson.dumps(same)).hexdigest()[:16]
 
 
 def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool]:
-    """A queued job and True, or the active job of the same work and False.
+    """A queued job and True, or the active job that does the same and False.
 
     Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not loaded.
     """
@@ -175,7 +175,7 @@ def _warm_up(run: Run, target: Target, load: Load) -> None:
 
 
 def _stage(run: Run, row: ProfileRun, instance: Instance, target: Target, load: Load) -> dict[str, Any]:
-    """Measure one stage and store its samples; its summary."""
+    """Measure one stage and store its samples; returns its summary."""
     detail = f"{load.requests} requests, {load.concurrency} at a time"
     with (
         run.step("measure", detail),
@@ -252,7 +252,7 @@ def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> No
 
 @receiver(signals.job_finished)
 def _end_incomplete(job: Job, **_: Any) -> None:
-    """Marks the unfinished profile of a job that ended in any way, by a kill of its process too."""
+    """Marks the unfinished profile of a job that has ended, also by a kill of its process."""
     if job.kind == JobKind.PROFILE:
         _cut(job_id=job.pk, why=job.error_message)
 
@@ -273,7 +273,7 @@ def profiles(*, key: str | None = None, complete: bool | None = None) -> QuerySe
 
 
 def get(*, profile_id: uuid.UUID) -> ProfileRun:
-    """With its samples, which cost one more query."""
+    """The profile with its samples (two queries)."""
     row = profiles().prefetch_related("samples").filter(pk=profile_id).first()
     if row is None:
         raise NotFound(f"There is no profile {profile_id}.", code="profile_not_found", param="profile_id")
@@ -282,7 +282,7 @@ def get(*, profile_id: uuid.UUID) -> ProfileRun:
 
 @transaction.atomic
 def mark_baseline(*, profile_id: uuid.UUID, baseline: bool | None = None) -> ProfileRun:
-    """Compare later runs of its class with this one, or no longer; None changes nothing. At most one per class.
+    """Make a run the baseline of later runs of its class, or no longer; None changes nothing. At most one per class.
 
     Raises NotFound, or InvalidRequest for a run that is not complete.
     """

@@ -1,4 +1,4 @@
-"""Loaded models as targets of requests: where probes and profiles begin."""
+"""Loaded models as targets of probes and profiles."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def loaded(*, model: RegisteredModel) -> tuple[Instance, Target]:
 
 
 def engine_of(target: Target) -> str:
-    """The engine that answers, with its version where NOA has it."""
+    """The name of the engine behind a target, with its version if it runs here."""
     if target.remote is not None:
         return f"{target.remote.provider} ({target.remote.kind})"
     return f"llama-cpp-python {version('llama-cpp-python')}"

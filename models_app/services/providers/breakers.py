@@ -16,7 +16,7 @@ _MAX_REASON = 500
 
 @transaction.atomic
 def report(*, slug: str, state: BreakerState, reason: str) -> bool:
-    """Stores the state of one provider's circuit; False when it has not changed.
+    """Stores the state of one provider's circuit; returns False when it has not changed.
 
     The event `provider-failing` is sent when a closed circuit opens, `provider-recovered` when it closes again; the
     probes in between send no event.

@@ -1,4 +1,4 @@
-"""What models of well-known providers cost, and how long their context is, from the data of `genai-prices`.
+"""Prices and context windows of the models of well-known providers, from the data of `genai-prices`.
 
 The data is part of the installed package: no request goes over the network.
 """
@@ -29,7 +29,7 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """None is unknown."""
+    """The data on one model; None means unknown."""
 
     price: Price | None = None
     context_window: int | None = None
@@ -46,7 +46,7 @@ def read_data() -> DataSnapshot:
 
 
 def known(*, provider: Provider, remote_id: str, at: datetime) -> Known:
-    """By the provider's address: a private server can give any model any name."""
+    """Find a model by its provider's address: a private server can give any model any name."""
     snapshot = read_data()
     try:
         service = snapshot.find_provider(None, None, providers.base_url(provider))
@@ -63,7 +63,7 @@ def _price(model: types.ModelInfo, at: datetime) -> Price | None:
     if not isinstance(prices, ModelPrice) and any(
         isinstance(choice.constraint, TimeOfDateConstraint) for choice in prices
     ):
-        # It depends on the hour of the request; one price for all hours would be wrong.
+        # The price depends on the hour of the request; one price for all hours would be wrong.
         return None
     found = model.get_prices(at)
     amounts = {name: getattr(found, field) for name, field in _FIELDS.items()}

@@ -14,12 +14,12 @@ from models_app.services.coordination import secrets
 
 
 def is_remote(provider: Provider) -> bool:
-    """Whether its models are reached over the network; otherwise NOA loads them from files."""
+    """Whether the provider's models are reached over the network; otherwise NOA loads them from files."""
     return bool(provider.base_url) or not KINDS[ProviderKind(provider.kind)].reads_files
 
 
 def base_url(provider: Provider) -> str:
-    """The address below which its operations are, without a slash at the end; '' for local files."""
+    """The base address of the provider's operations, without a slash at the end; '' for local files."""
     return api_url(ProviderKind(provider.kind), provider.base_url)
 
 
@@ -43,7 +43,7 @@ def secret_of(provider: Provider) -> str:
 
 
 def _from_environment(variable: str) -> str:
-    """The variable's value, or what is in the file that its `_FILE` names; '' for neither."""
+    """The variable's value, or the content of the file that its `_FILE` variant names; '' for neither."""
     path = os.environ.get(f"{variable}_FILE")
     if path and variable not in os.environ:
         try:
@@ -59,7 +59,7 @@ def name_at_provider(model: RegisteredModel) -> str:
 
 
 def endpoint(provider: Provider, model: RegisteredModel | None = None) -> RemoteEndpoint:
-    """How to reach a remote provider, and one model of it. Raises as `secret_of` does."""
+    """The endpoint of a remote provider, and of one model of it. Raises as `secret_of` does."""
     timeouts = provider.timeouts or {}
     return RemoteEndpoint(
         provider=provider.slug,

@@ -78,7 +78,7 @@ def _word(row: CapabilityEvidence, model: RegisteredModel) -> Word:
 
 
 def record_metadata(*, model: RegisteredModel, version: ModelVersion, capabilities: Iterable[str]) -> None:
-    """Record what the header of this version shows. Call after `model.version` is set.
+    """Record the capabilities that the header of this version shows. Call after `model.version` is set.
 
     Sets and writes `proven_index`; a later save of the model writes the same value.
     """
@@ -121,7 +121,7 @@ def record_probed(
     An inconclusive probe does not replace a conclusive one of the same version.
     """
     events.take_lock()
-    before = {item.capability: _beliefs(item, model) for item in assess(model=model)}
+    before = {item.capability: _verdict_so_far(item, model) for item in assess(model=model)}
     kept = [
         finding for finding in findings if finding.verdict != Verdict.INCONCLUSIVE or not before[finding.capability][1]
     ]
@@ -133,17 +133,17 @@ def record_probed(
         job_id=job_id,
     )
     changed = {
-        finding.capability: (believed, finding.verdict)
+        finding.capability: (earlier, finding.verdict)
         for finding in kept
         if finding.verdict != Verdict.INCONCLUSIVE
-        and (believed := before[finding.capability][0]) not in (None, finding.verdict)
+        and (earlier := before[finding.capability][0]) not in (None, finding.verdict)
     }
     if changed:
         _publish_changed(model, changed, actor=actor, job_id=job_id)
     return {word: {"before": str(old), "after": str(new)} for word, (old, new) in changed.items()}
 
 
-def _beliefs(assessment: Assessment, model: RegisteredModel) -> tuple[str | None, bool]:
+def _verdict_so_far(assessment: Assessment, model: RegisteredModel) -> tuple[str | None, bool]:
     """The verdict so far, and whether a probe of the present version was conclusive."""
     words = [_word(row, model) for row in assessment.evidence]
     return rules.believed(words), rules.is_tested(words)
@@ -211,7 +211,7 @@ def _record(
 
 
 def _refresh_proven(model: RegisteredModel) -> None:
-    """Updates the index of `GET /models?proven=true`: what probes of the present version have shown."""
+    """Updates the index of `GET /models?proven=true`: the capabilities that probes of the present version have shown."""
     proven = CapabilityEvidence.objects.filter(
         model=model,
         source=EvidenceSource.PROBED,

@@ -22,7 +22,7 @@ from models_app.services.nodes import placement
 from models_app.services.providers import providers
 from models_app.services.registry import local_discovery, remote_discovery
 
-# How long another node can take to read its model files: the digest of a large one takes a while.
+# The time for another node to read its model files: computing the digest of a large one is slow.
 _NODE_SECONDS = 300.0
 # The column's length.
 _MAX_ERROR = 500
@@ -32,18 +32,18 @@ def discover(*, run: Run, provider: str | None = None) -> None:
     """Discover the models of one provider, or of all enabled ones.
 
     The job's result has a `models_app.domain.catalog.discovery.ProviderReport` of each provider. Raises NotFound for
-    an unknown provider, and ProviderError when every one of them failed.
+    an unknown provider, and ProviderError when all of them failed.
     """
     chosen = _chosen(provider)
     reports: dict[str, ProviderReport] = {}
     try:
         for found in chosen:
             if not providers.is_remote(found):
-                others = _ask_other_nodes(run, found)
+                others = _request_other_nodes(run, found)
                 reports[found.slug] = local_discovery.discover(run=run)
                 _keep(run, found, reports[found.slug])
                 _wait_for_nodes(run, others)
-        for found, report in _ask_remote(run, [row for row in chosen if providers.is_remote(row)]):
+        for found, report in _list_remote(run, [row for row in chosen if providers.is_remote(row)]):
             reports[found.slug] = report
             _keep(run, found, report)
     finally:
@@ -51,15 +51,15 @@ def discover(*, run: Run, provider: str | None = None) -> None:
     _raise_if_all_failed(reports)
 
 
-def _ask_other_nodes(run: Run, provider: Provider) -> list[Job]:
-    """Each node reads its own disk. A job that names its node runs on that one only."""
+def _request_other_nodes(run: Run, provider: Provider) -> list[Job]:
+    """Create a job for each other node, which reads its own disk; none if this job names its node."""
     if run.job.asked_node:
         return []
     rows = placement.up().exclude(name=settings.NOA_NODE)
-    return [here(name=name, actor=run.actor, slug=provider.slug) for name in rows.values_list("name", flat=True)]
+    return [of_node(name=name, actor=run.actor, slug=provider.slug) for name in rows.values_list("name", flat=True)]
 
 
-def here(*, name: str, actor: str, slug: str = lookup.LOCAL_SLUG) -> Job:
+def of_node(*, name: str, actor: str, slug: str = lookup.LOCAL_SLUG) -> Job:
     """A job that discovers the model files of one node."""
     return jobs.create(
         kind=JobKind.DISCOVER,
@@ -71,7 +71,7 @@ def here(*, name: str, actor: str, slug: str = lookup.LOCAL_SLUG) -> Job:
 
 
 def _wait_for_nodes(run: Run, others: list[Job]) -> None:
-    """Wait for the jobs of other nodes, which hold their results; one that does not answer does not stop the others."""
+    """Wait for the jobs of other nodes, which hold their results; a node that does not answer does not stop the others."""
     for job in others:
         with run.step("node", job.asked_node):
             ended = jobs.wait(job_id=job.pk, seconds=_NODE_SECONDS)
@@ -88,8 +88,8 @@ def _chosen(slug: str | None) -> list[Provider]:
     return list(Provider.objects.filter(enabled=True))
 
 
-def _ask_remote(run: Run, chosen: Iterable[Provider]) -> Iterable[tuple[Provider, ProviderReport]]:
-    """All concurrently; answers are stored as they arrive."""
+def _list_remote(run: Run, chosen: Iterable[Provider]) -> Iterable[tuple[Provider, ProviderReport]]:
+    """List the models of all remote providers concurrently, and store each answer as it arrives."""
     by_slug = {provider.slug: provider for provider in chosen}
     endpoints: list[RemoteEndpoint] = []
     for provider in by_slug.values():

@@ -50,7 +50,7 @@ _FILE_COLUMNS = (
 
 
 def export() -> dict[str, Any]:
-    """All entries of the registry, without secrets, history and state (three queries)."""
+    """All entries of the registry, without secrets, history or state (three queries)."""
     columns = (*_MODEL_COLUMNS, "version_id", *(f"version__{name}" for name in _FILE_COLUMNS))
     return {
         "format": registry_file.FORMAT,

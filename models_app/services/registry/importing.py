@@ -1,4 +1,4 @@
-"""Imports an exported registry, as a whole or not at all."""
+"""Imports an exported registry, atomically."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CAUSE = "import"
 
 
 class Mode(StrEnum):
-    """`merge` keeps what the document does not name; `replace` removes it."""
+    """`merge` keeps entries that the document does not name; `replace` removes them."""
 
     MERGE = "merge"
     REPLACE = "replace"
@@ -54,7 +54,7 @@ class Mode(StrEnum):
 
 @dataclass(slots=True)
 class Report:
-    """Keys of models, slugs of providers, names of routes."""
+    """The outcome: keys of models, slugs of providers, names of routes."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Report:
 
 
 def take_in(*, document: Document, mode: Mode, dry_run: bool, actor: str) -> Report:
-    """The changes made, or with `dry_run` those that would be. One invalid entry refuses the whole document.
+    """Import a document. Returns the changes, also with `dry_run`, which makes none.
 
     Raises InvalidRequest, or Conflict where a model to remove is in use, or where a route with a loaded target would
     be moved to a model that is not loaded.
@@ -221,7 +221,7 @@ class _Import:
         message = f"The route '{route.name}' was imported."
         self._record(EventName.ROUTE_CHANGED, route.name, message, before, after)
 
-    # What the document does not name
+    # Entries that the document does not name
 
     def remove_the_rest(self, document: Document) -> None:
         kept_routes = {route.name for route in document.routes} | {CURRENT_ROUTE}
@@ -240,7 +240,7 @@ class _Import:
         self._remove_providers({provider.slug for provider in document.providers})
 
     def _remove_providers(self, kept: set[str]) -> None:
-        """Those without models; providers that the environment or NOA itself created stay."""
+        """Remove providers without models; those that the environment or NOA itself created stay."""
         idle = Provider.objects.filter(models=None).exclude(origin=FROM_ENVIRONMENT)
         for provider in idle.exclude(slug__in=kept):
             if providers.is_remote(provider):

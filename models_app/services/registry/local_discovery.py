@@ -1,4 +1,4 @@
-"""Finds GGUF files in the model folders and keeps the registry in step with them."""
+"""Finds GGUF files in the model folders and updates the registry accordingly."""
 
 from __future__ import annotations
 
@@ -97,8 +97,11 @@ def _is_known(model: RegisteredModel, path: Path) -> bool:
 
 
 def _is_copy(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> bool:
-    """Whether other nodes have the same file, so that the model is unchanged. Raises ModelFileError for a different one."""
-    other = model_files.is_another(model, metadata)
+    """Whether other nodes have the same file, so that the model is unchanged.
+
+    Raises ModelFileError when another node has a different file.
+    """
+    other = model_files.conflicting_node(model, metadata)
     is_copy = (
         model.version is not None and model.version.sha256 == metadata.sha256 and model_files.elsewhere(model).exists()
     )
@@ -118,11 +121,11 @@ def _record(model: RegisteredModel, path: Path, metadata: GgufMetadata) -> None:
 def _sentence(key: str, path: Path, *, new: bool, was_gone: bool) -> str:
     if new:
         return f"{key} was found as {path.name}."
-    return f"The file of {key} is there again." if was_gone else f"The file of {key} changed."
+    return f"The file of {key} is available again." if was_gone else f"The file of {key} changed."
 
 
 def _mark_gone(run: Run, report: ProviderReport) -> None:
-    """A model without its file keeps its entry, with the time since when it is gone."""
+    """Record the time at which a file was found missing; its model keeps its entry."""
     rows = RegisteredModel.objects.filter(provider=lookup.local_provider(), gone_at=None).select_related("version")
     mine = model_files.paths_here()
     for model in rows:

@@ -23,8 +23,8 @@ _ACTOR = "environment"
 def from_environment() -> None:
     """Applies the environment's providers to the registry. Idempotent; call at the start of a server.
 
-    `NOA_PROVIDERS` overrides what was configured under the same name; a variable that other programs read too, such as
-    `OPENAI_API_KEY`, does not.
+    `NOA_PROVIDERS` overrides a provider that was configured under the same name; a variable that other programs read
+    too, such as `OPENAI_API_KEY`, does not.
     """
     named: dict[str, ProviderSettings] = dict(settings.NOA_PROVIDERS)
     with transaction.atomic():

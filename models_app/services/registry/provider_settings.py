@@ -20,7 +20,7 @@ from models_app.services.events import events
 from models_app.services.providers import providers
 from models_app.services.routes import routing
 
-# Far above what a team has; every discovery requests the list of each.
+# Far more than a team has; every discovery requests the list of each.
 MAX_PROVIDERS = 200
 BUILT_IN, FROM_ENVIRONMENT = "built-in", "environment"
 
@@ -36,7 +36,7 @@ _SHOWN_IN_EVENTS = (
 
 
 def represent(provider: Provider) -> dict[str, Any]:
-    """As the API shows it: whether there is a secret and where, but never the secret."""
+    """The provider in the API's form: whether there is a secret and where, but never the secret."""
     source = None
     if providers.is_remote(provider):
         source = "environment" if provider.secret_env else "stored" if provider.secret else None
@@ -84,7 +84,7 @@ def check_new(*, slug: str, settings: ProviderSettings) -> str:
 
 @transaction.atomic
 def add(*, slug: str, settings: ProviderSettings, actor: str, origin: str = "api") -> Provider:
-    """Raises as `check_new` does."""
+    """Add a provider. Raises as `check_new` does."""
     routing.bump()
     canonical = check_new(slug=slug, settings=settings)
     provider = Provider(slug=canonical, kind=settings.kind, origin=origin)
@@ -167,7 +167,7 @@ def store(*, provider: Provider, settings: ProviderSettings, actor: str, cause: 
 
 @transaction.atomic
 def remove(*, slug: str, actor: str, cause: str = "requested") -> None:
-    """Raises NotFound, or Conflict for one of the environment, for the built-in one, or for one that has models."""
+    """Remove a provider. Raises NotFound, or Conflict if it is of the environment, built-in, or has models."""
     routing.bump()
     provider = lookup.provider(slug=slug)
     _refuse_foreign(provider)
@@ -180,7 +180,7 @@ def remove(*, slug: str, actor: str, cause: str = "requested") -> None:
 
 
 def delete(*, provider: Provider, actor: str, cause: str) -> None:
-    """Call inside a transaction. Raises Conflict when it has models."""
+    """Delete a provider. Call inside a transaction. Raises Conflict when it has models."""
     count = provider.models.count()
     if count:
         raise Conflict(
@@ -211,7 +211,7 @@ def _refuse_foreign(provider: Provider) -> None:
 
 
 def _apply(provider: Provider, settings: ProviderSettings) -> None:
-    """Checked, and without saving."""
+    """Check and set the fields, without saving."""
     provider.name = settings.name
     provider.base_url = settings.base_url
     provider.allow_private_addresses = settings.allow_private_addresses
@@ -233,7 +233,7 @@ def _set_secret(provider: Provider, settings: ProviderSettings) -> None:
 
 
 def _is_stored(provider: Provider, key: str) -> bool:
-    """Sealing the same key twice gives different bytes, which would count as a change."""
+    """Compared in plain text: encrypting the same key twice gives different bytes, which would count as a change."""
     try:
         return bool(provider.secret) and secrets.unseal(provider.secret) == key
     except secrets.SecretUnreadable:

@@ -14,9 +14,9 @@ from models_app.services.providers import providers
 
 
 def try_out(*, slug: str) -> dict[str, Any]:
-    """Requests its list of models: whether that succeeded, the message, and the duration.
+    """Requests a provider's list of models; returns whether that succeeded, a message, and the duration.
 
-    Raises NotFound for a provider that is not configured; every other failure is in the answer.
+    Raises NotFound for a provider that is not configured; every other failure is in the result.
     """
     provider = lookup.provider(slug=slug)
     started = perf_counter()

@@ -31,7 +31,7 @@ _REQUESTED = "requested"
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Adds the place in the body to errors, for example `models[3].`."""
+    """Prefixes errors with their place in the body, for example `models[3].`."""
     try:
         yield
     except NoaError as error:
@@ -43,7 +43,7 @@ def at(place: str) -> Iterator[None]:
 
 
 def register(*, given: Sequence[Entry], actor: str, places: Sequence[str] | None = None) -> list[tuple[str, bool]]:
-    """The keys, each with whether it is new, in the order of the entries. All of them or none.
+    """Register all entries or none. Returns each key and whether it is new, in the order of the entries.
 
     A registered model is updated; its accesses and the date of its registration stay. Raises InvalidRequest, NotFound
     for a provider, or ModelFileError; `places` are the paths of the entries in the body.
@@ -113,8 +113,8 @@ def _read_file(entry: Entry, place: str) -> GgufMetadata | None:
 def _create(entry: Entry, provider: Provider, file: GgufMetadata | None, actor: str) -> None:
     if file is None and not providers.is_remote(provider):
         raise InvalidRequest(
-            f"'{entry.key}' is a local model: set 'path' to its GGUF file in a model folder. POST /api/v1/models/discover"
-            " also registers the files of these folders.",
+            f"'{entry.key}' is a local model: set 'path' to its GGUF file in a model folder. POST"
+            " /api/v1/models/discover also registers the files of these folders.",
             param="path",
         )
     model = RegisteredModel(provider=provider, model_id=entry.key.model_id, key=str(entry.key), name=entry.key.model_id)
@@ -193,7 +193,7 @@ def edit_tags(*, key: str, add: Sequence[str], remove: Sequence[str], actor: str
 
 
 def _change(model: RegisteredModel, fields: Mapping[str, Any], *, actor: str, cause: str) -> None:
-    """Store what differs, with one event that holds the old and new values; no event without a difference."""
+    """Store changed fields, with one event that holds the old and new values; no event without a change."""
     before = {name: getattr(model, name) for name in fields}
     after = {name: value for name, value in fields.items() if value != before[name]}
     if not after:
@@ -213,7 +213,7 @@ def _change(model: RegisteredModel, fields: Mapping[str, Any], *, actor: str, ca
 
 
 def _store(model: RegisteredModel, fields: Mapping[str, Any]) -> None:
-    """Only these columns: concurrent writes of a load must stay."""
+    """Write only the columns of these fields: concurrent writes of a load must stay."""
     if not fields:
         return
     set_fields(model, fields)
@@ -231,7 +231,7 @@ def _store(model: RegisteredModel, fields: Mapping[str, Any]) -> None:
 
 
 def set_fields(model: RegisteredModel, fields: Mapping[str, Any]) -> None:
-    """Without saving."""
+    """Set the fields without saving the model."""
     for name, value in fields.items():
         if name == "tags":
             model.set_tags(value)
@@ -275,7 +275,7 @@ def remove(*, model: RegisteredModel) -> dict[str, Any]:
 
 
 def check_unused(*, model: RegisteredModel) -> None:
-    """Raises Conflict with what to do first."""
+    """Raises Conflict while the model is in use; the message has the remedy."""
     if Instance.objects.filter(model=model, state__in=LIVE_INSTANCE_STATES).exists():
         raise _in_use(model, "is loaded. Unload it first: POST /api/v1/models/unload.")
     routes = Route.objects.filter(Q(target=model) | ~Q(fallbacks=[]))

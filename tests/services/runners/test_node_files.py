@@ -36,7 +36,7 @@ def on_node(tmp_path: Path, settings: Any, do: Work, db: None) -> Callable[..., 
             write_tiny_gguf(folder / "a.gguf", name="a", seed=seed)
         settings.NOA_NODE, settings.NOA_MODEL_ROOTS = name, [folder]
         Node.objects.get_or_create(name=name, defaults={"pid": 1, "heartbeat_at": Now()})
-        job = discovery.here(name=name, actor="test")
+        job = discovery.of_node(name=name, actor="test")
         with jobs.run(job_id=str(job.pk), node=name) as run:
             assert run is not None
             discovery.discover(run=run, provider="llama.cpp")
