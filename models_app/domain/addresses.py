@@ -17,7 +17,7 @@ URL_PATTERN = rf"https?://{_HOST}(?::{_PORT})?(?:{_PATH})?"
 """The shape of an address whose host is a name or an IPv4 address."""
 _URL = re.compile(rf"https?://(?:{_HOST}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?(?:{_PATH})?")
 
-# Never allowed: the metadata addresses under which clouds hand out credentials, and unusable ones.
+# Never allowed: the metadata addresses at which clouds serve credentials, and unusable ones.
 _NEVER = tuple(
     ipaddress.ip_network(text) for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "0.0.0.0/8", "::/128")
 )
@@ -41,7 +41,7 @@ def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def checked_url(text: str, *, param: str = "base_url", allow_private: bool = False) -> SplitResult:
-    """The parts of an allowed http(s) URL; raises InvalidRequest with what to change.
+    """The parts of an allowed http(s) URL; raises InvalidRequest with the required change.
 
     A host name is checked again by its resolved address when NOA connects: see `may_connect`.
     """
@@ -65,8 +65,8 @@ def checked_url(text: str, *, param: str = "base_url", allow_private: bool = Fal
 
 def address_refused(address: str, *, param: str = "base_url") -> InvalidRequest:
     return InvalidRequest(
-        f"'{param}' leads to {address}, an address that NOA does not connect to by itself. If it is a server of"
-        " yours in a private network, set 'allow_private_addresses' to true.",
+        f"'{param}' leads to {address}, an address that NOA does not connect to by itself. If it is your own"
+        " server in a private network, set 'allow_private_addresses' to true.",
         code="address_not_allowed",
         param=param,
     )
@@ -77,7 +77,7 @@ def _split(text: str, param: str) -> SplitResult:
         raise _refused(param, f"must be printable ASCII without spaces, at most {MAX_URL_LENGTH} characters")
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises ValueError when it is no port
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         raise _refused(param, "is not a valid URL") from None
     return parts

@@ -1,4 +1,4 @@
-"""The one tree of errors that NOA raises on purpose.
+"""The hierarchy of errors that NOA raises on purpose.
 
 NoaError                    500 internal_error
 ├── InvalidRequest          400 invalid_request        the caller must change the request
@@ -27,8 +27,8 @@ NoaError                    500 internal_error
     ├── Interrupted             503 interrupted            the worker stops; the next one continues
     └── Draining                503 draining
 
-`http_status` is what every wire floor (runner, gateway, API) answers with; `code` is stable and documented;
-`retryable` tells a client whether the same request can succeed later.
+`http_status` is the status of answers at every layer (runner, gateway, API); `code` is stable and documented;
+`retryable` is whether the same request can succeed later.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class NoaError(Exception):
         self.retry_after = retry_after
 
     def body(self, request_id: str | None = None) -> dict[str, Any]:
-        """The JSON error object that every surface of NOA answers with."""
+        """The JSON error object in the answers of the runner, the gateway and the API."""
         error: dict[str, Any] = {
             "message": self.message,
             "type": self.error_type,

@@ -61,7 +61,7 @@ _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9._:/@+-]+")
 
 @dataclass(frozen=True, slots=True)
 class ModelKey:
-    """`<provider>:<model id>`. The id may hold `/`, `:` and `.`; the provider slug never holds `:`."""
+    """`<provider>:<model id>`. The id can hold `/`, `:` and `.`; the provider slug never holds `:`."""
 
     provider: str
     model_id: str
@@ -71,7 +71,7 @@ class ModelKey:
 
     @classmethod
     def parse(cls, text: str) -> ModelKey:
-        """Raises InvalidRequest when the text is not a well-formed key."""
+        """Parse a key; raises InvalidRequest when it is not well-formed."""
         provider, colon, model_id = text.partition(":")
         if not colon:
             raise InvalidRequest(

@@ -24,7 +24,7 @@ class Step(StrEnum):
 
     @property
     def longest(self) -> timedelta:
-        """The longest period in this step: 744 hours or 366 days, as much as a chart can show."""
+        """The longest period in this step: 744 hours or 366 days, the most that a chart can show."""
         return timedelta(days=31) if self == Step.HOUR else timedelta(days=366)
 
     @property
@@ -42,14 +42,14 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `start` to before `end`, both at the start of a step."""
+    """The time from `start` (inclusive) to `end` (exclusive), both at the start of a step."""
 
     start: datetime
     end: datetime
     step: Step
 
     def starts(self) -> Iterator[datetime]:
-        """The start of each step in it."""
+        """The start of each step of the period."""
         moment = self.start
         while moment < self.end:
             yield moment
@@ -70,8 +70,8 @@ def period(*, since: datetime | None, until: datetime | None, now: datetime, ste
         raise _refused("'from' must be earlier than 'to'.", "from")
     if end - start > step.longest:
         raise _refused(
-            f"A period by the {step} is at most {step.longest.days} days long. Ask for a shorter one"
-            + (", or for days." if step == Step.HOUR else "."),
+            f"A period by the {step} is at most {step.longest.days} days long. Request a shorter one"
+            + (", or one by days." if step == Step.HOUR else "."),
             "from",
         )
     return Period(step.floor(start), step.ceiling(end), step)

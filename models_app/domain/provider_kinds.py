@@ -1,6 +1,6 @@
-"""The table of provider kinds: a row holds everything in which kinds differ, apart from the code in their folders.
+"""The table of provider kinds: a row holds all differences between kinds, apart from the code in their folders.
 
-Code goes by the row, never by the kind: `tests/providers/test_kinds.py` checks that no kind is named elsewhere.
+Other code uses the row, never the kind: `tests/providers/test_kinds.py` checks that no kind is named elsewhere.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ class ProviderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KindRow:
-    """Dotted names (`package.module:name`) are imported at their first use: this floor has no code for the network.
+    """Dotted names (`package.module:name`) are imported at their first use: the domain has no code for the network.
 
     label         for people, in the console
     folder        its package in `models_app/providers`
-    list_models   async function of a `Client`, gives a `Listing`; raises NoaError
-    check_model   async function of a `Client`: one cheap call that shows that key and model are good; raises NoaError
-    translation   class of a `Translation` from OpenAI's chat completions; '' where the server speaks them
-    speaks        the client dialect besides OpenAI's that its servers speak, and that is passed on untranslated
-    chat_path     of a chat request, below the API's URL
-    default_url   when no base URL is given, as the SDK of this service writes it; '' when one must be given
-    version_path  `/v1` at the end of a base URL: `kept` as it is, `added` where it is missing, or `removed`
-    headers       of every request
-    key_header    name of the header with the API key, and what stands before the key
-    variables     of a key and of a base URL that other programs know too: the key makes a provider of the kind's name
+    list_models   async function of a `Client`, returns a `Listing`; raises NoaError
+    check_model   async function of a `Client`: one cheap call that checks key and model; raises NoaError
+    translation   class of a `Translation` from OpenAI's chat completions; '' if the servers accept them
+    speaks        the client dialect besides OpenAI's that its servers accept, and that is forwarded untranslated
+    chat_path     the path of a chat request, below the API's URL
+    default_url   the base URL if none is configured, in the form of the service's SDK; '' if one is required
+    version_path  `/v1` at the end of a base URL: `kept` unchanged, `added` where it is missing, or `removed`
+    headers       the headers of every request
+    key_header    the name of the header with the API key, and the prefix of the key
+    variables     of a key and of a base URL, as other programs name them: the key creates a provider of the kind's name
     aliases       other slugs for the provider of the kind's name
     reads_files   whether a provider of this kind without a base URL stands for model files
     """
@@ -55,7 +55,7 @@ class KindRow:
     reads_files: bool = False
 
 
-# In the order in which people choose among them.
+# In the order of the console's choices.
 KINDS: Mapping[ProviderKind, KindRow] = {
     ProviderKind.OPENAI: KindRow(
         label="OpenAI, or a server that speaks its dialect",
@@ -100,8 +100,8 @@ SLUG_ALIASES: Mapping[str, str] = {alias: kind.value for kind, row in KINDS.item
 def api_url(kind: ProviderKind, base_url: str) -> str:
     """The address to which `chat_path` is appended; '' when neither a base URL is given nor the kind has one.
 
-    Where a kind has one place for its API, both ways to write a base URL mean the same. Servers that speak OpenAI's
-    dialect have it in many places: theirs is taken as it is.
+    Where a kind has one path for its API, both forms of a base URL mean the same. Servers with OpenAI's dialect have it
+    at various paths: their base URL stays unchanged.
     """
     row = KINDS[kind]
     url = (base_url or row.default_url).rstrip("/")

@@ -1,4 +1,4 @@
-"""The request that a line of the server's log belongs to."""
+"""The request of a line of the server's log."""
 
 from __future__ import annotations
 

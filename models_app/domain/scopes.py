@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """`infer` sends requests to models; `read` reads the management API; `operate` loads, unloads and switches; `admin` is all.
+    """`infer` sends requests to models; `read` reads the management API; `operate` loads, unloads and switches.
 
-    `metrics:read` reads the page for Prometheus, and nothing else.
+    `admin` allows everything, `metrics:read` only the page for Prometheus.
     """
 
     INFER = "infer"
@@ -19,7 +19,7 @@ class Scope(StrEnum):
 
 
 def allows(granted: frozenset[str], needed: Scope) -> bool:
-    """Whether scopes suffice; `operate` includes `read`."""
+    """Whether the granted scopes include the needed one; `operate` includes `read`."""
     if Scope.ADMIN in granted or needed in granted:
         return True
     return needed == Scope.READ and Scope.OPERATE in granted

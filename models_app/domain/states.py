@@ -1,4 +1,4 @@
-"""The states of models, instances and jobs, and which changes are allowed."""
+"""The states of models, instances and jobs, and the allowed transitions."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class RollupStep(StrEnum):
-    """Each divides the next, so a sum over a longer step is a sum over shorter ones."""
+    """Time steps. Each divides the next, so a sum over a longer step is a sum over shorter ones."""
 
     MINUTE = "minute"
     TEN_MINUTES = "ten_minutes"
@@ -24,7 +24,7 @@ class RollupStep(StrEnum):
 
     @property
     def kept(self) -> timedelta | None:
-        """The retention of its rows: twice the longest window that reads them. None is for ever."""
+        """The retention of its rows: twice the longest window that reads them. None means for ever."""
         return _KEPT[self]
 
     def floor(self, moment: datetime) -> datetime:

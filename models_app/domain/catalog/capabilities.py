@@ -114,7 +114,7 @@ METADATA_SENTENCES: Mapping[Capability, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """The verdict of one source for one capability. `fresh` is False when it is about another version of the model."""
+    """The verdict of one source for one capability. `fresh` is False for another version of the model."""
 
     source: str
     verdict: str
@@ -132,7 +132,7 @@ def is_tested(words: Iterable[Word]) -> bool:
 
 
 def is_supported(words: Sequence[Word], *, registered: bool) -> bool:
-    """By a conclusive probe of the present version; without one, as the registry has it (`registered`)."""
+    """The result of a conclusive probe of the present version; without one, the registry's value (`registered`)."""
     probed = _probed(words)
     return registered if probed is None else probed == Verdict.SUPPORTED
 

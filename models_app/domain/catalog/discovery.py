@@ -12,7 +12,7 @@ from models_app.domain.errors import NoaError
 class ProviderReport:
     """Keys of models, except `refused`: entries that are not usable models, each with `name` and `reason`.
 
-    found   how many models the provider has, refused ones left out
+    found   the number of the provider's models, refused ones left out
     failed  `code` and `message` when the provider could not be reached
     """
 

@@ -27,7 +27,7 @@ MAX_NOTE = 1_000
 MAX_PATH = 4_096
 MAX_TAGS = 64
 MAX_TAG = 64
-# Longer than the context of any model by far.
+# Far longer than the context of any model.
 MAX_TOKENS = 1_000_000_000
 MAX_PRIORITY = 100
 # A year; the limit of the times of residency.
@@ -49,7 +49,7 @@ _NAMES = ("key", "provider", "model")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model to register. `fields` holds the given fields as they are stored; `path` is that of a local model's file."""
+    """A model to register: its `fields` in stored form, and the `path` of a local model's file."""
 
     key: ModelKey
     fields: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Entry:
 
 
 def parse_entry(data: Any, place: str = "") -> Entry:
-    """Raises InvalidRequest that names the field; `place` is the path of the entry with a trailing dot."""
+    """Parse an entry; raises InvalidRequest that names the field. `place` is its path with a trailing dot."""
     if not isinstance(data, dict):
         raise _refusal(place.rstrip("."), "an object")
     refuse_unknown(data, (*_NAMES, "path", *_CHECKS), place)
@@ -68,7 +68,7 @@ def parse_entry(data: Any, place: str = "") -> Entry:
 
 
 def parse_fields(data: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """The descriptive fields in `data`, as they are stored. null clears a field."""
+    """The descriptive fields in `data`, in stored form. null clears a field."""
     return {name: check(data[name], f"{place}{name}") for name, check in _CHECKS.items() if name in data}
 
 
@@ -88,7 +88,7 @@ def parse_tags(value: Any, place: str) -> list[str]:
 
 
 def checked_tag(value: Any, place: str) -> str:
-    """A tag as it is stored and searched; raises InvalidRequest."""
+    """A tag in the form for storage and searches; raises InvalidRequest."""
     tag = value if isinstance(value, str) else ""
     tag = unicodedata.normalize("NFC", tag.strip().casefold())
     if not tag or len(tag) > MAX_TAG or not tag.isprintable() or "," in tag:
@@ -207,7 +207,7 @@ def _metadata(value: Any, place: str) -> dict[str, Any]:
 
 
 def _check_storable(value: Any, place: str) -> None:
-    """Raises InvalidRequest for values that some database does not return unchanged."""
+    """Raises InvalidRequest for values that not every database returns unchanged."""
     if isinstance(value, dict):
         for name, item in value.items():
             _check_storable(name, place)

@@ -13,7 +13,7 @@ from models_app.domain.errors import ModelFileError
 
 # llama.cpp's bound on layers. A count of 0 or 1,000,000 aborts the process that loads the file.
 MAX_BLOCKS = 512
-# More than any model has: a larger number is a damaged header, and llama.cpp would try to allocate it.
+# Above the values of all models: a larger one is a damaged header, and llama.cpp would try to allocate it.
 _MAX_CONTEXT = 1 << 28
 _MAX_WIDTH = 1 << 20
 _MAX_HEADS = 1 << 16
@@ -23,7 +23,7 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 # Files of these architectures hold no text model.
 PROJECTORS = frozenset({"clip", "mmproj"})
-# Encoders: every token attends to every other. llama.cpp treats them so when the header does not say.
+# Encoders: every token attends to every other. llama.cpp assumes this when the header has no value.
 _ENCODERS = frozenset(
     {
         "bert",
@@ -82,7 +82,7 @@ FILE_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class GgufMetadata:
-    """One model file. Sizes are bytes, lengths tokens; None means that the header does not say.
+    """One model file. Sizes are bytes, lengths tokens; None means that the header has no value.
 
     A model in several parts is described by its first file: `size_bytes` and `sha256` are that file's, while
     `total_bytes` and `parameter_count` are those of all `parts`.
@@ -130,12 +130,12 @@ class GgufMetadata:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-compatible; `from_dict` reads it back."""
+        """A JSON-compatible form, which `from_dict` reads."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> GgufMetadata:
-        """Ignores unknown names, so that data of a newer version can be read."""
+        """The inverse of `to_dict`. Ignores unknown names, so that data of a newer version can be read."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in known})
 
@@ -154,7 +154,10 @@ class RawHeader:
 
 
 def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
-    """The metadata of a file with this header. Raises ModelFileError for values that would crash or mislead llama.cpp."""
+    """The metadata of a file with this header.
+
+    Raises ModelFileError for values that would crash or mislead llama.cpp.
+    """
     architecture = header.fields.get("general.architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
         raise ModelFileError("The header does not name the model's architecture (general.architecture).")
@@ -265,7 +268,7 @@ def _check_embedding(header: RawHeader, width: int, vocabulary: int) -> None:
 
 
 def _quantization(header: RawHeader) -> str:
-    """The name of the file type, or else the type that most of the weights have."""
+    """The name of the file type, or else the type of most of the weights."""
     value = header.fields.get("general.file_type")
     if type(value) is int and (value & ~_FILE_TYPE_GUESSED) in FILE_TYPES:
         return FILE_TYPES[value & ~_FILE_TYPE_GUESSED]

@@ -2,7 +2,7 @@
 
 The estimate is for a runner that has generated: the weights (mapped from the file and read entirely by the load), the
 KV cache, llama.cpp's compute buffers, and the program itself. The first embedding of a model that also generates adds
-up to 128 MiB; whether there is one, only a measurement shows.
+up to 128 MiB; only a measurement shows whether there was one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 # Python, llama.cpp and its libraries: a runner without a model (measured: 49 to 57 MiB).
 RUNNER_BASE_BYTES = 54 * 1024 * 1024
-# A token of the vocabulary, with its text and its table entries (measured over 32,000 to 120,000 tokens).
+# Per token of the vocabulary, with its text and its table entries (measured over 32,000 to 120,000 tokens).
 _TOKEN_BYTES = 230
 _F16_BYTES = 2
 _F32_BYTES = 4
@@ -28,7 +28,7 @@ _USUAL_FEED_FORWARD = 4
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The numbers of a GGUF header that decide its memory; heads and lengths as llama.cpp names them."""
+    """The numbers of a GGUF header that determine memory; heads and lengths have llama.cpp's names."""
 
     file_bytes: int
     block_count: int
@@ -64,7 +64,7 @@ def embedding_rows(*, batch_tokens: int, vocab_size: int, causal: bool) -> int:
 
 
 def batch_size(*, batch_tokens: int, slots: int) -> int:
-    """Tokens of one step of llama.cpp: one of every slot and a part of a prompt must fit."""
+    """Tokens of one step of llama.cpp: one token of every slot and a part of a prompt must fit."""
     return max(batch_tokens, 2 * slots)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from models_app.domain.errors import InvalidRequest
 
-# Where no option says otherwise: enough for a long chat, small enough for a laptop.
+# The default: enough for a long chat, small enough for a laptop.
 DEFAULT_CONTEXT = 8192
 
 BOUNDS: Mapping[str, tuple[int, int]] = {
@@ -24,7 +24,7 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
 class LoadOptions:
     """None leaves the choice to NOA.
 
-    n_ctx         tokens of the cache that all slots share; one request may use all of it
+    n_ctx         tokens of the cache that all slots share; one request can use all of it
     slots         requests that are decoded at the same time; more wait in the runner's queue
     n_batch       tokens of one decode step
     n_threads     threads of llama.cpp
@@ -39,7 +39,7 @@ class LoadOptions:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> LoadOptions:
-        """Raises InvalidRequest that names the option and its bounds."""
+        """Parse JSON data; raises InvalidRequest that names the option and its bounds."""
         for name, value in data.items():
             if name not in BOUNDS:
                 raise InvalidRequest(
@@ -64,5 +64,5 @@ class LoadOptions:
         return self == LoadOptions()
 
     def as_dict(self) -> dict[str, int]:
-        """Only the options that are set, as JSON columns and answers hold them."""
+        """Only the options that are set, in the form of JSON columns and answers."""
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -1,4 +1,4 @@
-"""What tokens cost. Prices are US dollars per million tokens; an unknown price is None, never 0."""
+"""Prices of tokens, in US dollars per million tokens; an unknown price is None, never 0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MILLION = Decimal(1_000_000)
 class Usage:
     """Tokens of one request; None is unknown.
 
-    `prompt` holds `cached` and `cache_write`; `completion` holds `reasoning`, as in OpenAI's usage object.
+    `prompt` includes `cached` and `cache_write`; `completion` includes `reasoning`, as in OpenAI's usage object.
     """
 
     prompt: int | None = None
@@ -26,7 +26,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """US dollars per million tokens. Without a price of their own, cached tokens cost what prompt tokens cost."""
+    """US dollars per million tokens. A missing price of cached tokens is that of prompt tokens."""
 
     input: Decimal
     output: Decimal
@@ -47,17 +47,17 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Tier(Rates):
-    """What all tokens of a request cost whose prompt has more than `above` tokens."""
+    """The rates for all tokens of a request whose prompt has more than `above` tokens."""
 
     above: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Price(Rates):
-    """What a model costs.
+    """The price of a model.
 
     source  `operator`, `provider` or `genai-prices`
-    tiers   what long prompts cost instead, the shortest first
+    tiers   the rates of requests with long prompts, the shortest first
     """
 
     source: str = "operator"
@@ -65,7 +65,7 @@ class Price(Rates):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Price:
-        """From a stored price, whose numbers are numbers or decimal strings."""
+        """Read a stored price, whose amounts are numbers or decimal strings."""
         return cls(
             **_amounts(data),
             source=str(data.get("source", "operator")),
@@ -73,7 +73,7 @@ class Price(Rates):
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Amounts as decimal strings, so that nothing is lost on the way through JSON."""
+        """Amounts as decimal strings, so that JSON does not round them."""
         data = _strings(self) | {"source": self.source}
         if self.tiers:
             data["tiers"] = [_strings(tier) | {"above": tier.above} for tier in self.tiers]

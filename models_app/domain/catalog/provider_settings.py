@@ -16,11 +16,11 @@ from models_app.domain.provider_kinds import KINDS, LOCAL_KIND, ProviderKind
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """A secret is either `api_key`, which no representation shows, or the name of a variable.
+    """The settings of one provider. A secret is either `api_key`, which no representation shows, or a variable's name.
 
     base_url    '' is the kind's own address; for `llama.cpp`, files on this machine
     api_key     None keeps the present key; an empty one removes it
-    secret_env  None keeps it, '' removes it
+    secret_env  None keeps the present name, '' removes it
     """
 
     kind: ProviderKind

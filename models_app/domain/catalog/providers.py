@@ -1,4 +1,4 @@
-"""What a provider's settings may be."""
+"""Checks of a provider's settings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TIMEOUT_LIMITS: Mapping[str, tuple[float, float]] = {
 MAX_SECRET_LENGTH = 2000
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,99}")
-# Variables that hold secrets of this server and of its database: no provider may be sent them.
+# Variables that hold secrets of this server and of its database: they must not be sent to a provider.
 _OWN_VARIABLES = ("NOA_", "DATABASE_URL", "DJANGO_", "PGPASS", "POSTGRES_", "REDIS_", "CELERY_")
 
 
 def checked_secret_env(name: str) -> str:
-    """The name of an environment variable that may hold a provider's key; raises InvalidRequest."""
+    """The name of an environment variable that is allowed to hold a provider's key; raises InvalidRequest."""
     if not _VARIABLE.fullmatch(name):
         raise InvalidRequest(
             "'secret_env' must be the name of an environment variable: capital letters, digits and '_', 2 to 100"
@@ -32,8 +32,8 @@ def checked_secret_env(name: str) -> str:
         )
     if name.startswith(_OWN_VARIABLES):
         raise InvalidRequest(
-            f"'secret_env' must not be {name}: variables of NOA itself are not sent to providers. Give the key a"
-            " variable of its own.",
+            f"'secret_env' must not be {name}: variables of NOA itself are not sent to providers. Put the key"
+            " into a separate variable.",
             code="invalid_secret",
             param="secret_env",
         )
@@ -41,7 +41,7 @@ def checked_secret_env(name: str) -> str:
 
 
 def checked_secret(text: str, *, param: str = "api_key") -> str:
-    """A key as it can stand in an HTTP header; raises InvalidRequest, whose message does not hold it."""
+    """A key that an HTTP header can carry; raises InvalidRequest, whose message does not hold it."""
     if not 0 < len(text) <= MAX_SECRET_LENGTH or not text.isascii() or not text.isprintable():
         raise InvalidRequest(
             f"'{param}' must be printable ASCII, 1 to {MAX_SECRET_LENGTH} characters. Check its end for a line break.",

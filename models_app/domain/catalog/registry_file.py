@@ -18,7 +18,7 @@ from models_app.domain.provider_kinds import LOCAL_KIND, ProviderKind
 
 FORMAT = "noa-registry"
 VERSION = 1
-# About as many as fit into the largest body that NOA accepts by default.
+# Approximately the number that fits into the largest body that NOA accepts by default.
 MAX_MODELS = 20_000
 MAX_PROVIDERS = 200
 MAX_ROUTES = 1_000
@@ -86,7 +86,7 @@ class Document:
 
 
 def parse(data: Mapping[str, Any]) -> Document:
-    """Raises InvalidRequest that names the place, for example `models[12].price.input`."""
+    """Parse a document; raises InvalidRequest that names the place, for example `models[12].price.input`."""
     known = ("format", "version", "exported_at", "providers", "models", "routes")
     refuse_unknown(data, known, "")
     version = data.get("version")
@@ -157,7 +157,7 @@ def _provider(fields: Fields) -> ProviderEntry:
         kind=ProviderKind(kind),
         name=entries.line(100)(fields.data.get("name"), fields.path("name")),
         base_url=fields.text("base_url", MAX_URL_LENGTH) or "",
-        # Without one in the document, a key that is configured here stays.
+        # Without a value in the document, a key that is configured here stays.
         secret_env=fields.text("secret_env", 100) or None,
         allow_private_addresses=fields.boolean("allow_private_addresses"),
         timeouts=fields.object("timeouts") or {},

@@ -14,19 +14,19 @@ STUCK_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Warning:
-    """Something to act on. `kind` and `subject` identify it: ("model", "llama.cpp:tiny")."""
+    """A problem for an operator. `kind` and `subject` identify its object: ("model", "llama.cpp:tiny")."""
 
-    tone: str  # `bad`: does not work now; `warn`: will not, or works badly
+    tone: str  # `bad`: does not work now; `warn`: will soon fail, or works badly
     sentence: str
     kind: str = ""
     subject: str = ""
 
 
 def budget_is_near(*, used: int, budget: int | None) -> bool:
-    """Bytes; no budget is never near."""
+    """Whether the memory in use is close to the budget (bytes); False without a budget."""
     return bool(budget) and used >= BUDGET_NEAR * (budget or 0)
 
 
 def is_stuck(*, seconds: float, limit: float) -> bool:
-    """Whether something takes longer than `limit`, the setting of what it waits for, and `STUCK_SECONDS`."""
+    """Whether a load or job takes longer than both `limit`, its own time-out, and `STUCK_SECONDS`."""
     return seconds > max(limit, STUCK_SECONDS)

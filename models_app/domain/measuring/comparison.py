@@ -1,11 +1,11 @@
-"""Whether one measurement differs from another by more than chance explains.
+"""Tests whether two measurements differ by more than chance explains.
 
-The hypothesis for each figure of each stage is that the ratio of the geometric means is 1. It is tested by a permutation
-test of Welch's statistic on logarithms, which assumes only that without a difference the requests of both runs are
-exchangeable. All p-values of one comparison are corrected together by Holm's method: the chance that a comparison of two
-equal runs finds any difference stays below 5 %. A difference must also be large enough to matter: two runs of the same
-model at different times differ by a few percent, because the machine's condition changes, and no test over the requests
-within a run can detect that.
+The hypothesis for each figure of each stage is that the ratio of the geometric means is 1. It is tested by a
+permutation test of Welch's statistic on logarithms, which assumes only that without a difference the requests of both
+runs are exchangeable. All p-values of one comparison are corrected together by Holm's method: the chance that a
+comparison of two equal runs finds any difference stays below 5 %. A difference must also be large enough to matter: two
+runs of the same model at different times differ by a few percent, because the machine's condition changes, and no test
+over the requests within a run can detect that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FEWEST = 5
 # The smallest possible p-value is one in this many; it stays significant after Holm's correction of 40 figures.
 _PERMUTATIONS = 20_000
 _AT_ONCE = 2_000
-# In place of a duration that a clock rounded to 0.
+# Replaces durations that a clock rounded to 0.
 _LEAST = 1e-6
 
 # Durations: more is worse. The speeds of a profile are their reciprocals and would be tested twice.
@@ -73,7 +73,7 @@ Stages = Mapping[int, Sequence[Sample]]
 
 
 def compare(baseline: Stages, candidates: Sequence[Stages], *, tolerance: float) -> list[list[Contrast]]:
-    """For each candidate its contrasts with the baseline, in stages of the same concurrency. One correction for all.
+    """The contrasts of each candidate with the baseline, in stages of the same concurrency, corrected together.
 
     tolerance  the smallest difference that counts, as a share: 0.1 is a tenth
     """
@@ -175,7 +175,7 @@ def _exp(value: float | None) -> float | None:
 
 
 def permutation_p(before: Floats, after: Floats) -> float:
-    """Two-sided, of Welch's statistic, which stays valid where the variances differ."""
+    """The two-sided p-value of Welch's statistic, which stays valid where the variances differ."""
     together = np.concatenate([before, after])
     if np.ptp(together) == 0:
         return 1.0
@@ -199,7 +199,7 @@ def _welch(rows: Floats, first: int) -> Floats:
 
 
 def exact_p(good: int, of: int, good_after: int, of_after: int) -> float:
-    """Fisher's exact test of two shares, two-sided."""
+    """The two-sided p-value of Fisher's exact test of two shares."""
     successes, total = good + good_after, of + of_after
 
     def chance(count: int) -> float:

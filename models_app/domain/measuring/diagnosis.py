@@ -1,4 +1,4 @@
-"""The findings of `doctor`, with what to do. Pure; the checks are in `models_app.services.reporting.doctor`."""
+"""The findings of `doctor` and their remedies. Pure; the checks are in `models_app.services.reporting.doctor`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 GIB = 1024**3
-# A model, a backup or a day of access log needs more than the first; a database that meets the second stops writing.
+# A model, a backup or a day of access log needs more than the first; at the second, a database stops writing.
 LITTLE_SPACE = 2 * GIB
 NO_SPACE = GIB // 10
 # A clock that is further off makes keys, leases and budget periods noticeably wrong.
 CLOCK_SECONDS = 5.0
 OLDEST_POSTGRES = 140_000
 
-# As llama.cpp names what it was compiled for, and as the kernel names what a processor can.
+# Instruction sets: llama.cpp's names for those that it was compiled for, and the kernel's names.
 INSTRUCTIONS = {
     "AVX": "avx",
     "AVX2": "avx2",
@@ -25,7 +25,7 @@ INSTRUCTIONS = {
     "AVX512_VNNI": "avx512_vnni",
 }
 # Without them a CPU computes several times slower; the others matter less.
-_TELLING = ("AVX", "AVX2", "FMA", "AVX512")
+_IMPORTANT = ("AVX", "AVX2", "FMA", "AVX512")
 
 
 class Level(StrEnum):
@@ -36,7 +36,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`todo` is empty where nothing has to be done."""
+    """The result of one check; `todo` is empty if no action is needed."""
 
     check: str
     level: Level
@@ -48,7 +48,7 @@ class Finding:
 
 
 def unknown_variables(variables: Iterable[str], known: Iterable[str]) -> list[Finding]:
-    """Variables with NOA's prefix that are not settings, with the name that was probably meant."""
+    """Variables with NOA's prefix that are not settings, each with the most similar setting."""
     names = sorted(known)
     found = []
     for name in sorted(variables):
@@ -56,13 +56,13 @@ def unknown_variables(variables: Iterable[str], known: Iterable[str]) -> list[Fi
         if not name.startswith("NOA_") or name in names or plain in names:
             continue
         near = get_close_matches(name, names, n=1)
-        todo = f"Write {near[0]}, if that is meant." if near else "Take it away."
+        todo = f"Use {near[0]}, if that is meant." if near else "Remove it."
         found.append(Finding("settings", Level.WARNING, f"{name} is set, but is not a setting.", todo))
     return found
 
 
 def engine_build(compiled: frozenset[str], able: frozenset[str], *, cuda: bool, gpus: int) -> list[Finding]:
-    """`compiled` is what llama.cpp uses, `able` what the kernel reports for the processor."""
+    """Compares the instruction sets that llama.cpp uses (`compiled`) with those of the processor (`able`)."""
     found = []
     missing = [name for name in compiled & INSTRUCTIONS.keys() if INSTRUCTIONS[name] not in able]
     if able and missing:
@@ -70,12 +70,12 @@ def engine_build(compiled: frozenset[str], able: frozenset[str], *, cuda: bool, 
             Finding(
                 "engine",
                 Level.PROBLEM,
-                f"llama.cpp was compiled for {', '.join(sorted(missing))}, which this processor lacks: models crash with"
-                " an illegal instruction.",
+                f"llama.cpp was compiled for {', '.join(sorted(missing))}, which this processor lacks: models crash"
+                " with an illegal instruction.",
                 "Compile it on this machine: remove the wheel cache and run 'make setup' again.",
             )
         )
-    unused = [name for name in _TELLING if INSTRUCTIONS[name] in able and name not in compiled]
+    unused = [name for name in _IMPORTANT if INSTRUCTIONS[name] in able and name not in compiled]
     if unused:
         found.append(
             Finding(
@@ -116,7 +116,7 @@ def disk(path: str, free: int) -> Finding:
 
 
 def clock(offset: float) -> Finding:
-    """`offset` in seconds: the database's clock minus ours."""
+    """Checks the `offset` in seconds: the database's clock minus ours."""
     if abs(offset) < CLOCK_SECONDS:
         return Finding("clock", Level.OK, f"The database's clock and ours differ by {offset:.1f} s.")
     return Finding(
@@ -128,7 +128,7 @@ def clock(offset: float) -> Finding:
 
 
 def postgres(version: int) -> Finding:
-    """`version` as the server reports it: 150004 is 15.4."""
+    """Checks the server's version number: 150004 is 15.4."""
     text = f"PostgreSQL {version // 10_000} answers."
     if version >= OLDEST_POSTGRES:
         return Finding("database", Level.OK, text)

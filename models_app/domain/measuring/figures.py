@@ -1,7 +1,7 @@
 """Summaries of the requests of a profile, under the usual names.
 
 `ttft`, `tpot`, `itl` and `e2el` are those of `vllm bench serve`; `prompt_tokens_per_second` and
-`generation_tokens_per_second` are what `llama-bench` calls pp and tg. Durations are milliseconds.
+`generation_tokens_per_second` are pp and tg of `llama-bench`. Durations are milliseconds.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ FRACTIONS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 class Sample:
     """One request.
 
-    stage       which stage of the run it belongs to, from 0
-    started_ms  when it was sent, since its stage began
+    stage       the index of its stage in the run, from 0
+    started_ms  when it was sent, since the start of its stage
     gaps        milliseconds between the pieces of the answer
     """
 
@@ -42,7 +42,7 @@ class Sample:
 
     @property
     def tpot_ms(self) -> float | None:
-        """Time per output token after the first, with which the clock of generation starts."""
+        """Time per output token after the first, at which the measurement starts."""
         tokens = (self.completion_tokens or 0) - 1
         if not self.ok or self.ttft_ms is None or tokens < 1:
             return None
@@ -54,7 +54,7 @@ class Sample:
 
     @property
     def prompt_tokens_per_second(self) -> float | None:
-        """Of the prompt tokens that were computed, not taken from a cache."""
+        """The speed of prompt tokens that were computed, not read from a cache."""
         if not self.ok or not self.ttft_ms or self.prompt_tokens is None:
             return None
         computed = self.prompt_tokens - (self.cached_tokens or 0)
@@ -114,7 +114,7 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _of_groups(groups: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """As `summarise`, of values in groups of similar ones."""
+    """As `summarise`, for values that are correlated within groups."""
     ordered = sorted(chain.from_iterable(groups))
     found = intervals.of_grouped_quantiles(groups, list(FRACTIONS.values()))
     ci = {"mean": _ends(intervals.of_mean([fmean(group) for group in groups if group]))}

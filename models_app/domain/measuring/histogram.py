@@ -8,14 +8,14 @@ from math import ceil, exp, log
 # The relative error of a quantile is at most sqrt(1.1) - 1, which is 4.9 %; from 1 ms to 1 h that takes 160 buckets.
 GROWTH = 1.1
 _STEP = log(GROWTH)
-# Values below a microsecond (the unit is milliseconds), 0 included, are in the first bucket.
+# Values up to a microsecond (the unit is milliseconds), 0 included, are in the first bucket.
 _SMALLEST = 1e-3
 _FIRST = ceil(log(_SMALLEST) / _STEP)
 # Over 30 years in milliseconds: a broken clock must not create unbounded buckets.
 _LARGEST = 1e12
 
 Histogram = dict[str, int]
-"""Counts by the number of the bucket. Bucket b holds values over GROWTH**(b-1) and up to GROWTH**b. Can be stored as JSON."""
+"""Counts by bucket number: bucket b holds values over GROWTH**(b-1) and up to GROWTH**b. Can be stored as JSON."""
 
 
 def bucket_of(value: float) -> str:

@@ -33,7 +33,7 @@ def generator() -> np.random.Generator:
 
 
 def of_quantile(values: Sequence[float], fraction: float) -> Interval:
-    """Order statistics: ranks between which the quantile lies with 95 %, for any distribution."""
+    """The interval by order statistics: ranks between which the quantile lies with 95 %, for any distribution."""
     ordered = sorted(values)
     count = len(ordered)
     below = _binomial_cdf(count, fraction)
@@ -63,7 +63,7 @@ def _binomial_cdf(count: int, chance: float) -> Floats:
 
 
 def of_mean(values: Sequence[float]) -> Interval:
-    """The studentised bootstrap: for eight skewed values its coverage is still above 90 %."""
+    """The interval by the studentised bootstrap: for eight skewed values its coverage is still above 90 %."""
     if len(values) < FEWEST:
         return UNKNOWN
     sample = np.asarray(values, dtype=np.float64)
@@ -73,7 +73,7 @@ def of_mean(values: Sequence[float]) -> Interval:
 
 
 def studentised(center: float, error: float, means: Floats, errors: Floats) -> Interval:
-    """From resampled means and their standard errors to an interval around `center`."""
+    """The interval around `center` from resampled means and their standard errors."""
     if error == 0:
         return center, center
     spread = errors > 0
@@ -86,7 +86,7 @@ def studentised(center: float, error: float, means: Floats, errors: Floats) -> I
 
 
 def of_log_ratio(baseline: Floats, candidate: Floats) -> Interval:
-    """Of the difference of two means; given logarithms, of the logarithm of the ratio of geometric means."""
+    """The interval of the difference of two means; of logarithms, that of the log ratio of geometric means."""
     random = generator()
     before, errors_before = _resampled(baseline, random)
     after, errors_after = _resampled(candidate, random)
@@ -108,7 +108,7 @@ def _standard_error(rows: Floats) -> Floats:
 
 
 def of_grouped_quantiles(groups: Sequence[Sequence[float]], fractions: Sequence[float]) -> list[Interval]:
-    """Of quantiles of all values together, where the values of a group are correlated: whole groups are resampled.
+    """Intervals of quantiles of all values, where the values of a group are correlated: whole groups are resampled.
 
     The gaps between the tokens of one answer are such a group: they are not independent measurements.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# A request's weight halves with every 14 that follow: steady at a few requests a minute, yet soon new after a change.
+# A request's weight halves with every 14 that follow: steady at a few requests a minute, yet quick to follow a change.
 ALPHA = 0.05
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The web process that recorded a batch, and how many requests it had recorded and lost by then.
+    """The web process that recorded a batch, and the numbers of requests that it had recorded and lost by then.
 
     recorder  its id, with which the ids of its requests begin
     """
@@ -17,7 +17,7 @@ class Origin:
     pid: int
     started_at: float  # Unix seconds
     recorded: int = 0
-    # Found no room in the file, and waited in memory.
+    # Records that did not fit into the file, and waited in memory.
     unspooled: int = 0
     dropped: int = 0
 
@@ -53,11 +53,11 @@ class AccessRecord:
     load_wait_ms: float | None = None
     attempts: int = 0
     client: str = ""
-    client_request_id: str = ""  # what the client sent as X-Request-ID; it may send the same twice
+    client_request_id: str = ""  # the client's X-Request-ID; not necessarily unique
     # True when the client left, or the upstream broke, before the answer was whole.
     aborted: bool = False
 
     @property
     def public_id(self) -> str:
-        """The id in the answer to the client: its own, where it sent one."""
+        """The id in the answer to the client: the client's own, if it sent one."""
         return self.client_request_id or self.request_id

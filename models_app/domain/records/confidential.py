@@ -1,4 +1,4 @@
-"""Makes the data of a request fit for records: no secrets, no bytes that a database refuses, bounded size."""
+"""Prepares the data of a request for records: no secrets, no bytes that a database refuses, bounded size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 LEFT_OUT = "(left out)"
 
-# Of a call's arguments; the bodies of this API are far smaller, and a larger one must not fill the table.
+# The limit of a call's arguments; bodies of this API are far smaller, and a larger one must not fill the table.
 MAX_BYTES = 4096
 _MAX_TEXT = 500
 _MAX_NAMES = 50
@@ -18,7 +18,7 @@ _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|authorization|credential|cookie|bearer|token$|pwd$"
     r"|(?:api|private|access|encryption|signing)[_-]?key"
 )
-# Names of where a secret is stored, of whether there is one, and of its public part.
+# Names of fields with the place of a secret, with its presence, or with its public part.
 _HARMLESS_NAME = re.compile(r"(?:_env|_set|_id)$")
 _SECRET_TEXT = re.compile(
     r"\bnoa_[0-9a-f]{12}_[\w-]+"  # NOA's own keys
@@ -52,14 +52,14 @@ def _is_secret(name: str, value: Any) -> bool:
 
 
 def storable(text: str) -> str:
-    """Without NUL and lone surrogates: one makes PostgreSQL refuse a row, and with it a whole batch."""
+    """The text without NUL and lone surrogates, for which PostgreSQL refuses a row and its whole batch."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def for_record(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments fit to be stored: without secrets, at most about `MAX_BYTES` of JSON."""
+    """Arguments for storage: without secrets, at most about `MAX_BYTES` of JSON."""
     kept: dict[str, Any] = _shortened(without_secrets(arguments))
     size = len(json.dumps(kept))
     if size <= MAX_BYTES:

@@ -1,8 +1,8 @@
 """Access records as spans, in the JSON of OpenTelemetry's protocol (OTLP/HTTP), with its names for generative AI.
 
 A request is one span; its children are the wait for the concurrency limit, the wait for a load, and the time with the
-model. All of it is computed from the finished record, so tracing adds no latency. Ids are derived from the request's id:
-a record that is sent twice is the same span.
+model. All of it is computed from the finished record, so tracing adds no latency. Ids are derived from the request's
+id: a record that is sent twice is the same span.
 """
 
 from __future__ import annotations
@@ -108,12 +108,12 @@ def _id(request_id: str, what: str, size: int) -> str:
 
 
 def _nanoseconds(seconds: float) -> str:
-    """64-bit numbers are strings in this JSON."""
+    """Nanoseconds as a string, the form of 64-bit numbers in this JSON."""
     return str(int(seconds * 1e9))
 
 
 def _attributes(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Known values only: empty texts and None are left out."""
+    """The attributes with a value: empty texts and None are left out."""
     return [{"key": name, "value": _value(fact)} for name, fact in facts.items() if fact not in ("", None)]
 
 

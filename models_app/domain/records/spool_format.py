@@ -22,7 +22,7 @@ from models_app.domain.records.access import AccessRecord
 from models_app.domain.records.confidential import storable
 
 HEADER, BEGUN, ENDED = b"H", b"B", b"E"
-# The kind is part of what the checksum covers.
+# The checksum covers the kind too.
 _SEEDS = {kind: zlib.crc32(kind) for kind in (HEADER, BEGUN, ENDED)}
 FIELDS = tuple(item.name for item in fields(AccessRecord))
 # Fields that are known when a request begins.
@@ -57,7 +57,7 @@ class Header:
 
 @dataclass(slots=True)
 class Found:
-    """The content of a part of a spool. `last` is the highest number of a record; `bad` are damaged lines, unchanged."""
+    """The content of a part of a spool. `last` is the highest record number; `bad` are damaged lines, unchanged."""
 
     header: Header | None = None
     records: list[AccessRecord] = field(default_factory=list)
@@ -75,7 +75,7 @@ def header_line(header: Header) -> bytes:
 
 
 def record_line(number: int, record: AccessRecord) -> bytes:
-    """`number` counts the records of a process from 1. Raises TypeError for values that are neither text nor number."""
+    """The line for a record. `number` counts those of a process from 1. Raises TypeError for a non-scalar value."""
     return line(ENDED, _dumped((number, *_values(record))))
 
 
@@ -87,7 +87,7 @@ def mark_line(
     model_key: str = "",
     provider: str = "",
 ) -> bytes:
-    """Values that are not in the record yet are passed beside it; the order is that of `MARK_FIELDS`."""
+    """The line for a request that has begun. Values that are not in the record yet are passed separately."""
     values = (
         record.request_id,
         record.started_at,
@@ -113,7 +113,10 @@ def _dumped(values: tuple[Any, ...]) -> bytes:
 
 
 def read(data: bytes, header: Header | None = None) -> Found:
-    """The whole lines of `data`; the rest after the last line break is bad. `header` is that of the segment, if known."""
+    """Parse the whole lines of `data`; a rest after the last line break is bad.
+
+    `header` is that of the segment, if known.
+    """
     found = Found(header=header)
     *lines, rest = data.split(b"\n")
     for raw in lines:

@@ -1,4 +1,4 @@
-"""Whether a model can be loaded now, and which models to unload for it. Sizes are bytes, times are seconds.
+"""Decides whether a model can be loaded now, and which models to unload for it. Sizes are bytes, times seconds.
 
 The dry run and the load itself call `decide` before a load; a load that waits calls it repeatedly.
 """
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-# How long a load waits for a busy model before that model is drained: it finishes its requests, and new ones wait.
-# Shorter, two busy models would be swapped all the time; longer, one would starve the other.
+# The time that a load waits for a busy model before that model is drained: it finishes its requests, and new ones wait.
+# If it were shorter, two busy models would be swapped all the time; if longer, one would starve the other.
 PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of the machine, and of all its GPUs together."""
+    """Memory of the machine, and of all its GPUs together."""
 
     ram: int = 0
     vram: int = 0
@@ -60,7 +60,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node's resources. `bound` describes what limits `free`; `slots` is how many models can be loaded at once."""
+    """A node's resources. `bound` describes the limit of `free`; `slots` is the largest number of loaded models."""
 
     free: Memory
     residents: Sequence[Resident]
@@ -90,7 +90,7 @@ class Candidate:
     why: str
 
     def as_dict(self) -> dict[str, Any]:
-        """As the API, errors and the ledger show it."""
+        """The form for the API, errors and the ledger."""
         return {
             "key": self.resident.key,
             "verdict": self.verdict,
@@ -107,7 +107,7 @@ class Fits:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """There is room once these are unloaded; all of them are idle."""
+    """The load fits once the victims are unloaded; all of them are idle."""
 
     victims: tuple[Resident, ...]
     candidates: tuple[Candidate, ...]
@@ -115,7 +115,7 @@ class Evict:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """There will be room. `drain` names those that must accept no new requests from now on."""
+    """The load will fit later. Models in `drain` must stop accepting requests now."""
 
     why: str
     candidates: tuple[Candidate, ...]
@@ -124,7 +124,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """There is no room, and waiting frees none. `most` is what can be freed at best."""
+    """The load does not fit, and waiting frees too little. `most` is the memory that can be freed at best."""
 
     why: str
     most: Memory
@@ -137,7 +137,7 @@ _STAYS, _GOES, _WAITED_FOR = "stays", "goes", "waited for"
 
 
 def decide(request: LoadRequest, node: Node) -> Decision:
-    """The least that has to happen before this load can start."""
+    """Returns the smallest change that allows this load to start."""
     if _has_room(request, node, ()):
         return Fits()
     candidates = tuple(_judged(request, resident) for resident in node.residents)
@@ -145,7 +145,7 @@ def decide(request: LoadRequest, node: Node) -> Decision:
 
 
 def passes(request: LoadRequest, node: Node, ahead: Iterable[LoadRequest]) -> bool:
-    """Whether a load can overtake those ahead of it: enough memory must remain for them."""
+    """Whether a load can overtake those ahead of it, because enough memory remains for them."""
     if not _has_room(request, node, ()):
         return False
     taken = request.need
@@ -170,7 +170,7 @@ def _freed(node: Node, gone: Iterable[Resident]) -> Memory:
 
 
 def _judged(request: LoadRequest, resident: Resident) -> Candidate:
-    """`goes` for those that can be unloaded now, `waited for` for those that can be later."""
+    """The verdict on a resident: `goes` if it can be unloaded now, `waited for` if later, else `stays`."""
     if resident.stage == Stage.DRAINING:
         return Candidate(resident, _WAITED_FOR, "is being unloaded already")
     if resident.key in request.spared:

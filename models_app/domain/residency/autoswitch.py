@@ -1,11 +1,11 @@
-"""Whether a route should move to another model, decided from measurements. Pure: no clock, no database.
+"""Decides from measurements whether a route moves to another model. Pure: no clock, no database.
 
 A model's score is a weighted mean of figures, each brought to 0 … 1 by a fixed curve, so that a model's score does not
-depend on which others there are. A rival is always compared with the present model on the same basis: both by traffic,
-or both by profiles with the same workload; what was measured differently is not compared.
+depend on the other models. A rival is always compared with the present model on the same basis: both by traffic,
+or both by profiles with the same workload; other measurements are not compared.
 
-Three things keep a route from oscillating: a rival must be better by a threshold, in several decisions in a row, and
-after a move there is a cool-down without moves.
+Three conditions prevent a route from oscillating: a rival must be better by a threshold, in several decisions in a row,
+and after a move there is a cool-down without moves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The figures of one model on one basis; one that was not measured is left out or None."""
+    """The figures of one model on one basis; a figure that was not measured is missing or None."""
 
     requests: int
     figures: Mapping[str, float | None]
@@ -61,7 +61,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """State between decisions: the leader, for how many decisions in a row, and when the route moved (seconds)."""
+    """State between decisions: the leader, its decisions in a row (`looks`), and when the route moved (seconds)."""
 
     leader: str = ""
     looks: int = 0
@@ -70,7 +70,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`reason` is a word for programs, `why` a sentence for people, `scores` what was compared."""
+    """`reason` is a word for programs, `why` a sentence for people, `scores` the compared models."""
 
     move: bool
     to: str
@@ -94,7 +94,7 @@ def score(evidence: Evidence, weights: Mapping[str, float]) -> float | None:
 
 
 def decide(present: str, rivals: Sequence[Rival], *, policy: Policy, standing: Standing, now: float) -> Decision:
-    """Move to the rival that leads by most, or keep; `now` in the same seconds as `standing.moved_at`."""
+    """Move to the rival with the largest lead, or keep the route; `now` in the same seconds as `standing.moved_at`."""
     scores = [_scored(rival, policy) for rival in rivals]
     led = [scored for scored in scores if scored["lead"] is not None]
     best = max(led, key=lambda scored: (scored["lead"], scored["key"]), default=None)
@@ -113,19 +113,19 @@ def decide(present: str, rivals: Sequence[Rival], *, policy: Policy, standing: S
         return Decision(False, present, "unconfirmed", why, leading, scores)
     if standing.moved_at is not None and now - standing.moved_at < policy.cool_down_seconds:
         left = policy.cool_down_seconds - (now - standing.moved_at)
-        why = f"{lead}, but the route moved a short time ago; {left:.0f} s are left."
+        why = f"{lead}, but the route moved recently: {left:.0f} s of the cool-down are left."
         return Decision(False, present, "cool_down", why, leading, scores)
     return Decision(True, best["key"], "better", f"{lead}.", Standing(moved_at=now), scores)
 
 
 _WHY = {
     "no_rival": "No other loaded model has the capability.",
-    "not_enough_data": "No rival was measured as the present model was, with enough requests.",
+    "not_enough_data": "No rival was measured on the same basis as the present model with enough requests.",
 }
 
 
 def _scored(rival: Rival, policy: Policy) -> dict[str, Any]:
-    """Both scores, and by which share the rival's is higher; None when that is unknown."""
+    """Both scores, and the share by which the rival's is higher; None when unknown."""
     enough = min(rival.mine.requests, rival.present.requests) >= policy.min_requests
     mine, present = (score(evidence, policy.weights) if enough else None for evidence in (rival.mine, rival.present))
     lead = mine / present - 1 if mine is not None and present else None

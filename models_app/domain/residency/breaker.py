@@ -29,7 +29,7 @@ class BreakerPolicy:
     window: float = 30.0
     first_pause: float = 5.0
     max_pause: float = 120.0
-    # Corrected credentials begin a new breaker; until then a probe rarely succeeds.
+    # Corrected credentials create a new breaker; until then a probe rarely succeeds.
     rejected_pause: float = 60.0
 
 
@@ -63,7 +63,7 @@ class Breaker:
         return 0.0
 
     def succeeded(self, now: float) -> None:
-        """It answered; an error that is the client's fault is an answer."""
+        """The provider answered; an error that the client caused is an answer."""
         if self.state is BreakerState.HALF_OPEN:
             self.state = BreakerState.CLOSED
             self.reason = ""
@@ -74,7 +74,7 @@ class Breaker:
             self._window.count(now, failed=False)
 
     def failed(self, now: float, reason: str) -> None:
-        """It was unreachable, closed the connection, or answered with an error of its own."""
+        """The provider was unreachable, closed the connection, or answered with a server error."""
         if self.state is BreakerState.HALF_OPEN:
             self._pause = min(2 * self._pause, self._policy.max_pause)
             self._open(now, reason, self._pause)
@@ -86,11 +86,11 @@ class Breaker:
                 self._open(now, reason, self._pause)
 
     def rejected(self, now: float, reason: str) -> None:
-        """It does not accept the credentials: the next request would fail too."""
+        """The provider does not accept the credentials: the next request would fail too."""
         self._open(now, reason, self._policy.rejected_pause)
 
     def abandoned(self) -> None:
-        """The request ended without a result: its client left, or it was rate limited. Another can probe."""
+        """The request ended without a result: its client left, or it was rate limited. Another request can probe."""
         self._is_probing = False
 
     def _open(self, now: float, reason: str, pause: float) -> None:
@@ -112,11 +112,11 @@ class RetryBudget:
         self._left = self.burst
 
     def earn(self) -> None:
-        """For each request of a client."""
+        """Add the share of one request of a client."""
         self._left = min(self.burst, self._left + self.share)
 
     def spend(self) -> bool:
-        """Whether one retry is within the budget; takes it."""
+        """Take one retry from the budget; False if it is used up."""
         if self._left < 1.0:
             return False
         self._left -= 1.0

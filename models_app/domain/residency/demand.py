@@ -14,7 +14,7 @@ from models_app.domain.errors import InvalidRequest, ModelNotLoaded, NoaError
 
 # `Retry-After` of a load without a forecast: loading takes seconds to minutes.
 UNKNOWN_RETRY_AFTER = 10
-# A failed load is not repeated for every request: its file, or the free memory, seldom changes within seconds.
+# A failed load is not repeated for every request: the file and the free memory seldom change within seconds.
 REST_SECONDS = 10.0
 
 _PREFER_WAIT = re.compile(rb"(?:^|[,;\s])wait=(\d{1,6}(?:\.\d{1,3})?)(?=$|[,;\s])")
@@ -57,7 +57,7 @@ class ModelDemand:
     """The requests of one process that wait for one model.
 
     waiting     their number; `since` (Unix seconds) is when the first of them arrived
-    request_id  of the one for which the model is loaded, if it is
+    request_id  the request for which the model is loaded, if it is
     """
 
     key: str
@@ -95,9 +95,9 @@ def retry_after(due: float | None, now: float) -> int:
 
 
 def expected_seconds(history: Iterable[float], elapsed: float) -> float | None:
-    """Until the end of a load that began `elapsed` seconds ago, by the median of earlier ones; None without any.
+    """Seconds until the end of a load that began `elapsed` seconds ago, by the median of earlier loads; None without.
 
-    One that takes longer than the median counts as nearly over.
+    A load that takes longer than the median counts as nearly complete.
     """
     known = sorted(history)
     if not known:
@@ -106,5 +106,5 @@ def expected_seconds(history: Iterable[float], elapsed: float) -> float | None:
 
 
 def rest_left(failed_ago: float | None) -> float:
-    """Seconds until a load that failed `failed_ago` seconds ago is repeated; 0 when it can be at once."""
+    """Seconds until a load that failed `failed_ago` seconds ago can be repeated, 0 or more."""
     return 0.0 if failed_ago is None else max(0.0, REST_SECONDS - failed_ago)

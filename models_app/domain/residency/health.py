@@ -1,7 +1,7 @@
-"""Whether a loaded model answers: from the requests it serves and, while it is idle, from a token computed
-periodically.
+"""Determines whether a loaded model answers, from the requests that it serves and, while it is idle, from a token
+computed periodically.
 
-Times are seconds of a clock that never jumps.
+Times are seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from enum import StrEnum
 
 # Failed checks in a row until a runner counts as hung.
 FAILURES_ALLOWED = 3
-# How long one step of a busy runner can take while its health endpoint answers: a large model on few processors needs
-# many seconds for a batch of 512 tokens.
+# The longest step of a busy runner whose health endpoint answers: a large model on few processors needs many seconds
+# for a batch of 512 tokens.
 STALL_SECONDS = 60.0
 
 
 class Health(StrEnum):
     UNKNOWN = "unknown"
-    """It has not answered yet, or is not checked: its worker is down."""
+    """The runner has not answered yet, or is not checked because its worker is down."""
     HEALTHY = "healthy"
     FAILING = "failing"
-    """It did not answer the last check."""
+    """The runner did not answer the last check."""
 
 
 class Need(StrEnum):
-    """What follows from a check."""
+    """The action after a check."""
 
     NOTHING = "nothing"
     CANARY = "canary"
-    """Compute one token, to check that it still can."""
+    """Compute one token, to check that the runner still can."""
     REPLACE = "replace"
-    """It hangs: end it and start another."""
+    """The runner hangs: end it and start another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The state of a runner between checks.
 
-    steps           that it had computed at the last check; None before the first
-    succeeded_at    when it last computed something
+    steps           computed until the last check; None before the first
+    succeeded_at    when it last computed a step
     failures        failed checks in a row
     """
 
@@ -49,7 +49,8 @@ class Seen:
 
 
 def after_answer(seen: Seen, *, steps: int, in_flight: int, now: float, canary_seconds: float) -> tuple[Seen, Need]:
-    """After an answer of its health endpoint. An idle runner is trusted for `canary_seconds`; 0 is for ever."""
+    """State and action after an answer of the health endpoint. `canary_seconds` is how long an idle runner is trusted
+    without a token; 0 means for ever."""
     if seen.steps is None or steps != seen.steps:
         return Seen(now, steps), Need.NOTHING
     unproven = now - seen.succeeded_at
@@ -61,12 +62,12 @@ def after_answer(seen: Seen, *, steps: int, in_flight: int, now: float, canary_s
 
 
 def after_success(seen: Seen, *, now: float) -> Seen:
-    """It computed the token."""
+    """The state after the runner computed the token."""
     return replace(seen, succeeded_at=now, failures=0)
 
 
 def after_failure(seen: Seen) -> tuple[Seen, Need]:
-    """It did not answer in time, or without a token."""
+    """State and action after a check without an answer, or without a token, in time."""
     failures = seen.failures + 1
     return (
         replace(seen, failures=failures),

@@ -1,4 +1,4 @@
-"""A fact of a model's life, as the ledger and the events record it: what was done, its cause, and how it ended."""
+"""Changes to loaded models for the ledger and the events: kind, cause and outcome."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class LedgerCause(StrEnum):
     REQUEST = "request"
     """A request through the gateway needed a model that was not loaded."""
     KEY = "key"
-    """A program requested it over the API."""
+    """A client requested it over the API with a key."""
     OPERATOR = "operator"
-    """A person requested it, in the console or by a command."""
+    """An operator requested it, in the console or by a command."""
     POLICY = "policy"
     """A policy of NOA: idle for too long, room for another model."""
     RECOVERY = "recovery"
@@ -56,7 +56,7 @@ class LedgerOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a fact goes back to: its cause, the actor, and where there is one the request and the job."""
+    """The origin of a fact: its cause, the actor and, if any, the request and the job."""
 
     cause: LedgerCause
     actor: str = ""
@@ -128,7 +128,7 @@ _ENDED = {
 
 
 def sentence(fact: LifecycleFact) -> str:
-    """Why this happened, for a person, such as "llama.cpp:a was unloaded to make room for llama.cpp:b, …"."""
+    """One sentence for people, such as "llama.cpp:a was unloaded to make room for llama.cpp:b, …"."""
     kind, outcome = fact.kind, fact.outcome
     done = outcome == LedgerOutcome.DONE
     parts = [f"{fact.model_key} {_DID[kind] if done else _tried(kind)}"]
@@ -164,7 +164,7 @@ def _measured(fact: LifecycleFact) -> str:
 
 
 def _requested_by(origin: Origin) -> str:
-    """Empty where the reason is complete without it."""
+    """The origin in words; empty if the reason is complete without it."""
     if origin.cause == LedgerCause.POLICY:
         return ""
     if origin.cause == LedgerCause.REQUEST:
@@ -172,8 +172,8 @@ def _requested_by(origin: Origin) -> str:
     if origin.cause in _BECAUSE:
         return _BECAUSE[origin.cause]
     kind, _, name = origin.actor.partition(":")
-    who = {"key": f"the API key '{name}'", "user": name}.get(kind, origin.actor or "an unknown actor")
-    return f"{who} requested it"
+    requester = {"key": f"the API key '{name}'", "user": name}.get(kind, origin.actor or "an unknown actor")
+    return f"{requester} requested it"
 
 
 def _size(size: int | float) -> str:

@@ -1,4 +1,4 @@
-"""Addresses at which other machines reach a node's runners, and which of them are safe."""
+"""Addresses at which other machines reach a node's runners, and their checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0
 
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
-    """Where a node's runner proxy listens. As text it is `https://host:port`, or `http://…` without TLS."""
+    """The address of a node's runner proxy. As text it is `https://host:port`, or `http://…` without TLS."""
 
     host: str
     port: int
@@ -50,7 +50,7 @@ class NodeAddress:
 
     @classmethod
     def listening(cls, text: str, *, is_tls: bool) -> NodeAddress:
-        """From `host:port`; raises InvalidRequest for anything else."""
+        """Parse `host:port`; raises InvalidRequest for anything else."""
         if not _HOST_AND_PORT.fullmatch(text) or int(text.rpartition(":")[2]) > 65535:
             raise InvalidRequest(f"'{text[:100]}' is not 'host:port', like '10.0.0.2:8790'.")
         parts = urlsplit(f"//{text}")
@@ -58,7 +58,7 @@ class NodeAddress:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether traffic to it stays on this machine. A name other than `localhost` can resolve to anything."""
+    """Whether traffic to this host stays on this machine. A name other than `localhost` can resolve to any address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -66,5 +66,5 @@ def is_loopback(host: str) -> bool:
 
 
 def is_any(host: str) -> bool:
-    """Whether it is only for listening, and no address to connect to."""
+    """Whether an address is a wildcard: for listening only, not to connect to."""
     return host in ("0.0.0.0", "::")

@@ -1,4 +1,4 @@
-"""On which node a model is loaded. Sizes are bytes."""
+"""Chooses the node on which a model is loaded. Sizes are bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from enum import StrEnum
 class Place:
     """A node as a place for one model.
 
-    has_file   the model's present file is on its disk, or it is unknown where that file is
+    has_file   the model's present file is on its disk, or the place of that file is unknown
     has_model  an instance of this model serves there, or is being started
-    free       memory for models after what is being started there; None when the node has not reported it
+    free       memory for models, less that of starting ones; None when the node has not reported it
     evictable  memory of models that can be unloaded
-    models     how many models are loaded or being started there
+    models     the number of models that are loaded or starting there
     """
 
     name: str
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
-    """A load. `node` is requested by name, `prefer` is the best one; `need` is None when unknown."""
+    """A load. `node` is the required node, `prefer` the preferred one; `need` is None when unknown."""
 
     need: int | None = None
     node: str = ""
@@ -50,7 +50,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoPlace:
-    """`nodes` are those that the reason applies to."""
+    """No node can load the model; `nodes` are those that the reason applies to."""
 
     reason: Refusal
     nodes: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class NoPlace:
 def place(request: PlacementRequest, places: Iterable[Place]) -> Place | NoPlace:
     """The node on which the model fits best; of those where it does not fit, the one with the most room.
 
-    It does not refuse for lack of memory: the node's own admission decides that, with what it can evict.
+    A lack of memory is no refusal: the node's own admission decides, with the models that it can evict.
     """
     known = tuple(places)
     if request.node:
@@ -87,7 +87,7 @@ def _named(request: PlacementRequest, known: tuple[Place, ...]) -> Place | NoPla
 
 
 def _rank(request: PlacementRequest, candidate: Place) -> tuple[object, ...]:
-    """Smaller is better. The name comes last, which makes the choice deterministic."""
+    """A sort key: smaller is better. The name comes last, which makes the choice deterministic."""
     need = request.need or 0
     # A node that has not reported its memory counts as having room: its own admission decides.
     free = need if candidate.free is None else candidate.free

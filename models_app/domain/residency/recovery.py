@@ -1,20 +1,20 @@
-"""When a model whose runner died is restarted, and when it is given up. Times are Unix seconds."""
+"""Decides when a model whose runner died is restarted, and when it is given up. Times are Unix seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# After so many deaths within the window a model is not restarted: it would only die again.
+# After this many deaths within the window a model is not restarted: it would die again.
 DEATHS_ALLOWED = 5
 WINDOW_SECONDS = 300.0
-# The longest backoff: what was missing, such as memory, can be free again at any time.
+# The longest backoff: a missing resource, such as memory, can be free again at any time.
 LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`pause` in seconds until the next attempt; None: not until the model is requested."""
+    """`pause` in seconds until the next attempt; None if there is none until the model is requested."""
 
     pause: float | None
 

@@ -1,4 +1,4 @@
-"""Requests that crash runners: how one is recognised, and when it is refused."""
+"""Recognises requests that crash runners, and decides when they are refused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from models_app.domain.residency.demand import ColdModel
 CRASHES = 2
 # After an hour a request is accepted again: the engine, or the model, can have changed.
 FORGOTTEN_SECONDS = 3600.0
-# How long one suspect blocks the others: its web process can have exited.
+# The longest time that one suspect blocks the others: its web process can have exited.
 TRIAL_SECONDS = 30.0
 
-# They select the model or the form of the answer, or identify the user: the computation stays the same.
+# Fields that select the model or the form of the answer, or identify the user: the computation stays the same.
 _NOT_COMPUTED = ("model", "stream", "stream_options", "user", "metadata")
 # Signals of an ordered stop, or of the kernel's OOM killer: not caused by a request.
 _FROM_OUTSIDE = frozenset({"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"})
@@ -35,14 +35,14 @@ class KillsRunner(InvalidRequest):
 
 
 class OnTrial(ColdModel):
-    """A runner crashed with an equal request in it: this one waits for the same trial. Never reaches a client."""
+    """A runner crashed with an equal request in flight: this one waits for the same trial. Never reaches a client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trials:
     """Requests of one model that are repeated one by one after a crash: digest to the instance that crashed.
 
-    `until` (Unix seconds) new requests with one of these digests join the trial.
+    New requests with one of these digests join the trial until `until` (Unix seconds).
     """
 
     until: float
@@ -51,7 +51,7 @@ class Trials:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """The death of a runner with this request in it."""
+    """The death of a runner with this request in flight."""
 
     key: str
     instance_id: str
@@ -60,7 +60,7 @@ class Death:
 
 
 def digest(path: str, body: bytes) -> str:
-    """Equal for requests with the same computation. `body` is a JSON object."""
+    """A digest that is equal for requests with the same computation. `body` is a JSON object."""
     value = orjson.loads(body)
     for name in _NOT_COMPUTED:
         value.pop(name, None)
@@ -72,7 +72,7 @@ def digest(path: str, body: bytes) -> str:
 
 
 def is_crash(reason: str) -> bool:
-    """Whether a runner that failed for this reason crashed: by a signal of its own fault, or with an error code."""
+    """Whether a runner that failed for this reason crashed: by a signal that it caused, or with an error code."""
     found = _END.search(reason)
     if found is None:
         return False
@@ -80,7 +80,7 @@ def is_crash(reason: str) -> bool:
 
 
 def refused_until(crashes: Iterable[float]) -> float | None:
-    """Until when a request is refused whose runners crashed at these times (Unix seconds); None when it is accepted."""
+    """The end of the refusal of a request with these crashes (Unix seconds); None when it is accepted."""
     times = sorted(crashes)
     return times[-1] + FORGOTTEN_SECONDS if len(times) >= CRASHES else None
 

@@ -18,13 +18,13 @@ _MAX_CONTENT = 16 * 1024 * 1024
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-# A message as a chat template sees it: role, content (a string), and where given name, tool_calls, tool_call_id.
+# A message in the form of chat templates: role, content (a string) and, if sent, name, tool_calls, tool_call_id.
 Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call. `raw` is what the client sent, for the template."""
+    """A function that the model can call. `raw` is the client's object, for the template."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -41,7 +41,7 @@ class ToolChoice:
 
 
 def parse_messages(fields: Fields) -> tuple[Message, ...]:
-    """Raises InvalidRequest that names the message, e.g. `messages[3].content`."""
+    """The messages; raises InvalidRequest that names the field, e.g. `messages[3].content`."""
     return tuple(_message(item) for item in fields.each("messages", 1, MAX_MESSAGES))
 
 
@@ -62,7 +62,7 @@ def parse_tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
         return ToolChoice("auto" if tools else "none")
     choice = _named_choice(fields) if isinstance(value, dict) else _word_choice(fields)
     if not tools and choice.kind in ("required", "named"):
-        raise InvalidRequest("'tool_choice' asks for a call, but 'tools' is empty.", param="tool_choice")
+        raise InvalidRequest("'tool_choice' requires a call, but 'tools' is empty.", param="tool_choice")
     if choice.name is not None and choice.name not in {tool.name for tool in tools}:
         raise InvalidRequest(
             f"'tool_choice' names '{shown(choice.name)}', which is not in 'tools'.",
@@ -165,7 +165,7 @@ def _call(fields: Fields) -> dict[str, Any]:
 
 
 def _as_object(arguments: str) -> Any:
-    """Templates print arguments with `tojson`, so they need the object, not its text."""
+    """The arguments as an object, which templates print with `tojson`; invalid ones stay text."""
     try:
         value = orjson.loads(arguments)
     except orjson.JSONDecodeError:

@@ -2,8 +2,8 @@
 
 Null means "not given", as in OpenAI's own definition. Every refusal is an InvalidRequest whose `param` names the field.
 
-Fields that NOA does not support: those in `REFUSED` would change what the server does, where it connects, or what the
-answer means, and are always refused. All others are ignored: OpenAI's bookkeeping fields (`user`, `metadata`, `store`,
+Fields that NOA does not support: those in `REFUSED` would change the server's actions, its connections, or the meaning
+of the answer, and are always refused. All others are ignored: OpenAI's bookkeeping fields (`user`, `metadata`, `store`,
 `service_tier`, `safety_identifier`, `prompt_cache_key`, `reasoning_effort`, `verbosity`, `prediction`) change nothing
 in a local model, and clients of other servers send their extensions with every request.
 """
@@ -185,13 +185,13 @@ def _streaming(fields: Fields) -> tuple[bool, bool]:
 def _response_format(fields: Fields) -> ResponseFormat:
     if fields.object("response_format") is None:
         return ResponseFormat()
-    given = fields.inner("response_format")
-    kind = given.choice("type", ("text", "json_object", "json_schema"))
+    form = fields.inner("response_format")
+    kind = form.choice("type", ("text", "json_object", "json_schema"))
     if kind is None:
-        raise given.refusal("type", "one of text, json_object, json_schema")
+        raise form.refusal("type", "one of text, json_object, json_schema")
     if kind != "json_schema":
         return ResponseFormat(kind)
-    described = given.inner("json_schema")
+    described = form.inner("json_schema")
     checked_name(described, "name")
     schema = described.object("schema")
     if schema is None:
@@ -213,11 +213,11 @@ def check_schema_size(schema: Mapping[str, Any], param: str) -> None:
 
 def _template_options(fields: Fields) -> Mapping[str, Any]:
     """`chat_template_kwargs`, the usual way to switch a template's features such as `enable_thinking`."""
-    given = fields.object("chat_template_kwargs") or {}
-    plain = all(isinstance(value, str | int | float | None) for value in given.values())
-    if not plain or len(given) > 16 or not all(name.isidentifier() for name in given):
+    options = fields.object("chat_template_kwargs") or {}
+    plain = all(isinstance(value, str | int | float | None) for value in options.values())
+    if not plain or len(options) > 16 or not all(name.isidentifier() for name in options):
         raise fields.refusal("chat_template_kwargs", "an object of at most 16 plain values")
-    return given
+    return options
 
 
 def _refuse_completion_extras(fields: Fields) -> None:

@@ -35,7 +35,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """None is no limit. `addresses` are the IP addresses and networks that the key allows; empty is all."""
+    """The limits of one key; None is no limit. `addresses` are allowed IP addresses and networks; empty is all."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -62,7 +62,7 @@ COUNTED = NAMES[:-1]
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Limits as they are stored. 0 is "no limit, whatever the default"; raises InvalidRequest that names the field."""
+    """Limits in stored form. 0 means no limit, whatever the default. Raises InvalidRequest that names the field."""
     for name in values:
         if name not in NAMES:
             raise InvalidRequest(f"Unknown limit '{str(name)[:40]}'. Known: {', '.join(NAMES)}.", param="limits")
@@ -96,7 +96,7 @@ def _checked_addresses(values: Any) -> list[str]:
 
 
 def effective(own: Mapping[str, Any], default: Mapping[str, Any]) -> KeyLimits | None:
-    """A key's own limits take precedence over the default; None for a key without limits."""
+    """The limits of a key: its own take precedence over the default. None without limits."""
     found = {**default, **own}
     limits = KeyLimits(
         **{name: found[name] for name in COUNTED if found.get(name)},
@@ -121,12 +121,12 @@ def estimate(size: int, answer_tokens: int | None) -> int:
 
 
 def month_of(now: float) -> str:
-    """`2026-11`, in UTC."""
+    """The month in UTC, for example `2026-11`."""
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m}"
 
 
 def until_next_month(now: float) -> int:
-    """Whole seconds, at least one."""
+    """Whole seconds until the next month (UTC), at least one."""
     at = datetime.fromtimestamp(now, UTC)
     following = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
     return max(1, int((following - at).total_seconds()))
@@ -151,7 +151,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A request that is counted, until it is settled. `second` is when its tokens were reserved."""
+    """A counted request, until it is settled. `second` is the time of its reservation."""
 
     key_id: str
     request_id: str
@@ -202,7 +202,7 @@ class Counters:
         self._keys: dict[str, _Key] = {}
 
     def admit(self, ticket: Ticket, limits: KeyLimits, now: float) -> Standing:
-        """Count a request, or return which limit refuses it; a refused request is not counted."""
+        """Count a request, or return the limit that refuses it; a refused request is not counted."""
         key, second = self._key(ticket.key_id, now), int(now)
         requests, tokens = key.requests.total(second), key.tokens.total(second)
         standing = Standing()
@@ -221,7 +221,7 @@ class Counters:
         return standing
 
     def settle(self, ticket: Ticket, tokens: int, micro_usd: int, now: float) -> None:
-        """The request has ended: its usage replaces its reservation."""
+        """Replace the reservation of a request that has ended by its usage."""
         key = self._key(ticket.key_id, now)
         key.active.discard(ticket.request_id)
         if ticket.second > int(now) - MINUTE - 1:
@@ -230,7 +230,7 @@ class Counters:
         key.month_micro += micro_usd
 
     def raise_to(self, spent: Iterable[Spent], now: float) -> None:
-        """Takes the roll-ups' sums of this month where they are larger than the counts here."""
+        """Raise this month's counts to the roll-ups' sums where those are larger."""
         for item in spent:
             key = self._key(item.key_id, now)
             if key.month == item.month:

@@ -1,4 +1,4 @@
-"""The retry rules of inference requests, as one table: what follows a failed attempt.
+"""The retry rules of inference requests, as one table of decisions after a failed attempt.
 
 Pure: the caller counts the failures and passes the time that is left.
 """
@@ -11,13 +11,13 @@ from functools import cache
 
 
 class Failure(StrEnum):
-    """What an attempt, or the search for a target, ended with.
+    """The result of a failed attempt, or of a failed search for a target.
 
     unknown        the name is in no snapshot, or its route has no model
     cold           the model is registered and not loaded
-    not_begun      the runner refused the connection, or drains: it did no work on the request
-    runner_died    the runner closed the connection with the request in it
-    provider_idle  the provider was not reached, or states that it did no work and takes a retry soon
+    not_begun      the runner refused the connection, or drains: no work was done on the request
+    runner_died    the runner closed the connection with the request in flight
+    provider_idle  the provider was not reached, or reports that it did no work and accepts a retry soon
     transient      this target has no answer now; another model can have one
     final          the error is about the request itself
     """
@@ -48,9 +48,9 @@ class Decision(StrEnum):
 class Situation:
     """One request after a failure.
 
-    started        the client has the beginning of an answer
-    failures       so far, this one included
-    deaths         runners that died with the request in them, this one included
+    started        the client has received the beginning of an answer
+    failures       the number so far, this one included
+    deaths         runners that died with the request in flight, this one included
     time_left      seconds that the request can still wait for a model
     has_fallbacks  its route names other models, and none of them was tried
     """
@@ -66,8 +66,8 @@ class Situation:
 # The first row that matches decides; `*` matches everything. Why:
 # - An answer that has started cannot be taken back.
 # - The snapshot can be older than a load or a new route, so the first failure of a search is worth one refresh.
-# - A runner that had not begun costs nothing: another one is waited for as long as there is time.
-# - A request can be what kills its runner, so it is repeated once and never put into a third.
+# - An attempt that had not begun costs nothing, so the request waits for another runner until its deadline.
+# - A request can have killed its runner, so it is retried once and never sent to a third one.
 # - A provider is retried once, since each attempt costs money and time.
 # - A request that another model can answer does not wait for this one.
 TABLE = """
@@ -109,7 +109,7 @@ ROWS = _rows(TABLE)
 
 
 def decide(situation: Situation) -> Decision:
-    """What follows the failure of this request."""
+    """The decision after the failure of this request."""
     return row_of(situation).decision
 
 

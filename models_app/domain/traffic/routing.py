@@ -38,10 +38,10 @@ class RemoteEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one model is served: by a runner, whose unix socket's path is `socket`, or by a provider.
+    """The server of one model: a runner, whose unix socket's path is `socket`, or a provider.
 
     address  of the runner proxy of `node`, when the runner is on another machine; empty when the socket is here
-    copies   how many instances serve this model; see `ModelEntry.others`
+    copies   the number of instances that serve this model; see `ModelEntry.others`
     """
 
     key: str
@@ -59,12 +59,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A registered model as the gateway lists it; `target` is None while it is not loaded.
+    """A registered model in the gateway's list; `target` is None while it is not loaded.
 
     `others` are further instances on other nodes, equivalent to `target`.
     `back_at`, in Unix seconds, is when a model that died is expected to serve again; None without a recovery.
 
-    permission    what requests for it can cause while it is not loaded
+    permission    the loads and evictions that requests for it can cause while it is not loaded
     capabilities  known ones, whether it is loaded or not
     """
 
@@ -89,7 +89,7 @@ class KeyEntry:
     # Routes, model keys and `<provider>:*` that the key allows; empty is all.
     allowed_models: frozenset[str] = frozenset()
     permission: Permission = EVERYTHING
-    # None for a key without limits, which then costs nothing.
+    # None for a key without limits, whose requests need no counting.
     limits: KeyLimits | None = None
 
 
@@ -109,21 +109,21 @@ class Snapshot:
     routes: Mapping[str, str | None] = field(default_factory=dict)
     # Keys of the models that are tried, in this order, when a route's target cannot answer.
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # What requests by a route can cause; routes without a restriction are left out.
+    # The loads and evictions that requests by a route can cause; routes without a restriction are left out.
     permissions: Mapping[str, Permission] = field(default_factory=dict)
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
-    # By model: digests of requests that crash its runner, and until when (Unix seconds) they are refused.
+    # By model: digests of requests that crash its runner, and the end of their refusal (Unix seconds).
     killers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     # By model: requests that are repeated one by one, as one of them can have crashed its runner.
     trials: Mapping[str, Trials] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     # Model ids that exactly one provider has, to their key.
     unique_ids: Mapping[str, str] = field(default_factory=dict)
-    # Whose texts are stored, by `texts.of_key` and `texts.of_route`.
+    # Rules for stored texts, by `texts.of_key` and `texts.of_route`.
     text_rules: Mapping[str, TextRule] = field(default_factory=dict)
 
     def resolve(self, name: str) -> Resolution | None:
-        """Route, key or unambiguous model id, in this order; None when nothing has that name."""
+        """Resolve a route, key or unambiguous model id, in this order; None for an unknown name."""
         if name in self.routes:
             key = self.routes[name]
             return Resolution(name, self.models.get(key) if key else None)

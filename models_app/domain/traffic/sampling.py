@@ -72,11 +72,11 @@ def chat_logprobs(fields: Fields) -> int | None:
 
 
 def _logit_bias(fields: Fields) -> Mapping[int, float]:
-    given = fields.object("logit_bias") or {}
-    if len(given) > _MAX_LOGIT_BIAS:
+    biases = fields.object("logit_bias") or {}
+    if len(biases) > _MAX_LOGIT_BIAS:
         raise fields.refusal("logit_bias", f"an object of at most {_MAX_LOGIT_BIAS} tokens")
-    values = Fields(given, "logit_bias.")
-    return {_token_id(fields, key): values.number(key, -100, 100, 0.0) for key in given}
+    values = Fields(biases, "logit_bias.")
+    return {_token_id(fields, key): values.number(key, -100, 100, 0.0) for key in biases}
 
 
 def _token_id(fields: Fields, key: str) -> int:

@@ -1,4 +1,4 @@
-"""Whether the texts of a request are stored: never, unless a rule of its API key or route says so."""
+"""Rules for storing the texts of requests: none is stored without a rule of the API key or the route."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ LARGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TextRule:
-    """share  of the requests whose texts are stored, 0 to 1
-    max_bytes  of each of the two texts; what is beyond is cut off
-    days  until they are deleted
+    """share      of the requests whose texts are stored, 0 to 1
+    max_bytes  of each of the two texts; longer ones are cut off
+    days       until they are deleted
     """
 
     share: float

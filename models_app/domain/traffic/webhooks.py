@@ -1,4 +1,4 @@
-"""How an event is signed for a webhook, and when a failed delivery is retried."""
+"""Signs events for webhooks, and schedules the retries of failed deliveries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_ATTEMPTS = 8
 _FIRST_WAIT_SECONDS = 10.0
 _GROWTH = 3.0
 _LONGEST_WAIT_SECONDS = 3600.0
-# Jitter: deliveries that failed together are not retried together.
+# Jitter, so that deliveries that failed together are not retried together.
 _SPREAD = 0.2
 
 SECRET_PREFIX = "whsec_"
@@ -24,8 +24,8 @@ KEY_LENGTHS = (24, 64)
 def headers(*, secret: str, identifier: str, timestamp: int, body: bytes) -> dict[str, str]:
     """The headers of Standard Webhooks 1.0 (https://www.standardwebhooks.com).
 
-    `identifier` is the same for every attempt of one delivery and holds no full stop; `timestamp` is that of the attempt,
-    in Unix seconds. It is signed, so that a recorded delivery cannot be replayed later.
+    `identifier` is the same for every attempt of one delivery and holds no full stop; `timestamp` is that of the
+    attempt, in Unix seconds. It is signed, so that a recorded delivery cannot be replayed later.
     """
     signed = b"%s.%d.%s" % (identifier.encode(), timestamp, body)
     digest = hmac.new(key_of(secret), signed, hashlib.sha256).digest()
@@ -37,7 +37,7 @@ def headers(*, secret: str, identifier: str, timestamp: int, body: bytes) -> dic
 
 
 def legacy_signature(*, secret: str, timestamp: int, body: bytes) -> str:
-    """The deprecated header `X-NOA-Signature`; its key is the whole secret as UTF-8. 0.2 is the last version with it."""
+    """The deprecated header `X-NOA-Signature`; its key is the whole secret as UTF-8. Last included in version 0.2."""
     signed = b"%d.%s" % (timestamp, body)
     return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
 
@@ -72,7 +72,7 @@ def _decoded(secret: str) -> bytes | None:
 
 
 def wait_seconds(*, attempts: int, chance: float) -> float | None:
-    """Until the next attempt, after `attempts` failures; None after the last. `chance` (0 to 1) sets the jitter."""
+    """Seconds until the next attempt after `attempts` failures, or None. `chance` (0 to 1) sets the jitter."""
     if attempts >= MAX_ATTEMPTS:
         return None
     wait = min(_FIRST_WAIT_SECONDS * _GROWTH ** (attempts - 1), _LONGEST_WAIT_SECONDS)

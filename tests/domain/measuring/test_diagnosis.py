@@ -13,9 +13,9 @@ KNOWN = ["NOA_MODELS_DIR", "NOA_PORT", "DATABASE_URL"]
 @pytest.mark.parametrize(
     ("given", "todo"),
     [
-        ("NOA_MODEL_DIR", "Write NOA_MODELS_DIR, if that is meant."),
-        ("NOA_POTR", "Write NOA_PORT, if that is meant."),
-        ("NOA_XYZZY_QUUX", "Take it away."),
+        ("NOA_MODEL_DIR", "Use NOA_MODELS_DIR, if that is meant."),
+        ("NOA_POTR", "Use NOA_PORT, if that is meant."),
+        ("NOA_XYZZY_QUUX", "Remove it."),
     ],
 )
 def test_a_variable_that_means_nothing_is_named_with_the_nearest(given: str, todo: str) -> None:
