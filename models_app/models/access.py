@@ -6,7 +6,7 @@ from django.db import models
 
 
 class GatewayProcess(models.Model):
-    """One web process in the access log: the requests that it recorded, and what became of the records.
+    """One web process in the access log: the requests that it recorded, and the outcome of the records.
 
     `recorded` = `stored` + `dropped` + `quarantined`, once all records have been shipped.
     """
@@ -38,8 +38,8 @@ class GatewayProcess(models.Model):
 
 
 class AccessLog(models.Model):
-    # Unique together with `started_at`: a batch that is delivered twice stores its rows once. On PostgreSQL each day is a
-    # partition, and a unique constraint must include the partition key.
+    # Unique together with `started_at`: a batch that is delivered twice stores its rows once. On PostgreSQL each day is
+    # a partition, and a unique constraint must include the partition key.
     request_id = models.CharField(max_length=64)
     started_at = models.DateTimeField(db_index=True)
     endpoint = models.CharField(max_length=64)
@@ -71,7 +71,7 @@ class AccessLog(models.Model):
     load_wait_ms = models.FloatField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     client = models.CharField(max_length=64, blank=True)
-    # What the client sent as X-Request-ID; it may send the same twice.
+    # The client's X-Request-ID; not necessarily unique.
     client_request_id = models.CharField(max_length=64, blank=True, db_index=True)
     aborted = models.BooleanField(default=False)
 

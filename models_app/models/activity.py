@@ -42,7 +42,7 @@ class TrafficSums(models.Model):
 
 
 class Activity(TrafficSums):
-    """One hour of one model as one API key used it. Keys are text, so that history survives a deregistration."""
+    """One hour of one model and one API key. Keys are text, so that history survives a deregistration."""
 
     hour = models.DateTimeField()
     # Empty for requests that reached no model; `*` for the row that sums up all requests of the hour.

@@ -36,7 +36,7 @@ class AuditEntry(models.Model):
         verbose_name_plural = "audit entries"
 
     def __str__(self) -> str:
-        return f"{self.actor or 'nobody'} {self.action} {self.subject} ({self.status})"
+        return f"{self.actor or 'anonymous'} {self.action} {self.subject} ({self.status})"
 
 
 class IdempotencyKey(models.Model):

@@ -16,13 +16,13 @@ class AutoSwitch(models.Model):
     enabled = models.BooleanField(default=False)
     # Decides and publishes events, without moving the route.
     dry_run = models.BooleanField(default=False)
-    # Only models that have it are candidates.
+    # Only models with this capability are candidates.
     capability = models.CharField(max_length=32, default="chat_completion")
-    # The weight of each figure: models_app.domain.residency.autoswitch.FIGURES.
+    # The weight of each figure: models_app.domain.residency.autoswitch.CURVES.
     weights: Any = models.JSONField(default=dict)
-    # How much better than the present model a candidate must be, as a share of its score.
+    # The lead over the present model that a candidate must have, as a share of its score.
     threshold = models.FloatField(default=0.15)
-    # In how many consecutive evaluations.
+    # The number of consecutive decisions with that lead before the route moves.
     confirmations = models.PositiveSmallIntegerField(default=3)
     cool_down_seconds = models.PositiveIntegerField(default=1800)
     # The fewest requests, of traffic and profiles together, that a decision is based on.

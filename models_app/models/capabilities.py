@@ -18,9 +18,9 @@ class CapabilityEvidence(models.Model):
     capability = models.CharField(max_length=32, choices=choices_of(Capability))
     source = models.CharField(max_length=16, choices=choices_of(EvidenceSource))
     verdict = models.CharField(max_length=16, choices=choices_of(Verdict))
-    # A sentence: what was observed.
+    # A sentence with the observation.
     detail = models.TextField(blank=True)
-    # What was measured, where it is more than yes or no: {"effective_context": 4096}.
+    # The measured value, if there is one besides the verdict: {"effective_context": 4096}.
     value: Any = models.JSONField(null=True, blank=True)
     # Of a probe: SHA-256 of the request's JSON, the request itself, and the engine that answered.
     request_digest = models.CharField(max_length=64, blank=True)

@@ -1,4 +1,4 @@
-"""Requests that wait for models, as web processes report them, and requests suspected of crashing runners."""
+"""Requests that wait for models, reported by web processes, and requests suspected of crashing runners."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Demand(models.Model):
 
 
 class Suspect(models.Model):
-    """A request that was in a runner when it died. The instance records whether the runner crashed."""
+    """A request that was in flight when its runner died. The instance records whether the runner crashed."""
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="suspects")
-    # Of the request's content: models_app.domain.residency.suspects.digest.
+    # The digest of the request's content: models_app.domain.residency.suspects.digest.
     digest = models.CharField(max_length=64)
     # The model's version at that time: the suspicion does not apply to others.
     version = models.CharField(max_length=64, blank=True)

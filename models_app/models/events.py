@@ -1,4 +1,4 @@
-"""Events."""
+"""Events, in the order of their publication."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Event(models.Model):
     message = models.TextField(blank=True)
     # Its origin: a user, an API key, or a part of NOA.
     actor = models.CharField(max_length=150, blank=True)
-    # Why it happened, in a word or a sentence: "requested", "route moved", "the runner died".
+    # The reason, in a word or a sentence: "requested", "route moved", "the runner died".
     cause = models.CharField(max_length=255, blank=True)
     # The changed value before and after; null where there is none.
     before: Any = models.JSONField(null=True, blank=True)

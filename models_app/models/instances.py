@@ -46,7 +46,7 @@ class Instance(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     failure_stage = models.CharField(max_length=32, blank=True)
     failure_reason = models.TextField(blank=True)
-    # Whether it answers, since when, and why not; written by `models_app.services.runners.health`.
+    # The result of health checks, since when, and the reason of a failure; see `models_app.services.runners.health`.
     health = models.CharField(max_length=16, choices=choices_of(Health), default=Health.UNKNOWN)
     health_since = models.DateTimeField(null=True, blank=True)
     health_reason = models.CharField(max_length=500, blank=True)
@@ -78,6 +78,6 @@ class Instance(models.Model):
 
     @property
     def fingerprint(self) -> str:
-        """What answers carry as `system_fingerprint`: the version's digest and this instance."""
+        """The `system_fingerprint` of answers: the version's digest and this instance."""
         digest = self.version.sha256[:12] if self.version else "unknown"
         return f"{digest}-{self.id.hex[:8]}"

@@ -39,7 +39,7 @@ class Job(models.Model):
     cancelled_by = models.CharField(max_length=150, blank=True)
     # False from the commit point on: the start of a drain, or the move of a route.
     cancellable = models.BooleanField(default=True)
-    # Which workers can run it: `node.<name>`, or `common`; see `models_app.services.jobs.queues`.
+    # The queue of the workers that can run it: `node.<name>`, or `common`; see `models_app.services.jobs.queues`.
     queue = models.CharField(max_length=80, blank=True)
     # The node that ran it.
     node = models.CharField(max_length=64, blank=True)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> ApiKeyQuerySet:
-        """Neither revoked nor expired by now."""
+        """Keys that are neither revoked nor expired."""
         alive = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         return self.filter(alive, revoked_at=None)
 
@@ -23,7 +23,7 @@ class ApiKey(models.Model):
     scopes = models.JSONField(default=list)
     # Names that it can request through the gateway: routes, model keys, and `<provider>:*`. Empty is all.
     allowed_models = models.JSONField(default=list, blank=True)
-    # models_app.domain.traffic.limits: what is left out has the default of all keys.
+    # models_app.domain.traffic.limits: a missing limit has the default of all keys.
     limits = models.JSONField(default=dict, blank=True, db_default={})
     # Whether its requests can load a model, and unload others for it.
     load_on_demand = models.BooleanField(default=True)

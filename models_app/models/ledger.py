@@ -11,9 +11,10 @@ from models_app.models.choices import choices_of
 
 
 class LedgerEntry(models.Model):
-    """One load, unload, eviction, refusal, switch or recovery. Rows are written once, by `models_app.services.catalog.ledger`.
+    """One load, unload, eviction, refusal, switch or recovery.
 
-    Keys, and the instance's id, are text: the history outlives its subjects.
+    Rows are written once, by `models_app.services.catalog.ledger`. Keys and the instance's id are text: the history
+    outlives its subjects.
     """
 
     at = models.DateTimeField(auto_now_add=True, db_index=True)
@@ -21,7 +22,7 @@ class LedgerEntry(models.Model):
     model_key = models.CharField(max_length=255)
     cause = models.CharField(max_length=16, choices=choices_of(LedgerCause))
     actor = models.CharField(max_length=150, blank=True)
-    # Of the request to the gateway or the API that led to it.
+    # The id of the request to the gateway or the API that caused it.
     request_id = models.CharField(max_length=64, blank=True)
     node = models.CharField(max_length=64, blank=True)
     instance_id = models.UUIDField(null=True, blank=True)
@@ -53,7 +54,7 @@ class LoadMeasurement(models.Model):
     at = models.DateTimeField(auto_now_add=True)
     node = models.CharField(max_length=64)
     version = models.CharField(max_length=64)
-    # A digest of what determines memory: the options, and the build of the engine.
+    # A digest of the options and the build of the engine, which determine memory.
     shape = models.CharField(max_length=64)
     memory_bytes = models.PositiveBigIntegerField()
     load_seconds = models.FloatField()

@@ -27,12 +27,12 @@ class Node(models.Model):
     memory_budget_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     # [{"index", "name", "memory_total_bytes", "memory_free_bytes"}]
     gpus = models.JSONField(default=list, blank=True)
-    # Where other nodes and web processes reach its runners; empty on a single machine.
+    # The address at which other nodes and web processes reach its runners; empty on a single machine.
     address = models.CharField(max_length=255, blank=True)
     version = models.CharField(max_length=32, blank=True)
-    # Since when nothing is loaded there, because an operator is taking it out of service.
+    # Since when no model is loaded there, because an operator is taking it out of service.
     draining_at = models.DateTimeField(null=True, blank=True)
-    # Keys of the models whose files this node sees. Last, because it hides the module's name from what follows.
+    # Keys of the models whose files this node has. Last, because it shadows the module's name from here on.
     models = models.JSONField(default=list, blank=True)
 
     class Meta:
@@ -43,7 +43,7 @@ class Node(models.Model):
 
 
 class Lease(models.Model):
-    """The holder of work that only one process does, and until when; see `models_app.services.coordination.leases`."""
+    """The holder of work that only one process does, and its expiry; see `models_app.services.coordination.leases`."""
 
     name = models.CharField(max_length=64, primary_key=True)
     holder = models.CharField(max_length=128)

@@ -13,7 +13,7 @@ from models_app.models.registry import ModelVersion, RegisteredModel
 
 
 class ProfileRun(models.Model):
-    """One profile: its settings, what it ran on, and the summary of its samples."""
+    """One profile: its settings, its environment, and the summary of its samples."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="profiles")
@@ -21,9 +21,9 @@ class ProfileRun(models.Model):
     job_id = models.UUIDField(null=True, blank=True)
     # models_app.services.profiling.profiling.ProfileSettings as a dictionary.
     settings: Any = models.JSONField(default=dict)
-    # The digest of the settings that change what is measured: runs of one class are comparable.
+    # The digest of the settings that influence a request: runs of one class are comparable.
     settings_class = models.CharField(max_length=16, blank=True)
-    # Engine, instance, load options, node, and what else ran on the machine.
+    # Engine, instance, load options, node, and the other load of the machine.
     environment: Any = models.JSONField(default=dict)
     # {"stages": [models_app.domain.measuring.figures.of_stage, …], "memory", "energy", …}; null until it is complete.
     summary: Any = models.JSONField(null=True)
@@ -60,7 +60,7 @@ class ProfileRun(models.Model):
 
 
 class ProfileSample(models.Model):
-    """One request of a profile: models_app.domain.measuring.figures.Sample explains the fields. Durations are milliseconds."""
+    """One request of a profile; see models_app.domain.measuring.figures.Sample. Durations are milliseconds."""
 
     run = models.ForeignKey(ProfileRun, on_delete=models.CASCADE, related_name="samples")
     # The index of its stage in the run, and the concurrency of that stage.
@@ -75,7 +75,7 @@ class ProfileSample(models.Model):
     started_ms = models.FloatField(default=0.0)
     ttft_ms = models.FloatField(null=True)
     e2el_ms = models.FloatField()
-    # Between the pieces of the answer.
+    # Milliseconds between the pieces of the answer.
     gaps_ms: Any = models.JSONField(default=list)
 
     class Meta:

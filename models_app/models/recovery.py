@@ -25,7 +25,7 @@ class Recovery(models.Model):
     due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     # When it should serve again, by the duration of earlier loads.
     back_at = models.DateTimeField(null=True, blank=True)
-    # From then on no attempt is made until one is requested.
+    # When recovery stopped: no attempt is made until the model is requested.
     given_up_at = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(blank=True)
 

@@ -14,21 +14,22 @@ from models_app.models.choices import choices_of
 
 
 class Provider(models.Model):
-    """Where models come from."""
+    """A source of models: files of the nodes, or a remote server."""
 
     slug = models.CharField(max_length=64, unique=True)
     kind = models.CharField(max_length=16, choices=choices_of(ProviderKind))
     name = models.CharField(max_length=100, blank=True)
     base_url = models.CharField(max_length=500, blank=True)
     enabled = models.BooleanField(default=True)
-    # The API key, encrypted by `models_app.services.coordination.secrets`; or the name of the environment variable that holds it.
+    # The API key, encrypted by `models_app.services.coordination.secrets`; or the name of the environment variable that
+    # holds it.
     secret = models.TextField(blank=True, editable=False)
     secret_env = models.CharField(max_length=100, blank=True)
-    # A private address is refused unless this is set: NOA must not be a way into its own network.
+    # A private address is refused unless this is set: NOA must not give access to its own network.
     allow_private_addresses = models.BooleanField(default=False)
-    # Seconds: {"connect", "first_byte", "idle", "total"}; what is left out has the gateway's default.
+    # Seconds: {"connect", "first_byte", "idle", "total"}; a missing one has the gateway's default.
     timeouts = models.JSONField(default=dict, blank=True)
-    # `api`, `console`, `environment` or `built-in`: who created it, and so who can change it.
+    # `api`, `console`, `environment` or `built-in`: where it was created, and so where it can be changed.
     origin = models.CharField(max_length=16, default="api")
     # The circuit breaker as a web process last reported it: closed, open or half_open.
     breaker = models.CharField(max_length=16, default="closed", editable=False)
@@ -71,7 +72,7 @@ class RegisteredModel(models.Model):
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="models")
     model_id = models.CharField(max_length=190)
     key = models.CharField(max_length=255, unique=True)
-    # The provider's name of it, where that cannot be a model id: llama-server names models by their path.
+    # The provider's name of the model, if that cannot be a model id: llama-server names models by their path.
     remote_id = models.CharField(max_length=255, blank=True, editable=False)
     name = models.CharField(max_length=190, blank=True)
     description = models.TextField(blank=True)
@@ -90,14 +91,14 @@ class RegisteredModel(models.Model):
     # The number of instances that it should have, each on another node.
     replicas = models.PositiveSmallIntegerField(default=1)
     capability_index = models.CharField(max_length=255, blank=True, default="", editable=False)
-    # As `capability_index`: what a probe has shown for the present version.
+    # As `capability_index`, for capabilities that a probe has shown for the present version.
     proven_index = models.CharField(max_length=255, blank=True, default="", editable=False)
     context_window = models.PositiveBigIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     # Pinned models are never evicted; lower priorities are evicted before higher ones.
     pinned = models.BooleanField(default=False)
     priority = models.PositiveSmallIntegerField(default=50)
-    # Seconds without a request until it is unloaded (0: never), and that it stays at least; null: the server's setting.
+    # Seconds without a request until it is unloaded (0: never), and its minimum residency; null: the server's setting.
     idle_ttl_seconds = models.PositiveIntegerField(null=True, blank=True)
     min_residency_seconds = models.PositiveIntegerField(null=True, blank=True)
     # Whether a request can load it.
@@ -106,7 +107,7 @@ class RegisteredModel(models.Model):
     load_options = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
     tag_index = models.TextField(blank=True, default="", editable=False)
-    # What a text search compares: one column in place of three.
+    # The text that a search compares: one column in place of three.
     search_text = models.GeneratedField(
         expression=Lower(
             Concat(
@@ -122,9 +123,10 @@ class RegisteredModel(models.Model):
         db_persist=True,
     )
     metadata = models.JSONField(default=dict, blank=True)
-    # US dollars per million tokens: {"input", "output", "cached_input", "cache_write", "source", "tiers"}; null is unknown.
+    # US dollars per million tokens: {"input", "output", "cached_input", "cache_write", "source", "tiers"}; null means
+    # unknown.
     price = models.JSONField(null=True, blank=True)
-    # When its provider no longer listed it.
+    # When its file was missing, or its provider no longer listed it.
     gone_at = models.DateTimeField(null=True, blank=True)
     # Reads of the entry and requests to the model, counted in memory and written periodically.
     access_count = models.PositiveBigIntegerField(default=0, editable=False)
@@ -149,7 +151,7 @@ class RegisteredModel(models.Model):
         return self.key
 
     def set_tags(self, tags: list[str]) -> None:
-        """Tags and the index of them, without saving."""
+        """Set the tags and their index, without saving."""
         self.tags = tags
         self.tag_index = index_of(tags)
 
@@ -187,7 +189,7 @@ class ModelVersion(models.Model):
 
 
 class ModelFile(models.Model):
-    """A model's file as one node sees it on its disk. The path and the time can differ from node to node."""
+    """A model's file on one node's disk. The path and the time can differ from node to node."""
 
     node = models.CharField(max_length=64)
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="files")

@@ -1,4 +1,4 @@
-"""Public names that applications use, and the models they lead to."""
+"""Public names that applications use, and their target models."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from django.db import models
 
 
 class TextRule(models.Model):
-    """For one API key or one route. Without a rule no text is stored."""
+    """The rule of one API key or one route. Without a rule no text is stored."""
 
     # `key:<id>` or `route:<name>`; as text, so that a rule can exist before its subject.
     subject = models.CharField(max_length=80, unique=True)

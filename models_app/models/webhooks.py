@@ -35,14 +35,14 @@ class Webhook(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """One event on its way to one webhook."""
+    """The delivery of one event to one webhook."""
 
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="+")
     # pending, delivered, or failed: no more attempts.
     state = models.CharField(max_length=16, default="pending")
     attempts = models.PositiveSmallIntegerField(default=0)
-    # While it is being sent: when its lease ends, and another worker can claim it.
+    # While it is being sent, the end of its lease, after which another worker can claim it.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     status = models.PositiveSmallIntegerField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)
