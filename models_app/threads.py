@@ -1,6 +1,6 @@
-"""Threads that run for as long as a process: one that repeats its work, and one that works through a queue.
+"""Threads that run for as long as a process: one that repeats its work, and one that consumes a queue.
 
-Neither knows Django: work that uses the database closes its connection itself.
+Neither depends on Django: work that uses the database closes its connection itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 class RepeatingThread:
     """Calls `work` at once, then every `seconds()` and after each `wake`, from `start` to `stop`.
 
-    `start` and `stop` may follow each other again, and each does nothing the second time. `work` handles its expected
+    It can be started again after `stop`; a second `start` or `stop` in a row does nothing. `work` handles its expected
     errors; any other is logged, and the work is repeated. Calls never overlap.
     """
 
@@ -47,7 +47,7 @@ class RepeatingThread:
         self._woken.set()
 
     def request_stop(self) -> None:
-        """Start no more repetitions. Returns at once; several threads then end side by side."""
+        """Start no more repetitions. Returns at once; several threads then end in parallel."""
         if self._thread is not None:
             self._stopping.set()
             self._woken.set()
@@ -67,8 +67,8 @@ class RepeatingThread:
             try:
                 self._work()
             except Exception:
-                # A thread that ended here would leave its work undone for ever, without a trace.
-                logger.exception("%s failed; it will be repeated", self.name)
+                # Otherwise the thread would end, and its work would stop without a log line.
+                logger.exception("%s failed; it is repeated", self.name)
             if not self._stopping.is_set():
                 self._woken.wait(self._seconds())
 
@@ -76,8 +76,8 @@ class RepeatingThread:
 class QueueThread(Generic[Item]):
     """Calls `consume` with each item, in order, on a thread that the first item starts.
 
-    Not the constructor: a server may fork in between. `consume` handles its expected errors; any other is logged without
-    the item, which may hold what must not reach a log.
+    Not started by the constructor: a server can fork in between. `consume` handles its expected errors; any other is
+    logged without the item, which can hold data that must not reach a log.
     """
 
     def __init__(self, name: str, consume: Callable[[Item], None], limit: int = 0) -> None:
@@ -89,7 +89,7 @@ class QueueThread(Generic[Item]):
         self._thread: threading.Thread | None = None
 
     def put(self, item: Item) -> bool:
-        """Return at once; False when the queue is full, and the item is dropped."""
+        """Queue an item without waiting; False when the queue is full, and the item is dropped."""
         try:
             self._items.put_nowait(item)
         except queue.Full:
@@ -101,7 +101,7 @@ class QueueThread(Generic[Item]):
         return True
 
     def close(self, timeout: float) -> bool:
-        """Wait until every item is consumed, at most `timeout` seconds; False when that was not enough."""
+        """Wait until every item is consumed, at most `timeout` seconds; False when some are left."""
         with self._starting:
             thread, self._thread = self._thread, None
         if thread is None:

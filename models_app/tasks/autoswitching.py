@@ -1,4 +1,4 @@
-"""Decides periodically whether a route should move by itself."""
+"""Decides periodically whether routes with an auto-switch policy move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drains nodes, and recovers what lost nodes served."""
+"""Drains nodes, and recovers the models of lost nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def drain_node(job_id: str) -> None:
 
 
 def recover_lost() -> None:
-    """End the instances of lost nodes and load their models elsewhere. Only one of all workers does this."""
+    """End the instances of lost nodes and load their models elsewhere. Only one of all workers runs this."""
     for row in heartbeats.lost():
         failover.node_lost(name=row.name)
     failover.place_missing()

@@ -1,6 +1,6 @@
 """Work that every worker repeats, embedded or of Celery, without Celery's beat.
 
-Each task has a thread of its own, so that one that hangs delays no other; its errors are logged, and it is repeated.
+Each task has its own thread, so that one that hangs delays no other; its errors are logged, and it is repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models_app.threads import RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# How long a stop waits for the tasks in progress; the threads are daemons, and their work can be cut at any point.
+# The time that a stop waits for the tasks in progress; their threads are daemons, and their work can be cut anywhere.
 _STOP_SECONDS = 2.0
 
 
@@ -35,12 +35,12 @@ class PeriodicTask:
     alone: bool = False
 
     def run(self) -> None:
-        """Run the work once. Expected errors are logged: the next run may succeed."""
+        """Run the work once. Expected errors are logged: the next run can succeed."""
         try:
             if not self.alone or leases.claim(name=self.name, seconds=self.seconds()):
                 self.work()
         except DatabaseError:
-            logger.warning("%s: the database does not answer; later", self.name, exc_info=True)
+            logger.warning("%s: the database does not answer; retrying in the next run", self.name, exc_info=True)
         except NoaError as error:
             logger.warning("%s: %s", self.name, error.message)
         finally:
@@ -48,7 +48,7 @@ class PeriodicTask:
 
 
 class Scheduler:
-    """Runs all periodic tasks of a process, from `start` to `stop`, which may follow each other again."""
+    """Runs all periodic tasks of a process, from `start` to `stop`; it can be started again."""
 
     def __init__(self, tasks: Iterable[PeriodicTask]) -> None:
         self._threads = {task.name: RepeatingThread(task.name, task.run, task.seconds) for task in tasks}

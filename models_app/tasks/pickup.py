@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 # The fallback where no notification announces a job.
 INTERVAL_SECONDS = 1.0
-# How long a message may take to arrive. Shorter, and both ways would often start the same job; longer, and jobs would
-# visibly wait while the broker is down.
+# The time allowed for a message to arrive. If it is shorter, message and poll often start the same job; if it is
+# longer, jobs wait visibly while the broker is down.
 _GRACE = timedelta(seconds=2)
 
 
 class Pickup:
-    """`poll` finds jobs; each runs on a thread of its own, at most as many as a worker runs at a time."""
+    """`poll` finds jobs; each runs on its own thread, at most as many at a time as in a worker."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class Pickup:
         try:
             queueing.task_of(job).run(str(job.pk))
         except DatabaseError:
-            logger.warning("job %s could not be run; later", job.pk, exc_info=True)
+            logger.warning("job %s could not be run; retrying", job.pk, exc_info=True)
         finally:
             connection.close()
             with self._lock:

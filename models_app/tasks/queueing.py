@@ -1,4 +1,4 @@
-"""Sends jobs to workers. The job's row is the request; its message only saves the time until the worker's next poll."""
+"""Sends jobs to workers. The job's row is the request; the message only starts it before the worker's next poll."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ has_embedded_worker = False
 
 def _announce(job: Job) -> None:
     if not _publisher.put(job):
-        logger.warning("job %s waits for its worker's poll: too many messages wait", job.pk)
+        logger.warning("job %s waits for its worker's poll: the queue of messages is full", job.pk)
 
 
 def _publish(job: Job) -> None:
@@ -59,5 +59,5 @@ def _publish(job: Job) -> None:
         logger.warning("job %s waits for its worker's poll: %s", job.pk, error)
 
 
-# On a thread of its own: a request must not wait for a broker that is down.
+# On a separate thread: a request must not wait for a broker that is down.
 _publisher = QueueThread("job-publisher", _publish, _MAX_WAITING)

@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 # Webhooks that receive deliveries concurrently; one that hangs occupies a slot for 10 seconds at a time.
 _CONCURRENCY = 8
-# How long a stop waits for attempts in progress. The next worker repeats one that was cut.
+# The time that a stop waits for attempts in progress. The next worker repeats interrupted ones.
 _STOP_SECONDS = 2.0
 
 
 class Sender:
-    """From `start` to `stop`, which may follow each other again."""
+    """Sends deliveries from `start` to `stop`; it can be started again."""
 
     def __init__(self) -> None:
         self._thread = RepeatingThread("webhook-sender", self._start_due, lambda: INTERVAL_SECONDS)
@@ -58,7 +58,7 @@ class Sender:
         try:
             due = deliveries.due_webhooks()
         except DatabaseError:
-            logger.warning("webhook deliveries could not be read; later", exc_info=True)
+            logger.warning("webhook deliveries could not be read; retrying", exc_info=True)
             return
         finally:
             connection.close()
@@ -72,7 +72,7 @@ class Sender:
         try:
             deliveries.send_due(webhook_id=webhook_id, stop=lambda: self._thread.is_stopping)
         except DatabaseError:
-            logger.warning("a webhook delivery could not be recorded; later", exc_info=True)
+            logger.warning("a webhook delivery could not be recorded; it will be sent again", exc_info=True)
         finally:
             connection.close()
             self._thread.wake()

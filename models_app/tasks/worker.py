@@ -1,4 +1,4 @@
-"""A Celery worker, with the node's supervisor: in the web process when embedded, or as a program of its own."""
+"""A Celery worker, with the node's supervisor: in the web process when embedded, or as a separate program."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _owner: Ownership | None = None
 
 
 def heartbeat() -> None:
-    """Renew the lease of this node. A worker that has lost its node ends: another one may start the same models."""
+    """Renew the lease of this node. A worker that has lost its node ends: the new owner can start the same models."""
     owner = _owner
     if owner is not None and not nodes.heartbeat(owner):
         logger.critical("another worker owns the node '%s' now; this one stops", owner.name)
@@ -87,9 +87,9 @@ def stop_scheduler() -> None:
 
 
 def take_over_node() -> None:
-    """Become the owner of this node's runners, after ending what an earlier owner left.
+    """Become the owner of this node's runners, after ending those that an earlier owner left.
 
-    Raises Conflict while another worker of the same name lives.
+    Raises Conflict while another worker of the same name is alive.
     """
     global _owner
     _owner = nodes.take(wait=sleep)
@@ -102,7 +102,7 @@ def take_over_node() -> None:
 
 
 def leave_node() -> None:
-    """End all runners first: jobs that wait for them end too."""
+    """Stop this node. Runners end first, so that jobs that wait for them end too."""
     follower.stop()
     node.stop()
     runner_proxy.stop()
@@ -111,7 +111,7 @@ def leave_node() -> None:
 
 
 def release_node() -> None:
-    """Give up the lease: the next worker of this node need not wait until it expires."""
+    """Release the lease, so that the next worker of this node need not wait until it expires."""
     global _owner
     owner, _owner = _owner, None
     if owner is not None:
