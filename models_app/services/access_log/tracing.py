@@ -16,7 +16,7 @@ from models_app.threads import QueueThread
 
 logger = logging.getLogger(__name__)
 
-# Batches of up to 500 records. Traces are for inspection: while the receiver is unavailable, more are dropped and counted.
+# Batches of up to 500 records. Traces are for inspection: while the receiver is down, more are dropped and counted.
 _MAX_WAITING = 20
 _POST_SECONDS = 5.0
 

@@ -122,7 +122,7 @@ class _Restore:
                     self.report["moved"].append(route["name"])
 
     def _move(self, name: str, target: str | None, **described: Any) -> bool:
-        """Returns True if it changed the route. Without a target in the snapshot a route keeps its own: it can be in use."""
+        """Returns True if it changed the route. Without a target in the snapshot a route keeps its own."""
         actor, cause, job_id = self._run.actor, self._run.cause, self._run.job.pk
         route = Route.objects.select_related("target").filter(name=name).first()
         if route is None:

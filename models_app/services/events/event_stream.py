@@ -2,7 +2,7 @@
 
 A listener keeps its own position, the id of the last event that it has sent, and reads the events `after` it. The
 newest events are in memory, so that many listeners cost one query; a listener that is further behind reads the table
-until it has caught up. A slow listener therefore holds only its position, and one that reconnects resumes exactly there.
+until it has caught up. A slow listener therefore holds only its position, and one that reconnects resumes there.
 """
 
 from __future__ import annotations

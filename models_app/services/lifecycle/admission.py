@@ -148,7 +148,9 @@ def assess(request: LoadRequest) -> Decision:
 
 
 def admit(*, run: Run, instance: Instance, request: LoadRequest, prediction: Prediction) -> Decision:
-    """Wait until the load can start: its memory is reserved and the instance `starting`. Returns the decision that made room.
+    """Wait until the load can start: its memory is reserved and the instance `starting`.
+
+    Returns the decision that made room.
 
     Raises InsufficientMemory when it can never fit, Unavailable when there is no room in time, Conflict when the
     instance was stopped meanwhile, Cancelled.

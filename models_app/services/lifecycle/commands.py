@@ -74,7 +74,7 @@ def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> st
 def request_switch(
     *, key: str, route: str = CURRENT_ROUTE, keep_previous: bool = False, actor: str
 ) -> tuple[Job, bool]:
-    """Request a switch. Raises InvalidRequest, ModelNotFound, NotFound, or Conflict when the route leads there already."""
+    """Request a switch. Raises InvalidRequest, NotFound, ModelNotFound, or Conflict if `key` is the target already."""
     model = lookup.get(key=key)
     found = routing.get(name=route)
     switching.check_possible(model=model, route=found)
@@ -88,7 +88,10 @@ def request_switch(
 
 
 def request_discover(*, provider: str | None = None, actor: str) -> tuple[Job, bool]:
-    """Request the discovery of one provider, or of all enabled ones. Raises InvalidRequest, NotFound, or Conflict for a disabled one."""
+    """Request the discovery of one provider, or of all enabled ones.
+
+    Raises InvalidRequest, NotFound, or Conflict for a disabled provider.
+    """
     if provider is None:
         return jobs.create(kind=JobKind.DISCOVER, subject="", arguments={}, actor=actor)
     found = lookup.provider(slug=provider)

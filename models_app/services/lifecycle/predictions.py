@@ -117,7 +117,7 @@ def shape_of(spec: RunnerSpec) -> str:
 
 
 def _split(need: MemoryNeed, metadata: GgufMetadata, spec: RunnerSpec) -> Memory:
-    """Split the need between RAM and VRAM: weights and cache lie with their layers, and the output layer is one more."""
+    """Split the need into RAM and VRAM: weights and cache lie with their layers, and the output layer is one more."""
     if spec.n_gpu_layers == 0 or not devices.offloads() or not devices.gpus():
         return Memory(ram=need.total)
     layers = metadata.block_count + 1

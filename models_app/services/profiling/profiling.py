@@ -78,13 +78,13 @@ def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool
     model = lookup.get(key=key)
     if not {Capability.CHAT_COMPLETION, Capability.TEXT_GENERATION} & set(model.capabilities):
         raise InvalidRequest(
-            f"'{model.key}' does not generate text, which is what a profile measures.",
+            f"'{model.key}' does not generate text, and a profile measures the generation of text.",
             code="cannot_generate",
             param="key",
         )
     if wanted.prompts and wanted.prompt_tokens is not None:
         raise InvalidRequest(
-            "Prompts of your own are sent as they are: leave out 'prompt_tokens' or 'prompts'.",
+            "Your own prompts are sent unchanged: omit 'prompt_tokens' or 'prompts'.",
             param="prompt_tokens",
         )
     subjects.require_loaded(model=model)

@@ -33,17 +33,17 @@ _FIGURES = {
 }
 _METHOD = (
     "In brackets: 95 % confidence intervals, by order statistics for percentiles and by the studentised bootstrap for "
-    "means; of inter-token latencies by resampling whole requests. `?` is an end that so few samples cannot bound."
+    "means; of inter-token latencies by resampling whole requests. `?`: too few samples to bound this end."
 )
 _TEST = (
-    "A ratio is the candidate's geometric mean by the baseline's. A difference is called one when a permutation test "
-    "of Welch's statistic on logarithms finds it (Fisher's exact test for success rates), at 5 % after Holm's "
-    "correction for all figures of this report, and it is larger than the tolerance of {tolerance:.0%}."
+    "A ratio is the candidate's geometric mean by the baseline's. A difference is reported when it is significant in a "
+    "permutation test of Welch's statistic on logarithms (Fisher's exact test for success rates), at 5 % after Holm's "
+    "correction for all figures of this report, and larger than the tolerance of {tolerance:.0%}."
 )
 
 
 def as_csv(run: ProfileRun) -> str:
-    """A line for each sample."""
+    """The samples, one line each."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow((*_COLUMNS, "tpot_ms", "gaps_ms"))
@@ -57,7 +57,7 @@ def as_csv(run: ProfileRun) -> str:
 
 
 def _spelled(value: Any) -> Any:
-    """Escapes texts that a spreadsheet would take for a formula."""
+    """Escapes text that a spreadsheet would interpret as a formula."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value

@@ -40,7 +40,7 @@ def _publish(name: EventName, slug: str, before: str, after: BreakerState, reaso
     events.publish(
         name=name,
         subject=slug,
-        message=f"The provider '{slug}' is not asked for now: {reason}"
+        message=f"The provider '{slug}' gets no requests for now: {reason}"
         if failing
         else f"The provider '{slug}' answers again.",
         actor=_ACTOR,

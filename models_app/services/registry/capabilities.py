@@ -211,7 +211,7 @@ def _record(
 
 
 def _refresh_proven(model: RegisteredModel) -> None:
-    """Updates the index of `GET /models?proven=true`: the capabilities that probes of the present version have shown."""
+    """Updates the index of `GET /models?proven=true`: capabilities that probes of the present version have shown."""
     proven = CapabilityEvidence.objects.filter(
         model=model,
         source=EvidenceSource.PROBED,

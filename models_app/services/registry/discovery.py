@@ -71,7 +71,7 @@ def of_node(*, name: str, actor: str, slug: str = lookup.LOCAL_SLUG) -> Job:
 
 
 def _wait_for_nodes(run: Run, others: list[Job]) -> None:
-    """Wait for the jobs of other nodes, which hold their results; a node that does not answer does not stop the others."""
+    """Wait for the jobs of other nodes, which hold their results; one without an answer does not stop the others."""
     for job in others:
         with run.step("node", job.asked_node):
             ended = jobs.wait(job_id=job.pk, seconds=_NODE_SECONDS)

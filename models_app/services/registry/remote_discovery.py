@@ -24,7 +24,7 @@ from models_app.services.routes import routing
 
 _ACTOR = "discovery"
 _MAX_REMOTE_ID = 255
-# The columns that discovery may write; all others are the operator's.
+# The columns that discovery writes; only an operator changes the others.
 _COLUMNS = (
     "remote_id",
     "description",
@@ -39,7 +39,7 @@ _COLUMNS = (
 )
 # A change of these is published as an event.
 _PUBLISHED = ("context_window", "max_output_tokens", "capabilities", "price", "gone_at", "deprecated")
-# Of one statement: far below the parameter limit of the databases.
+# Rows of one statement: far below the parameter limit of the databases.
 _ROWS = 200
 
 
@@ -58,7 +58,7 @@ def store(*, run: Run, provider: Provider, listing: Listing) -> ProviderReport:
     # Before the lock is taken: reading takes 0.7 s.
     prices.read_data()
     with transaction.atomic():
-        # Every change of models takes this lock: none can come between the comparison and the update.
+        # Every change of models takes this lock, so none can happen between the comparison and the update.
         events.take_lock()
         changes = _Changes()
         _compare(run, provider, listing, changes, report)
@@ -84,7 +84,7 @@ def _compare(run: Run, provider: Provider, listing: Listing, changes: _Changes, 
         else:
             _update(run, provider, model, offer, now, changes, report)
     for model in known:
-        # A model that the list never named was registered by hand: the provider may serve it all the same.
+        # A model that the list never named was registered by hand: the provider can serve it nevertheless.
         if model.remote_id and model.remote_id not in named and model.gone_at is None:
             _mark_gone(run, model, now, changes, report)
     report.found = len(report.new) + len(report.changed) + report.unchanged
@@ -125,7 +125,7 @@ def _register(
 
 
 def _model_id(remote_id: str) -> str:
-    """A name that is valid in keys and URLs; llama-server, for example, names a model by its path."""
+    """A model id that is valid in keys and URLs; llama-server, for example, names a model by its path."""
     if len(remote_id) > _MAX_REMOTE_ID or not remote_id.isprintable():
         raise InvalidRequest(f"Its name is longer than {_MAX_REMOTE_ID} characters or cannot be printed.")
     return cleaned_model_id(remote_id, "-._/:@+")
@@ -169,7 +169,7 @@ def _update(
 
 
 def _describe(provider: Provider, model: RegisteredModel, offer: Offer, now: datetime) -> None:
-    """From the provider's list, else from the price data; what neither has stays as it is."""
+    """Set the fields from the provider's list, else from the price data; fields in neither stay unchanged."""
     model.remote_id, model.gone_at = offer.remote_id, None
     model.description = model.description or offer.description or ""
     if offer.max_output_tokens is not None:

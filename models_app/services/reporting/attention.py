@@ -1,4 +1,4 @@
-"""Warnings for operators: what failed, what is stuck, what is short of memory."""
+"""Warnings for operators: failed models, stuck loads and jobs, memory that is nearly used up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Instance, Job, LedgerEntry, Provider, RegisteredModel
 from models_app.services.runners import health
 
-# The lists that the warnings link to show the others.
+# The linked lists show the others.
 _FAILURES_SHOWN = 5
 
 
@@ -31,12 +31,12 @@ def warnings(
     jobs: Iterable[Job],
     memory: Iterable[tuple[str, int, int | None]],
 ) -> list[Warning]:
-    """The worst first; three queries. `memory` has each node's name, and its used and available bytes."""
+    """All warnings, the worst first; three queries. `memory` has each node's name, and its used and available bytes."""
     found = [
         *_failed(),
         *_providers(),
         *_stuck(now, loaded, jobs),
-        *_silent(loaded),
+        *_unresponsive(loaded),
         *_evicted(now),
         *_full(memory),
     ]
@@ -70,7 +70,7 @@ def _stuck(now: datetime, loaded: Iterable[Instance], jobs: Iterable[Job]) -> It
             yield Warning("bad", sentence, "job", str(job.pk))
 
 
-def _silent(loaded: Iterable[Instance]) -> Iterable[Warning]:
+def _unresponsive(loaded: Iterable[Instance]) -> Iterable[Warning]:
     for instance in loaded:
         if instance.state == InstanceState.READY and health.is_failing(instance):
             sentence = f"{instance.model.key} is loaded, but its runner does not answer."

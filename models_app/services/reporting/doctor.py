@@ -1,4 +1,4 @@
-"""Diagnoses a server: checks everything that NOA needs, and reports what is wrong and what to do."""
+"""Diagnoses a server: checks everything that NOA needs, and reports each problem with its remedy."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def examine() -> list[Finding]:
     """All findings. Checks that need the database are skipped when it does not answer."""
     found = [*variables(), *database()]
     checks: list[Check] = [broker, limits, folders, disk, engine, port]
-    if not _is_away(found):
+    if not _is_unavailable(found):
         checks += [clock, worker, secrets]
     return [*found, *(finding for check in checks for finding in check())]
 
 
-def _is_away(found: list[Finding]) -> bool:
+def _is_unavailable(found: list[Finding]) -> bool:
     return any(finding.check == "database" and "does not answer" in finding.what for finding in found)
 
 
@@ -107,13 +107,13 @@ def broker() -> Iterator[Finding]:
 
 
 def limits() -> Iterator[Finding]:
-    """Where requests are counted against the limits of keys."""
+    """Whether requests can be counted against the limits of keys."""
     if settings.NOA_LIMITS_URL is None:
         if not budgets.is_exact():
             yield Finding(
                 "limits",
                 Level.WARNING,
-                "Several processes serve without a Redis to count in: keys can have no limits.",
+                "Several processes serve without a Redis to count in: limits of keys cannot be enforced.",
                 "Set NOA_REDIS_URL if keys should have limits.",
             )
         return
@@ -160,7 +160,7 @@ def _private(path: Path) -> Iterator[Finding]:
             "permissions",
             Level.WARNING,
             f"{path} does not exist yet.",
-            "Nothing, if the server has never run: it creates what it needs.",
+            "Before the first start of the server nothing has to be done: it creates its folder.",
         )
         return
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -224,7 +224,7 @@ def port() -> Iterator[Finding]:
 
 def _taken(host: str, number: int, error: OSError) -> Iterator[Finding]:
     if (Path(settings.NOA_DATA_DIR) / "server.lock").exists():
-        yield Finding("port", Level.OK, f"A server of this folder runs; {host}:{number} is taken.")
+        yield Finding("port", Level.OK, f"The server of this folder is running; {host}:{number} is in use.")
         return
     yield Finding(
         "port",
@@ -239,7 +239,7 @@ def secrets() -> Iterator[Finding]:
     try:
         remote = [row for row in Provider.objects.filter(enabled=True) if providers.is_remote(row)]
     except DatabaseError:
-        return  # its tables do not exist; the migrations are reported already
+        return  # the tables do not exist; the missing migrations are reported already
     bad = 0
     for provider in remote:
         try:

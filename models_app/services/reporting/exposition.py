@@ -1,4 +1,4 @@
-"""The page for Prometheus. All of it comes from the database, so that every web process answers with the same.
+"""The page for Prometheus. All of it comes from the database, so that every web process returns the same page.
 
 Labels are routes, models, nodes, states and providers: no API keys and no texts. The busiest `MOST_LABELS` pairs of
 model and route have their own series, and the others are summed up as `other`.
@@ -81,15 +81,15 @@ _COUNTERS = (
 )
 _LOG_COUNTERS = (
     ("noa_access_log_recorded", "Requests that web processes answered, by their own count.", "recorded"),
-    ("noa_access_log_stored", "Rows of them that were stored.", "stored"),
+    ("noa_access_log_stored", "Records that were stored as rows.", "stored"),
     ("noa_access_log_dropped", "Records that are lost: neither disk nor memory had space.", "dropped"),
-    ("noa_access_log_quarantined", "Records that were refused or damaged, and put aside.", "quarantined"),
+    ("noa_access_log_quarantined", "Records that were refused or damaged, and put into quarantine.", "quarantined"),
     ("noa_access_log_cut_off", "Requests that were in progress when their web process was killed.", "cut_off"),
 )
 
 
 def page() -> bytes:
-    """The text format. While the database is unavailable, only metrics of this machine, and `noa_database_up` is 0."""
+    """The page in the text format; without the database only metrics of this machine, and `noa_database_up` is 0."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector())
     return generate_latest(registry)
@@ -116,14 +116,18 @@ def _traffic() -> Iterator[Metric]:
             counter.add_metric(pair, float(getattr(totals, column)))
         yield counter
     durations = HistogramMetricFamily(
-        "gen_ai_server_request_duration_seconds", "From request to end of answer.", labels=_GENAI_LABELS
+        "gen_ai_server_request_duration_seconds",
+        "Time from the request to the end of its answer.",
+        labels=_GENAI_LABELS,
     )
     ttfts = HistogramMetricFamily(
-        "gen_ai_server_time_to_first_token_seconds", "Of streamed answers.", labels=_GENAI_LABELS
+        "gen_ai_server_time_to_first_token_seconds",
+        "Time to the first token of streamed answers.",
+        labels=_GENAI_LABELS,
     )
     per_token = SummaryMetricFamily(
         "gen_ai_server_time_per_output_token_seconds",
-        "After the first token, of streamed answers.",
+        "Time per token after the first, of streamed answers.",
         labels=_GENAI_LABELS,
     )
     for (model, route), totals in sums.items():
@@ -226,4 +230,4 @@ def _waiting() -> Metric:
             size += path.stat().st_size
         except FileNotFoundError:  # shipped at this moment
             continue
-    return _gauge("noa_access_log_spool_bytes", "Of the spool files on this machine, shipped or not.", size)
+    return _gauge("noa_access_log_spool_bytes", "Size of the spool files on this machine, shipped or not.", size)

@@ -19,7 +19,7 @@ from models_app.services.rollups.live_metrics import Metrics, Point
 from models_app.services.rollups.rollups import Totals
 
 EVENTS_SHOWN = 9
-# Steps towards an event that is shown itself.
+# Events that precede another one, which is shown.
 STEPS = (EventName.MODEL_LOADING, EventName.MODEL_WARMING_UP, EventName.MODEL_WARMED_UP)
 # Hours of the small curves beside the figures.
 HOURS_SHOWN = 24
@@ -38,12 +38,12 @@ class NodeMemory:
 
     @property
     def used(self) -> int:
-        """By models, in bytes."""
+        """The bytes that models use."""
         return sum(instance.memory_bytes or 0 for instance in self.instances)
 
     @property
     def room(self) -> int | None:
-        """What models can use in all, in bytes."""
+        """The bytes that models can use in total."""
         return self.budget or self.total
 
 
@@ -77,7 +77,7 @@ class Facts:
 
 
 def facts() -> Facts:
-    """About ten queries, independent of the amount of data; requests the health of each runner."""
+    """Reads all facts with about ten queries, whatever the amount of data; requests the health of each runner."""
     now = timezone.now()
     loaded = statistics.loaded()
     nodes = _nodes(loaded)

@@ -1,6 +1,7 @@
 """Readiness checks of a web process: '' when a dependency answers, else the reason as a sentence.
 
-Each function can block as long as its dependency does: the caller sets the time-out (`models_app.gateway.edge.readiness`).
+Each function can block as long as its dependency does: the caller sets the time-out
+(`models_app.gateway.edge.readiness`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from models_app.models import Instance, Node
 from models_app.services.nodes import nodes
 from models_app.services.runners import health
 
-# Below the caller's time-out, so that the dependency that does not answer is named.
+# Below the caller's time-out, so that the error names the dependency that does not answer.
 _ANSWER_SECONDS = 1.5
 
 
@@ -33,9 +34,9 @@ def database() -> str:
 def broker() -> str:
     if settings.NOA_EMBEDDED:
         return ""  # in this machine's memory, beside the worker
-    # Redis accepts connections as long as its machine does: only an answer shows that it works.
-    patience = {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _ANSWER_SECONDS}
-    options = patience if settings.CELERY_BROKER_URL.startswith("redis") else {}
+    # Redis accepts connections even when it hangs: only an answer shows that it works.
+    timeouts = {"socket_timeout": _ANSWER_SECONDS, "socket_connect_timeout": _ANSWER_SECONDS}
+    options = timeouts if settings.CELERY_BROKER_URL.startswith("redis") else {}
     link = current_app.connection_for_write(settings.CELERY_BROKER_URL, transport_options=options)
     try:
         with link:
@@ -48,7 +49,7 @@ def broker() -> str:
 
 
 def worker() -> str:
-    """Requires the heartbeat of at least one worker; in the embedded shape of this machine's own."""
+    """Requires the heartbeat of at least one worker; with an embedded worker, that of this machine."""
     try:
         rows = Node.objects.filter(pid__isnull=False)
         if settings.NOA_EMBEDDED:
@@ -90,7 +91,7 @@ def _answers(target: Target) -> str:
 
 
 def _is_reported_healthy(target: Target) -> str:
-    """Of a runner on another machine, from the health that its worker reported."""
+    """Check a runner on another machine by the health that its worker reported."""
     try:
         instance = Instance.objects.filter(pk=target.instance_id).first()
         if instance is None:

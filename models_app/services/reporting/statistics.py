@@ -28,8 +28,8 @@ from models_app.services.nodes import nodes
 from models_app.services.rollups import rollups
 from models_app.services.runners import health
 
-_ASK_AT_ONCE = 16
-# Shorter than a page can take: a healthy runner answers in milliseconds.
+_CONCURRENCY = 16
+# Short enough for a page to wait; a healthy runner answers in milliseconds.
 _HEALTH_SECONDS = 1.0
 
 
@@ -45,7 +45,7 @@ def measured(instances: list[Instance]) -> list[Instance]:
     """The same instances with the attributes that `loaded` describes."""
     if instances:
         # Concurrently: a runner that hangs must not delay the others by its time-out.
-        with ThreadPoolExecutor(min(len(instances), _ASK_AT_ONCE)) as pool:
+        with ThreadPoolExecutor(min(len(instances), _CONCURRENCY)) as pool:
             list(pool.map(_measure, instances))
         stale = nodes.stale()
         for instance in instances:
@@ -73,9 +73,9 @@ def _measure(instance: Instance) -> None:
 
 
 def overview(*, since: datetime | None, until: datetime | None, limit: int) -> dict[str, Any]:
-    """The answer of the API: models, their use, and what needs attention.
+    """The body of the API's response: models, their use, and problems.
 
-    `limit` bounds each list. The number of queries does not depend on how many models there are.
+    `limit` bounds each list. The number of queries does not depend on the number of models.
     Raises InvalidRequest for an impossible period.
     """
     period = periods.period(since=since, until=until, now=timezone.now())
@@ -134,7 +134,7 @@ class _Counts:
 
 
 def _counts() -> _Counts:
-    """One query: there are far fewer combinations of these columns than models."""
+    """Count all models in one query: there are far fewer combinations of these columns than models."""
     groups = RegisteredModel.objects.order_by().values("provider__slug", "status", "deprecated", "capability_index")
     rows = groups.annotate(
         count=Count("pk"),
@@ -199,7 +199,7 @@ def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _most_used(limit: int) -> list[dict[str, Any]]:
-    """By all accesses since registration, those still in memory included."""
+    """Models by their accesses since registration, those still in memory included."""
     stored = RegisteredModel.objects.filter(access_count__gt=0).order_by("-access_count", "key")
     keys, unwritten = activity.with_unwritten(lambda: list(stored.values_list("key", flat=True)[:limit]))
     found = activity.accesses_of({*keys, *unwritten})
@@ -208,7 +208,7 @@ def _most_used(limit: int) -> list[dict[str, Any]]:
 
 
 def _attention(used: list[Mapping[str, Any]], limit: int) -> dict[str, Any]:
-    """What an operator should check next: failed loads, loaded models without requests, failing models."""
+    """Models to check: failed loads, loaded models without requests, and models with errors."""
     requested = {row["model_key"] for row in used}
     models = RegisteredModel.objects.filter(status__in=(ModelStatus.FAILED, ModelStatus.LOADED)).order_by("key")
     failed, unused = [], []

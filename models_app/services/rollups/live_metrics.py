@@ -39,7 +39,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Of one period. Rates are per second of the period; shares are 0 to 1; None means no data."""
+    """The figures of one period. Rates are per second of the period; shares are 0 to 1; None means no data."""
 
     requests: int
     requests_per_second: float
@@ -71,7 +71,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A window from `start` to `end`: in all, by model and by route, the busiest first.
+    """A window from `start` to `end`: totals, then by model and by route, the busiest first.
 
     Requests that reached no model are in `total` only; those that named a model by its key belong to no route.
     """
@@ -209,7 +209,7 @@ def _sums(rows: QuerySet[Traffic]) -> Iterator[Sum]:
 
 
 def _shares(found: dict[str, Totals], seconds: float) -> list[Share]:
-    """Without the entry of no model or no route."""
+    """The shares, busiest first, without the entry of no model or no route."""
     named = [name for name in found if name]
     named.sort(key=lambda name: (-found[name].requests, name))
     return [Share(name, _metrics(found[name], seconds)) for name in named]

@@ -1,4 +1,4 @@
-"""The days of the access log on PostgreSQL, each a partition: created ahead, dropped whole. SQLite has one table."""
+"""The daily partitions of the access log on PostgreSQL, created ahead and dropped whole. SQLite has one table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models_app.models import AccessLog
 from models_app.services.rollups import rollups
 
 _TABLE = AccessLog._meta.db_table
-# Enough for a worker that is away over a long weekend.
+# Enough for a worker that is down over a long weekend.
 _AHEAD = 4
 # A query that reads the whole log must not block all writers: the next run retries.
 _LOCK_SECONDS = 2
@@ -34,7 +34,7 @@ def ensure(days: Iterable[date]) -> None:
     for day in sorted(missing - present):
         _create(day)
     recent = datetime.now(UTC).date() - timedelta(days=1)
-    # Known only once this transaction is committed.
+    # Recorded once this transaction is committed: a rollback removes the partitions.
     transaction.on_commit(lambda: _known.update(day for day in missing if day >= recent))
 
 
@@ -42,7 +42,7 @@ def _create(day: date) -> None:
     table = _name(day)
     start, end = f"{day:%Y-%m-%d} 00:00+00", f"{day + timedelta(days=1):%Y-%m-%d} 00:00+00"
     with connection.cursor() as cursor:
-        # Attached afterwards: PARTITION OF would wait for all readers of the log, and block others meanwhile.
+        # Attached afterwards: PARTITION OF would wait for all readers of the log, and block new ones meanwhile.
         cursor.execute(f"CREATE TABLE {table} (LIKE {_TABLE} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
         cursor.execute(
             f"ALTER TABLE {_TABLE} ATTACH PARTITION {table} FOR VALUES FROM (%s) TO (%s)",
@@ -58,7 +58,7 @@ def existing() -> set[date]:
 
 
 def make_ahead() -> None:
-    """Create the partitions of the next days, so that no batch has to."""
+    """Create the partitions of the next days ahead, so that no batch waits for it."""
     today = datetime.now(UTC).date()
     with transaction.atomic():
         rollups.lock()

@@ -13,7 +13,7 @@ from models_app.services.rollups import rollups
 from models_app.services.rollups.rollups import Totals
 from models_app.services.rollups.summing import Cell
 
-# Columns.
+# Columns of the models.
 _AVERAGES = ("average_latency_ms", "average_success_rate", "average_tokens_per_second")
 
 

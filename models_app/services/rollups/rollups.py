@@ -20,13 +20,13 @@ from models_app.models.activity import TrafficSums
 from models_app.services.coordination import locks
 
 Place = tuple[str, datetime, str]
-"""Model key, start of the hour, API key's id: what one row of Activity sums up."""
+"""Model key, start of the hour, API key's id: the key of one row of Activity."""
 
 TrafficPlace = tuple[str, datetime, str, str]
-"""Step, its start, model key, route: what one row of Traffic sums up."""
+"""Step, its start, model key, route: the key of one row of Traffic."""
 
-# All models and keys together, requests that no model answered included: a period of everything is then one row an
-# hour. No model key has this form.
+# All models and keys together, requests that no model answered included: a total then reads one row per hour. No
+# model key has this form.
 ALL = "*"
 
 # Places of one query: SQLite takes 32,766 parameters, and a place has three.
@@ -55,7 +55,7 @@ class Totals:
 
 @dataclass(slots=True)
 class Sums(Totals):
-    """The increment of one row."""
+    """The increment of one row, with the time of its last request."""
 
     last_at: datetime = field(kw_only=True)
 
@@ -129,7 +129,7 @@ def _add_rows(table: Table, sums: Mapping[Any, Sums]) -> None:
 
 
 def _adapter(column: Any) -> Callable[[Any], Any]:
-    """As the field's own `get_db_prep_save`, which looks up the connection again for each value."""
+    """Replaces the field's `get_db_prep_save`, which looks up the connection for each value."""
     if isinstance(column, JSONField):
         return lambda value: orjson.dumps(value).decode()
     if isinstance(column, DecimalField):
@@ -138,10 +138,10 @@ def _adapter(column: Any) -> Callable[[Any], Any]:
         return lambda value: adapt(value, digits, places)
     if isinstance(column, DateTimeField):
         return connection.ops.adapt_datetimefield_value
-    return _as_it_is
+    return _unchanged
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 

@@ -14,15 +14,15 @@ from models_app.domain.windows import RollupStep
 from models_app.services.rollups import rollups
 from models_app.services.rollups.rollups import Place, Sums, TrafficPlace
 
-# The client disconnected before there was an answer: not an error.
+# The client disconnected before the answer: not an error.
 _CLIENT_LEFT = "client_left"
-# What the decimal columns of the log and of the sums hold.
+# The precision of the decimal columns of the log and of the sums.
 _COST_DIGITS = Decimal("1e-10")
 
 Cell = tuple[int, str, str, str]
-"""Minute (since 1970), model key, route, API key's id: from which the place in every table follows."""
+"""Minute (since 1970), model key, route, API key's id: determines the row in every table."""
 
-Given = TypeVar("Given")
+Key = TypeVar("Key")
 Found = TypeVar("Found", bound=tuple[object, ...])
 
 
@@ -40,7 +40,7 @@ def is_error(record: AccessRecord) -> bool:
 
 
 def cells(records: Iterable[AccessRecord]) -> dict[Cell, Sums]:
-    """One pass over the records; all that follows works with the few cells of a batch."""
+    """The sums of the records by cell, in one pass; later steps work with the few cells of a batch."""
     found: dict[Cell, Sums] = {}
     for record in records:
         cell = (int(record.started_at // 60), record.model_key, record.route, record.key_id)
@@ -52,7 +52,7 @@ def cells(records: Iterable[AccessRecord]) -> dict[Cell, Sums]:
 
 
 def activity_of(found: Mapping[Cell, Sums]) -> dict[Place, Sums]:
-    """By model, hour and key, and all requests of the hour."""
+    """Sums by model, hour and key, and those of all requests of the hour."""
 
     def places(cell: Cell) -> Iterable[Place]:
         minute, model, _, key_id = cell
@@ -63,7 +63,7 @@ def activity_of(found: Mapping[Cell, Sums]) -> dict[Place, Sums]:
 
 
 def traffic_of(found: Mapping[Cell, Sums]) -> dict[TrafficPlace, Sums]:
-    """By step, model and route, and all requests of the step."""
+    """Sums by step, model and route, and those of all requests of the step."""
 
     # First without API keys, of which there can be many, then by longer and longer steps: each pass has few sums.
     sums: dict[TrafficPlace, Sums] = _grouped(
@@ -81,7 +81,7 @@ def _in_step(step: RollupStep, place: TrafficPlace) -> list[TrafficPlace]:
     return [(step, step.floor(place[1]), place[2], place[3])]
 
 
-def _grouped(found: Mapping[Given, Sums], places: Callable[[Given], Iterable[Found]]) -> dict[Found, Sums]:
+def _grouped(found: Mapping[Key, Sums], places: Callable[[Key], Iterable[Found]]) -> dict[Found, Sums]:
     grouped: dict[Found, Sums] = {}
     for cell, sums in found.items():
         for place in places(cell):

@@ -18,7 +18,7 @@ from models_app.services.catalog import lookup
 from models_app.services.events import events
 from models_app.services.routes import routing
 
-# Each one that cannot answer costs the waiting client an attempt; more would not make a route more available.
+# Each fallback that cannot answer costs the waiting client an attempt; more would not make a route more available.
 MAX_FALLBACKS = 8
 
 
@@ -79,7 +79,7 @@ def change(*, name: str, changes: Mapping[str, Any], actor: str, cause: str = "r
 
 @transaction.atomic
 def delete(*, name: str, actor: str) -> None:
-    """Delete a route: its requests are refused from now on. The model that it led to stays loaded."""
+    """Delete a route, so that its requests are refused. Its target stays loaded."""
     if name == CURRENT_ROUTE:
         raise Conflict(
             f"'{CURRENT_ROUTE}' always exists and cannot be deleted. Switch it to another model instead.",
@@ -107,7 +107,7 @@ def delete(*, name: str, actor: str) -> None:
 
 
 def previous_key(*, route: Route) -> str:
-    """The model that the route led to before the present one; raises Conflict when there is none."""
+    """The key of the route's previous model; raises Conflict when there is none."""
     present = route.target.key if route.target else ""
     moves = RouteChange.objects.filter(route=route).exclude(previous_key__in=["", present])
     last = moves.first()
@@ -138,7 +138,7 @@ def _publish_changed(route: Route, *, before: Any, actor: str, cause: str, messa
 
 
 def represent(route: Route) -> dict[str, Any]:
-    """A route, as events and the API show it. Load it with its target."""
+    """A route in the form of events and the API. Load it with its target."""
     return {
         "name": route.name,
         "target": route.target.key if route.target else None,

@@ -1,4 +1,4 @@
-"""Routes, and the snapshot of them from which the gateway serves."""
+"""Routes, and the snapshot that the gateway serves from."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ _loadables = PreparedQuery(
 def snapshot() -> Snapshot:
     """Everything that the gateway needs, consistent at one revision (seven queries).
 
-    Not one transaction: on SQLite that would take the lock of writers. Every change counts the revision up in its
-    own transaction, so what was read between two equal revisions belongs together.
+    Not one transaction: on SQLite that would take the lock of writers. Every change increments the revision in its
+    own transaction, so data that was read between two equal revisions is consistent.
     """
     number = revision()
     while True:
@@ -146,13 +146,13 @@ def _read_snapshot(number: int) -> Snapshot:
 
 
 def _back_at() -> dict[int, float]:
-    """When models in recovery should serve again, in Unix seconds, by the model's id."""
-    # The soonest of several nodes comes last, and stays.
+    """The times at which models in recovery should serve again, in Unix seconds, by the model's id."""
+    # With several nodes, the earliest time comes last and overwrites the others.
     return {pk: moment.timestamp() for pk, moment in _recoveries.rows()}
 
 
 def _loadable() -> set[int]:
-    """The ids of the models that a request can load: those that exist, unless loading on demand is disabled."""
+    """The ids of the models that a request can load; none if loading on demand is disabled."""
     if not settings.NOA_ON_DEMAND:
         return set()
     return {pk for (pk,) in _loadables.rows()}
@@ -164,12 +164,12 @@ def _capabilities(index: str) -> frozenset[str]:
 
 
 def target(*, model: RegisteredModel) -> Target | None:
-    """Where requests for this model go now; None while it is not loaded, or its provider is not usable."""
+    """The target of requests for this model; None while it is not loaded, or its provider is not usable."""
     return next(iter(_targets(Instance.objects.filter(model=model)).get(model.pk, ())), None)
 
 
 def _targets(instances: QuerySet[Instance]) -> dict[int, tuple[Target, ...]]:
-    """By the model's id; those of this machine first."""
+    """The targets by the model's id, those of this machine first."""
     ready = list(
         instances.filter(state=InstanceState.READY).select_related("model__provider", "version").order_by("created_at")
     )
@@ -184,7 +184,7 @@ def _targets(instances: QuerySet[Instance]) -> dict[int, tuple[Target, ...]]:
 
 
 def _addresses(ready: Iterable[Instance]) -> dict[str, str]:
-    """Of the nodes whose runners are reached through their proxy. A single machine needs no query for it."""
+    """The addresses of nodes whose runners are reached through their proxy. A single machine needs no query for it."""
     names = {instance.node for instance in ready if instance.version_id} - {settings.NOA_NODE}
     if not names:
         return {}
@@ -199,7 +199,7 @@ def _counted(targets: list[Target]) -> tuple[Target, ...]:
 
 
 def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses: dict[str, str]) -> Target | None:
-    """None for a model of a provider that is not usable now."""
+    """The target of an instance; None while its provider is not usable."""
     model = instance.model
     remote = None
     if providers.is_remote(model.provider):
@@ -221,7 +221,7 @@ def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses:
 
 
 def _price(model: RegisteredModel) -> Price | None:
-    """None, with a warning, for an invalid price: one wrong row must not stop all traffic."""
+    """The stored price; None, with a warning, if it is invalid: one wrong row must not stop all traffic."""
     if not model.price:
         return None
     try:
@@ -232,9 +232,9 @@ def _price(model: RegisteredModel) -> Price | None:
 
 
 def _endpoints(used: Iterable[Provider]) -> dict[int, RemoteEndpoint]:
-    """The endpoints of enabled remote providers, by id. One with an unreadable secret stops only its own models."""
+    """The endpoints of enabled remote providers, by id. An unreadable secret affects only its provider's models."""
     found: dict[int, RemoteEndpoint] = {}
-    # Each once: its secret has to be decrypted.
+    # Each provider once: its secret must be decrypted.
     for provider in {provider.pk: provider for provider in used}.values():
         if not provider.enabled or not providers.is_remote(provider):
             continue
@@ -288,7 +288,7 @@ def repoint(
     cause: str = "requested",
     job_id: uuid.UUID | None = None,
 ) -> str:
-    """Move a route to a ready model; returns the key that it led to before, or ''.
+    """Move a route to a ready model; returns the key of its previous target, or ''.
 
     Raises Conflict when the model has no ready instance: a route never moves to a model that cannot answer.
     """

@@ -1,4 +1,4 @@
-"""Requests that were in flight when their runner died, and which of them are refused."""
+"""Records requests that were in flight when their runner died, and determines which ones are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models_app.models import Instance, RegisteredModel, Suspect
 def record(*, death: Death) -> bool:
     """Record that a runner ended with this request in flight. True when the request can be refused from now on.
 
-    Whether the runner crashed is checked later.
+    A later check determines whether the runner crashed.
     """
     model = RegisteredModel.objects.select_related("version").filter(key=death.key).first()
     if model is None:
@@ -39,7 +39,7 @@ def record(*, death: Death) -> bool:
 
 
 def may_retry(*, death: Death) -> bool:
-    """Whether the request can be retried now. Not before it is known how its runner ended.
+    """Whether the request can be retried now; False until the end of its runner is recorded.
 
     After a crash suspects are retried one by one, across all processes: otherwise innocent requests would share a
     runner with the one that caused it again.
@@ -58,7 +58,7 @@ def may_retry(*, death: Death) -> bool:
 
 
 def close(*, death: Death, survived: bool) -> None:
-    """The request was retried, or never will be. A runner that survived it clears the suspicion."""
+    """End the trial of a request that was retried, or never will be. If its runner survived, clear the suspicion."""
     rows = Suspect.objects.filter(model__key=death.key, digest=death.digest)
     if survived:
         rows.delete()
@@ -73,9 +73,9 @@ def delete_expired() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Suspicions:
-    """By the model's key.
+    """The suspicions by the model's key.
 
-    killers  the digests of requests that are refused, and until when (Unix seconds)
+    killers  the digests of refused requests, and the end of the refusal (Unix seconds)
     trials   requests that are retried one by one
     """
 

@@ -1,4 +1,4 @@
-"""Failover from a lost node: its instances are ended, and the models of the desired state are placed on other nodes.
+"""Failover from a lost node: ends its instances, and places the models of the desired state on other nodes.
 
 Placing a model writes a recovery for the chosen node: its worker starts what is due, without a broker.
 """
@@ -75,7 +75,7 @@ def _end(instance: Instance, name: str) -> None:
 def place_missing() -> list[tuple[str, str]]:
     """Place missing copies of the desired state; returns pairs of model key and node.
 
-    With one node there is nothing to place: it recovers what died there itself.
+    A single node recovers its own models; nothing is placed then.
     """
     if Node.objects.count() < 2:
         return []
@@ -89,7 +89,7 @@ def place_missing() -> list[tuple[str, str]]:
 
 
 def _place(model: RegisteredModel) -> list[str]:
-    """Place one missing copy; the node chosen for it, if any."""
+    """Place one missing copy. Returns the chosen node, or an empty list."""
     alive = set(placement.up().values_list("name", flat=True))
     under_way = set(instances.copies(model=model).values_list("node", flat=True))
     rows = Recovery.objects.filter(model=model, node__in=alive)
@@ -101,7 +101,7 @@ def _place(model: RegisteredModel) -> list[str]:
     try:
         name = placement.node_for_load(model=model, options=LoadOptions(), avoid=avoid)
     except NoaError as error:
-        logger.debug("%s is placed nowhere: %s", model.key, error.message)
+        logger.debug("no node was found for %s: %s", model.key, error.message)
         return []
     if name in avoid or name not in alive:
         return []

@@ -1,5 +1,5 @@
-"""Health checks of this node's runners: one that serves is trusted, one that is idle computes a token periodically, one
-that hangs is replaced."""
+"""Health checks of this node's runners: those that serve requests are trusted, idle ones compute a token periodically,
+and those that hang are replaced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PAUSE_AFTER_FAILURE = 0.2
 _ANSWER_SECONDS = 4.0
 _CANARY_SECONDS = 4.0
 _CONCURRENCY = 16
-# How old the stored time of the last success can get: it is only displayed.
+# The largest age of the stored time of the last success, which is only displayed.
 _WRITE_EVERY = timedelta(seconds=10)
 _ACTOR = "health"
 
@@ -72,7 +72,7 @@ class Watch:
 
 
 def _probe(instance: Instance, seen: Seen) -> tuple[Seen, str]:
-    """The new state of the runner, and what is wrong or ''."""
+    """Returns the new state of the runner, and the problem or ''."""
     try:
         report = control.health(instance.socket, timeout=_ANSWER_SECONDS)
         seen, need = policy.after_answer(
@@ -91,7 +91,7 @@ def _probe(instance: Instance, seen: Seen) -> tuple[Seen, str]:
 
 
 def _compute_token(instance: Instance) -> None:
-    """One token, or one embedding; raises RunnerDied."""
+    """Compute one token, or one embedding; raises RunnerDied."""
     generates = Capability.TEXT_GENERATION in instance.model.capabilities
     control.canary(instance.socket, embeddings=not generates, timeout=_CANARY_SECONDS)
 
@@ -112,7 +112,7 @@ def _store(instance: Instance, seen: Seen, problem: str) -> None:
 
 
 def _replace(instance: Instance, problem: str) -> None:
-    """End a runner that hangs, then have another started: both may not fit into memory."""
+    """End a runner that hangs, then allow its restart: both together might not fit into memory."""
     runner = node.supervisor().get(str(instance.pk))
     log = runner.log_tail() if runner else ""
     failed = recovery.fail(
@@ -130,7 +130,7 @@ def _replace(instance: Instance, problem: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Health as displayed: that of a node without a heartbeat is unknown."""
+    """Health for display; unknown on a node without a heartbeat."""
 
     state: Health
     since: datetime | None
@@ -139,7 +139,7 @@ class Shown:
 
 
 def shown(*, instance: Instance, stale: dict[str, float], answers: bool | None) -> Shown:
-    """`stale` is `nodes.stale()`; `answers` whether the runner did just now, None where it could not be checked."""
+    """The health to display. `stale` is `nodes.stale()`; `answers` is None if the runner could not be checked now."""
     state, since, reason = Health(instance.health), instance.health_since, instance.health_reason
     if instance.state == InstanceState.READY and answers is False:
         state, reason = Health.FAILING, "It does not answer now."
@@ -151,6 +151,6 @@ def shown(*, instance: Instance, stale: dict[str, float], answers: bool | None) 
 
 
 def is_failing(instance: Instance) -> bool:
-    """Whether the runner of an instance, as `statistics.loaded` returns it, does not answer."""
+    """Whether the runner of an instance from `statistics.loaded` does not answer."""
     found: Shown | None = getattr(instance, "health_shown", None)
     return found is not None and found.state == Health.FAILING

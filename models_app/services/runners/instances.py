@@ -36,7 +36,7 @@ _STATUS_OF = {
 
 
 def serving(*, model: RegisteredModel, node: str = "") -> Instance | None:
-    """The instance of this model, on this node where one is named, that is ready or starting; ready ones first."""
+    """A ready or starting instance of this model, on `node` if it is named; ready ones first."""
     found = list(copies(model=model, node=node))
     ready = [instance for instance in found if instance.state == InstanceState.READY]
     return next(iter(ready or found), None)
@@ -58,12 +58,12 @@ def reserve(
 ) -> Instance | None:
     """Claim the right to load this model: a new instance, or None when another job has claimed it.
 
-    With `beside` it can serve on other nodes too: then only the right on this node is claimed. An instance that needs
+    With `beside` other nodes can serve the model too: only the right on this node is claimed. An instance that needs
     memory of this node is queued until it is admitted.
     """
     try:
         with transaction.atomic():
-            # Of two nodes that start at the same moment one waits here, and then finds the other's instance.
+            # Of two nodes that start concurrently one waits here, and then finds the other's instance.
             RegisteredModel.objects.select_for_update().filter(pk=model.pk).first()
             if not beside and copies(model=model).exists():
                 return None
@@ -82,7 +82,7 @@ def reserve(
 
 @transaction.atomic
 def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
-    """Compare-and-set; False when the instance was not in a state that leads to `to`.
+    """Compare-and-set of the state; False when the instance was not in a state that leads to `to`.
 
     Model status and routing revision change in the same transaction.
     """
@@ -131,7 +131,7 @@ def wait_for_change() -> None:
 
 
 def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, check: Callable[[], None]) -> Instance:
-    """The instance once it is no longer starting, or as it is after `seconds`.
+    """Wait until the instance is no longer starting, at most `seconds`; returns it in its current state.
 
     `check` is called repeatedly during the wait, and can raise to end it.
     """

@@ -15,7 +15,7 @@ def tail(*, instance: Instance) -> str | None:
     """Up to 200 lines; None where the log cannot be read here: the runner has ended, or is on another machine."""
     if not instance.socket:
         return None
-    # The supervisor keeps it beside the socket, and removes it with the process.
+    # The supervisor keeps the log beside the socket, and removes it with the process.
     path = Path(instance.socket).with_suffix(".log")
     try:
         with path.open("rb") as file:

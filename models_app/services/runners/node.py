@@ -51,12 +51,12 @@ def supervisor() -> Supervisor:
 
 
 def runner(*, instance_id: str) -> RunnerProcess | None:
-    """A runner of this node; None for any other, and in a process that owns none."""
+    """A runner of this node; None for other nodes' runners, and in a process that owns none."""
     return _supervisor.get(instance_id) if _supervisor is not None else None
 
 
 def end_orphans() -> None:
-    """End runners whose instances have ended: while this node was cut off, others can have loaded their models."""
+    """End runners whose instances have ended: other nodes can have loaded their models while this one was cut off."""
     owned = _supervisor.ids() if _supervisor is not None else []
     over = (InstanceState.STOPPED, InstanceState.FAILED)
     for pk in Instance.objects.filter(pk__in=owned, state__in=over).values_list("pk", flat=True):
@@ -81,7 +81,7 @@ def _run_folder() -> Path:
 
 
 def _on_death(instance_id: str, how: str, tail: str) -> None:
-    """A ready runner ended by itself: record that its model failed, and why."""
+    """Record the failure of a ready runner that ended by itself."""
     try:
         instance = Instance.objects.select_related("model").get(pk=instance_id)
         if instance.state not in (InstanceState.READY, InstanceState.DRAINING):

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 ACTOR = "recovery"
 _ORIGIN = Origin(LedgerCause.RECOVERY, ACTOR)
-# Failures of a load that are no evidence against the model: something else is missing, for now.
+# Failures of a load that the model did not cause: a temporary lack of something else.
 _REFUSALS = frozenset(
     {
         "insufficient_memory",
@@ -60,7 +60,7 @@ _REFUSALS = frozenset(
         "provider_error",
     }
 )
-# Without a measured load of the model: the duration of a small one.
+# The default without a measured load of the model: the duration of a small one.
 _DEFAULT_LOAD_SECONDS = 5.0
 
 
@@ -111,7 +111,7 @@ def fail(
 
 
 def attempted(*, job: Job) -> None:
-    """Count the failure of a job that should have recovered a model; ignore other jobs."""
+    """Count the failure of a job that was to recover a model; ignore other jobs."""
     if job.kind != JobKind.LOAD or job.actor not in (ACTOR, "restore"):
         return
     model = RegisteredModel.objects.filter(key=job.subject, wanted=True).first()
@@ -231,11 +231,11 @@ def _request_load(row: Recovery) -> Job | None:
             arguments={},
             options=LoadOptions(),
             actor=ACTOR,
-            # One of several copies: another one that serves does not replace it.
+            # With several copies, this node must load its own: another copy that serves does not replace it.
             asked_node=row.node if row.model.replicas > 1 else "",
         )
     except Conflict:
-        # Another job loads it with other options at this moment, and takes precedence.
+        # Another job is loading it with other options, and takes precedence.
         return None
     if not created:
         return None
@@ -248,7 +248,7 @@ def _is_being_loaded(model: RegisteredModel) -> bool:
 
 
 def _settle(row: Recovery, serving: Instance) -> None:
-    """It serves again. A model that was given up, and loaded by request, starts without recorded deaths."""
+    """End the recovery of a model that serves again. If it had been given up, its recorded deaths are cleared."""
     was_given_up = row.given_up_at is not None
     with transaction.atomic():
         changed = Recovery.objects.filter(pk=row.pk, due_at=row.due_at, given_up_at=row.given_up_at)
@@ -288,7 +288,7 @@ def _record_recovered(row: Recovery, serving: Instance) -> None:
 
 
 def _cancel(row: Recovery) -> None:
-    """The model is no longer part of the desired state."""
+    """End the recovery of a model that is no longer part of the desired state."""
     with transaction.atomic():
         changed = Recovery.objects.filter(pk=row.pk, due_at=row.due_at)
         if changed.update(due_at=None, back_at=None, given_up_at=None):

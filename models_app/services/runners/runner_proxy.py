@@ -15,7 +15,7 @@ _proxy: RunnerProxy | None = None
 
 
 def start() -> None:
-    """Call after `node.start`. Raises Conflict when the address is in use or not of this machine."""
+    """Start the proxy, after `node.start`. Raises Conflict when the address is in use or not of this machine."""
     global _proxy
     if settings.NOA_NODE_LISTEN is None:
         return

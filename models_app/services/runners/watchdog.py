@@ -1,7 +1,7 @@
-"""Ends what is stuck: every transient state has a deadline, after which the watchdog ends it.
+"""Ends stuck loads, drains and jobs: every transient state has a deadline, after which the watchdog ends it.
 
-`Watch` compares this node's rows with its processes; `end_lost_jobs` ends jobs of workers that are gone. Each finding
-is published as one event.
+`Watch` compares this node's rows with its processes; `end_lost_jobs` ends jobs of lost workers. Each finding is
+published as one event.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ACTOR = "watchdog"
 
 @dataclass(slots=True)
 class Watch:
-    """The state of one worker's checks: only what is wrong in two checks in a row counts."""
+    """The state of one worker's checks: only a problem in two checks in a row counts."""
 
     since: dict[tuple[UUID, InstanceState], float] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
@@ -81,7 +81,7 @@ class Watch:
 
 
 def _allowed_seconds(state: InstanceState) -> float | None:
-    """How long an instance can be in this state; None: without limit."""
+    """The seconds that an instance can be in this state; None without limit."""
     if state in (InstanceState.QUEUED, InstanceState.STARTING):
         return float(settings.NOA_LOAD_TIMEOUT) + _GRACE_SECONDS
     if state == InstanceState.DRAINING:
@@ -93,7 +93,7 @@ def _end_stuck(instance: Instance, allowed: float) -> None:
     state = InstanceState(instance.state)
     node.end_runner(instance_id=str(instance.pk), grace=node.STOP_GRACE)
     if state == InstanceState.DRAINING:
-        # The unload is complete: it holds no memory any more.
+        # The unload is complete: the instance holds no memory any more.
         _stop(instance, allowed)
         return
     recovery.fail(
@@ -142,14 +142,14 @@ def _end_orphaned_jobs() -> None:
 
 
 def end_lost_jobs() -> None:
-    """End jobs of workers that are gone. Only one of all workers does this."""
+    """End the jobs of lost workers. Only one of all workers runs this."""
     begun = Job.objects.filter(state=JobState.RUNNING).exclude(node__in=_living())
     for job in begun.exclude(node=settings.NOA_NODE):
         _interrupt(job, f"the worker of node '{job.node}' is gone")
 
 
 def _living() -> QuerySet[Node, str]:
-    """Names of the nodes whose worker lives, or stopped its heartbeat so recently that it can still return."""
+    """Names of the nodes whose worker is alive, or lost so recently that it can still return."""
     since = timezone.now() - _LOST_JOBS_AFTER
     return Node.objects.filter(pid__isnull=False, heartbeat_at__gt=since).values_list("name", flat=True)
 
