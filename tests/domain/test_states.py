@@ -1,4 +1,4 @@
-"""Which state follows which."""
+"""The transitions between states."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.fakes.upstream import FakeUpstream
 def start_node(
     transactional_db: None, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], None]]:
-    """Makes this process a node whose runners behave as named."""
+    """Makes this process a node whose runners have the named behaviour."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     settings.NOA_DRAIN_TIMEOUT = 0.2
 
@@ -37,7 +37,7 @@ def start_node(
 
 @pytest.fixture
 def runner() -> Iterator[FakeUpstream]:
-    """A runner in this process that answers as the test scripts it."""
+    """A runner in this process with scripted answers."""
     # A short name: the path of a unix socket holds 107 bytes.
     with (
         tempfile.TemporaryDirectory(prefix="noa-") as folder,

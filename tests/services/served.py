@@ -1,4 +1,4 @@
-"""A loaded model whose runner is a program of the test."""
+"""A loaded model whose runner is part of the test."""
 
 from __future__ import annotations
 

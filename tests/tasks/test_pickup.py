@@ -1,4 +1,4 @@
-"""A job needs no broker: its worker finds it, once, whatever becomes of its message."""
+"""A job needs no broker: its worker finds it, once, with or without its message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sender of a worker: due deliveries go out by themselves, and a receiver that hangs delays no other."""
+"""The sender of a worker: due deliveries are sent automatically, and a receiver that hangs delays no other."""
 
 from __future__ import annotations
 

@@ -150,12 +150,12 @@ class DatabaseModelLoader:
         """Writes the demand to the database: at once when the models change, else every `_PUBLISH_SECONDS`."""
         counts = {key: found.waiting for key, found in demands.items()}
         if counts.keys() != self._published.keys() or (counts and monotonic() >= self._publish_at):
-            demand.publish(process=self._process, wants=demands.values())
+            demand.publish(process=self._process, demands=demands.values())
             self._published = counts
             self._publish_at = monotonic() + _PUBLISH_SECONDS
 
     def _load(self, found: ModelDemand) -> None:
-        attended = on_demand.attend(want=found, job_id=self._jobs.get(found.key))
+        attended = on_demand.attend(model_demand=found, job_id=self._jobs.get(found.key))
         if attended.created and attended.job is not None:
             queueing.enqueue(attended.job)
         self._follow(found.key, attended.job, attended.outlook)

@@ -95,7 +95,7 @@ def _put_in_outbox(facts: Sequence[Event]) -> None:
 
 
 def _subscribes(webhook: Webhook, event: Event) -> bool:
-    # The report of its own failure would make a webhook fail again, for ever.
+    # A webhook that receives the event of its own failure would fail again, endlessly.
     is_about_itself = event.name == EventName.WEBHOOK_FAILING and event.subject == str(webhook.pk)
     return not is_about_itself and (not webhook.events or event.name in webhook.events)
 

@@ -25,20 +25,20 @@ class Waiting:
     since: datetime
 
 
-def publish(*, process: str, wants: Iterable[ModelDemand]) -> None:
-    """Replace the demand of this process with `wants`."""
-    by_key = {want.key: want for want in wants}
+def publish(*, process: str, demands: Iterable[ModelDemand]) -> None:
+    """Replace the demand of this process with `demands`."""
+    by_key = {item.key: item for item in demands}
     known = dict(RegisteredModel.objects.filter(key__in=by_key).values_list("key", "pk"))
     expires_at = timezone.now() + timedelta(seconds=EXPIRES_SECONDS)
     rows = [
         Demand(
             process=process,
             model_id=known[key],
-            waiting=want.waiting,
-            since=datetime.fromtimestamp(want.since, UTC),
+            waiting=item.waiting,
+            since=datetime.fromtimestamp(item.since, UTC),
             expires_at=expires_at,
         )
-        for key, want in by_key.items()
+        for key, item in by_key.items()
         if key in known
     ]
     with transaction.atomic():

@@ -65,17 +65,17 @@ def load(*, run: Run, key: str, options: LoadOptions) -> Instance:
         with transaction.atomic():
             run.commit_point()
             if run.origin.cause != LedgerCause.REQUEST:
-                want(loaded=loaded)
+                set_desired(loaded=loaded)
             if run.job.asked_node:
-                want_copies(model=loaded.instance.model)
+                raise_replicas(model=loaded.instance.model)
     except Cancelled:
-        take_back(run=run, loaded=loaded)
+        undo(run=run, loaded=loaded)
         raise
     return loaded.instance
 
 
 def bring_up(*, run: Run, key: str, options: LoadOptions, spared: frozenset[str] = frozenset()) -> Loaded:
-    """`load` without the desired state: the caller sets that with `want`, or undoes the load with `take_back`.
+    """`load` without the desired state: the caller sets that with `set_desired`, or undoes the load with `undo`.
 
     Models whose keys are `spared` are not unloaded to make room.
     """
@@ -119,23 +119,23 @@ def bring_up(*, run: Run, key: str, options: LoadOptions, spared: frozenset[str]
     return Loaded(instance, chosen, started)
 
 
-def want(*, loaded: Loaded) -> None:
+def set_desired(*, loaded: Loaded) -> None:
     """Make this model part of the desired state: a node that restarts loads it again, with these options."""
     RegisteredModel.objects.filter(pk=loaded.instance.model_id).update(
         wanted=True, load_options=loaded.options.as_dict()
     )
 
 
-def want_copies(*, model: RegisteredModel) -> None:
+def raise_replicas(*, model: RegisteredModel) -> None:
     """Raise the desired number of copies to the present one."""
     count = instances.copies(model=model).count()
     RegisteredModel.objects.filter(pk=model.pk, replicas__lt=count).update(replicas=count)
 
 
-def take_back(*, run: Run, loaded: Loaded) -> None:
+def undo(*, run: Run, loaded: Loaded) -> None:
     """Undo the load of a run that was cancelled or failed; what was loaded before stays."""
     if loaded.started:
-        _unwant(loaded.instance)
+        _clear_desired(loaded.instance)
         unloading.retire(run=run, instance=loaded.instance, because=", as its job did not succeed")
     run.result.clear()
 
@@ -171,7 +171,7 @@ def _start(
             return _connect(run, model, instance)
         return _start_runner(run, model, version, instance, options, spared)
     except Cancelled:
-        _unwant(instance)
+        _clear_desired(instance)
         _withdraw(run, instance)
         raise
     except Interrupted:
@@ -343,7 +343,7 @@ def _withdraw(run: Run, instance: Instance) -> None:
         ledger.record(fact, instance=instance)
 
 
-def _unwant(instance: Instance) -> None:
+def _clear_desired(instance: Instance) -> None:
     """Remove the model from the desired state, unless other copies of it serve."""
     if not instances.copies(model=instance.model).exclude(pk=instance.pk).exists():
         RegisteredModel.objects.filter(pk=instance.model_id).update(wanted=False)

@@ -54,13 +54,13 @@ class Attended:
     created: bool = False
 
 
-def attend(*, want: ModelDemand, job_id: uuid.UUID | None = None) -> Attended:
+def attend(*, model_demand: ModelDemand, job_id: uuid.UUID | None = None) -> Attended:
     """The outlook of the requests that wait for a model; requests its load when there is none.
 
     `job_id` is the load that was followed so far: all requests that waited for it get its failure.
     """
     try:
-        model = lookup.get(key=want.key)
+        model = lookup.get(key=model_demand.key)
     except NoaError as error:
         return _failed(error)
     followed = _load_of(model, job_id)
@@ -73,7 +73,7 @@ def attend(*, want: ModelDemand, job_id: uuid.UUID | None = None) -> Attended:
         return Attended(_coming(model, instance))
     if switching.replaced(model=model):
         return Attended(_coming(model))
-    return _recovering(model) or _request_load(model, want)
+    return _recovering(model) or _request_load(model, model_demand)
 
 
 def died(*, death: Death) -> None:
@@ -130,8 +130,8 @@ def _given_up(model: RegisteredModel) -> NoaError:
     )
 
 
-def _request_load(model: RegisteredModel, want: ModelDemand) -> Attended:
-    if not want.permission.load:
+def _request_load(model: RegisteredModel, model_demand: ModelDemand) -> Attended:
+    if not model_demand.permission.load:
         return _failed(ColdModel(model.key))
     last = _last_load(model)
     if last is not None and last.state == JobState.FAILED and last.finished_at is not None:
@@ -147,8 +147,8 @@ def _request_load(model: RegisteredModel, want: ModelDemand) -> Attended:
             options=LoadOptions(),
             actor=ACTOR,
             cause=LedgerCause.REQUEST,
-            request_id=want.request_id,
-            may_evict=want.permission.evict,
+            request_id=model_demand.request_id,
+            may_evict=model_demand.permission.evict,
         )
     except Conflict as error:
         other = _active_load(model) if error.code == "job_in_progress" else None

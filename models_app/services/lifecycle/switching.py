@@ -162,14 +162,14 @@ def _verify_and_move(run: Run, loaded: Loaded, model: RegisteredModel, route: Ro
             _check_answers(loaded.instance)
         with run.step("move", f"'{route.name}' to {model.key}"), transaction.atomic():
             run.commit_point()
-            loading.want(loaded=loaded)
+            loading.set_desired(loaded=loaded)
             previous = routing.repoint(route=route, model=model, actor=run.actor, job_id=run.job.pk)
             # `repoint` publishes the event.
             fact = _fact(run, LedgerOutcome.DONE, model=model, route=route, mode=mode, previous=previous)
             ledger.record(fact, instance=loaded.instance)
             return previous
     except NoaError:
-        loading.take_back(run=run, loaded=loaded)
+        loading.undo(run=run, loaded=loaded)
         raise
 
 

@@ -86,7 +86,7 @@ def _is_known(model: RegisteredModel, path: Path) -> bool:
     """Whether this node's file is unchanged since it was last read."""
     mine, version = model_files.here(model), model.version
     if mine is not None:
-        # A file that differed from those of other nodes is read again: theirs may be gone by now.
+        # A file that differed from those of other nodes is read again: theirs can be gone by now.
         same = version is not None and mine.sha256 == version.sha256
         return same and model_files.is_unchanged(mine, path)
     if version is None or not model_files.is_unchanged(version, path):

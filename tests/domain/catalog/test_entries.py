@@ -1,4 +1,4 @@
-"""Valid entries of models, and how they are stored."""
+"""Valid entries of models, and their stored form."""
 
 from __future__ import annotations
 

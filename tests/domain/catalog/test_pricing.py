@@ -1,4 +1,4 @@
-"""What a request costs, and that an unknown price is not 0."""
+"""The cost of a request; an unknown price is not 0."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from models_app.domain.measuring.figures import Sample
 
 
 def run(seed: int, count: int, *, factor: float = 1.0, spread: float = 0.1, failed: int = 0) -> list[Sample]:
-    """Requests with log-normal durations; `factor` is how much longer they take."""
+    """Requests with log-normal durations; `factor` multiplies them."""
     random = np.random.default_rng(seed)
     times = random.lognormal(0, spread, (count, 2)) * factor
     return [
@@ -64,7 +64,7 @@ def test_failures_are_compared_too() -> None:
 
 @pytest.mark.wide
 def test_two_runs_of_one_thing_seldom_differ() -> None:
-    """The chance of a difference anywhere in a comparison of equals is below 5 %, however many figures it has."""
+    """The chance of any difference in a comparison of equal runs is below 5 %, whatever the number of figures."""
     found = 0
     for seed in range(60):
         before, after = ({c: run(1000 * seed + c + more, 10, spread=0.5) for c in (1, 4)} for more in (0, 500))

@@ -117,8 +117,8 @@ def welch(before: Floats, after: Floats, axis: int = -1) -> Any:
 def test_the_permutation_test_is_close_to_scipys_exact_one(first: int, second: int, shift: float) -> None:
     """scipy tries every split; 20 000 random ones scatter around its probability as a binomial does.
 
-    scipy doubles the smaller of the two tails, the absolute statistic counts both: with sides of different sizes that is
-    not the same number, so the absolute statistic is given to scipy too.
+    scipy doubles the smaller of the two tails, the absolute statistic counts both: with sides of different sizes the
+    numbers differ, so scipy gets the absolute statistic too.
     """
     for seed in range(3):
         before, after = draw(seed, first), draw(seed + 50, second) + shift
@@ -204,7 +204,7 @@ def test_the_summary_of_values_is_scipys() -> None:
 
 
 def test_the_weighted_average_is_scipys_filter() -> None:
-    """Equal values of a batch have the same effect by their mean as one by one."""
+    """The mean of a batch of equal values has the same effect as the values one by one."""
     batches = [[5.0] * 3, [9.0] * 10, [2.0]]
     average = 0.0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Which loads are admitted, and which models are unloaded for them."""
+"""The admission of loads, and the choice of models to unload for them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Any order of requests, loads, ends and pins on a simulated node: no request is cut or forgotten, no memory overdrawn.
 
-The node does what `models_app.services.lifecycle.admission` and `eviction` do with the decisions, with a clock of its own.
+The node acts on the decisions like `models_app.services.lifecycle.admission` and `eviction`, with a simulated clock.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class SimulatedNode:
             self.queue.append(Load(key, self.now))
 
     def advance(self) -> None:
-        """One poll of every waiting load, as each of them has a thread of its own."""
+        """One poll of every waiting load; each of them has its own thread."""
         for load in tuple(self.queue):
             if load.key in self.processes:
                 continue  # the one before it has not ended yet
@@ -271,7 +271,7 @@ class Schedules(RuleBasedStateMachine):
 
     @invariant()
     def loads_look(self) -> None:
-        """Each of them has a thread of its own, and polls when something has changed."""
+        """Every waiting load, each on its own thread, polls after a change."""
         self.node.advance()
 
     @invariant()

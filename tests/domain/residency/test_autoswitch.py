@@ -1,4 +1,4 @@
-"""When a route moves by itself, and when it does not."""
+"""The decisions to move a route automatically, or to keep it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def figures(speeds: tuple[float, float]) -> list[dict[str, float]]:
 
 
 def moves(speeds: list[tuple[float, float]], policy: Policy, every: float) -> list[float]:
-    """When a route between two models moved, over decisions with these speeds."""
+    """The times at which a route between two models moved, over decisions with these speeds."""
     present, other = "a", "b"
     standing, moved = Standing(), []
     for number, pair in enumerate(speeds):

@@ -1,4 +1,4 @@
-"""The circuit breaker as tables of what happens when, and what is admitted then."""
+"""The circuit breaker as tables of timed events and the resulting admissions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from models_app.domain.residency.breaker import Breaker, BreakerPolicy, RetryBud
 
 POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window=10, first_pause=4, max_pause=10, rejected_pause=30)
 
-# (seconds, what happens, the state after it); `admit` sends a request, and `admit=n` expects a wait of n seconds.
+# (seconds, event, state after it); `admit` sends a request, and `admit=n` expects a wait of n seconds.
 STORIES: dict[str, list[tuple[float, str, str]]] = {
     "three failures open it": [
         (0, "failed", "closed"),

@@ -1,4 +1,4 @@
-"""Whether a runner answers, from the requests it serves and from periodic tokens."""
+"""Health checks of a runner, by the requests that it serves and by periodic tokens."""
 
 from __future__ import annotations
 

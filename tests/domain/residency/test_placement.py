@@ -1,4 +1,4 @@
-"""Which node a model is loaded on, as a table."""
+"""The choice of a node for a model, as a table."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("wanted", "places", "name"), CHOICES.values(), ids=CHOICES)
 def test_it_chooses(wanted: PlacementRequest, places: tuple[Place, ...], name: str) -> None:
-    """In whatever order the nodes are named."""
+    """The result does not depend on the order of the nodes."""
     for order in permutations(places):
         found = place(wanted, order)
         assert isinstance(found, Place)

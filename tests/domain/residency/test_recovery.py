@@ -1,4 +1,4 @@
-"""When a model is restarted, and when it is given up."""
+"""The decisions to restart a model, or to give it up."""
 
 from __future__ import annotations
 

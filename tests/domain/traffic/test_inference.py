@@ -1,4 +1,4 @@
-"""Which bodies of the OpenAI endpoints are refused, and the field that the error names."""
+"""The refused bodies of the OpenAI endpoints, and the field that the error names."""
 
 from __future__ import annotations
 

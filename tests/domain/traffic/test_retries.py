@@ -1,4 +1,4 @@
-"""The retry rules: every row of their table, and what holds for every sequence of failures."""
+"""The retry rules: every row of their table, and the invariants of every sequence of failures."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_sequence_of_failures_keeps_the_invariants(
         repeats_after_death += failure is Failure.RUNNER_DIED
         assert now < patience or number == 1
         if failure is Failure.NOT_BEGUN and now < patience and not has_fallbacks:
-            # It counts for nothing: the same failure is decided in the same way as if it were the first.
+            # It does not count: the same failure has the same decision as if it were the first.
             first = Situation(failure, False, 1, deaths, patience - now, has_fallbacks)
             assert decide(first) is decision
     assert repeats_after_death <= 1

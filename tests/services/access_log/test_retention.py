@@ -1,4 +1,4 @@
-"""The access log is kept as long as it should be, day by day."""
+"""The access log is deleted day by day after its retention time."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def record(**changes: Any) -> AccessRecord:
 
 
 class Collector:
-    """A receiver that keeps what it is sent."""
+    """A receiver that keeps the bodies that it receives."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []

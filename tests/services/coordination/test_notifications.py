@@ -1,4 +1,4 @@
-"""Changes of other processes are noticed: on PostgreSQL by NOTIFY, on SQLite by its count of commits."""
+"""Changes of other processes are detected: on PostgreSQL by NOTIFY, on SQLite by its count of commits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def heard(settings: Any) -> Iterator[threading.Semaphore]:
     follower = Follower()
     follower.start()
     until(_is_following, "the follower had begun")
-    # PostgreSQL: it has published once, for the changes from before it listened.
+    # PostgreSQL: it has published once, for the changes from before LISTEN.
     received.acquire(timeout=5 if connection.vendor == "postgresql" else 0.2)
     yield received
     follower.stop()
@@ -86,7 +86,7 @@ def test_on_postgres_a_cut_listener_listens_again(heard: threading.Semaphore) ->
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
         assert cursor.fetchall() == [(True,)]
-    # It publishes once for what it may have missed.
+    # It publishes once for changes that it can have missed.
     assert heard.acquire(timeout=10)
     elsewhere(_STORE)
     assert heard.acquire(timeout=10)

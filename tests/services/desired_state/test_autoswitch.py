@@ -1,4 +1,4 @@
-"""Routes that move by themselves: what is compared, published and moved."""
+"""Automatic switches of routes: comparison, events and moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps of the tests of webhooks: create one, publish an event, deliver it, verify what arrived."""
+"""Steps of the tests of webhooks: create one, publish an event, deliver it, verify the received request."""
 
 from __future__ import annotations
 

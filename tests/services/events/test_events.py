@@ -42,7 +42,7 @@ def test_who_reads_up_to_an_id_never_finds_a_smaller_one_later() -> None:
                     if count % 3 == 1:
                         routing.bump()
                     publish(f"{number}-{count}")
-                    # Work after the event keeps the transaction open for a while.
+                    # Work after the event keeps the transaction open for some time.
                     routing.bump()
         finally:
             connection.close()

@@ -1,4 +1,4 @@
-"""The base of both streams: what it sends first, and what it releases when it ends."""
+"""The base of both streams: its first frame, and the release of its resources."""
 
 from __future__ import annotations
 

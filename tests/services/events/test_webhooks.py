@@ -243,7 +243,7 @@ def test_waits_grow_up_to_an_hour_and_end() -> None:
 
 
 def test_the_documented_check_of_a_signature_is_right() -> None:
-    """The program in docs/events.md accepts what NOA signs, and nothing else."""
+    """The program in docs/events.md accepts NOA's signatures, and no others."""
     block = next(block for block in markdown.page("docs/events.md").blocks("python") if "hmac" in block.text)
     names: dict[str, Any] = {}
     exec(block.text, names)

@@ -33,7 +33,7 @@ Begin = Callable[..., Job]
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Runs a service as a job on a thread of its own and returns the job at once."""
+    """Runs a service as a job on a separate thread and returns the job at once."""
     threads = []
 
     def start(verb: Callable[..., object], kind: JobKind, subject: str, **arguments: object) -> Job:
@@ -220,7 +220,7 @@ def test_a_load_that_is_cancelled_when_the_runner_is_ready_leaves_nothing_behind
 def test_an_instance_that_drains_is_ended_though_its_job_is_cancelled(
     two_models: Path, start_node: StartNode, do: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that unloads among other things can be cancelled, but not between a model's drain and its end."""
+    """A job with unloads as parts can be cancelled, but not between a model's drain and its end."""
     start_node("good")
     do(loading.load, key=A, options=LoadOptions())
     instance = Instance.objects.select_related("model").get()

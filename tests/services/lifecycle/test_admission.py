@@ -46,7 +46,7 @@ def room_for_two(
         write_tiny_gguf(models_dir / f"{name}.gguf", name=name, seed=number)
     assert do(discovery.discover, kind=JobKind.DISCOVER).state == JobState.SUCCEEDED
     monkeypatch.setattr(memory, "RUNNER_BASE_BYTES", 90 * MIB)
-    # A runner that becomes idle notifies no one: the load that waits for it polls.
+    # A runner that becomes idle sends no notification: the load that waits for it polls.
     monkeypatch.setattr(instances, "_POLL_SECONDS", 0.02)
     settings.NOA_MEMORY_BUDGET = 250 * MIB
     settings.NOA_MIN_RESIDENCY = 0.0

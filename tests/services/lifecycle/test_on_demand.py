@@ -43,25 +43,25 @@ def fail(job: Job, code: str) -> None:
 
 
 def test_whoever_asks_first_causes_one_load_for_all(model: RegisteredModel) -> None:
-    first = on_demand.attend(want=want(Permission(load=True, evict=False)))
+    first = on_demand.attend(model_demand=want(Permission(load=True, evict=False)))
     assert first.created and first.job is not None
     assert (first.job.kind, first.job.subject) == (JobKind.LOAD, KEY)
     assert (first.job.actor, first.job.cause) == ("gateway", LedgerCause.REQUEST)
     assert (first.job.request_id, first.job.may_evict) == ("request-1", False)
-    second = on_demand.attend(want=want())
+    second = on_demand.attend(model_demand=want())
     assert not second.created and second.job == first.job
     assert Job.objects.count() == 1
 
 
 def test_a_load_with_other_options_is_as_good(model: RegisteredModel) -> None:
     job, _ = commands.request_load(key=KEY, options=LoadOptions(n_ctx=512), actor="key:somebody")
-    found = on_demand.attend(want=want())
+    found = on_demand.attend(model_demand=want())
     assert (found.job, found.created) == (job, False)
     assert found.outlook.failure is None
 
 
 def test_nothing_is_loaded_for_those_who_may_not(model: RegisteredModel) -> None:
-    found = on_demand.attend(want=want(NOTHING))
+    found = on_demand.attend(model_demand=want(NOTHING))
     assert found.outlook.failure is not None
     assert found.outlook.failure.code == "model_not_loaded"
     assert not Job.objects.exists()
@@ -69,7 +69,7 @@ def test_nothing_is_loaded_for_those_who_may_not(model: RegisteredModel) -> None
 
 def test_those_who_may_not_load_wait_for_a_load_that_is_under_way(model: RegisteredModel) -> None:
     commands.request_load(key=KEY, options=LoadOptions(), actor="key:somebody")
-    assert on_demand.attend(want=want(NOTHING)).outlook.failure is None
+    assert on_demand.attend(model_demand=want(NOTHING)).outlook.failure is None
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_those_who_may_not_load_wait_for_a_load_that_is_under_way(model: Registe
     ],
 )
 def test_how_a_load_ended_is_told_to_those_who_waited_for_it(model: RegisteredModel, code: str, status: int) -> None:
-    job = on_demand.attend(want=want()).job
+    job = on_demand.attend(model_demand=want()).job
     assert job is not None
     fail(job, code)
-    failure = on_demand.attend(want=want(), job_id=job.pk).outlook.failure
+    failure = on_demand.attend(model_demand=want(), job_id=job.pk).outlook.failure
     assert failure is not None
     assert (failure.code, failure.http_status) == (code, status)
     assert failure.message == "It did not work."
@@ -97,27 +97,27 @@ def test_how_a_load_ended_is_told_to_those_who_waited_for_it(model: RegisteredMo
 def test_what_failed_a_moment_ago_is_not_tried_again_for_each_request(
     model: RegisteredModel,
 ) -> None:
-    job = on_demand.attend(want=want()).job
+    job = on_demand.attend(model_demand=want()).job
     assert job is not None
     fail(job, "load_failed")
-    failure = on_demand.attend(want=want()).outlook.failure
+    failure = on_demand.attend(model_demand=want()).outlook.failure
     assert failure is not None and failure.code == "load_failed"
     Job.objects.update(finished_at=timezone.now() - timedelta(seconds=11))
-    assert on_demand.attend(want=want()).created
+    assert on_demand.attend(model_demand=want()).created
 
 
 def test_what_was_cancelled_is_tried_again_at_once(model: RegisteredModel) -> None:
-    job = on_demand.attend(want=want()).job
+    job = on_demand.attend(model_demand=want()).job
     assert job is not None
     jobs.cancel(job_id=job.pk, actor="user:ann")
-    told = on_demand.attend(want=want(), job_id=job.pk).outlook.failure
+    told = on_demand.attend(model_demand=want(), job_id=job.pk).outlook.failure
     assert told is not None and told.http_status == 503
-    assert on_demand.attend(want=want()).created
+    assert on_demand.attend(model_demand=want()).created
 
 
 def test_a_model_that_was_taken_out_is_told(model: RegisteredModel) -> None:
     model.delete()
-    failure = on_demand.attend(want=want()).outlook.failure
+    failure = on_demand.attend(model_demand=want()).outlook.failure
     assert failure is not None and failure.code == "model_not_found"
 
 
@@ -131,26 +131,26 @@ def test_how_long_it_takes_is_known_from_earlier_loads(model: RegisteredModel) -
             load_seconds=seconds,
             ready_at=timezone.now(),
         )
-    assert on_demand.attend(want=want()).outlook.seconds == 5.0
+    assert on_demand.attend(model_demand=want()).outlook.seconds == 5.0
 
 
 def test_nobody_knows_how_long_the_first_load_takes(model: RegisteredModel) -> None:
-    assert on_demand.attend(want=want()).outlook.seconds is None
+    assert on_demand.attend(model_demand=want()).outlook.seconds is None
 
 
 def test_a_load_that_nobody_waits_for_is_cancelled_before_it_begins(
     model: RegisteredModel,
 ) -> None:
-    on_demand.attend(want=want())
-    demand.publish(process="other", wants=[want()])
+    on_demand.attend(model_demand=want())
+    demand.publish(process="other", demands=[want()])
     assert on_demand.leave(key=KEY) is None, "somebody else waits for it"
-    demand.publish(process="other", wants=[])
+    demand.publish(process="other", demands=[])
     cancelled = on_demand.leave(key=KEY)
     assert cancelled is not None and cancelled.state == JobState.CANCELLED
 
 
 def test_a_load_that_has_begun_is_kept(model: RegisteredModel) -> None:
-    job = on_demand.attend(want=want()).job
+    job = on_demand.attend(model_demand=want()).job
     assert job is not None
     steps = [{"name": "check", "state": "done"}, {"name": "start", "state": "running"}]
     Job.objects.filter(pk=job.pk).update(state=JobState.RUNNING, steps=steps)
@@ -163,14 +163,14 @@ def test_a_load_that_somebody_else_asked_for_is_kept(model: RegisteredModel) -> 
 
 
 def test_what_all_processes_wait_for_is_counted(model: RegisteredModel) -> None:
-    demand.publish(process="one", wants=[want(waiting=3)])
-    demand.publish(process="two", wants=[want(waiting=4)])
+    demand.publish(process="one", demands=[want(waiting=3)])
+    demand.publish(process="two", demands=[want(waiting=4)])
     assert demand.waiting()[model.pk].count == 7
-    demand.publish(process="one", wants=[want(waiting=1)])
+    demand.publish(process="one", demands=[want(waiting=1)])
     assert demand.waiting()[model.pk].count == 5
     Demand.objects.filter(process="two").update(expires_at=timezone.now())
     assert demand.waiting()[model.pk].count == 1, "the other process is silent"
-    demand.publish(process="one", wants=[])
+    demand.publish(process="one", demands=[])
     assert demand.waiting() == {}
     on_demand.clean_up()
     assert not Demand.objects.exists()
@@ -242,14 +242,14 @@ def recovery_of(model: RegisteredModel, **fields: Any) -> Recovery:
 def test_a_model_that_is_brought_back_is_waited_for(model: RegisteredModel) -> None:
     now = timezone.now()
     recovery_of(model, due_at=now, back_at=now + timedelta(seconds=9), deaths=[now.timestamp()])
-    found = on_demand.attend(want=want())
+    found = on_demand.attend(model_demand=want())
     assert found.job is None and found.outlook.seconds == pytest.approx(9, abs=1)
 
 
 def test_a_model_that_was_given_up_is_not_loaded_by_requests(model: RegisteredModel) -> None:
     now = timezone.now()
     recovery_of(model, given_up_at=now, deaths=[now.timestamp()])
-    failure = on_demand.attend(want=want()).outlook.failure
+    failure = on_demand.attend(model_demand=want()).outlook.failure
     assert failure is not None and failure.code == "recovery_given_up"
 
 
@@ -258,14 +258,14 @@ def test_what_only_requests_want_is_loaded_again_with_growing_pauses(
 ) -> None:
     now = timezone.now().timestamp()
     row = recovery_of(model, deaths=[now - 1])
-    first = on_demand.attend(want=want())
+    first = on_demand.attend(model_demand=want())
     assert first.created, "one death costs no pause"
     Job.objects.all().delete()
     Recovery.objects.filter(pk=row.pk).update(deaths=[now - 3, now - 2, now - 1, now])
-    found = on_demand.attend(want=want())
+    found = on_demand.attend(model_demand=want())
     assert found.job is None and found.outlook.seconds == pytest.approx(4, abs=1)
     Recovery.objects.filter(pk=row.pk).update(deaths=[now - n for n in range(5)])
-    failure = on_demand.attend(want=want()).outlook.failure
+    failure = on_demand.attend(model_demand=want()).outlook.failure
     assert failure is not None and failure.code == "recovery_given_up"
 
 

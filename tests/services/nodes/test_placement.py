@@ -1,4 +1,4 @@
-"""Several nodes over one database: where models are loaded, and where they go when a node is lost."""
+"""Several nodes over one database: the placement of models, and the failover from a lost node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes as a job: what a loaded model really does."""
+"""Probes as a job: the verdicts on a loaded model."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_same_probe_twice_is_one_job(runner: FakeUpstream) -> None:
 
 
 def test_the_length_of_the_context_is_found(do: Work, runner: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The measurement itself is tested with its module; here, where its result goes."""
+    """The measurement itself is tested with its module; here, the place of its result."""
 
     async def measure(ask: object, *, path: str, upper: int) -> context_length.Measured:
         assert (path, upper) == ("chat/completions", 2048)

@@ -49,7 +49,7 @@ def test_the_demo_model_is_probed(demo: Program, do: Work) -> None:
 
 
 def test_the_demo_model_is_profiled(demo: Program, do: Work) -> None:
-    """The work is what was requested, by the answers and by llama.cpp's own counters."""
+    """The answers and llama.cpp's own counters show the requested work."""
     loaded_model(demo.spec.socket, context_tokens=demo.spec.n_ctx)
     before = demo.health()["counters"]
     wanted = ProfileSettings(requests=4, concurrency=[1, 3], max_tokens=16, prompt_tokens=200, warmup=1)

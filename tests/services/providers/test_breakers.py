@@ -1,4 +1,4 @@
-"""What the gateway reports of providers' circuits, and the events that it makes."""
+"""The gateway's reports of providers' circuits, and their events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prices from the data of genai-prices: only for the services that they are prices of."""
+"""Prices from the data of genai-prices, only for the services in that data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of providers: what they can be, what answers and events show, and that secrets stay inside."""
+"""The settings of providers: checks, their form in answers and events, and the protection of secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discovery at remote providers: what is registered and reported, and that one provider never stops another."""
+"""Discovery at remote providers: registration and reports; one provider never stops another."""
 
 from __future__ import annotations
 

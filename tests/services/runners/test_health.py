@@ -1,4 +1,4 @@
-"""A runner that serves is trusted, one that is idle computes a token, one that hangs is replaced."""
+"""Runners that serve requests are trusted, idle ones compute a token, and those that hang are replaced."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY = "llama.cpp:a"
 Load = Callable[..., Instance]
-# Of a check that cannot succeed.
+# Seconds of a check that cannot succeed.
 SOON = 0.05
 
 
@@ -36,7 +36,7 @@ def load(
     start_node: Callable[..., None],
     do: Callable[..., Job],
 ) -> Iterator[Load]:
-    """Loads a model in a runner that behaves as named."""
+    """Loads a model in a runner with the named behaviour."""
 
     def load(behaviour: str = "good") -> Instance:
         start_node(behaviour)
@@ -70,7 +70,7 @@ def steps(instance: Instance) -> int:
 
 
 def ask(instance: Instance) -> None:
-    """As an application does."""
+    """Sends a request as an application does."""
     control.canary(instance.socket, embeddings=False, timeout=10)
 
 

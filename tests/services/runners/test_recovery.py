@@ -149,7 +149,7 @@ def test_who_asks_for_a_model_that_was_given_up_gives_it_a_new_chance(loaded: Pa
 
 
 def start_next_attempt() -> bool:
-    """Do not wait for the period of the task, once every attempt so far is counted: each is one more death. Returns False."""
+    """Make the next attempt due now, once every attempt so far is counted as a death. Returns False."""
     row = Recovery.objects.first()
     if row is not None and len(row.deaths) > Job.objects.filter(actor="recovery").count():
         worker.scheduler.trigger("recovery")

@@ -1,4 +1,4 @@
-"""The watchdog ends what is stuck, with one event."""
+"""The watchdog ends stuck instances, runners and jobs, each with one event."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_instance_whose_process_is_gone_is_brought_back(loaded: Instance, mon
     monkeypatch.setattr(node.supervisor(), "instance_ids", set)
     watch = Watch()
     watch.check()
-    assert state_of(loaded) == InstanceState.READY  # once is nothing
+    assert state_of(loaded) == InstanceState.READY  # once does not count
     watch.check()
     assert state_of(loaded) == InstanceState.FAILED
     assert [job.subject for job in recovery.due()] == [KEY]
@@ -143,7 +143,7 @@ def test_a_job_that_nobody_runs_is_ended(two_models: Path, start_node: StartNode
     ("node_row", "ends"),
     [
         ({"heartbeat_at": Now()}, False),
-        ({"heartbeat_at": Now() - timedelta(seconds=20)}, False),  # it may come back
+        ({"heartbeat_at": Now() - timedelta(seconds=20)}, False),  # it can still return
         ({"heartbeat_at": Now() - timedelta(seconds=60)}, True),
         ({"heartbeat_at": None, "pid": None}, True),
         (None, True),
