@@ -1,4 +1,4 @@
-"""Answers of verbs that take time: the job, at once or when it has ended."""
+"""Responses of operations that run as jobs: the job, at once or when it has ended."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ JOB_RESPONSES: dict[int, Any] = {200: JobOutput, 202: JobOutput} | ERRORS
 
 
 def answer_with_job(request: Request, job: Job, *, created: bool) -> Response:
-    """202 and the job at once; 200 and its end when the caller waits and it ends well.
+    """The response with the job: 200 if it succeeds while the caller waits, otherwise 202 with its present state.
 
-    A job that has failed or was cancelled by then is answered with its own error.
+    Raises the job's own error when it has failed or was cancelled by then.
     """
     seconds = seconds_to_wait(request)
     link_job(request, job)
@@ -71,7 +71,7 @@ def link_job(request: Request, job: Job) -> None:
 
 
 class _JobFailed(NoaError):
-    """The request was valid and its job failed: the job has the reason."""
+    """A valid request whose job failed or was cancelled; code and message are the job's."""
 
     http_status = 409
 

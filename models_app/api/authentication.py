@@ -20,7 +20,7 @@ _MAX_ACTOR = 150
 
 @dataclass(frozen=True, slots=True)
 class KeyPrincipal:
-    """The holder of an API key, in the place of a Django user."""
+    """The owner of an API key, in place of a Django user."""
 
     key: ApiKey
     is_authenticated: bool = True
@@ -39,7 +39,7 @@ class KeyPrincipal:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer noa_…`. A wrong header is refused, not ignored."""
+    """Reads `Authorization: Bearer noa_…`. A wrong header is refused, not ignored."""
 
     def authenticate(self, request: Request) -> tuple[KeyPrincipal, ApiKey] | None:
         header = request.headers.get("Authorization")
@@ -68,14 +68,14 @@ class SessionAuthentication(authentication.SessionAuthentication):
             super().enforce_csrf(request)
         except exceptions.PermissionDenied:
             raise PermissionDenied(
-                "A session changes things only with a CSRF token: send the value of the cookie 'csrftoken' in the "
+                "Changes by a session need a CSRF token: send the value of the cookie 'csrftoken' in the "
                 "header 'X-CSRFToken'. Programs use an API key instead.",
                 code="csrf_failed",
             ) from None
 
 
 def scopes_of(user: Any) -> frozenset[str]:
-    """The caller's scopes; staff can read, and operate with the right to change models."""
+    """The caller's scopes. Staff have `read`, and `operate` if they can change models; superusers have `admin`."""
     if isinstance(user, KeyPrincipal):
         return user.scopes
     if user is None or not user.is_authenticated or not user.is_staff:

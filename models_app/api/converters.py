@@ -1,4 +1,4 @@
-"""URL converters. A key holds ':', a provider slug never does: that distinguishes them."""
+"""URL converters. A model key contains ':', a provider slug never does: that distinguishes them."""
 
 from __future__ import annotations
 

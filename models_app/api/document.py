@@ -1,4 +1,4 @@
-"""Hooks that complete the OpenAPI document: the gateway, examples, patterns of names, and common errors."""
+"""Hooks that complete the OpenAPI document: gateway operations, examples, patterns of names, common errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}
 
 
 def add_examples(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """`examples/<operation id>.json` holds `request` and `response`."""
+    """Adds `request` and `response` of `examples/<operation id>.json` to each operation that has such a file."""
     for methods in result["paths"].values():
         for operation in methods.values():
             path = EXAMPLES / f"{operation['operationId']}.json"
@@ -40,7 +40,7 @@ def _add_example(operation: dict[str, Any], example: dict[str, Any]) -> None:
 
 
 def add_gateway(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """The operations under `/v1`, from `gateway.yaml`."""
+    """Adds the operations under `/v1`, from `gateway.yaml`."""
     document = yaml.safe_load(_GATEWAY.read_text())
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -52,25 +52,25 @@ def add_gateway(result: dict[str, Any], generator: Any, request: Any, public: bo
     return result
 
 
-# The pattern of a name in a path, by the word before it; the first match counts.
+# The pattern of a name in a path, by the path up to it; the first match applies.
 _NAMES = (
     (r"/models/\{key\}", keys.KEY_PATTERN),
     (r"/(models|providers)/\{(provider|slug)\}", keys.SLUG_PATTERN),
     (r"/routes/\{name\}", keys.ROUTE_PATTERN),
     (r"/snapshots/\{name\}", saved_states.NAME_PATTERN),
 )
-_ALWAYS = {"406": "Only JSON is answered."}
-_WITH_NAME = {"405": "A name of this shape matches another address, which does not take this method."}
+_ALWAYS = {"406": "Responses are JSON only."}
+_WITH_NAME = {"405": "The name matches another address, which does not support this method."}
 _WITH_BODY = {
     "413": "The body is too large.",
     "415": "The body must be JSON.",
 }
-_POST = {"422": "The `Idempotency-Key` was used for something else, or a file cannot be used."}
+_POST = {"422": "The `Idempotency-Key` was used for another request, or a file cannot be used."}
 
 _IDEMPOTENCY = {
     "in": "header",
     "name": "Idempotency-Key",
-    "description": "The same request with the same key is executed once; `Idempotent-Replayed` marks a repeated answer.",
+    "description": "The same request with the same key runs once; `Idempotent-Replayed` marks a repeated answer.",
     "schema": {
         "type": "string",
         "maxLength": 255,
@@ -80,7 +80,7 @@ _IDEMPOTENCY = {
 
 
 def tighten(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Names in paths have their pattern, and every operation the errors that all have in common."""
+    """Adds the patterns of names in paths, `Idempotency-Key`, and the errors that all operations have in common."""
     for path, method, operation in _own_operations(result):
         if method == "post":
             operation.setdefault("parameters", []).append(_IDEMPOTENCY)
@@ -94,7 +94,7 @@ def tighten(result: dict[str, Any], generator: Any, request: Any, public: bool) 
 
 
 def _require_choice(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """A body with required fields is required, also where it has one of several sets of fields."""
+    """Marks the body as required when it has required fields, or alternatives that have some."""
     body = operation.get("requestBody", {"content": {}})
     for content in body["content"].values():
         name = content["schema"].get("$ref", "").rpartition("/")[2]

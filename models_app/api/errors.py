@@ -1,4 +1,4 @@
-"""The only place where an error becomes an answer of the management API."""
+"""Converts exceptions to error responses of the management API, in this module only."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _BY_STATUS: dict[int, tuple[type[errors.NoaError], str]] = {
 }
 
 _DATABASE_AWAY = errors.Unavailable(
-    "The database does not answer, or is busy for too long. Try again in a moment.",
+    "The database does not answer, or has been busy for too long. Try again in a moment.",
     code="database_unavailable",
     retry_after=5,
 )
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
-    """Any exception of a view, as the JSON error object."""
+    """The JSON error response of any exception of a view."""
     request_id = getattr(context["request"], "noa_request_id", None)
     if isinstance(error, errors.NoaError):
         return _respond(error, error.http_status, request_id)
@@ -72,7 +72,7 @@ def _respond(error: errors.NoaError, status: int, request_id: str | None) -> Res
 
 
 def _from_validation(error: exceptions.ValidationError) -> errors.InvalidRequest:
-    """The first problem as the sentence, all of them as details."""
+    """The first problem becomes the message; all of them are in the details."""
     details = error.get_full_details()
     problems = _flatten(details)
     param, message = problems[0]

@@ -1,4 +1,4 @@
-"""Events as they happen, over HTTP: server-sent events from the hub of this process."""
+"""The event stream over HTTP: server-sent events from the hub of this process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from models_app.services.events.event_stream import StreamedEvent, hub
 from models_app.services.events.events import EventFilter
 from models_app.services.events.hub_response import HubResponse, in_thread, wait_for_news
 
-# Proxies end connections that are silent for a minute or less; a client that has disconnected is detected by then, and
-# so is a key that was revoked.
+# Proxies close connections after about a minute without data. A heartbeat also detects a client that has disconnected
+# and a key that was revoked.
 HEARTBEAT_SECONDS = 15.0
 _HEARTBEAT = b": still here\n\n"
 
 
 class EventStreamRenderer(BaseRenderer):
-    """Announces to content negotiation that a view can stream; the view itself answers with the stream."""
+    """Makes content negotiation accept `text/event-stream`; the view itself returns the stream."""
 
     media_type = "text/event-stream"
     format = "event-stream"
@@ -36,7 +36,7 @@ class EventStreamRenderer(BaseRenderer):
 class EventStreamResponse(HubResponse):
     """The events after the id `place` that match the filter."""
 
-    # Long enough for a server to restart twice in it at worst.
+    # Until a client reconnects: about the time of a restart.
     retry_ms = 2000
 
     def __init__(self, *, wanted: EventFilter, place: int, still_allowed: Callable[[], bool]) -> None:
@@ -74,7 +74,7 @@ class EventStreamResponse(HubResponse):
 
 
 def permit_of(request: Request) -> Callable[[], bool]:
-    """A check, for later, that the caller can still read: keys are revoked, sessions end."""
+    """Returns a check that the caller still has `read`: keys are revoked and sessions end during a stream."""
     user: Any = request.user
     if isinstance(user, KeyPrincipal):
         key_pk = request.auth.pk

@@ -84,7 +84,7 @@ PROVIDER = OpenApiParameter(
 
 
 class SearchBackend(BaseFilterBackend):
-    """Searches all models. In place of a queryset: from `listing.page` to a function of a page's number and size."""
+    """Searches all models. Instead of a queryset it takes `listing.page`, and binds the search to it."""
 
     known: ClassVar[list[OpenApiParameter]] = [PROVIDER, *PARAMETERS]
 
@@ -105,7 +105,7 @@ class ProviderSearchBackend(SearchBackend):
 def read(request: Request, *, provider: str | None = None) -> Search:
     """The search of a request. Raises InvalidRequest for a parameter that is wrong or repeated.
 
-    `provider` is that of the path, where the path names one.
+    `provider` is the slug in the path, if the path has one.
     """
     _refuse_repeated(request)
     named = provider or query.text(request, "provider")

@@ -1,4 +1,4 @@
-"""Query parameters of lists as filter sets: each filter parses its parameter strictly and describes it."""
+"""Filter sets of lists: each filter parses its query parameter strictly, and describes it for the schema."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class QueryFilter(django_filters.Filter):
         return OpenApiParameter(name, **self._described)
 
     def filter(self, qs: QuerySet[Any], value: Any) -> QuerySet[Any]:
-        """An empty text is a value too: only None does not filter."""
+        """Filters by any value but None: an empty text is a value too."""
         return qs if value is None else qs.filter(**{f"{self.field_name}__{self.lookup_expr}": value})
 
 
@@ -83,7 +83,7 @@ def _choice(values: Iterable[str], description: str) -> QueryFilter:
 
 
 class StrictFilterSet(django_filters.FilterSet):
-    """Filters without a form: `query` parses the parameters, and its errors name them. Raises InvalidRequest."""
+    """Filters without a form: `query` parses the parameters. Raises InvalidRequest, which names the parameter."""
 
     base_filters: ClassVar[dict[str, QueryFilter]]
     filters: dict[str, QueryFilter]
@@ -201,7 +201,7 @@ def _uuid(request: Request, name: str) -> uuid.UUID | None:
 
 
 def _event_id(request: Request, name: str) -> int | None:
-    """The event to start after: the header goes before the parameter."""
+    """The id of the event to start after; the header takes precedence over the parameter."""
     by_query = _parse_event_id(request.query_params.get(name), name)
     by_header = _parse_event_id(request.headers.get("Last-Event-ID"), name)
     return by_query if by_header is None else by_header
@@ -232,7 +232,7 @@ class EventFilters(StrictFilterSet):
 
     @property
     def chosen(self) -> EventFilter:
-        """The conditions that a stream has too."""
+        """The conditions that apply to a stream too."""
         values = self.values
         return EventFilter(names=values["name"], subject=values["subject"], actor=values["actor"], job_id=values["job"])
 

@@ -27,7 +27,7 @@ Find = Callable[[int, int], tuple[int, list[Any]]]
 
 
 class NewestFirst(BasePagination):
-    """`{word: […], "next": url or null}`. Rows that are added meanwhile shift nothing.
+    """`{word: […], "next": url or null}`. Rows added between two requests do not shift the pages.
 
     `ordering` is the column that grows with time; the primary key decides between equal values.
     """
@@ -94,12 +94,12 @@ class Numbered(BasePagination):
         OpenApiParameter(
             "page",
             {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1},
-            description="The number of the page. A page behind the last one is not found.",
+            description="The number of the page. A page beyond the last one is answered with 404.",
         ),
         OpenApiParameter(
             "page_size",
             {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
-            description="Models of a page.",
+            description="The number of models per page.",
         ),
     ]
     _place: dict[str, Any]

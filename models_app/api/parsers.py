@@ -1,4 +1,4 @@
-"""JSON bodies, with bounds that Django REST framework's parser lacks."""
+"""Parser of JSON bodies, with limits that Django REST framework's parser lacks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rest_framework.request import Request
 
 from models_app.domain.errors import InvalidRequest
 
-# Deeper than any body of this API; recursion over deeper ones would end in an error of our own.
+# Deeper than any body of this API; unlimited depth would exhaust the recursion limit.
 MAX_DEPTH = 64
 # How JSON writes the one character that PostgreSQL does not store.
 _NUL = b"\\u0000"
 
 
 class BoundedJSONParser(BaseParser):
-    """An object of at most 64 levels. orjson refuses NaN, bad UTF-8 and lone surrogates by itself.
+    """Parses an object of at most 64 levels. orjson itself refuses NaN, bad UTF-8 and lone surrogates.
 
     Of duplicate names the last one counts, as in most parsers.
     """
@@ -44,14 +44,14 @@ class BoundedJSONParser(BaseParser):
             raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
         if _NUL in body and _holds_nul(data):
             raise InvalidRequest(
-                "A text in the body holds a NUL character, which cannot be stored.",
+                "A text in the body contains a NUL character, which cannot be stored.",
                 code="invalid_json",
             )
         return data
 
 
 def json_object(request: Request) -> dict[str, Any]:
-    """The body, which the parser has found to be an object."""
+    """The body. `BoundedJSONParser` accepts objects only."""
     body = request.data
     assert isinstance(body, dict)
     return body

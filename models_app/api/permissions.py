@@ -1,4 +1,4 @@
-"""Permission classes: every operation needs a scope."""
+"""Permission classes: every operation requires a scope."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ScopePermission(BasePermission):
         return True
 
     def needed_scope(self, method: str) -> Scope | None:
-        """None: any scope will do."""
+        """The scope that the method requires; None when any scope is enough."""
         return Scope.READ if method in SAFE_METHODS else Scope.OPERATE
 
 
@@ -69,6 +69,6 @@ def check_model(request: Request, *, key: str, route: str | None = None) -> None
     refused = next((name for name in (key, route) if name and not may_use(allowed, name)), None)
     if refused is not None:
         raise PermissionDenied(
-            f"This API key is bound to other models than '{refused[:80]}': see 'allowed_models' under GET /api/v1/me.",
+            f"This API key cannot use '{refused[:80]}': see its 'allowed_models' under GET /api/v1/me.",
             code="model_not_allowed",
         )

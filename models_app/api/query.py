@@ -1,4 +1,4 @@
-"""Query parameters: read strictly, so that a mistyped filter is not ignored."""
+"""Strict parsers of query parameters: a mistyped filter is refused, not ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_TEXT = 255
 
 
 def text_schema(longest: int = LONGEST_TEXT) -> dict[str, Any]:
-    """The schema of a parameter that `text` reads."""
+    """The OpenAPI schema of a parameter that `text` reads."""
     return {"type": "string", "maxLength": longest, "pattern": r"^[^\x00]*$"}
 
 
@@ -35,7 +35,7 @@ def integer(request: Request, name: str, *, default: int, low: int, high: int) -
     text = request.query_params.get(name)
     if text is None:
         return default
-    # int() takes spaces, underscores and other scripts' digits, and very long numbers take very long.
+    # int() accepts spaces, underscores and other scripts' digits, and is slow for very long numbers.
     if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
         raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}.", param=name)
     return int(text)
@@ -80,7 +80,7 @@ def choice(request: Request, name: str, values: Iterable[str]) -> str | None:
 
 
 def text(request: Request, name: str, *, longest: int = LONGEST_TEXT) -> str | None:
-    """A text to compare with; None when the parameter is absent. PostgreSQL takes no NUL."""
+    """A text to compare with; None when the parameter is absent. PostgreSQL does not accept NUL."""
     found = request.query_params.get(name)
     if found is not None and ("\0" in found or len(found) > longest):
         raise InvalidRequest(f"'{name}' must be a text of at most {longest} characters without NUL.", param=name)

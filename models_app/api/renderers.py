@@ -1,4 +1,4 @@
-"""JSON out, by orjson: times as RFC 3339 with `Z`, decimals as numbers."""
+"""Renders JSON with orjson: times as RFC 3339 with `Z`, decimals as numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OrjsonRenderer(BaseRenderer):
         accepted_media_type: str | None = None,
         renderer_context: Mapping[str, Any] | None = None,
     ) -> bytes:
-        """Bytes that are rendered already pass as they are."""
+        """Returns the JSON of `data`; bytes are returned unchanged."""
         if data is None:
             return b""
         return data if isinstance(data, bytes) else orjson.dumps(data, _plain, _OPTIONS)
@@ -32,6 +32,6 @@ class OrjsonRenderer(BaseRenderer):
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, dict | list):  # DRF's own kinds of them
+    if isinstance(value, dict | list):  # DRF's subclasses, which orjson does not serialize
         return value
     return str(value)

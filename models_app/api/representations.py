@@ -1,4 +1,4 @@
-"""Models as the API shows them: plain dictionaries, made from the rows of `models_app.services.catalog.listing`."""
+"""Representations of models: plain dictionaries from the rows of `models_app.services.catalog.listing`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PRICES = ("input", "output", "cached_input", "cache_write")
 
 
 def represent_model(row: Row) -> dict[str, Any]:
-    """`serializers.models.ModelOutput`."""
+    """A model in the shape of `serializers.models.ModelOutput`."""
     return {name: row[name] for name in _AS_THEY_ARE} | {
         "provider": row["provider__slug"],
         "failure": _failure(row),
@@ -69,7 +69,7 @@ def _failure(row: Row) -> dict[str, Any] | None:
 
 
 def _price(price: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Numbers: stored prices are decimal strings."""
+    """The price with numbers; stored prices have decimal strings."""
     if price is None:
         return None
     represented = _amounts(price) | {"source": price.get("source", "operator")}
@@ -90,7 +90,7 @@ def _version(row: Row) -> dict[str, Any] | None:
 
 
 def represent_version(version: ModelVersion, *, current: bool) -> dict[str, Any]:
-    """`serializers.models.VersionRecordOutput`."""
+    """A version in the shape of `serializers.models.VersionRecordOutput`."""
     return {name: getattr(version, name) for name in _VERSION} | {
         "template_digest": version.template_digest,
         "current": current,
@@ -115,7 +115,7 @@ _INSTANCE = (
 
 
 def represent_instance(instance: Instance) -> dict[str, Any]:
-    """`serializers.models.InstanceRecordOutput`."""
+    """An instance in the shape of `serializers.models.InstanceRecordOutput`."""
     failed = instance.failure_reason
     return {name: getattr(instance, name) for name in _INSTANCE} | {
         "key": instance.model.key,

@@ -1,4 +1,4 @@
-"""Gives every request through Django an id, taken from the client when it is well formed."""
+"""Assigns an id to every request through Django: the client's own if it is well formed, otherwise a new one."""
 
 from __future__ import annotations
 

@@ -21,10 +21,11 @@ _ROUTES: list[Route | DynamicRoute] = [
 
 
 class ManagementRouter(SimpleRouter):
-    """Look-ups are path converters: `lookup_value_converter` of a viewset names its own.
+    """Look-ups are path converters; `lookup_value_converter` of a viewset names its converter.
 
-    Names: `jobs` for the list (or the viewset's `list_name`), `job` for one, and the `url_name` of an `@action` as it
-    is. Actions precede the detail route: a model's key can contain slashes, so `models/<key>` matches `<key>/usage` too.
+    URL names: `jobs` for the list (or the viewset's `list_name`), `job` for one object, and the `url_name` of each
+    `@action`. Actions precede the detail route: a model's key can contain slashes, so `models/<key>` matches
+    `<key>/usage` too.
     """
 
     routes = _ROUTES
@@ -33,7 +34,7 @@ class ManagementRouter(SimpleRouter):
         super().__init__(trailing_slash=False, use_regex_path=False)
 
     def get_routes(self, viewset: Any) -> list[Route]:
-        """The list route gets the viewset's own name; `schema` belongs to the method, not to each request."""
+        """Names the list route by `list_name`, and drops `schema`: it belongs to the method, not to each instance."""
         return [
             route._replace(
                 name=viewset.list_name if route.name == "{basename}s" else route.name,

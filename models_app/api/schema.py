@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot derive: parameters of lists, common errors, authentication, strict bodies."""
+"""Schema parts that drf-spectacular cannot derive: list parameters, common errors, authentication, strict bodies."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ ERRORS: dict[int, Any] = {
     401: _error("No API key, or an unknown one."),
     403: _error("The key lacks the necessary scope."),
     404: _error("Not found."),
-    409: _error("The present state forbids it, or the job failed while the caller waited."),
+    409: _error("The present state does not allow it, or the job failed while the caller waited."),
 }
 
 
 class ManagementSchema(AutoSchema):
-    """The schema of a management viewset: its filters and its pages describe the parameters of its lists."""
+    """The schema of a management viewset: parameters of lists come from its filters and its pagination."""
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        """Never: the body of a list is an object, which its serializer describes whole."""
+        """Always False: the body of a list is an object that its serializer describes completely."""
         return False
 
     def get_override_parameters(self) -> list[Any]:
@@ -44,7 +44,7 @@ class ManagementSchema(AutoSchema):
 
 
 class ManagementMetadata(SimpleMetadata):
-    """The answer to OPTIONS: name, description and media types. The fields of bodies are in the document."""
+    """The response to OPTIONS: name, description and media types. The OpenAPI document has the fields of bodies."""
 
     def determine_actions(self, request: Request, view: Any) -> dict[str, Any]:
         return {}

@@ -1,7 +1,7 @@
-"""The URLs of the management API: a router for each noun, explicit paths for what lies below another noun.
+"""The URLs of the management API: the router registers each noun; operations below another noun have explicit paths.
 
-A provider's slug never holds ':' and a key always does, so `models/<provider>` and `models/<key>` coexist; words such as
-`models/loaded` are no slugs, and come first.
+A provider's slug never contains ':' and a key always does, so `models/<provider>` and `models/<key>` are distinct.
+Literal words such as `models/loaded` come first.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ urlpatterns = [
     path("models/<modelkey:key>/profiles", ModelProfileViewSet.as_view({"get": "list"}), name="profiles"),
     *router.urls,
     path("models/save-state", StateViewSet.as_view({"post": "save"}), name="save-state"),
-    # After the router: it matches every word that is not a path of its own.
+    # After the router: it matches every remaining word.
     path("models/<provider:provider>", ProviderModelViewSet.as_view({"get": "list"}), name="provider-models"),
     path("state", StateViewSet.as_view({"get": "retrieve"}), name="state"),
     path(

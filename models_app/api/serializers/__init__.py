@@ -1,1 +1,1 @@
-"""What the API takes and what it answers."""
+"""Request and response bodies of the management API."""

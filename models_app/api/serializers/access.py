@@ -1,4 +1,4 @@
-"""Rows of the access log."""
+"""Rows of the access log, and the report on its completeness."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ def represent_access(row: AccessLog) -> dict[str, Any]:
 
 
 class AccountOutput(serializers.Serializer[Any]):
-    """recorded = stored + waiting + dropped + quarantined + missing"""
+    """One web process: recorded = stored + waiting + dropped + quarantined + missing."""
 
-    recorder = serializers.CharField(help_text="The ids of its requests begin with it.")
+    recorder = serializers.CharField(help_text="The prefix of its request ids.")
     node = serializers.CharField(allow_blank=True)
     pid = serializers.IntegerField(allow_null=True)
     started_at = serializers.DateTimeField()
     seen_at = serializers.DateTimeField(help_text="When it last shipped rows.")
     recovered = serializers.BooleanField(help_text="Killed; another process shipped its spool.")
-    recorded = serializers.IntegerField(help_text="Answered, by its own counter.")
-    stored = serializers.IntegerField(help_text="Of them, written as rows.")
+    recorded = serializers.IntegerField(help_text="Requests that it answered, by its own counter.")
+    stored = serializers.IntegerField(help_text="Recorded requests that have a row.")
     rows = serializers.IntegerField(
-        help_text="In the log now: `stored` and `cut_off`, less what retention has deleted."
+        help_text="Rows in the log now: `stored` plus `cut_off`, minus those that retention deleted."
     )
-    waiting = serializers.IntegerField(help_text="In its spool, if that is on this machine.")
+    waiting = serializers.IntegerField(help_text="Records in its spool, if that is on this machine.")
     dropped = serializers.IntegerField(help_text="Lost: neither disk nor memory had room.")
     quarantined = serializers.IntegerField(help_text="Refused by the database, or damaged.")
     cut_off = serializers.IntegerField(help_text="Rows of requests that a kill ended.")
-    missing = serializers.IntegerField(help_text="Neither a row nor a reason; 0.")
+    missing = serializers.IntegerField(help_text="Recorded requests without a row or a known reason; normally 0.")
 
 
 class ReportOutput(serializers.Serializer[Any]):
-    complete = serializers.BooleanField(help_text="No process has a request that is missing.")
+    complete = serializers.BooleanField(help_text="Whether `missing` is 0 for all processes.")
     processes = AccountOutput(many=True, help_text="The newest first.")

@@ -16,7 +16,7 @@ _WEIGHTS = f"How much each figure counts: {', '.join(CURVES)}. Default: {dict(DE
 
 
 class WeightsInput(StrictInput):
-    """One field for each figure of a score."""
+    """The weights: one field for each figure of a score."""
 
     def get_fields(self) -> dict[str, Any]:
         return {name: serializers.FloatField(required=False, min_value=0, max_value=100) for name in CURVES}
@@ -38,13 +38,13 @@ class AutoSwitchInput(StrictInput):
         help_text="The share by which a model's score must exceed that of the present target.",
     )
     confirmations = serializers.IntegerField(
-        min_value=1, max_value=1000, default=3, help_text="In this many checks in a row, one a minute."
+        min_value=1, max_value=1000, default=3, help_text="Consecutive evaluations, one a minute, that must agree."
     )
     cool_down_seconds = serializers.IntegerField(
-        min_value=60, max_value=30 * 86_400, default=1800, help_text="Without moves, after a move."
+        min_value=60, max_value=30 * 86_400, default=1800, help_text="The minimum time between two moves."
     )
     min_requests = serializers.IntegerField(
-        min_value=5, max_value=1_000_000, default=30, help_text="Fewer are too few for a decision."
+        min_value=5, max_value=1_000_000, default=30, help_text="The minimum number of requests for a decision."
     )
 
 
@@ -53,7 +53,7 @@ class ScoreOutput(serializers.Serializer[Any]):
     basis = serializers.CharField(help_text="`traffic` of the last hour, or `profiles`.")
     score = serializers.FloatField(allow_null=True)
     present_score = serializers.FloatField(allow_null=True)
-    lead = serializers.FloatField(allow_null=True, help_text="Null: not enough data.")
+    lead = serializers.FloatField(allow_null=True, help_text="null: not enough data.")
     requests = serializers.IntegerField()
     present_requests = serializers.IntegerField()
     figures = serializers.DictField(child=serializers.FloatField(allow_null=True))

@@ -22,7 +22,7 @@ class EvidenceOutput(serializers.Serializer[Any]):
     detail = serializers.CharField(allow_blank=True, help_text="The observation, in a sentence.")
     value = serializers.DictField(
         allow_null=True,
-        help_text="What was measured, where it is more than yes or no, like `effective_context` in tokens.",
+        help_text="A measured value, if there is one, such as `effective_context` in tokens.",
     )
     request = serializers.DictField(
         allow_null=True, help_text="Of a probe: the body that was sent, without the model's name."
@@ -30,15 +30,15 @@ class EvidenceOutput(serializers.Serializer[Any]):
     request_digest = serializers.CharField(allow_null=True, help_text="Of a probe: equal digests are the same request.")
     engine = serializers.CharField(allow_blank=True, help_text="Of a probe: the engine that answered.")
     version = serializers.CharField(allow_null=True, help_text="SHA-256 of the file of the probed version.")
-    stale = serializers.BooleanField(help_text="It belongs to another version of the model than the present one.")
+    stale = serializers.BooleanField(help_text="Whether it is about an earlier version of the model.")
     job_id = serializers.UUIDField(allow_null=True)
     checked_at = serializers.DateTimeField()
 
 
 class CapabilityOutput(serializers.Serializer[Any]):
     capability = serializers.ChoiceField(choices=[word.value for word in Capability])
-    supported = serializers.BooleanField(help_text="By a probe of the present version, else as registered.")
-    proven = serializers.BooleanField(help_text="A probe of the present version succeeded.")
+    supported = serializers.BooleanField(help_text="By a probe of the present version; without one, as registered.")
+    proven = serializers.BooleanField(help_text="Whether a probe of the present version succeeded.")
     evidence = EvidenceOutput(many=True)
 
 
@@ -58,7 +58,7 @@ class ProbeInput(StrictInput):
         required=False,
         default=list,
         max_length=len(PROBES),
-        help_text="Which to probe; if omitted, all that the model can have.",
+        help_text="The capabilities to probe; if omitted, all that the model can have.",
     )
     effective_context = serializers.BooleanField(
         required=False,

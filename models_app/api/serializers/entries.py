@@ -1,4 +1,4 @@
-"""The bodies that describe models, as JSON schemas. `models_app.domain.catalog.entries` checks them."""
+"""JSON schemas of the bodies that describe models. `models_app.domain.catalog.entries` checks them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models_app.domain.catalog import entries
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.catalog.options import BOUNDS
 
-# More belong into an import of the whole registry.
+# For more models there is the import of a registry.
 MAX_MODELS = 1_000
 
 LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -52,7 +52,7 @@ def _seconds(description: str) -> dict[str, Any]:
         "minimum": 0,
         "maximum": entries.MAX_SECONDS,
         "nullable": True,
-        "description": f"{description} null: the setting of the server.",
+        "description": f"{description} null: the server's setting.",
     }
 
 
@@ -96,9 +96,9 @@ PRICE: dict[str, Any] = {
             "type": "array",
             "maxItems": entries.MAX_TIERS,
             "items": _TIER,
-            "description": "Prices of all tokens of a request whose prompt has more than `above` tokens.",
+            "description": "Prices of all tokens of requests with more than `above` prompt tokens.",
         },
-        "source": _string(32, LINE, "Where the price comes from; `operator` if not given."),
+        "source": _string(32, LINE, "Where the price comes from; by default `operator`."),
     },
     "description": "US dollars per million tokens, as numbers or decimal strings; null is unknown.",
 }
@@ -115,17 +115,17 @@ LOAD_OPTIONS: dict[str, Any] = {
 }
 
 FIELDS: dict[str, Any] = {
-    "name": _string(entries.MAX_NAME, LINE, "For people."),
-    "description": _string(entries.MAX_DESCRIPTION, _LINES, "For people; can have several lines."),
+    "name": _string(entries.MAX_NAME, LINE, "The display name."),
+    "description": _string(entries.MAX_DESCRIPTION, _LINES, "Can have several lines."),
     "capabilities": {
         "type": "array",
         "nullable": True,
         "items": {"type": "string", "enum": [capability.value for capability in Capability]},
-        "description": "What it can do. For local models it is read from the file.",
+        "description": "Its capabilities. For local models they are read from the file.",
     },
     "context_window": _tokens("Tokens. For local models it is read from the file."),
     "max_output_tokens": _tokens("Tokens of the longest answer."),
-    "tags": {**tags("Words to find it by, kept without case."), "nullable": True},
+    "tags": {**tags("Words to search by, stored in lower case."), "nullable": True},
     "metadata": {
         "type": "object",
         "nullable": True,
@@ -136,20 +136,20 @@ FIELDS: dict[str, Any] = {
     "load_options": LOAD_OPTIONS,
     "pinned": {
         "type": "boolean",
-        "description": "Never evicted, nor unloaded when idle.",
+        "description": "Whether it is never evicted, nor unloaded when idle.",
     },
     "priority": {
         "type": "integer",
         "minimum": 0,
         "maximum": entries.MAX_PRIORITY,
-        "description": "Only models of a lower or the same priority are evicted for it.",
+        "description": "Only models of lower or equal priority are evicted for it.",
     },
     "idle_ttl_seconds": _seconds("Unloaded after this time without a request; 0 is never."),
     "min_residency_seconds": _seconds("Stays loaded at least this long before it can be evicted."),
     "on_demand": {"type": "boolean", "description": "Whether a request can load it."},
     "deprecated": {
         "type": "boolean",
-        "description": "Still served, but not for new applications.",
+        "description": "Whether new applications should not use it. It is still served.",
     },
     "deprecation_note": _string(entries.MAX_NOTE, _LINES, "Why, and what to use instead."),
 }
@@ -157,7 +157,7 @@ FIELDS: dict[str, Any] = {
 CHANGES: dict[str, Any] = {
     "type": "object",
     "title": "ModelChanges",
-    "description": "Omitted fields stay as they are; null clears a field.",
+    "description": "Omitted fields do not change; null clears a field.",
     "additionalProperties": False,
     "properties": FIELDS,
 }
@@ -216,7 +216,7 @@ REGISTRATION: dict[str, Any] = {
                     "minItems": 1,
                     "maxItems": MAX_MODELS,
                     "items": ENTRY,
-                    "description": "All of them are registered, or none.",
+                    "description": "Either all of them are registered, or none.",
                 }
             },
         },
@@ -228,7 +228,7 @@ TAG_CHANGES: dict[str, Any] = {
     "title": "TagChanges",
     "additionalProperties": False,
     "properties": {
-        "add": tags("Tags that the model shall have."),
-        "remove": tags("Tags that it shall not have."),
+        "add": tags("Tags to add to the model."),
+        "remove": tags("Tags to remove from it."),
     },
 }

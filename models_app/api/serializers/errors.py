@@ -1,4 +1,4 @@
-"""Errors."""
+"""The body of an error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,4 @@ from rest_framework import serializers
 class ErrorOutput(serializers.Serializer[Any]):
     """Every error of NOA has this shape."""
 
-    error = serializers.DictField(
-        help_text="message, type, code, param, retryable, request_id, and details where there are any"
-    )
+    error = serializers.DictField(help_text="message, type, code, param, retryable, request_id, and optionally details")

@@ -1,4 +1,4 @@
-"""Events, as the schema describes them; `models_app.services.events.events.represent` builds them."""
+"""The schema of events; `models_app.services.events.events.represent` builds them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class AnythingField(serializers.JSONField):
 
 
 class EventOutput(serializers.Serializer[Any]):
-    id = serializers.IntegerField(help_text="Grows with time; a stream is resumed from it.")
+    id = serializers.IntegerField(help_text="Grows with time; a stream can be resumed after it.")
     name = serializers.ChoiceField(choices=[name.value for name in EventName])
     subject = serializers.CharField(allow_blank=True, help_text="Its subject: a model's key, a route, a provider.")
-    message = serializers.CharField(allow_blank=True, help_text="A sentence for a person.")
+    message = serializers.CharField(allow_blank=True, help_text="A sentence for people.")
     actor = serializers.CharField(allow_blank=True, help_text="`key:<name>`, `user:<name>`, or a part of NOA.")
     cause = serializers.CharField(allow_blank=True, help_text="Why it happened.")
     before = AnythingField(allow_null=True, help_text="The state before.")

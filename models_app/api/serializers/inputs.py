@@ -1,4 +1,4 @@
-"""The base of all bodies."""
+"""Base classes of request bodies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type
 
 
 class StrictInput(serializers.Serializer[Any]):
-    """Takes JSON as it is: refuses unknown fields, and values of another type than the field's.
+    """Refuses unknown fields, and values whose JSON type is not the field's: a mistyped option must not be ignored.
 
-    A mistyped option must not be ignored.
+    Raises InvalidRequest.
     """
 
     def to_internal_value(self, data: Any) -> Any:
-        # The method of the base class refuses anything but an object.
+        # The base class refuses anything but an object.
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
             raise InvalidRequest(
@@ -41,12 +41,12 @@ class StrictInput(serializers.Serializer[Any]):
 
 
 def _check_type(name: str, field: Any, value: Any) -> None:
-    """Null is left to the field, and so are objects."""
+    """Raises InvalidRequest for a value of another type. The field itself checks null and objects."""
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         for index, item in enumerate(value):
             _check_type(f"{name}[{index}]", field.child, item)
     longest = getattr(field, "max_length", None)
-    # As it was sent: the field itself strips white space first.
+    # The length before the field strips white space.
     if longest is not None and isinstance(value, str) and len(value) > longest:
         raise InvalidRequest(f"'{name}' must have at most {longest:,} characters.", param=name)
     for kind, types, words in _JSON_TYPES:
@@ -57,7 +57,7 @@ def _check_type(name: str, field: Any, value: Any) -> None:
 
 
 class ModelNameInput(StrictInput):
-    """Either `key`, or `provider` and `model`."""
+    """A model by `key`, or by `provider` and `model`."""
 
     key = ModelKeyField(required=False, max_length=255, help_text="`<provider>:<model id>`")
     provider = ProviderField(required=False, max_length=64)
@@ -74,4 +74,4 @@ class ModelNameInput(StrictInput):
 
 
 class NoInput(StrictInput):
-    """The body of an operation that takes none: empty, or an empty object."""
+    """The body of an operation without fields: empty, or an empty object."""

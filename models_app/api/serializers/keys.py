@@ -15,12 +15,10 @@ from models_app.domain.traffic import limits
 from models_app.models import ApiKey
 from models_app.services.api_keys import keys
 
-LOAD_ON_DEMAND = "Whether its requests may load a model that is not loaded."
-MAY_EVICT = "Whether other models may be unloaded for that."
-_ALLOWED = "Routes, model keys and `<provider>:*` that the key may use; empty is all."
-
-
-_LIMITS = "What is left out has the default of all keys (`NOA_KEY_LIMITS`); 0 is no limit."
+LOAD_ON_DEMAND = "Whether its requests load models that are not loaded."
+MAY_EVICT = "Whether these loads can evict other models."
+_ALLOWED = "Routes, model keys and `<provider>:*` that the key can use; empty is all."
+_LIMITS = "Omitted limits have the default of all keys (`NOA_KEY_LIMITS`); 0 is no limit."
 
 
 class LimitsInput(StrictInput):
@@ -57,7 +55,7 @@ class ApiKeyChanges(StrictInput):
     may_evict = serializers.BooleanField(required=False, help_text=MAY_EVICT)
     limits = LimitsInput(required=False, help_text=_LIMITS)
     expires_at = serializers.DateTimeField(
-        required=False, allow_null=True, help_text="In the future; null: until it is revoked."
+        required=False, allow_null=True, help_text="A time in the future; null: it does not expire."
     )
 
 
@@ -87,7 +85,7 @@ class ApiKeyOutput(serializers.Serializer[Any]):
 
 
 class NewApiKeyOutput(ApiKeyOutput):
-    key = serializers.CharField(help_text="The key itself. It is shown here and nowhere else.")
+    key = serializers.CharField(help_text="The key itself. No other response contains it.")
 
 
 class ApiKeyListOutput(serializers.Serializer[Any]):

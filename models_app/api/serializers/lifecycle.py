@@ -1,4 +1,4 @@
-"""Bodies of the verbs that change what is loaded."""
+"""Bodies of load, unload and switch, estimates, and the history of a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 
 @extend_schema_field(LOAD_OPTIONS | {"nullable": False})
 class OptionsField(serializers.DictField):
-    """Load options; `models_app.domain.catalog.options` checks them."""
+    """Load options, which `models_app.domain.catalog.options` checks."""
 
 
 class LoadInput(ModelNameInput):
@@ -40,7 +40,7 @@ class LoadInput(ModelNameInput):
     dry_run = serializers.BooleanField(
         required=False,
         default=False,
-        help_text="Only estimate: answers 200 with an estimate, and does nothing.",
+        help_text="Only estimate: answers 200 with the estimate, and changes nothing.",
     )
 
     def validate_options(self, value: dict[str, Any]) -> LoadOptions:
@@ -53,7 +53,7 @@ class CandidateOutput(serializers.Serializer[Any]):
     key = serializers.CharField()
     verdict = serializers.ChoiceField(choices=["goes", "stays", "waited for"])
     why = serializers.CharField()
-    bytes = serializers.IntegerField(help_text="Memory in use by it.")
+    bytes = serializers.IntegerField(help_text="The memory that it uses.")
     idle_seconds = serializers.FloatField(help_text="Since its last request ended.")
 
 
@@ -79,7 +79,7 @@ class EstimateOutput(serializers.Serializer[Any]):
 class HistoryEntryOutput(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     at = serializers.DateTimeField()
-    sentence = serializers.CharField(help_text="What happened and why, for a person.")
+    sentence = serializers.CharField(help_text="The entry and its reason, as a sentence for people.")
     kind = serializers.ChoiceField(choices=[word.value for word in LedgerKind])
     cause = serializers.ChoiceField(choices=[word.value for word in LedgerCause])
     outcome = serializers.ChoiceField(choices=[word.value for word in LedgerOutcome])
@@ -95,13 +95,13 @@ class HistoryEntryOutput(serializers.Serializer[Any]):
     measured_bytes = serializers.IntegerField(allow_null=True)
     predicted_seconds = serializers.FloatField(allow_null=True)
     measured_seconds = serializers.FloatField(allow_null=True)
-    # DRF's metaclass takes declared fields out of the class: nothing is overridden.
+    # DRF's metaclass removes declared fields from the class: nothing is overridden.
     data = serializers.DictField()  # type: ignore[assignment]
 
 
 class HistoryOutput(serializers.Serializer[Any]):
     history = HistoryEntryOutput(many=True)
-    next = serializers.URLField(allow_null=True, help_text="Where older entries are.")
+    next = serializers.URLField(allow_null=True, help_text="The address of older entries.")
 
 
 class UnloadInput(ModelNameInput):

@@ -1,4 +1,4 @@
-"""Live metrics, as `services.rollups.live_metrics` computes them."""
+"""Bodies of live metrics; `services.rollups.live_metrics` computes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MetricsOutput(serializers.Serializer[Any]):
         help_text="Answered with an error, or broken; not those whose client disconnected."
     )
     error_rate = serializers.FloatField(allow_null=True, help_text="errors / requests.")
-    aborted = serializers.IntegerField(help_text="Ended before the answer was whole, by either side.")
+    aborted = serializers.IntegerField(help_text="Ended by either side before the answer was complete.")
     prompt_tokens = serializers.IntegerField()
     cached_tokens = serializers.IntegerField(help_text="Part of the prompt tokens.")
     completion_tokens = serializers.IntegerField()
@@ -50,7 +50,7 @@ class LiveMetricsOutput(serializers.Serializer[Any]):
 
 class PointOutput(MetricsOutput):
     start = serializers.DateTimeField()
-    seconds = serializers.FloatField(help_text="The length; less of the point that is not over.")
+    seconds = serializers.FloatField(help_text="The length; for the last point, the time that has passed.")
 
 
 class MetricsSeriesOutput(serializers.Serializer[Any]):
@@ -58,7 +58,7 @@ class MetricsSeriesOutput(serializers.Serializer[Any]):
     step = serializers.ChoiceField(choices=[step.value for step in RollupStep if step != RollupStep.EVER])
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
-    points = PointOutput(many=True, help_text="Every step, also where nothing happened.")
+    points = PointOutput(many=True, help_text="Every step, including steps without requests.")
 
 
 _PLAIN = (

@@ -18,7 +18,7 @@ def _capabilities(help_text: str) -> serializers.ListField:
 
 
 class VersionOutput(serializers.Serializer[Any]):
-    sha256 = serializers.CharField(help_text="Of the file; of a model in several parts, of the first.")
+    sha256 = serializers.CharField(help_text="Of the file; for a model in several parts, of the first part.")
     path = serializers.CharField()
     size_bytes = serializers.IntegerField()
     quantization = serializers.CharField(allow_blank=True)
@@ -28,14 +28,14 @@ class VersionOutput(serializers.Serializer[Any]):
 
 class VersionRecordOutput(VersionOutput):
     template_digest = serializers.CharField(
-        allow_blank=True, help_text="SHA-256 of the chat template; empty where there is none."
+        allow_blank=True, help_text="SHA-256 of the chat template; empty without one."
     )
-    current = serializers.BooleanField(help_text="Whether the model is this version now.")
+    current = serializers.BooleanField(help_text="Whether it is the model's present version.")
 
 
 class VersionListOutput(serializers.Serializer[Any]):
     versions = VersionRecordOutput(many=True)
-    next = serializers.URLField(allow_null=True, help_text="Where older versions are.")
+    next = serializers.URLField(allow_null=True, help_text="The address of older versions.")
 
 
 class FailureOutput(serializers.Serializer[Any]):
@@ -53,7 +53,7 @@ class InstanceRecordOutput(serializers.Serializer[Any]):
     node = serializers.CharField()
     state = serializers.ChoiceField(choices=[word.value for word in InstanceState])
     failure = FailureOutput(allow_null=True)
-    options = serializers.DictField(help_text="The load options that it was started with.")
+    options = serializers.DictField(help_text="The load options with which it was started.")
     context_tokens = serializers.IntegerField(allow_null=True)
     slots = serializers.IntegerField(allow_null=True)
     memory_bytes = serializers.IntegerField(allow_null=True, help_text="As last measured.")
@@ -67,7 +67,7 @@ class InstanceRecordOutput(serializers.Serializer[Any]):
 
 class InstanceListOutput(serializers.Serializer[Any]):
     instances = InstanceRecordOutput(many=True)
-    next = serializers.URLField(allow_null=True, help_text="Where older instances are.")
+    next = serializers.URLField(allow_null=True, help_text="The address of older instances.")
 
 
 class RatesOutput(serializers.Serializer[Any]):
@@ -75,8 +75,8 @@ class RatesOutput(serializers.Serializer[Any]):
 
     input = serializers.FloatField()
     output = serializers.FloatField()
-    cached_input = serializers.FloatField(allow_null=True, help_text="null: cached tokens cost what input costs.")
-    cache_write = serializers.FloatField(allow_null=True, help_text="null: writing the cache costs what input costs.")
+    cached_input = serializers.FloatField(allow_null=True, help_text="null: the price of `input`.")
+    cache_write = serializers.FloatField(allow_null=True, help_text="null: the price of `input`.")
 
 
 class TierOutput(RatesOutput):
@@ -87,18 +87,18 @@ class PriceOutput(RatesOutput):
     tiers = TierOutput(
         many=True,
         required=False,
-        help_text="What all tokens of a request cost whose prompt has more than `above` tokens.",
+        help_text="Prices of all tokens of requests with more than `above` prompt tokens.",
     )
-    # DRF's metaclass takes declared fields out of the class: nothing is overridden.
+    # DRF's metaclass removes declared fields from the class: nothing is overridden.
     source = serializers.CharField(  # type: ignore[assignment]
-        help_text="`operator`, `provider` or `genai-prices`: who says so."
+        help_text="Where the price comes from: `operator`, `provider` or `genai-prices`."
     )
 
 
 class PerformanceOutput(serializers.Serializer[Any]):
-    """Exponentially weighted: of its last requests a model's newest count most. null: none yet."""
+    """Exponentially weighted averages of a model's requests; null before the first one."""
 
-    total_inferences = serializers.IntegerField(help_text="Requests through the gateway, ever.")
+    total_inferences = serializers.IntegerField(help_text="All requests through the gateway.")
     average_latency_ms = serializers.FloatField(allow_null=True)
     tokens_per_second = serializers.FloatField(
         allow_null=True, help_text="Of one streamed answer, after its first token."
@@ -120,14 +120,14 @@ class ModelOutput(serializers.Serializer[Any]):
     deprecation_note = serializers.CharField(allow_blank=True, help_text="Why, and what to use instead.")
     gone_at = serializers.DateTimeField(allow_null=True, help_text="When its provider stopped listing it.")
     wanted = serializers.BooleanField(help_text="Whether it is loaded again after a restart.")
-    capabilities = _capabilities("What it can do.")
-    proven = _capabilities("What a probe has proven of the present version.")
+    capabilities = _capabilities("Its capabilities.")
+    proven = _capabilities("The capabilities that a probe of the present version has proven.")
     context_window = serializers.IntegerField(allow_null=True, help_text="Tokens.")
     max_output_tokens = serializers.IntegerField(allow_null=True)
     load_options = serializers.DictField(help_text="Options of the next load, for local models.")
-    pinned = serializers.BooleanField(help_text="Never unloaded by NOA itself.")
+    pinned = serializers.BooleanField(help_text="Whether it is never evicted, nor unloaded when idle.")
     priority = serializers.IntegerField(
-        help_text="0 to 100; only models of a lower or the same one are evicted for it."
+        help_text="0 to 100; only models of lower or equal priority are evicted for it."
     )
     idle_ttl_seconds = serializers.IntegerField(
         allow_null=True, help_text="Unloaded after this time without a request; null: NOA_IDLE_TTL."
@@ -150,7 +150,7 @@ class ModelOutput(serializers.Serializer[Any]):
 
 
 class ModelListOutput(serializers.Serializer[Any]):
-    count = serializers.IntegerField(help_text="Of all pages.")
+    count = serializers.IntegerField(help_text="The number of models on all pages.")
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     models = ModelOutput(many=True)
@@ -162,10 +162,10 @@ class CurrentOutput(serializers.Serializer[Any]):
 
 
 class RegisteredOutput(serializers.Serializer[Any]):
-    """What was registered, in the order of the request."""
+    """The registered models, in the order of the request."""
 
-    created = serializers.IntegerField(help_text="How many are new.")
-    updated = serializers.IntegerField(help_text="How many were registered before.")
+    created = serializers.IntegerField(help_text="The number of new models.")
+    updated = serializers.IntegerField(help_text="The number of models that were registered already.")
     models = ModelOutput(many=True)
 
 
@@ -173,7 +173,7 @@ class ImportedOutput(serializers.Serializer[Any]):
     dry_run = serializers.BooleanField(help_text="`true`: nothing was stored.")
     created = serializers.ListField(child=serializers.CharField(), help_text="Keys of new models.")
     updated = serializers.ListField(child=serializers.CharField(), help_text="Keys of changed models.")
-    unchanged = serializers.IntegerField(help_text="Models that were equal to the document.")
+    unchanged = serializers.IntegerField(help_text="The number of models that equal the document's.")
     removed = serializers.ListField(
         child=serializers.CharField(), help_text="Keys of models that the document does not name."
     )

@@ -1,4 +1,4 @@
-"""Names in bodies. Their patterns are for readers of the document; `models_app.domain.keys` checks them."""
+"""Fields for names. Their patterns only document them; `models_app.domain.keys` checks the values."""
 
 from __future__ import annotations
 

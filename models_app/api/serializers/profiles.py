@@ -1,4 +1,4 @@
-"""Profiles of models."""
+"""Bodies of profiles, their samples and comparisons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ProfileInput(StrictInput):
         min_length=1,
         max_length=8,
         default=[1],
-        help_text="A stage for each: the number of concurrent requests.",
+        help_text="The number of concurrent requests of each stage.",
     )
     max_tokens = serializers.IntegerField(min_value=1, max_value=4096, default=64)
     warmup = serializers.IntegerField(
@@ -33,18 +33,18 @@ class ProfileInput(StrictInput):
         max_value=131_072,
         allow_null=True,
         default=None,
-        help_text="Length of generated prompts, in filler; the samples hold their true length. Not with `prompts`.",
+        help_text="Length of generated prompts of filler; samples have their exact length. Not with `prompts`.",
     )
     prompts = serializers.ListField(
         child=serializers.CharField(min_length=1, max_length=20_000, trim_whitespace=False),
         max_length=100,
         default=list,
-        help_text="Sent in turn, each with a number in front; NOA's own if omitted.",
+        help_text="Used in turn, each with a number in front; if omitted, NOA's own.",
     )
     ignore_eos = serializers.BooleanField(
         allow_null=True,
         default=None,
-        help_text="Every answer has `max_tokens` tokens. If omitted: where the model is local.",
+        help_text="Whether every answer has `max_tokens` tokens. If omitted: for local models only.",
     )
 
     def validate_concurrency(self, value: list[int]) -> list[int]:
@@ -60,7 +60,7 @@ class BaselineInput(StrictInput):
 
 
 class IntervalsOutput(serializers.Serializer[Any]):
-    """The two ends of each 95 % interval; an end is null where the samples are too few to bound it."""
+    """Both bounds of each 95 % interval; a bound is null when there are too few samples for it."""
 
     mean = serializers.ListField(child=serializers.FloatField(allow_null=True))
     p50 = serializers.ListField(child=serializers.FloatField(allow_null=True))
@@ -69,7 +69,7 @@ class IntervalsOutput(serializers.Serializer[Any]):
 
 
 class FigureOutput(serializers.Serializer[Any]):
-    """Over the requests that succeeded; null when none did."""
+    """A figure of the successful requests; null without any."""
 
     n = serializers.IntegerField(help_text="Number of values.")
     mean = serializers.FloatField(allow_null=True)
@@ -82,7 +82,7 @@ class FigureOutput(serializers.Serializer[Any]):
 class PeakMemoryOutput(serializers.Serializer[Any]):
     rss_bytes = serializers.IntegerField(allow_null=True)
     pss_bytes = serializers.IntegerField(allow_null=True)
-    reason = serializers.CharField(allow_blank=True, help_text="Why nothing was read.")
+    reason = serializers.CharField(allow_blank=True, help_text="Why it could not be read.")
 
 
 class EnergyOutput(serializers.Serializer[Any]):
@@ -91,7 +91,7 @@ class EnergyOutput(serializers.Serializer[Any]):
     source = serializers.CharField(  # type: ignore[assignment]
         allow_blank=True, help_text="`rapl`, `nvml` or both."
     )
-    reason = serializers.CharField(allow_blank=True, help_text="Why nothing was read.")
+    reason = serializers.CharField(allow_blank=True, help_text="Why it could not be read.")
 
 
 class StageOutput(serializers.Serializer[Any]):
@@ -101,7 +101,7 @@ class StageOutput(serializers.Serializer[Any]):
     success_rate = serializers.FloatField(allow_null=True)
     seconds = serializers.FloatField(help_text="From the first request to the end of the last.")
     prompt_tokens = serializers.IntegerField()
-    cached_tokens = serializers.IntegerField(help_text="Of the prompt tokens, those not computed.")
+    cached_tokens = serializers.IntegerField(help_text="Prompt tokens that were not computed.")
     completion_tokens = serializers.IntegerField()
     request_throughput = serializers.FloatField(allow_null=True, help_text="Requests per second.")
     output_throughput = serializers.FloatField(
@@ -124,7 +124,7 @@ class ProfileSummaryOutput(serializers.Serializer[Any]):
     requests = serializers.IntegerField()
     succeeded = serializers.IntegerField()
     success_rate = serializers.FloatField(allow_null=True)
-    load_seconds = serializers.FloatField(allow_null=True, help_text="What its load took.")
+    load_seconds = serializers.FloatField(allow_null=True, help_text="The duration of the model's load.")
     stages = StageOutput(many=True)
 
 
@@ -133,8 +133,8 @@ class ContrastOutput(serializers.Serializer[Any]):
     figure = serializers.CharField()
     baseline = serializers.FloatField(allow_null=True, help_text="Geometric mean, or the rate.")
     candidate = serializers.FloatField(allow_null=True)
-    ratio = serializers.FloatField(allow_null=True, help_text="Candidate by baseline.")
-    low = serializers.FloatField(allow_null=True, help_text="Of the ratio's 95 % interval.")
+    ratio = serializers.FloatField(allow_null=True, help_text="Candidate divided by baseline.")
+    low = serializers.FloatField(allow_null=True, help_text="The lower bound of the ratio's 95 % interval.")
     high = serializers.FloatField(allow_null=True)
     p = serializers.FloatField(allow_null=True)
     p_adjusted = serializers.FloatField(allow_null=True, help_text="Corrected for all figures of the comparison.")
@@ -151,7 +151,7 @@ class ComparisonOutput(serializers.Serializer[Any]):
     baseline = serializers.UUIDField()
     run = serializers.UUIDField()
     verdict = serializers.ChoiceField(choices=[str(one) for one in Verdict])
-    changed = ChangeOutput(many=True, help_text="What can explain a difference.")
+    changed = ChangeOutput(many=True, help_text="Changes that can explain a difference.")
     caution = serializers.ListField(child=serializers.CharField(), help_text="Why the two are possibly not comparable.")
     contrasts = ContrastOutput(many=True)
 
@@ -162,14 +162,14 @@ class ProfileOutput(serializers.Serializer[Any]):
     version = serializers.CharField(allow_null=True, help_text="SHA-256 of the model's file.")
     job_id = serializers.UUIDField(allow_null=True)
     state = serializers.ChoiceField(choices=[str(one) for one in ProfileState])
-    complete = serializers.BooleanField(help_text="False while it runs, and for ever if it was cancelled or cut short.")
+    complete = serializers.BooleanField(help_text="False while it runs, and if it was cancelled or interrupted.")
     incomplete_reason = serializers.CharField(allow_blank=True)
     baseline = serializers.BooleanField()
-    settings_class = serializers.CharField(help_text="Profiles of one class measured the same work.")
+    settings_class = serializers.CharField(help_text="Equal for profiles that measured the same work.")
     settings = serializers.DictField(help_text="As requested.")
-    environment = serializers.DictField(help_text="What the figures depend on.")
+    environment = serializers.DictField(help_text="Conditions on which the figures depend.")
     summary = ProfileSummaryOutput(allow_null=True)
-    comparison = ComparisonOutput(allow_null=True, help_text="With the baseline of that time.")
+    comparison = ComparisonOutput(allow_null=True, help_text="With the baseline at that time.")
     started_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
 

@@ -1,4 +1,4 @@
-"""Providers. A secret is written, and never read."""
+"""Bodies of providers. Secrets are write-only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORIGINS = ["api", "console", "environment", "built-in"]
 _CIRCUIT_STATES = ["closed", "open", "half_open"]
 
 
-# The patterns are for readers of the document; `models_app.domain` checks the values.
+# The patterns only document the fields; `models_app.domain` checks the values.
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 
 
@@ -43,7 +43,7 @@ class SlugField(serializers.CharField):
 @_text(
     f"^{URL_PATTERN}$",
     MAX_URL_LENGTH,
-    "With its version path, like `http://127.0.0.1:11434/v1`; empty is the kind's own.",
+    "With its version path, like `http://127.0.0.1:11434/v1`; empty: the default of the kind.",
 )
 class BaseUrlField(serializers.CharField):
     pass
@@ -52,7 +52,7 @@ class BaseUrlField(serializers.CharField):
 @_text(
     r"^[!-~](?:[ -~]*[!-~])?$",
     MAX_SECRET_LENGTH,
-    "Stored encrypted, never shown again. null takes it away.",
+    "Stored encrypted, never shown again. null removes it.",
     nullable=True,
 )
 class ApiKeyField(serializers.CharField):
@@ -69,13 +69,13 @@ class SecretEnvField(serializers.CharField):
     pass
 
 
-@_text(_ONE_LINE, 100, "For people.")
+@_text(_ONE_LINE, 100, "The display name.")
 class NameField(serializers.CharField):
     pass
 
 
 class TimeoutsInput(StrictInput):
-    """Seconds. Omitted or null: NOA's own default."""
+    """Seconds. Omitted or null: NOA's default."""
 
     def get_fields(self) -> dict[str, serializers.Field]:
         return {
@@ -85,7 +85,7 @@ class TimeoutsInput(StrictInput):
 
 
 class ProviderChanges(StrictInput):
-    """Fields that can be changed later too."""
+    """The fields that can be changed."""
 
     name = NameField(required=False, allow_blank=True, max_length=100, validators=[RegexValidator(_ONE_LINE)])
     base_url = BaseUrlField(required=False, allow_blank=True, max_length=MAX_URL_LENGTH)
@@ -104,7 +104,7 @@ class ProviderChanges(StrictInput):
     enabled = serializers.BooleanField(required=False)
 
     def settings(self) -> dict[str, Any]:
-        """The fields of the body, as `models_app.domain.catalog.provider_settings` has them."""
+        """The fields of the body as `models_app.domain.catalog.provider_settings` takes them."""
         fields: dict[str, Any] = dict(self.validated_data)
         if fields.get("secret_env", "") is None:
             fields["secret_env"] = ""
@@ -158,7 +158,7 @@ class ProviderListOutput(serializers.Serializer[Any]):
 class ProviderTrialOutput(serializers.Serializer[Any]):
     ok = serializers.BooleanField()
     code = serializers.CharField(allow_null=True, help_text="The error code when it is not ok.")
-    message = serializers.CharField(help_text="The provider's message.")
+    message = serializers.CharField(help_text="The outcome, as a sentence.")
     models = serializers.IntegerField(allow_null=True)
     seconds = serializers.FloatField()
 

@@ -1,4 +1,4 @@
-"""An exported registry, as a JSON schema. `models_app.domain.catalog.registry_file` checks it."""
+"""The JSON schema of an exported registry. `models_app.domain.catalog.registry_file` checks it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from models_app.api.serializers.names import ModelKeyField, OptionalModelKeyFiel
 from models_app.models import Route
 from models_app.services.routes import routes
 
-_FALLBACKS = "Keys of the models that are asked, in this order, when the target cannot answer."
+_FALLBACKS = "Keys of the models that get a request, in this order, when the target cannot answer."
 
 
 class RouteChanges(StrictInput):
@@ -30,13 +30,13 @@ class RouteChanges(StrictInput):
 class RouteInput(RouteChanges):
     name = RouteField(
         max_length=64,
-        help_text="Lower-case letters, digits, '.', '_' and '-'. One that equals a model id takes precedence.",
+        help_text="Lower-case letters, digits, '.', '_' and '-'. It takes precedence over an equal model id.",
     )
     target = OptionalModelKeyField(
         required=False,
         allow_null=True,
         max_length=255,
-        help_text="The key of a loaded model; null: it has no target until it is switched.",
+        help_text="The key of a loaded model; null: no target until the first switch.",
     )
 
 

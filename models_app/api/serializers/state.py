@@ -1,4 +1,4 @@
-"""The desired state, and snapshots of it."""
+"""Bodies of the desired state and its snapshots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models_app.models import StateSnapshot
 from models_app.services.desired_state.saved_states import NAME_PATTERN, VERSION
 from models_app.services.routes.routes import MAX_FALLBACKS
 
-# More than one server can hold, and less than would occupy it for a day.
+# More models than one server can load.
 _MOST = 1000
 
 
@@ -128,8 +128,8 @@ class SnapshotContentOutput(serializers.Serializer[Any]):
 
 class SnapshotSummaryOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
-    models = serializers.IntegerField(help_text="How many models it loads.")
-    routes = serializers.IntegerField(help_text="How many routes it has.")
+    models = serializers.IntegerField(help_text="The number of models.")
+    routes = serializers.IntegerField(help_text="The number of routes.")
     actor = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
 

@@ -1,4 +1,4 @@
-"""Rules for storing prompts and answers, and stored ones."""
+"""Bodies of text rules, and of stored prompts and answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_app.models import AccessText, TextRule
 
 
 class TextRuleInput(StrictInput):
-    """For one API key or for one route."""
+    """A rule for one API key or one route."""
 
     key_id = serializers.CharField(required=False, max_length=32)
     route = serializers.CharField(required=False, max_length=64)
@@ -48,7 +48,7 @@ class TextsOutput(serializers.Serializer[Any]):
     model_key = serializers.CharField(allow_blank=True)
     prompt = serializers.CharField(allow_blank=True, help_text="The body of the request.")
     answer = serializers.CharField(allow_blank=True, help_text="The body of the answer.")
-    is_cut = serializers.BooleanField(help_text="One of them was longer than `max_bytes`.")
+    is_cut = serializers.BooleanField(help_text="Whether one of them was longer than `max_bytes`.")
 
 
 _RULE = ("id", "subject", "share", "max_bytes", "days", "created_at", "created_by")

@@ -1,4 +1,4 @@
-"""Usage and statistics, as the schema describes them; `services.catalog.usage` and `services.reporting.statistics` compute them."""
+"""The schema of usage and statistics, which `services.catalog.usage` and `services.reporting.statistics` compute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_app.domain.states import ModelStatus
 
 
 class PercentilesOutput(serializers.Serializer[Any]):
-    """Milliseconds, within 4.9 %; null when nothing was measured."""
+    """Milliseconds, within 4.9 %; null without measurements."""
 
     p50 = serializers.FloatField(allow_null=True)
     p95 = serializers.FloatField(allow_null=True)
@@ -20,7 +20,7 @@ class PercentilesOutput(serializers.Serializer[Any]):
 
 
 class LatencyOutput(PercentilesOutput):
-    """Milliseconds, the percentiles within 4.9 %; null when nothing was measured."""
+    """Milliseconds, the percentiles within 4.9 %; null without measurements."""
 
     mean = serializers.FloatField(allow_null=True)
 
@@ -30,7 +30,7 @@ class RequestSumsOutput(serializers.Serializer[Any]):
     errors = serializers.IntegerField(  # type: ignore[assignment]
         help_text="Answered with an error, or broken; not those whose client disconnected."
     )
-    aborted = serializers.IntegerField(help_text="Ended before the answer was whole, by either side.")
+    aborted = serializers.IntegerField(help_text="Ended by either side before the answer was complete.")
     prompt_tokens = serializers.IntegerField()
     cached_tokens = serializers.IntegerField(help_text="Part of the prompt tokens.")
     completion_tokens = serializers.IntegerField()
@@ -54,7 +54,7 @@ class UsagePointOutput(SumsOutput):
 
 class UsageByKeyOutput(SumsOutput):
     key_id = serializers.CharField(allow_blank=True, help_text="Of an API key; empty for requests without one.")
-    name = serializers.CharField(allow_null=True, help_text="Null for a deleted key.")
+    name = serializers.CharField(allow_null=True, help_text="null for a deleted key.")
 
 
 class UsageOutput(serializers.Serializer[Any]):
@@ -64,7 +64,7 @@ class UsageOutput(serializers.Serializer[Any]):
     to = serializers.DateTimeField(help_text="The end of the last hour or day, in UTC.")
     group_by = serializers.ChoiceField(choices=[step.value for step in Step])
     totals = SumsOutput()
-    series = UsagePointOutput(many=True, help_text="Every hour or day, also empty ones.")
+    series = UsagePointOutput(many=True, help_text="Every hour or day, including empty ones.")
     by_key = UsageByKeyOutput(many=True, help_text="The busiest first.")
 
     def get_fields(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class UsageOutput(serializers.Serializer[Any]):
 
 
 def _with_from(fields: dict[str, Any]) -> dict[str, Any]:
-    """`from` is a word of Python, so no attribute can have the name."""
+    """Adds `from`, a keyword of Python, which cannot be an attribute."""
     start = serializers.DateTimeField(help_text="The start of the first hour or day, in UTC.")
     return {"from": start} | fields
 

@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries."""
+"""Bodies of webhooks and their deliveries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHORTEST, LONGEST = SECRET_LENGTHS
         "type": "string",
         "maxLength": MAX_URL_LENGTH,
         "pattern": f"^{URL_PATTERN}$",
-        "description": "Where each event is sent with POST.",
+        "description": "The address to which each event is sent with POST.",
     }
 )
 class UrlField(serializers.CharField):
@@ -31,7 +31,7 @@ class UrlField(serializers.CharField):
 
 
 class WebhookInput(StrictInput):
-    """A new webhook. For changes every field can be omitted."""
+    """A new webhook. In a change every field can be omitted."""
 
     url = UrlField(max_length=MAX_URL_LENGTH)
     events = serializers.ListField(
@@ -63,7 +63,7 @@ class WebhookOutput(serializers.Serializer[Any]):
     description = serializers.CharField(allow_blank=True)
     allow_private_addresses = serializers.BooleanField()
     failing_since = serializers.DateTimeField(
-        allow_null=True, help_text="Since a delivery was given up; null after a success."
+        allow_null=True, help_text="When a delivery was given up; null after the next success."
     )
     created_by = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
@@ -71,7 +71,9 @@ class WebhookOutput(serializers.Serializer[Any]):
 
 
 class CreatedWebhookOutput(WebhookOutput):
-    secret = serializers.CharField(allow_null=True, help_text="The generated secret, shown once; null if it was given.")
+    secret = serializers.CharField(
+        allow_null=True, help_text="The generated secret, shown once; null if the request had one."
+    )
 
 
 class WebhookListOutput(serializers.Serializer[Any]):

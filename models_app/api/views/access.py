@@ -52,7 +52,7 @@ class AccessLogViewSet(ManagementViewSet):
         responses={200: AccessOutput} | ERRORS,
     )
     def retrieve(self, request: Request, request_id: str) -> Response:
-        """One request through the gateway, by the id that its answer carried as `X-Request-ID`."""
+        """One request through the gateway, by NOA's id or the client's `X-Request-ID`."""
         query.refuse_unknown(request, ())
         return Response(represent_access(search.get(request_id=request_id)))
 
@@ -72,11 +72,11 @@ class AccessLogViewSet(ManagementViewSet):
         operation_id="get_access_report",
         summary="Reconcile the access log with the web processes",
         tags=["statistics"],
-        parameters=[OpenApiParameter("since", OpenApiTypes.DATETIME, description="24 hours ago if not given.")],
+        parameters=[OpenApiParameter("since", OpenApiTypes.DATETIME, description="By default 24 hours ago.")],
         responses={200: ReportOutput} | ERRORS,
     )
     def report(self, request: Request) -> Response:
-        """What each web process served, beside its rows in the log. Counts the log's rows: not for a dashboard."""
+        """The requests that each web process answered against its rows. It counts all rows: do not poll it."""
         query.refuse_unknown(request, ("since",))
         accounts = reconciling.accounts(since=query.moment(request, "since"))
         return Response(

@@ -33,5 +33,5 @@ class AuditViewSet(ManagementViewSet):
         responses={200: AuditListOutput} | ERRORS,
     )
     def list(self, request: Request) -> Response:
-        """Every call that changed something or tried to, the newest first, without secrets."""
+        """All successful and refused changes, newest first, without secrets."""
         return self.paginated(AuditEntry.objects.all(), audit.represent)

@@ -1,4 +1,4 @@
-"""Routes that switch automatically."""
+"""Auto-switch rules of routes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AutoSwitchViewSet(ManagementViewSet):
         responses={200: AutoSwitchOutput} | ERRORS,
     )
     def retrieve(self, request: Request, name: str) -> Response:
-        """The rule by which a route switches automatically, and the last decision."""
+        """The auto-switch rule of a route, and its last decision."""
         query.refuse_unknown(request, ())
         return Response(represent_auto_switch(autoswitch.get(route=name)))
 
@@ -41,7 +41,7 @@ class AutoSwitchViewSet(ManagementViewSet):
         responses={200: AutoSwitchOutput} | ERRORS,
     )
     def update(self, request: Request, name: str) -> Response:
-        """Switch a route automatically to the loaded model that performs best. Omitted fields get their defaults."""
+        """Switch a route to the loaded model that performs best, automatically. Omitted fields get their defaults."""
         query.refuse_unknown(request, ())
         rule = self.validated(AutoSwitchInput)
         # The target can become any model, so a key that is bound to some models cannot set it.
@@ -56,7 +56,7 @@ class AutoSwitchViewSet(ManagementViewSet):
         responses={204: None} | ERRORS,
     )
     def destroy(self, request: Request, name: str) -> Response:
-        """Keep the present target of a route until it is switched by hand."""
+        """Delete the rule: the route keeps its target until it is switched by hand."""
         query.refuse_unknown(request, ())
         check_model(request, key="", route=name)
         autoswitch.delete(route=name, actor=actor_of(request))
@@ -69,7 +69,7 @@ class AutoSwitchViewSet(ManagementViewSet):
         responses={200: DecisionOutput} | ERRORS,
     )
     def preview(self, request: Request, name: str) -> Response:
-        """The decision as of now, with the numbers. Nothing is moved, and nothing is counted."""
+        """The present decision with its figures. The route does not move, and confirmations are not counted."""
         query.refuse_unknown(request, ())
         row = autoswitch.get(route=name)
         return Response(represent_decision(autoswitch.decision_of(row=row)))

@@ -1,4 +1,4 @@
-"""What all viewsets of the management API have in common."""
+"""The base class of all viewsets of the management API."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from models_app.domain.errors import InvalidRequest, NotFound
 from models_app.models import IdempotencyKey
 from models_app.services.coordination import audit, idempotency
 
-# What a column for ids holds in every database.
+# The maximum of an id column in every database.
 _MAX_ID = 2**63 - 1
-# Of a larger body the audit log holds only the size: searching megabytes for secrets takes long.
+# The audit log stores only the size of a larger body: searching megabytes for secrets takes long.
 _MAX_AUDITED_BYTES = 64 * 1024
 _IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
 class ManagementViewSet(GenericViewSet[Any]):
-    """The base of every viewset: scopes, audit, idempotency keys, strict parameters.
+    """Scopes, audit, idempotency keys and strict parameters for every viewset.
 
-    Each call that changes something gets an audit row, also a refused one, and a POST with an `Idempotency-Key` runs
-    once. A viewset can set `audit_subject` when neither the path nor the body names what the call is about.
+    Each change, successful or refused, gets an audit row, and a POST with an `Idempotency-Key` runs once. A viewset
+    sets `audit_subject` when neither the path nor the body has the subject.
 
-    An action is a list when it is named `list`, or when its `@action` names a `pagination_class`. A list has the
-    parameters of its filters and its pages, and refuses others.
+    An action is a list when it is named `list`, or when its `@action` has a `pagination_class`. A list accepts the
+    parameters of its filters and of its pagination, and refuses others.
     """
 
     schema = ManagementSchema()
@@ -72,7 +72,7 @@ class ManagementViewSet(GenericViewSet[Any]):
             if self._is_list(method):
                 query.refuse_unknown(request, self.known_parameters())
             return
-        # Read here, so that every operation refuses a body that cannot be read in the same way.
+        # Parsed here, so that every operation refuses an unreadable body in the same way.
         self._body = request.data
         if "key" in kwargs:
             check_model(request, key=kwargs["key"])
@@ -83,7 +83,7 @@ class ManagementViewSet(GenericViewSet[Any]):
         answers.seconds_to_wait(request)
         key = request.headers.get(_IDEMPOTENCY_HEADER)
         if key is not None:
-            # This object serves one request; DRF looks its handler up on it next.
+            # This object serves one request, and DRF looks up its handler next.
             setattr(self, "post", functools.partial(self._once, getattr(self, "post"), key))  # noqa: B009, B010
 
     def _once(
@@ -91,7 +91,7 @@ class ManagementViewSet(GenericViewSet[Any]):
         handler: Callable[..., Response],
         key: str,
         request: Request,
-        /,  # a path may have a `key` too
+        /,  # a path can have a `key` too
         *args: Any,
         **kwargs: Any,
     ) -> Response:
@@ -115,23 +115,23 @@ class ManagementViewSet(GenericViewSet[Any]):
         idempotency.keep(row=row, status=response.status_code, body=body, location=location)
         return response
 
-    # What viewsets are made of
+    # For subclasses
 
     def validated(self, serializer: type[BaseSerializer[Any]], **options: Any) -> dict[str, Any]:
-        """The fields of the body; raises ValidationError, which names what is wrong."""
+        """The fields of the body. Raises ValidationError, which names the invalid field."""
         body = serializer(data=self.request.data, **options)
         body.is_valid(raise_exception=True)
         return dict(body.validated_data)
 
     def paginated(self, rows: Any, represent: Callable[[Any], Any]) -> Response:
-        """One page of what the filters leave of `rows`."""
+        """One page of the rows that match the filters."""
         page = self.paginate_queryset(self.filter_queryset(rows))
         return self.get_paginated_response([represent(row) for row in page or ()])
 
     # Parameters
 
     def list_parameters(self) -> list[OpenApiParameter]:
-        """The query parameters of the present action if it is a list; else none."""
+        """The query parameters of the present action if it is a list; otherwise none."""
         if not self._is_list(self._action_method):
             return []
         filters = [parameter for backend in self.filter_backends for parameter in backend().parameters(self)]
@@ -142,7 +142,7 @@ class ManagementViewSet(GenericViewSet[Any]):
 
     @property
     def _action_method(self) -> Any:
-        """The method of the present action; None for OPTIONS, and for a method that the path does not take."""
+        """The method of the present action; None for OPTIONS and for methods that the path does not support."""
         return getattr(type(self), self.action or "", None)
 
     def _is_list(self, method: Any) -> bool:
@@ -150,7 +150,7 @@ class ManagementViewSet(GenericViewSet[Any]):
 
     @property
     def operation_id(self) -> str:
-        """The operation's name in the OpenAPI document; empty for a method that the path does not take."""
+        """The operation's id in the OpenAPI document; empty for a method that the path does not support."""
         make: Any = getattr(self._action_method, "kwargs", {}).get("schema")
         if make is None:
             return ""
@@ -184,7 +184,7 @@ class ManagementViewSet(GenericViewSet[Any]):
         return self._body if isinstance(self._body, dict) else {}
 
     def _default_subject(self) -> str:
-        """What the call is about, from the path or else from the body."""
+        """The subject of the call: from the path, otherwise from the body."""
         body = self._body if isinstance(self._body, dict) else {}
         names = [*self.kwargs.values(), *(body.get(word) for word in ("key", "name", "slug"))]
         if "provider" in body and "model" in body:
@@ -197,7 +197,7 @@ def _error_code(response: Any) -> str:
 
 
 def _replay(request: Request, row: IdempotencyKey) -> Response:
-    """The answer to the first request; of a job, its present state."""
+    """The stored response to the first request; for a job, its present state."""
     if row.job is not None:
         return answers.answer_with_job(request, row.job, created=False)
     location = row.answer["location"]
@@ -206,17 +206,17 @@ def _replay(request: Request, row: IdempotencyKey) -> Response:
 
 
 def _target(request: Request) -> str:
-    """Path and query; how long a caller waits does not change what the request does."""
+    """Path and query without `wait`, which does not change the effect of a request."""
     parameters = request.query_params.copy()
     parameters.pop("wait", None)
     return f"{request.path}?{parameters.urlencode()}"
 
 
 def _refuse_unstorable(request: Request, kwargs: Mapping[str, Any]) -> None:
-    """NUL characters and numbers beyond 64 bits, which no database stores."""
+    """Raises InvalidRequest or NotFound for NUL characters and numbers beyond 64 bits, which no database stores."""
     parameters = request.query_params.lists()
     if any("\0" in name or any("\0" in str(text) for text in texts) for name, texts in parameters):
-        raise InvalidRequest("A query parameter holds a NUL character; send text.")
+        raise InvalidRequest("A query parameter contains a NUL character; remove it.")
     for value in kwargs.values():
         if (isinstance(value, str) and "\0" in value) or (isinstance(value, int) and value > _MAX_ID):
             raise NotFound("There is nothing at this address. See /api/docs.")

@@ -25,7 +25,7 @@ class CapabilityViewSet(ManagementViewSet):
         responses={200: CapabilitiesOutput} | ERRORS,
     )
     def retrieve(self, request: Request, key: str) -> Response:
-        """Each capability with the evidence for and against it."""
+        """Each capability of a model with the evidence for and against it."""
         query.refuse_unknown(request, ())
         model = lookup.get(key=key)
         return Response(represent_capabilities(model, capabilities.assess(model=model)))
@@ -39,7 +39,7 @@ class CapabilityViewSet(ManagementViewSet):
         responses=JOB_RESPONSES,
     )
     def probe(self, request: Request, key: str) -> Response:
-        """Send a loaded model small real requests, and store the results. For a provider's model, it costs tokens."""
+        """Send a loaded model small real requests, and store the results. For a remote model they cost tokens."""
         query.refuse_unknown(request, ("wait",))
         body = self.validated(ProbeInput)
         job, created = probing.request(

@@ -1,4 +1,4 @@
-"""Events: listed, read one by one, and streamed as they happen."""
+"""Events: lists, single events, and the stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models_app.models import Event
 from models_app.services.events import events
 from models_app.services.events.event_stream import hub
 
-# A stream has no end, so it takes no times and no pages.
+# A stream has no end, so times and pages do not apply.
 _OF_STREAMS = ("name", "subject", "actor", "job", "last_event_id")
 
 _HEADER = OpenApiParameter(
@@ -69,9 +69,9 @@ class EventViewSet(ManagementViewSet):
         responses=_RESPONSES,
     )
     def list(self, request: Request) -> HttpResponseBase:
-        """Events, newest first; with `Accept: text/event-stream`, events as they happen.
+        """Events, newest first; with `Accept: text/event-stream`, a stream of new events.
 
-        A stream that ends is resumed with the id of the last event that was read: no event is missed or repeated.
+        After a disconnect a stream is resumed with the id of the last event that was read: none is missed or repeated.
         """
         if _is_stream(request):
             return _stream(request)
@@ -106,8 +106,7 @@ def _stream(request: Request) -> EventStreamResponse:
     newest = events.newest_id()
     if place is not None and place > newest:
         raise InvalidRequest(
-            f"There is no event {place} yet; the newest is {newest}. Omit 'Last-Event-ID' to begin with what happens"
-            " from now on.",
+            f"There is no event {place} yet; the newest is {newest}. Omit 'Last-Event-ID' to begin with the next one.",
             code="unknown_event",
             param="last_event_id",
         )

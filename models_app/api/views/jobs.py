@@ -1,4 +1,4 @@
-"""Jobs: listed, followed, cancelled."""
+"""Jobs: list, read, cancel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class JobViewSet(ManagementViewSet):
         responses={200: JobListOutput} | ERRORS,
     )
     def list(self, request: Request) -> Response:
-        """All jobs, the newest first."""
+        """All jobs, newest first."""
         return self.paginated(Job.objects.all(), represent_job)
 
     @extend_schema(
@@ -64,7 +64,7 @@ class JobViewSet(ManagementViewSet):
     def cancel(self, request: Request, job_id: uuid.UUID) -> Response:
         """Cancel a job and undo what it did: a cancelled load leaves nothing behind.
 
-        A queued job ends at once (200); a running one within a second (202, or 200 with `wait`).
+        A queued job ends at once (200); a running one within about a second (202, or 200 with `wait`).
         """
         query.refuse_unknown(request, ("wait",))
         self.validated(NoInput)

@@ -1,4 +1,4 @@
-"""API keys. They are for administrators; a key's text is in one answer and nowhere else."""
+"""API keys, for administrators. Only the response that creates a key contains its text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ApiKeyViewSet(ManagementViewSet):
         responses={200: ApiKeyListOutput} | ERRORS,
     )
     def list(self, request: Request) -> Response:
-        """All API keys, the newest first. What is stored of a key cannot be used as one."""
+        """All API keys, newest first, without their texts: only hashes are stored."""
         page = self.paginate_queryset(self.filter_queryset(ApiKey.objects.all())) or []
         used = keys.last_used(page)
         return self.get_paginated_response([represent_key(key, used) for key in page])
@@ -55,7 +55,7 @@ class ApiKeyViewSet(ManagementViewSet):
         responses={201: NewApiKeyOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Create a key. Its text, `key`, is in this answer only; the same `Idempotency-Key` does not return it again."""
+        """Create a key. Only this answer contains its text, `key`; a repeated `Idempotency-Key` does not return it."""
         key, text = keys.create(**self.validated(ApiKeyInput), actor=actor_of(request))
         self.audit_subject = key.key_id
         location = reverse("api:api-key", kwargs={"key_id": key.key_id})
@@ -70,7 +70,7 @@ class ApiKeyViewSet(ManagementViewSet):
         responses={200: ApiKeyOutput} | ERRORS,
     )
     def retrieve(self, request: Request, key_id: str) -> Response:
-        """One API key, by its id: the second part of its text."""
+        """One API key, by its id, which is the second part of its text."""
         return _answer(keys.get(key_id=key_id))
 
     @extend_schema(
@@ -81,7 +81,7 @@ class ApiKeyViewSet(ManagementViewSet):
         responses={200: ApiKeyOutput} | ERRORS,
     )
     def partial_update(self, request: Request, key_id: str) -> Response:
-        """Change a key's name, scopes, models or expiry. Omitted fields stay."""
+        """Change a key's name, scopes, models, limits or expiry. Omitted fields do not change."""
         key = keys.get(key_id=key_id)
         changed = keys.change(
             key=key,
@@ -98,14 +98,14 @@ class ApiKeyViewSet(ManagementViewSet):
         responses={204: None} | ERRORS,
     )
     def destroy(self, request: Request, key_id: str) -> Response:
-        """Revoke a key: it is refused from now on, and stays in the list. Idempotent."""
+        """Revoke a key: requests with it are refused, and it stays in the list. Idempotent."""
         key = keys.get(key_id=key_id)
         keys.revoke(key=key, actor=actor_of(request), keep_admin=_is_key(request))
         return Response(status=204)
 
 
 def _is_key(request: Request) -> bool:
-    """A session can always create a new key; for a key, the last one with `admin` is the last way in."""
+    """Whether the caller is a key. A session can always create a new key; keys cannot without one that has `admin`."""
     return isinstance(request.user, KeyPrincipal)
 
 

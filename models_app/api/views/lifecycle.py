@@ -1,4 +1,4 @@
-"""Verbs that take time: they answer with a job."""
+"""Load, unload, switch and discover, which run as jobs."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class LifecycleViewSet(ManagementViewSet):
     )
     @action(detail=False, methods=["post"], url_name="load")
     def load(self, request: Request) -> Response:
-        """Load a model. Concurrent requests for the same load share one job; a loaded model stays as it is.
+        """Load a model. Concurrent requests for the same load share one job; for a loaded model nothing changes.
 
-        Memory is freed by unloading models that are not in use, not pinned and not more important. A load that cannot
-        fit is refused at once. With `dry_run` nothing is done: the answer is an estimate.
+        If memory is short, models that are idle, not pinned and of no higher priority are evicted. A load that cannot
+        fit is refused at once. With `dry_run` nothing changes: the answer is an estimate.
         """
         query.refuse_unknown(request, ("wait", "dry_run"))
         body = self.validated(LoadInput)
@@ -63,7 +63,7 @@ class LifecycleViewSet(ManagementViewSet):
     )
     @action(detail=False, methods=["post"], url_name="unload")
     def unload(self, request: Request) -> Response:
-        """Drain the requests in flight, then stop the model's runner."""
+        """Finish the requests in flight, then stop the model's runner."""
         query.refuse_unknown(request, ("wait",))
         body = self.validated(UnloadInput)
         check_model(request, key=body["key"])
@@ -82,8 +82,8 @@ class LifecycleViewSet(ManagementViewSet):
     def switch(self, request: Request) -> Response:
         """Move a route (`current`) to another model without a failed request.
 
-        The new model is started beside the old and warmed, then the route moves in one transaction, then the old
-        model drains. If the new one cannot be loaded the old keeps serving and the job has the reason.
+        The new model is loaded beside the old one and warmed up, then the route moves in one transaction, then the old
+        model drains. If the new one cannot be loaded, the old one continues to serve, and the job has the reason.
         """
         query.refuse_unknown(request, ("wait",))
         body = self.validated(SwitchInput)
@@ -103,8 +103,8 @@ class LifecycleViewSet(ManagementViewSet):
     def discover(self, request: Request) -> Response:
         """List the models of every provider, or of one, and scan the model folders.
 
-        The job's result has, for each provider, what is new, changed, gone and refused, or the error of the request.
-        One provider that fails does not stop the others.
+        The job's result has the new, changed, gone and refused models of each provider, or its error. A provider that
+        fails does not stop the others.
         """
         query.refuse_unknown(request, ("wait",))
         body = self.validated(DiscoverInput)

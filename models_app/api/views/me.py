@@ -26,7 +26,7 @@ class MeViewSet(ManagementViewSet):
         responses={200: MeOutput} | ERRORS,
     )
     def retrieve(self, request: Request) -> Response:
-        """The rights of the key or the session that sends the request."""
+        """The rights of the calling key or session."""
         query.refuse_unknown(request, ())
         user: Any = request.user
         key = user.key if isinstance(user, KeyPrincipal) else None

@@ -27,7 +27,7 @@ def _parameters(default: str) -> list[OpenApiParameter]:
     return [
         OpenApiParameter("model", _TEXT, description="Answered by the model with this key."),
         OpenApiParameter("route", _TEXT, description="Requested by this route."),
-        OpenApiParameter("window", str, enum=list(WINDOWS), description=f"`{default}` if not given."),
+        OpenApiParameter("window", str, enum=list(WINDOWS), description=f"By default `{default}`."),
     ]
 
 
@@ -41,7 +41,7 @@ class MetricsViewSet(ManagementViewSet):
     )
     @action(detail=False, url_name="live-metrics")
     def live(self, request: Request) -> Response:
-        """Requests, latency, tokens, errors and cost of the last minutes, hours or days: in all, by model and by route."""
+        """Requests, latency, tokens, errors and cost of the last minutes, hours or days: total, by model, by route."""
         query.refuse_unknown(request, _NAMES)
         found = live_metrics.live(
             window=query.choice(request, "window", WINDOWS) or "5m",
@@ -59,7 +59,7 @@ class MetricsViewSet(ManagementViewSet):
     )
     @action(detail=False, url_name="metrics-series")
     def series(self, request: Request) -> Response:
-        """The same figures step by step, for charts."""
+        """The same figures as time series, for charts."""
         query.refuse_unknown(request, _NAMES)
         found = live_metrics.series(
             window=query.choice(request, "window", WINDOWS) or "1h",

@@ -52,7 +52,7 @@ class NodeViewSet(ManagementViewSet):
         responses={204: None} | ERRORS,
     )
     def destroy(self, request: Request, name: str) -> Response:
-        """Remove a machine that does not come back."""
+        """Remove a node that does not come back."""
         query.refuse_unknown(request, ())
         cluster.forget(name=name)
         return Response(status=204)
@@ -67,9 +67,9 @@ class NodeViewSet(ManagementViewSet):
     )
     @action(detail=True, methods=["post"], url_name="node-drain")
     def drain(self, request: Request, name: str) -> Response:
-        """Take a node out of service: its models are loaded on other nodes, then unloaded there, without a failed request.
+        """Take a node out of service: load its models on other nodes, then unload them there, without a failed request.
 
-        No model is loaded there from now on. A model that no other node can take stays, and the job reports it.
+        No model is loaded there any more. A model that no other node can load stays, and the job lists it.
         """
         query.refuse_unknown(request, ("wait",))
         self.validated(NoInput)

@@ -1,4 +1,4 @@
-"""Measured benchmarks of models."""
+"""Profiles: measured benchmarks of models."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ModelProfileViewSet(ManagementViewSet):
         responses=JOB_RESPONSES,
     )
     def create(self, request: Request, key: str) -> Response:
-        """Measure a loaded model with real requests. For a provider's model, it costs tokens."""
+        """Measure a loaded model with real requests. For a remote model they cost tokens."""
         query.refuse_unknown(request, ("wait",))
         settings = ProfileSettings(**self.validated(ProfileInput))
         job, created = profiling.request(key=key, wanted=settings, actor=actor_of(request))
@@ -110,7 +110,7 @@ class ProfileViewSet(ManagementViewSet):
         responses={200: ProfileOutput} | ERRORS,
     )
     def partial_update(self, request: Request, profile_id: uuid.UUID) -> Response:
-        """Make a complete profile the baseline of later ones with the same settings, or no longer."""
+        """Mark a complete profile as the baseline of later ones with the same settings, or remove the mark."""
         query.refuse_unknown(request, ())
         row = profiling.mark_baseline(profile_id=profile_id, **self.validated(BaselineInput))
         return Response(represent_profile(row))
@@ -163,7 +163,7 @@ class ProfileViewSet(ManagementViewSet):
             OpenApiParameter(
                 "tolerance",
                 {"type": "number", "minimum": 0, "maximum": _MOST_TOLERANCE},
-                description="The least share that counts as a difference; else `NOA_PROFILE_TOLERANCE`.",
+                description="The smallest relative difference that counts; by default `NOA_PROFILE_TOLERANCE`.",
             ),
             OpenApiParameter(
                 "form",
@@ -179,7 +179,7 @@ class ProfileViewSet(ManagementViewSet):
     )
     @action(detail=False, url_name="compare-profiles")
     def compare(self, request: Request) -> HttpResponseBase:
-        """Profiles side by side, with a verdict for each figure that may be "no difference shown"."""
+        """Profiles side by side, with a verdict for each figure."""
         query.refuse_unknown(request, ("runs", "tolerance", "form"))
         form = query.choice(request, "form", ("json", "markdown"))
         names = (query.text(request, "runs", longest=4096) or "").split(",")

@@ -1,4 +1,4 @@
-"""Providers: where models come from."""
+"""Providers: list, add, change, test, delete."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ProviderViewSet(ManagementViewSet):
         responses={200: ProviderListOutput} | ERRORS,
     )
     def list(self, request: Request) -> Response:
-        """Every provider, with the state of its circuit and of its last discovery."""
+        """All providers, with their circuits and their last discoveries."""
         rows = Provider.objects.order_by("slug")
         return Response({"providers": [provider_settings.represent(row) for row in rows]})
 
@@ -53,7 +53,7 @@ class ProviderViewSet(ManagementViewSet):
         responses={201: ProviderOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Add a provider. Nothing is sent to it yet: test it, then discover its models."""
+        """Add a provider. NOA sends nothing to it yet: test it, then discover its models."""
         body = ProviderInput(data=request.data)
         body.is_valid(raise_exception=True)
         settings = body.settings()
@@ -83,7 +83,7 @@ class ProviderViewSet(ManagementViewSet):
         responses={200: ProviderOutput} | ERRORS,
     )
     def partial_update(self, request: Request, provider: str) -> Response:
-        """Change some fields. With another `base_url`, the key must be entered again."""
+        """Change fields of a provider. With another `base_url`, the key must be entered again."""
         body = ProviderChanges(data=request.data)
         body.is_valid(raise_exception=True)
         changed = provider_settings.change(slug=provider, fields=body.settings(), actor=actor_of(request))
@@ -111,6 +111,6 @@ class ProviderViewSet(ManagementViewSet):
     )
     @action(detail=True, methods=["post"], url_name="provider-test")
     def test(self, request: Request, provider: str) -> Response:
-        """Request the provider's list of models, and report its answer and how long that took."""
+        """Request the provider's list of models, and report the outcome and the duration."""
         NoInput(data=request.data or {}).is_valid(raise_exception=True)
         return Response(provider_trial.try_out(slug=provider))

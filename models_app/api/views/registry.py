@@ -1,4 +1,4 @@
-"""Registered models: searched, read, registered, changed, deregistered."""
+"""Registered models: search, read, register, change, deregister."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ _LONGEST_LIST = 100
 
 def _period(default: str) -> list[OpenApiParameter]:
     return [
-        OpenApiParameter("from", OpenApiTypes.DATETIME, description=f"{default} if not given."),
-        OpenApiParameter("to", OpenApiTypes.DATETIME, description="Now if not given."),
+        OpenApiParameter("from", OpenApiTypes.DATETIME, description=f"By default {default}."),
+        OpenApiParameter("to", OpenApiTypes.DATETIME, description="By default now."),
     ]
 
 
@@ -88,7 +88,7 @@ class ModelViewSet(ManagementViewSet):
         responses={200: ModelListOutput} | ERRORS,
     )
     def list(self, request: Request) -> Response:
-        """The registered models that meet all conditions, one page at a time."""
+        """The registered models that match all filters, by page."""
         return self.paginated(listing.page, represent_model)
 
     @extend_schema(
@@ -99,10 +99,10 @@ class ModelViewSet(ManagementViewSet):
         responses={200: RegisteredOutput, 201: RegisteredOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Register a model, or many at once: all of them or none.
+        """Register one or many models: all of them, or none.
 
-        A model that is registered already is updated with the fields given, and keeps its accesses. 201 when something
-        is new, with the address of a single new model in `Location`; 200 when all were registered before.
+        A model that is registered already gets the fields in the body, and keeps its accesses. 201 if any model is new,
+        with the address of a single new model in `Location`; 200 if all were registered already.
         """
         query.refuse_unknown(request, ())
         parsed, places = _entries(json_object(request))
@@ -143,7 +143,7 @@ class ModelViewSet(ManagementViewSet):
         responses={200: ModelOutput} | ERRORS,
     )
     def partial_update(self, request: Request, key: str) -> Response:
-        """Change the description of a model. `deprecated` with `deprecation_note` warns users of model lists."""
+        """Change fields of a model. `deprecated` and `deprecation_note` are shown in lists of models."""
         query.refuse_unknown(request, ())
         fields = entries.parse_changes(json_object(request))
         registration.update(key=key, fields=fields, actor=actor_of(request))
@@ -157,9 +157,9 @@ class ModelViewSet(ManagementViewSet):
         responses={204: None} | ERRORS,
     )
     def destroy(self, request: Request, key: str) -> Response:
-        """Remove a model from the registry; its file, the logs and the events stay.
+        """Remove a model from the registry. Its file, the access log and the events stay.
 
-        409 while it is loaded or a route leads to it: unload it, and point the route at another model, first. The next
+        409 while it is loaded, or the target or a fallback of a route: unload it, and switch the route, first. The next
         discovery registers a file that is still in a model folder again.
         """
         query.refuse_unknown(request, ())
@@ -176,7 +176,7 @@ class ModelViewSet(ManagementViewSet):
     )
     @action(detail=True, methods=["post"], url_name="model-tags")
     def tags(self, request: Request, key: str) -> Response:
-        """Add and remove tags, safely beside concurrent changes. To set all tags, PATCH the model."""
+        """Add and remove tags, safely with concurrent requests. To replace all tags, PATCH the model."""
         query.refuse_unknown(request, ())
         body = json_object(request)
         entries.refuse_unknown(body, ("add", "remove"), "")
@@ -197,7 +197,7 @@ class ModelViewSet(ManagementViewSet):
     )
     @action(detail=True, url_name="model-versions", pagination_class=VersionPages, filter_backends=())
     def versions(self, request: Request, key: str) -> Response:
-        """The files that a local model was, newest first."""
+        """The versions of a local model's file, newest first."""
         model, versions = listing.versions(key=key)
         return self.paginated(versions, lambda row: represent_version(row, current=row.pk == model.version_id))
 
@@ -210,7 +210,7 @@ class ModelViewSet(ManagementViewSet):
     )
     @action(detail=True, url_name="model-instances", pagination_class=InstancePages, filter_backends=())
     def instances(self, request: Request, key: str) -> Response:
-        """Every loaded copy of a model so far, newest first, with how it ended."""
+        """All loaded copies of a model so far, newest first, and how they ended."""
         return self.paginated(listing.instances(key=key), represent_instance)
 
     @extend_schema(
@@ -222,7 +222,7 @@ class ModelViewSet(ManagementViewSet):
     )
     @action(detail=True, url_name="model-history", pagination_class=HistoryPages, filter_backends=())
     def history(self, request: Request, key: str) -> Response:
-        """Every load, unload, eviction, refusal, switch and recovery of a model, newest first, each with its reason."""
+        """Loads, unloads, evictions, refusals, switches and recoveries of a model with their reasons, newest first."""
         return self.paginated(ledger.of_model(key=key), ledger.represent)
 
     @extend_schema(
@@ -230,7 +230,7 @@ class ModelViewSet(ManagementViewSet):
         summary="Get the usage of a model",
         tags=["statistics"],
         parameters=[
-            *_period("24 hours before the end, or 30 days by the day,"),
+            *_period("24 hours before the end; with `day`, 30 days"),
             OpenApiParameter(
                 "group_by",
                 str,
@@ -242,7 +242,7 @@ class ModelViewSet(ManagementViewSet):
     )
     @action(detail=True, url_name="usage")
     def usage(self, request: Request, key: str) -> Response:
-        """How often a model was read and requested, when, by which API keys, at what cost and how fast."""
+        """Reads and requests of a model by hour or day and by API key, with cost and latency."""
         query.refuse_unknown(request, ("from", "to", "group_by"))
         step = query.choice(request, "group_by", [*Step])
         found = usage.of_model(
@@ -302,7 +302,7 @@ class ModelViewSet(ManagementViewSet):
     )
     @action(detail=False, url_name="statistics")
     def statistics(self, request: Request) -> Response:
-        """What is registered, how it was used in a period of at most 31 days, and what needs attention."""
+        """Counts of models, their usage in a period of at most 31 days, and models that need attention."""
         query.refuse_unknown(request, ("from", "to", "limit"))
         found = statistics.overview(
             since=query.moment(request, "from"),
@@ -313,7 +313,7 @@ class ModelViewSet(ManagementViewSet):
 
 
 def _entries(body: dict[str, Any]) -> tuple[list[entries.Entry], list[str]]:
-    """The entries of a body, and their places in it."""
+    """The entries of a body and their places in it. Raises InvalidRequest."""
     if "models" not in body:
         return [entries.parse_entry(body)], [""]
     entries.refuse_unknown(body, ("models",), "")
@@ -336,6 +336,6 @@ class ProviderModelViewSet(ManagementViewSet):
         responses={200: ModelListOutput} | ERRORS,
     )
     def list(self, request: Request, provider: str) -> Response:
-        """The models of one provider; a provider that is not configured is not found."""
+        """The models of one provider; 404 if it is not configured."""
         lookup.provider(slug=provider)
         return self.paginated(listing.page, represent_model)

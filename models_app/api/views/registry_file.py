@@ -22,7 +22,7 @@ from models_app.domain.catalog import registry_file
 from models_app.services.registry import exporting, importing
 from models_app.services.registry.importing import Mode
 
-# Names in one order: two exports of the same registry are the same bytes but for their time.
+# Sorted names: two exports of the same registry are identical except for `exported_at`.
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
 
 
@@ -37,7 +37,7 @@ class RegistryFileViewSet(ManagementViewSet):
     )
     @action(detail=False, url_path="export", url_name="export")
     def export_registry(self, request: Request) -> Response:
-        """The whole registry as one JSON document, without secrets, history and what is loaded."""
+        """The whole registry as one JSON document, without secrets, history and loaded models."""
         query.refuse_unknown(request, ())
         return Response(
             orjson.dumps(exporting.export(), option=_OPTIONS),
@@ -54,17 +54,17 @@ class RegistryFileViewSet(ManagementViewSet):
                 {"type": "string", "enum": [*Mode], "default": "merge"},
                 description="`merge` keeps models that the document does not name; `replace` removes them.",
             ),
-            OpenApiParameter("dry_run", bool, description="`true`: report what would be done, and do nothing."),
+            OpenApiParameter("dry_run", bool, description="`true`: report the changes without making them."),
         ],
         request={"application/json": DOCUMENT},
         responses={200: ImportedOutput} | ERRORS,
     )
     @action(detail=False, methods=["post"], url_path="import", url_name="import")
     def import_registry(self, request: Request) -> Response:
-        """Import an exported registry, whole or not at all; the error for a wrong entry names its place.
+        """Import an exported registry, completely or not at all; the error of a wrong entry names its place.
 
-        A field that an entry does not name stays as it is. Secrets of providers are not in the document: enter them
-        afterwards. Files of local models are searched when they are loaded.
+        Fields that an entry does not have do not change. The document has no secrets of providers: enter them
+        afterwards. Files of local models are searched when the models are loaded.
         """
         query.refuse_unknown(request, ("mode", "dry_run"))
         mode = Mode(query.choice(request, "mode", [*Mode]) or Mode.MERGE)

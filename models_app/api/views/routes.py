@@ -1,4 +1,4 @@
-"""Routes: the names that applications request."""
+"""Routes: names that applications use as `model`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RouteViewSet(ManagementViewSet):
         responses={201: RouteOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Create a route. Its target can be a loaded model at once, or none until it is switched."""
+        """Create a route. Its target is a loaded model, or none until the first switch."""
         body = self.validated(RouteInput)
         for key in (body.get("target"), *body.get("fallbacks", ())):
             check_model(request, key=key or "", route=body["name"])
@@ -80,7 +80,7 @@ class RouteViewSet(ManagementViewSet):
         responses={200: RouteOutput} | ERRORS,
     )
     def partial_update(self, request: Request, name: str) -> Response:
-        """Change fallbacks or description. The target is changed by `POST models/switch`."""
+        """Change a route. `POST models/switch` changes its target."""
         changes = self.validated(RouteChanges)
         for key in ("", *changes.get("fallbacks", ())):
             check_model(request, key=key, route=name)
@@ -107,7 +107,7 @@ class RouteViewSet(ManagementViewSet):
     )
     @action(detail=True, url_name="route-changes", pagination_class=RouteChangePages)
     def changes(self, request: Request, name: str) -> Response:
-        """The targets that a route has had, the newest move first."""
+        """The targets of a route so far, newest first."""
         rows = RouteChange.objects.filter(route=routing.get(name=name))
         return self.paginated(rows, routes.represent_change)
 

@@ -1,4 +1,4 @@
-"""The desired state: read, saved under a name, restored."""
+"""The desired state: read it, save it under a name, restore it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class SnapshotViewSet(ManagementViewSet):
         responses={201: SnapshotOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Store a snapshot that was downloaded, from this server or another. Nothing is loaded."""
+        """Store a downloaded snapshot of this or another server. No model is loaded."""
         return _created(saved_states.take_in(**self.validated(SnapshotInput), actor=actor_of(request)))
 
     @extend_schema(
@@ -97,7 +97,7 @@ class SnapshotViewSet(ManagementViewSet):
         responses={200: SnapshotOutput} | ERRORS,
     )
     def retrieve(self, request: Request, name: str) -> Response:
-        """One snapshot, whole."""
+        """One snapshot with its content."""
         query.refuse_unknown(request, ("download",))
         snapshot = saved_states.get(name=name)
         answer = Response(represent_snapshot(snapshot))
@@ -126,9 +126,9 @@ class SnapshotViewSet(ManagementViewSet):
     )
     @action(detail=True, methods=["post"], url_name="snapshot-restore")
     def restore(self, request: Request, name: str) -> Response:
-        """Load the models of the snapshot and move routes to their targets in it, as a job.
+        """Load the models of a snapshot and move routes to their targets in it, as a job.
 
-        It continues after a failure: the job's result lists what was `loaded`, `unchanged`, `moved`, `unloaded` and
+        The job continues after a failure; its result lists what was `loaded`, `unchanged`, `moved`, `unloaded` and
         `failed`.
         """
         body = self.validated(RestoreInput)

@@ -1,4 +1,4 @@
-"""Rules by which prompts and answers are stored."""
+"""Text rules, by which prompts and answers are stored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TextRuleViewSet(ManagementViewSet):
         responses={200: TextRuleOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Store prompts and answers of one API key or one route from now on, or change how."""
+        """Store prompts and answers of one API key or one route, or change its rule."""
         rule = {"key_id": None, "route": None} | self.validated(TextRuleInput)
         return Response(represent_rule(texts.set_rule(**rule, actor=actor_of(request))))
 
@@ -49,6 +49,6 @@ class TextRuleViewSet(ManagementViewSet):
         responses={204: None} | ERRORS,
     )
     def destroy(self, request: Request, rule_id: int) -> Response:
-        """Store no more of them. Stored ones stay until they expire."""
+        """Delete a rule. Stored prompts and answers stay until they expire."""
         texts.delete_rule(rule_id=rule_id)
         return Response(status=204)

@@ -48,7 +48,7 @@ class WebhookViewSet(ManagementViewSet):
         responses={200: WebhookListOutput} | ERRORS,
     )
     def list(self, request: Request) -> Response:
-        """All webhooks, the newest first."""
+        """All webhooks, newest first."""
         return Response({"webhooks": [represent_webhook(row) for row in Webhook.objects.all()]})
 
     @extend_schema(
@@ -59,7 +59,7 @@ class WebhookViewSet(ManagementViewSet):
         responses={201: CreatedWebhookOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Send events to an address from now on. A generated secret is in this answer only."""
+        """Send events to an address. Only this answer contains a generated secret."""
         webhook, secret = webhooks.create(**self.validated(WebhookInput), actor=actor_of(request))
         location = reverse("api:webhook", kwargs={"webhook_id": webhook.pk})
         answer = represent_webhook(webhook) | {"secret": secret}
@@ -72,7 +72,7 @@ class WebhookViewSet(ManagementViewSet):
         responses={200: WebhookOutput} | ERRORS,
     )
     def retrieve(self, request: Request, webhook_id: uuid.UUID) -> Response:
-        """One webhook. Its secret cannot be read."""
+        """One webhook, without its secret."""
         query.refuse_unknown(request, ())
         return Response(represent_webhook(webhooks.get(webhook_id=webhook_id)))
 
@@ -84,7 +84,7 @@ class WebhookViewSet(ManagementViewSet):
         responses={200: WebhookOutput} | ERRORS,
     )
     def partial_update(self, request: Request, webhook_id: uuid.UUID) -> Response:
-        """Change a webhook. While it is disabled no new delivery is stored for it, and pending ones stay."""
+        """Change a webhook. While it is disabled, no new deliveries are stored for it; pending ones stay."""
         changes = self.validated(WebhookInput, partial=True)
         return Response(represent_webhook(webhooks.update(webhook_id=webhook_id, changes=changes)))
 
@@ -108,7 +108,7 @@ class WebhookViewSet(ManagementViewSet):
     )
     @action(detail=True, methods=["post"], url_name="webhook-test")
     def test(self, request: Request, webhook_id: uuid.UUID) -> Response:
-        """Send an event `test` now, and answer with the outcome: within 10 seconds."""
+        """Send an event `test` now, and answer with the outcome within 10 seconds."""
         webhook = webhooks.get(webhook_id=webhook_id)
         return Response(represent_outcome(deliveries.send_test(webhook=webhook)))
 
