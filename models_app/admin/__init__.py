@@ -1,4 +1,4 @@
-"""The operators' console: Django's admin with django-unfold, by its documented hooks only."""
+"""The operators' console: Django's admin with django-unfold, extended by documented hooks only."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""Chat with a model or a route. The page calls the gateway directly, with a short-lived key of the signed-in user."""
+"""The playground: chat with a model or a route. The page calls the gateway with a short-lived key of the user."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import AccessLog, RegisteredModel, Route
 from models_app.services.api_keys import playground
 
-# A longer menu is unusable; the other models are chosen by the link on their own pages.
+# A longer menu is unusable; the pages of the other models have a link to the playground.
 _MODELS_SHOWN = 300
 
 
 def may_chat(request: HttpRequest) -> bool:
-    """The right to operate models includes the right to query them."""
+    """Whether the user can use the playground: the permission to operate models includes it."""
     return bool(request.user.has_perm("models_app.change_registeredmodel"))
 
 
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
-    """GET /admin/playground/?model=…&second=…: names to begin with."""
+    """GET /admin/playground/?model=…&second=…: the names that are selected first."""
     _require(request)
     first = request.GET.get("model", "")[:255]
     second = request.GET.get("second", "")[:255]
@@ -49,7 +49,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def _choices() -> tuple[list[Any], list[Any], list[Any]]:
-    """Names and labels: of routes, of loaded models, of the others."""
+    """Names and labels of routes, of loaded models, and of the other models."""
     routes = [
         (name, f"{name} → {key or 'nothing'}")
         for name, key in Route.objects.order_by("name").values_list("name", "target__key")
@@ -64,7 +64,7 @@ def _choices() -> tuple[list[Any], list[Any], list[Any]]:
 
 @require_POST
 def key(request: HttpRequest) -> HttpResponse:
-    """POST /admin/playground/key/: the key for /v1 and when it expires. Only the page keeps it."""
+    """POST /admin/playground/key/: the key for /v1 and its expiry. Only the page stores it."""
     _require(request)
     user: Any = request.user
     made, text, is_new = playground.key_for(user_id=user.pk, username=user.get_username())
@@ -75,7 +75,7 @@ def key(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def record(request: HttpRequest) -> HttpResponse:
-    """GET /admin/playground/record/?request_id=…: the access log's record of an answer; 204 until there is one."""
+    """GET /admin/playground/record/?request_id=…: figures of an answer from the access log; 204 until it has a row."""
     _require(request)
     sent = request.GET.get("request_id", "")[:64]
     row = AccessLog.objects.filter(client_request_id=sent).order_by("-id").first() if sent else None

@@ -14,7 +14,7 @@ from models_app.admin.parts import badges
 from models_app.admin.records import jobs
 from models_app.models import AccessLog, Job, RegisteredModel, Route
 
-# More of a kind are found in its list.
+# The lists of models and routes have a search of their own for more.
 _MAX_PER_KIND = 12
 
 
@@ -29,7 +29,7 @@ class _Page(NamedTuple):
 _PAGES = (
     _Page(
         "Overview",
-        "What is loaded, its health, recent events",
+        "Loaded models, their health, recent events",
         "admin:index",
         "view_registeredmodel",
         "space_dashboard",

@@ -133,4 +133,6 @@ def test_a_dialog_about_nothing_is_not_found(console: Client, pk: str) -> None:
 def test_the_switch_dialog_says_what_is_current_now(console: Client, furnished: RegisteredModel) -> None:
     other = RegisteredModel.objects.get(model_id="other")
     address = reverse("admin:models_app_registeredmodel_make_current", args=[other.pk])
-    assert "leads to llama.cpp:tiny now" in console.get(address).content.decode().replace("&#x27;", "'")
+    assert "moves from llama.cpp:tiny to llama.cpp:other" in console.get(address).content.decode().replace(
+        "&#x27;", "'"
+    )

@@ -14,7 +14,7 @@ from models_app.services.reporting.overview import HOURS_SHOWN, Traffic
 from models_app.services.rollups.live_metrics import Metrics
 from models_app.services.rollups.rollups import Totals
 
-# A smaller relative difference is no trend.
+# A smaller relative difference is not shown as a trend.
 _NOTICED = 0.05
 
 

@@ -35,7 +35,7 @@ def warnings(facts: Facts) -> Context:
 
 
 def _page_of(warning: Warning) -> str:
-    """The page on which an operator can act on it; empty when there is none."""
+    """The page on which an operator can resolve the warning; empty without one."""
     lists = {"model": "registeredmodel", "provider": "provider", "job": "job", "node": "instance"}
     if warning.kind not in lists:
         return ""
@@ -62,7 +62,7 @@ def current(facts: Facts) -> Context:
 
 
 def _answers(facts: Facts) -> tuple[str, str]:
-    """A tone and a sentence: whether the current model can answer."""
+    """A tone and a sentence on whether the current model can answer."""
     target = facts.current
     if target is None:
         return "warn", "It has no target yet: choose a model and make it current."

@@ -1,4 +1,4 @@
-"""The dashboard as it changes: server-sent events, one for each part that has changed."""
+"""Live updates of the dashboard: a server-sent event for each part that has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models_app.domain.errors import Unavailable
 from models_app.services.events.event_stream import hub
 from models_app.services.events.hub_response import HubResponse, in_thread, wait_for_news
 
-# Also the longest time that a stream continues after its user signed out or lost a right.
+# Also the longest time that a stream continues after its user signed out or lost a permission.
 _CHECK_SECONDS = 15.0
 
 
@@ -37,7 +37,7 @@ def live(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 
 
 class LiveResponse(HubResponse):
-    """Parts of the dashboard; `allowed` returns the names that the user can see; without any, the stream ends."""
+    """Streams parts of the dashboard. `allowed` returns the names that the user can view; without any, it ends."""
 
     retry_ms = 3000
 
@@ -62,7 +62,7 @@ class LiveResponse(HubResponse):
 
 
 def _frames(parts: Mapping[str, str], names: frozenset[str], shown: dict[str, str]) -> bytes:
-    """The parts that have changed; at least a comment, by which a browser that has disconnected is detected."""
+    """The changed parts, or a comment: writing it detects a browser that has disconnected."""
     changed = {name: html for name, html in parts.items() if name in names and shown.get(name) != html}
     shown |= changed
     frames = [

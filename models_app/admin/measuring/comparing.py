@@ -143,7 +143,7 @@ def _line(contrast: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _change(ratio: float | None) -> str:
-    """1.18 is `+18 %`."""
+    """The change as text: 1.18 is `+18 %`."""
     if ratio is None:
         return units.NOTHING
     percent = round((ratio - 1) * 100)

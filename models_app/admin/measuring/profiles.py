@@ -48,7 +48,7 @@ class ProfileRunAdmin(MachineWrittenAdmin):
         permissions=["operate"],
         dialog={
             "title": "Compare later profiles with this one",
-            "description": "Instead of with the one before them, as long as their settings are the same.",
+            "description": "Otherwise each is compared with the previous one that has the same settings.",
             "form_class": ProfileRunDialog,
             "form_submit_text": "Make baseline",
         },

@@ -1,4 +1,4 @@
-"""From a confirmed dialog to a job: create it, enqueue it, report the outcome, redirect to its page."""
+"""Operations of confirmed dialogs: create and enqueue a job, audit it, report the outcome, redirect."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def start_job(
 ) -> HttpResponse:
     """Redirect to the job that `create` returns, or to `otherwise` with the reason of its refusal.
 
-    `create` returns the job and whether it is new. `action` and `subject` go to the audit log: the API's operation id
-    and the object's name.
+    `create` returns the job and whether it is new. `action` (the API's operation id) and `subject` (the object's name)
+    are for the audit log.
     """
     try:
         job, created = create()
@@ -62,7 +62,7 @@ def run(request: HttpRequest, operation: Callable[[], object], *, action: str, s
 
 
 def record_audit(request: HttpRequest, action: str, **facts: Any) -> None:
-    """Write an audit entry for an operation of the console; `facts` as `coordination.audit.record` takes them."""
+    """Write an audit entry for an operation of the console; `facts` are arguments of `coordination.audit.record`."""
     audit.record(
         channel=audit.Channel.CONSOLE,
         actor=actor(request),

@@ -13,15 +13,15 @@ from models_app.admin.parts.units import NOTHING
 
 
 class ConsoleAdmin(ModelAdmin):
-    """A page of objects that operators edit. Nothing is added or deleted here: that goes through the services."""
+    """A page of objects that operators edit. It has no "add" and "delete": services do both."""
 
     empty_value_display = NOTHING
-    # As many as fit two screens; each row costs about as much as the rest of the page.
+    # Two screens; each row costs about as much as the rest of the page.
     list_per_page = 30
     # The changelist's own drop-down would contain only "delete selected".
     actions = None
     list_before_template = "admin/noa/list_hint.html"
-    # The text of an empty list: what it will show, and how to get there.
+    # The text of an empty list: its future content, and how to fill it.
     empty_hint = ""
 
     def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:

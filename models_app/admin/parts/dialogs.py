@@ -53,7 +53,7 @@ class RollbackDialog(RouteDialog):
 
 
 class RouteSwitchDialog(RouteDialog):
-    """Choose where one route leads."""
+    """Chooses the target of one route."""
 
     model = forms.ModelChoiceField(
         label="Model",

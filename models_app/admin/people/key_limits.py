@@ -23,7 +23,7 @@ def _whole(label: str) -> forms.IntegerField:
 
 
 class LimitsForm(forms.Form):
-    """`cleaned_data["limits"]` has the form that `models_app.services.api_keys.keys` expects."""
+    """Fields of limits; `cleaned_data["limits"]` has the form that `models_app.services.api_keys.keys` expects."""
 
     requests_per_minute = _whole("Requests per minute")
     tokens_per_minute = _whole("Tokens per minute")
@@ -39,7 +39,7 @@ class LimitsForm(forms.Form):
     addresses = forms.CharField(
         required=False,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="Addresses and networks that may use it, separated by commas. Empty: all.",
+        help_text="Addresses and networks that can use it, separated by commas. Empty: all.",
     )
 
     def clean(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""API keys: created, shown once, revoked."""
+"""API keys: create them, show each once, revoke them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class NewKeyForm(LimitsForm, forms.ModelForm):
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
         if expires_at and expires_at <= timezone.now():
-            raise forms.ValidationError("This moment has passed: the key would never work.")
+            raise forms.ValidationError("This time has passed: the key would never be valid.")
         return expires_at
 
 
@@ -111,13 +111,13 @@ class ApiKeyAdmin(ConsoleAdmin):
         form.text = text
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        # Passed on to the response and stored nowhere: not in the session, not in a message.
+        # Passed to the response only; neither the session nor a message stores it.
         request.new_api_key = form.text  # type: ignore[attr-defined]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        # The page after the form shows the key: there is no "and continue" that could skip it.
+        # The page after the form shows the key: "and continue" would skip it.
         context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
@@ -125,7 +125,7 @@ class ApiKeyAdmin(ConsoleAdmin):
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "title": "The key was made",
+            "title": "The key was created",
             "key": obj,
             "text": request.new_api_key,  # type: ignore[attr-defined]
         }

@@ -71,7 +71,7 @@ class JobAdmin(MachineWrittenAdmin):
         return (("<uuid:job_id>/progress", "models_app_job_progress", self.progress_view),)
 
     def progress_view(self, request: HttpRequest, job_id: uuid.UUID, **_: object) -> HttpResponse:
-        """The part of the page that changes; it polls itself until the job has ended."""
+        """The changing part of the page, which polls itself until the job has ended."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         job = get_object_or_404(Job, pk=job_id)
@@ -115,7 +115,7 @@ class JobAdmin(MachineWrittenAdmin):
 
 
 def sentence(job: Job) -> str:
-    """What the job does, as a sentence."""
+    """The job's work as a sentence."""
     if job.kind == JobKind.SWITCH:
         return f"Switch '{job.subject}' to {job.arguments.get('key')}"
     if job.kind == JobKind.DISCOVER:
@@ -137,7 +137,7 @@ def progress(job: Job) -> dict[str, Any]:
         "steps": badges.table(
             ("Step", "State", "Took", "About"),
             [_step(step) for step in job.steps],
-            "No step has started yet." if job.state in ACTIVE_JOB_STATES else "There were no steps.",
+            "No step has started yet." if job.state in ACTIVE_JOB_STATES else "It had no steps.",
         ),
         "result": list(_readable(job.result or {})),
         "model": RegisteredModel.objects.filter(key=about).first(),

@@ -21,7 +21,7 @@ class Stage(NamedTuple):
 
 
 def stages(row: AccessLog) -> list[Stage]:
-    """In order of time, without unknown ones; their sum is the duration of the request."""
+    """The known stages in order of time; their sum is the duration of the request."""
     queue, load = row.queue_ms or 0.0, row.load_wait_ms or 0.0
     waited = min(queue + load, row.duration_ms)
     first = row.ttft_ms if row.ttft_ms is not None else None

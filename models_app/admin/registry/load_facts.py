@@ -58,7 +58,7 @@ def _others(found: Estimate) -> str:
         return f"It would evict {evicted}."
     if found.verdict == "refused":
         return f"It would be refused. {found.why}"
-    return f"It would have to wait: {found.why}" if found.why else "Nothing has to be unloaded for it."
+    return f"It would have to wait: {found.why}" if found.why else "No model has to be evicted for it."
 
 
 def _time(found: Estimate) -> list[str]:

@@ -26,7 +26,7 @@ from models_app.services.registry import registration
 
 
 class ModelDialogs:
-    """Mixin for the page of registered models. The right to change a model includes the right to operate it."""
+    """Mixin for the page of registered models. The permission to change a model includes operating it."""
 
     actions_row = (
         "load_model",
@@ -145,7 +145,7 @@ class ModelDialogs:
         icon="fact_check",
         permissions=["operate"],
         dialog={
-            "title": "Find out what it can do",
+            "title": "Probe its capabilities",
             "description": "",
             "form_class": ProbeDialog,
             "form_submit_text": "Probe",

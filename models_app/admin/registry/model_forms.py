@@ -52,7 +52,7 @@ class ModelDialog(BaseDialogForm):
 
 
 class LoadDialog(ModelDialog):
-    """NOA chooses the value of an empty field."""
+    """Load options; NOA chooses the value of an empty field."""
 
     n_ctx = forms.IntegerField(
         label="Context (tokens)",
@@ -101,7 +101,7 @@ class UnloadDialog(ModelDialog):
         return [*self._in_flight(), *self._routes()]
 
     def _in_flight(self) -> list[str]:
-        """Requests in flight, and how long they can take."""
+        """Sentences about requests in flight, the time that they have, and the memory."""
         rows = Instance.objects.filter(model=self.model, state=InstanceState.READY)
         found = statistics.measured(list(rows.select_related("model", "version")))
         if not found:
@@ -121,7 +121,7 @@ class UnloadDialog(ModelDialog):
         if not names:
             return []
         return [
-            f"The route {', '.join(repr(name) for name in names)} leads to this model: requests to it are "
+            f"It is the target of the route {', '.join(repr(name) for name in names)}: requests to it are "
             "refused until it is switched to another model or this one is loaded again."
         ]
 
@@ -131,15 +131,15 @@ class SwitchDialog(ModelDialog):
         label="Keep the previous model loaded",
         required=False,
         widget=UnfoldBooleanSwitchWidget(),
-        help_text="Needs memory for both, and makes the way back instant.",
+        help_text="Needs memory for both; a rollback is then instant.",
     )
 
     def facts(self) -> list[str]:
         route = Route.objects.select_related("target").filter(name=CURRENT_ROUTE).first()
         before = route.target.key if route and route.target else "nothing"
         facts = [
-            f"'{CURRENT_ROUTE}' leads to {before} now, and to {self.model.key} then. It moves when this model has "
-            "been loaded and has answered; no request fails. If it cannot be loaded, nothing changes."
+            f"'{CURRENT_ROUTE}' moves from {before} to {self.model.key} when this model has been loaded and has "
+            "answered; no request fails. If it cannot be loaded, nothing changes."
         ]
         if self.model.status == ModelStatus.LOADED:
             return [*facts, "It is loaded already: the switch takes a moment."]

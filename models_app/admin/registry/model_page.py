@@ -90,7 +90,7 @@ def _price(model: RegisteredModel) -> str:
 
 
 def _eviction(model: RegisteredModel) -> str:
-    """When it can be evicted, in words."""
+    """The conditions of its eviction, in words."""
     if model.pinned:
         return "pinned: never evicted"
     text = f"priority {model.priority}"
@@ -155,7 +155,7 @@ def _profiles(model: RegisteredModel) -> list[tuple[ProfileRun, Any]]:
 
 
 def log_of(model: RegisteredModel) -> str | None:
-    """The last lines of the runner's log; of a failed model the recorded reason."""
+    """The last lines of the runner's log, or the recorded reason of a failure; None without either."""
     newest = Instance.objects.filter(model=model).order_by("-created_at").first()
     if newest is None:
         return None

@@ -91,7 +91,7 @@ class RegisteredModelAdmin(ModelDialogs, ConsoleAdmin):
     fieldsets = (
         ("Description", {"fields": ("name", "description")}),
         (
-            "What it is",
+            "Properties",
             {
                 "fields": (
                     ("key", "provider_name"),

@@ -66,11 +66,11 @@ class ProviderForm(forms.ModelForm):
             "enabled": UnfoldBooleanSwitchWidget(),
             "allow_private_addresses": UnfoldBooleanSwitchWidget(),
         }
-        labels = {"base_url": "Base URL", "secret_env": "or the variable that holds it"}
+        labels = {"base_url": "Base URL", "secret_env": "or the variable with the key"}
         help_texts = {
-            "base_url": "With its version path, like http://127.0.0.1:11434/v1. Empty: the kind's own.",
+            "base_url": "With its version path, like http://127.0.0.1:11434/v1. Empty: the default of its kind.",
             "secret_env": "An environment variable of the server, in place of the key.",
-            "allow_private_addresses": "NOA may connect to it in a private network, or on this machine.",
+            "allow_private_addresses": "Allows NOA to connect to it in a private network, or on this machine.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -86,7 +86,7 @@ class ProviderForm(forms.ModelForm):
         found["timeouts"] = {name: cleaned[name] for name in TIMEOUT_LIMITS}
         if cleaned["api_key"]:
             found["api_key"] = SecretStr(cleaned["api_key"])
-            # The variable is the form's initial value, not an entry beside the key.
+            # An unchanged variable is the form's initial value, not a second secret.
             if "secret_env" not in self.changed_data:
                 found["secret_env"] = None
         elif cleaned["forget_key"]:
@@ -106,7 +106,7 @@ class ProviderForm(forms.ModelForm):
     def check(self) -> None:
         provider = Provider.objects.get(pk=self.instance.pk)
         fields = self.settings()
-        # An unchanged variable is no new entry.
+        # An unchanged variable is not part of the change.
         if fields["secret_env"] == provider.secret_env:
             fields["secret_env"] = None
         provider_settings.check_change(

@@ -1,4 +1,4 @@
-"""Providers: added, changed, tested. Their keys are write-only."""
+"""Providers: add, change, test and remove them. Their keys are write-only."""
 
 from __future__ import annotations
 

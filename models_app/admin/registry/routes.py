@@ -92,7 +92,7 @@ class RouteAdmin(MachineWrittenAdmin):
         permissions=["operate"],
         dialog={
             "title": "Roll this route back",
-            "description": "To the model that it led to before, without a failed request.",
+            "description": "To its previous target, without a failed request.",
             "form_class": RollbackDialog,
             "form_submit_text": "Roll back",
         },

@@ -48,7 +48,7 @@ def test_a_key_needs_a_scope_that_exists(console: Client) -> None:
 
 def test_a_key_does_not_expire_before_it_begins(console: Client) -> None:
     answer = add(console, expires_at_0="2020-01-01", expires_at_1="00:00:00")
-    assert "This moment has passed" in answer.content.decode()
+    assert "This time has passed" in answer.content.decode()
     assert not ApiKey.objects.exists()
 
 
