@@ -13,7 +13,7 @@ from models_app.cli.failures import ExitCode, Failure, from_error
 
 # A reachable server accepts a connection at once.
 CONNECT_SECONDS = 5.0
-# The management API answers in milliseconds; the rest is for a machine that is swapping.
+# The management API answers in milliseconds; a machine that swaps needs much longer.
 ANSWER_SECONDS = 30.0
 # A little more than the gateway's own timeout, so that its error arrives first.
 CHAT_SECONDS = 610.0

@@ -36,7 +36,7 @@ _BY_STATUS = {
 
 
 def from_error(error: object, status: int) -> Failure | None:
-    """The failure that an error body of NOA describes; None for any other body."""
+    """The Failure of an error body of NOA; None for any other body."""
     body = error.get("error") if isinstance(error, dict) else None
     if not isinstance(body, dict) or not isinstance(body.get("message"), str):
         return None

@@ -1,4 +1,4 @@
-"""Follows a job to its end, and reports its steps and progress on standard error."""
+"""Waits for a job, and reports its steps and progress on standard error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models_app.domain.states import TERMINAL_JOB_STATES, JobState
 
 Job = dict[str, Any]
 
-# Seconds between polls: short enough for a smooth bar, long enough to cost the server nothing.
+# Seconds between polls: a smooth bar at a negligible cost for the server.
 _POLL_SECONDS = 0.2
 
 
@@ -61,7 +61,7 @@ def _shown() -> Iterator[Show]:
 
 
 class _Finished:
-    """Yields each finished step once."""
+    """Returns each finished step once."""
 
     def __init__(self) -> None:
         self._reported = 0

@@ -10,14 +10,14 @@ from models_app.cli import output
 from models_app.cli.failures import ExitCode, Failure
 from models_app.cli.session import session_of
 
-_NO_LIMIT = " 0 is no limit, whatever the default."
+_NO_LIMIT = " 0 is no limit, even if there is a default."
 
 
 def keys(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many.")] = 50,
 ) -> None:
-    """List the API keys, the newest first."""
+    """List the API keys, newest first."""
     session = session_of(context)
     found = session.client.get("/api/v1/api-keys", {"limit": limit})["api_keys"]
     if session.as_json:
@@ -38,7 +38,7 @@ def limits(
     monthly_budget_usd: Annotated[float | None, typer.Option(min=0, help=_NO_LIMIT)] = None,
     address: Annotated[
         list[str] | None,
-        typer.Option(help="An address or network that may use it; repeatable."),
+        typer.Option(help="An address or network that can use it; repeatable."),
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove its own limits first.")] = False,
 ) -> None:

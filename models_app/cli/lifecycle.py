@@ -18,7 +18,7 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="The model's key, or its
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the job, or print its id at once.")]
 Timeout = Annotated[
     float,
-    typer.Option(min=0, metavar="SECONDS", help="How long to wait; the job continues after that."),
+    typer.Option(min=0, metavar="SECONDS", help="The longest wait; the job continues after it."),
 ]
 
 

@@ -116,7 +116,7 @@ for command in (
 
 
 def main() -> None:
-    # A model's text may contain characters that the terminal's encoding lacks.
+    # A model's text can contain characters that the terminal's encoding lacks.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

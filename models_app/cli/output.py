@@ -56,7 +56,7 @@ def message(line: str) -> None:
 
 
 def cell(value: Any) -> str:
-    """One value on one line; what is unknown or empty is a dash."""
+    """A value on one line; a dash for an unknown or empty one."""
     if value is None or value in ("", [], {}):
         return NOTHING
     if isinstance(value, list):
@@ -69,7 +69,7 @@ def cell(value: Any) -> str:
 
 
 def visible(text: str) -> str:
-    """External text without control characters."""
+    """Replaces control characters in external text."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 

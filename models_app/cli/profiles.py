@@ -37,7 +37,7 @@ def profile(
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own prompts, one on each line.")] = None,
     warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Unmeasured requests before the first stage.")] = 2,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the job.")] = True,
-    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")] = _TIMEOUT,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="The longest wait.")] = _TIMEOUT,
 ) -> None:
     """Measure a loaded model with real requests, and compare with its baseline."""
     session = session_of(context)

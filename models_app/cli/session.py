@@ -32,7 +32,7 @@ class Session:
         return found
 
     def key_of(self, name: str) -> str:
-        """The model's key: `name` itself, or the one key whose model id it is. Raises Failure when it is neither."""
+        """The key of the model with this key or model id. Raises Failure when there is none or more than one."""
         matches: list[str] = [model["key"] for model in self.models(q=name)]
         if name in matches:
             return name
@@ -45,13 +45,13 @@ class Session:
                 ExitCode.USAGE,
             )
         if ":" in name:
-            # It has the form of a key: the server reports what is wrong with it.
+            # It has the form of a key: the server answers with the exact error.
             return name
         hint = f" Did you mean {' or '.join(matches[:3])}?" if matches else " 'noa ls' lists them."
         raise Failure(f"No model is called '{name}'.{hint}", ExitCode.REFUSED)
 
     def run_job(self, path: str, body: dict[str, Any], *, wait: bool, timeout: float) -> dict[str, Any] | None:
-        """Start a job and return it once done; None without `wait`, after printing its id."""
+        """Start a job and return it when it has succeeded; without `wait`, print its id and return None."""
         job = self.client.post(path, body)
         if wait:
             return jobs.follow(self.client, job, timeout=timeout)

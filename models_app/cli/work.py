@@ -12,7 +12,7 @@ from models_app.cli.failures import ExitCode, Failure
 from models_app.cli.session import session_of
 from models_app.domain.states import JobKind, JobState
 
-# A running job notices the cancellation within half a second; its rollback takes longer.
+# A running job reads the cancellation within half a second; its rollback takes longer.
 _WAIT_SECONDS = 20
 
 
@@ -22,7 +22,7 @@ def jobs(
     state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many.")] = 20,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     session = session_of(context)
     query = {
         "kind": kind.value if kind else None,
