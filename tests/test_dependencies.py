@@ -1,4 +1,4 @@
-"""requirements/*.in and the imports of production code say the same: nothing unused, nothing undeclared."""
+"""requirements/*.in and the imports of production code agree: nothing unused, nothing undeclared."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from packaging.utils import canonicalize_name
 from tests.markdown import ROOT
 
 OWN = {"models_app", "noa_site"}
-# The program that makes the demo models: for developers, who also have the development requirements and torch.
+# The generator of the demo models, for developers, who have the development requirements and torch.
 DEMO, DEMO_ONLY = "models_app/demo/", {"gguf", "torch"}
-# Declared, not imported, and why.
+# Declared and not imported, with the reason.
 NOT_IMPORTED = {
     "diskcache": "llama-cpp-python imports it, and is installed without its dependencies",
     "typing-extensions": "llama-cpp-python imports it, and is installed without its dependencies",
@@ -52,7 +52,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def used() -> dict[str, set[str]]:
-    """The modules that import from each distribution; a name that no distribution brings stands for itself."""
+    """The modules that import from each distribution; a name of no distribution is its own key."""
     brought = packages_distributions()
     found: dict[str, set[str]] = {}
     for path in modules():

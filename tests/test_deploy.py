@@ -122,7 +122,7 @@ def test_manifests_agree_on_names_ports_and_volumes() -> None:
 
 
 class Container:
-    """What a service of docker-compose.yml runs, run here: folders and addresses of this test in place of its own."""
+    """Runs the command of a service in docker-compose.yml, with folders and addresses of this test."""
 
     def __init__(self, name: str, places: dict[str, str], port: int) -> None:
         service = SERVICES[name]

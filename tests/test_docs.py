@@ -103,7 +103,7 @@ def test_every_scope_is_explained() -> None:
 
 
 def error_codes() -> set[str]:
-    """Every code that the source gives to an error."""
+    """Every error code in the source."""
     patterns = (
         r'code(?:: ClassVar\[str\])?\s*=\s*"([a-z_]+)"',
         r'\(errors\.\w+, "([a-z_]+)"\)',

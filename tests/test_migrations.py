@@ -27,7 +27,7 @@ ADDING = (
 
 
 def refusals(migration: Migration) -> Iterator[str]:
-    """What would break the previous version, in words."""
+    """The operations that would break the previous version, as sentences."""
     for one in migration.operations:
         if isinstance(one, operations.AddField | operations.AlterField):
             field: Any = one.field

@@ -30,7 +30,7 @@ FOLDERS = (
 PATH = re.compile(rf"(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*<>-]*")
 # Written by programs, not kept by git.
 GENERATED = {"benchmarks/results"}
-# What is added most often.
+# The most frequent kinds of change.
 RECIPES = (
     "An endpoint",
     "A page of the console",

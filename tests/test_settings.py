@@ -13,7 +13,7 @@ from noa_site import config
 from noa_site import settings as site_settings
 from tests.markdown import ROOT
 
-# Fields whose setting has another value than the field: a default that depends on others, or another type.
+# Fields whose setting differs from the field's value: a derived default, or another type.
 CHANGED = {"node_address", "encryption_keys", "providers", "models_dir", "memory_budget", "trusted_proxies"}
 
 

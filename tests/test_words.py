@@ -1,4 +1,4 @@
-"""`.ci/words` finds private phrases where people read them, and nowhere else."""
+"""`.ci/words` finds banned phrases in text for people, and nowhere else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PHRASE = "nobody"
 
 
 def findings(path: Path, text: str) -> list[str]:
-    """What the program prints about a file with this text: `line: "phrase"` for each finding."""
+    """The program's output for a file with this text: `line: "phrase"` for each finding."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     program = [sys.executable, str(ROOT / ".ci" / "words"), str(path)]

@@ -1,4 +1,4 @@
-"""The workflows and templates of the repository's host: valid, and about this tree."""
+"""The GitHub workflows and templates are valid, and their commands and paths exist."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def jobs(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def commands(path: Path) -> Iterator[str]:
-    """What the steps run, with the values of the matrix in place."""
+    """The commands of the steps, with the values of the matrix."""
     for job, combination in jobs(path):
         for step in job["steps"]:
             text = str(step.get("run", ""))

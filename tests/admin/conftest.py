@@ -142,7 +142,7 @@ def make_log_row(number: int, model_key: str = "llama.cpp:tiny") -> AccessLog:
 
 @pytest.fixture
 def furnished(make_model: MakeModel) -> RegisteredModel:
-    """At least one row in every table; returns the model that `current` leads to."""
+    """At least one row in every table; returns the target of `current`."""
     model = make_model("tiny", status=ModelStatus.LOADED)
     make_model("other")
     route = Route.objects.create(name="current", target=model)

@@ -58,7 +58,7 @@ class Api:
 
 @pytest.fixture(autouse=True)
 def nothing_counted() -> Iterator[None]:
-    """Reads are counted in memory, where the end of a test does not undo them."""
+    """Resets the read counters, which are in memory: the end of a test does not undo them."""
     yield
     activity._reads.take()
     activity._reads.written()
@@ -66,7 +66,7 @@ def nothing_counted() -> Iterator[None]:
 
 @pytest.fixture
 def api(db: None) -> Callable[..., Api]:
-    """`api("read")`: a client whose key has these scopes; `api()` has none at all."""
+    """`api("read")`: a client whose key has these scopes; `api()`: a client without a key."""
 
     def make(*scopes: str) -> Api:
         if not scopes:

@@ -1,4 +1,4 @@
-"""A client of the event stream, as careful as a browser's: it keeps its place and comes back."""
+"""A client of the event stream. Like a browser's, it can resume after the last event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sent:
 
 
 class EventStream:
-    """One connection. Use it with `with`; reading raises TimeoutError after `seconds` without a byte."""
+    """One connection, as a context manager. Reading raises TimeoutError after `seconds` without a byte."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class EventStream:
 
     def __enter__(self) -> EventStream:
         if self.answer.status == 200:
-            # The stream has begun when this has come: nothing that happens from now on is missed.
+            # The stream begins with `retry`: events after it are not missed.
             while self.retry is None:
                 self._line()
         return self
@@ -74,10 +74,10 @@ class EventStream:
         return [one for one in found if one is not None]
 
     def until_comment(self, seconds: float) -> None:
-        """Fails when no heartbeat comes."""
+        """Reads until a heartbeat arrives; fails without one within `seconds`."""
         before, deadline = self.comments, time.monotonic() + seconds
         while self.comments == before:
-            assert time.monotonic() < deadline, "no heartbeat came"
+            assert time.monotonic() < deadline, "no heartbeat arrived"
             assert self._line() is not None, "the stream ended"
 
     def _line(self) -> str | None:

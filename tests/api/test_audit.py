@@ -1,4 +1,4 @@
-"""Every call that changes something is written down, also the refused ones."""
+"""Every change is in the audit log, refused ones included."""
 
 from __future__ import annotations
 

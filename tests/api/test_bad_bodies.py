@@ -1,4 +1,4 @@
-"""Bodies that are no JSON object, or no sensible one, sent to every operation that takes a body."""
+"""Invalid JSON, and JSON objects that fit no operation, sent to every operation with a body."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TAKING = [one for one in walking.operations() if one.method in ("post", "put", "
 _CLIENT = Client()
 _HUGE = 1024 * 1024
 
-# Refused by the parser, whatever the operation is.
+# The parser refuses these for every operation.
 NO_JSON: dict[str, bytes] = {
     "null": b"null",
     "a number": b"7",
@@ -52,7 +52,7 @@ NO_JSON: dict[str, bytes] = {
     "100,000 levels": b'{"key":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "compressed": gzip.compress(b"{}"),
 }
-# JSON objects that no operation is meant for.
+# JSON objects that fit no operation.
 STRANGE: dict[str, bytes] = {
     "nothing": b"",
     "white space": b" \n ",
@@ -81,7 +81,7 @@ def send(admin: Api, operation: Operation, body: bytes, content_type: str = "app
 
 
 def checked(answer: Any, status: int | None = None) -> Any:
-    """The error of an answer that is one; never a page, never a stack, never a 5xx."""
+    """The error in the answer, or None; fails on an HTML page, a traceback or a 5xx."""
     assert answer.status_code < 500, answer.content
     assert status is None or answer.status_code == status, answer.content
     assert answer["X-Request-ID"]

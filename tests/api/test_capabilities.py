@@ -1,4 +1,4 @@
-"""Capabilities, probes and profiles: what is answered before any work is done, and what is shown after."""
+"""Capabilities, probes and profiles: the answers before the work begins, and the results after it."""
 
 from __future__ import annotations
 

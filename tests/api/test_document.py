@@ -1,4 +1,4 @@
-"""The OpenAPI document: enough to write a client from, without the source."""
+"""The OpenAPI document is complete: examples, summaries, errors, schemas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.journeys.server import ROOT
 
 pytestmark = pytest.mark.wide
 
-# The snapshot, which `make lint` holds against the code.
+# The snapshot, which `make lint` compares with the code.
 DOCUMENT: Any = yaml.load((ROOT / "docs" / "openapi.yaml").read_text(), yaml.CSafeLoader)
 OPERATIONS: dict[str, Any] = {
     operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
@@ -27,13 +27,13 @@ every_operation = pytest.mark.parametrize("name", OPERATIONS)
 
 
 def checked(content: Any) -> None:
-    """Fails when an example is not what its schema says."""
+    """Fails when an example does not conform to its schema."""
     wanted = _draft(content["schema"]) | {"components": _draft(DOCUMENT["components"])}
     jsonschema.Draft202012Validator(wanted).validate(content["example"])
 
 
 def _draft(node: Any) -> Any:
-    """OpenAPI 3.0's `nullable` in the words of JSON schema."""
+    """Translates OpenAPI 3.0's `nullable` to JSON schema."""
     if isinstance(node, list):
         return [_draft(item) for item in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""One JSON shape for every error, whatever went wrong."""
+"""All errors have the same JSON shape."""
 
 from __future__ import annotations
 

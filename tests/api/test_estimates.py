@@ -1,4 +1,4 @@
-"""A load is estimated without being done, and one that cannot fit is refused before there is a job."""
+"""Estimates load nothing, and a load that cannot fit is refused before its job is created."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def two(models_dir: Path, make_model: Callable[..., RegisteredModel], settings: Any) -> None:
-    """Two models with files of about 60 MiB of memory each, of which b is loaded; there is room for one."""
+    """Two models that need about 60 MiB each; b is loaded, and only one fits."""
     for number, name in enumerate("ab"):
         model = make_model(name)
         path = write_tiny_gguf(models_dir / f"{name}.gguf", name=name, seed=number)
@@ -97,14 +97,14 @@ def test_a_load_that_cannot_fit_is_refused_before_there_is_a_job(admin: Api, two
 def test_a_context_that_does_not_fit_is_offered_smaller(admin: Api, two: None, settings: Any) -> None:
     RegisteredModel.objects.filter(key=B).update(pinned=True)
     settings.NOA_MEMORY_BUDGET = 150 * MIB
-    wish = {"options": {"n_ctx": 400_000}}
-    refused = estimate(admin, **wish)
+    request = {"options": {"n_ctx": 400_000}}
+    refused = estimate(admin, **request)
     assert refused["verdict"] == "refused"
     largest = refused["largest_context"]
     assert 256 <= largest < 400_000
-    fitted = estimate(admin, **wish, fit=True)
+    fitted = estimate(admin, **request, fit=True)
     assert (fitted["verdict"], fitted["options"]) == ("fits", {"n_ctx": largest})
-    answer = admin.post("/models/load", {"key": A, "fit": True} | wish)
+    answer = admin.post("/models/load", {"key": A, "fit": True} | request)
     assert answer.json()["arguments"] == {"options": {"n_ctx": largest}}
 
 
@@ -127,8 +127,8 @@ def test_the_history_says_why_in_sentences(admin: Api, make_model: Callable[...,
     )
     for fact in (eviction, load):
         ledger.record(fact)
-    told = admin.get(f"/models/{A}/history").json()["history"]
-    assert [entry["sentence"] for entry in told] == [
+    history = admin.get(f"/models/{A}/history").json()["history"]
+    assert [entry["sentence"] for entry in history] == [
         f"{A} was loaded: it took 1.5 s and holds 100 MiB, because the API key 'ci' requested it.",
         f"{A} was unloaded to make room for llama.cpp:b, which needs 5.0 GiB; it had not been used for 22 min.",
     ]

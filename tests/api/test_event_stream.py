@@ -1,4 +1,4 @@
-"""The stream of events, over real sockets: complete, in order, resumed without a gap or a double, ended in time."""
+"""The event stream over real sockets: complete, in order, resumed without gaps or duplicates, ended in time."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_long_absence_is_caught_up_in_pieces(site: RunningSite, key: str, monk
 
 
 def test_every_client_sees_every_event_once_and_in_order(site: RunningSite, key: str) -> None:
-    """Events from several threads, clients that leave at any moment and come back where they were."""
+    """Events from several threads, and clients that disconnect at any moment and resume."""
     start = publish().pk
     total = WRITERS * EACH
     errors: list[BaseException] = []
@@ -209,7 +209,7 @@ def test_a_client_that_leaves_gives_its_place_back(site: RunningSite, key: str) 
 
 
 def open_databases() -> int:
-    """Descriptors of this process that lead to the database's file."""
+    """Descriptors of this process for the database's file."""
     name = str(connection.settings_dict["NAME"])
     found = 0
     for one in Path("/proc/self/fd").iterdir():
@@ -261,7 +261,7 @@ def test_a_stream_needs_a_key_that_may_read(site: RunningSite) -> None:
 
 
 def test_what_another_process_published_comes_too(site: RunningSite, key: str) -> None:
-    """No signal of this process announces it: the hub polls."""
+    """No signal in this process announces them: the hub polls."""
     with EventStream(site.url, key) as stream:
         row = Event.objects.create(name="model-loaded", subject="elsewhere")
         assert stream.take(1)[0].id == row.pk

@@ -1,4 +1,4 @@
-"""GET /events and /events/{id}: filters, pages, refusals. The stream has a file of its own."""
+"""GET /events and /events/{id}: filters, pages, refusals. The stream is in test_event_stream.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def publish(subject: str, name: EventName = EventName.MODEL_LOADED, **fields: An
 
 @pytest.fixture
 def three(admin: Api) -> list[Event]:
-    """What stands beside the events that making the key has left."""
+    """Three events, in addition to those of the API key."""
     return [
         publish("a", job_id=JOB),
         publish("b", EventName.MODEL_UNLOADED, actor="somebody"),
@@ -43,9 +43,9 @@ def three(admin: Api) -> list[Event]:
     ],
 )
 def test_filters_are_combined(admin: Api, three: list[Event], query: str, found: list[int]) -> None:
-    told = admin.get(f"/events?{query}").json()
-    assert [one["id"] for one in told["events"]] == [three[number].pk for number in found]
-    assert told["next"] is None
+    answer = admin.get(f"/events?{query}").json()
+    assert [one["id"] for one in answer["events"]] == [three[number].pk for number in found]
+    assert answer["next"] is None
 
 
 def test_times_bound_what_is_listed(admin: Api, three: list[Event]) -> None:
@@ -60,8 +60,8 @@ def test_times_bound_what_is_listed(admin: Api, three: list[Event]) -> None:
 
 
 def test_only_what_is_newer_than_an_event(admin: Api, three: list[Event]) -> None:
-    told = admin.get(f"/events?last_event_id={three[0].pk}").json()["events"]
-    assert [one["id"] for one in told] == [three[2].pk, three[1].pk]
+    answer = admin.get(f"/events?last_event_id={three[0].pk}").json()["events"]
+    assert [one["id"] for one in answer] == [three[2].pk, three[1].pk]
 
 
 def test_pages_follow_each_other(admin: Api, three: list[Event]) -> None:
@@ -77,9 +77,9 @@ def test_pages_follow_each_other(admin: Api, three: list[Event]) -> None:
 
 def test_one_event_is_shown_whole(admin: Api) -> None:
     event = publish("a", cause="requested", before="x", after={"y": 1}, job_id=JOB, data={"z": []})
-    told = admin.get(f"/events/{event.pk}").json()
-    assert told.pop("created_at").endswith("Z")
-    assert told == {
+    answer = admin.get(f"/events/{event.pk}").json()
+    assert answer.pop("created_at").endswith("Z")
+    assert answer == {
         "id": event.pk,
         "name": "model-loaded",
         "subject": "a",

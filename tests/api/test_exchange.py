@@ -1,4 +1,4 @@
-"""The whole registry, out and in: the same bytes come out again, and a wrong entry changes nothing."""
+"""Export and import of the registry: the next export is identical, and a wrong entry changes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MakeModel = Callable[..., RegisteredModel]
 
 @pytest.fixture
 def full(admin: Api, make_model: MakeModel) -> None:
-    """A registry with something in every place."""
+    """A registry with a value in every field."""
     Provider.objects.create(
         slug="openai",
         kind="openai",
@@ -163,8 +163,8 @@ def test_each_change_is_an_event_with_its_cause(admin: Api) -> None:
     document["routes"] = [{"name": "current", "target": "llama.cpp:a"}]
     Event.objects.all().delete()
     assert admin.post("/models/import?mode=replace", document).status_code == 200
-    told = set(Event.objects.values_list("name", "subject", "cause"))
-    assert told >= {
+    published = set(Event.objects.values_list("name", "subject", "cause"))
+    assert published >= {
         ("model-updated", "llama.cpp:a", "import"),
         ("model-updated", "llama.cpp:b", "import"),
         ("model-registered", "openai:new", "import"),
@@ -198,7 +198,7 @@ def test_a_local_model_is_read_again_before_it_is_loaded(admin: Api, tmp_path: P
     assert fresh.pk == version.pk
 
 
-# What is refused
+# Refusals
 
 LINE = {"key": "openai:a"}
 DOCUMENT: dict[str, Any] = {

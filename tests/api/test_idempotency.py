@@ -1,4 +1,4 @@
-"""The same request sent again: the same work, the same answer."""
+"""A repeated request with the same key: the same work, the same answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_same_request_is_the_same_job(admin: Api, make_model: MakeModel, que
     status, job, replayed = post(admin, "/models/load", LOAD)
     assert (status, replayed) == (202, False)
     jobs.end(job_id=str(job["id"]), state=JobState.FAILED, error_code="x", error_message="X.")
-    # Without the key it would be a new job by now.
+    # Without the key it would be a new job.
     again = post(admin, "/models/load", LOAD)
     assert code(again) == (409, "x")
     assert again[1]["error"]["details"]["job"] == job["id"]  # type: ignore[index]
@@ -102,7 +102,7 @@ def test_the_address_is_part_of_the_request(admin: Api) -> None:
 
 
 def test_keys_belong_to_whoever_sends_them(api: Callable[..., Api], make_model: MakeModel) -> None:
-    """Also when two API keys have the same name."""
+    """Even if two API keys have the same name."""
     make_model("a")
     make_model("b")
     assert post(api(Scope.OPERATE), "/models/load", LOAD)[0] == 202

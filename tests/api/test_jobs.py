@@ -88,9 +88,9 @@ def test_a_queued_job_is_cancelled_at_once(admin: Api) -> None:
     answer = admin.post(f"/jobs/{job.pk}/cancel")
     assert answer.status_code == 200
     assert answer["Location"] == f"/api/v1/jobs/{job.pk}"
-    told = answer.json()
-    assert (told["state"], told["cancelled_by"]) == ("cancelled", "key:test")
-    assert told["error"] == {
+    shown = answer.json()
+    assert (shown["state"], shown["cancelled_by"]) == ("cancelled", "key:test")
+    assert shown["error"] == {
         "code": "cancelled",
         "message": "The job was cancelled by key:test.",
     }
@@ -133,7 +133,7 @@ def test_reading_keys_cancel_nothing(api: Callable[..., Api]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_who_waits_for_a_job_hears_that_it_was_cancelled(make_model: MakeModel) -> None:
-    """Other callers that share the job get an error; the caller that cancelled it gets the job."""
+    """Other callers of the job get an error; the caller that cancelled it gets the job."""
     make_model("a")
     _, text = keys.create(name="ci", scopes=[Scope.OPERATE], actor="test")
     job, _ = jobs.create(kind=JobKind.LOAD, subject="llama.cpp:a", arguments={"options": {}}, actor="key:first")

@@ -1,4 +1,4 @@
-"""API keys by API, GET /me, and what `allowed_models` binds."""
+"""API keys over the API, GET /me, and the effect of `allowed_models`."""
 
 from __future__ import annotations
 

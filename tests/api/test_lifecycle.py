@@ -1,4 +1,4 @@
-"""POST /models/load, unload, switch, discover, and GET /jobs/{id}: what is answered before any work is done."""
+"""POST /models/load, unload, switch, discover, and GET /jobs/{id}: the answers before the work begins."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_who_waits_hears_of_the_end(admin: Api, make_model: MakeModel, state: Jo
     wait = jobs.wait
 
     def begin_to_wait(**arguments: Any) -> Job:
-        # Not before: a request that finds the job ended would ask for another one.
+        # Not earlier: a request after the job's end would create another one.
         ending.start()
         return wait(**arguments)
 

@@ -1,4 +1,4 @@
-"""PATCH and DELETE of a model, and its tags: what changes, which events are published, and what is refused."""
+"""PATCH and DELETE of a model, and its tags: changes, events and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`models/{provider}`, `models/{key}` and words share one place: which path means what."""
+"""`models/{provider}`, `models/{key}` and literal words share a path segment: how each path is resolved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /models: every filter, alone and together, every order, and what is refused."""
+"""GET /models: every filter, alone and combined, every order, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: every route of the URLconf, with every kind of key."""
+"""Permissions: every URL of the URLconf with every kind of key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPERATIONS = walking.operations()
 CHANGING = [one for one in OPERATIONS if one.method != "get"]
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 
-# What may be seen without a key: the description of the API, the console's own login, and a redirect to it.
+# Open without a key: the API's schema and docs, the console's login, and the redirect to it.
 OPEN = {"/", "/api/schema", "/api/docs"}
 _CLIENT = Client()
 
@@ -71,7 +71,7 @@ def ask(operation: Operation, authorization: str | None = None, **more: Any) -> 
 
 
 def refused(answer: Any, status: int) -> bool:
-    """Whether it was refused in JSON, without a word of what was sent."""
+    """Whether the answer is a JSON error with this status."""
     assert answer["Content-Type"] == "application/json"
     assert answer["X-Request-ID"]
     assert answer.json()["error"]["message"]
@@ -84,7 +84,7 @@ def let_through(answer: Any) -> bool:
 
 
 def test_every_route_is_a_management_view_or_known_to_be_open() -> None:
-    """A view that derives from anything else has no scope, no audit row and no idempotency."""
+    """A view with another base class has no scope, no audit row and no idempotency."""
     for path, callback in walking.addresses():
         if path not in OPEN and not path.startswith("/admin/"):
             view = getattr(callback, "cls", None)

@@ -1,4 +1,4 @@
-"""Profiles compared, exported and marked over REST."""
+"""Profiles over the API: compare, export, mark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers by the API."""
+"""Providers over the API."""
 
 from __future__ import annotations
 

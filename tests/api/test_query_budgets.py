@@ -1,4 +1,4 @@
-"""How many SQL queries a read may cost, with 1,000 models and with lists longer than a page: `query_budgets.json`.
+"""The SQL queries of each read with 1,000 models and lists longer than a page are within `query_budgets.json`.
 
 A new operation needs a line there. Lower a number when a change makes it possible; raising one needs a reason.
 """
@@ -47,7 +47,7 @@ from tests.api.conftest import Api
 
 BUDGETS: dict[str, int] = json.loads((Path(__file__).parent / "query_budgets.json").read_text())
 MODELS = 1_000
-# More than a page of any list has.
+# More than a page of any list.
 ROWS = 60
 
 
@@ -63,7 +63,7 @@ def reads() -> dict[str, str]:
 
 
 READS = reads()
-# Of reads that answer nothing without them.
+# Required query parameters.
 REQUIRED = {"/profiles/compare": "?runs={profile_id},{other_profile_id}"}
 
 
@@ -163,7 +163,7 @@ def make_models() -> list[RegisteredModel]:
 
 
 def cost(world: dict[str, str], path: str) -> list[str]:
-    """The queries of one read. The first one of a process makes what is kept, and is not counted."""
+    """The queries of one read, after an uncounted one that fills caches."""
     address = re.sub(r"{(\w+)}", lambda found: world[found[1]], path + REQUIRED.get(path, ""))
     client = Api(world["authorization"])
     for _ in range(2):

@@ -36,8 +36,8 @@ def openai(db: None) -> Provider:
 
 
 def events() -> list[tuple[str, str]]:
-    told = Event.objects.filter(name__startswith="model-").order_by("pk")
-    return list(told.values_list("name", "subject"))
+    published = Event.objects.filter(name__startswith="model-").order_by("pk")
+    return list(published.values_list("name", "subject"))
 
 
 def test_a_model_is_registered_with_all_that_is_said_of_it(admin: Api) -> None:
@@ -176,7 +176,7 @@ def test_what_is_no_model_file_is_refused(admin: Api, models_dir: Path, tmp_path
     assert not RegisteredModel.objects.exists()
 
 
-# What is refused
+# Refusals
 
 KEYS: list[tuple[Any, str]] = [
     ("", "invalid_key"),

@@ -1,4 +1,4 @@
-"""Routes by API."""
+"""Routes over the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state over the API: read, saved, downloaded, taken in again, restored by a job."""
+"""The desired state over the API: read, save, download, import, restore by a job."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONTENT: dict[str, Any] = {
 
 @pytest.fixture
 def model(make_model: MakeModel) -> RegisteredModel:
-    """A model that should be loaded, and to which `current` leads."""
+    """A desired model that is the target of `current`."""
     model = make_model("a", status="loaded")
     model.wanted, model.load_options = True, {"n_ctx": 512}
     model.save()

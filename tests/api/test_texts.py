@@ -1,4 +1,4 @@
-"""Rules for texts, and the texts of a request: for administrators."""
+"""Text rules and stored texts, for administrators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks over the API: made, shown without their secret, changed, tested, deleted."""
+"""Webhooks over the API: create, read without the secret, change, test, delete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every address that Django serves, found in the URLconf itself: nothing can be forgotten in a table."""
+"""Every URL that Django serves, read from the URLconf, so that none can be missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from models_app.domain.scopes import Scope
 
-# A value for each kind of converter; nothing of this name exists.
+# A value for each converter; no object has this name.
 VALUES = {
     "uuid": "00000000-0000-0000-0000-000000000000",
     "modelkey": "llama.cpp:nothing",
@@ -26,7 +26,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one address under /api/v1; `callback` is what `as_view` returned."""
+    """One method of one URL under /api/v1; `callback` is the view that `as_view` returned."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Operation:
 
     @property
     def needed_scope(self) -> Scope | None:
-        """As the permission class of the viewset demands it."""
+        """The scope that the viewset's permission class requires."""
         permission, *others = self.callback.initkwargs.get("permission_classes", self.callback.cls.permission_classes)
         assert not others
         scope: Scope | None = permission().needed_scope(self.method.upper())
@@ -45,7 +45,7 @@ class Operation:
 
 
 def addresses() -> Iterator[tuple[str, Any]]:
-    """Every path, with a value in each place, and its view function."""
+    """Every path with sample values, and its view function."""
     yield from _walk(get_resolver().url_patterns, "/")
 
 

@@ -1,4 +1,4 @@
-"""Many requests at once, from one thread, and how each of them ended."""
+"""Sends many requests at once from one thread, and returns how each ended."""
 
 from __future__ import annotations
 

@@ -18,20 +18,20 @@ pytestmark = [pytest.mark.journey, pytest.mark.llama, pytest.mark.timeout(400)]
 
 Times = Callable[[int, int], int]
 _MIB = 2**20
-# Pools of ten: two web processes, the main process and a worker; and each one's connection outside of them for LISTEN.
+# Four pools of ten (two web processes, the main process, a worker), and a connection of each process for LISTEN.
 CONNECTIONS = 45
 
 
 @pytest.fixture(autouse=True)
 def knows_current(stack: Stack) -> None:
-    """Each web process applies a switch a moment after the process that made it."""
+    """Waits until every web process applies the switch."""
     with Asking(stack.server, clients=4, name="first", good=(200, 503)) as first:
         asked_for(first, 1)
     stack.until_current_answers()
 
 
 def asked_for(asking: Asking, seconds: float) -> None:
-    """Traffic continues for the duration of the outage."""
+    """Waits `seconds` while traffic continues."""
     end = monotonic() + seconds
     before = len(asking.answered)
     until(lambda: monotonic() > end and len(asking.answered) > before, "requests were answered", seconds + 60)

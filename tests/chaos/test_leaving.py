@@ -1,4 +1,4 @@
-"""Clients that disconnect during a real model's work: it stops within a second, in any stage."""
+"""Clients that disconnect while a real model works on their requests: it stops within a second, in any stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fake providers say: always the same to the same question."""
+"""Deterministic answers of the fake providers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _WORD = re.compile(r"\s*\S+")
-# Deep enough for any schema of a test; a schema may refer to itself.
+# Deep enough for any schema of a test; a schema can refer to itself.
 _MAX_DEPTH = 8
 
 
 def words(text: str) -> list[str]:
-    """The text in the pieces in which it is streamed: a word with the space before it."""
+    """The pieces in which the text is streamed: each word with the space before it."""
     return _WORD.findall(text)
 
 
 def count_tokens(*texts: str) -> int:
-    """A token is a word."""
+    """The number of tokens of all texts: a token is a word."""
     return sum(len(words(text)) for text in texts)
 
 
 def echo(text: str, images: Iterable[str] = ()) -> str:
-    """The answer to a user who said `text` and showed `images`, each described in words."""
+    """The answer to a message with `text` and `images`, each of which is a description."""
     return f"You said: {text}" + "".join(f" I see {image}." for image in images)
 
 
@@ -59,5 +59,5 @@ def conforming(schema: Mapping[str, Any], depth: int = 0) -> Any:
 
 
 def called_by_name(names: Iterable[str], text: str) -> str | None:
-    """The first of the tools whose name the user has written."""
+    """The first tool whose name is in the text."""
     return next((name for name in names if name in text), None)

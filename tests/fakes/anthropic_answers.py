@@ -1,4 +1,4 @@
-"""The good answers of the fake Anthropic, whole and as streams."""
+"""Successful answers of the fake Anthropic, whole and as streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Block = dict[str, Any]
 
 
 def message(body: Mapping[str, Any], cached: set[str]) -> Reply:
-    """The answer; notes in `cached` the prefixes that the request wants to be cached."""
+    """The answer; adds the request's prefixes with `cache_control` to `cached`."""
     blocks, stop, word = _limited(_blocks(body), body)
     usage = _usage(body, blocks, cached)
     whole = {
@@ -55,16 +55,16 @@ def _spoken(body: Mapping[str, Any]) -> list[Block]:
         value = answers.conforming(_tools(body)[name])
         call = {"type": "tool_use", "id": "toolu_fake1", "name": name, "input": value}
         forced = (body.get("tool_choice") or {}).get("type") in ("any", "tool")
-        return [call] if forced else [_said("Let me see."), call]
+        return [call] if forced else [_text_block("Let me see."), call]
     if shape:
-        return [_said(json.dumps(answers.conforming(shape["schema"])))]
+        return [_text_block(json.dumps(answers.conforming(shape["schema"])))]
     results = [] if isinstance(last, str) else [b for b in last if b["type"] == "tool_result"]
     if results:
-        return [_said(answers.about_result(_text(results[-1].get("content") or "")))]
-    return [_said(answers.echo(_text(last), _images(last)))]
+        return [_text_block(answers.about_result(_text(results[-1].get("content") or "")))]
+    return [_text_block(answers.echo(_text(last), _images(last)))]
 
 
-def _said(text: str) -> Block:
+def _text_block(text: str) -> Block:
     return {"type": "text", "text": text}
 
 
@@ -94,18 +94,18 @@ def _images(content: Any) -> list[str]:
 
 
 def _limited(blocks: list[Block], body: Mapping[str, Any]) -> tuple[list[Block], str, str | None]:
-    """Cut at the client's limit of tokens or at a stop sequence; and why the answer ended."""
+    """The blocks, cut at `max_tokens` or a stop sequence, `stop_reason`, and the stop sequence."""
     last = blocks[-1]
     if last["type"] == "tool_use":
         return blocks, "tool_use", None
     for word in body.get("stop_sequences") or ():
         before, found, _ = last["text"].partition(word)
         if found:
-            return [*blocks[:-1], _said(before)], "stop_sequence", word
+            return [*blocks[:-1], _text_block(before)], "stop_sequence", word
     pieces = answers.words(last["text"])
     limit = body.get("max_tokens", len(pieces))
     if len(pieces) > limit:
-        return [*blocks[:-1], _said("".join(pieces[:limit]))], "max_tokens", None
+        return [*blocks[:-1], _text_block("".join(pieces[:limit]))], "max_tokens", None
     return blocks, "end_turn", None
 
 
@@ -115,12 +115,12 @@ def _usage(body: Mapping[str, Any], blocks: list[Block], cached: set[str]) -> di
     if prefix:
         cached.add(prefix)
     marked = min(total, answers.count_tokens(prefix))
-    said = [block.get("text") or block.get("thinking") or json.dumps(block.get("input")) for block in blocks]
+    texts = [block.get("text") or block.get("thinking") or json.dumps(block.get("input")) for block in blocks]
     return {
         "input_tokens": total - marked,
         "cache_creation_input_tokens": 0 if hit else marked,
         "cache_read_input_tokens": marked if hit else 0,
-        "output_tokens": answers.count_tokens(*said),
+        "output_tokens": answers.count_tokens(*texts),
         "service_tier": "standard",
     }
 

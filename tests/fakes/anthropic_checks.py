@@ -1,4 +1,4 @@
-"""What Anthropic refuses in a body, as far as NOA could get it wrong."""
+"""Checks of request bodies as Anthropic makes them, for mistakes that NOA could make."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _BLOCKS: dict[str, frozenset[str]] = {
     "redacted_thinking": frozenset({"type", "data"}),
 }
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-# The smallest budget that the API takes.
+# The smallest budget that the API accepts.
 _MIN_BUDGET = 1024
 
 Check = Callable[[Mapping[str, Any]], str | None]
 
 
 def check_messages(body: Mapping[str, Any], *, counting: bool = False) -> Refusal | None:
-    """`counting` is the path that counts tokens, which needs no `max_tokens`."""
+    """The refusal of a body, or None. `counting`: the path that counts tokens, which needs no `max_tokens`."""
     if "max_tokens" not in body and not counting:
         return _refusal("max_tokens: Field required")
     for check in (_names, _numbers, _tools, _thinking, _system, _messages, _pairs):
@@ -122,7 +122,7 @@ def _thinking(body: Mapping[str, Any]) -> str | None:
 
 
 def _thinking_kept(body: Mapping[str, Any]) -> str | None:
-    """A turn that goes on after a tool call must bring its thinking block back."""
+    """A turn that continues after a tool call must repeat its thinking block."""
     turns = [each for each in body.get("messages") or () if each.get("role") == "assistant"]
     blocks = turns[-1]["content"] if turns and isinstance(turns[-1]["content"], list) else []
     called = any(block.get("type") == "tool_use" for block in blocks)
@@ -216,7 +216,7 @@ _CHECKS: dict[str, Check] = {
 
 
 def _pairs(body: Mapping[str, Any]) -> str | None:
-    """Every tool_use has its tool_result in the next message, and every tool_result its tool_use in the one before."""
+    """Every tool_use has a tool_result in the next message, and every tool_result a tool_use in the previous one."""
     called: set[str] = set()
     for index, message in enumerate(body["messages"]):
         blocks = message["content"] if isinstance(message["content"], list) else []

@@ -2,7 +2,7 @@
 
 It checks the key (`x-api-key`, or `Authorization: Bearer` as newer clients send it), `anthropic-version` and the body,
 and answers deterministically (see `anthropic_answers.py`): an echo of the last user message, behind a signed thinking
-block when thinking is on; a tool call when `tool_choice` forces one, or when the user's message holds a tool's name;
+block when thinking is on; a tool call when `tool_choice` forces one, or when the user's message has a tool's name;
 JSON for `output_config.format`. A prompt with `cache_control` is written to the cache the first time and read from it
 afterwards. `models` can be replaced.
 
@@ -22,7 +22,7 @@ from tests.fakes.provider_faults import Refusal, Reply
 from tests.fakes.provider_server import FakeProvider, Recorded
 
 MODELS = ("claude-opus-4-5-20251101", "claude-sonnet-4-5-20250929", "claude-haiku-4-5-20251001")
-# The API's own default is 20; a fake of three models needs pages to be smaller to have more than one.
+# The API's default is 20; three models need a smaller page size for more than one page.
 DEFAULT_LIMIT = 2
 _VERSIONS = ("2023-06-01", "2026-10-21")
 _ERROR_TYPES = {
@@ -73,7 +73,7 @@ class FakeAnthropic(FakeProvider):
     def reset(self) -> None:
         super().reset()
         self.models: list[dict[str, Any]] = [model(name) for name in MODELS]
-        # Prompt prefixes that a request has marked with `cache_control`.
+        # Prompt prefixes that earlier requests marked with `cache_control`.
         self.cached: set[str] = set()
 
     def error(self, refusal: Refusal) -> dict[str, Any]:

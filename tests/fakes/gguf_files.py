@@ -157,7 +157,7 @@ def write_random_gguf(
     output[silent] = 0
 
     def add(name: str, values: npt.NDArray[Any]) -> None:
-        # Types other than numpy's plain numbers have to be named.
+        # Types other than numpy's plain numbers need their names.
         plain = quantization in ("F16", "F32")
         writer.add_tensor(name, values, raw_dtype=None if plain else kind)
 

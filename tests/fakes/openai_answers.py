@@ -1,4 +1,4 @@
-"""The good answers of the fake OpenAI, whole and as streams."""
+"""Successful answers of the fake OpenAI, whole and as streams."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _HEADERS = {"x-request-id": "req_fake", "openai-processing-ms": "12"}
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the fake answers to one request."""
+class Answer:
+    """The answer to one request."""
 
     text: str | None
     calls: list[dict[str, Any]]
@@ -31,17 +31,17 @@ class Said:
 
 
 def chat(body: Mapping[str, Any]) -> Reply:
-    said = _limited(_answer(body), body)
+    answer = _limited(_answer(body), body)
     name, count = str(body.get("model")), body.get("n") or 1
-    usage = _usage(body, said)
+    usage = _usage(body, answer)
     base = {"id": "chatcmpl-fake", "created": CREATED, "model": name, "system_fingerprint": "fp_1"}
     base |= {"service_tier": "default"}
-    choices = [_choice(index, said) for index in range(count)]
+    choices = [_choice(index, answer) for index in range(count)]
     whole = {**base, "object": "chat.completion", "choices": choices, "usage": usage}
     if body.get("stream") is not True:
         return Reply(whole, without_usage=Reply(_without(whole, "usage")), headers=_HEADERS)
     chunk_base = base | {"object": "chat.completion.chunk"}
-    deltas = [delta for index in range(count) for delta in _deltas(index, said)]
+    deltas = [delta for index in range(count) for delta in _deltas(index, answer)]
     return _streamed(whole, chunk_base, deltas, usage, _wants_usage(body))
 
 
@@ -49,20 +49,20 @@ def completion(body: Mapping[str, Any]) -> Reply:
     prompts = body.get("prompt")
     prompt = prompts if isinstance(prompts, str) else str((prompts or [""])[0])
     text = answers.echo(prompt)
-    said = _limited(Said(text, [], "stop", answers.count_tokens(prompt), answers.count_tokens(text)), body)
-    usage = _usage(body, said)
+    answer = _limited(Answer(text, [], "stop", answers.count_tokens(prompt), answers.count_tokens(text)), body)
+    usage = _usage(body, answer)
     base = {
         "id": "cmpl-fake",
         "created": CREATED,
         "model": str(body.get("model")),
         "object": "text_completion",
     }
-    end = {"index": 0, "logprobs": None, "finish_reason": said.finish}
-    whole = {**base, "choices": [{"text": said.text, **end}], "usage": usage}
+    end = {"index": 0, "logprobs": None, "finish_reason": answer.finish}
+    whole = {**base, "choices": [{"text": answer.text, **end}], "usage": usage}
     if body.get("stream") is not True:
         return Reply(whole, without_usage=Reply(_without(whole, "usage")), headers=_HEADERS)
     between = {"index": 0, "logprobs": None, "finish_reason": None}
-    choices = [{"text": word, **between} for word in answers.words(said.text or "")]
+    choices = [{"text": word, **between} for word in answers.words(answer.text or "")]
     return _streamed(whole, base, [*choices, {"text": "", **end}], usage, _wants_usage(body))
 
 
@@ -85,16 +85,16 @@ def _vector(index: int, text: str, size: int, body: Mapping[str, Any]) -> dict[s
     return {"object": "embedding", "index": index, "embedding": encoded}
 
 
-def _answer(body: Mapping[str, Any]) -> Said:
+def _answer(body: Mapping[str, Any]) -> Answer:
     messages = body.get("messages") or [{"role": "user", "content": ""}]
     prompt = answers.count_tokens(*(_text(message) for message in messages))
     if name := _called(body, messages[-1]):
         arguments = json.dumps(answers.conforming(_tools(body)[name]))
         call = {"id": "call_fake1", "type": "function"}
         call |= {"function": {"name": name, "arguments": arguments}}  # type: ignore[dict-item]
-        return Said(None, [call], "tool_calls", prompt, answers.count_tokens(arguments))
+        return Answer(None, [call], "tool_calls", prompt, answers.count_tokens(arguments))
     text = _spoken(body, messages)
-    return Said(text, [], "stop", prompt, answers.count_tokens(text))
+    return Answer(text, [], "stop", prompt, answers.count_tokens(text))
 
 
 def _spoken(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> str:
@@ -140,11 +140,11 @@ def _images(message: Mapping[str, Any]) -> list[str]:
     return [url.partition(";")[0].removeprefix("data:") for url in urls]
 
 
-def _limited(said: Said, body: Mapping[str, Any]) -> Said:
-    """The answer cut at the client's limit of tokens or at its stop words."""
-    text, finish = said.text, said.finish
+def _limited(answer: Answer, body: Mapping[str, Any]) -> Answer:
+    """The answer, cut at the request's token limit or stop words."""
+    text, finish = answer.text, answer.finish
     if text is None:
-        return said
+        return answer
     stop = body.get("stop") or []
     for word in [stop] if isinstance(stop, str) else stop:
         text = text.partition(word)[0]
@@ -152,12 +152,12 @@ def _limited(said: Said, body: Mapping[str, Any]) -> Said:
     pieces = answers.words(text)
     if limit is not None and len(pieces) > limit:
         text, finish = "".join(pieces[:limit]), "length"
-    return Said(text, [], finish, said.prompt_tokens, answers.count_tokens(text))
+    return Answer(text, [], finish, answer.prompt_tokens, answers.count_tokens(text))
 
 
-def _usage(body: Mapping[str, Any], said: Said) -> dict[str, Any]:
+def _usage(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     reasoning = REASONING_TOKENS if str(body.get("model")).startswith("o") else 0
-    prompt, completion = said.prompt_tokens, said.completion_tokens * (body.get("n") or 1)
+    prompt, completion = answer.prompt_tokens, answer.completion_tokens * (body.get("n") or 1)
     completion += reasoning
     details = {
         "reasoning_tokens": reasoning,
@@ -174,22 +174,22 @@ def _usage(body: Mapping[str, Any], said: Said) -> dict[str, Any]:
     }
 
 
-def _choice(index: int, said: Said) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
+def _choice(index: int, answer: Answer) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     message["annotations"] = []
-    if said.calls:
-        message["tool_calls"] = said.calls
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": said.finish}
+    if answer.calls:
+        message["tool_calls"] = answer.calls
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": answer.finish}
 
 
-def _deltas(index: int, said: Said) -> Iterator[dict[str, Any]]:
+def _deltas(index: int, answer: Answer) -> Iterator[dict[str, Any]]:
     """The choices of one index, in the shapes that OpenAI streams."""
 
     def choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
 
-    if said.calls:
-        for place, call in enumerate(said.calls):
+    if answer.calls:
+        for place, call in enumerate(answer.calls):
             name = {"name": call["function"]["name"], "arguments": ""}
             first = {"index": place, "id": call["id"], "type": "function", "function": name}
             head = {"role": "assistant", "content": None} if place == 0 else {}
@@ -200,9 +200,9 @@ def _deltas(index: int, said: Said) -> Iterator[dict[str, Any]]:
                 yield choice({"tool_calls": [part]})
     else:
         yield choice({"role": "assistant", "content": "", "refusal": None})
-        for word in answers.words(said.text or ""):
+        for word in answers.words(answer.text or ""):
             yield choice({"content": word})
-    yield choice({}, said.finish)
+    yield choice({}, answer.finish)
 
 
 def _wants_usage(body: Mapping[str, Any]) -> bool:
@@ -216,7 +216,7 @@ def _streamed(
     usage: Any,
     wants: bool,
 ) -> Reply:
-    """With `include_usage` every chunk but the last says `"usage": null`, and the last has no choices."""
+    """With `include_usage` every chunk but the last has `"usage": null`, and the last has no choices."""
     plain = [_event({**base, "choices": [choice]}) for choice in choices]
     without = Reply(whole, [*plain, _DONE], headers=_HEADERS)
     last = _event({**base, "choices": [choices[-1]], "usage": usage})

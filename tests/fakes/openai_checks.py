@@ -1,4 +1,4 @@
-"""What OpenAI refuses in a body, as far as NOA could get it wrong."""
+"""Checks of request bodies as OpenAI makes them, for mistakes that NOA could make."""
 
 from __future__ import annotations
 

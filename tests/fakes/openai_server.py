@@ -1,7 +1,7 @@
 """A faithful fake of OpenAI's API: models, chat completions, completions, embeddings.
 
 It checks the key and the body, and answers deterministically (see `openai_answers.py`): an echo of the last user
-message; a tool call when `tool_choice` forces one, or when the user's message holds a tool's name; JSON that conforms
+message; a tool call when `tool_choice` forces one, or when the user's message has a tool's name; JSON that conforms
 to the schema of `response_format`. `models` can be replaced; `o4-mini` reports reasoning tokens.
 
 See tests/fakes/provider_server.py for scripts. As a program, which prints its base URL:
@@ -30,13 +30,13 @@ _POSTS = {
 
 
 def model(model_id: str, **more: Any) -> dict[str, Any]:
-    """An entry of the list of models; `more` are what other servers add, e.g. vLLM's `max_model_len`."""
+    """An entry of the list of models; `more` are fields of other servers, such as vLLM's `max_model_len`."""
     entry = {"id": model_id, "object": "model", "created": CREATED, "owned_by": "system"}
     return entry | more
 
 
 class FakeOpenAI(FakeProvider):
-    """`base_url` ends in `/v1`, as OPENAI_BASE_URL does. An empty `key` means that none is needed."""
+    """`base_url` ends in `/v1`, as OPENAI_BASE_URL does. With an empty `key`, none is required."""
 
     default_key = "sk-fake-openai"
     base_path = "/v1"

@@ -1,4 +1,4 @@
-"""What a fake provider does with a request: one function per word of a script, the same for every dialect."""
+"""Behaviours of the fake providers: one function per word of a script, the same for every dialect."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 EVENT_STREAM = "text/event-stream"
 RETRY_AFTER = "2"
-# Longer than any line that a gateway should be willing to hold.
+# Longer than any line that a gateway should buffer.
 HUGE_BYTES = 8 * 1024 * 1024
 HTML = "<!DOCTYPE html><html><head><title>Not here</title></head><body><h1>Not here</h1></body></html>"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error of a provider, whatever its dialect makes of it."""
+    """An error of a provider, before the dialect gives it a shape."""
 
     status: int
     type: str
@@ -33,10 +33,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Reply:
-    """A good answer: the object, or (`events` not None) a stream of whole events.
+    """A successful answer: the object, or (`events` not None) a stream of whole events.
 
-    `without_usage` and `usage_in_choices` are the same answer as other servers give it; `last` is the number of events
-    that only say that the stream is over.
+    `without_usage` and `usage_in_choices` are the same answer as other servers send it; `last` is the number of events
+    that only mark the end of the stream.
     """
 
     whole: dict[str, Any]
@@ -49,12 +49,12 @@ class Reply:
 
 @dataclass
 class Exchange:
-    """One request, and how to answer it."""
+    """One request and its connection."""
 
     request: web.Request
     recorded: Recorded
     fake: FakeProvider
-    # True once this side has closed: the cancellation that follows is not the client's doing.
+    # True once this side has closed: the client did not cause the cancellation that follows.
     closed_here: bool = False
 
     def reply(self) -> Reply:
@@ -84,7 +84,7 @@ class Exchange:
         return response
 
     async def send(self, reply: Reply) -> web.StreamResponse:
-        """The answer as it should be."""
+        """Sends the successful answer."""
         if reply.events is None:
             return web.json_response(reply.whole, headers=reply.headers)
         response = await self.start(headers=reply.headers)
@@ -94,7 +94,7 @@ class Exchange:
 
 
 async def ok(exchange: Exchange) -> web.StreamResponse:
-    """The good answer, or what the real one would say about a wrong key or body."""
+    """The successful answer, or the real provider's error for a wrong key or body."""
     refusal = exchange.fake.refuse(exchange.recorded)
     return exchange.refused(refusal) if refusal else await exchange.send(exchange.reply())
 
@@ -132,7 +132,7 @@ async def hang_before_headers(exchange: Exchange) -> web.StreamResponse:
 
 
 async def hang_after_headers(exchange: Exchange) -> web.StreamResponse:
-    """Nothing after the headers, and of a stream after its first event."""
+    """Sends nothing after the headers, or after a stream's first event."""
     reply = exchange.reply()
     if reply.events is None:
         await exchange.start("application/json", len(json.dumps(reply.whole)))
@@ -143,7 +143,7 @@ async def hang_after_headers(exchange: Exchange) -> web.StreamResponse:
 
 
 async def hang_before_events(exchange: Exchange) -> web.StreamResponse:
-    """The headers of a stream, and then nothing."""
+    """Sends only the headers of a stream."""
     await exchange.start()
     return await hang_before_headers(exchange)
 
@@ -153,7 +153,7 @@ async def close_before_headers(exchange: Exchange) -> web.StreamResponse:
 
 
 async def truncated_body(exchange: Exchange) -> web.StreamResponse:
-    """A length, and half of what it promises; of a stream half of its bytes, in the middle of an event."""
+    """Sends half of the announced length; of a stream half of its bytes, ending within an event."""
     reply = exchange.reply()
     if reply.events is None:
         data = json.dumps(reply.whole).encode()
@@ -168,7 +168,7 @@ async def truncated_body(exchange: Exchange) -> web.StreamResponse:
 
 
 async def slow_tokens(exchange: Exchange) -> web.StreamResponse:
-    """`fake.pause` seconds between the events; a whole answer comes after one pause."""
+    """Waits `fake.pause` seconds between events, or before a whole answer."""
     reply = exchange.reply()
     if reply.events is None:
         await asyncio.sleep(exchange.fake.pause)
@@ -181,7 +181,7 @@ async def slow_tokens(exchange: Exchange) -> web.StreamResponse:
 
 
 async def paced(exchange: Exchange) -> web.StreamResponse:
-    """The first events, and the rest when `fake.go` is set; a whole answer waits before it begins."""
+    """Sends the first events, and the rest when `fake.go` is set; a whole answer waits for it."""
     reply = exchange.reply()
     if reply.events is None:
         await asyncio.to_thread(exchange.fake.go.wait, 10)
@@ -194,7 +194,7 @@ async def paced(exchange: Exchange) -> web.StreamResponse:
 
 
 async def bad_json(exchange: Exchange) -> web.StreamResponse:
-    """A whole answer that is no JSON; a stream whose second event is none."""
+    """Sends an answer that is not JSON, or a stream whose second event is not."""
     reply = exchange.reply()
     if reply.events is None:
         return web.Response(body=b'{"id": "x", "choices": [', content_type="application/json")
@@ -205,12 +205,12 @@ async def bad_json(exchange: Exchange) -> web.StreamResponse:
 
 
 async def html_page(exchange: Exchange) -> web.StreamResponse:
-    """200 and a web page, as a wrong base URL answers."""
+    """Sends 200 and a web page, as a wrong base URL does."""
     return web.Response(text=HTML, content_type="text/html")
 
 
 async def html_error(exchange: Exchange) -> web.StreamResponse:
-    """502 and a web page, as a proxy in front of a provider answers."""
+    """Sends 502 and a web page, as a proxy in front of a provider does."""
     return web.Response(status=502, text=HTML, content_type="text/html")
 
 
@@ -225,7 +225,7 @@ async def usage_in_chunk_with_choices(exchange: Exchange) -> web.StreamResponse:
 
 
 async def no_done(exchange: Exchange) -> web.StreamResponse:
-    """A stream that ends, properly on the wire, without the event that says so."""
+    """Ends a stream correctly at the HTTP level, without its final event."""
     reply = exchange.reply()
     if reply.events is None:
         return await exchange.send(reply)
@@ -233,12 +233,12 @@ async def no_done(exchange: Exchange) -> web.StreamResponse:
 
 
 async def redirect(exchange: Exchange) -> web.StreamResponse:
-    """To another path of this server, where a client that follows is recorded."""
+    """Redirects to another path of this server, which records a client that follows."""
     return web.Response(status=307, headers={"Location": f"{exchange.fake.address}/elsewhere"})
 
 
 async def huge_line(exchange: Exchange) -> web.StreamResponse:
-    """One event, or one JSON string, of `HUGE_BYTES`."""
+    """Sends one event, or one JSON string, of `HUGE_BYTES`."""
     reply = exchange.reply()
     filler = b"x" * HUGE_BYTES
     if reply.events is None:
@@ -252,7 +252,7 @@ async def huge_line(exchange: Exchange) -> web.StreamResponse:
 
 
 async def error_event_mid_stream(exchange: Exchange) -> web.StreamResponse:
-    """Some events, then the dialect's error event and the end; without a stream status 500."""
+    """Sends some events, the dialect's error event and the end; without a stream status 500."""
     reply = exchange.reply()
     if reply.events is None:
         return await status_500(exchange)
@@ -264,7 +264,7 @@ async def error_event_mid_stream(exchange: Exchange) -> web.StreamResponse:
 
 
 async def wrong_content_type(exchange: Exchange) -> web.StreamResponse:
-    """The good answer as text/plain."""
+    """Sends the successful answer as text/plain."""
     reply = exchange.reply()
     if reply.events is None:
         return web.Response(body=json.dumps(reply.whole).encode(), content_type="text/plain")
@@ -272,7 +272,7 @@ async def wrong_content_type(exchange: Exchange) -> web.StreamResponse:
 
 
 async def empty_body(exchange: Exchange) -> web.StreamResponse:
-    """200 and nothing; a stream without events."""
+    """Sends 200 with an empty body, or a stream without events."""
     if exchange.reply().events is None:
         return web.Response(body=b"", content_type="application/json")
     return await exchange.start()

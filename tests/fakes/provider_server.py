@@ -1,19 +1,19 @@
-"""What the fake providers share: a real HTTP server in a thread, a script of faults, and a record of every request.
+"""The base of the fake providers: a real HTTP server in a thread, a script of faults, a record of every request.
 
 In a test:
 
     with FakeOpenAI() as fake:                        # or FakeAnthropic()
-        fake.script("rate_limited_retry_after", "ok")  # the next two requests; afterwards `fake.default`, which is "ok"
-        ...                                            # ask fake.base_url with fake.key
+        fake.script("rate_limited_retry_after", "ok")  # the next two requests; afterwards `fake.default`, "ok"
+        ...                                            # send requests to fake.base_url with fake.key
         assert fake.requests[0].body["model"] == "gpt-4o"
 
-The fixtures `fake_openai` and `fake_anthropic` (tests/conftest.py) are such servers, as new for each test.
-`script(..., path="/v1/chat/completions")` means only the requests of one path; a path's own script goes first.
-`fake.wait_for_request(2)` waits for the second request; `request.left` is set when its client has gone before the end.
-`paced` goes on when `fake.go` is set. Another process sets the script by `POST /_script` with
-`{"script": ["status_500"], "default": "ok", "path": null}`, reads `GET /_requests`, and forgets all by `POST /_reset`.
+The fixtures `fake_openai` and `fake_anthropic` (tests/conftest.py) are such servers, reset for each test.
+`script(..., path="/v1/chat/completions")` applies to requests of one path, before the general script.
+`fake.wait_for_request(2)` waits for the second request; `request.left` is set when its client disconnects early.
+`paced` continues when `fake.go` is set. Another process sets the script by `POST /_script` with
+`{"script": ["status_500"], "default": "ok", "path": null}`, reads `GET /_requests`, and resets the fake by `POST /_reset`.
 
-What the words of a script do is in `BEHAVIOURS` (tests/fakes/provider_faults.py). As a program:
+`BEHAVIOURS` (tests/fakes/provider_faults.py) defines the words of a script. As a program:
 
     python -m tests.fakes.openai_server --port 9001 --key sk-fake --script status_500,ok
 """
@@ -34,13 +34,13 @@ from aiohttp import web
 from tests.fakes.provider_faults import BEHAVIOURS, Exchange, Refusal, Reply
 
 DEADLINE = 10.0
-# Images and long prompts; the real ones take 20 to 50 MB.
+# Images and long prompts; the real ones accept 20 to 50 MB.
 _MAX_BODY = 64 * 1024 * 1024
 
 
 @dataclass
 class Recorded:
-    """One request as it came. `headers` has names in lower case; `body` is the decoded JSON, or None."""
+    """One received request. `headers` has names in lower case; `body` is the decoded JSON, or None."""
 
     method: str
     path: str
@@ -49,7 +49,7 @@ class Recorded:
     raw: bytes
     behaviour: str
     body: Any = None
-    # Set when the client closed before the answer was whole.
+    # Set when the client closed before the answer was complete.
     left: threading.Event = field(default_factory=threading.Event)
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,10 +58,10 @@ class Recorded:
 
 
 class FakeProvider:
-    """Base of the fakes: a dialect gives `refuse`, `reply` and the shapes of its errors."""
+    """Base of the fakes: a dialect implements `refuse`, `reply` and the shapes of its errors."""
 
     default_key: ClassVar[str]
-    # What follows the address in a base URL, as the real one's clients write it.
+    # The path of a base URL, as clients of the real provider write it.
     base_path: ClassVar[str] = ""
 
     def __init__(self, *, key: str | None = None, port: int = 0) -> None:
@@ -88,22 +88,22 @@ class FakeProvider:
         return self.address + self.base_path
 
     def script(self, *words: str, path: str | None = None) -> None:
-        """What to do with the next requests (to `path`); replaces what was left of the script before."""
+        """Sets the behaviours for the next requests (to `path`); replaces the rest of the previous script."""
         assert BEHAVIOURS.keys() >= set(words), f"unknown behaviour in {words}"
         self._scripts[path] = deque(words)
 
     def reset(self) -> None:
-        """As new: no requests, no script, good answers."""
+        """Resets requests, scripts and the default."""
         self.requests: list[Recorded] = []
         self.default = "ok"
         self._scripts: dict[str | None, deque[str]] = defaultdict(deque)
         self.go.clear()
 
     def wait_for_request(self, number: int = 1) -> Recorded:
-        """The n-th request since the last reset, waited for."""
+        """Waits for the n-th request since the last reset, and returns it."""
         with self._changed:
-            came = self._changed.wait_for(lambda: len(self.requests) >= number, DEADLINE)
-        assert came, f"request {number} did not reach {type(self).__name__}"
+            arrived = self._changed.wait_for(lambda: len(self.requests) >= number, DEADLINE)
+        assert arrived, f"request {number} did not reach {type(self).__name__}"
         return self.requests[number - 1]
 
     def start(self) -> Self:
@@ -123,14 +123,14 @@ class FakeProvider:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # What a dialect gives
+    # For dialects
 
     def refuse(self, request: Recorded) -> Refusal | None:
-        """What is wrong with a request that is to be answered well, e.g. its key."""
+        """The error of an invalid request, such as one with a wrong key; None for a valid one."""
         raise NotImplementedError
 
     def reply(self, request: Recorded) -> Reply:
-        """The good answer."""
+        """The successful answer."""
         raise NotImplementedError
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class FakeProvider:
         raise NotImplementedError
 
     def error_event(self, refusal: Refusal) -> bytes:
-        """The event by which a stream of this dialect says that it cannot go on."""
+        """The error event of a stream in this dialect."""
         raise NotImplementedError
 
     # The server
@@ -226,7 +226,7 @@ def main(provider: type[FakeProvider], description: str | None) -> None:
     fake = provider(key=options.key, port=options.port)
     fake.script(*[word for word in options.script.split(",") if word])
     with fake:
-        # The line that a program which started this one waits for.
+        # The parent process waits for this line.
         sys.stdout.write(f"{fake.base_url}\n")
         sys.stdout.flush()
         threading.Event().wait()

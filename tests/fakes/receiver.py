@@ -60,6 +60,6 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
-                """No log."""
+                """Logs nothing."""
 
         return Answerer

@@ -23,14 +23,14 @@ BEHAVIOURS = {
     "good": "serves",
     "fails-to-load": "says that it failed in stage 'load'",
     "dies-while-loading": "writes a line to its log and exits with code 7",
-    "never-ready": "says that it loads, and goes on loading",
+    "never-ready": "reports that it is loading, for ever",
     "ignores-sigterm": "serves, and only SIGKILL ends it",
-    "has-a-child": "serves, and has started a process of its own, whose number is in <socket>.child",
-    "computes-nothing": "says that it is well, and never answers what it is asked",
-    "heavy": "serves, and says that it holds 100 MiB; /busy?in_flight=N makes it busy or idle, /idle?seconds=N idle for so long",
+    "has-a-child": "serves, and has started a child process, whose id is in <socket>.child",
+    "computes-nothing": "reports that it is healthy, and never answers a request",
+    "heavy": "serves, and reports 100 MiB; /busy?in_flight=N sets its load, /idle?seconds=N the time that it is idle",
     "keeps-working": "serves, and never has 0 requests in flight",
-    "waits-for-go": "loads until the file of --go is there, then serves",
-    "crashes": "serves, and ends by SIGSEGV when a request holds the text of --crash-at",
+    "waits-for-go": "loads until the file of --go exists, then serves",
+    "crashes": "serves, and ends by SIGSEGV when a request contains the text of --crash-at",
 }
 
 

@@ -30,7 +30,7 @@ WORDS = ("The", " quick", " brown", " fox")
 
 @dataclass
 class Exchange:
-    """One request, and the connection on which to answer it."""
+    """One request and its connection."""
 
     path: str
     headers: dict[str, str]
@@ -220,7 +220,7 @@ async def _large(exchange: Exchange) -> None:
 
 
 async def _raw(exchange: Exchange) -> None:
-    """The bytes of `FakeUpstream.raw`, whatever they are."""
+    """Sends the bytes of `FakeUpstream.raw`."""
     await exchange.send(exchange.fake.raw)
 
 
@@ -301,7 +301,7 @@ class FakeUpstream:
         self.exchanges.clear()
 
     def wait_for_exchange(self, number: int = 1) -> Exchange:
-        """The n-th request since the last reset, waited for."""
+        """Waits for the n-th request since the last reset, and returns it."""
         with self._changed:
             came = self._changed.wait_for(lambda: len(self.exchanges) >= number, DEADLINE)
         assert came, f"request {number} did not reach the fake upstream"

@@ -37,16 +37,16 @@ class Operator:
     problems: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        self.page.on("request", self._note_request)
+        self.page.on("request", self._check_request)
         self.page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
         self.page.on(
             "console",
             lambda message: self.problems.append(message.text) if message.type == "error" else None,
         )
 
-    def _note_request(self, request: Request) -> None:
+    def _check_request(self, request: Request) -> None:
         if not request.url.startswith((self.server.url, "data:", "blob:")):
-            self.problems.append(f"asked for {request.url}")
+            self.problems.append(f"requested {request.url}")
 
     def open(self, address: str) -> Page:
         self.page.goto(self.server.url + address)

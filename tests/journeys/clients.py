@@ -74,8 +74,8 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except (openai.APIStatusError, anthropic.APIStatusError) as error:
-        said: Any = error.body
-        raise Refused(str(said.get("error", said)["code"])) from error
+        body: Any = error.body
+        raise Refused(str(body.get("error", body)["code"])) from error
 
 
 # OpenAI's client, chat completions

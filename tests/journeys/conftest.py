@@ -20,7 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Callable[..., NoaServer]]:
-    """Starts servers for one test; those still running at its end are killed."""
+    """Starts servers for one test; kills those still running at its end."""
     made: list[NoaServer] = []
 
     def make(**fields: object) -> NoaServer:

@@ -50,7 +50,7 @@ def keyless() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 def as_after_the_first_start(server: NoaServer) -> NoaServer:
-    """The state before every page: `current` leads to Ember, and nothing else is loaded."""
+    """The state before every page: Ember is the target of `current`, and the only loaded model."""
     _, current = server.api("GET", "/api/v1/models/current")
     if current["model"] is None or current["model"]["key"] != EMBER:
         status, job = server.api("POST", "/api/v1/models/switch?wait=60", {"key": EMBER})

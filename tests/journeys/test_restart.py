@@ -37,7 +37,7 @@ def kill_9(server: NoaServer) -> None:
 
 
 def state_of(server: NoaServer) -> tuple[list[str], str]:
-    """The loaded models, and where `current` leads."""
+    """The loaded models, and the target of `current`."""
     _, answer = server.api("GET", "/api/v1/models/loaded")
     ready = [one["key"] for one in answer["instances"] if one["state"] == "ready"]
     return sorted(ready), answer["current_model"]

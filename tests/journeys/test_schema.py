@@ -30,7 +30,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
     running.stop()
 
 
-# The snapshot, which `make lint` holds against the code.
+# The snapshot, which `make lint` compares with the code.
 schema = schemathesis.openapi.from_path(ROOT / "docs" / "openapi.yaml")
 # Rejected everywhere, as no database stores it, which a schema cannot express.
 schema.config.generation.allow_x00 = False

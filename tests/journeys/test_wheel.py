@@ -1,10 +1,10 @@
-"""The package: built from a copy of the checkout, installed into a fresh virtual environment, served from an empty folder.
+"""The package, built from a copy of the checkout, serves from a fresh virtual environment in an empty folder.
 
-The wheel is built without isolation, by the pinned setuptools of this environment. The fresh environment does not download
-the dependencies again: it sees those of this environment that the wheel declares, and what these need in turn, and nothing
-else. So pip's resolver still decides whether the declared dependencies are there, an import that no dependency brings fails,
-and neither this environment's editable installation nor the checkout can be imported. With `WHEEL_INDEX=1`, as the
-workflow sets it, pip installs the dependencies from its index instead.
+The pinned setuptools of this environment builds the wheel, without isolation. The fresh environment does not download
+the dependencies again: links give it those of this environment that the wheel declares, with their own dependencies. So
+pip's resolver still checks that the declared dependencies are installed, an import of anything else fails, and neither
+this environment's editable installation nor the checkout can be imported. With `WHEEL_INDEX=1`, as the workflow sets
+it, pip installs the dependencies from its index instead.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """`python -m build`: the source package, and the wheel from that. In a copy, as setuptools writes beside its sources."""
+    """Runs `python -m build` in a copy, since setuptools writes beside its sources: the source package, then the wheel."""
     copy = tmp_path_factory.mktemp("checkout")
     for path in ROOT.iterdir():
         if path.is_file() and path.name != ".git":
@@ -66,7 +66,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def files_of(folder: str) -> set[str]:
-    """The files below a folder of the checkout that a person wrote."""
+    """The files below a folder of the checkout, without generated ones."""
     names = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()}
     return {name for name in names if "__pycache__" not in name}
 

@@ -124,7 +124,7 @@ class OwnServer:
         return (self.folder / "log").read_text(errors="replace")
 
     def run(self, *command: str) -> None:
-        """Run one program to its end, as the server's user."""
+        """Run one program to completion, as the server's user."""
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **self._identity)
         if done.returncode:
             raise AssertionError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
