@@ -173,7 +173,7 @@ async def wait_ready(server: Server, folder: Path) -> None:
     end = time.monotonic() + READY_SECONDS
     while True:
         try:
-            await ask(server, "warm up")
+            await complete(server, "warm up")
         except (OSError, ValueError) as error:
             if server.process.poll() is not None or time.monotonic() > end:
                 logs = "\n".join(log.read_text()[-2000:] for log in folder.glob("*.log"))
@@ -183,7 +183,7 @@ async def wait_ready(server: Server, folder: Path) -> None:
             return
 
 
-async def ask(server: Server, prompt: str) -> tuple[float, int]:
+async def complete(server: Server, prompt: str) -> tuple[float, int]:
     """Seconds to the first text, and the number of tokens: one printable character each."""
     body = json.dumps(
         {
@@ -229,7 +229,7 @@ def prompts(streams: int) -> list[str]:
 async def measure(server: Server, streams: int) -> Measured:
     started = time.perf_counter()
     async with asyncio.timeout(ANSWER_SECONDS):
-        answers = await asyncio.gather(*(ask(server, prompt) for prompt in prompts(streams)))
+        answers = await asyncio.gather(*(complete(server, prompt) for prompt in prompts(streams)))
     seconds = time.perf_counter() - started
     tokens = [count for _, count in answers]
     if min(tokens) < ANSWER_TOKENS:

@@ -1,6 +1,6 @@
 /* A runner that computes nothing: answers every POST on a TCP port and on a unix socket, as fast as one core can.
  *
- * A body with "stream":true is answered with EVENTS server-sent events, each in a write of its own, as a model would
+ * A body with "stream":true is answered with EVENTS server-sent events, each in a separate write, as a model would
  * send them; any other one with a fixed chat completion. Usage: upstream PORT SOCKET
  */
 #define _GNU_SOURCE

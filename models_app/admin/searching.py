@@ -14,7 +14,7 @@ from models_app.admin.parts import badges
 from models_app.admin.records import jobs
 from models_app.models import AccessLog, Job, RegisteredModel, Route
 
-# The lists of models and routes have a search of their own for more.
+# The lists of models and routes can be searched for more.
 _MAX_PER_KIND = 12
 
 

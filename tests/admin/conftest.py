@@ -78,7 +78,7 @@ def staff(db: None) -> Callable[..., Client]:
 
 @pytest.fixture
 def make_model(db: None) -> MakeModel:
-    """A registered local model, loaded when its status says so."""
+    """A registered local model, loaded if its status is `loaded`."""
 
     def make(model_id: str = "tiny", **fields: object) -> RegisteredModel:
         values: dict[str, object] = {"name": model_id.title(), "status": ModelStatus.AVAILABLE}

@@ -1,4 +1,4 @@
-"""Staff see and do what their permissions allow, and nothing else."""
+"""Staff can view and do only what their permissions allow."""
 
 from __future__ import annotations
 

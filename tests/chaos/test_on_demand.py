@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 
 Times = Callable[[int, int], int]
 WEB_PROCESSES = 4
-# No load may take so long that requests waiting for it time out.
+# Loads must be faster than the time-out of requests that wait for them.
 PATIENT = {"NOA_COLD_WAIT": "300"}
 # Both demo models are registered, and the other one is current.
 COLD = "llama.cpp:noa-demo-tide"

@@ -141,7 +141,7 @@ def test_f13_nothing_outlives_a_server_that_is_killed(own_server: Own, figures: 
 
 
 def _are_gone(pids: list[int]) -> bool:
-    """Within the ten seconds by which a runner may outlive its owner."""
+    """Waits the ten seconds by which a runner can outlive its owner."""
     try:
         until(lambda: not any(map(alive, pids)), "the runners had gone", 10)
     except AssertionError:

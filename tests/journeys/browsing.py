@@ -91,7 +91,7 @@ def browser() -> Iterator[Browser]:
 
 
 def operator_of(server: NoaServer, running: Browser, **context: Any) -> Operator:
-    """Signed in, in a window of 1440 pixels unless the context says otherwise."""
+    """Signed in, in a window of 1440 pixels unless the context has another size."""
     options: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}} | context
     one = Operator(server, running.new_context(**options).new_page())
     one.watch()

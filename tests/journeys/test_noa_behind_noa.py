@@ -17,7 +17,7 @@ SAY_HELLO = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 
 
 @pytest.fixture
 def front(own_server: Callable[..., NoaServer], server: NoaServer) -> NoaServer:
-    """A server without models of its own, that has `server` as the provider `behind`."""
+    """A server without own models that has `server` as the provider `behind`."""
     behind = {
         "slug": "behind",
         "kind": "openai",

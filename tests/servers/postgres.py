@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of its own, from Debian's binaries."""
+"""A temporary PostgreSQL cluster, from Debian's binaries."""
 
 from __future__ import annotations
 

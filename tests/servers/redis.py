@@ -1,4 +1,4 @@
-"""A Redis of its own."""
+"""A temporary Redis."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _VERDICTS = {
     "worse": ("slower", "bad"),
     "mixed": ("some faster, some slower", "warn"),
     "no_difference_shown": ("no difference shown", "quiet"),
-    "not_enough_data": ("too few requests to tell", "quiet"),
+    "not_enough_data": ("not enough requests", "quiet"),
 }
 Words = Callable[[float | None], str]
 # The figures of a stage that are shown, by their keys in the summary.

@@ -34,8 +34,8 @@ class ProfileRunAdmin(MachineWrittenAdmin):
     actions_detail = ("make_baseline",)
     change_form_outer_before_template = "admin/noa/profile.html"
     fieldsets = (
-        ("Request", {"fields": (("model_link", "when"), ("state", "verdict"), "asked")}),
-        ("Environment", {"fields": ("surroundings",)}),
+        ("Request", {"fields": (("model_link", "when"), ("state", "verdict"), "settings_text")}),
+        ("Environment", {"fields": ("environment_text",)}),
     )
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -101,9 +101,9 @@ class ProfileRunAdmin(MachineWrittenAdmin):
         return profile_badges.verdict(run)
 
     @display(description="Settings")
-    def asked(self, run: ProfileRun) -> SafeString | str:
+    def settings_text(self, run: ProfileRun) -> SafeString | str:
         return badges.data(run.settings)
 
-    @display(description="Surroundings")
-    def surroundings(self, run: ProfileRun) -> SafeString | str:
+    @display(description="Environment")
+    def environment_text(self, run: ProfileRun) -> SafeString | str:
         return badges.data(run.environment)
