@@ -11,7 +11,7 @@ The fixtures `fake_openai` and `fake_anthropic` (tests/conftest.py) are such ser
 `script(..., path="/v1/chat/completions")` applies to requests of one path, before the general script.
 `fake.wait_for_request(2)` waits for the second request; `request.left` is set when its client disconnects early.
 `paced` continues when `fake.go` is set. Another process sets the script by `POST /_script` with
-`{"script": ["status_500"], "default": "ok", "path": null}`, reads `GET /_requests`, and resets the fake by `POST /_reset`.
+`{"script": ["status_500"], "default": "ok", "path": null}`, reads `GET /_requests`, and resets by `POST /_reset`.
 
 `BEHAVIOURS` (tests/fakes/provider_faults.py) defines the words of a script. As a program:
 

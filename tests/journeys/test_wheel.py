@@ -45,7 +45,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Runs `python -m build` in a copy, since setuptools writes beside its sources: the source package, then the wheel."""
+    """Runs `python -m build` (source package, then wheel) in a copy, since setuptools writes beside its sources."""
     copy = tmp_path_factory.mktemp("checkout")
     for path in ROOT.iterdir():
         if path.is_file() and path.name != ".git":
