@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 
 import orjson
 
@@ -16,15 +12,14 @@ from models_app.domain.scopes import Scope as KeyScope
 from models_app.domain.traffic.routing import KeyEntry
 from models_app.gateway.edge.readiness import is_on_this_machine, send_plain
 from models_app.gateway.http import auth, errors, request_body
+from models_app.gateway.http.single_flight import SingleFlight
 from models_app.gateway.http.types import Receive, Scope, Send
-
-logger = logging.getLogger(__name__)
 
 PATH = "/metrics"
 _TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 # Prometheus gives up after 10 seconds by default.
 _LIMIT_SECONDS = 2.0
-# A page is cached for so long: a flood of scrapes must not become one of queries.
+# How long a page is cached: a flood of scrapes must not cause a flood of queries.
 _CACHE_SECONDS = 1.0
 
 
@@ -35,10 +30,8 @@ class MetricsPage:
     """
 
     def __init__(self, page: Callable[[], bytes], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
-        self._page = page
         self._keys = keys
-        self._running: Future[bytes] | None = None
-        self._known, self._known_at = b"", -_CACHE_SECONDS
+        self._page = SingleFlight("metrics", page, initial=b"", failure=lambda error: b"")
 
     @staticmethod
     def answers(scope: Scope) -> bool:
@@ -64,27 +57,7 @@ class MetricsPage:
             auth.require(key, KeyScope.METRICS)
 
     async def _text(self) -> bytes:
-        if time.monotonic() - self._known_at < _CACHE_SECONDS:
-            return self._known
-        if self._running is None or self._running.done():
-            self._running = self._begin()
         try:
-            async with asyncio.timeout(_LIMIT_SECONDS):
-                found = await asyncio.shield(asyncio.wrap_future(self._running))
+            return await self._page.result(timeout=_LIMIT_SECONDS, cache=_CACHE_SECONDS)
         except TimeoutError:
-            return self._known
-        self._known, self._known_at = found, time.monotonic()
-        return found
-
-    def _begin(self) -> Future[bytes]:
-        found: Future[bytes] = Future()
-        # Not of a pool: the process would wait for a pool's threads at its end, and this one can hang.
-        threading.Thread(target=self._run, args=(found,), name="metrics", daemon=True).start()
-        return found
-
-    def _run(self, found: Future[bytes]) -> None:
-        try:
-            found.set_result(self._page())
-        except Exception:
-            logger.exception("The metrics page could not be built.")
-            found.set_result(b"")
+            return self._page.last

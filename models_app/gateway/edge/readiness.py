@@ -1,17 +1,14 @@
 """`/livez` and `/readyz`: whether this process is alive, and whether it is ready.
 
-Answered in front of Django, from threads of their own, so that they answer while Django or the database hangs.
+Answered in front of Django, from separate threads, so that they answer while Django or the database hangs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from typing import Any
 
 import orjson
@@ -19,20 +16,19 @@ import orjson
 from models_app.domain.errors import Unauthenticated
 from models_app.domain.traffic.routing import KeyEntry
 from models_app.gateway.http import auth, request_body
+from models_app.gateway.http.single_flight import SingleFlight
 from models_app.gateway.http.types import Header, Receive, Scope, Send
-
-logger = logging.getLogger(__name__)
 
 LIVE_PATH, READY_PATH = "/livez", "/readyz"
 # Shorter than the usual timeouts of container probes.
 LIMIT_SECONDS = 2.0
-# How long a result is cached: a flood of probes must not become one of queries.
+# How long a result is cached: a flood of probes must not cause a flood of queries.
 _CACHE_SECONDS = 1.0
 _LIVE = b"ok\n"
 # Set by proxies: a client behind one is not on this machine, though the connection is.
 _FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip"})
 
-# '' when ready, else the reason as a sentence. Blocking, on a thread of its own.
+# '' when ready, else the reason as a sentence. Can block: it runs on a separate thread.
 Check = Callable[[], str]
 
 
@@ -41,37 +37,18 @@ class Part:
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
-        self._check = check
-        self._running: Future[str] | None = None
-        self._known: tuple[float, str] = (-_CACHE_SECONDS, "")
+        self._check = SingleFlight(f"ready-{name}", check, initial="", failure=_failure)
 
     async def problem(self) -> str:
         """'' or a sentence, within LIMIT_SECONDS."""
-        at, known = self._known
-        if time.monotonic() - at < _CACHE_SECONDS:
-            return known
-        if self._running is None or self._running.done():
-            self._running = self._begin()
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
-                found = await asyncio.shield(asyncio.wrap_future(self._running))
+            return await self._check.result(timeout=LIMIT_SECONDS, cache=_CACHE_SECONDS)
         except TimeoutError:
             return f"It did not answer within {LIMIT_SECONDS:g} seconds."
-        self._known = (time.monotonic(), found)
-        return found
 
-    def _begin(self) -> Future[str]:
-        found: Future[str] = Future()
-        # Not of a pool: the process would wait for a pool's threads at its end, and this one can hang.
-        threading.Thread(target=self._run, args=(found,), name=f"ready-{self.name}", daemon=True).start()
-        return found
 
-    def _run(self, found: Future[str]) -> None:
-        try:
-            found.set_result(self._check())
-        except Exception as error:
-            logger.exception("the check of '%s' failed", self.name)
-            found.set_result(f"The check failed: {type(error).__name__}.")
+def _failure(error: Exception) -> str:
+    return f"The check failed: {type(error).__name__}."
 
 
 class Probes:
@@ -120,7 +97,7 @@ class Probes:
 
 
 def is_on_this_machine(scope: Scope) -> bool:
-    """Whether the client is on this machine, and not behind a proxy that is."""
+    """Whether the client itself is on this machine, not only its proxy."""
     return _is_loopback(scope) and not _FORWARDED & dict(scope["headers"]).keys()
 
 
@@ -136,7 +113,7 @@ def _is_loopback(scope: Scope) -> bool:
 
 
 async def send_plain(send: Send, status: int, body: bytes, kind: bytes, more: list[Header] | None = None) -> None:
-    """A whole answer, not to be cached."""
+    """Sends a whole answer that must not be cached."""
     headers = [
         (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
