@@ -42,7 +42,7 @@ def upstream(shared_upstream: FakeUpstream) -> FakeUpstream:
 
 @pytest.fixture
 def gateway(shared_gateway: Served, upstream: FakeUpstream) -> Served:
-    """A gateway with default limits in front of `upstream`, as new."""
+    """A gateway with default limits in front of `upstream`, in its initial state."""
     shared_gateway.source.current = snapshot(upstream.path)
     shared_gateway.source.next = None
     shared_gateway.source.reasons.clear()
@@ -62,6 +62,6 @@ def loader() -> FakeModelLoader:
 
 @pytest.fixture
 def served(upstream: FakeUpstream, loader: FakeModelLoader) -> Iterator[Served]:
-    """A gateway of the test's own whose requests wait for cold models."""
+    """A gateway for this test alone, whose requests wait for cold models."""
     with serve(upstream.path, limits=Limits(wait_seconds=DEADLINE), loader=loader) as running:
         yield running

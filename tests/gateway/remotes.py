@@ -82,7 +82,7 @@ class Names:
 
 
 def as_new(served: Served) -> Served:
-    """The gateway without its circuits, its pooled connections, and the records of earlier tests."""
+    """Removes the gateway's circuits, its pooled connections, and the records of earlier tests."""
     wait_until(lambda: not served.gateway._active, "the requests of the test before to end")
     served.records().clear()
     served.gateway._relay._remote._circuits._circuits.clear()

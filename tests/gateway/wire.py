@@ -143,7 +143,7 @@ class Wire:
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
     def rest(self) -> bytes:
-        """Everything until the server closes; a reset counts as closed."""
+        """The bytes until the server closes; a reset counts as closed."""
         parts = []
         try:
             while data := self._reader.read1(65536):
@@ -153,7 +153,7 @@ class Wire:
         return b"".join(parts)
 
     def reaction(self, data: bytes) -> int:
-        """The status that these bytes are answered with; 0 when the server closes without an answer."""
+        """The status of the answer to these bytes; 0 when the server closes without an answer."""
         # The server can answer, and close, before it has read everything.
         with contextlib.suppress(ConnectionError):
             self.send(data)
@@ -192,7 +192,7 @@ class Served:
         return self.stored
 
     def record_of(self, request_id: str) -> AccessRecord:
-        """The one record of a request, waited for: it is written after the answer has been sent."""
+        """Waits for the record of a request, which is written after the answer has been sent."""
         found: list[AccessRecord] = []
 
         def look() -> bool:

@@ -53,7 +53,7 @@ class Call:
         self.finished = False
         # The client has its whole answer: it can disconnect before the transfer has ended.
         self.answered = False
-        # True while the body that is being sent is a stream of events, which can end with an error of its own.
+        # True while the body that is being sent is a stream of events, which can end with an error event.
         self.is_events = False
         self.body_read = False
         # The API key, once it is authenticated.
@@ -65,7 +65,7 @@ class Call:
         # Errors in the client's dialect, with a request id: as a body, and as the last event of a stream.
         self.error_body: ErrorShape = errors.body
         self.error_event: ErrorShape = errors.event
-        # The server's extension, where it has one.
+        # The extension `ANSWER_EXTENSION` of the server, if it has it.
         self.answer_whole: AnswerWhole | None = None
         # The texts of this request, if a rule has chosen it.
         self.captured: Captured | None = None

@@ -1,8 +1,8 @@
 """Applies the limits of API keys: checked before a request, reported in its headers, settled after it.
 
-Redis counts if it is configured, else this process. While Redis does not answer, each process counts by itself: a
-request above the limit can then pass, which is better than that none passes. Tokens reserved in one store are settled
-in that store.
+Redis counts if it is configured, else this process. While Redis does not answer, each process counts by itself:
+requests above the limit can then pass, which is better than refusing all. Tokens reserved in one store are settled in
+that store.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from models_app.gateway.http.types import Header
 
 logger = logging.getLogger(__name__)
 
-# Pause after Redis did not answer: of the requests of five seconds one waits for it.
+# Pause after Redis did not answer: only one request in five seconds waits for it.
 RETRY_SECONDS = 5.0
 # A request is settled a moment after its answer; the client's next request should not be refused for that.
 _CONCURRENT_GRACE_SECONDS = 0.025
 
 _ANSWER_LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
-# Called once when Redis stops answering (False), and once when it answers again.
+# Called once when Redis stops answering (False, the reason), and once when it answers again (True).
 Report = Callable[[bool, str], None]
 
 
 class SharedCounters(Protocol):
-    """`models_app.gateway.calls.redis_limits.RedisCounters`, whose library is imported only where it is configured."""
+    """`models_app.gateway.calls.redis_limits.RedisCounters`, whose library is imported only if Redis is configured."""
 
     async def connect(self) -> None: ...
     async def admit(self, ticket: Ticket, limits: KeyLimits, month: str) -> tuple[Ticket, Standing]: ...
@@ -102,7 +102,7 @@ class Limiter:
                 self._record_failure(error)
 
     def settle(self, permit: Permit, record: AccessRecord) -> None:
-        """The request has ended. Returns at once."""
+        """Counts the usage of a request that has ended. Returns at once."""
         tokens = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
         micro = round((record.cost_usd or 0.0) * limits.MICRO)
         if not permit.shared:
@@ -113,7 +113,7 @@ class Limiter:
         task.add_done_callback(self._settling.discard)
 
     async def raise_to(self, spent: list[Spent]) -> None:
-        """Takes the roll-ups' sums of this month, so that budgets survive restarts of this process and of Redis."""
+        """Raises the counters to the roll-ups' sums: budgets survive restarts of this process and of Redis."""
         self._local.raise_to(spent, time.time())
         if self._shared is not None and not self._is_paused():
             try:

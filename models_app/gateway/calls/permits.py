@@ -9,7 +9,7 @@ from models_app.domain.traffic.limits import Ticket
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """`shared` is whether it is counted in Redis; `month` is the one to which its usage is added."""
+    """`shared` is whether it is counted in Redis; its usage is added to `month`."""
 
     ticket: Ticket
     month: str

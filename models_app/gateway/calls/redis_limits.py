@@ -19,7 +19,7 @@ from models_app.domain.traffic.limits import COUNTED, MICRO, KeyLimits, Refusal,
 # No request waits longer for its limits; a healthy Redis answers in less than a millisecond.
 TIMEOUT_SECONDS = 0.05
 _CONNECTIONS = 16
-# At the start of the process no request waits yet.
+# Longer: at the start of the process no request waits yet.
 _START_SECONDS = 2.0
 _LEASE_SECONDS = 60
 _RENEW_SECONDS = 20.0
@@ -50,9 +50,9 @@ _ADMIT = (
     + """
 local function free_in(kept, excess)
   table.sort(kept, function(a, b) return a[1] < b[1] end)
-  for _, one in ipairs(kept) do
-    excess = excess - one[2]
-    if excess <= 0 then return math.max(0.001, one[1] + 61 - now) end
+  for _, bucket in ipairs(kept) do
+    excess = excess - bucket[2]
+    if excess <= 0 then return math.max(0.001, bucket[1] + 61 - now) end
   end
   return 1
 end
@@ -127,7 +127,7 @@ class RedisCounters:
         self._renewing: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Connect, and load the scripts: the first request should not have to do it within its timeout."""
+        """Connect, and load the scripts: within the first request's timeout there is no time for both."""
         async with asyncio.timeout(_START_SECONDS):
             for script in (_ADMIT, _SETTLE, _RAISE):
                 await self._redis.script_load(script)
@@ -167,7 +167,7 @@ class RedisCounters:
             await self._pool.disconnect()
 
     async def _call(self, command: Any) -> Any:
-        # Covers everything: name lookup, connecting and a script that is not loaded yet included.
+        # Also covers name lookup, connecting, and loading a script that Redis lacks.
         async with asyncio.timeout(TIMEOUT_SECONDS):
             return await command
 

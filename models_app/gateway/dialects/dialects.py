@@ -13,7 +13,7 @@ from models_app.providers.responses.translation import FromResponses
 from models_app.providers.wire import resolving
 from models_app.providers.wire.translation import Translation
 
-# A server's dialect: from and to OpenAI's.
+# Translations between OpenAI's dialect and a provider's.
 OUTBOUND: Mapping[ProviderKind, Translation] = {
     kind: found for kind in KINDS if (found := resolving.translation(kind)) is not None
 }

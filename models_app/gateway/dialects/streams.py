@@ -56,7 +56,7 @@ class EventFence:
 
 
 class EventPass:
-    """Base of what forwards a provider's events unchanged. Subclasses inspect each event's JSON.
+    """Base class that forwards a provider's events unchanged. Subclasses inspect each event's JSON.
 
     Raises Malformed for an invalid event, Broken when the stream ends before its last event, ErrorEvent.
     """
@@ -118,7 +118,7 @@ class EventPass:
 
 
 class ChatPass(EventPass):
-    """OpenAI's chunks. `hide_usage` when the client did not request the last one, which only states usage."""
+    """OpenAI's chunks. `hide_usage` drops the last one, which only states usage: the client did not request it."""
 
     def __init__(self, *, hide_usage: bool) -> None:
         super().__init__()
@@ -178,14 +178,14 @@ class MessagesPass(EventPass):
 
 
 class Pipeline:
-    """Translations one after another, as one, the provider's first."""
+    """A chain of translations, the provider's first."""
 
     def __init__(self, *stages: StreamTranslation) -> None:
         self._stages = stages
 
     @property
     def usage(self) -> Usage | None:
-        """From the stage nearest to the provider that has it: a translation can lose counts."""
+        """The usage of the first stage that reports it: a later translation can lose counts."""
         return next((stage.usage for stage in self._stages if stage.usage is not None), None)
 
     @property
@@ -226,7 +226,7 @@ def _events(whole: bytes) -> Iterator[bytes]:
 
 
 def _data(event: bytes) -> bytes | None:
-    """The data of an event; None when it has none, as a comment. Raises Malformed for an unknown field."""
+    """The data of an event; None for one without data, such as a comment. Raises Malformed for an unknown field."""
     lines: list[bytes] = []
     for line in event.splitlines():
         name, _, value = line.partition(b":")

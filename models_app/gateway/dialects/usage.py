@@ -25,7 +25,7 @@ _MAX_KEPT = 32 * 1024
 def of_whole(answer: bytes) -> Mapping[str, Any]:
     """The last usage object of a JSON answer or of a stream; empty when it has none.
 
-    OpenAI's streams carry `"usage": null` in every event but the last, so the last mark need not be the one.
+    OpenAI's streams carry `"usage": null` in other events, so earlier marks are tried until one has an object.
     """
     start = answer.rfind(_MARK)
     while start >= 0:
@@ -37,7 +37,7 @@ def of_whole(answer: bytes) -> Mapping[str, Any]:
 
 
 class UsageTail:
-    """Keeps the end of an answer that arrives in any pieces, and finds the usage object in it at its end.
+    """Keeps the end of an answer that arrives in pieces of any size, and finds the usage object in it.
 
     Works for a runner's SSE comment, for OpenAI's last chunk and for a long JSON answer alike.
     """
@@ -72,7 +72,7 @@ def _parsed(text: bytes) -> Mapping[str, Any]:
 
 
 def write_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | None) -> None:
-    """As `write`, from a usage object without the step between, since every request to a runner needs it."""
+    """As `write`, directly from a usage object: faster, since every request to a runner needs it."""
     if not counts:
         return
     record.prompt_tokens = tokens(counts, "prompt_tokens")

@@ -261,7 +261,7 @@ class Gateway:
             self._watches.stop(watch)
 
     def _begin(self, record: AccessRecord, name: str) -> None:
-        """From here on the request has a row in the access log, even if this process is killed."""
+        """Marks the request, so that it has a row in the access log even if this process is killed."""
         resolution = self._snapshots.current.resolve(name)
         model = resolution.model if resolution else None
         self._recorder.begin(
@@ -273,7 +273,7 @@ class Gateway:
         )
 
     async def _read(self, call: Call, method: str, path: str, headers: dict[bytes, bytes]) -> None:
-        """Everything but inference: the list of models, and the errors of wrong paths and methods."""
+        """Answers everything but inference: the list of models, and the errors of wrong paths and methods."""
         self._hosts.check(headers.get(b"host"))
         allow = _allowed_methods(path, path in self._endpoints)
         if method == "OPTIONS":

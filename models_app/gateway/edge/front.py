@@ -14,7 +14,7 @@ from models_app.gateway.http.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI wrapper: a body above `max_bytes` is answered with 413 and JSON, and never reaches `app` whole."""
+    """ASGI wrapper: a body above `max_bytes` is answered with 413 and JSON; `app` never receives it whole."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Stores the state changes of providers' circuits on a thread of its own: the event loop never waits for a database."""
+"""Stores the state changes of providers' circuits on a separate thread: the event loop never waits for a database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Report = tuple[str, BreakerState, str]
 
 
 class Reports:
-    """`report()` may be called from any thread and never blocks; `sink` is called from one thread only, in order.
+    """`report()` can be called from any thread and never blocks; `sink` is called from one thread only, in order.
 
     A report whose sink raises is logged and dropped: the log has its content, and the next change is reported again.
     """

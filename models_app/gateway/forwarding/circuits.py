@@ -13,14 +13,14 @@ from models_app.gateway.forwarding.faults import Fault, Verdict
 # Called with the provider's slug, the new state and the reason; must return at once.
 Report = Callable[[str, BreakerState, str], None]
 
-# A provider can demand hours, while an operator has raised the limit in the meantime.
+# A provider can demand hours, although an operator has raised the limit in the meantime.
 _MAX_COOL_SECONDS = 300.0
 # Bounds the memory of rate-limited models of one provider; a forgotten one costs one failed attempt.
 _MAX_COOLING = 1000
 
 
 class Circuit:
-    """One provider, as long as its address and its key stay the same. `now` is the event loop's time."""
+    """The state of one provider while its address and key stay the same. `now` is the event loop's time."""
 
     def __init__(self, endpoint: RemoteEndpoint, report: Report) -> None:
         self.identity = _identity(endpoint)
@@ -95,7 +95,7 @@ class Circuit:
 
 
 class Circuits:
-    """One for each provider with requests. A changed key or address begins a new one, closed."""
+    """One circuit for each provider with requests. A changed key or address starts a new, closed circuit."""
 
     def __init__(self, report: Report) -> None:
         self._report = report

@@ -199,7 +199,7 @@ def _written(value: Fields) -> bytes:
 
 
 def _include_usage(value: Fields) -> bool:
-    """Makes a stream report its usage. True when the request did not ask for it."""
+    """Makes a stream report its usage. False when the request is not for a stream."""
     if not value.get("stream"):
         return False
     options = value.get("stream_options")
@@ -210,7 +210,7 @@ def _include_usage(value: Fields) -> bool:
 
 
 def _parsed(data: bytes) -> Fields:
-    """The JSON object of a whole answer. Raises Malformed, or ErrorEvent when it is an error after all."""
+    """The JSON object of a whole answer. Raises Malformed, or ErrorEvent when it is an error object."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

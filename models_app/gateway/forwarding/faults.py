@@ -40,18 +40,18 @@ MAX_WAIT_SECONDS = 2.0
 # The longest `Retry-After` that a client gets, in seconds.
 _MAX_RETRY_AFTER = 86_400
 _MAX_MESSAGE = 1000
-# Only OpenAI has a code for it.
+# Only OpenAI has an error code for a prompt that is too long.
 _TOO_LONG = re.compile(r"prompt is too long|maximum context length|context (?:length|window) exceeded", re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
 class Verdict(Enum):
-    """What a fault means for its provider."""
+    """The effect of a fault on its provider's circuit."""
 
     FAILED = auto()
     AUTH_REFUSED = auto()
     LIMITED = auto()
-    # It refused the request, so it works.
+    # The provider works: it refused this request.
     REFUSED_REQUEST = auto()
 
 
@@ -75,7 +75,7 @@ def from_connection(error: UpstreamError, endpoint: RemoteEndpoint) -> Fault:
     if isinstance(error, AddressRefused):
         answer = ProviderError(
             f"The provider '{slug}' resolves to {error}, an address that NOA does not connect to by default. Have an "
-            "administrator allow private addresses for it, if it is a server of yours.",
+            "administrator allow private addresses for it, if it is your own server.",
             code="address_not_allowed",
             details=details,
         )
@@ -122,7 +122,7 @@ def cut(error: UpstreamError, endpoint: RemoteEndpoint) -> NoaError:
 
 
 def timed_out(endpoint: RemoteEndpoint, seconds: float) -> Fault:
-    """It can still be working: a retry could be billed twice."""
+    """The provider sent nothing in time. It can still be working: a retry could be billed twice."""
     answer = errors.UpstreamTimeout(
         f"The provider '{endpoint.provider}' did not begin its answer within {seconds:g} seconds. Try again later.",
         details={"provider": endpoint.provider},
@@ -135,7 +135,7 @@ def from_answer(status: int, headers: Mapping[bytes, bytes], body: bytes, endpoi
     error = _error_object(body)
     slug = endpoint.provider
     message = scrubbed(str(error.get("message") or ""), endpoint)
-    words = f"The provider '{slug}' says: {message}" if message else ""
+    words = f"The provider '{slug}' reports: {message}" if message else ""
     details: dict[str, Any] = {"provider": slug, "status": status}
     wait = retry_after(headers)
     if status in (401, 403):
@@ -178,7 +178,7 @@ def in_answer(error: UpstreamError | ErrorEvent, endpoint: RemoteEndpoint) -> No
     message = scrubbed(str(error.error.get("message") or "something went wrong"), endpoint)
     is_unreadable = error.error.get("code") == "malformed_answer"
     return ProviderError(
-        f"The provider '{endpoint.provider}' says: {message}",
+        f"The provider '{endpoint.provider}' reports: {message}",
         code="malformed_answer" if is_unreadable else None,
         details={"provider": endpoint.provider},
     )
@@ -199,7 +199,7 @@ def retry_after(headers: Mapping[bytes, bytes]) -> float | None:
             seconds = parsedate_to_datetime(text).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return None
-    # Not a number compares false with everything.
+    # NaN compares false with everything.
     return max(0.0, min(seconds, _MAX_RETRY_AFTER)) if seconds == seconds else None
 
 

@@ -17,7 +17,7 @@ from models_app.gateway.routing.resolving import ModelUnable, Resolver, target_o
 from models_app.gateway.routing.searching import Search, SearchContext
 from models_app.gateway.upstream.connection import Refused, UpstreamError
 
-# What a record states of the target.
+# The fields of a record that describe the target.
 _OF_THE_TARGET = ("model_key", "provider", "instance_id", "version", "node")
 
 
@@ -37,7 +37,7 @@ class Relay:
         """Answers the call, or raises the NoaError that is its answer."""
         try:
             target = self._resolver.resolve(self._snapshots.current, inference)
-            # As `_serve`, without a call between: most requests need nothing else.
+            # `_serve` inlined: most requests end here.
             if target.remote is None:
                 await self._runners.serve(inference, target)
             else:
@@ -46,7 +46,7 @@ class Relay:
             await self._recover(inference, error)
 
     async def _recover(self, inference: Inference, error: NoaError | UpstreamError) -> None:
-        """What follows the failure of the first attempt. Raises the NoaError that is the answer."""
+        """Retries, waits or falls back after the first attempt failed. Raises the NoaError that is the answer."""
         search = Search(self._context, inference)
         try:
             while (decision := decide(search.situation(failure_of(error)))) is not Decision.ANSWER:
@@ -71,7 +71,7 @@ class Relay:
             self._runners.give_up(inference)
 
     async def _fall_back(self, inference: Inference, fallbacks: tuple[str, ...]) -> bool:
-        """Tries the route's fallbacks in order, each once. False when none answers; the record is then the target's."""
+        """Tries the route's fallbacks in order, each once. False when none answers: the record is then restored."""
         record = inference.call.record
         first = [getattr(record, name) for name in _OF_THE_TARGET]
         snapshot = self._snapshots.current
@@ -82,7 +82,7 @@ class Relay:
             except ModelUnable:
                 continue
             except (NoaError, UpstreamError) as error:
-                # As after a second failure: a fallback is tried once.
+                # Judged as a second failure: a fallback is tried once.
                 failed = Situation(failure_of(error), inference.call.started, failures=2, deaths=2, has_fallbacks=True)
                 if decide(failed) is not Decision.FALLBACK:
                     _raise(error)
@@ -93,7 +93,7 @@ class Relay:
         return False
 
     async def _serve(self, inference: Inference, target: Target) -> None:
-        """Raises what `Remote.serve` or `Runners.serve` raise."""
+        """Raises the errors of `Remote.serve` and `Runners.serve`."""
         if target.remote is None:
             await self._runners.serve(inference, target)
         else:

@@ -1,4 +1,4 @@
-"""Forwards requests to providers: one attempt, perhaps a second, and the verdicts for their circuit."""
+"""Forwards requests to providers, retries where that is safe, and updates their circuits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models_app.gateway.upstream.dialing import Dialer, Origin
 from models_app.gateway.upstream.upstream import Upstream
 from models_app.providers.wire import credentials
 
-# An error is a sentence or two; more of it is thrown away, with its connection.
+# An error is a sentence or two; a longer body is discarded, with its connection.
 _MAX_ERROR_BYTES = 64 * 1024
 
 
@@ -63,7 +63,7 @@ class Remote:
     async def _begin_answer(
         self, inference: Inference, remote: RemoteEndpoint, circuit: Circuit, exchange: Exchange
     ) -> tuple[Exchange, Connection]:
-        """A good answer that has begun. A second attempt where the provider did no work in the first."""
+        """An answer that has begun with a good status. Retries when the provider did no work."""
         failures = 0
         while True:
             inference.call.record.attempts += 1
@@ -100,7 +100,7 @@ class Remote:
         raise faults.from_answer(connection.status, connection.headers, body, remote)
 
     async def _send(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
-        """Waits for the first byte of the body: until then a break is this attempt's, not the answer's."""
+        """Waits for the first byte of the body: a break before it fails this attempt only, not the answer."""
         origin = _origin(remote.base_url, remote.allow_private)
         seconds = _or_default(remote.connect_seconds, self._limits.connect_seconds)
         connection = await self._upstream.send(
@@ -118,7 +118,7 @@ class Remote:
         return connection
 
     def _watched(self, remote: RemoteEndpoint) -> Limits:
-        """The first byte has a deadline of its own for each attempt, so that a fallback can be tried after it."""
+        """Limits without one for the first byte: each attempt has its own, so that a fallback can follow."""
         limits = self._limits
         return dataclasses.replace(
             limits,
@@ -158,7 +158,7 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
 
 
 async def _error_body(connection: Connection) -> bytes:
-    """As much of it as arrived: the status alone is enough."""
+    """The body of an error; empty when it breaks, since the status alone is enough."""
     try:
         return await connection.read_whole(_MAX_ERROR_BYTES)
     except UpstreamError:

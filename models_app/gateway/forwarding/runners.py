@@ -32,14 +32,14 @@ _SOON_RETRY_AFTER = 1
 
 
 class ConcurrencyLimit:
-    """How many requests of each model are in its runner, or in that runner's queue. A bound keeps answers prompt."""
+    """Bounds the requests of each model in its runner and the runner's queue, which keeps answers prompt."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._inside: dict[str, int] = {}
 
     def enter(self, key: str) -> None:
-        """Raises Unavailable at the limit; otherwise `leave` later."""
+        """Counts one request until `leave`. Raises Unavailable at the limit."""
         inside = self._inside.get(key, 0)
         if inside >= self._limit:
             raise queue_full(key, self._limit, 1)
@@ -99,7 +99,7 @@ class Runners:
             inference.death = None
 
     def give_up(self, inference: Inference) -> None:
-        """A request that was in a runner when that died is not repeated, or its repeat failed."""
+        """Ends the trial of a request whose runner died: it is not repeated, or its repeat failed."""
         if inference.death is not None:
             self._loader.retried(inference.death, survived=False)
             inference.death = None
@@ -118,7 +118,7 @@ class Runners:
             self._upstream.release(connection)
 
     async def _serve_translated(self, inference: Inference, target: Target) -> None:
-        """A client with another dialect than the runner's."""
+        """For a client with another dialect than the runner's."""
         exchange = exchanges.to_runner(inference.endpoint, inference.body, target)
         request = _request(inference, exchange.body)
         connection = await self._attempt(inference.call, target, request)
@@ -147,7 +147,7 @@ class Runners:
         return await self._unless_draining(connection)
 
     async def _unless_draining(self, connection: Connection) -> Connection:
-        """Raises Draining when the runner states that it did no work; otherwise its answer as it is."""
+        """Raises Draining when the runner reports that it did no work; otherwise returns its answer, unread."""
         try:
             body = await connection.read_whole(streaming.HOLD_BYTES)
         except BaseException:
@@ -172,7 +172,7 @@ class Runners:
 
 
 def as_answer(error: UpstreamError) -> NoaError:
-    """The client's answer for a runner that gave none."""
+    """The client's error for a runner that gave no answer."""
     if isinstance(error, Refused):
         return Unavailable(
             "The model's runner cannot be reached. It may be restarting: try again.",

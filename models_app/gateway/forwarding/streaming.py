@@ -22,7 +22,7 @@ from models_app.providers.wire import sse
 HOLD_BYTES = 1024 * 1024
 # A translated answer must be held whole. Texts are far below; only embeddings are larger, and never translated.
 _MAX_TRANSLATED_BYTES = 16 * 1024 * 1024
-# The largest honest answer is 2,048 embeddings of 3,072 numbers each, written as text.
+# The largest legitimate answer is 2,048 embeddings of 3,072 numbers each, written as text.
 _MAX_LONG_BYTES = 256 * 1024 * 1024
 # After the last event a server ends its transfer at once; otherwise its connection is closed.
 _SETTLE_SECONDS = 0.25
@@ -36,18 +36,18 @@ _STREAM_HEADERS: tuple[Header, ...] = (
 )
 
 
-# From a runner in its own dialect: bytes of NOA's own program
+# Answers of runners in their own dialect: trusted, so forwarded without parsing
 
 
 def runner_answer(inference: Inference, connection: Connection, price: Price | None) -> Awaitable[None]:
-    """Await what it returns, which raises UpstreamError when the answer breaks."""
+    """Returns the coroutine that forwards the answer; it raises UpstreamError when the answer breaks."""
     if connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
         return _pass_events(inference, connection, price)
     return _pass_whole(inference, connection, price)
 
 
 async def _pass_events(inference: Inference, connection: Connection, price: Price | None) -> None:
-    """A stream: nothing is sent before its first byte, so that until then an error has a status of its own."""
+    """A stream: nothing is sent before its first byte, so that until then an error has an HTTP status."""
     call, watch = inference.call, inference.watch
     record = call.record
     fence = EventFence()
@@ -114,11 +114,11 @@ def _passed(connection: Connection) -> list[Header]:
     return headers
 
 
-# From a provider, or in another dialect: everything is inspected
+# Answers of providers, or in another dialect: every part is inspected
 
 
 async def exchanged(inference: Inference, connection: Connection, exchange: Exchange, price: Price | None) -> None:
-    """Raises UpstreamError or ErrorEvent when it breaks; until the first event is sent, that becomes an HTTP status."""
+    """Forwards the answer. Raises UpstreamError or ErrorEvent when it breaks: an HTTP status until the first event."""
     if inference.body.stream:
         await _exchange_events(inference, connection, exchange.stream, price)
     else:

@@ -13,11 +13,11 @@ _MAX_KEY_LENGTH = 512
 
 
 class UnknownKey(Unauthenticated):
-    """A key that is not in the snapshot; it can be newer than that."""
+    """A key that is not in the snapshot; it can be newer than the snapshot."""
 
 
 def authenticate(authorization: bytes | None, keys: Mapping[str, KeyEntry], now: float) -> KeyEntry:
-    """The key of an `Authorization` header. `now` is Unix seconds.
+    """The entry of the key in an `Authorization` header. `now` is Unix seconds.
 
     Raises Unauthenticated when there is no key, when it is malformed, unknown or has expired.
     """

@@ -1,7 +1,7 @@
 """A transport that sends everything written in one iteration of the event loop together.
 
-uvicorn writes an answer's head and its body one after the other; uvloop makes a system call, and the kernel a packet,
-of each. Together they are one.
+uvicorn writes the head and the body of an answer separately; uvloop makes a system call, and the kernel a packet, for
+each write.
 """
 
 from __future__ import annotations

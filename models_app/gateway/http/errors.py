@@ -1,4 +1,4 @@
-"""The one place where a NoaError becomes an HTTP answer of the gateway."""
+"""Converts a NoaError to an HTTP answer of the gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JSON: Header = (b"content-type", b"application/json")
 
 
 class NotAllowed(NoaError):
-    """405: the path exists, the method does not. `allow` names those that do."""
+    """405: the path does not support the method. `allow` lists the methods that it supports."""
 
     http_status = 405
     default_code = "method_not_allowed"
@@ -44,7 +44,7 @@ class UpstreamTimeout(NoaError):
 
 
 class ServerStopping(Draining):
-    """This process ends; the next attempt reaches another one, or the one that follows it."""
+    """This process is shutting down; a retry reaches another process, or its successor."""
 
     default_code = "server_stopping"
 

@@ -43,7 +43,7 @@ class Limits:
     first_byte_seconds: float = 600.0
     idle_seconds: float = 60.0
     total_seconds: float = 1800.0
-    # How long a request waits for a model that is not loaded, or whose runner is restarting; 0 is not at all.
+    # How long a request waits for a model that is not loaded, or whose runner is restarting; 0: it does not wait.
     wait_seconds: float = 0.0
     # Concurrent requests of one model in this process, in its queue or in its runner.
     queue_limit: int = 512
@@ -54,7 +54,7 @@ class ClientLeft(Exception):
 
 
 class Hosts:
-    """The Host check. Without it a web page could reach this server through a DNS name of its own."""
+    """The Host check, against DNS rebinding: a web page could otherwise reach this server through its own DNS name."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         names = [name.lower().encode("ascii") for name in allowed]
@@ -106,7 +106,7 @@ def pick(headers: Iterable[Header]) -> dict[bytes, bytes]:
 
 
 def valid_request_id(value: bytes | None) -> str | None:
-    """The client's own request id, if it is safe in a header and in a log."""
+    """The client's request id; None if it is not safe in a header and in a log."""
     return value.decode("ascii") if value is not None and _REQUEST_ID.fullmatch(value) else None
 
 
@@ -129,7 +129,7 @@ def too_large(limit: int) -> RequestTooLarge:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises RequestTooLarge once it passes `limit`, ClientLeft when it never ends."""
+    """The whole body. Raises RequestTooLarge above `limit` bytes, ClientLeft when the client disconnects first."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message["body"]
@@ -150,7 +150,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 
 def parse(raw: bytes) -> ParsedBody:
-    """Raises InvalidRequest unless `raw` is a JSON object with a model and, if at all, a boolean stream."""
+    """The fields of `raw`. Raises InvalidRequest unless it is a JSON object with a model and valid `stream`, if any."""
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -36,7 +36,7 @@ class HeadersTooLarge(InvalidRequest):
 
 
 class FrontProtocol(HttpToolsProtocol):
-    """uvicorn's protocol has neither deadlines nor a limit for headers; this one has both.
+    """uvicorn's protocol, with deadlines and with limits for headers, which it lacks.
 
     Times are seconds. A request whose headers or body do not arrive in time is answered with 408; a client that
     does not read its answer is disconnected.
@@ -49,7 +49,7 @@ class FrontProtocol(HttpToolsProtocol):
     max_headers: ClassVar[int] = 100
     # Of one request's line and headers; also of bytes without one byte of body (chunk extensions, trailers).
     max_header_bytes: ClassVar[int] = 64 * 1024
-    # This process ends: the answer to the next request on a connection closes it.
+    # Set at shutdown: the answer to the next request on a connection closes it.
     last_request: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -130,7 +130,7 @@ class FrontProtocol(HttpToolsProtocol):
         """No warning: the request is answered without the upgrade, and any client could fill the log with it."""
 
     def _check_head(self) -> None:
-        """Raises, which the parser turns into `send_400_response`, when the line or the headers are not acceptable."""
+        """Raises when the line or the headers are not acceptable; the parser turns that into `send_400_response`."""
         if len(self.headers) > self.max_headers:
             self._refusal = HeadersTooLarge(f"The request has more than {self.max_headers} headers. Send fewer.")
         elif self._head_size() > self.max_header_bytes:
@@ -146,7 +146,7 @@ class FrontProtocol(HttpToolsProtocol):
     def _head_size(self) -> int:
         if self._read_bytes <= self.max_header_bytes:
             return self._overhead_bytes
-        # The read can contain a body too: only now is counting worth its cost.
+        # The read can also contain a body: only then is counting the headers worth its cost.
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _answer_whole(self, status: int, headers: list[Header], body: bytes) -> None:
@@ -188,7 +188,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._refuse(self._refusal or InvalidRequest("This is not a valid HTTP request.", code="invalid_http"))
 
     def _refuse(self, error: NoaError) -> None:
-        """Answers, if nothing was answered yet, and closes."""
+        """Answers with `error` unless an answer has begun, and closes the connection."""
         self._refusal = error
         self._phase = "idle"
         if self.transport.is_closing():
@@ -233,7 +233,7 @@ class FrontProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that ends requests before it closes connections.
+    """A uvicorn server that finishes requests before it closes connections.
 
     uvicorn waits for open streams first and shuts the application down last; `before_shutdown` runs before both, while
     new connections are still accepted. If other processes accept on the same socket, `hand_over` leaves new connections
@@ -255,7 +255,7 @@ class Server(uvicorn.Server):
         self.handing_over = False
 
     def hand_over(self) -> None:
-        """End without refusing or cutting a request. For a signal handler."""
+        """Shut down without refusing or cutting a request. Safe in a signal handler."""
         self.handing_over = self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -269,7 +269,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _finish_connections(self) -> None:
-        """A kept-alive connection can carry one more request, which is answered, until its idle timeout."""
+        """Closes the listening sockets; a kept-alive connection can carry one more request until its idle timeout."""
         for server in self.servers:
             server.close()
         FrontProtocol.last_request = True
@@ -280,9 +280,9 @@ class Server(uvicorn.Server):
 
 
 def settle_memory() -> None:
-    """Call once everything is imported: the garbage collector no longer visits objects that live for ever.
+    """Excludes all present objects from garbage collection; call it once everything is imported.
 
-    A request creates few cyclic objects, so collections can be rare; each one delays the slowest request of its second.
+    A request creates few cyclic objects, so collections can be rare; each one delays the requests in flight.
     """
     gc.collect()
     gc.freeze()

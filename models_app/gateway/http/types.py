@@ -14,7 +14,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
-# An error in a client's dialect, from the error and the request's id.
+# Converts an error and the request's id to the error body of a client's dialect.
 ErrorShape = Callable[[NoaError, str], bytes]
 
 # An ASGI extension of NOA's HTTP server. Its `whole` takes status, headers (with a content-length) and body, and

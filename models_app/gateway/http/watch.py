@@ -9,13 +9,13 @@ from models_app.gateway.http.errors import UpstreamTimeout
 from models_app.gateway.http.request_body import ClientLeft, Limits
 from models_app.gateway.http.types import Receive
 
-# How late a deadline, or a disconnect, is noticed at most. Most answers of a fast runner have ended by then and need
-# neither a timer nor a task of their own.
+# Maximum delay in detecting a deadline or a disconnect. Most answers of a fast runner have ended by then and need
+# neither a timer nor a task.
 _TICK_SECONDS = 0.05
 
 
 class Watch:
-    """One monitored request. `verdict` is why its task was cancelled; None when something else cancelled it."""
+    """One monitored request. `verdict` is the reason for cancelling its task; None when something else cancelled it."""
 
     verdict: NoaError | ClientLeft | None = None
     # Both are set by the first tick, so that a request that ends before it reads no clock.
@@ -25,7 +25,7 @@ class Watch:
     received: bool = False
     # Whether it has sent anything at all. Its first byte can arrive before the first tick.
     has_begun: bool = False
-    # A provider's own; None is the process's.
+    # The provider's limits; None: those of the process.
     limits: Limits | None = None
     _listener: asyncio.Task[None] | None = None
 
@@ -34,16 +34,16 @@ class Watch:
         self._owner = owner
 
     def restart(self, limits: Limits | None) -> None:
-        """The request goes to another server: the timeout for the first byte applies again."""
+        """Applies `limits`, and the timeout for the first byte again: the request goes to another server."""
         self.limits = limits
         self.has_begun = self.received = False
 
     def resume(self) -> None:
-        """The request has waited for a model, which does not count as a server's silence."""
+        """Restarts the timeout for the server's next byte, after the request has waited for a model."""
         self.silent_since = asyncio.get_running_loop().time()
 
     def listen(self) -> None:
-        """Starts to wait for the client to leave."""
+        """Starts to wait for the client's disconnect."""
         self._listener = asyncio.get_running_loop().create_task(self._listen())
 
     def end(self, verdict: NoaError | ClientLeft) -> None:
@@ -105,14 +105,14 @@ class Watches:
         if now - watch.begun > limits.total_seconds:
             watch.end(_took_too_long(limits.total_seconds))
         elif now - watch.silent_since > patience:
-            watch.end(_fell_silent("begin its answer" if is_first else "continue its answer"))
+            watch.end(_stalled("begin its answer" if is_first else "continue its answer"))
 
 
 def _took_too_long(seconds: float) -> UpstreamTimeout:
     return UpstreamTimeout(f"The answer took longer than {seconds:g} seconds and was ended. Request less at once.")
 
 
-def _fell_silent(what: str) -> UpstreamTimeout:
+def _stalled(action: str) -> UpstreamTimeout:
     return UpstreamTimeout(
-        f"The model did not {what} in time. It may be overloaded: try again, or request less at once."
+        f"The model did not {action} in time. It may be overloaded: try again, or request less at once."
     )

@@ -1,4 +1,4 @@
-"""Accepts access records in microseconds, keeps them in a file, and stores them in batches from a thread of its own."""
+"""Accepts access records in microseconds, keeps them in a file, and stores them in batches on a separate thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LAST_RETRY_SECONDS = 5.0
 
 
 class Recorder:
-    """`begin()` and `record()` may be called from any thread and never block; `sink` is called from one thread only.
+    """`begin()` and `record()` can be called from any thread and never block; `sink` is called from one thread only.
 
     With a spool, a record is in its file when `record()` returns, and goes to the sink from there. Without one, or
     when the write fails (a full disk), it waits in memory; records beyond `max_pending` are dropped and counted in
@@ -64,7 +64,7 @@ class Recorder:
         self._thread: threading.Thread | None = None
 
     def open(self, folder: Path, *, node: str) -> None:
-        """Keep records in a spool from now on; call it in the process that records. If that fails, memory is used."""
+        """Keep records in a spool from now on, or in memory if that fails; call it in the process that records."""
         self.id = secrets.token_hex(8)
         self._header = Header(self.id, node, os.getpid(), time.time())
         try:
@@ -137,7 +137,7 @@ class Recorder:
         return False
 
     def _start(self) -> None:
-        # Started by the first record, not by the constructor: a server may fork in between.
+        # Started by the first record, not by the constructor: a server can fork in between.
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="access-recorder", daemon=True)
@@ -164,7 +164,7 @@ class Recorder:
             self._finish_flush()
 
     def _send_spooled(self) -> bool:
-        """Whether there may be more."""
+        """Delivers one batch of the spool; True when the spool can hold more."""
         if self.spool is None or not (data := self._read(self.spool)):
             return False
         found = spool_format.read(data)
@@ -200,7 +200,7 @@ class Recorder:
                 self._changed.notify_all()
 
     def _deliver(self, records: list[AccessRecord], last: int) -> bool:
-        """Retries the batch until it is stored; False when `close` came first."""
+        """Retries the batch until it is stored; False when the recorder is closed first."""
         self.delivered = max(self.delivered, last)
         pause = _FIRST_RETRY_SECONDS
         while records:

@@ -18,7 +18,7 @@ from models_app.domain.records.spool_format import Header
 
 logger = logging.getLogger(__name__)
 
-# Recovery looks up the records of a killed process in the database: some 10,000 records, a second's work.
+# Recovery looks up the records of a killed process in the database: some 10,000 per segment, in about a second.
 SEGMENT_BYTES = 4 * 1024 * 1024
 # With the GIL held: Python's own os.write releases it, and beside a busy thread waits up to 5 ms to get it back, for a
 # call that copies 400 bytes into the page cache in a microsecond.
@@ -35,7 +35,7 @@ class _Segment:
         self.read_to = 0
 
     def append(self, data: bytes) -> bool:
-        """All of it or nothing. Data in the page cache survives the process, not a power cut."""
+        """Writes all of `data` or nothing. Data in the page cache survives the process, not a power cut."""
         written = _write(self.file, data, len(data))
         if written == len(data):
             self.size += written
@@ -51,7 +51,7 @@ class _Segment:
 
 
 class Spool:
-    """Segments `<name>.<number>.log` in a folder, and `<name>.lock`, which is locked while their writer lives.
+    """Segments `<name>.<number>.log` in a folder, and `<name>.lock`, which is locked while their writer is alive.
 
     `begin` and `append` can be called from any thread and never raise; `read` and `commit` from one thread only.
     """
@@ -114,7 +114,7 @@ class Spool:
                 self._drop_first()
 
     def commit(self, count: int) -> None:
-        """The first `count` bytes of the last `read` are in the database."""
+        """Marks the first `count` bytes of the last `read` as stored in the database."""
         self._segments[0].read_to += count
 
     def close(self) -> None:

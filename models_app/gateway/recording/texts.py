@@ -1,4 +1,4 @@
-"""Stores the texts of the requests that a rule has chosen, off the path of all others."""
+"""Stores the texts of the requests that a rule has chosen, without delaying any request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Captured:
 
 
 class Texts:
-    """`keep()` may be called from any thread and never blocks; `sink` is called from one thread only.
+    """`keep()` can be called from any thread and never blocks; `sink` is called from one thread only.
 
     Texts whose sink raises are dropped, and counted in `dropped`.
     """
@@ -52,7 +52,7 @@ class Texts:
         self._thread: QueueThread[CapturedText] = QueueThread("access-texts", self._store, _MAX_WAITING)
 
     def begin(self, snapshot: Snapshot, record: AccessRecord, body: ParsedBody) -> Captured | None:
-        """None for a request that no rule has chosen."""
+        """Starts to capture a request; None if no rule has chosen it."""
         resolution = snapshot.resolve(body.model)
         rule = texts.chosen(
             snapshot.text_rules,
@@ -83,7 +83,7 @@ class Texts:
 
     def _store(self, text: CapturedText) -> None:
         stored = False
-        # No traceback: a database's error shows the row that it refused, and this row must not be in a log.
+        # No traceback: a database error quotes the refused row, which must not be in a log.
         with contextlib.suppress(Exception):
             self._sink([text])
             stored = True

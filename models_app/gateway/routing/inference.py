@@ -16,7 +16,7 @@ from models_app.gateway.http.watch import Watch
 class Endpoint:
     """One inference path, and the capability that a model needs to serve it.
 
-    dialect  of its requests and answers; None is OpenAI's, which runners speak
+    dialect  of its requests and answers; None is OpenAI's, the dialect of runners
     """
 
     name: str

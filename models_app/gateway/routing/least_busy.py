@@ -1,4 +1,4 @@
-"""Chooses between copies of a model on several nodes by what this process has in flight."""
+"""Chooses between copies of a model on several nodes by the requests that this process has in flight."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from models_app.domain.traffic.routing import Target
 
-# An unreachable copy is tried again after this time at the latest, and earlier when no other is left. Its node is found
-# to be lost a few times later.
+# An unreachable copy is tried again after this time at the latest, and earlier when no other is left. Detecting that
+# its node is lost takes a few times as long.
 _AVOID_SECONDS = 5.0
 # Bounds the memory of instances that no longer exist; a forgotten one costs one failed attempt.
 _MAX_AVOIDED = 1000
@@ -25,7 +25,7 @@ class LeastBusy:
         self._turn = 0
 
     def pick(self, copies: Sequence[Target]) -> Target:
-        """Of the reachable copies the one with the fewest requests; equal ones in rotation."""
+        """The reachable copy with the fewest requests in flight; ties are picked in rotation."""
         now = self._clock()
         self._turn += 1
         count = len(copies)
@@ -39,14 +39,14 @@ class LeastBusy:
         )
 
     def avoid(self, target: Target) -> None:
-        """It was unreachable, or is draining."""
+        """Ranks a copy that was unreachable or is draining last, for `_AVOID_SECONDS`."""
         if len(self._avoided) >= _MAX_AVOIDED:
             self._avoided.clear()
         self._avoided[target.instance_id] = self._clock() + _AVOID_SECONDS
 
     @contextmanager
     def serving(self, target: Target) -> Iterator[None]:
-        """Counts one request for as long as it lasts."""
+        """Counts one request while it is in flight."""
         self._in_flight[target.instance_id] += 1
         try:
             yield

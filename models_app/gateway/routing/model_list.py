@@ -20,14 +20,14 @@ class ModelList:
         self._entries: dict[str, bytes] = {}
 
     def listing(self, snapshot: Snapshot, key: KeyEntry) -> bytes:
-        """Everything that the key allows."""
+        """The list of the routes and models that the key allows."""
         self._build(snapshot)
         if not key.allowed_models:
             return self._listing
         return _list(entry for name, entry in self._entries.items() if _may_see(snapshot, name, key))
 
     def entry(self, snapshot: Snapshot, name: str, key: KeyEntry) -> bytes | None:
-        """One name's entry; None for a name that is in no snapshot or that `key` does not allow."""
+        """The entry of one name; None for a name that is unknown or that `key` does not allow."""
         self._build(snapshot)
         if not _may_see(snapshot, name, key):
             return None

@@ -1,4 +1,4 @@
-"""The contract between the gateway and whatever loads models: what requests need, and what became of runners."""
+"""The contract between the gateway and a loader of models: the demand of requests, and the deaths of runners."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ModelLoader(Protocol):
         """A runner died with a request in it."""
 
     def join(self, death: Death) -> None:
-        """A new request has the content of one that was in a runner when that died: it waits for the same trial."""
+        """A new request has the same content as one whose runner died: it waits for the same trial."""
 
     def may_retry(self, death: Death) -> bool:
-        """Whether that request may be repeated now. The value can change until the next wake-up."""
+        """Whether the request of `death` may be repeated now. The value can change until the next wake-up."""
 
     def retried(self, death: Death, *, survived: bool) -> None:
-        """The repeat has ended, and whether its runner survived; also when there will be no repeat (False)."""
+        """The repeat has ended; `survived` is False when its runner died, or when the request is not repeated."""
 
     def retry_after(self, key: str) -> int:
         """Seconds after which a client should retry a request whose wait for the model timed out."""

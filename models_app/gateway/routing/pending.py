@@ -1,7 +1,7 @@
-"""Requests that wait for a model that is not loaded: each with a deadline of its own, all woken together.
+"""Requests that wait for a model that is not loaded: each with its own deadline, all woken together.
 
 A request holds its place from the beginning of its wait until its model has answered it, or it gives up: the published
-number of places keeps the model from being unloaded before those requests were served.
+number of places keeps the model from being unloaded before those requests are served.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class PendingRequests:
         self._loader.demand(queue.demand())
 
     async def pause(self, place: Place, until: float) -> None:
-        """Until there is a new snapshot, or `until` (the loop's time). Raises the error of `end_wait`."""
+        """Waits for a new snapshot, at most until `until` (the loop's time). Raises the error of `end_wait`."""
         loop = asyncio.get_running_loop()
         waiter = place.waiter = loop.create_future()
         timer = loop.call_at(until, _wake, waiter)
@@ -101,7 +101,7 @@ class PendingRequests:
         self._in_loop(lambda: self._end(key, error))
 
     def wake(self) -> None:
-        """Waiting requests resolve their names again: there is a new snapshot, or a trial was granted."""
+        """Makes waiting requests resolve their names again: there is a new snapshot, or a trial was granted."""
         if self._queues:
             self._in_loop(self._wake)
 
@@ -127,7 +127,7 @@ class PendingRequests:
                 place.waiter.set_exception(error)
 
     def timed_out(self, key: str, seconds: float) -> Unavailable:
-        """For a request whose `seconds` of waiting are over."""
+        """The error of a request that has waited for `seconds`."""
         return Unavailable(
             f"The model '{key}' was not ready within {seconds:g} seconds. It is loading: retry after the time in "
             "'Retry-After'.",

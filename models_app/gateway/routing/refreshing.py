@@ -12,7 +12,7 @@ _MISS_SECONDS = 0.5
 
 
 class SnapshotSource(Protocol):
-    """`current` is read for every request, so it must cost nothing.
+    """`current` is read for every request, so it must not block or compute.
 
     `refresh` fetches a newer snapshot, replaces `current` and returns it; `reason` is for the log. Concurrent calls are
     allowed, and a caller can be cancelled while it waits.

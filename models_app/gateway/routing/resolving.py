@@ -31,7 +31,7 @@ class Resolver:
         self._least_busy = least_busy
 
     def resolve(self, snapshot: Snapshot, inference: Inference) -> Target:
-        """The target of one request, of several copies the least busy; the record gets what was resolved on the way.
+        """The target of one request, of several copies the least busy; writes what it resolves into the record.
 
         Raises ModelNotFound, ModelNotLoaded, ColdModel, OnTrial, PermissionDenied, ModelUnable or KillsRunner.
         """
@@ -65,7 +65,7 @@ class Resolver:
         return picked
 
     def _join_trial(self, trials: Trials | None, inference: Inference, key: str) -> None:
-        """Raises OnTrial for a request that can crash the runner beside a suspect that is tried alone."""
+        """Raises OnTrial for a request with the content of a suspect, which waits for the result of its trial."""
         if trials is None or trials.until < time.time():
             return
         digest = suspects.digest(inference.endpoint.path, inference.body.raw)
@@ -79,7 +79,7 @@ class Resolver:
 def may_use(key: KeyEntry, route: str | None, model: ModelEntry | None) -> bool:
     """Whether the API key allows this route, or, for a request without one, this model.
 
-    A key for a route may use its target by that route only: a route can be moved to any model.
+    A key for a route can use its target through that route only: a route can be moved to any model.
     """
     allowed = key.allowed_models
     if not allowed:
@@ -90,7 +90,7 @@ def may_use(key: KeyEntry, route: str | None, model: ModelEntry | None) -> bool:
 
 
 def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Target:
-    """Raises ColdModel or ModelUnable."""
+    """The model's loaded target. Raises ColdModel when there is none, ModelUnable without the endpoint's capability."""
     record.model_key = model.key
     record.provider = model.provider
     target = model.target
@@ -106,7 +106,7 @@ def target_of(model: ModelEntry, endpoint: Endpoint, record: AccessRecord) -> Ta
 
 
 def record_target(target: Target, record: AccessRecord) -> None:
-    """Writes into the record what serves the request, and where."""
+    """Writes the instance, version and node of the target into the record."""
     record.instance_id = target.instance_id
     record.version = target.version
     record.node = target.node

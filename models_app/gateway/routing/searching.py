@@ -17,14 +17,14 @@ from models_app.gateway.routing.refreshing import SnapshotRefresher, SnapshotSou
 from models_app.gateway.routing.resolving import Resolver
 from models_app.gateway.upstream.connection import UpstreamError
 
-# After a runner refused, another one is waited for; if none comes, the same is tried again. Each time twice as long.
+# How long a request waits for another runner after one refused, before it retries the same; doubles each time.
 _FIRST_GRACE_SECONDS = 0.5
 _LAST_GRACE_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class SearchContext:
-    """What the searches of a process share."""
+    """Shared by all searches of a process."""
 
     snapshots: SnapshotSource
     refresher: SnapshotRefresher
@@ -57,7 +57,7 @@ class Search:
         return self._shared.snapshots.current.fallbacks.get(self._inference.call.record.route, ())
 
     def situation(self, failure: Failure) -> Situation:
-        """Counts one failure."""
+        """Counts one failure, and describes the request's state for the retry rules."""
         self._failures += 1
         self._deaths += failure is Failure.RUNNER_DIED
         return Situation(
@@ -129,7 +129,7 @@ class Search:
         return target.instance_id != self._avoided or self._retry_at <= _now() < self._deadline
 
     async def _wait(self, key: str, until: float) -> None:
-        """Until there is a new snapshot, or the time has come. Raises the error that ends the wait."""
+        """Waits for a new snapshot, at most until `until`. Raises the error that ends the wait."""
         shared, call = self._shared, self._inference.call
         if self._place is None or self._place.queue.key != key:
             self.end()
@@ -150,7 +150,7 @@ class Search:
 
 
 def permission_of(snapshot: Snapshot, key: str, route: str, api_key: KeyEntry) -> Permission:
-    """What a request can cause for the model `key`: what the model, the route and the API key all allow."""
+    """What a request may trigger for the model `key`: what the model, the route and the API key all allow."""
     model = snapshot.models.get(key)
     if model is None:
         return NOTHING

@@ -1,4 +1,4 @@
-"""Loads the models that requests of this process wait for. Uses the database, on a thread of its own."""
+"""Loads the models that requests of this process wait for. Uses the database, on a separate thread."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DatabaseModelLoader:
         self._due: dict[str, float] = {}
         # Deaths of runners, and the results of repeats, in their order.
         self._to_store: deque[Callable[[], None]] = deque()
-        # Whether a request that was in a runner when that died may be repeated.
+        # Whether a request whose runner died may be repeated.
         self._trials: dict[Death, bool] = {}
         self._jobs: dict[str, uuid.UUID] = {}
         self._published: dict[str, int] = {}

@@ -54,7 +54,7 @@ Result = TypeVar("Result")
 
 
 def _closing(query: Callable[[], Result]) -> Callable[[], Result]:
-    """`query`, after which its thread holds no database connection."""
+    """`query`, followed by closing the thread's database connection."""
 
     def closing() -> Result:
         try:
@@ -141,7 +141,7 @@ class Site:
         hub.close()
 
     async def close(self, deadline: float) -> None:
-        """Fails the readiness check, then ends what is in flight; call it while the server still listens.
+        """Fails the readiness check, then finishes requests in flight; call it while the server still listens.
 
         Event streams are ended at once, since they never finish by themselves.
         """

@@ -17,8 +17,8 @@ from models_app.services.routes import routing
 
 logger = logging.getLogger(__name__)
 
-# Finds changes without a notification. Those of this process arrive at once, by signal, those of others as soon as
-# their notification does.
+# Detects changes without a notification. Changes of this process arrive at once, by signal, those of others with their
+# notification.
 POLL_SECONDS = 1.0
 # How long a request waits for a database that hangs, before it continues with the snapshot in memory.
 REFRESH_SECONDS = 2.0

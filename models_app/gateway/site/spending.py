@@ -1,4 +1,4 @@
-"""Gives the limiter the sums of this month from the roll-ups. Uses the database, on threads of its own."""
+"""Passes the sums of this month from the roll-ups to the limiter. Uses the database, on separate threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models_app.threads import QueueThread, RepeatingThread
 
 logger = logging.getLogger(__name__)
 
-# The limiter counts by itself; this restores what a restart or a loss of Redis took.
+# The limiter counts by itself; this restores the counts that a restart or a loss of Redis erased.
 INTERVAL_SECONDS = 10.0
 
 # A loop that is busy for longer has another problem; the next run hands the sums over again.
@@ -49,7 +49,7 @@ class Spending:
         self._reports.put((answers, why))
 
     def hand_over(self) -> None:
-        """The sums of this month to the limiter."""
+        """Passes the sums of this month to the limiter."""
         entries = self._snapshot().keys.values()
         counted = {key.key_id for key in entries if key.limits and key.limits.counts_months}
         spent = budgets.spent(key_ids=counted, now=timezone.now())

@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
         self._received = False
         self._error: UpstreamError | None = None
 
-    # What the gateway calls
+    # Called by the gateway
 
     def send(self, data: bytes) -> None:
         """Starts an exchange with the bytes of a whole request."""
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         self._transport.abort()
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio's classes.
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
             self._error = Broken("cut") if self._received else ClosedEarly("closed")
         self._wake()
 
-    # What the parser calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -217,13 +217,13 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self.complete = self._has_head
 
-    # Inside
+    # Internal
 
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
-            if not waiter.done():  # it may have been cancelled
+            if not waiter.done():  # it can be cancelled already
                 waiter.set_result(None)
 
     def _fail(self, error: UpstreamError) -> None:

@@ -23,7 +23,7 @@ class AddressRefused(UpstreamError):
 
 
 class ConnectTimeout(Refused):
-    """It did not accept the connection in time."""
+    """The server did not accept the connection in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +125,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, socket.gaierror):
-        return "its name is not known"
+        return "its host name cannot be resolved"
     return str(error)[:200] or type(error).__name__

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 2.0
 # A disconnected node sends no reset. Data must be acknowledged within this time, in milliseconds …
 _UNACKNOWLEDGED_MS = 5000
-# … and an idle connection is probed: after so many seconds, so often, every so many seconds.
+# … and an idle connection is probed: seconds before the first probe, number of probes, seconds between two.
 _KEEPALIVE = (5, 3, 2)
 
 
@@ -30,7 +30,7 @@ class Nodes:
 
     def __init__(self, trust: NodeTrust) -> None:
         self._trust = trust
-        # Created at the first use: most servers have one machine.
+        # Created at the first use: most installations have only one machine.
         self._tls: ssl.SSLContext | None = None
         credentials = trust.authorization
         self._authorization = f"\r\nAuthorization: {credentials}".encode() if credentials else b""

@@ -19,7 +19,7 @@ _IDLE_SECONDS = 20.0
 
 
 class Upstream:
-    """One pool per address: the path of a unix socket, `host:port`, or the name that belongs to a `dial`."""
+    """One pool per address: the path of a unix socket, `host:port`, or, with a `dial`, any name."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

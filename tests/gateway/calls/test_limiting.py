@@ -204,7 +204,7 @@ def test_a_redis_that_hangs_costs_one_request_its_time_out_and_no_request_its_an
     finally:
         redis.resume()
     assert {answer.status for answer in answers} == {200}
-    # This process counts by itself from the first one on.
+    # From the first request on this process counts by itself.
     assert _remaining(answers[0]) == 999
     assert _remaining(answers[-1]) == 980
     assert told[-1] is False

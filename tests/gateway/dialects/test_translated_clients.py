@@ -58,7 +58,7 @@ def anthropics(served: Served) -> Iterator[anthropic.Anthropic]:
 
 
 def test_thinking_goes_on_after_a_call(openais: openai.OpenAI, claude: FakeAnthropic) -> None:
-    """The fake refuses a turn whose thinking block is missing, or has another signature than its own."""
+    """The fake refuses a turn whose thinking block is missing, or has a wrong signature."""
     ask: Any = openais.chat.completions.create
     options = {"model": CLAUDE, "tools": TOOLS, "reasoning_effort": "low"}
     message = ask(messages=HELLO, **options).choices[0].message

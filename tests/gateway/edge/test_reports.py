@@ -1,4 +1,4 @@
-"""Reports of circuits: stored in order, by another thread, and never lost to an error of an earlier one."""
+"""Reports of circuits: stored in order, by another thread, also after an error of an earlier one."""
 
 from __future__ import annotations
 

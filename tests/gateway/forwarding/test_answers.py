@@ -1,4 +1,4 @@
-"""Answers that go well: what reaches the client, and what is recorded."""
+"""Successful answers: the bytes that reach the client, and the access records."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def served(fake: FakeOpenAI, reported: Reported) -> Iterator[Served]:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Circuits that are probed soon."""
+    """Circuits with a short time until their probe."""
     policy = breaker.BreakerPolicy(first_pause=0.2, rejected_pause=0.2)
     monkeypatch.setattr(circuits, "Breaker", lambda: breaker.Breaker(policy))
 

@@ -25,7 +25,7 @@ def fakes() -> Iterator[tuple[FakeOpenAI, FakeOpenAI]]:
 
 @pytest.fixture(scope="module")
 def shared(fakes: tuple[FakeOpenAI, FakeOpenAI], shared_upstream: FakeUpstream) -> Iterator[Served]:
-    """`smart` leads to a provider, then another, then the runner; the targets of the other routes cannot answer."""
+    """`smart` tries a provider, then another, then the runner; the targets of the other routes cannot answer."""
     first, second = fakes
     models = [
         entry(GPT, endpoint(first, ProviderKind.OPENAI, "gpt-4o")),

@@ -89,7 +89,7 @@ class Impatient(FrontProtocol):
 
 
 def slow_reader(port: int) -> Wire:
-    """Reads 4 KiB at a time into a small buffer, and then nothing."""
+    """Reads 4 KiB at a time into a small buffer, then stops reading."""
     wire = Wire.__new__(Wire)
     wire.socket = socket.socket()
     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -157,7 +157,7 @@ def test_a_long_answer_outlives_the_deadlines_for_receiving(upstream: FakeUpstre
     with serve(upstream.path, protocol=Impatient) as served, served.wire() as wire:
         wire.send(request({"model": "current", "stream": True}))
         wire.until(event("one"))
-        # Another connection lives and dies by its deadline meanwhile.
+        # Meanwhile another connection ends by its own deadline.
         with served.wire() as other:
             assert other.answer().status == 408
         upstream.go.set()

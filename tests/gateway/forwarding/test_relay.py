@@ -1,4 +1,4 @@
-"""How the relay names failures for the retry rules."""
+"""The relay classifies failures for the retry rules."""
 
 from __future__ import annotations
 

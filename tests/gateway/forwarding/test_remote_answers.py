@@ -1,4 +1,4 @@
-"""Models of OpenAI-compatible providers: what is forwarded unchanged, what is counted, and what is never forwarded."""
+"""Models of OpenAI-compatible providers: fields that are forwarded unchanged, counts, and fields never forwarded."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.gateway.wire import Served, request
 
 
 class Told(NamedTuple):
-    """`calls` that reach the provider, of which the first follows the script; `counted` is whether tokens are."""
+    """The expected result. Of the `calls` that reach the provider the first follows the script."""
 
     status: int
     code: str
@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[Told, Told]] = {
     "usage_in_chunk_with_choices": (OK, OK),
     "wrong_content_type": (OK, MALFORMED),
 }
-# The good events and the fault can arrive in one piece: then nothing was sent, and the error has a status of its own.
+# The good events and the fault can arrive in one piece: then nothing was sent, and the error has an HTTP status.
 MAY_COME_AT_ONCE = {"bad_json", "cut_mid_stream", "error_event_mid_stream", "huge_line"}
 CASES = [
     pytest.param(word, stream, told[stream], id=f"{word}-{'stream' if stream else 'whole'}")

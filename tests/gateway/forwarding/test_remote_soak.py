@@ -1,4 +1,4 @@
-"""Many requests, a third of them cancelled: what they leave behind. benchmarks/soak.py does the same for hours."""
+"""Many requests, a third of them cancelled, leave nothing behind. benchmarks/soak.py does the same for hours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.gateway.remotes import CHAT, GPT, endpoint, entry, serve_remote
 from tests.gateway.wire import Served, request, wait_until
 
 REQUESTS = 300
-# The model whose streams are cancelled, and where it is asked.
+# The model whose streams are cancelled, and its path.
 CUT = "openai:gpt-3.5-turbo-instruct"
 CUT_PATH = "/v1/completions"
 

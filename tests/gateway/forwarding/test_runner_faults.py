@@ -1,4 +1,4 @@
-"""A runner that refuses, drains, dies or sends invalid bytes: what is retried, and the client's error."""
+"""A runner that refuses, drains, dies or sends invalid bytes: the retries, and the client's error."""
 
 from __future__ import annotations
 
@@ -185,7 +185,8 @@ def test_a_second_answer_is_never_taken_for_the_next_requests(gateway: Served, u
 
 
 def test_interim_answers_are_skipped(gateway: Served, upstream: FakeUpstream) -> None:
-    upstream.raw = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    upstream.raw = interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
     upstream.script("raw")
     assert gateway.post({"model": "current"}).json == {}
 

@@ -1,4 +1,4 @@
-"""Requests that crash runners: refused after a while, and tried alone before that."""
+"""Requests that crash runners: retried alone, then refused."""
 
 from __future__ import annotations
 

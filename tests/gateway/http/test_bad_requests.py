@@ -124,7 +124,8 @@ RAW = {
     + AUTH
     + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(gzip.compress(BODY))
     + gzip.compress(BODY),
-    "websocket_upgrade": b"GET /v1/models HTTP/1.1\r\nhost: evil.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    "websocket_upgrade": b"GET /v1/models HTTP/1.1\r\nhost: evil.example\r\n"
+    b"connection: upgrade\r\nupgrade: websocket\r\n\r\n",
     "post_upgrade": GOOD.replace(LINE, LINE + b"connection: upgrade\r\nupgrade: h2c\r\n"),
 }
 

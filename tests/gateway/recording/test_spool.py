@@ -83,7 +83,7 @@ def test_marks_of_open_requests_move_on_to_the_next_segment(tmp_path: Path) -> N
 
 @contextmanager
 def file_limit(size: int) -> Iterator[None]:
-    """As a full disk: files of this process cannot grow beyond `size` bytes."""
+    """Simulates a full disk: files of this process cannot grow beyond `size` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

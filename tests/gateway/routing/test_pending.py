@@ -1,4 +1,4 @@
-"""Requests for a model that is not loaded: which wait, for how long, and their answers."""
+"""Requests for a model that is not loaded: whether they wait, for how long, and their answers."""
 
 from __future__ import annotations
 

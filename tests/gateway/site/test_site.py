@@ -1,4 +1,4 @@
-"""The web process whole: gateway, database, Django behind it."""
+"""The whole web process: gateway, database, Django behind it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_request_to_a_loaded_model_makes_no_query(
     execute = CursorWrapper.execute
 
     def spy(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
-        # The log is written in batches and the revision is polled, both on threads of their own.
+        # The log is written in batches and the revision is polled, both on separate threads.
         thread = threading.current_thread()
         if thread is site.thread or thread.name.startswith("asyncio"):
             queries.append(sql)
@@ -149,7 +149,7 @@ def test_a_revoked_key_is_refused_at_once(site: RunningSite, client: openai.Open
 
 
 def test_the_same_request_id_twice_is_two_rows(client: openai.OpenAI) -> None:
-    """A client that repeats its own id must not make a row disappear."""
+    """A repeated id of a client must not replace a row."""
     for _ in range(2):
         chat(client, extra_headers={"X-Request-ID": "mine"})
     until(lambda: AccessLog.objects.count() == 2, "two rows were stored")

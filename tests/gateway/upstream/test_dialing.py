@@ -1,4 +1,4 @@
-"""Where the gateway connects to for a provider: never to an address that was not checked a moment before."""
+"""The gateway connects to a provider only at addresses that it has just checked."""
 
 from __future__ import annotations
 

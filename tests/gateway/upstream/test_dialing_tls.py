@@ -1,4 +1,4 @@
-"""Providers over TLS: the certificate must be for the name and from an authority that is trusted."""
+"""Providers over TLS: the certificate must be for the name and from a trusted authority."""
 
 from __future__ import annotations
 
