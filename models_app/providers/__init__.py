@@ -1,1 +1,1 @@
-"""Speaks to models over a wire. Async; no Django."""
+"""Clients of model servers, and the translations between their APIs. Async; no Django."""

@@ -22,14 +22,14 @@ from models_app.providers.wire.offers import Listing
 Result = TypeVar("Result")
 # A provider's slug, and its list or its failure.
 Outcome = tuple[str, Listing | NoaError]
-# Of all pages of a list together.
+# For all pages of a list together.
 _LIST_SECONDS = 90.0
 # How often `poll` is called while lists are awaited.
 _POLL_SECONDS = 0.25
 
 
 async def list_models(endpoint: RemoteEndpoint) -> Listing:
-    """Every model that the provider names. Raises NoaError, in words that name the provider."""
+    """Every model that the provider lists. Raises NoaError with a message that names the provider."""
     list_models = resolving.list_models(endpoint.kind)
     async with Client(endpoint) as client:
         try:
@@ -40,7 +40,7 @@ async def list_models(endpoint: RemoteEndpoint) -> Listing:
 
 
 async def check_model(endpoint: RemoteEndpoint) -> None:
-    """Whether the provider takes the key and has `endpoint.model_id`; raises NoaError with its reason."""
+    """Raises NoaError with the reason unless the provider accepts the key and has `endpoint.model_id`."""
     async with Client(endpoint) as client:
         await resolving.check_model(endpoint.kind)(client)
 
@@ -54,7 +54,7 @@ def list_all(endpoints: Iterable[RemoteEndpoint], *, poll: Callable[[], None]) -
 
 
 def watched(work: Coroutine[Any, Any, Result], *, poll: Callable[[], None]) -> Result:
-    """The result of one such request, for code without an event loop; `poll` is called as by `list_all`."""
+    """The result of one request, for code without an event loop; `poll` is called as by `list_all`."""
     with contextlib.closing(_results([work], poll)) as results:
         return next(results)
 
@@ -71,7 +71,7 @@ def _results(work: Iterable[Coroutine[Any, Any, Result]], poll: Callable[[], Non
 
 
 async def _begin(work: Iterable[Coroutine[Any, Any, Result]]) -> set[asyncio.Task[Result]]:
-    return {asyncio.create_task(each) for each in work}
+    return {asyncio.create_task(coroutine) for coroutine in work}
 
 
 async def _outcome(endpoint: RemoteEndpoint) -> Outcome:

@@ -1,4 +1,4 @@
-"""How a request in OpenAI's dialect reaches the server of a model: a runner, or a provider in its own dialect."""
+"""Sends a request in OpenAI's dialect to the server of a model: a runner, or a provider with another dialect."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Wire(Protocol):
     headers: Mapping[str, str]
 
     def request(self, path: str, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The URL and the body to send there. Raises NoaError for an operation that this server does not have."""
+        """The URL and the body to send there. Raises NoaError for an operation that this server does not support."""
 
     def whole(self, answer: dict[str, Any]) -> Mapping[str, Any]:
         """A whole answer, in OpenAI's format."""
 
     def stream(self) -> StreamTranslation | None:
-        """The translation of a stream into OpenAI's; None when it needs none."""
+        """The translation of a stream into OpenAI's dialect; None when it needs none."""
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class OpenAIWire:
 
 @dataclass(slots=True)
 class TranslatedWire:
-    """A server with a dialect of its own. Raises UnsupportedParameter for everything but chats."""
+    """A server with another dialect. Raises UnsupportedParameter for everything but chats."""
 
     base_url: str
     model: str

@@ -1,4 +1,4 @@
-"""Fake providers, and how to reach them."""
+"""Fake providers and their endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds streams to translations in pieces, and reads what comes out."""
+"""Feeds streams to translations in pieces, and reads their output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def every_split(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def is_the_same_however_it_is_cut(make: Callable[[], StreamTranslation], data: bytes) -> bytes:
-    """Fails unless two pieces cut anywhere, and single bytes, give what the whole gives, which is returned."""
+    """The output for the whole data; fails unless single bytes, and two pieces cut anywhere, give the same."""
     whole = through(make(), data)
     for pieces in every_split(data):
         assert through(make(), *pieces) == whole, f"cut after {len(pieces[0])} bytes"

@@ -1,7 +1,7 @@
-"""An answer of Anthropic's Messages API as OpenAI's chat completions give it.
+"""Translates an answer of Anthropic's Messages API to a chat completion of OpenAI's API.
 
 Thinking becomes `reasoning_content`, as DeepSeek, vLLM and others name it; `thinking_blocks` holds the same with the
-signatures, and is what a client sends back in its next turn. The input of the tool that NOA adds for JSON answers is
+signatures, and a client sends it back in its next turn. The input of the tool that NOA adds for JSON answers becomes
 the content.
 """
 
@@ -26,12 +26,12 @@ FINISH_REASONS = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-# No model reads or writes this many tokens: such a count is a lie and is not passed on.
+# No model reads or writes this many tokens: such a count is invalid and is not forwarded.
 _MAX_COUNT = 1_000_000_000
 
 
 def translated(body: Mapping[str, Any], *, model: str, created: int) -> tuple[dict[str, Any], Usage]:
-    """Raises ProviderError (`malformed_answer`) for what is no message."""
+    """The chat completion and its usage. Raises ProviderError (`malformed_answer`) unless `body` is a message."""
     content = body.get("content")
     if not isinstance(content, list):
         raise ProviderError(
@@ -59,7 +59,7 @@ def chat_id(message: Mapping[str, Any]) -> str:
 
 
 def finish_reason(stop_reason: str, *, has_calls: bool) -> str:
-    """`tool_use` of the tool for JSON answers alone is an ordinary end."""
+    """OpenAI's reason. `tool_use` becomes `stop` when only the tool for JSON answers was called."""
     if stop_reason == "tool_use" and not has_calls:
         return "stop"
     return FINISH_REASONS.get(stop_reason, "stop")
@@ -71,7 +71,7 @@ def tool_call(block: Mapping[str, Any], arguments: str) -> dict[str, Any]:
 
 
 def arguments_of(block: Mapping[str, Any]) -> str:
-    """The input of a call as text. One that is nested too deeply to be written is none."""
+    """The input of a call as JSON text; `{}` when it is nested too deeply to serialise."""
     try:
         return orjson.dumps(block.get("input") or {}).decode()
     except orjson.JSONEncodeError:
@@ -79,14 +79,14 @@ def arguments_of(block: Mapping[str, Any]) -> str:
 
 
 def thinking_block(block: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a thinking block must be sent back with the next turn."""
+    """The fields of a thinking block that must be sent back with the next turn."""
     kind = text_of(block, "type")
     names = ("thinking", "signature") if kind == "thinking" else ("data",)
     return {"type": kind, **{name: text_of(block, name) for name in names}}
 
 
 def usage_of(counts: Mapping[str, Any]) -> Usage:
-    """Anthropic counts what it read from and wrote to its cache beside the other input tokens, OpenAI among them."""
+    """OpenAI's prompt count includes cached tokens; Anthropic counts its cache reads and writes separately."""
     plain, cached = _count(counts, "input_tokens"), _count(counts, "cache_read_input_tokens")
     written = _count(counts, "cache_creation_input_tokens")
     details = counts.get("output_tokens_details")
@@ -100,7 +100,7 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
 
 
 def usage_object(usage: Usage) -> dict[str, Any] | None:
-    """OpenAI's usage object; None when the counts are not known."""
+    """OpenAI's usage object; None when the counts are unknown."""
     if usage.prompt is None or usage.completion is None:
         return None
     return {
@@ -121,7 +121,7 @@ def _count(counts: Mapping[str, Any], name: str) -> int | None:
 
 
 def _message(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Without text and with calls the content is null."""
+    """The message of a choice; its content is null when there are calls and no text."""
     texts: list[str] = []
     thoughts: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
@@ -142,6 +142,6 @@ def _message(blocks: list[dict[str, Any]]) -> dict[str, Any]:
         found["tool_calls"] = calls
         found["content"] = found["content"] or None
     if thoughts:
-        found["reasoning_content"] = "".join(each.get("thinking", "") for each in thoughts)
+        found["reasoning_content"] = "".join(thought.get("thinking", "") for thought in thoughts)
         found["thinking_blocks"] = thoughts
     return found

@@ -1,7 +1,7 @@
-"""Messages of OpenAI's chat completions as content blocks of Anthropic's Messages API.
+"""Translates messages of OpenAI's chat completions to content blocks of Anthropic's Messages API.
 
-`system` and `developer` messages go to the top, in their order; tool results become part of the user's turn; turns of
-one role that follow each other become one. `cache_control` on a content part stays where it is.
+`system` and `developer` messages move to the top, in their order; tool results become part of the user's turn;
+consecutive turns of one role are merged. `cache_control` of a content part is kept.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def conversation(fields: Fields) -> tuple[list[Block], list[Turn]]:
 def has_open_call_without_thinking(turns: list[Turn]) -> bool:
     """Whether the model's last turn called a tool and its thinking was not sent back.
 
-    Anthropic refuses to think on after such a turn.
+    Anthropic refuses thinking after such a turn.
     """
     last = next((turn for turn in reversed(turns) if turn["role"] == "assistant"), None)
     if last is None:
@@ -74,7 +74,7 @@ def _add(turns: list[Turn], role: str, blocks: list[Block]) -> None:
 
 
 def _trim(blocks: list[Block]) -> None:
-    """Anthropic continues a last turn of the assistant, and refuses one that ends in white space."""
+    """Removes trailing white space: Anthropic continues a last turn of the assistant, but refuses one ending in it."""
     last = blocks[-1]
     if last["type"] == "text":
         last["text"] = last["text"].rstrip()
@@ -154,7 +154,7 @@ def _assistant(fields: Fields) -> list[Block]:
 
 
 def _thinking(fields: Fields) -> Iterable[Block]:
-    """`thinking_blocks`, as an earlier answer carried them. `reasoning_content` alone has no signature: left out."""
+    """The `thinking_blocks` of an earlier answer. `reasoning_content` is left out: it has no signature."""
     if not fields.data.get("thinking_blocks"):
         return
     for block in fields.each("thinking_blocks", 1, MAX_MESSAGES):

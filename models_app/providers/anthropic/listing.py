@@ -37,7 +37,7 @@ def offer(entry: Mapping[str, Any]) -> Offer:
 
 
 def _capabilities(entry: Mapping[str, Any]) -> frozenset[Capability]:
-    """Every model of this API chats, streams and calls tools: its operation for messages has no other kind."""
+    """Every model of this API chats, streams and calls tools: all of them serve its Messages API."""
     return frozenset(
         {
             Capability.TEXT_GENERATION,

@@ -1,7 +1,7 @@
-"""A request for OpenAI's chat completions as one for Anthropic's Messages API.
+"""Translates a request for OpenAI's chat completions to one for Anthropic's Messages API.
 
-What becomes of each field is a table in docs/clients.md. A field that would change the answer and that Anthropic does
-not have is refused by name; one that changes nothing, such as `metadata`, is left out.
+A table in docs/clients.md lists the translation of each field. A field that would change the answer and that Anthropic
+does not have is refused by name; one without effect on it, such as `metadata`, is left out.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from models_app.providers.anthropic.content import (
 
 # Anthropic requires a limit, and OpenAI's clients seldom send one. Every current model can write this much.
 DEFAULT_MAX_TOKENS = 8192
-# The tool by whose input a model answers when it must write JSON without a strict schema.
+# The tool whose input is the answer of a model that must write JSON without a strict schema.
 JSON_TOOL = "noa_json_answer"
-# `reasoning_effort` as tokens to think with.
+# The thinking budget in tokens of each `reasoning_effort`.
 BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768}
 MIN_BUDGET = 1024  # Anthropic's own
 
 _MAX_TOKENS = 1_000_000
 _MAX_USER = 256
-# Given, these would change the answer. Each with the values that do not.
+# Fields that would change the answer, each with its values that do not.
 _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -66,7 +66,7 @@ def _refuse_unsupported(fields: Fields) -> None:
     for name, harmless in _UNSUPPORTED.items():
         value = fields.data.get(name)
         # True is 1 to Python, but not to a client.
-        same = any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in harmless)
+        same = any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in harmless)
         if value is not None and not same:
             raise UnsupportedParameter(
                 f"'{name}' has no counterpart in Anthropic's API. Leave it out, or use another model.",
@@ -111,7 +111,7 @@ def _choice(choice: ToolChoice, parallel: bool) -> dict[str, Any]:
 
 
 def _add_format(request: dict[str, Any], fields: Fields) -> None:
-    """A strict schema is Anthropic's own output format; other JSON is the input of a tool that the model must call."""
+    """Uses Anthropic's output format for a strict schema; other JSON becomes the input of a forced tool call."""
     if (config := fields.object("output_config")) is not None:
         request["output_config"] = dict(config)
     if fields.object("response_format") is None:
@@ -177,7 +177,7 @@ def _stops(fields: Fields) -> list[str]:
 
 
 def _add_limits(request: dict[str, Any], fields: Fields, turns: list[Turn]) -> None:
-    """`max_tokens`, and of it what the model may think with."""
+    """Adds `max_tokens`, and the part of it that is the thinking budget."""
     limit = fields.integer("max_completion_tokens", 1, _MAX_TOKENS)
     limit = limit or fields.integer("max_tokens", 1, _MAX_TOKENS)
     request["max_tokens"] = limit or DEFAULT_MAX_TOKENS
@@ -187,12 +187,12 @@ def _add_limits(request: dict[str, Any], fields: Fields, turns: list[Turn]) -> N
         request["thinking"] = thinking.data
         budget = thinking.integer("budget_tokens", MIN_BUDGET, _MAX_TOKENS) or 0
         if limit is None:
-            # The limit is for both together, and must be above the budget.
+            # The limit includes the budget and must be above it.
             request["max_tokens"] += budget
         return
     budget = BUDGETS.get(effort or "none", 0)
     if limit is not None:
-        # At least half of what the client allows is for the answer.
+        # At least half of the client's limit is for the answer.
         budget = min(budget, limit // 2)
     if budget < MIN_BUDGET or not _may_think(request, turns):
         return
@@ -202,7 +202,7 @@ def _add_limits(request: dict[str, Any], fields: Fields, turns: list[Turn]) -> N
 
 
 def _may_think(request: Mapping[str, Any], turns: list[Turn]) -> bool:
-    """`reasoning_effort` is a preference: it yields to what Anthropic does not allow together with thinking."""
+    """False for parameters that Anthropic does not allow together with thinking: `reasoning_effort` is a preference."""
     forced = request.get("tool_choice", {}).get("type") in ("any", "tool")
     sampled = request.get("temperature", 1) != 1 or "top_k" in request or "top_p" in request
     return not (forced or sampled or has_open_call_without_thinking(turns))

@@ -1,4 +1,4 @@
-"""A stream of Anthropic's Messages API as chunks of OpenAI's chat completions."""
+"""Translates a stream of Anthropic's Messages API to chunks of OpenAI's chat completions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from models_app.providers.wire.json_events import JsonEvents, is_object
 
 Value = Mapping[str, Any]
 
-# More blocks, and more thinking to be kept until its block ends, than any valid answer has.
+# More blocks than any valid answer has, and more characters of thinking to hold until their block ends.
 _MAX_BLOCKS = 1024
 _MAX_THINKING = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _Block:
-    """A block that has begun: `raw` is what it began with, the rest what came since."""
+    """A block that has begun: `raw` is its `content_block_start`, the rest is collected from its deltas."""
 
     raw: Mapping[str, Any] = field(default_factory=dict)
     thinking: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class _Block:
             parts.append(text)
 
     def whole_thinking(self) -> dict[str, Any] | None:
-        """As the client sends it back; None when it was too long to be kept, for a part of it would be refused."""
+        """The block that the client sends back; None if it was too long to hold, since a part would be refused."""
         if self.size > _MAX_THINKING:
             return None
         found = thinking_block(self.raw)
@@ -55,10 +55,10 @@ class _Block:
 
 
 class AnthropicStream(JsonEvents):
-    """Ends with a chunk of usage, where it is known, and `[DONE]`.
+    """Ends with a chunk of usage, if that is known, and `[DONE]`.
 
-    A stream that says that it cannot go on, or that cannot be read, ends with OpenAI's error event and without
-    `[DONE]`; one that is cut ends without either.
+    A stream with an error event, or one that cannot be parsed, ends with OpenAI's error event and without `[DONE]`;
+    one that is cut ends without either.
     """
 
     def __init__(self, *, model: str, created: int) -> None:
@@ -77,7 +77,7 @@ class AnthropicStream(JsonEvents):
         self._events: dict[str, Callable[[Value], bytes]] = {
             "message_start": self._begin,
             "content_block_start": self._begin_block,
-            "content_block_delta": self._go_on,
+            "content_block_delta": self._continue_block,
             "content_block_stop": self._end_block,
             "message_delta": self._finish,
             "message_stop": self._stop,
@@ -121,7 +121,7 @@ class AnthropicStream(JsonEvents):
         text = text_of(block, "text")
         return self._chunk({"content": text}) if text else b""
 
-    def _go_on(self, value: Value) -> bytes:
+    def _continue_block(self, value: Value) -> bytes:
         delta = _inner(value, "delta")
         block = self._blocks.setdefault(_index(value), _Block())
         kind = delta.get("type")
@@ -148,7 +148,7 @@ class AnthropicStream(JsonEvents):
         return self._chunk({"tool_calls": [part]})
 
     def _end_block(self, value: Value) -> bytes:
-        """A call without arguments streams none; a thinking block is repeated whole, with its signature."""
+        """Adds the input of a call that streamed none, and repeats a thinking block whole, with its signature."""
         index = _index(value)
         block = self._blocks.get(index, _Block())
         kind = block.raw.get("type")

@@ -1,4 +1,4 @@
-"""Between OpenAI's chat completions and a server that speaks Anthropic's Messages API."""
+"""The translation between OpenAI's chat completions and a server of Anthropic's Messages API."""
 
 from __future__ import annotations
 

@@ -25,16 +25,16 @@ _MAX_ERROR = 500
 _CONNECT_SECONDS = 10.0
 
 UNREACHABLE = 0
-"""The status of an answer that did not come."""
+"""The status of an answer that did not arrive."""
 
 
 @dataclass(slots=True)
 class Answer:
     """One answer. Times are milliseconds since the request was sent.
 
-    status  HTTP's, or UNREACHABLE
+    status  of HTTP, or UNREACHABLE
     body    the decoded JSON object of a whole answer; empty for a stream
-    events  of a stream: when each event came, and its decoded JSON object
+    events  of a stream: the arrival time of each event, and its decoded JSON object
     done    whether a stream ended with `[DONE]`
     error   a sentence; empty when the request was answered whole
     code    the error's code, from the server
@@ -59,7 +59,7 @@ class Answer:
 
     @property
     def usage(self) -> Mapping[str, Any]:
-        """The token counts; empty when none came."""
+        """The token counts; empty when the server sent none."""
         for source in (self.body, *(event for _, event in reversed(self.events))):
             usage = source.get("usage")
             if isinstance(usage, dict):
@@ -79,8 +79,8 @@ class Asker:
 
     Raises InvalidRequest for an address that is not allowed.
 
-    With `keep_alive` connections are used again, as the gateway does; a request may then meet one that the server is
-    just closing, which is an answer with status UNREACHABLE.
+    With `keep_alive` connections are reused, as in the gateway; a request can then fail because the server is closing
+    its connection, which is an answer with status UNREACHABLE.
     """
 
     def __init__(self, target: Target, *, connections: int = 1, keep_alive: bool = False) -> None:
@@ -121,7 +121,7 @@ class Asker:
             async with asyncio.timeout(seconds):
                 await self._exchange(path, body, answer)
         except NoaError as error:
-            if answer.status == UNREACHABLE:  # it was not even sent
+            if answer.status == UNREACHABLE:  # the request was not sent
                 answer.status = error.http_status
             answer.fail(error.message, error.code, error.param or "")
         except official.STATUS_ERROR as error:
@@ -153,8 +153,8 @@ class Asker:
             await response.aclose()
 
     async def _read_events(self, response: httpx2.Response, answer: Answer) -> None:
-        """Reads raw pieces, not the client's typed chunks: with 16 streams those take 110 µs of a core each, these 25,
-        as with aiohttp alone. Parsing must not delay the clock of other streams, and translations read bytes anyway."""
+        """Reads raw bytes, not the client's typed chunks: with 16 streams a chunk takes 110 µs of a core, raw bytes 25,
+        as with aiohttp alone. Parsing must not delay the times of other streams, and translations need bytes anyway."""
         translation, reader = self._wire.stream(), sse.EventReader()
         async for piece in response.aiter_raw():
             now = _since(answer.sent_at)

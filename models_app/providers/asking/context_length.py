@@ -12,13 +12,13 @@ from models_app.providers.asking.asking import Answer, Asker
 BUDGET_SECONDS = 180.0
 # Room for the answer: with so few tokens, no server refuses a prompt because its answer would not fit.
 _MAX_TOKENS = 1
-# Each step halves what is not known: after this many, 1/256 of the window.
+# Each step halves the uncertainty: after this many it is 1/256 of the window.
 _STEPS = 8
 _CLOSE = 0.98
 # No prompt worth measuring is answered in less.
 _LEAST_SECONDS = 2.0
 _WORD = " and"
-# Two short prompts show what a word costs; the smallest window that can be loaded holds both.
+# Two short prompts show the tokens per word; the smallest window that can be loaded holds both.
 _FEW, _MORE = 4, 24
 
 
@@ -34,7 +34,7 @@ class Measured:
 
 
 class _Measurement:
-    """Tokens follow words in a straight line: a prompt of `n` tokens is `words(n)` times the same word."""
+    """Assumes that tokens grow linearly with words: a prompt repeats one word."""
 
     def __init__(self, ask: Asker, path: str, upper: int) -> None:
         self._ask, self._path, self._upper = ask, path, upper
@@ -44,7 +44,7 @@ class _Measurement:
         self.last = Answer()
 
     async def calibrate(self) -> bool:
-        """Measures how many tokens a word has. False when the model does not answer, or does not count."""
+        """Measures the tokens per word. False when the model does not answer, or does not report counts."""
         counts = []
         for words in (_FEW, _MORE):
             if not await self.accepts(words):
@@ -61,7 +61,7 @@ class _Measurement:
             body["messages"] = [{"role": "user", "content": prompt}]
         else:
             body["prompt"] = prompt
-        # Half of what is left: after a prompt that takes too long there is time for a shorter one.
+        # Half of the remaining time: a prompt that takes too long leaves time for a shorter one.
         seconds = max(_LEAST_SECONDS, self._left() / 2)
         self.last = await self._ask.ask(self._path, body, seconds=seconds)
         if self.last.status != 200 or self.last.error:
@@ -70,7 +70,7 @@ class _Measurement:
         return True
 
     async def search(self) -> Measured:
-        """From the advertised window downwards: where the advertised one is right, one request is enough."""
+        """Searches from the advertised window downwards: if that is correct, one request is enough."""
         short, low, high = self.best, self.best, self._upper
         target, in_time = high - _MAX_TOKENS, True
         for _ in range(_STEPS):

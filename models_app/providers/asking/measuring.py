@@ -24,10 +24,10 @@ REQUEST_SECONDS = 600.0
 @dataclass(frozen=True, slots=True)
 class Load:
     """path           `chat/completions` or `completions`
-    prompts        sent in turn, each with a number in front that no other request of any run has: no cache answers it
+    prompts        sent in rotation, each after a number that is unique to its request, so that no cache answers it
     prompt_words   words of filler that are added to each prompt
-    whole_length   every answer has exactly `max_tokens`: the end of the text is not chosen. Only of local models
-    stage          what the samples are marked with
+    whole_length   every answer has exactly `max_tokens`, since the end of the text is never chosen. Local models only
+    stage          number in each sample
     seed           of the numbers; unique to a run
     """
 
@@ -42,7 +42,7 @@ class Load:
     seed: str = ""
 
     def body(self, number: int) -> dict[str, Any]:
-        # Digits at the very beginning: what two prompts share is what the template puts before them, and no more.
+        # Digits at the very beginning: two prompts share only the text that the template puts before them.
         mark = Random(f"{self.seed}/{self.stage}/{number}").randrange(10**7, 10**8)
         text = f"{mark}. {self.prompts[number % len(self.prompts)]}{_FILLER * self.prompt_words}"
         body: dict[str, Any] = {
@@ -59,14 +59,14 @@ class Load:
 
 
 _FILLER = " and"
-# Long enough that what a template adds to every prompt does not matter, short for any context.
+# Long enough to make the template's constant tokens negligible, short for any context.
 _CALIBRATION_WORDS = 64
 
 
 def sized(target: Target, load: Load, *, prompt_tokens: int) -> Load:
-    """The load with prompts of filler, as many words as make `prompt_tokens` in this model's vocabulary.
+    """The load with prompts of filler words that have `prompt_tokens` in this model's vocabulary.
 
-    Two short requests measure the tokens per word. Where the model does not report counts, one per word is assumed.
+    Two short requests measure the tokens per word. If the model does not report counts, one per word is assumed.
     """
     bare = replace(load, prompts=("",), prompt_words=0)
     short, long = (
@@ -110,7 +110,7 @@ def _cached(answer: Answer) -> int | None:
 
 
 class Measurement:
-    """The requests of a load, sent by a thread of their own: `with Measurement(target, load) as samples`.
+    """The requests of a load, sent by a separate thread: `with Measurement(target, load) as measurement`.
 
     Leaving the block before the last sample cancels the requests in flight.
     """
@@ -133,7 +133,7 @@ class Measurement:
         self._loop.close()
 
     def batches(self, every: float) -> Iterator[list[Sample]]:
-        """Samples as they come, at least every so many seconds (then perhaps none); ends after the last.
+        """Yields the new samples at least every `every` seconds, an empty list without any; ends after the last.
 
         Fewer samples than requests mean that the measurement itself failed; its traceback is in the log.
         """
@@ -148,7 +148,7 @@ class Measurement:
                 return
 
     def _next(self, seconds: float) -> Sample | Empty | None:
-        """The next sample; None after the last; Empty when none came in time."""
+        """The next sample; None after the last; Empty when none arrives in time."""
         try:
             return self._samples.get(timeout=seconds) if seconds else self._samples.get_nowait()
         except Empty as nothing:
@@ -173,9 +173,9 @@ class Measurement:
             asyncio.TaskGroup() as group,
         ):
             for _ in range(min(self._load.concurrency, self._load.requests)):
-                group.create_task(self._ask_in_turn(ask, numbers))
+                group.create_task(self._send_all(ask, numbers))
 
-    async def _ask_in_turn(self, ask: Asker, numbers: Iterator[int]) -> None:
+    async def _send_all(self, ask: Asker, numbers: Iterator[int]) -> None:
         for number in numbers:
             body = self._load.body(number)
             started_ms = (perf_counter() - self._began) * 1000

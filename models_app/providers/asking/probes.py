@@ -1,4 +1,4 @@
-"""Small real requests that show what a model can do. Each judges the answer and gives the reason in a sentence."""
+"""Small real requests that detect a model's capabilities. Each judges the answer and gives the reason in a sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.conforming import conforms
 from models_app.providers.asking.asking import Answer, Asker
 
-# A small model on a slow machine writes some tokens a second.
+# A small model on a slow machine writes a few tokens per second.
 PROBE_SECONDS = 60.0
 _MAX_TOKENS = 64
 # A structured answer can only be judged when it is complete.
@@ -61,7 +61,7 @@ Probe = Callable[[Asker], Awaitable[Probed]]
 
 
 async def _ask(ask: Asker, path: str, body: dict[str, Any]) -> tuple[Answer, dict[str, Any]]:
-    """The answer and the body that was sent in the end: newer servers have another name for `max_tokens`."""
+    """The answer and the body that was sent last: newer servers have another name for `max_tokens`."""
     answer = await ask.ask(path, body, seconds=PROBE_SECONDS)
     if answer.refused and "max_tokens" in body and "max_completion_tokens" in answer.error:
         body = dict(body)
@@ -99,7 +99,7 @@ def _first(value: Any) -> Mapping[str, Any]:
 
 
 def _text(message: Mapping[str, Any]) -> str:
-    """What the model wrote; reasoning counts, for some models never get beyond it in a short answer."""
+    """The text of a message, or its reasoning: some models write nothing else in a short answer."""
     for name in ("content", "reasoning_content", "reasoning"):
         if isinstance(message.get(name), str) and message[name].strip():
             return str(message[name])
@@ -131,7 +131,7 @@ async def chat(ask: Asker) -> Probed:
 
 
 async def text(ask: Asker) -> Probed:
-    """By a completion; a server without completions is probed with a chat."""
+    """Probes with a completion, or with a chat where the server refuses completions."""
     plain = {"prompt": "The sun rises in the", "max_tokens": _MAX_TOKENS, "temperature": 0}
     answer, body = await _ask(ask, "completions", plain)
     if answer.refused:
@@ -173,7 +173,7 @@ def content_of(event: Mapping[str, Any]) -> str:
 
 
 async def json_mode(ask: Asker) -> Probed:
-    """An answer that must conform to a schema; where schemas are refused, any JSON object."""
+    """Requests an answer that conforms to a schema; where schemas are refused, any JSON object."""
     question = "Name a city and how many people live there. Answer as JSON with 'city' and 'people'."
     schema = {"name": "city", "strict": True, "schema": _SCHEMA}
     json_schema = {"type": "json_schema", "json_schema": schema}
@@ -269,10 +269,10 @@ def _is_vector(value: Any) -> bool:
     )
 
 
-def _alike(one: list[float], other: list[float]) -> bool:
+def _alike(left: list[float], right: list[float]) -> bool:
     """Equal but for the rounding of a batch: a cosine within a thousandth of 1."""
-    product = sum(a * b for a, b in zip(one, other, strict=True))
-    norms = sum(a * a for a in one) * sum(b * b for b in other)
+    product = sum(a * b for a, b in zip(left, right, strict=True))
+    norms = sum(a * a for a in left) * sum(b * b for b in right)
     return isclose(product, norms**0.5, rel_tol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""A remote llama-server: OpenAI's dialect, and `/props` with the options it was started with."""
+"""A remote llama-server: OpenAI's dialect, and `/props` with its start options."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _WITH_PICTURES = frozenset(
 
 
 async def list_models(client: Client) -> Listing:
-    """The context window is what the server was started with, not what the model was trained for."""
+    """Lists the models, with the context window that the server was started with, not the model's trained one."""
     found = await openai.list_models(client)
     if len(found.offers) == 1:
         root = client.endpoint.base_url.removesuffix("/v1")
-        reply = await client.ask("GET", f"{root}/props")
+        reply = await client.request("GET", f"{root}/props")
         if isinstance(reply.value, dict):
             found.offers = [_described(found.offers[0], reply.value)]
     return found
@@ -45,5 +45,5 @@ def _described(offer: Offer, props: dict[str, Any]) -> Offer:
 
 
 async def check_model(client: Client) -> None:
-    """By one token: this server has no cheaper operation that checks its model."""
+    """Generates one token: this server has no cheaper operation that checks its model."""
     await openai.generate_one_token(client)

@@ -1,4 +1,4 @@
-"""An answer of OpenAI's chat completions as a message of Anthropic's API."""
+"""Translates an answer of OpenAI's chat completions to a message of Anthropic's API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STOP_REASONS = {
 
 
 def translated(body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], Usage]:
-    """Raises ProviderError (`malformed_answer`) for what is no chat completion."""
+    """The message and its usage. Raises ProviderError (`malformed_answer`) unless `body` is a chat completion."""
     choice, message = chat_answers.message_of(body)
     content = list(_blocks(message))
     usage = chat_answers.usage_of(body) or Usage()
@@ -58,13 +58,13 @@ def stop_reason(choice: Mapping[str, Any], *, refused: bool) -> str:
 
 
 def stop_sequence(choice: Mapping[str, Any]) -> str | None:
-    """The word at which the model stopped. OpenAI does not report it; vLLM and SGLang do, in a field of their own."""
+    """The stop sequence that ended the answer. OpenAI does not report it; vLLM and SGLang do, in extra fields."""
     found = choice.get("stop_reason", choice.get("matched_stop"))
     return found if isinstance(found, str) and choice.get("finish_reason") == "stop" else None
 
 
 def usage_object(usage: Usage) -> dict[str, int]:
-    """Anthropic's usage object, which has no word for an unknown count: it is 0."""
+    """Anthropic's usage object; an unknown count is 0, since the format has no null."""
     cached, written = usage.cached or 0, usage.cache_write or 0
     return {
         "input_tokens": max(0, (usage.prompt or 0) - cached - written),
@@ -75,7 +75,7 @@ def usage_object(usage: Usage) -> dict[str, int]:
 
 
 def call_id(server_id: str, index: int) -> str:
-    """Some servers give their calls no id."""
+    """The server's id of a call, or a new one: some servers send none."""
     return server_id or f"toolu_{index}"
 
 
@@ -96,7 +96,7 @@ def _blocks(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _input(arguments: str) -> dict[str, Any]:
-    """Arguments that are not a JSON object, as those of a call that was cut by `max_tokens`, become {}."""
+    """The arguments as an object; {} if they are none, such as those of a call that `max_tokens` cut."""
     try:
         value = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError:

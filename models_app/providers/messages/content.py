@@ -1,8 +1,8 @@
-"""Content blocks of Anthropic's Messages API as messages of OpenAI's chat completions.
+"""Translates content blocks of Anthropic's Messages API to messages of OpenAI's chat completions.
 
-Tool results become messages of their own, before the rest of the user's turn. Images in a tool's result follow in a
+Tool results become separate messages, before the rest of the user's turn. Images in a tool's result follow in a
 message of the user, since OpenAI's tool messages hold text only. Thinking blocks and `cache_control` are left out:
-they mean something to Anthropic's models only.
+only Anthropic's models support them.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _user(fields: Fields) -> list[Message]:
 
 
 def _simplest(parts: list[Part]) -> str | list[Part]:
-    """One text as a string: not every server of this dialect reads parts."""
+    """A single text part as a string: not every server of this dialect accepts parts."""
     if len(parts) == 1 and parts[0]["type"] == "text":
         return str(parts[0]["text"])
     return parts
@@ -156,7 +156,7 @@ def _source(fields: Fields, media_types: tuple[str, ...]) -> str:
 
 
 def _tool_result(fields: Fields) -> tuple[Message, list[Part]]:
-    """The message, and the images of the result, for which it has no place."""
+    """The message, and the images of the result, which it cannot hold."""
     call_id = fields.text("tool_use_id", 256)
     if not call_id:
         raise fields.refusal("tool_use_id", "the id of the call that this answers")

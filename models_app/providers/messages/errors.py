@@ -23,7 +23,7 @@ _TYPES = {
 
 
 def anthropic_error(error: NoaError, request_id: str | None = None) -> dict[str, Any]:
-    """The error object. `code` and `param` are NOA's own: clients of this API ignore them."""
+    """The error object. `code` and `param` are additions of NOA: clients of this API ignore them."""
     payload: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error")}
     payload |= {"message": error.message, "code": error.code, "param": error.param}
     return {"type": "error", "error": payload, "request_id": request_id}

@@ -1,6 +1,6 @@
-"""A request of a client of Anthropic's Messages API as one for OpenAI's chat completions.
+"""Translates a request for Anthropic's Messages API to one for OpenAI's chat completions.
 
-What becomes of each field is a table in docs/clients.md.
+A table in docs/clients.md lists the translation of each field.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from models_app.domain.traffic.inference import check_schema_size
 from models_app.providers.messages.content import conversation
 
 _MAX_TOKENS = 1_000_000
-# `output_config.effort`, whose highest word OpenAI does not have.
+# `output_config.effort`, whose highest level OpenAI does not have.
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "tool"}
-# What only Anthropic's own servers can do. An empty list requests nothing.
+# Features of Anthropic's own servers only. An empty list requests nothing.
 _UNSUPPORTED = ("container", "inference_geo", "mcp_servers")
 # OpenAI refuses a longer `user`; it only identifies the end user, so a longer one is left out.
 _MAX_USER = 64
@@ -55,7 +55,7 @@ def _add_tools(request: dict[str, Any], fields: Fields) -> None:
         raise choice.refusal("type", "one of " + ", ".join(_CHOICES))
     if "tools" not in request:
         if kind in ("any", "tool"):
-            raise fields.refusal("tools", "a list of tools, since 'tool_choice' asks for a call")
+            raise fields.refusal("tools", "a list of tools, since 'tool_choice' requires a call")
         return
     request["tool_choice"] = _CHOICES[kind]
     if kind == "tool":
@@ -103,7 +103,7 @@ def _add_sampling(request: dict[str, Any], fields: Fields) -> None:
 
 
 def _add_output(request: dict[str, Any], fields: Fields) -> None:
-    """`thinking` is checked and left out: which models of other providers think, and how much, they decide."""
+    """Adds effort and output format. `thinking` is checked and left out: other providers decide about it themselves."""
     if fields.object("thinking") is not None:
         fields.inner("thinking").choice("type", _THINKING)
     if fields.object("output_config") is None:

@@ -1,4 +1,4 @@
-"""A stream of OpenAI's chat completions as events of Anthropic's Messages API."""
+"""Translates a stream of OpenAI's chat completions to events of Anthropic's Messages API."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from models_app.providers.wire.chat_chunks import CallPart, ChunkReader
 
 
 class MessagesStream(ChunkReader):
-    """Content blocks open when their first piece comes. A text ends when something else begins; calls end together,
-    since OpenAI's pieces of several calls may come interleaved. Usage is in `message_delta`: it is not known before.
+    """A content block opens with its first piece. A text block ends when another begins; calls end together, since
+    OpenAI's pieces of several calls can be interleaved. Usage is in `message_delta`: it is unknown before.
     """
 
     def __init__(self, *, model: str) -> None:
         super().__init__()
         self._model = model
         self._blocks = 0
-        # What the open block holds, `text` or `thinking`, and its index.
+        # The kind of the open block, `text` or `thinking`, and its index.
         self._open = ("", -1)
-        # The index of a call's block by the call's place.
+        # The index of each call's block, by the call's place.
         self._calls: dict[int, int] = {}
         self._refused = False
 
@@ -72,7 +72,7 @@ class MessagesStream(ChunkReader):
         return sse.named(anthropic_error(error))
 
     def _opened(self, block: dict[str, Any]) -> bytes:
-        """The events before a piece of such a block: none while it is open."""
+        """The events before a piece of `block`: none while a block of its kind is open."""
         if self._open[0] == block["type"]:
             return b""
         found = self._closed() + self._started(block)

@@ -1,4 +1,4 @@
-"""Between a client of Anthropic's Messages API and OpenAI's chat completions."""
+"""The translation between a client of Anthropic's Messages API and OpenAI's chat completions."""
 
 from __future__ import annotations
 

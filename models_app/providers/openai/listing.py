@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's dialect. Many describe models in more detail than OpenAI, each with fields of its own."""
+"""Servers with OpenAI's API. Many describe models in more detail than OpenAI, each in different fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models_app.providers.wire import failures, offers
 from models_app.providers.wire.client import Client, Reply
 from models_app.providers.wire.offers import Listing, Offer
 
-# A server may have to read the model from its disk first.
+# A server can have to read the model from its disk first.
 FIRST_TOKEN_SECONDS = 180.0
 _MAX_PAGES = 100
 
@@ -41,7 +41,7 @@ async def listing(
     read: Callable[[Mapping[str, Any]], Offer],
     query: Mapping[str, str] | None = None,
 ) -> Listing:
-    """All pages of a list of models; `after` is the parameter that names the last model of the page before."""
+    """All pages of a list of models; `after` is the parameter for the last model of the previous page."""
     found = Listing()
     query = dict(query or {})
     for _ in range(_MAX_PAGES):
@@ -67,7 +67,7 @@ def _entries(client: Client, page: Any) -> list[Any]:
 
 
 def _last_id(page: Any, entries: list[Any]) -> str | None:
-    """Where the next page begins; None when there is none."""
+    """The id after which the next page begins; None on the last page."""
     if not isinstance(page, dict) or page.get("has_more") is not True or not entries:
         return None
     last = page.get("last_id") or (entries[-1].get("id") if isinstance(entries[-1], dict) else None)
@@ -78,12 +78,12 @@ def _add(entry: Any, found: Listing, read: Callable[[Mapping[str, Any]], Offer])
     name = entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name:
         found.refused.append({"model": repr(name)[:80], "reason": "The entry has no 'id'."})
-    elif entry.get("lifecycle") != "retired":  # it stays in Anthropic's list, and answers nothing
+    elif entry.get("lifecycle") != "retired":  # Anthropic still lists it, but it cannot be used
         found.offers.append(read(entry))
 
 
 def offer(entry: Mapping[str, Any]) -> Offer:
-    """One entry of the list of any such server."""
+    """One entry of the list, in the fields of any of these servers."""
     best = offers.mapping(entry, "top_provider")
     return Offer(
         remote_id=str(entry["id"]),
@@ -139,9 +139,9 @@ def _writes_text(found: set[Capability]) -> set[Capability]:
 
 
 async def check_model(client: Client) -> None:
-    """One cheap call that shows that key and model are good: the model's entry, or a single token."""
+    """Checks the key and the model with one cheap request: the model's entry, or a single token."""
     name = quote(client.endpoint.model_id, safe="/:@")
-    reply = await client.ask("GET", f"/models/{name}")
+    reply = await client.request("GET", f"/models/{name}")
     if reply.status == 200 and _is_ready(reply):
         return
     if reply.status not in (200, 404, 405) or _names_the_model(reply):
@@ -150,18 +150,18 @@ async def check_model(client: Client) -> None:
 
 
 def _is_ready(reply: Reply) -> bool:
-    """Another NOA lists models that are not loaded there; only a request shows whether it would load them."""
+    """False for an unloaded model of another NOA: only a request shows whether that NOA loads it."""
     entry = reply.value if isinstance(reply.value, dict) else {}
     return offers.mapping(entry, "noa").get("loaded") is not False
 
 
 def _names_the_model(reply: Reply) -> bool:
-    """Whether a 404 means the model: many servers do not have this operation, and answer 404 for its path."""
+    """Whether a 404 is about the model: many servers lack this operation, and answer 404 for its path."""
     return b'"model_not_found"' in reply.body
 
 
 async def generate_one_token(client: Client) -> None:
-    """Requests one token, and where the model does not chat, one vector."""
+    """Requests one token, or one vector if the model does not chat."""
     model = client.endpoint.model_id
     seconds = client.endpoint.first_byte_seconds or FIRST_TOKEN_SECONDS
     body = {
@@ -169,9 +169,9 @@ async def generate_one_token(client: Client) -> None:
         "messages": [{"role": "user", "content": "Hi"}],
         "max_tokens": 1,
     }
-    reply = await client.ask("POST", "/chat/completions", body=body, seconds=seconds)
+    reply = await client.request("POST", "/chat/completions", body=body, seconds=seconds)
     if reply.status in (400, 404, 405, 422, 501):
-        embedded = await client.ask(
+        embedded = await client.request(
             "POST",
             "/embeddings",
             body={"model": model, "input": "Hi"},

@@ -1,6 +1,6 @@
-"""An answer of OpenAI's chat completions as a response of its Responses API.
+"""Translates an answer of OpenAI's chat completions to a response of its Responses API.
 
-It does not repeat the request's settings, and says `store: false`: NOA keeps no responses.
+It does not repeat the request's settings, and states `store: false`: NOA stores no responses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 
 def translated(body: Mapping[str, Any], *, model: str, created: int) -> tuple[dict[str, Any], Usage]:
-    """Raises ProviderError (`malformed_answer`) for what is no chat completion."""
+    """The response and its usage. Raises ProviderError (`malformed_answer`) unless `body` is a chat completion."""
     choice, message = chat_answers.message_of(body)
     name = chat_answers.name_of(body)
     usage = chat_answers.usage_of(body)
@@ -70,9 +70,9 @@ def finished(
 
 
 def failed(begun: Mapping[str, Any], error: NoaError, output: list[Item]) -> dict[str, Any]:
-    # OpenAI's own codes: its clients accept no others here.
-    word = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
-    failure = {"code": word, "message": error.message}
+    # OpenAI's codes: its clients accept no others here.
+    kind = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
+    failure = {"code": kind, "message": error.message}
     return {**begun, "status": "failed", "error": failure, "output": output}
 
 
@@ -81,7 +81,7 @@ def item_status(choice: Mapping[str, Any]) -> str:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """The usage object of the Responses API, which has no word for an unknown count: it is 0."""
+    """The usage object of the Responses API; an unknown count is 0, since the format has no null."""
     prompt, completion = usage.prompt or 0, usage.completion or 0
     cache = {"cached_tokens": usage.cached or 0, "cache_write_tokens": usage.cache_write or 0}
     return {

@@ -1,7 +1,7 @@
-"""Input items of OpenAI's Responses API as messages of its chat completions.
+"""Translates input items of OpenAI's Responses API to messages of its chat completions.
 
-The calls of one turn are items of their own there and part of the assistant's message here. Reasoning items are left
-out: chat completions have no place for them.
+The calls of one turn are separate items there and part of the assistant's message here. Reasoning items are left out:
+chat completions have no field for them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _content(fields: Fields, name: str, role: str) -> str | list[Part]:
     parts = [_part(part, role) for part in fields.each(name, 0, MAX_MESSAGES)]
     if role == "assistant":
         return "".join(part["text"] for part in parts)
-    # Not every server of this dialect reads parts.
+    # Not every server of this dialect accepts parts.
     return str(parts[0]["text"]) if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 
@@ -117,7 +117,7 @@ def _add_call(messages: list[Message], fields: Fields) -> None:
 
 
 def _add_output(messages: list[Message], fields: Fields) -> None:
-    """Images of a result follow in a message of the user, since tool messages hold text only."""
+    """Adds a tool message; images of the result follow in a message of the user, since tool messages hold text only."""
     content = _content(fields, "output", "user")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     text = "\n".join(part["text"] for part in parts if part["type"] == "text")
@@ -135,7 +135,7 @@ def _call_id(fields: Fields) -> str:
 
 
 def _skip(messages: list[Message], fields: Fields) -> None:
-    """Of a reasoning item nothing can be sent on."""
+    """Leaves out a reasoning item: chat completions have no field for it."""
 
 
 _ITEMS: dict[str, Callable[[list[Message], Fields], None]] = {

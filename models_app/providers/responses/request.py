@@ -1,6 +1,7 @@
-"""A request of a client of OpenAI's Responses API as one for its chat completions.
+"""Translates a request for OpenAI's Responses API to one for its chat completions.
 
-What becomes of each field is a table in docs/clients.md. NOA stores no responses: what needs a stored one is refused.
+A table in docs/clients.md lists the translation of each field. NOA stores no responses: fields that need a stored one
+are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from models_app.providers.responses.input import conversation
 
 _MAX_TOKENS = 1_000_000
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
-# Given, these would change the answer or what is kept. Each with the values that do not.
+# Fields that would change the answer or what is stored, each with its values that do not.
 _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "previous_response_id": (),
     "conversation": (),
@@ -59,7 +60,7 @@ def _add_tools(request: dict[str, Any], fields: Fields) -> None:
         if "tools" in request:
             request["tool_choice"] = choice
         elif choice not in ("auto", "none"):
-            raise fields.refusal("tools", "a list of tools, since 'tool_choice' asks for a call")
+            raise fields.refusal("tools", "a list of tools, since 'tool_choice' requires a call")
 
 
 def _tool(fields: Fields) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A stream of OpenAI's chat completions as events of its Responses API."""
+"""Translates a stream of OpenAI's chat completions to events of its Responses API."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from models_app.providers.responses.answer import Item
 from models_app.providers.wire import chat_answers, sse
 from models_app.providers.wire.chat_chunks import CallPart, ChunkReader
 
-# The last event repeats the whole answer, so it must be kept; no valid answer is longer.
+# Characters. The last event repeats the whole answer, so it must be held; no valid answer is longer.
 _MAX_KEPT = 16 * 1024 * 1024
-# For each kind of part: its events' name, the field that holds its text, and its shape.
+# For each kind of part: the name of its events, the field of its text, and the function that builds it.
 _PARTS: Mapping[str, tuple[str, str, Callable[[str], Item]]] = {
     "reasoning": ("response.reasoning_text", "text", responses_answer.reasoning_part),
     "text": ("response.output_text", "text", responses_answer.text_part),
@@ -41,7 +41,7 @@ class _Open:
 
 class ResponsesStream(ChunkReader):
     """Each kind of text is an output item with one content part; it ends when another one begins. Calls end together,
-    since the pieces of several calls may come mixed."""
+    since the pieces of several calls can be interleaved."""
 
     def __init__(self, *, model: str, created: int) -> None:
         super().__init__()

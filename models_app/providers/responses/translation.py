@@ -1,4 +1,4 @@
-"""Between a client of OpenAI's Responses API and its chat completions."""
+"""The translation between a client of OpenAI's Responses API and its chat completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What OpenAI's chat completions answer, read with care: other servers speak the same dialect, some of them loosely."""
+"""Reads answers of OpenAI's chat completions defensively: some servers with the same API deviate from it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from models_app.domain.errors import ProviderError
 
 Value = Mapping[str, Any]
 
-# No model reads or writes this many tokens: such a count is a lie, and neither passed on nor stored.
+# No model reads or writes this many tokens: such a count is invalid, and neither forwarded nor stored.
 _MAX_COUNT = 1_000_000_000
 
 
 def name_of(body: Value) -> str:
-    """What the ids of an answer in another dialect are made of."""
+    """The answer's id without its prefix, for the ids of the translated answer."""
     return (text_of(body, "id") or "unknown").removeprefix("chatcmpl-").removeprefix("msg_")
 
 
@@ -48,7 +48,7 @@ def calls_of(message: Value) -> list[Value]:
 
 
 def function_of(call: Value) -> tuple[str, str]:
-    """Name and arguments of a call or of a part of one; empty where it has none."""
+    """Name and arguments of a call or of a part of one; empty if it has none."""
     function = call.get("function")
     if not isinstance(function, dict):
         return "", ""
@@ -74,7 +74,7 @@ def usage_of(body: Value) -> Usage | None:
 
 
 def counted(counts: Value) -> Usage:
-    """A usage object, of OpenAI or of servers like it. Embeddings have no completion."""
+    """The counts of a usage object of OpenAI or a compatible server. Embeddings have no completion."""
     return Usage(
         prompt=tokens(counts, "prompt_tokens"),
         completion=tokens(counts, "completion_tokens"),
@@ -85,12 +85,12 @@ def counted(counts: Value) -> Usage:
 
 
 def detail(counts: Value, group: str, name: str) -> int | None:
-    """A count out of `prompt_tokens_details` or `completion_tokens_details`."""
+    """A count in `prompt_tokens_details` or `completion_tokens_details`."""
     details = counts.get(group)
     return tokens(details, name) if isinstance(details, dict) else None
 
 
 def tokens(counts: Value, name: str) -> int | None:
-    """One count, or None when it is absent or no sensible number."""
+    """One count; None when it is absent or invalid."""
     value = counts.get(name)
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None

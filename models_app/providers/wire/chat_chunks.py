@@ -1,4 +1,4 @@
-"""A stream of OpenAI's chat completions, taken apart for the translations to other dialects."""
+"""Parses a stream of OpenAI's chat completions, for the translations to other dialects."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from models_app.domain.errors import EngineError
 from models_app.providers.wire import chat_answers
 from models_app.providers.wire.json_events import JsonEvents, is_object
 
-# More calls than any request may have tools.
+# More calls than a request can have tools.
 _MAX_CALLS = 1024
 _DONE = b"[DONE]"
 
 
 @dataclass(slots=True)
 class CallPart:
-    """A piece of one call. `place` counts the calls of an answer; id and name come with its first piece."""
+    """A piece of one call. `place` counts the calls of an answer; id and name are in its first piece."""
 
     place: int
     id: str
@@ -26,11 +26,11 @@ class CallPart:
 
 
 class ChunkReader(JsonEvents):
-    """Base of the translations of streams: reads events, and calls what a subclass overrides, in this order.
+    """Base class of the translations of streams: reads events, and calls the subclass's methods in this order.
 
-    `begin` once; then `reasoning`, `text`, `refusal` and `call` as they come; `finish` once, after the usage if there
-    is any; or `error` in its place, when the stream says that it cannot go on or cannot be read. A stream that is cut
-    before the model had finished ends without either.
+    `begin` once; then `reasoning`, `text`, `refusal` and `call` as they arrive; `finish` once, after the usage if there
+    is any; or `error` in its place, when the stream has an error event or cannot be parsed. A stream that is cut before
+    the model has finished ends without either.
     """
 
     sender = "The model's server"
@@ -43,7 +43,7 @@ class ChunkReader(JsonEvents):
         self._last_place = -1
         self._last_id = ""
 
-    # What a dialect implements
+    # Implemented by each dialect
 
     def begin(self, chunk: Mapping[str, Any]) -> bytes:
         raise NotImplementedError
@@ -66,7 +66,7 @@ class ChunkReader(JsonEvents):
     # StreamTranslation
 
     def end(self) -> bytes:
-        """For servers that send no `[DONE]`: the stream is complete when the model has finished."""
+        """Without `[DONE]`, which some servers do not send, the stream is complete when the model has finished."""
         events = [data for _, data in self._reader.end() if data == _DONE or is_object(data)]
         rest = b"".join(self._translated(data) for data in events)
         return rest + self._finish_once()
@@ -97,7 +97,7 @@ class ChunkReader(JsonEvents):
         return found
 
     def _part(self, call: Mapping[str, Any]) -> CallPart:
-        """Some servers send whole calls without an index: a new id is a new call."""
+        """The piece of `call`. Some servers send whole calls without an index: a new id starts a new call."""
         call_id = chat_answers.text_of(call, "id")
         place = call.get("index")
         if type(place) is not int or not 0 <= place < _MAX_CALLS:
@@ -114,4 +114,4 @@ class ChunkReader(JsonEvents):
 
     def _failed(self, error: object) -> bytes:
         message = chat_answers.text_of(error if isinstance(error, dict) else {"message": error}, "message")
-        return self.error(EngineError(message or "The model could not go on."))
+        return self.error(EngineError(message or "The model could not continue."))

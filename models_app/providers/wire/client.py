@@ -1,4 +1,4 @@
-"""Sends one provider a few small requests. Not for the gateway's traffic, which has connections of its own."""
+"""Sends one provider a few small requests. Not for the gateway's traffic, which has separate connections."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _CONNECT_SECONDS = 10.0
-# Lists of models come within a second or two; a server that takes longer is better tried again later.
+# Lists of models take a second or two; a server that needs longer is better retried later.
 ANSWER_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`value` is the decoded JSON; None for an empty body and for an answer that is no success."""
+    """`value` is the decoded JSON of an answer with status 200; None for any other status."""
 
     status: int
     headers: Mapping[str, str]
@@ -68,7 +68,7 @@ class Client:
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """The JSON of an answer with status 200. Raises NoaError for every other outcome."""
-        reply = await self.ask("GET", path, query=query)
+        reply = await self.request("GET", path, query=query)
         if reply.status != 200:
             raise self.refused(reply)
         return reply.value
@@ -76,7 +76,7 @@ class Client:
     def refused(self, reply: Reply) -> NoaError:
         return failures.of_status(self.endpoint, reply.status, reply.headers, reply.body)
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -85,7 +85,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> Reply:
-        """The server's answer, whatever its status. Raises NoaError when none comes, or one that is not JSON.
+        """The server's answer with any status. Raises NoaError when none arrives, or a 200 that is not JSON.
 
         `path` is below the endpoint's base URL, or an absolute URL of the same server.
         """

@@ -1,4 +1,4 @@
-"""The headers by which a provider recognizes NOA, and the version of its API that NOA speaks."""
+"""The headers that authenticate NOA to a provider, and that select the version of its API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from models_app.domain.traffic.routing import RemoteEndpoint
 
 
 def headers(endpoint: RemoteEndpoint) -> dict[str, str]:
-    """Of every request to this provider. They hold its secret: for the wire, and for nothing else."""
+    """The headers of every request to this provider. They hold its secret: never log or return them."""
     row = KINDS[endpoint.kind]
     name, before = row.key_header
     key = endpoint.api_key

@@ -1,4 +1,4 @@
-"""Failed requests to a provider, as errors that name the provider and what to do."""
+"""Converts failed requests to a provider to errors that name the provider and the remedy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from models_app.domain.traffic.redaction import redacted
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers.wire.http import AddressNotAllowed
 
-# Longer than a day is capped to a day.
+# A longer wait is capped to a day.
 _MAX_RETRY_AFTER = 86_400
 
 
 def of_status(endpoint: RemoteEndpoint, status: int, headers: Mapping[str, str], body: bytes) -> NoaError:
-    """For an answer with an error status."""
+    """The error for an answer with an error status."""
     slug = endpoint.provider
     message = message_of(endpoint, body)
     details = {"provider": slug, "status": status}
@@ -70,7 +70,7 @@ def _redirected(endpoint: RemoteEndpoint, headers: Mapping[str, str], details: d
 
 
 def of_connection(endpoint: RemoteEndpoint, error: Exception, seconds: float) -> NoaError:
-    """For a connection that gave no complete answer. `seconds` is the time limit that applied."""
+    """The error for a connection without a complete answer. `seconds` is the time limit that applied."""
     slug = endpoint.provider
     details = {"provider": slug}
     if isinstance(error, TimeoutError):

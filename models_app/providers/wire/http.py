@@ -1,4 +1,4 @@
-"""HTTP to addresses that people configured: checked at connect time, no redirects, no proxies, bounded."""
+"""HTTP to addresses from the configuration: checked at connect time, no redirects, no proxies, bounded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from models_app.domain import addresses
 
 
 class AddressNotAllowed(OSError):
-    """A name led to an address that must not be connected to."""
+    """A name resolves to an address that must not be connected to."""
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names and refuses the addresses that may not be connected to.
+    """Resolves names and refuses the addresses that must not be connected to.
 
-    The addresses that pass are the ones that are connected to: a name cannot lead elsewhere a moment later. An address
-    that stands in the URL itself is never resolved; `models_app.domain.addresses.checked_url` has seen it.
+    The checked addresses are the connected ones: a name cannot resolve to others in between. An address in the URL
+    itself is never resolved; `models_app.domain.addresses.checked_url` has checked it.
     """
 
     def __init__(self, *, allow_private: bool) -> None:
@@ -33,8 +33,8 @@ class GuardedResolver(AbstractResolver):
         for entry in found:
             if not addresses.may_connect(entry["host"], allow_private=self._allow_private):
                 raise AddressNotAllowed(
-                    f"'{host}' leads to {entry['host']}, an address that NOA does not connect to by itself. If it"
-                    " is a server of yours in a private network, set 'allow_private_addresses' to true."
+                    f"'{host}' resolves to {entry['host']}, an address that NOA does not connect to by default. If it"
+                    " is your own server in a private network, set 'allow_private_addresses' to true."
                 )
         return found
 
@@ -43,11 +43,11 @@ class GuardedResolver(AbstractResolver):
 
 
 class TooLong(ValueError):
-    """An answer is longer than anything that would make sense."""
+    """An answer is longer than any valid one."""
 
 
 def connector(*, allow_private: bool, **options: Any) -> aiohttp.TCPConnector:
-    """What connects only where NOA may; `options` are aiohttp's."""
+    """A connector that connects only to allowed addresses; `options` are aiohttp's."""
     resolver = GuardedResolver(allow_private=allow_private)
     return aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, **options)
 
@@ -55,7 +55,7 @@ def connector(*, allow_private: bool, **options: Any) -> aiohttp.TCPConnector:
 def session(*, allow_private: bool, timeout: aiohttp.ClientTimeout, **options: Any) -> aiohttp.ClientSession:
     """A client session for one configured address. Use it with `async with`, and check the URL first.
 
-    Pass `allow_redirects=False` to each request: a redirect would lead past the check of the URL.
+    Pass `allow_redirects=False` to each request: a redirect would bypass the check of the URL.
     """
     return aiohttp.ClientSession(
         connector=connector(allow_private=allow_private),

@@ -1,4 +1,4 @@
-"""The base of the translations of streams: events that hold JSON objects, each checked."""
+"""The base of the translations of streams: parses and checks events that hold JSON objects."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from models_app.providers.wire import sse
 
 
 class JsonEvents:
-    """Base of a StreamTranslation. A subclass gives `take`, `end` and `error_event`.
+    """Base class of a StreamTranslation. A subclass implements `take`, `end` and `error_event`.
 
     Unreadable input ends the stream with an error; after the last event, good or bad, everything is dropped.
     """
 
-    # Named in the error as the sender of what cannot be read.
+    # Named in the error as the sender of a malformed answer.
     sender: ClassVar[str] = "The provider"
 
     def __init__(self) -> None:
@@ -59,12 +59,12 @@ class JsonEvents:
     def _broken(self, what: str) -> bytes:
         if self.done:
             return b""
-        message = f"{self.sender} gave an answer that cannot be passed on: {what}."
+        message = f"{self.sender} gave an answer that cannot be forwarded: {what}."
         return self.error(ProviderError(message, code="malformed_answer"))
 
 
 def is_object(data: bytes) -> bool:
-    """Whether this is a whole event, not the beginning of one that was cut."""
+    """Whether `data` is a whole JSON object, not the beginning of one that was cut."""
     try:
         return isinstance(orjson.loads(data), dict)
     except orjson.JSONDecodeError:

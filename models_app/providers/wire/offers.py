@@ -1,4 +1,4 @@
-"""What a provider's list says about its models, whatever its format: nothing is added; what is unclear is None."""
+"""The models in a provider's list, in one format for all kinds. Nothing is guessed: an unclear field is None."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.catalog.pricing import Price
 
-# More than any provider has; a list without an end is an error, not a list.
+# More than any provider has; a longer list is an error.
 MAX_MODELS = 10_000
 # The registry's limit, far above any model's window.
 _MAX_TOKENS = 1_000_000_000
 _MILLION = 1_000_000
-# Of a price for a million tokens: a millionth of a cent and less.
+# Decimal places of a price in dollars for a million tokens.
 _PLACES = 10
 _MAX_TEXT = 190
 _MAX_DESCRIPTION = 2000
@@ -48,7 +48,7 @@ class Listing:
 
 
 def text(entry: Mapping[str, Any], name: str, longest: int = _MAX_TEXT) -> str | None:
-    """A text on one line; None when there is none."""
+    """The text of a field on one line; None when it has none."""
     value = entry.get(name)
     if not isinstance(value, str):
         return None
@@ -69,13 +69,13 @@ def tokens(entry: Mapping[str, Any], *names: str) -> int | None:
 
 
 def mapping(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The object in this field; an empty one when it is something else."""
+    """The object in this field; empty for any other value."""
     value = entry.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def words(entry: Mapping[str, Any], name: str) -> frozenset[str] | None:
-    """The list of words in this field; None when it is something else."""
+    """The list of words in this field; None for any other value."""
     value = entry.get(name)
     return frozenset(map(str, value)) if isinstance(value, list) else None
 
@@ -90,9 +90,9 @@ def supported(entry: Mapping[str, Any], names: Mapping[str, Capability]) -> set[
 
 
 def price_per_token(pricing: Mapping[str, Any]) -> Price | None:
-    """From US dollars per token, as OpenRouter writes them: `prompt`, `completion`, `input_cache_read` …
+    """The price from OpenRouter's US dollars per token: `prompt`, `completion`, `input_cache_read` …
 
-    A negative number there means that it depends on where the request ends up: unknown.
+    A negative number means that the price depends on the provider that OpenRouter chooses: unknown.
     """
     prompt, completion = _dollars(pricing.get("prompt")), _dollars(pricing.get("completion"))
     if prompt is None or completion is None:
@@ -121,6 +121,6 @@ def _dollars(value: object) -> Decimal | None:
 
 
 def ordered(capabilities: Iterable[Capability]) -> list[str]:
-    """In the order of the enumeration, as the registry keeps them."""
+    """The capabilities in the order of the enumeration, as the registry stores them."""
     chosen = set(capabilities)
     return [str(capability) for capability in Capability if capability in chosen]

@@ -1,11 +1,10 @@
 """The official OpenAI client on connections that NOA checks itself. Import this module late.
 
-Measured with Python 3.11 on two busy cores, beside what a web process has imported already: `import openai` takes 0.5
-to 1.2 s and 24 MB, and stalls the event loop of the same process for 20 to 112 ms. `import anthropic` on top takes
-1.4 to 3.1 s and 39 MB, and stalls the loop for 134 to 319 ms. Anthropic's own client is therefore not used: the
-provider test runs in the web process, beside the gateway's streams, and a second way for the workers alone would
-serve two GETs, and one POST whose bodies NOA translates anyway. This client sends those as well, to Anthropic's paths
-with its headers.
+Measured with Python 3.11 on two busy cores, on top of the imports of a web process: `import openai` takes 0.5 to 1.2 s
+and 24 MB, and stalls the event loop of the same process for 20 to 112 ms. A further `import anthropic` takes 1.4 to
+3.1 s and 39 MB, and stalls the loop for 134 to 319 ms. Anthropic's client is therefore not used: the provider test
+runs in the web process, beside the gateway's streams, and a second client for the workers alone would serve two GETs,
+and one POST whose bodies NOA translates anyway. This client sends those as well, to Anthropic's paths with its headers.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ from yarl import URL
 
 from models_app.providers.wire import http
 
-# The longest list of models that is known has 1 MB, an answer to one small request far less.
+# The longest known list of models has 1 MB, an answer to one small request far less.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-# What of an error's body is read: enough for any message.
+# How much of an error's body is read: enough for any message.
 _MAX_ERROR_BYTES = 64 * 1024
-# The client adds more: the machine's system and Python (`x-stainless-*`), and what OPENAI_ORG_ID, OPENAI_PROJECT_ID and
-# OPENAI_CUSTOM_HEADERS hold, which belong to one account and not to every provider.
+# The client adds more: the machine's system and Python (`x-stainless-*`), and the values of OPENAI_ORG_ID,
+# OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, which belong to one account and not to every provider.
 _SENT_HEADERS = ("content-type",)
-# aiohttp undoes the encoding piece by piece, so that the size limit counts what a body unpacks to.
+# aiohttp decodes the body piece by piece, so that the size limit counts decompressed bytes.
 _UNDONE_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
 # The client requires a key. The real one is in the session's headers: some providers need none, or another header.
 _NO_KEY = "in-the-session"
 _SENT_AT = "noa.sent_at"
 
 STATUS_ERROR = APIStatusError
-"""An answer whose status is an error's; its `response` has been read, up to 64 KiB."""
+"""An answer with an error status; its `response` has been read, up to 64 KiB."""
 CONNECTION_ERRORS = (APIConnectionError, httpx2.RequestError)
-"""No whole answer came. While a raw stream is read, the client does not wrap the errors of its HTTP library."""
+"""No whole answer arrived. While a raw stream is read, the client does not wrap the errors of its HTTP library."""
 TIMEOUT_ERRORS = (APITimeoutError, httpx2.TimeoutException)
 
 
 class SessionTransport(httpx2.AsyncBaseTransport):
     """Sends the client's requests over an aiohttp session, whose connector checks each address when it connects.
 
-    In place of httpx2's transport: webhooks connect through the same check, and streams keep their pace. Of 16 with
-    a token each 2 ms, the median gap is 2.3 ms as with aiohttp alone (p99 4.4 ms); through httpx2's transport it is
-    0.1 ms (p99 90 ms): tokens came in bunches. No redirects, no proxies. The session and the caller set time limits.
+    Replaces httpx2's transport: webhooks connect through the same check, and streams keep their pace. With 16 streams
+    of a token each 2 ms, the median gap is 2.3 ms as with aiohttp alone (p99 4.4 ms); through httpx2's transport it is
+    0.1 ms (p99 90 ms): tokens arrive in bursts. No redirects, no proxies. The session and the caller set time limits.
     """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -77,7 +76,7 @@ class SessionTransport(httpx2.AsyncBaseTransport):
 
 
 class _BoundedBody(httpx2.AsyncByteStream):
-    """The pieces of a body as they come. Raises http.TooLong past the limit; an error's body ends there instead."""
+    """The pieces of a body as they arrive. Raises http.TooLong past the limit; an error's body ends there instead."""
 
     def __init__(self, request: httpx2.Request, response: aiohttp.ClientResponse) -> None:
         self._request, self._response = request, response
@@ -110,7 +109,7 @@ def _as_request_errors(request: httpx2.Request) -> Iterator[None]:
 
 
 def client(session: aiohttp.ClientSession, base_url: str) -> AsyncOpenAI:
-    """Owns the session: closing the client closes it. Retries are off, and so are the client's own time limits."""
+    """The client, which closes the session when it is closed. Its retries and time limits are off."""
     transport = SessionTransport(session)
     return AsyncOpenAI(
         api_key=_NO_KEY,
@@ -124,7 +123,7 @@ def client(session: aiohttp.ClientSession, base_url: str) -> AsyncOpenAI:
 async def get(client: AsyncOpenAI, url: str, query: Mapping[str, str] | None = None) -> httpx2.Response:
     """The whole answer; `url` is absolute, or a path below the client's base URL. Raises the errors named above.
 
-    The generic call and not `client.models.list()`: that knows OpenAI's list only, and many servers say more in theirs.
+    The generic call and not `client.models.list()`, which parses only OpenAI's fields: many servers have more.
     """
     return await client.get(url, cast_to=httpx2.Response, options={"params": query or {}})
 
@@ -135,13 +134,13 @@ async def post(client: AsyncOpenAI, url: str, body: Mapping[str, Any]) -> httpx2
 
 
 async def post_streamed(client: AsyncOpenAI, url: str, body: Mapping[str, Any]) -> httpx2.Response:
-    """As `post`, once the headers are there; read it with `aiter_raw`, and close it."""
+    """As `post`, but returns after the headers; read it with `aiter_raw`, and close it."""
     stream = await client.post(url, cast_to=object, body=dict(body), stream=True, stream_cls=AsyncStream[object])
     return stream.response
 
 
 def sent_at(response: httpx2.Response) -> float:
-    """When the request went to its connection, by `perf_counter`: the client's own work, 0.8 ms, comes before."""
+    """The time at which the request was sent, by `perf_counter`: without the client's own work of 0.8 ms."""
     return float(response.extensions[_SENT_AT])
 
 

@@ -1,4 +1,4 @@
-"""The code of a provider kind, found by the dotted names in its row of `models_app.domain.provider_kinds.KINDS`."""
+"""Imports the code of a provider kind by the dotted names in its row of `models_app.domain.provider_kinds.KINDS`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_model(kind: ProviderKind) -> CheckModel:
 
 @cache
 def translation(kind: ProviderKind) -> Translation | None:
-    """From and to OpenAI's chat completions; None for servers that speak them. Stateless, so shared."""
+    """The translation from and to OpenAI's chat completions; None for servers of that API. Stateless, so shared."""
     name = KINDS[kind].translation
     found: Translation | None = resolve_name(name)() if name else None
     return found

@@ -1,4 +1,4 @@
-"""Server-sent events: read from bytes that come in pieces of any size, and written."""
+"""Reads server-sent events from bytes in pieces of any size, and writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-# Name and data; the name is empty where a stream does not name its events.
+# Name and data; the name is empty if a stream does not name its events.
 Event = tuple[str, bytes]
 
 # The longest valid event is a whole answer in one piece; more without an end is a fault of the server.
@@ -25,11 +25,11 @@ class EventReader:
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
         self._limit = limit
-        # Lines end in \n here, whatever the server ends them with.
+        # With every line ending converted to \n.
         self._held = bytearray()
         self._searched = 0
         self._is_first = True
-        # The last byte was \r, which may be half of a \r\n.
+        # The last byte was \r, which can be half of a \r\n.
         self._open_return = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -45,21 +45,21 @@ class EventReader:
             _collect(bytes(self._held[start:end]), found)
             start = self._searched = end + 2
         del self._held[:start]
-        # The second half of a blank line may come with the next piece.
+        # The second half of a blank line can be in the next piece.
         self._searched = max(0, len(self._held) - 1)
         if len(self._held) > self._limit:
             raise EventTooLong
         return found
 
     def end(self) -> list[Event]:
-        """The last event, where the server leaves out the blank line that ends it."""
+        """The last event, if the server leaves out the blank line that ends it."""
         rest, self._held = bytes(self._held), bytearray()
         found: list[Event] = []
         _collect(rest.rstrip(b"\n"), found)
         return found
 
     def _is_plain(self, data: bytes) -> bool:
-        """Whether these are whole events, as servers send them nearly always."""
+        """Whether `data` is whole events, as servers send it nearly always."""
         waits = self._held or self._is_first or self._open_return
         return not waits and data.endswith(b"\n\n") and b"\r" not in data
 

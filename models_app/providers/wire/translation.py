@@ -1,7 +1,7 @@
-"""The shape of a translation between OpenAI's chat completions and another dialect.
+"""The contract of a translation between OpenAI's chat completions and another dialect.
 
-A request of a client that speaks another dialect is translated to OpenAI's (inbound), and a request to a provider that
-speaks another one from OpenAI's (outbound); both have this shape. Translations are pure: bytes in, bytes out.
+A request of a client with another dialect is translated to OpenAI's (inbound), and a request to a provider with another
+dialect from OpenAI's (outbound); both have this contract. Translations are pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from models_app.domain.errors import NoaError
 
 
 class StreamTranslation(Protocol):
-    """One stream of server-sent events, in pieces of any size; what comes out are whole events."""
+    """One stream of server-sent events: takes pieces of any size, and returns whole events."""
 
     # The usage that the stream has reported so far.
     usage: Usage | None
@@ -31,7 +31,7 @@ class StreamTranslation(Protocol):
 
 
 class Translation(Protocol):
-    """`model` is the name that the client asked for; `model_id` its name at the server."""
+    """`model` is the name in the client's request; `model_id` the name at the server."""
 
     def request(self, body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
         """The body to send on. Raises InvalidRequest or UnsupportedParameter that names the field."""

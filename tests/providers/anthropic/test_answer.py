@@ -52,7 +52,7 @@ def recorded(case: str) -> bytes:
 
 
 def assembled(chunks: list[Any]) -> dict[str, Any]:
-    """The message that the deltas of a stream make, as OpenAI's clients put it together."""
+    """The message from the deltas of a stream, as OpenAI's clients assemble it."""
     message: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None}
     for delta in [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]:
         for name in ("content", "reasoning_content"):

@@ -1,4 +1,4 @@
-"""Requests for OpenAI's chat completions, as Anthropic gets them. Each of them must pass the checks of the fake."""
+"""Requests for OpenAI's chat completions, translated for Anthropic. Each must pass the checks of the fake."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_least_request() -> None:
                 "max_tokens": DEFAULT_MAX_TOKENS + 9000,
             },
         ),
-        # What changes nothing is left out.
+        # Fields without effect are left out.
         ({"seed": 1, "n": 1, "logprobs": False, "logit_bias": {}, "presence_penalty": 0}, {}),
         ({"store": True, "metadata": {"a": "b"}, "service_tier": "auto", "verbosity": "low"}, {}),
         ({"response_format": {"type": "text"}, "modalities": ["text"], "anything": 1}, {}),

@@ -1,4 +1,4 @@
-"""Models of providers are asked in the dialect of each, with the right key, at the right address."""
+"""Requests to models of providers use the dialect, the key and the address of each provider."""
 
 from __future__ import annotations
 

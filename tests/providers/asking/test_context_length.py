@@ -1,4 +1,4 @@
-"""The longest prompt that a model takes and answers, found with few requests."""
+"""The longest prompt that a model accepts and answers, found with few requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each probe judges what a server really answers."""
+"""Each probe judges the real answers of a server."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def recorded(case: str) -> bytes:
 
 
 def assembled(found: list[Any]) -> dict[str, Any]:
-    """The message that the events make, as Anthropic's clients put it together; fails for events out of order."""
+    """The message from the events, as Anthropic's clients assemble it; fails for events out of order."""
     message: dict[str, Any] = found[0]["message"]
     assert [value["type"] for value in found[-2:]] == ["message_delta", "message_stop"]
     open_blocks: dict[int, list[str]] = {}

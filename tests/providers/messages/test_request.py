@@ -1,4 +1,4 @@
-"""Requests of clients of Anthropic's API, as a server of OpenAI's dialect gets them. All pass the fake's checks."""
+"""Requests of clients of Anthropic's API, translated for OpenAI's dialect. All pass the fake's checks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_least_request() -> None:
                 }
             },
         ),
-        # What means something to Anthropic's servers only is left out.
+        # Fields that only Anthropic's servers support are left out.
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, {}),
         ({"service_tier": "auto", "cache_control": {"type": "ephemeral"}, "mcp_servers": []}, {}),
         ({"tool_choice": {"type": "auto"}}, {}),

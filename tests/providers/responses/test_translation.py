@@ -70,7 +70,7 @@ def test_the_least_request() -> None:
         ),
         ({"user": "u1"}, {"user": "u1"}),
         ({"tool_choice": "auto", "tools": []}, {}),
-        # What changes nothing is left out.
+        # Fields without effect are left out.
         ({"store": False, "background": False, "truncation": "disabled", "include": []}, {}),
         ({"include": ["reasoning.encrypted_content"], "metadata": {"a": "b"}}, {}),
         ({"max_tool_calls": 3, "service_tier": "auto", "prompt_cache_key": "k"}, {}),

@@ -1,4 +1,4 @@
-"""Errors of a provider have its name, its own message, and what to do; never a key."""
+"""Errors of a provider have its name, its own message, and a remedy; never a key."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
 
 def test_a_server_that_hangs_is_given_up(openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "models_app.providers.wire.client.Client.ask.__kwdefaults__",
+        "models_app.providers.wire.client.Client.request.__kwdefaults__",
         {
             "query": None,
             "body": None,

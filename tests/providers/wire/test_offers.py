@@ -1,4 +1,4 @@
-"""The lists of models of each kind of provider: what is read from them, and that nothing is added."""
+"""The lists of models of each kind of provider: the fields that are read, without additions."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_nothing_of_the_environment_and_of_the_machine_is_sent(
 
 
 def test_the_body_of_a_request_is_sent_as_it_is(openai: FakeOpenAI) -> None:
-    """What a probe stores as asked is what was asked: the client's typed calls would add fields."""
+    """A probe stores the request that was sent: the client's typed calls would add fields to it."""
     openai.default = "status_500"
     body = {"input": ["a"], "unknown": {"nested": [1.5, None]}}
 
@@ -116,7 +116,7 @@ def test_an_error_without_end_is_read_to_its_first_64_kib() -> None:
 
     async def use(remote: RemoteEndpoint) -> None:
         async with Client(remote) as client:
-            reply = await client.ask("GET", "/models")
+            reply = await client.request("GET", "/models")
         assert (reply.status, len(reply.body)) == (500, 64 * 1024)
         assert (await chat(remote)).status == 500
 
@@ -134,7 +134,7 @@ def test_a_body_that_comes_slowly_ends_with_the_time_limit() -> None:
     async def use(remote: RemoteEndpoint) -> None:
         async with Client(remote) as client:
             with pytest.raises(NoaError) as caught:
-                await client.ask("GET", "/models", seconds=0.3)
+                await client.request("GET", "/models", seconds=0.3)
         assert caught.value.code == "provider_timeout"
 
     asyncio.run(served(slow, use))
@@ -160,7 +160,7 @@ def test_hostile_bytes_are_a_failure_with_the_name_of_the_provider() -> None:
 
 
 def test_cancelled_requests_leave_no_connection_behind() -> None:
-    """httpx's own pool was full after some thousands of them."""
+    """httpx's own pool was full after some thousand cancelled requests."""
     waits = True
 
     async def answer(request: web.Request) -> web.StreamResponse:

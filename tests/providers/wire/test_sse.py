@@ -8,7 +8,8 @@ from models_app.providers.wire.sse import DONE, Event, EventReader, EventTooLong
 
 RECORDED = (
     b"\xef\xbb\xbf: a comment\r\n\r\nevent: one\r\ndata: 1\r\n\r\n"
-    b"id: 7\ndata: two\ndata: lines\nretry: 5\n\n\n\nevent: none\n\ndata:tight\n\ndata\n\r\ndata: \xc3\xa9\r\rdata: last"
+    b"id: 7\ndata: two\ndata: lines\nretry: 5\n\n\n\nevent: none\n\n"
+    b"data:tight\n\ndata\n\r\ndata: \xc3\xa9\r\rdata: last"
 )
 FOUND = [
     ("one", b"1"),

@@ -1,4 +1,4 @@
-"""What both dialects can express survives the round trip; and no hostile input breaks a translation."""
+"""Fields that both dialects can express survive the round trip; no hostile input breaks a translation."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_no_stream_breaks_it(make: type[Translation], parts: list[Any]) -> None:
 
 
 def test_deep_calls_and_answers_can_be_written() -> None:
-    """What is nested deeper than JSON is written must not come out of a translation."""
+    """A translation must not return a value that is nested too deeply for the JSON writer."""
     text = '{"a":' * 1000 + "1" + "}" * 1000
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": text}}
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}]
