@@ -32,7 +32,7 @@ def features(line: str) -> frozenset[str]:
 
 
 def processor(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The processor's flags as the kernel lists them; empty where it lists none."""
+    """The processor's flags in the kernel's list; empty if it has none."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", path.read_text(), re.MULTILINE)
     except OSError:

@@ -1,4 +1,4 @@
-"""A private certificate authority, and certificates by which the nodes of one NOA authenticate each other."""
+"""A private certificate authority, and certificates with which the nodes of one NOA authenticate each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models_app.domain.errors import Conflict
 from models_app.domain.residency.nodes import TLS_NAME
 from models_app.engines.trust import NodeTrust
 
-# Years of validity: no surprise in the second year of a server, and a limit to a leaked key.
+# Years of validity: long enough to avoid yearly renewals, and a limit for a leaked key.
 _YEARS = 5
 # Tolerance for clock skew.
 _BEFORE = timedelta(hours=1)

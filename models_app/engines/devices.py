@@ -13,7 +13,7 @@ import psutil
 import pynvml
 
 _CGROUPS = Path("/sys/fs/cgroup")
-# The files of cgroup v2 and v1: the limit, what is used, and the name of the page cache in memory.stat.
+# The files of cgroup v2 and v1: the limit, the usage, and the name of the page cache in memory.stat.
 _CGROUP_FILES = (
     ("memory.max", "memory.current", "file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
@@ -29,7 +29,7 @@ class Held:
 
 
 def memory() -> tuple[int, int]:
-    """Total and available memory of the machine, or of the container where that has less."""
+    """Total and available memory of the machine, or of the container if that has less."""
     found = psutil.virtual_memory()
     total, free = int(found.total), int(found.available)
     for limit, left in _container_limits():
@@ -38,7 +38,7 @@ def memory() -> tuple[int, int]:
 
 
 def held(pid: int) -> Held | None:
-    """None when there is no such process."""
+    """The memory of a process; None when it does not exist."""
     try:
         found = psutil.Process(pid).memory_info()
     except psutil.Error:

@@ -23,7 +23,7 @@ Joules = Callable[[], float]
 
 @dataclass(slots=True)
 class Reading:
-    """Peaks in bytes, energy in joules; None with a reason where it cannot be read.
+    """Peaks in bytes, energy in joules; None, with a reason, for a figure that cannot be read.
 
     energy_source  `rapl` or `nvml`: whole processor packages or GPUs, including other processes
     """
@@ -56,7 +56,7 @@ class Watch:
             self.reading.energy_source = "+".join(sorted({counter.source for counter in self._counters}))
         else:
             self.reading.energy_reason = (
-                "No energy counter can be read: NOA looks at Intel RAPL (readable by root on most systems) and NVML."
+                "No energy counter can be read: NOA uses Intel RAPL (readable by root on most systems) and NVML."
             )
         self._thread.start()
         return self
@@ -123,7 +123,7 @@ def _rapl(zone: Path) -> Counter:
 
 
 def _gpus() -> Iterator[Counter]:
-    # Loads a library of the driver: only measurements pay for it.
+    # It loads a library of the driver, so only measurements import it.
     import pynvml
 
     try:

@@ -1,8 +1,8 @@
 """A bounded reader of GGUF headers. Standard library only, reads no tensor data and maps nothing into memory.
 
 The `gguf` package's reader maps the whole file, builds an object per array element and checks no bound before it
-allocates; importing it costs more than a whole scan. This reader walks the header once, keeps only what NOA shows,
-and rejects what llama.cpp would reject, overflow on or abort on.
+allocates; importing it costs more than a whole scan. This reader walks the header once, keeps only the values that NOA
+shows, and rejects every header that llama.cpp would reject, overflow on or abort on.
 """
 
 from __future__ import annotations

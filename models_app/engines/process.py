@@ -46,7 +46,7 @@ class Ready:
 
 @dataclass(eq=False)
 class RunnerProcess:
-    """A spawned runner. Made by `spawn`, on the supervisor's thread only."""
+    """A spawned runner. Created by `spawn`, on the supervisor's thread only."""
 
     spec: RunnerSpec
     popen: subprocess.Popen[bytes]
@@ -138,7 +138,7 @@ def _ready(message: dict[str, Any]) -> Ready | None:
 
 
 def describe_exit(code: int | None) -> str:
-    """How a process ended, in words."""
+    """A description of a process's end by its exit code; None: it still runs."""
     if code is None:
         return "stopped answering"
     if code < 0:
@@ -157,7 +157,7 @@ def spawn(command: Sequence[str], spec: RunnerSpec, log_path: Path) -> RunnerPro
                 popen = _popen(command, spec, log_path, write_end)
             finally:
                 os.close(write_end)
-            # Closing its lifeline ends it.
+            # The runner exits when its lifeline closes.
             undo.callback(popen.wait)
             undo.enter_context(popen.stdin or contextlib.nullcontext())
             undo.callback(popen.kill)
@@ -207,7 +207,7 @@ def _environment() -> dict[str, str]:
 
 
 def start_time(pid: int) -> float | None:
-    """When the process with this id started (Unix seconds); None when there is none or it is a zombie."""
+    """The start time of a process in Unix seconds; None when it does not exist or is a zombie."""
     try:
         found = psutil.Process(pid)
         return None if found.status() == psutil.STATUS_ZOMBIE else found.create_time()

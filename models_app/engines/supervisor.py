@@ -83,7 +83,7 @@ class Supervisor:
             raise Interrupted(_STOPPING)
 
     def instance_ids(self) -> set[str]:
-        """Of all live runners that are not being stopped."""
+        """The instances of all live runners that are not being stopped."""
         return {key for key, runner in list(self._runners.items()) if not runner.stopping}
 
     def get(self, instance_id: str) -> RunnerProcess | None:

@@ -1,4 +1,4 @@
-"""How the nodes of one NOA authenticate each other: certificates of a private authority, a shared secret, or both."""
+"""Authentication between the nodes of one NOA: certificates of a private authority, a shared secret, or both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NodeTrust:
         """Whether a request is authorized; its certificate was already checked in the TLS handshake."""
         if not self.secret:
             return True
-        # Constant time, so that it does not reveal how much of the secret was right.
+        # Constant time, so that it does not reveal how many characters of the secret match.
         return hmac.compare_digest(authorization.encode("utf-8", "surrogatepass"), self.authorization.encode())
 
     def check(self, *, is_loopback: bool) -> None:
@@ -49,7 +49,7 @@ class NodeTrust:
             )
 
     def server_context(self) -> ssl.SSLContext | None:
-        """None without a certificate. Raises OSError (ssl.SSLError is one) for files that cannot be used."""
+        """For the node's proxy; None without a certificate. Raises OSError (ssl.SSLError is one) for unusable files."""
         if self.certificate is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -61,7 +61,7 @@ class NodeTrust:
         return context
 
     def client_context(self) -> ssl.SSLContext:
-        """Raises OSError for files that cannot be used."""
+        """For clients of nodes. Raises OSError for unusable files."""
         context = ssl.create_default_context(cafile=self.authority)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         if self.certificate is not None:

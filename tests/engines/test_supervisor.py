@@ -224,7 +224,7 @@ def test_f33_without_files_a_start_is_refused_and_works_again_later(
 ) -> None:
     """Whichever file cannot be opened, nothing is left behind and the supervisor survives."""
     supervisor = make()
-    ready(launch(supervisor))  # the thread itself already has what it needs
+    ready(launch(supervisor))  # the thread itself needs no further files
     supervisor.stop(INSTANCE, grace=5.0)
     before = len(os.listdir("/proc/self/fd"))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,6 +1,6 @@
 """HTTP/1.1 on a unix socket, reduced to what a runner needs.
 
-llhttp (httptools) parses requests; only the response side is our own. A framework costs two to three times as much CPU
+llhttp (httptools) parses requests; this module writes responses. A framework costs two to three times as much CPU
 per streamed chunk, taken from the decode thread, and none lets a handler write a chunk without waking a task and abort
 a connection whose peer does not read.
 
@@ -31,7 +31,7 @@ _MAX_HEADERS = 64 * 1024
 _MAX_PIPELINED = 8
 # From the first byte of a request to its last.
 _RECEIVE_SECONDS = 60.0
-# A connection is aborted when its peer reads nothing for so long, or when this many bytes are unsent.
+# A connection is aborted when its peer reads nothing for this time, or when this many bytes are unsent.
 _STALL_SECONDS = 60.0
 _MAX_UNSENT = 4 * 1024 * 1024
 
@@ -75,7 +75,7 @@ class Request:
         self.started = False
 
     def respond(self, status: int, data: Any, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """`data` as JSON, whole."""
+        """Sends `data` as JSON, whole."""
         body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
         length = (b"content-length", b"%d" % len(body))
         head = self._head(status, ((b"content-type", JSON), length, *headers))
@@ -83,7 +83,7 @@ class Request:
         self._connection.answered(self)
 
     def fail(self, error: NoaError) -> None:
-        """The error as JSON with its status; inside a stream as its last event, without `[DONE]`."""
+        """Sends the error as JSON with its status; inside a stream as its last event, without `[DONE]`."""
         if self.started:
             self.write(b"data: " + orjson.dumps(error.body(self.request_id)) + b"\n\n")
             self.end()

@@ -39,8 +39,8 @@ class State:
     tokenizers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize"))
 
     async def tokens(self, prompt: Prompt, *, param: str, add_special: bool = True) -> Sequence[int]:
-        """The tokens of a prompt. Raises InvalidRequest for ids that the vocabulary does not have and for no tokens
-        at all, ContextLengthExceeded for more than the context."""
+        """The tokens of a prompt. Raises InvalidRequest for ids that the vocabulary does not have and for an empty
+        prompt, ContextLengthExceeded for more tokens than the context."""
         if isinstance(prompt, str):
             ids = await self._tokenize(prompt, param, add_special)
         else:

@@ -38,7 +38,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def busy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Slow enough to be observed: it processes some thousand tokens a second and never ends by itself."""
+    """Slow enough to be observed: it processes some thousand tokens per second and never ends by itself."""
     path = tmp_path_factory.mktemp("models") / "busy.gguf"
     return write_random_gguf(path, megabytes=40, context=32_768)
 

@@ -87,7 +87,7 @@ class Place:
             self.gone.set()
 
     async def _write_much(self, request: Request, *, once: bool) -> None:
-        """More than the kernel buffers for a peer that does not read; `once`, or for ever."""
+        """Writes more than the kernel buffers for a peer that does not read; `once`, or without end."""
         request.start_stream()
         request.write(b"x" * 1024 * 1024)
         try:
@@ -138,7 +138,7 @@ def read_to_end(client: socket.socket) -> bytes:
 
 
 def ended(client: socket.socket) -> bool:
-    """Whether the peer closed; with unread bytes of ours the kernel reports a reset."""
+    """Whether the peer closed; if it left bytes unread, the kernel reports a reset."""
     try:
         return client.recv(1) == b""
     except ConnectionResetError:

@@ -1,4 +1,4 @@
-"""A runner ends with its parent process, even when it is stopped, and with any thread of its own."""
+"""A runner ends with its parent process, even when it is stopped, and when any of its threads dies."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class Batcher:
         return self._in_flight
 
     def close(self) -> None:
-        """Ends all work with `Failed`, then the thread; the model may be closed afterwards."""
+        """Ends all work with `Failed`, then the thread; the model can be closed afterwards."""
         with self._wake:
             self._closed = True
             self._wake.notify()
@@ -203,8 +203,8 @@ class Batcher:
     def _has_room_for(self, sequence: Sequence) -> bool:
         if not self._running or not self._model.has_memory:
             return True
-        wanted = sum(len(s.tokens) + min(s.may_grow, _GROWTH_TOKENS) for s in (*self._running, sequence))
-        return wanted <= self._model.n_ctx
+        needed = sum(len(s.tokens) + min(s.may_grow, _GROWTH_TOKENS) for s in (*self._running, sequence))
+        return needed <= self._model.n_ctx
 
     def _place(self, sequence: Sequence, slot: Slot, shared: int) -> None:
         # The last token is computed again even if it is cached, because its logits are not.

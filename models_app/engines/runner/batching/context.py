@@ -23,7 +23,7 @@ ABORTED = 2
 class Context:
     """Not thread-safe, except `abort`.
 
-    Rows are numbered in the order of `add`; only those added with `output` have logits, numbered on their own.
+    Rows are numbered in the order of `add_row` and `add_piece`; only those with output have logits, in the same order.
     """
 
     def __init__(self, model: LoadedModel, *, slots: int) -> None:
@@ -105,7 +105,7 @@ class Context:
         self.rows = end
 
     def decode(self) -> int:
-        """Computes the batch: DONE, FULL, ABORTED or another number of llama.cpp's, which is an error."""
+        """Computes the batch; returns DONE, FULL, ABORTED or another status of llama.cpp, which is an error."""
         self._batch.n_tokens = self.rows
         status: int = llama_cpp.llama_decode(self._pointer, self._batch)
         if self._waits:

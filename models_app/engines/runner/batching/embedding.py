@@ -1,4 +1,4 @@
-"""One step of the embeddings."""
+"""One decode step of all running embeddings."""
 
 from __future__ import annotations
 

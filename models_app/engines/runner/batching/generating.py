@@ -1,4 +1,4 @@
-"""One step of the generations: one token of each running one, and pieces of pending prompts."""
+"""One decode step of all running generations: one token of each, and pieces of pending prompts."""
 
 from __future__ import annotations
 

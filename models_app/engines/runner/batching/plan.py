@@ -1,4 +1,4 @@
-"""How the room of one step is divided among prompts. Pure functions and a clock-free estimate."""
+"""Divides the tokens of one step among prompts. Pure functions and a clock-free estimate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WEIGHT = 0.3
 
 
 def divide(left: Sequence[int], room: int) -> list[int]:
-    """How many tokens of each prompt go into a step with room for `room`; `left` is in order of arrival, not empty.
+    """The tokens of each prompt in a step of `room` tokens; `left` is in order of arrival, not empty.
 
     Shortest remaining prompt first, which minimises the sum of all waits. A quarter of the room is reserved for the
     oldest prompt, so that short ones cannot starve it.

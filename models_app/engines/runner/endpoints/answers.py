@@ -54,7 +54,7 @@ def envelope(kind: str, prefix: str, model: str, fingerprint: str) -> dict[str, 
 class Chunks:
     """Builds the chunks of one stream. All but the text is serialised once, because this runs for every token.
 
-    `delta` is how the text of a choice is wrapped: chat has `"delta":{"content":…}`, completions `"text":…`.
+    `chat` selects the field of a choice's text: `"delta":{"content":…}`, or `"text":…` of completions.
     """
 
     def __init__(self, head: Mapping[str, Any], *, include_usage: bool, chat: bool) -> None:
@@ -102,7 +102,7 @@ def chat_logprobs(choices: tuple[TokenChoice, ...]) -> dict[str, Any]:
 
 
 def completion_logprobs(choices: tuple[TokenChoice, ...], offset: int) -> dict[str, Any]:
-    """`offset` is where the first token begins in the text of the choice, in characters."""
+    """`offset` is the position of the first token in the text of the choice, in characters."""
     tokens = [_text(choice.chosen) for choice in choices]
     offsets = []
     for token in tokens:

@@ -20,7 +20,7 @@ from models_app.engines.runner.state import State
 
 
 async def complete(state: State, request: Request, data: Mapping[str, Any]) -> None:
-    """Answer one chat request, streamed or whole. Raises InvalidRequest and what the decode thread reports."""
+    """Answer one chat request, streamed or whole. Raises InvalidRequest and the errors of the decode thread."""
     chat = inference.parse_chat(data)
     choices = await _choices(state, chat)
     kind = "chat.completion.chunk" if chat.stream else "chat.completion"
@@ -74,7 +74,7 @@ def _template(state: State) -> ChatTemplate:
 
 def _messages(template: ChatTemplate, messages: Sequence[Message]) -> Sequence[Message]:
     """Replace the role `developer`, OpenAI's newer name of `system`, which most templates do not support."""
-    if template.knows_developer:
+    if template.supports_developer:
         return messages
     return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
 

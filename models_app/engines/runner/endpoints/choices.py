@@ -24,7 +24,7 @@ from models_app.engines.runner.endpoints.answers import Chunks, Usage
 from models_app.engines.runner.formats.tools import Found, ToolCall, ToolCallReader
 from models_app.engines.runner.http import Request
 
-# llama.cpp's seeds have 32 bits, and the highest means "choose one".
+# llama.cpp's seeds have 32 bits, and the highest means a random seed.
 _SEEDS = 2**32 - 1
 
 

@@ -50,7 +50,7 @@ class _Refused(Exception):
 
 
 class _OutOfTime(BaseException):
-    """Not an Exception, so that no `except Exception` on the way can swallow it."""
+    """Not an Exception, so that no `except Exception` in between can swallow it."""
 
 
 class _Generation(jinja2.ext.Extension):
@@ -64,7 +64,7 @@ class _Generation(jinja2.ext.Extension):
 
 
 class ChatTemplate:
-    """A compiled template. `supports_tools` is detected by rendering it, `knows_developer` from its text.
+    """A compiled template. `supports_tools` is detected by rendering it, `supports_developer` from its text.
 
     Raises LoadFailed (stage `template`) when the text does not compile or cannot render the simplest conversation.
     """
@@ -85,7 +85,7 @@ class ChatTemplate:
             ) from error
         self._check()
         self.supports_tools = self._shows_tools()
-        self.knows_developer = "developer" in source
+        self.supports_developer = "developer" in source
 
     def render(
         self,

@@ -45,7 +45,7 @@ class TextStream:
         return text[:certain]
 
     def _certain_length(self, text: str) -> int:
-        """Where the first possible beginning of a stop string at the end of `text` starts."""
+        """The position of the first possible beginning of a stop string at the end of `text`, or its length."""
         for start in range(max(0, len(text) - self._longest + 1), len(text)):
             tail = text[start:]
             if any(stop.startswith(tail) for stop in self._stops):

@@ -1,4 +1,4 @@
-"""A regular expression of a JSON schema as GBNF, for the inside of a JSON string. Pure.
+"""Translates a regular expression of a JSON schema to GBNF, for the inside of a JSON string. Pure.
 
 Supported: literals, `.`, classes, `\\d \\w \\s` and their opposites, groups, `|`, `* + ? {m,n}`, `^` at the start and
 `$` at the end. As in JSON Schema, a pattern without them matches anywhere in the string.
@@ -24,7 +24,7 @@ class PatternError(ValueError):
 
 
 def to_gbnf(text: object) -> str:
-    """A GBNF expression. Raises PatternError for what it cannot express."""
+    """A GBNF expression. Raises PatternError for a pattern that is not supported."""
     if not isinstance(text, str) or len(text) > MAX_LENGTH:
         raise PatternError(f"must be a string of at most {MAX_LENGTH} characters")
     starts = text.startswith("^")

@@ -3,8 +3,8 @@
 Enforced: `type` (also a list), `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `minItems`,
 `maxItems`, `enum`, `const`, `anyOf`, `oneOf` (read as anyOf), `allOf` of objects, `$ref` within the schema (also
 recursive), `minLength`, `maxLength`, `pattern`, `format` (date, time, date-time, uuid). Objects have only the named
-properties, in that order, unless `additionalProperties` allows more: with an open object a small model can go on for
-ever. Other keywords that restrict values are rejected with `strict` and ignored without.
+properties, in that order, unless `additionalProperties` allows more: with an open object a small model can continue
+without end. Other keywords that restrict values are rejected with `strict` and ignored without.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models_app.engines.runner.grammar import gbnf, pattern
 
 # llama.cpp expands repetitions, and rejects more than 2,000.
 MAX_REPEAT = 1000
-# Rules of one grammar. A schema of 64 KiB stays far below, unless it is built to explode.
+# Rules of one grammar. A schema of 64 KiB stays far below, unless it is built to expand without bound.
 _MAX_RULES = 5000
 _UNENFORCED = frozenset(
     {
@@ -69,7 +69,7 @@ class Grammar:
         self._root: Schema = {}
 
     def add(self, schema: Schema, *, param: str, strict: bool = False) -> str:
-        """The rule for JSON that `schema` describes; `$ref`s are looked up in it. Errors name `param`."""
+        """The rule for JSON that conforms to `schema`, in which `$ref`s are resolved. Errors name `param`."""
         self._root, self._param, self._strict = schema, param, strict
         try:
             return self._visit(schema, "#")

@@ -73,7 +73,7 @@ class LoadedModel:
         self.rewinds = not (llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))
 
     def metadata(self, key: str) -> str | None:
-        """A value of the header as text; None where the key is missing."""
+        """A value of the header as text; None when the key is missing."""
         buffer = ctypes.create_string_buffer(_METADATA_BYTES)
         length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, _METADATA_BYTES)
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
@@ -154,7 +154,7 @@ class LoadedModel:
         return self.vocabulary.piece(token)
 
     def close(self) -> None:
-        """Frees context and weights. Nothing else of this object may be used afterwards."""
+        """Frees context and weights. Do not use the object afterwards."""
         if self.context:
             llama_cpp.llama_free(self.context)
             self.context = None

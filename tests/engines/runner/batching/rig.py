@@ -85,7 +85,7 @@ class Rig:
         self.wait(lambda: self.pieces(work), "the first text")
 
     def busy(self, slots: int) -> None:
-        """Waits until so many slots are busy with their prompts."""
+        """Waits until this number of slots is busy with their prompts."""
         waiting.until(lambda: self.batcher.slots_busy == slots, f"{slots} slots are busy")
 
     def idle(self) -> None:
