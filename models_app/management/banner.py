@@ -11,14 +11,14 @@ from models_app.management.first_start import OPERATOR, Secrets
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The model behind the route `current`, or why no model answers yet."""
+    """The model behind the route `current`, or the reason why no model answers yet."""
 
     model: str | None
     problem: str | None
 
 
 def text(*, host: str, port: int, made: Secrets, state: State) -> str:
-    """Secrets appear only on the start that created them."""
+    """The whole text; secrets appear only on the start that created them."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     base = f"http://{reachable}:{port}"
     key = made.api_key or "$NOA_API_KEY"
@@ -35,7 +35,7 @@ def text(*, host: str, port: int, made: Secrets, state: State) -> str:
         "",
         *_model(state),
         "",
-        "Ask it:",
+        "Try it:",
         "",
         _curl(base, key),
         "",
@@ -48,14 +48,14 @@ def _operator(made: Secrets) -> list[str]:
     if made.password:
         return [
             f"            user {OPERATOR}, password {made.password}",
-            "            (shown this once; change it in the console)",
+            "            (shown only now; change it in the console)",
         ]
     return [f"            user {OPERATOR} (a new password: {settings.NOA_SERVER_COMMAND} changepassword {OPERATOR})"]
 
 
 def _api_key(made: Secrets) -> list[str]:
     if made.api_key:
-        return [f"  API key   {made.api_key}", "            (shown this once)"]
+        return [f"  API key   {made.api_key}", "            (shown only now)"]
     return [
         f"  API key   the one that you stored as NOA_API_KEY (a new one: {settings.NOA_SERVER_COMMAND} api_key NAME)"
     ]

@@ -23,14 +23,14 @@ OPERATOR = "admin"
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What this start created, shown once; None for what existed."""
+    """The secrets that this start created, shown once; None for those that existed."""
 
     password: str | None
     api_key: str | None
 
 
 def prepare() -> Secrets:
-    """Idempotent; of several servers that start at the same time, one creates the secrets."""
+    """Idempotent; when several servers start at the same time, one of them creates the secrets."""
     with migrating.alone():
         return _prepare()
 

@@ -1,4 +1,4 @@
-"""One NOA process from its lock to its last runner."""
+"""Runs one NOA server: its lock, its socket, its web processes, and the worker with the runners."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from models_app.services.routes import routing
 from models_app.tasks import queueing
 from models_app.tasks.worker import EmbeddedWorker, restore
 
-# Some files may not load; a server where all fail reports it soon.
+# Some files cannot be loaded; after this many the start continues and reports it.
 _FIRST_MODELS_TRIED = 5
 
 
 class Server:
-    """`say` prints text for the operator."""
+    """`output` prints text for the operator."""
 
-    def __init__(self, *, host: str, port: int, web_processes: int, say: Callable[[str], object]) -> None:
+    def __init__(self, *, host: str, port: int, web_processes: int, output: Callable[[str], object]) -> None:
         self._host = host
         self._port = port
         self._web_processes = web_processes
-        self._say = say
+        self._output = output
 
     def run(self) -> None:
         """Serves until SIGINT or SIGTERM; raises Conflict when the data folder or the port is in use."""
@@ -68,7 +68,7 @@ class Server:
             else:
                 self._serve_many(listener, announcer)
         finally:
-            self._say("Stopping the worker and its runners.")
+            self._output("Stopping the worker and its runners.")
             if worker:
                 worker.stop()
 
@@ -89,7 +89,7 @@ class Server:
                 restore()
                 load_first_model()
                 discover_everywhere()
-            self._say(banner.text(host=self._host, port=self._port, made=made, state=wait_for_current()))
+            self._output(banner.text(host=self._host, port=self._port, made=made, state=wait_for_current()))
         finally:
             connection.close()
 
@@ -145,7 +145,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def discover() -> None:
-    """Discovers the model folders by a job that runs in this thread."""
+    """Discovers the model folders in a job on this thread."""
     job, created = commands.request_discover(provider=lookup.LOCAL_SLUG, actor="serve")
     if not created:
         return
@@ -179,14 +179,14 @@ def load_first_model() -> None:
 
 def wait_for_current() -> banner.State:
     """The state of `current` after the loads of the start."""
-    asked = Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)
+    loads = Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)
     ended = [
-        jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT) for job in asked.filter(state__in=ACTIVE_JOB_STATES)
+        jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT) for job in loads.filter(state__in=ACTIVE_JOB_STATES)
     ]
     target = routing.get().target
     if target is not None and target.status == ModelStatus.LOADED:
         return banner.State(model=target.key, problem=None)
-    failed = [job.error_message for job in ended or asked[:1] if job.error_message]
+    failed = [job.error_message for job in ended or loads[:1] if job.error_message]
     return banner.State(model=target.key if target else None, problem="; ".join(failed) or None)
 
 
@@ -195,7 +195,7 @@ def require_exact_limits(web_processes: int) -> None:
     limited = budgets.keys_with_limits()
     if limited and not budgets.is_exact():
         raise Conflict(
-            f"{len(limited)} API keys have limits (the first: {limited[0]}), and {web_processes} web processes need Redis to"
-            " count together: set NOA_REDIS_URL, remove the limits, or serve with one process.",
+            f"{len(limited)} API keys have limits (the first: {limited[0]}), and {web_processes} web processes need"
+            " Redis to count together: set NOA_REDIS_URL, remove the limits, or serve with one process.",
             code="limits_need_redis",
         )

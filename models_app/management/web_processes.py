@@ -23,7 +23,7 @@ from models_app.domain.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-# Imports and the first snapshot take about two seconds; a loaded machine may need much longer.
+# Imports and the first snapshot take about two seconds; a loaded machine can need much longer.
 READY_SECONDS = 90.0
 READY = b"1"
 # A process that dies sooner than this after its start is likely to die again.
@@ -35,7 +35,7 @@ _STOP_SECONDS = 45.0
 
 @dataclass(eq=False)
 class WebProcess:
-    """The process in one place. It ends when its standard input closes, so also when this process crashes."""
+    """The process in one place. It ends when its standard input closes, so even if this process crashes."""
 
     popen: subprocess.Popen[bytes]
     place: int
@@ -167,7 +167,7 @@ class WebProcesses:
         self._serving[place] = process
 
     def _replace_all(self) -> None:
-        """One after the other, so that the others keep serving; stops when a replacement fails."""
+        """Replaces one process after the other, while the rest keeps serving; stops when a replacement fails."""
         for place in sorted(self._serving):
             process, ready = self._spawn(place)
             if not _is_ready(ready):

@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         findings = doctor.examine()
         if options["json"]:
-            self.stdout.write(json.dumps([one.represent() for one in findings], indent=2))
+            self.stdout.write(json.dumps([finding.represent() for finding in findings], indent=2))
         else:
             for finding in findings:
                 self.stdout.write(_line(finding))

@@ -1,4 +1,4 @@
-"""Creates the certificates by which the nodes of one NOA authenticate each other."""
+"""Creates the certificates with which the nodes of one NOA authenticate each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encrypts stored secrets with a new key, after it was put first in NOA_ENCRYPTION_KEYS."""
+"""Encrypts stored secrets with a new key, the first of NOA_ENCRYPTION_KEYS."""
 
 from __future__ import annotations
 

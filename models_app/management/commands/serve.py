@@ -1,4 +1,4 @@
-"""Creates what is missing, then runs web, worker and runners until SIGINT or SIGTERM."""
+"""Prepares the data folder, then runs web, worker and runners until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Command(BaseCommand):
             help="web processes; SIGHUP replaces them one by one",
         )
 
-    def say(self, text: str) -> None:
-        """Prints at once, into a pipe too: it holds the password and the key of the first start."""
+    def print(self, text: str) -> None:
+        """Prints unbuffered, also into a pipe: the text can hold the password and the key of the first start."""
         self.stdout.write(text)
         self.stdout.flush()
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
                 host=options["host"],
                 port=options["port"],
                 web_processes=options["workers"],
-                say=self.say,
+                output=self.print,
             ).run()
         except NoaError as error:
             raise CommandError(error.message) from error

@@ -35,6 +35,6 @@ class Command(BaseCommand):
 
 
 def _end_with_parent() -> None:
-    """When the parent ends, in any way, its end of our standard input closes."""
+    """Ends this process when its standard input closes, which happens when the parent ends, even by a crash."""
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
