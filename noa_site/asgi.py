@@ -1,4 +1,4 @@
-"""The ASGI application of a web process: the gateway takes /v1, Django takes the rest."""
+"""The ASGI application of a web process: the gateway serves /v1, Django serves the rest."""
 
 from __future__ import annotations
 

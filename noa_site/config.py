@@ -1,4 +1,4 @@
-"""Every external setting, typed: the server does not start with a wrong value, and names it.
+"""Every external setting, typed: an invalid value prevents the start with a message that names the setting.
 
 Environment variables have the prefix `NOA_`, except those with a `validation_alias`.
 """
@@ -34,7 +34,7 @@ def default_data_dir() -> Path:
 
 
 class Config(WellKnownVariables):
-    """Settings of one NOA process. See docs/configuration.md for what each one does."""
+    """Settings of one NOA process. docs/configuration.md describes each of them."""
 
     model_config = SettingsConfigDict(env_prefix="NOA_", extra="ignore", populate_by_name=True)
 
@@ -101,7 +101,7 @@ class Config(WellKnownVariables):
 
     @property
     def node_url(self) -> str:
-        """Where other nodes reach this node's runners; empty when they are local only."""
+        """The URL of this node's runners for other nodes; empty when they are local only."""
         if self.node_listen is None:
             return ""
         return f"{'https' if self.node_cert else 'http'}://{self.node_address}"
@@ -162,7 +162,7 @@ class Config(WellKnownVariables):
 
 
 def _trust(values: Mapping[str, Any]) -> NodeTrust:
-    """From the valid fields; with an invalid one the start fails anyway."""
+    """The trust of the valid fields; with an invalid one the start fails anyway."""
     secret = values.get("node_secret")
     return NodeTrust(
         secret=secret.get_secret_value() if secret else "",

@@ -1,4 +1,4 @@
-"""A Celery broker inside one process: kombu's in-memory transport that waits instead of polling.
+"""A Celery broker inside one process: kombu's in-memory transport, waiting instead of polling.
 
 The stock transport polls once a second, which adds half a second to every task. Here a consumer sleeps on a
 condition that every put notifies (measured: 1.7 ms from `.delay()` to the task's first line).
@@ -35,7 +35,7 @@ class Transport(memory.Transport):
     Channel = Channel
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Delivers one message; raises TimeoutError (which is socket.timeout) when none arrives within `timeout` seconds."""
+        """Delivers one message; raises TimeoutError (socket.timeout) when none arrives within `timeout` seconds."""
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             seen = _puts
@@ -58,7 +58,7 @@ class Transport(memory.Transport):
 
 
 def _put_after(seen: int, timeout: float | None) -> bool:
-    """Waits until more than `seen` messages were put; False when none was within `timeout` seconds."""
+    """Waits until more than `seen` messages were put; False when none arrives within `timeout` seconds."""
     with _arrived:
         return _arrived.wait_for(lambda: _puts != seen, timeout)
 

@@ -13,7 +13,7 @@ SUFFIX = "_FILE"
 
 
 class FileSource(PydanticBaseSettingsSource):
-    """A source of every setting. Raises ValueError for an unreadable file and for a setting given both ways."""
+    """A source of every setting. Raises ValueError for an unreadable file, and if both variables are set."""
 
     def __init__(self, settings_class: type[BaseSettings], prefix: str) -> None:
         super().__init__(settings_class)

@@ -42,7 +42,7 @@ def _dumped(event: Any, **_: Any) -> str:
 
 
 class Json(structlog.stdlib.ProcessorFormatter):
-    """One object per line: `timestamp`, `level`, `logger`, `event`, `request_id`, and `exception` with the traceback."""
+    """One object per line: `timestamp`, `level`, `logger`, `event`, `request_id`, and `exception` (the traceback)."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class Json(structlog.stdlib.ProcessorFormatter):
 
 
 def configuration(*, form: str, level: str) -> dict[str, Any]:
-    """`form` is `text` or `json`."""
+    """Django's setting `LOGGING`. `form` is `text` or `json`."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -78,7 +78,7 @@ def configuration(*, form: str, level: str) -> dict[str, Any]:
         "loggers": {
             "models_app": {"level": level},
             "noa_site": {"level": level},
-            # A client's error is reported to the client; the operator needs no warning.
+            # Errors of clients are in their answers; the operator needs no warning.
             "django.request": {"level": "ERROR"},
             "uvicorn.error": {"level": "ERROR"},
         },

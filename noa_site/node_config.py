@@ -25,7 +25,7 @@ def named(value: str) -> str:
 
 
 def listening(text: str, trust: NodeTrust) -> NodeAddress:
-    """Where this node's proxy listens; raises ValueError for an invalid address and for one open to unauthenticated clients."""
+    """The address of this node's proxy; raises ValueError if it is invalid, or open to unauthenticated clients."""
     try:
         found = NodeAddress.listening(text, is_tls=trust.certificate is not None)
         trust.check(is_loopback=found.is_loopback)
@@ -38,7 +38,7 @@ def listening(text: str, trust: NodeTrust) -> NodeAddress:
 
 
 def reached_at(text: str | None, listens: NodeAddress) -> NodeAddress:
-    """Where other nodes reach `listens`; raises ValueError when the address cannot be derived."""
+    """The address of `listens` for other nodes; raises ValueError when it cannot be derived."""
     if text is not None:
         try:
             return NodeAddress.listening(text, is_tls=listens.is_tls)

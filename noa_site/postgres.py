@@ -12,7 +12,7 @@ from psycopg import errors
 _CONNECT_SECONDS = 5
 _POOL_SECONDS = 5.0
 _IDLE_SECONDS = 60.0
-# A responsive server cancels the statement first, with an error of its own.
+# A responsive server cancels the statement first, with its own error.
 _SERVER_MARGIN_SECONDS = 2.0
 
 
@@ -21,7 +21,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     # Seconds. None: no limit, for migrations.
     patience: float | None = None
-    # Of new connections.
+    # For new connections.
     default_patience: ClassVar[float | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

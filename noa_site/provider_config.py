@@ -56,7 +56,7 @@ class ProviderEntry(BaseModel):
         return self
 
     def settings(self) -> ProviderSettings:
-        """A key that is missing is removed: nothing remains of an earlier start."""
+        """The settings; a missing API key is empty, so that none of an earlier start remains."""
         return ProviderSettings(**{name: getattr(self, name) for name in _FIELDS})
 
 
@@ -64,7 +64,7 @@ _FIELDS = ProviderSettings.__dataclass_fields__.keys()
 
 
 def parse(text: Any) -> Any:
-    """The list in a variable's text; raises ValueError that does not hold the text."""
+    """The list in a variable's text; raises ValueError without the text, which can hold secrets."""
     if not isinstance(text, str):
         return text
     try:
@@ -83,7 +83,7 @@ def _allowed_address(value: str | None) -> str | None:
         if value:
             checked_url(value)
     except InvalidRequest as error:
-        raise ValueError(f"{error.message} NOA_PROVIDERS has such a switch.") from None
+        raise ValueError(f"{error.message} An entry of NOA_PROVIDERS has this switch.") from None
     return value
 
 
@@ -91,7 +91,7 @@ _BaseUrl = Annotated[str | None, AfterValidator(_allowed_address)]
 
 
 def _well_known_fields() -> dict[str, Any]:
-    """Two settings for each kind that has variables: the field's name is the variable's in lower case."""
+    """Two settings for each kind that has variables: the name of each field is its variable in lower case."""
     fields: dict[str, Any] = {}
     for row in KINDS.values():
         if row.variables:

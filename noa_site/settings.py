@@ -27,8 +27,8 @@ from noa_site import console, logs, postgres, provider_config
 CONFIG = noa_config.read()
 BASE_DIR = noa_config.BASE_DIR
 DATA_DIR = CONFIG.data_dir
-# Programs of an installed package: `-P` keeps modules of the working folder from shadowing it. In a checkout the working
-# folder goes first, as it can be another checkout than the installed one.
+# Programs of an installed package: `-P` keeps modules of the working folder from shadowing it. In a checkout the
+# working folder goes first, as it can be another checkout than the installed one.
 _PYTHON = [sys.executable] if noa_config.IS_CHECKOUT else [sys.executable, "-P"]
 
 
@@ -38,7 +38,7 @@ def _private_folder(path: Path) -> Path:
 
 
 def _kept(name: str, make: Callable[[], str]) -> str:
-    """Generated once, then kept in a file that only this user can read."""
+    """A secret that `make` generates once, kept in a file that only this user can read."""
     path = _private_folder(DATA_DIR) / name
     if not path.exists():
         # Complete before it gets its name: a process that starts at the same time must not read half of it.
@@ -253,23 +253,23 @@ if CELERY_BROKER_URL.startswith(("redis", "sentinel")):
     }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
-# NOA's own, read by models_app through django.conf.settings.
+# NOA's settings, read by models_app through django.conf.settings.
 
-# Every field of the configuration is handed on, `CONFIG.load_timeout` as `NOA_LOAD_TIMEOUT`, but for these: Django's and
-# Celery's settings above, or several together a setting below, are made of them. mypy: see `.ci/mypy_settings.py`.
+# Every field of the configuration is passed on, `CONFIG.load_timeout` as `NOA_LOAD_TIMEOUT`, except these: settings of
+# Django and Celery above, or combined settings below, are made of them. mypy: see `.ci/mypy_settings.py`.
 _OF_DJANGO = {"allowed_hosts", "debug", "https", "secret_key", "log_format", "log_level"}
 _OF_DATABASE = {"database_url", "database_timeout", "database_connections"}
 _OF_BROKER = {"broker_url", "redis_url"}
 _OF_NODE_TRUST = {"node_secret", "node_cert", "node_key", "node_ca"}
 _OF_PROVIDERS = {variable.lower() for row in KINDS.values() for variable in row.variables or ()}
 _OF_MODEL_ROOTS = {"demo_models"}
-_NOT_HANDED_ON = _OF_DJANGO | _OF_DATABASE | _OF_BROKER | _OF_NODE_TRUST | _OF_PROVIDERS | _OF_MODEL_ROOTS
+_NOT_PASSED_ON = _OF_DJANGO | _OF_DATABASE | _OF_BROKER | _OF_NODE_TRUST | _OF_PROVIDERS | _OF_MODEL_ROOTS
 globals().update(
-    {f"NOA_{name.upper()}": getattr(CONFIG, name) for name in type(CONFIG).model_fields.keys() - _NOT_HANDED_ON}
+    {f"NOA_{name.upper()}": getattr(CONFIG, name) for name in type(CONFIG).model_fields.keys() - _NOT_PASSED_ON}
 )
 
-# Fields whose setting is another value than the variable's.
-# Empty on a machine whose runners no other machine reaches.
+# Settings whose value differs from their variable's.
+# Empty when runners of this machine are local only.
 NOA_NODE_ADDRESS = CONFIG.node_url
 NOA_ENCRYPTION_KEYS = _encryption_keys()
 # `repr` hides the keys in them.
@@ -289,7 +289,7 @@ NOA_WELL_KNOWN_PROVIDERS = provider_config.well_known_providers(CONFIG)
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]
 NOA_EMBEDDED = CONFIG.broker_url is None
-# Where requests are counted against the limits of keys; None: in this process.
+# The Redis that counts requests against the limits of keys; None: this process counts.
 NOA_LIMITS_URL = next(
     (
         url
@@ -302,13 +302,13 @@ NOA_LIMITS_URL = next(
 # Programs of this installation.
 NOA_WEB_SERVER = "noa_site.web.serve"
 NOA_RUNNER_COMMAND = [*_PYTHON, "-m", "models_app.engines.runner"]
-# Of one web process among several.
+# Starts one web process of several.
 NOA_WEB_COMMAND = [
     *_PYTHON,
     *([str(BASE_DIR / "manage.py")] if noa_config.IS_CHECKOUT else ["-m", "noa_site"]),
     "web_process",
 ]
-# How a person runs a management command.
+# The command line of management commands, for messages to operators.
 NOA_SERVER_COMMAND = ".venv/bin/python manage.py" if noa_config.IS_CHECKOUT else "noa-server"
 
 LOGGING = logs.configuration(form=CONFIG.log_format, level=CONFIG.log_level)

@@ -1,4 +1,4 @@
-"""URLs of what Django serves; the gateway under /v1 stands in front of Django (noa_site.asgi)."""
+"""URLs that Django serves; the gateway serves /v1 in front of Django (noa_site.asgi)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def serve(listener: socket.socket, *, on_ready: Callable[[], None] = lambda: Non
         log_config=None,
         access_log=False,
         server_header=False,
-        # Any client on loopback could claim any address: only trusted proxies are believed.
+        # Any client on loopback could claim any address: only the headers of trusted proxies are used.
         proxy_headers=bool(settings.NOA_TRUSTED_PROXIES),
         forwarded_allow_ips=settings.NOA_TRUSTED_PROXIES,
         timeout_graceful_shutdown=DRAIN_SECONDS,

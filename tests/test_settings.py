@@ -53,11 +53,11 @@ def test_a_wrong_value_in_a_file_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_every_field_is_a_setting_of_its_name_or_named_as_part_of_others() -> None:
     fields = config.Config.model_fields.keys()
-    assert fields >= site_settings._NOT_HANDED_ON
+    assert fields >= site_settings._NOT_PASSED_ON
     for name in fields:
         setting = f"NOA_{name.upper()}"
-        assert hasattr(django_settings, setting) == (name not in site_settings._NOT_HANDED_ON), name
-    for name in fields - site_settings._NOT_HANDED_ON - CHANGED:
+        assert hasattr(django_settings, setting) == (name not in site_settings._NOT_PASSED_ON), name
+    for name in fields - site_settings._NOT_PASSED_ON - CHANGED:
         assert getattr(site_settings, f"NOA_{name.upper()}") == getattr(site_settings.CONFIG, name), name
 
 
@@ -65,7 +65,7 @@ def test_no_secret_is_handed_on_as_it_is() -> None:
     secrets = {name for name in dir(site_settings) if isinstance(getattr(site_settings, name), SecretStr)}
     assert secrets == set()
     assert {name for name, field in config.Config.model_fields.items() if "SecretStr" in str(field.annotation)} <= (
-        site_settings._NOT_HANDED_ON | {"encryption_keys"}
+        site_settings._NOT_PASSED_ON | {"encryption_keys"}
     )
 
 

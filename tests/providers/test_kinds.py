@@ -92,7 +92,7 @@ def test_an_address_of_a_variable_is_checked(monkeypatch: pytest.MonkeyPatch) ->
     for row in KINDS.values():
         for name in (row.variables or ())[1:]:
             monkeypatch.setenv(name, "http://10.0.0.1/v1")
-            with pytest.raises(ValueError, match="NOA_PROVIDERS has such a switch"):
+            with pytest.raises(ValueError, match="An entry of NOA_PROVIDERS has this switch"):
                 Config()
             monkeypatch.delenv(name)
 
