@@ -22,7 +22,7 @@ def drain_node(job_id: str) -> None:
 
 
 def recover_lost() -> None:
-    """End the instances of lost nodes and load their models elsewhere. Only one of all workers runs this."""
-    for row in heartbeats.lost():
+    """End the instances of other nodes that are lost, and load their models elsewhere. One of all workers runs this."""
+    for row in heartbeats.lost(besides=settings.NOA_NODE):
         failover.node_lost(name=row.name)
     failover.place_missing()

@@ -91,9 +91,13 @@ def is_lost(row: Node) -> bool:
     return _lapsed().filter(pk=row.pk, pid__isnull=False).exists()
 
 
-def lost() -> list[Node]:
-    """The nodes whose heartbeat has stopped, each returned once: the caller recovers what it served."""
-    return [row for row in _lapsed().filter(pid__isnull=False, lost_at=None) if _mark_lost(row)]
+def lost(*, besides: str = "") -> list[Node]:
+    """The nodes whose heartbeat has stopped, each returned once: the caller recovers what it served.
+
+    `besides` is the caller's own node, which is never lost: after its process was suspended, its heartbeat is late.
+    """
+    rows = _lapsed().filter(pid__isnull=False, lost_at=None).exclude(name=besides)
+    return [row for row in rows if _mark_lost(row)]
 
 
 def stale() -> dict[str, float]:

@@ -18,6 +18,7 @@ from models_app.engines import process
 from models_app.models import Event, Node
 from models_app.services.coordination import leases
 from models_app.services.nodes import nodes
+from models_app.tasks.nodes import recover_lost
 
 pytestmark = pytest.mark.django_db
 
@@ -96,6 +97,14 @@ def test_a_worker_that_leaves_makes_room_at_once() -> None:
     row = Node.objects.get()
     assert (row.pid, row.heartbeat_at) == (None, None)
     assert nodes.lost() == []
+
+
+def test_a_node_never_declares_itself_lost() -> None:
+    nodes.take(wait=nobody_waits)
+    Node.objects.update(heartbeat_at=Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS + 1))
+    recover_lost()
+    assert Node.objects.get().lost_at is None
+    assert not Event.objects.filter(name="node-lost").exists()
 
 
 def test_a_heartbeat_that_stops_is_noticed_once_and_forgotten_when_it_returns() -> None:
