@@ -65,7 +65,7 @@ def checked_url(text: str, *, param: str = "base_url", allow_private: bool = Fal
 
 def address_refused(address: str, *, param: str = "base_url") -> InvalidRequest:
     return InvalidRequest(
-        f"'{param}' leads to {address}, an address that NOA does not connect to by itself. If it is your own"
+        f"'{param}' leads to {address}, an address that NOA does not connect to by default. If it is your own"
         " server in a private network, set 'allow_private_addresses' to true.",
         code="address_not_allowed",
         param=param,

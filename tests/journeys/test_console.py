@@ -62,7 +62,7 @@ def test_the_overview_says_what_is_current_and_stays_true(server: NoaServer, ope
     assert current(server) in page.inner_text("#noa-overview")
     page.get_by_text("Live", exact=True).wait_for()
     server.api("POST", "/api/v1/api-keys", {"name": "seen live", "scopes": ["infer"]})
-    page.get_by_text("The API key 'seen live' was made.").wait_for()
+    page.get_by_text("The API key 'seen live' was created.").wait_for()
     operator.picture("overview")
 
     page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})")
