@@ -96,7 +96,7 @@ def test_a_name_that_leads_into_the_private_network_is_refused(openai: FakeOpenA
 
 
 def test_a_private_address_is_refused_before_anything_is_sent(openai: FakeOpenAI) -> None:
-    with pytest.raises(InvalidRequest, match="does not connect to by itself"):
+    with pytest.raises(InvalidRequest, match="does not connect to by default"):
         asyncio.run(dialects.list_models(replace(endpoint(openai), allow_private=False)))
     assert openai.requests == []
 
