@@ -65,7 +65,12 @@ def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
         new = model is None
         known = model.version.sha256 if model and model.version else None
         if model is None:
-            model = RegisteredModel.objects.create(provider=lookup.local_provider(), model_id=model_id, key=key)
+            fields = {"provider": lookup.local_provider(), "model_id": model_id}
+            model, new = RegisteredModel.objects.get_or_create(key=key, defaults=fields)
+            if not new:
+                # Another discovery registered it meanwhile.
+                report.unchanged += 1
+                return
         was_gone, model.gone_at = model.gone_at is not None, None
         describe(model, path, metadata)
         routing.bump()

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from models_app.domain.catalog.gguf import GgufMetadata
 from models_app.domain.states import JobKind, JobState
+from models_app.engines import gguf
 from models_app.models import CapabilityEvidence, Event, Job, ModelVersion, RegisteredModel
 from models_app.services.registry import discovery
 from tests.fakes.gguf_files import write_tiny_gguf
@@ -46,6 +48,23 @@ def test_a_second_look_changes_nothing(models_dir: Path, do: Work) -> None:
     found = discover(do)
     assert (found["new"], found["found"], found["unchanged"]) == ([], 1, 1)
     assert ModelVersion.objects.count() == 1
+
+
+def test_a_file_that_another_discovery_registers_meanwhile_is_unchanged(
+    models_dir: Path, do: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_gguf(models_dir / "tiny.gguf")
+    inspect, others = gguf.inspect, ["llama.cpp"]
+
+    def inspect_late(path: Path, *, roots: list[Path]) -> GgufMetadata:
+        while others:
+            do(lambda run, key: discovery.discover(run=run), kind=JobKind.DISCOVER, key=others.pop())
+        return inspect(path, roots=roots)
+
+    monkeypatch.setattr(gguf, "inspect", inspect_late)
+    found = discover(do)
+    assert (found["new"], found["unchanged"]) == ([], 1)
+    assert Event.objects.filter(name="model-registered").count() == 1
 
 
 def test_a_file_with_new_content_is_a_new_version(models_dir: Path, do: Work) -> None:
