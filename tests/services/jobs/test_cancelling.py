@@ -242,7 +242,7 @@ def test_a_switch_whose_route_was_deleted_meanwhile_leaves_nothing_behind(
 ) -> None:
     start_node("good")
     Route.objects.create(name="fast")
-    monkeypatch.setattr(loading, "want", lambda loaded: Route.objects.filter(name="fast").delete())
+    monkeypatch.setattr(loading, "set_desired", lambda loaded: Route.objects.filter(name="fast").delete())
     job = do(switching.switch, kind=JobKind.SWITCH, key=A, route_name="fast")
     assert (job.state, job.error_code) == (JobState.FAILED, "route_not_found")
     assert_nothing_is_left(Instance.objects.get())
