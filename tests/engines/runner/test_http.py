@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -302,7 +303,9 @@ def test_a_body_at_the_limit_is_taken(place: Place) -> None:
 )
 def test_what_is_not_http_gets_a_json_error_and_the_end(place: Place, request_bytes: bytes) -> None:
     with place.connect() as client:
-        client.sendall(request_bytes)
+        # The answer can come, and the connection end, before a long request is sent.
+        with contextlib.suppress(BrokenPipeError):
+            client.sendall(request_bytes)
         status, headers, body = read_answer(client)
         assert (status, code(body)) == (400, "bad_request")
         assert headers[b"connection"] == b"close"
