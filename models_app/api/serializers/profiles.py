@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from models_app.api.serializers.inputs import StrictInput
@@ -12,9 +13,22 @@ from models_app.domain.states import ProfileState
 from models_app.models import ProfileRun, ProfileSample
 
 
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1, "maximum": 64},
+        "minItems": 1,
+        "maxItems": 8,
+        "uniqueItems": True,
+    }
+)
+class _Stages(serializers.ListField):
+    """A list whose items differ; DRF has no word for that."""
+
+
 class ProfileInput(StrictInput):
     requests = serializers.IntegerField(min_value=1, max_value=1000, default=10, help_text="Of each stage.")
-    concurrency = serializers.ListField(
+    concurrency = _Stages(
         child=serializers.IntegerField(min_value=1, max_value=64),
         min_length=1,
         max_length=8,
