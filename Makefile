@@ -8,8 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests without a whole server and without a browser: two at a time. They do without schemathesis, whose plugin takes 1.5 s
 # to import.
 SMALL := -p no:schemathesis --ignore=tests/journeys --numprocesses 2 -m
-# The developers' loop, and what coverage is measured on. Many of these tests wait: three share two processors.
-FAST := -p no:schemathesis --ignore=tests/journeys --numprocesses 3 --quiet \
+# The developers' loop, and what coverage is measured on. Many of these tests wait: four processes share two processors.
+FAST := -p no:schemathesis --ignore=tests/journeys --numprocesses 4 --dist worksteal --quiet \
   -m "not journey and not browser and not llama and not wide and not chaos"
 # Tests that use the database: they run on PostgreSQL too.
 ON_DATABASE := tests/services tests/api tests/tasks tests/admin tests/gateway/site
