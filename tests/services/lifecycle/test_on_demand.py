@@ -276,7 +276,7 @@ def on_trial(model: RegisteredModel, how: str, *digests: str) -> list[Death]:
     deaths = [Death(KEY, str(instance.pk), digest, "request-1") for digest in digests]
     for death in deaths:
         on_demand.died(death=death)
-    assert not suspects.may_retry(death=deaths[0]), "nobody knows yet how it ended"
+    assert not suspects.may_retry(death=deaths[0]), "its outcome is not known yet"
     reason = f"The runner {how}. Its last lines:\n"
     instances.move(instance=instance, to=InstanceState.FAILED, failure_reason=reason)
     return deaths
