@@ -17,14 +17,17 @@ Item = TypeVar("Item")
 
 
 class RepeatingThread:
-    """Calls `work` at once, then every `seconds()` and after each `wake`, from `start` to `stop`.
+    """Calls `work` at once, unless `at_once` is False, then every `seconds()` and after each `wake`, until `stop`.
 
     It can be started again after `stop`; a second `start` or `stop` in a row does nothing. `work` handles its expected
     errors; any other is logged, and the work is repeated. Calls never overlap.
     """
 
-    def __init__(self, name: str, work: Callable[[], None], seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, work: Callable[[], None], seconds: Callable[[], float], *, at_once: bool = True
+    ) -> None:
         self.name = name
+        self._at_once = at_once
         self._work = work
         self._seconds = seconds
         self._woken = threading.Event()
@@ -39,6 +42,7 @@ class RepeatingThread:
         if self._thread is not None:
             return
         self._stopping.clear()
+        self._woken.clear()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 
@@ -62,6 +66,8 @@ class RepeatingThread:
         return not thread.is_alive()
 
     def _run(self) -> None:
+        if not self._at_once:
+            self._woken.wait(self._seconds())
         while not self._stopping.is_set():
             self._woken.clear()
             try:

@@ -27,6 +27,18 @@ def test_work_is_repeated_by_the_clock() -> None:
     assert thread.stop(SECONDS)
 
 
+def test_work_that_is_not_due_at_once_waits_for_a_wake() -> None:
+    done = threading.Semaphore(0)
+    thread = RepeatingThread("test-repeating", done.release, lambda: 3600.0, at_once=False)
+    for _ in range(2):
+        thread.start()
+        assert not done.acquire(blocking=False)
+        thread.wake()
+        assert done.acquire(timeout=SECONDS), "the repetition after a wake"
+        assert thread.stop(SECONDS)
+    assert not done.acquire(blocking=False)
+
+
 def test_a_stopped_thread_can_be_started_again_and_twice_is_once() -> None:
     done = threading.Semaphore(0)
     thread = RepeatingThread("test-repeating", done.release, lambda: 3600.0)

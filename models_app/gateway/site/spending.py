@@ -32,7 +32,10 @@ class Spending:
         self._snapshot, self._limiter = snapshot, limiter
         self._loop: asyncio.AbstractEventLoop
         self._reports: QueueThread[tuple[bool, str]] = QueueThread("limits-reports", self._store)
-        self._sums = RepeatingThread("spending", lambda: self._attempt(self.hand_over), lambda: INTERVAL_SECONDS)
+        # `start` hands over the first sums itself.
+        self._sums = RepeatingThread(
+            "spending", lambda: self._attempt(self.hand_over), lambda: INTERVAL_SECONDS, at_once=False
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Call it from a thread, not from the loop, whose work it waits for."""

@@ -176,7 +176,7 @@ def _try_to_flush() -> None:
         connection.close()
 
 
-_flusher = RepeatingThread("activity-flusher", _try_to_flush, lambda: FLUSH_SECONDS)
+_flusher = RepeatingThread("activity-flusher", _try_to_flush, lambda: FLUSH_SECONDS, at_once=False)
 
 
 def start() -> None:
