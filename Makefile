@@ -20,7 +20,7 @@ SMALL_NEEDS := curl postgresql redis-server iproute2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: serve test test-sqlite test-postgres test-journeys test-fast test-wheel coverage chaos fuzz lint format setup \
-  openapi lock wheel bench help
+  openapi lock wheel bench audit sbom help
 # Test runs share this machine's processors: never side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -115,12 +115,29 @@ format: $(VENV)/.dev ## format the code and fix what ruff can fix
 openapi: setup ## write docs/openapi.yaml
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
+# Their requirements would conflict with those of the server.
+$(VENV)/.audit: requirements/audit.txt $(VENV)/.created
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: $(VENV)/.audit ## look for published advisories of the pinned dependencies; asks PyPI
+	@for name in build base llama dev audit; do \
+	  echo "== requirements/$$name.txt"; \
+	  $(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements/$$name.txt || exit 1; done
+
+sbom: $(VENV)/.audit ## list what production installs as a CycloneDX document, dist/noa-server.cdx.json
+	@mkdir -p dist
+	@cat requirements/base.txt requirements/llama.txt | $(VENV)/audit/bin/cyclonedx-py requirements - --pyproject pyproject.toml \
+	  --mc-type application --output-reproducible --validate --of JSON -o dist/noa-server.cdx.json
+	@echo "== Wrote dist/noa-server.cdx.json"
+
 wheel: $(VENV)/.dev ## build the wheel and the source package into dist/
 	@rm -rf build dist
 	@$(BIN)/python -m build --no-isolation
 
 lock: $(VENV)/.dev ## pin requirements/*.in with hashes
-	@for name in build base dev bench; do \
+	@for name in build base dev bench audit; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/$$name.in -o requirements/$$name.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-deps requirements/llama.in -o requirements/llama.txt
 

@@ -47,6 +47,7 @@ class Config(WellKnownVariables):
     debug: bool = False
     https: bool = False
     secret_key: SecretStr | None = None
+    admin_password: SecretStr | None = Field(default=None, min_length=12)
     # Fernet keys, newest first: the first one encrypts, all of them decrypt.
     encryption_keys: Annotated[list[SecretStr] | None, NoDecode] = None
     # Both can hold a password.

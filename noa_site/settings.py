@@ -252,6 +252,8 @@ if CELERY_BROKER_URL.startswith(("redis", "sentinel")):
         "socket_keepalive": True,
     }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A message on the broker only announces a job; it must not be able to stop or change a worker.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 
 # NOA's settings, read by models_app through django.conf.settings.
 
@@ -272,6 +274,7 @@ globals().update(
 # Empty when runners of this machine are local only.
 NOA_NODE_ADDRESS = CONFIG.node_url
 NOA_ENCRYPTION_KEYS = _encryption_keys()
+NOA_ADMIN_PASSWORD = CONFIG.admin_password.get_secret_value() if CONFIG.admin_password else None
 # `repr` hides the keys in them.
 NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or []]
 NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"

@@ -8,9 +8,11 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 
@@ -32,6 +34,8 @@ MANIFESTS = [
 ]
 WORKLOADS = [one for one in MANIFESTS if "template" in one.get("spec", {})]
 BIN = Path(sys.executable).parent
+# Secrets of PostgreSQL and Redis, which are not among the manifests.
+OF_SERVERS = {"postgres_password", "redis_password", "redis_conf"}
 
 
 def known_settings() -> set[str]:
@@ -88,7 +92,7 @@ def test_secrets_come_by_file_and_all_of_them_are_made(tmp_path: Path) -> None:
             assert not re.search(r"password|:[^/@]+@", str(value).replace("_password", ""))
     (kustomization,) = [one for one in MANIFESTS if one["kind"] == "Kustomization"]
     (generator,) = kustomization["secretGenerator"]
-    assert {Path(name).name for name in generator["files"]} == made - {"postgres_password"}
+    assert {Path(name).name for name in generator["files"]} == made - OF_SERVERS
 
 
 def secrets_in(folder: Path) -> set[str]:
@@ -96,6 +100,77 @@ def secrets_in(folder: Path) -> set[str]:
     again = subprocess.run([ROOT / "deploy" / "make_secrets", folder], check=False, capture_output=True)
     assert again.returncode == 1, "secrets must never be overwritten"
     return {path.name for path in folder.iterdir()}
+
+
+def test_the_servers_of_data_are_reached_by_noa_only() -> None:
+    assert COMPOSE["networks"]["data"] == {"internal": True}
+    for name, service in SERVICES.items():
+        assert service["networks"] == (["front", "data"] if name in NOA else ["data"])
+        assert name == "web" or "ports" not in service
+
+
+def test_every_container_has_bounds() -> None:
+    for name, service in SERVICES.items():
+        assert service["mem_limit"] and service["pids_limit"], name
+        for folder in service.get("tmpfs", []):
+            assert re.search(r":size=\d+m\b", folder) and "nosuid" in folder and "nodev" in folder, (name, folder)
+    for workload in WORKLOADS:
+        pod = workload["spec"]["template"]["spec"]
+        assert all(container["resources"]["limits"]["memory"] for container in pod["containers"])
+        assert all(volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if "emptyDir" in volume)
+        for claim in workload["spec"].get("volumeClaimTemplates", []):
+            assert claim["spec"]["resources"]["requests"]["storage"]
+
+
+def test_no_setting_allows_every_host_and_probes_name_an_allowed_one() -> None:
+    (settings,) = [one["data"] for one in MANIFESTS if one["kind"] == "ConfigMap"]
+    hosts = settings["NOA_ALLOWED_HOSTS"].split(",")
+    assert "*" not in hosts and "*" not in SERVICES["web"]["environment"]["NOA_ALLOWED_HOSTS"]
+    for workload in WORKLOADS:
+        for container in workload["spec"]["template"]["spec"]["containers"]:
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                asked = container.get(probe, {}).get("httpGet", {})
+                if asked.get("path", "/livez") != "/livez":
+                    (header,) = asked["httpHeaders"]
+                    assert header["name"] == "Host" and header["value"] in hosts
+
+
+def test_policies_select_every_pod_and_open_only_declared_ports() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in MANIFESTS if one["kind"] == "NetworkPolicy"}
+    assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    pods = {one["spec"]["template"]["metadata"]["labels"]["app"]: one["spec"]["template"]["spec"] for one in WORKLOADS}
+    (egress,) = policies["noa-egress"]["podSelector"]["matchExpressions"]
+    assert set(egress["values"]) == set(pods)
+    for name in ("noa-web", "noa-worker"):
+        (rule,) = policies[name]["ingress"]
+        assert rule["from"], "an empty list would allow every source"
+        (container,) = pods[name]["containers"]
+        assert [port["port"] for port in rule["ports"]] == [port["name"] for port in container["ports"]]
+    for rule in policies["noa-egress"]["egress"]:
+        for target in rule.get("to", []):
+            if "ipBlock" in target:
+                assert "169.254.0.0/16" in target["ipBlock"]["except"], "metadata services"
+    (namespace,) = [one for one in MANIFESTS if one["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_redis_of_the_stack_answers_with_the_password_only(tmp_path: Path) -> None:
+    secrets_in(tmp_path / "secrets")
+    (tmp_path / "data").mkdir()
+    port = free_port()
+    places = {"/run/secrets": str(tmp_path / "secrets"), "/data": str(tmp_path / "data")}
+    service = Container("redis", places, port, ["--port", str(port), "--bind", "127.0.0.1"])
+    try:
+        kind, command = SERVICES["redis"]["healthcheck"]["test"]
+        assert kind == "CMD-SHELL"
+        check = command.replace("redis-cli", f"redis-cli -p {port}")
+        until(lambda: service.is_healthy(["sh", "-c", check]), "Redis was healthy", 20.0)
+        stranger = subprocess.run(["redis-cli", "-p", str(port), "ping"], check=False, capture_output=True, text=True)
+        assert "NOAUTH" in stranger.stdout + stranger.stderr
+        password = (tmp_path / "secrets" / "redis_password").read_text()
+        assert password not in Path(f"/proc/{service.process.pid}/cmdline").read_text()
+    finally:
+        service.stop()
 
 
 def test_every_service_is_waited_for_until_it_is_healthy() -> None:
@@ -124,21 +199,22 @@ def test_manifests_agree_on_names_ports_and_volumes() -> None:
 class Container:
     """Runs the command of a service in docker-compose.yml, with folders and addresses of this test."""
 
-    def __init__(self, name: str, places: dict[str, str], port: int) -> None:
+    def __init__(self, name: str, places: dict[str, str], port: int, arguments: Sequence[str] = ()) -> None:
+        """`arguments` are added to its command."""
         service = SERVICES[name]
         self._places = {**places, "127.0.0.1:8000": f"127.0.0.1:{port}"}
         self.environment = os.environ | {
             "PATH": f"{BIN}:{os.environ['PATH']}",
-            **{key: self.here(str(value)) for key, value in service["environment"].items()},
+            **{key: self.here(str(value)) for key, value in service.get("environment", {}).items()},
             "NOA_PORT": str(port),
             "NOA_HOST": "127.0.0.1",
         }
         # `$$` is compose's way to write `$`.
-        words = [self.here(word.replace("$$", "$")) for word in service["entrypoint"]]
-        self.log = Path(places["/var/lib/noa"]) / f"{name}.log"
+        words = [self.here(word.replace("$$", "$")) for word in [*service.get("entrypoint", []), *service["command"]]]
+        self.log = Path(places["/run/secrets"]).parent / f"{name}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*words, *service["command"]],
+                [*words, *arguments],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
@@ -163,6 +239,16 @@ class Container:
         return self.process.wait(60)
 
 
+def signs_in(port: int, password: str) -> bool:
+    """Whether the console accepts `admin` with this password."""
+    url = f"http://127.0.0.1:{port}/admin/login/"
+    with httpx2.Client(headers={"Referer": url}) as client:
+        client.get(url)
+        token = client.cookies["csrftoken"]
+        form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token, "next": "/admin/"}
+        return client.post(url, data=form).status_code == 302
+
+
 def image_health() -> list[str]:
     (found,) = re.findall(r"^    CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
     words: list[str] = json.loads(found)
@@ -177,29 +263,34 @@ def test_the_commands_of_web_and_worker_come_up_healthy_and_end_in_good_order(
     (tmp_path / "data").mkdir()
     (tmp_path / "models").mkdir()
     postgres, redis = PostgresServer().start(), RedisServer().start()
+    runners = free_port()
     places = {
         "/run/secrets": str(tmp_path / "secrets"),
         "/var/lib/noa": str(tmp_path / "data"),
         "/models": str(tmp_path / "models"),
-        "redis://redis:6379/0": redis.url(),
-        "0.0.0.0:8790": f"127.0.0.1:{free_port()}",
+        "0.0.0.0:8790": f"127.0.0.1:{runners}",
+        "'127.0.0.1', 8790": f"'127.0.0.1', {runners}",
     }
     running: list[Container] = []
     try:
         (tmp_path / "secrets" / "database_url").write_text(postgres.create("noa"))
+        (tmp_path / "secrets" / "broker_url").write_text(redis.url())
         port = free_port()
         web = Container("web", places, port)
         running.append(web)
         until(lambda: web.is_healthy(image_health()), "the web service was healthy", 90.0)
         worker = Container("worker", places, port)
         running.append(worker)
-        kind, command = SERVICES["worker"]["healthcheck"]["test"]
-        assert kind == "CMD-SHELL"
-        until(lambda: worker.is_healthy(["sh", "-c", command]), "the worker was healthy", 90.0)
+        kind, *command = SERVICES["worker"]["healthcheck"]["test"]
+        assert kind == "CMD"
+        until(lambda: worker.is_healthy(command), "the worker was healthy", 90.0)
         rows = postgres.execute("SELECT name, address FROM models_app_node", "noa")
         hostname = shlex.quote(os.uname().nodename.lower())
         assert [str(name) for name, _ in rows] == [hostname]
         assert str(rows[0][1]).startswith("https://127.0.0.1:")
+        password = (tmp_path / "secrets" / "admin_password").read_text()
+        assert signs_in(port, password)
+        assert password not in web.log.read_text() and not re.search(r"noa_[0-9a-f]{12}_", web.log.read_text())
         assert worker.stop() == 0, worker.log.read_text()[-3000:]
         assert web.stop() == 0, web.log.read_text()[-3000:]
         running.clear()

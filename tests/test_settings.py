@@ -14,7 +14,15 @@ from noa_site import settings as site_settings
 from tests.markdown import ROOT
 
 # Fields whose setting differs from the field's value: a derived default, or another type.
-CHANGED = {"node_address", "encryption_keys", "providers", "models_dir", "memory_budget", "trusted_proxies"}
+CHANGED = {
+    "node_address",
+    "encryption_keys",
+    "admin_password",
+    "providers",
+    "models_dir",
+    "memory_budget",
+    "trusted_proxies",
+}
 
 
 def test_any_setting_may_be_the_content_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +73,7 @@ def test_no_secret_is_handed_on_as_it_is() -> None:
     secrets = {name for name in dir(site_settings) if isinstance(getattr(site_settings, name), SecretStr)}
     assert secrets == set()
     assert {name for name, field in config.Config.model_fields.items() if "SecretStr" in str(field.annotation)} <= (
-        site_settings._NOT_PASSED_ON | {"encryption_keys"}
+        site_settings._NOT_PASSED_ON | {"encryption_keys", "admin_password"}
     )
 
 

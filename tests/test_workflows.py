@@ -106,6 +106,15 @@ def test_each_change_is_tested_on_every_python_and_database() -> None:
     assert {"make lint", "make test-journeys", "make coverage", "make wheel"} <= set(ran.splitlines())
 
 
+def test_dependencies_are_audited_for_each_change_and_each_night() -> None:
+    for name in ("ci.yml", "nightly.yml"):
+        assert "make audit" in "\n".join(commands(HOST / "workflows" / name)).splitlines()
+    audited = re.search(r"^audit: .*\n\t@for name in ([\w ]+);", MAKEFILE, re.MULTILINE)
+    assert audited
+    files = {path.stem for path in (ROOT / "requirements").glob("*.txt")}
+    assert set(audited[1].split()) == files - {"bench"}, "peers of the benchmarks are not NOA's"
+
+
 def test_every_part_of_make_test_is_a_job() -> None:
     parts = re.search(r"^test: ([^#\n]+)##", MAKEFILE, re.MULTILINE)
     assert parts

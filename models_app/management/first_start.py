@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
@@ -23,7 +24,7 @@ OPERATOR = "admin"
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The secrets that this start created, shown once; None for those that existed."""
+    """The secrets that this start created, shown once; None for those that existed or were not created."""
 
     password: str | None
     api_key: str | None
@@ -40,8 +41,9 @@ def _prepare() -> Secrets:
     lookup.local_provider()
     provider_environment.from_environment()
     routing.get()
-    made = Secrets(_operator(), _api_key())
-    if made.password:
+    is_new = not get_user_model()._default_manager.filter(is_superuser=True).exists()
+    made = Secrets(_operator() if is_new else None, _api_key())
+    if is_new:
         events.publish(
             name=EventName.INITIALIZED,
             message="NOA was set up on this machine.",
@@ -52,16 +54,16 @@ def _prepare() -> Secrets:
 
 
 def _operator() -> str | None:
-    users = get_user_model()._default_manager
-    if users.filter(is_superuser=True).exists():
-        return None
-    password = secrets.token_urlsafe(12)
-    users.create_superuser(username=OPERATOR, password=password)
-    return password
+    """Creates the operator; returns the password if it was made here."""
+    given: str | None = settings.NOA_ADMIN_PASSWORD
+    password = given or secrets.token_urlsafe(12)
+    get_user_model()._default_manager.create_superuser(username=OPERATOR, password=password)
+    return None if given else password
 
 
 def _api_key() -> str | None:
-    if ApiKey.objects.exists():
+    # The output of a server whose password is given can be a log that is kept: no secret belongs in it.
+    if settings.NOA_ADMIN_PASSWORD or ApiKey.objects.exists():
         return None
     _, text = keys.create(name="first start", scopes=[Scope.ADMIN], actor="serve")
     return text
