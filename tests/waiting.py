@@ -13,8 +13,8 @@ Found = TypeVar("Found")
 _CHECK_SECONDS = 0.02
 
 
-def until(check: Callable[[], Found], what: str, seconds: float = 20.0) -> Found:
-    """The first true value of `check`; fails with `what` when there is none in time."""
+def until(check: Callable[[], Found], what: str | Callable[[], str], seconds: float = 20.0) -> Found:
+    """The first true value of `check`; fails with `what`, or with what it returns, when there is none in time."""
     deadline = monotonic() + seconds
     pause = threading.Event()
     while True:
@@ -22,5 +22,5 @@ def until(check: Callable[[], Found], what: str, seconds: float = 20.0) -> Found
         if found:
             return found
         if monotonic() > deadline:
-            raise AssertionError(f"Not within {seconds:g} s: {what}.")
+            raise AssertionError(f"Not within {seconds:g} s: {what if isinstance(what, str) else what()}.")
         pause.wait(_CHECK_SECONDS)

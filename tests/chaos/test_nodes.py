@@ -118,7 +118,7 @@ def test_a_node_that_is_cut_off_is_missed_by_nobody_and_comes_back(cluster: Clus
             all(node["state"] == "up" and len(node["models"]) == 2 for node in cluster.nodes().values())
             and len(cluster.nodes()) == 2
         ),
-        "both nodes had reported their models",
+        lambda: f"both nodes had reported their models: {cluster.nodes()}\n{cluster.story()}",
         60.0,
     )
     # Two copies of one model, and one of another on the host that will be disconnected.
@@ -134,7 +134,7 @@ def test_a_node_that_is_cut_off_is_missed_by_nobody_and_comes_back(cluster: Clus
         cluster.hosts[0].cut()
         until(
             lambda: cluster.has(second, TIDE),
-            f"the lost model served again: {cluster.story()}",
+            lambda: f"the lost model served again: {cluster.story()}",
             COMES_BACK_SECONDS,
         )
         figures.record("node_lost_model_back", monotonic() - began, bound=20.0, count=1)
@@ -146,7 +146,7 @@ def test_a_node_that_is_cut_off_is_missed_by_nobody_and_comes_back(cluster: Clus
         # Two copies are desired: the lost one is loaded on the other host.
         until(
             lambda: cluster.has(first, EMBER),
-            f"the node was used again: {cluster.story()}",
+            lambda: f"the node was used again: {cluster.story()}",
             COMES_BACK_SECONDS,
         )
         figures.record("node_back_in_use", monotonic() - began, bound=20.0, count=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from enum import Enum, auto
 from pathlib import Path
 
 from django.conf import settings
@@ -21,6 +23,16 @@ from models_app.services.events import events
 from models_app.services.jobs.jobs import Run
 from models_app.services.registry import capabilities
 from models_app.services.routes import routing
+
+logger = logging.getLogger(__name__)
+
+
+class _Outcome(Enum):
+    """What one file changed in the registry."""
+
+    NEW = auto()
+    CHANGED = auto()
+    UNCHANGED = auto()
 
 
 def discover(*, run: Run) -> ProviderReport:
@@ -53,14 +65,32 @@ def _take_in(path: Path, root: Path, seen: set[str], report: ProviderReport) -> 
 
 def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
     key = str(ModelKey(lookup.LOCAL_SLUG, model_id))
-    model = RegisteredModel.objects.filter(key=key).select_related("version").first()
-    if model and model.gone_at is None and model.version and _is_known(model, path):
+    if _is_current(_find(key), path):
         report.unchanged += 1
         return
     metadata = gguf.inspect(path, roots=settings.NOA_MODEL_ROOTS)
-    if model and _is_copy(model, path, metadata):
+    # To read a large file takes minutes: another discovery, here or on another node, can have registered it meanwhile.
+    while (outcome := _store(key, model_id, path, metadata)) is None:
+        logger.info("%s was registered by another discovery; comparing with it", key)
+    if outcome is _Outcome.UNCHANGED:
         report.unchanged += 1
-        return
+    else:
+        (report.new if outcome is _Outcome.NEW else report.changed).append(key)
+
+
+def _find(key: str) -> RegisteredModel | None:
+    return RegisteredModel.objects.filter(key=key).select_related("version").first()
+
+
+def _is_current(model: RegisteredModel | None, path: Path) -> bool:
+    return bool(model and model.gone_at is None and model.version and _is_known(model, path))
+
+
+def _store(key: str, model_id: str, path: Path, metadata: GgufMetadata) -> _Outcome | None:
+    """Write what was read; None, with nothing written, if another discovery registers the model at this moment."""
+    model = _find(key)
+    if model is not None and (_is_current(model, path) or _is_copy(model, path, metadata)):
+        return _Outcome.UNCHANGED
     with transaction.atomic():
         new = model is None
         known = model.version.sha256 if model and model.version else None
@@ -68,9 +98,7 @@ def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
             fields = {"provider": lookup.local_provider(), "model_id": model_id}
             model, new = RegisteredModel.objects.get_or_create(key=key, defaults=fields)
             if not new:
-                # Another discovery registered it meanwhile.
-                report.unchanged += 1
-                return
+                return None
         was_gone, model.gone_at = model.gone_at is not None, None
         describe(model, path, metadata)
         routing.bump()
@@ -84,7 +112,7 @@ def _upsert(path: Path, model_id: str, report: ProviderReport) -> None:
             after=metadata.sha256,
             data={"path": str(path), "sha256": metadata.sha256, "node": settings.NOA_NODE},
         )
-    (report.new if new else report.changed).append(key)
+    return _Outcome.NEW if new else _Outcome.CHANGED
 
 
 def _is_known(model: RegisteredModel, path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from django.db.models.functions import Now
 
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import InstanceState, JobKind, JobState
-from models_app.models import Instance, Job, ModelFile, Node, RegisteredModel
+from models_app.engines import gguf
+from models_app.models import Event, Instance, Job, ModelFile, Node, RegisteredModel
+from models_app.services.catalog import lookup
 from models_app.services.jobs import jobs
 from models_app.services.lifecycle import draining
 from models_app.services.nodes import placement
-from models_app.services.registry import discovery
+from models_app.services.registry import discovery, local_discovery
 from models_app.services.runners import instances
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.services.conftest import Work
@@ -58,6 +61,45 @@ def test_equal_files_are_one_version_on_both_nodes(on_node: Callable[..., Job]) 
     assert RegisteredModel.objects.get(key=KEY).version_id == version
     assert with_file() == {"one", "two"}
     assert ModelFile.objects.values("path").distinct().count() == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "call"),
+    [(gguf, "inspect", 1), (lookup, "local_provider", 2)],
+    ids=["while the file is read", "before its row is written"],
+)
+@pytest.mark.parametrize("other", ["one", "two"], ids=["on the same node", "on another node"])
+def test_of_two_discoveries_at_once_both_report_the_file(
+    on_node: Callable[..., Job],
+    do: Work,
+    tmp_path: Path,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    other: str,
+    module: Any,
+    function: str,
+    call: int,
+) -> None:
+    original, calls = getattr(module, function), itertools.count(1)
+
+    def overtaken(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == call:
+            mine = settings.NOA_NODE, settings.NOA_MODEL_ROOTS
+            folder = tmp_path / f"models-of-{other}"
+            folder.mkdir(exist_ok=True)
+            write_tiny_gguf(folder / "a.gguf", name="a", seed=0)
+            settings.NOA_NODE, settings.NOA_MODEL_ROOTS = other, [folder]
+            Node.objects.get_or_create(name=other)
+            do(local_discovery.discover, kind=JobKind.DISCOVER)
+            settings.NOA_NODE, settings.NOA_MODEL_ROOTS = mine
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(module, function, overtaken)
+    report = result_of(on_node("one", 0))["providers"]["llama.cpp"]
+    assert (report["new"], report["unchanged"], report["refused"]) == ([], 1, [])
+    assert with_file() == {"one", other}
+    assert Event.objects.filter(name="model-registered").count() == 1
+    assert not Event.objects.filter(name="model-updated").exists()
 
 
 def test_another_file_of_the_same_name_is_refused_and_changes_nothing(
