@@ -27,6 +27,8 @@ from noa_site import console, logs, postgres, provider_config
 CONFIG = noa_config.read()
 BASE_DIR = noa_config.BASE_DIR
 DATA_DIR = CONFIG.data_dir
+# Here, as every program of the server reads its settings first: what it creates, SQLite's files included, is private.
+os.umask(0o077)
 # Programs of an installed package: `-P` keeps modules of the working folder from shadowing it. In a checkout the
 # working folder goes first, as it can be another checkout than the installed one.
 _PYTHON = [sys.executable] if noa_config.IS_CHECKOUT else [sys.executable, "-P"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,13 @@ def compiled_for() -> frozenset[str]:
     """The names of llama.cpp's features that are on, such as AVX2. Raises EngineError when it cannot be loaded."""
     try:
         output = subprocess.run(
-            [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=_SECONDS, check=True
+            [sys.executable, "-c", _PROGRAM],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+            # A failed assertion ends the child; a debugger that it starts can hang.
+            env=os.environ | {"GGML_NO_BACKTRACE": "1"},
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]

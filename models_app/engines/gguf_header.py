@@ -7,7 +7,10 @@ shows, and rejects every header that llama.cpp would reject, overflow on or abor
 
 from __future__ import annotations
 
+import array
+import math
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
 
@@ -33,8 +36,11 @@ _INT64_MAX = (1 << 63) - 1
 
 TEMPLATE_KEY = "tokenizer.chat_template"
 TOKENS_KEY = "tokenizer.ggml.tokens"
+TOKEN_TYPES_KEY = "tokenizer.ggml.token_type"
+_BYTE_TOKEN = 6  # llama.cpp's LLAMA_TOKEN_TYPE_BYTE
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
+_FLOATS = {6: "f", 12: "d"}
 _SCALARS = {
     0: "<B",
     1: "<b",
@@ -107,6 +113,7 @@ class Header:
         self.array_lengths: dict[str, int] = {}
         self.template: str | None = None
         self.fill_in_middle_token = False
+        self.byte_tokens = False  # whether a token stands for one byte
         self.parameter_count = 0
         self.tensor_bytes: dict[str, int] = {}  # by type name
         self.embedding_shape: list[int] | None = None  # of token_embd.weight: width, vocabulary
@@ -227,6 +234,8 @@ def _read_field(source: _Source, header: Header, seen: set[str]) -> None:
 
 def _scalar(source: _Source, kind: int, shown: str) -> Any:
     value = source.number(_SCALARS[kind], f"the value of '{shown}'")
+    if kind in _FLOATS and not math.isfinite(value):
+        _refuse(f"The metadata field '{shown}' is {value}, not a finite number.")
     return bool(value) if kind == _BOOL else value
 
 
@@ -276,8 +285,24 @@ def _read_array(source: _Source, header: Header, key: str) -> None:
     else:
         layout = _SCALARS[kind]
         data = source.take(length * struct.calcsize(layout), f"the elements of '{shown}'")
-        if length <= MAX_KEPT_LIST:
-            _keep(header, key, list(struct.unpack(f"<{length}{layout[1]}", data)))
+        _keep_numbers(header, key, length, layout[1], data)
+
+
+def _keep_numbers(header: Header, key: str, length: int, layout: str, data: bytes) -> None:
+    if layout in _FLOATS.values():
+        _check_finite(data, layout, key[:80])
+    if key == TOKEN_TYPES_KEY:
+        header.byte_tokens = _BYTE_TOKEN in struct.unpack(f"<{length}{layout}", data)
+    if length <= MAX_KEPT_LIST:
+        _keep(header, key, list(struct.unpack(f"<{length}{layout}", data)))
+
+
+def _check_finite(data: bytes, kind: str, shown: str) -> None:
+    values = array.array(kind, data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    if not all(map(math.isfinite, values)):
+        _refuse(f"The metadata field '{shown}' has an element that is not a finite number.")
 
 
 def _read_tokens(source: _Source, header: Header, length: int) -> None:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import select
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import psutil
 
 from models_app.domain.errors import LoadFailed, NoaError, Unavailable
+from models_app.engines import last_words
 from models_app.engines.spec import RunnerSpec
 
 # Seconds between checks for a cancellation while a load waits.
 _CHECK_SECONDS = 0.1
-# The part of a runner's log that a failure quotes.
-_TAIL_LINES = 20
-_TAIL_BYTES = 16_384
+# Seconds of the stages that end within a bound of the runner's own. A runner whose threads hang in llama.cpp cannot
+# enforce it, so this process does.
+_STAGE_SECONDS = {"template": 60.0, "warm_up": 150.0}
 # Temporary shortages of the operating system, which are not the model's fault.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 # Seconds. The kernel counts start times in hundredths.
@@ -65,35 +68,27 @@ class RunnerProcess:
         return self.popen.pid
 
     def log_tail(self) -> str:
-        if self.last_words is not None:
-            return self.last_words
-        try:
-            with self.log_path.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                lines = file.read().decode("utf-8", "replace").splitlines()
-        except OSError as error:
-            # No exception: the supervisor's thread calls this, and all runners end with that thread.
-            return f"(the log could not be read: {error})"
-        return "\n".join(lines[-_TAIL_LINES:])
+        return last_words.of(self.log_path) if self.last_words is None else self.last_words
 
-    def wait_ready(self, *, timeout: float, on_stage: StageReport, stop: Callable[[], str | None]) -> Ready:
+    def wait_ready(
+        self,
+        *,
+        timeout: float,
+        on_stage: StageReport,
+        stop: Callable[[], str | None],
+        stage_seconds: Mapping[str, float] = MappingProxyType(_STAGE_SECONDS),
+    ) -> Ready:
         """Wait until the runner is ready. `stop` returns a reason to give up, or None.
 
         Raises LoadFailed with the stage and the reason; the process can still be alive then.
         """
-        deadline = monotonic() + timeout
+        limit = _Limit(timeout, stage_seconds)
         stage, buffer = "start", b""
         try:
             while True:
                 if reason := stop():
                     raise LoadFailed(reason, stage=stage, code="load_cancelled")
-                if monotonic() > deadline:
-                    raise LoadFailed(
-                        f"The runner was not ready after {timeout:g} s (NOA_LOAD_TIMEOUT); "
-                        f"it was still in stage '{stage}'.",
-                        stage=stage,
-                        code="load_timeout",
-                    )
+                limit.check(stage)
                 if not select.select([self.ready_pipe], [], [], _CHECK_SECONDS)[0]:
                     continue
                 data = os.read(self.ready_pipe, 65_536)
@@ -129,6 +124,28 @@ class RunnerProcess:
         # The runner leads the group, so this includes its children.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+
+class _Limit:
+    """The time of a load, and of those of its stages that have a bound of their own. Seconds."""
+
+    def __init__(self, timeout: float, stages: Mapping[str, float]) -> None:
+        self._timeout, self._stages = timeout, stages
+        self._began = self._stage_began = monotonic()
+        self._stage = ""
+
+    def check(self, stage: str) -> None:
+        """Raises LoadFailed (`load_timeout`)."""
+        now = monotonic()
+        if stage != self._stage:
+            self._stage, self._stage_began = stage, now
+        if now - self._began > self._timeout:
+            what = f"was not ready after {self._timeout:g} s (NOA_LOAD_TIMEOUT); it was still in stage '{stage}'"
+        elif now - self._stage_began > self._stages.get(stage, math.inf):
+            what = f"did not end stage '{stage}' within {self._stages[stage]:g} s"
+        else:
+            return
+        raise LoadFailed(f"The runner {what}.", stage=stage, code="load_timeout")
 
 
 def _ready(message: dict[str, Any]) -> Ready | None:
@@ -192,7 +209,11 @@ def _not_started(error: OSError) -> NoaError:
 
 
 def _environment() -> dict[str, str]:
-    """A runner parses untrusted files, so its environment contains no secrets of the server."""
+    """A runner parses untrusted files, so its environment contains no secrets of the server.
+
+    Without a backtrace a failed assertion of llama.cpp ends the process. With one each thread forks a debugger first,
+    and forks of several threads hold each other's pipes open: none of them ends.
+    """
     keep = (
         "PATH",
         "HOME",
@@ -203,7 +224,10 @@ def _environment() -> dict[str, str]:
         "VIRTUAL_ENV",
         "CUDA_VISIBLE_DEVICES",
     )
-    return {name: os.environ[name] for name in keep if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
+    return {name: os.environ[name] for name in keep if name in os.environ} | {
+        "PYTHONUNBUFFERED": "1",
+        "GGML_NO_BACKTRACE": "1",
+    }
 
 
 def start_time(pid: int) -> float | None:
@@ -228,6 +252,12 @@ def kill_orphan(pid: int, started_at: float) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     return True
+
+
+def kill_group(leader: int) -> None:
+    """Kill what an exited runner has left in its group. Call before the leader is reaped: its id is not reused then."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def kill_session(leader: int) -> int:

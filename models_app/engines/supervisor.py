@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import selectors
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from models_app.domain.errors import Interrupted, NoaError
+from models_app.domain.errors import Conflict, Interrupted, NoaError
 from models_app.engines import process
 from models_app.engines.process import RunnerProcess
 from models_app.engines.spec import RunnerSpec
@@ -54,7 +55,14 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="noa-supervisor", daemon=True)
 
     def start(self) -> None:
+        """Raises Conflict when another user owns the folder or can access it: who replaces a socket reads prompts."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = self.folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise Conflict(
+                f"{self.folder} is not a private folder of this user. Remove it, or set XDG_RUNTIME_DIR to one.",
+                code="run_folder_not_private",
+            )
         for leftover in self.folder.iterdir():
             leftover.unlink()
         self._thread.start()
@@ -167,6 +175,7 @@ class Supervisor:
                 request.answer.set_result(runner)
 
     def _reap(self, runner: RunnerProcess) -> None:
+        process.kill_group(runner.pid)
         code = runner.popen.wait()
         assert runner.popen.stdin is not None
         runner.popen.stdin.close()

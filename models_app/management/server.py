@@ -24,6 +24,7 @@ from models_app.management.web_processes import WebProcesses
 from models_app.models import Job, Provider, RegisteredModel
 from models_app.services.api_keys import budgets
 from models_app.services.catalog import lookup
+from models_app.services.coordination import data_folder
 from models_app.services.jobs import jobs
 from models_app.services.lifecycle import commands
 from models_app.services.registry import discovery
@@ -45,9 +46,11 @@ class Server:
         self._output = output
 
     def run(self) -> None:
-        """Serves until SIGINT or SIGTERM; raises Conflict when the data folder or the port is in use."""
+        """Serves until SIGINT or SIGTERM; raises Conflict when the data folder is in use or not private, or the port
+        is in use."""
         folder = Path(settings.NOA_DATA_DIR)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_folder.secure(folder)
         with only_server(folder / "server.lock"), listening(self._host, self._port) as listener:
             made = first_start.prepare()
             require_exact_limits(self._web_processes)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal as unix_signals
 import threading
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -17,7 +18,7 @@ from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
 from models_app.services.access_log import upkeep
-from models_app.services.coordination import signals
+from models_app.services.coordination import data_folder, signals
 from models_app.services.coordination.notifications import follower
 from models_app.services.desired_state import state as desired_state
 from models_app.services.lifecycle import eviction, on_demand
@@ -165,6 +166,7 @@ def _on_worker_init(**_: Any) -> None:
     # The embedded worker does this itself, before it reports that it is ready.
     if not settings.NOA_EMBEDDED:
         try:
+            data_folder.secure(Path(settings.NOA_DATA_DIR))
             take_over_node()
         except Conflict as error:
             # Celery continues after any Exception in a receiver.

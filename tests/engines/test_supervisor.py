@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models_app.domain.errors import LoadFailed, Unavailable
+from models_app.domain.errors import Conflict, LoadFailed, Unavailable
 from models_app.engines import control, process
 from models_app.engines.process import Ready, RunnerProcess
 from models_app.engines.spec import RunnerSpec
@@ -109,6 +109,15 @@ def test_it_gives_up_on_a_load_that_takes_too_long(make: Make) -> None:
     assert failed.value.code == "load_timeout"
 
 
+def test_a_stage_that_hangs_ends_the_load_before_its_whole_time(make: Make) -> None:
+    runner = launch(make("never-ready"))
+    with pytest.raises(LoadFailed, match="did not end stage 'load' within 0.2 s") as failed:
+        runner.wait_ready(
+            timeout=600.0, on_stage=lambda *_: None, stop=lambda: None, stage_seconds={"load": 0.2, "warm_up": 0.1}
+        )
+    assert failed.value.code == "load_timeout"
+
+
 def test_it_gives_up_on_a_load_when_told(make: Make) -> None:
     with pytest.raises(LoadFailed, match="The server is stopping"):
         ready(launch(make("never-ready")), stop="The server is stopping.")
@@ -128,6 +137,15 @@ def test_it_ends_the_children_of_a_runner_too(make: Make) -> None:
     ready(runner)
     child = int(Path(runner.spec.socket + ".child").read_text())
     supervisor.stop(INSTANCE, grace=5.0)
+    until(lambda: not _runs(child), "the runner's child is gone")
+
+
+def test_the_children_of_a_runner_that_crashes_end_with_it(make: Make, deaths: list[object]) -> None:
+    runner = launch(make("has-a-child"))
+    ready(runner)
+    child = int(Path(runner.spec.socket + ".child").read_text())
+    os.kill(runner.pid, signal.SIGSEGV)
+    until(lambda: deaths, "the death was reported")
     until(lambda: not _runs(child), "the runner's child is gone")
 
 
@@ -189,6 +207,29 @@ def test_it_says_when_a_runner_cannot_be_started(tmp_path: Path) -> None:
             launch(supervisor)
     finally:
         supervisor.close(grace=0.0)
+
+
+@pytest.mark.parametrize("kind", ["open", "link", "file", "others"])
+def test_it_refuses_a_folder_that_another_user_could_have_prepared(tmp_path: Path, kind: str) -> None:
+    """Its name below /tmp can be guessed."""
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (elsewhere / "precious").touch()
+    if kind == "link":
+        folder.symlink_to(elsewhere)
+    elif kind == "file":
+        folder.touch(mode=0o600)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777 if kind == "open" else 0o700)
+    if kind == "others":
+        if os.geteuid() != 0:
+            pytest.skip("only root can create the folder of another user")
+        os.chown(folder, 65_534, 65_534)
+    supervisor = Supervisor(command=fake_runner(), folder=folder, on_death=lambda *_: None)
+    with pytest.raises((Conflict, FileExistsError)):
+        supervisor.start()
+    assert (elsewhere / "precious").exists()
 
 
 def test_it_kills_only_the_stranger_that_it_means() -> None:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-U8, I32, U32, F32, BOOL, STRING, ARRAY, U64 = 0, 5, 4, 6, 7, 8, 9, 10
+U8, I32, U32, F32, BOOL, STRING, ARRAY, U64, F64 = 0, 5, 4, 6, 7, 8, 9, 10, 12
 Q4_0 = 2
 _HUGE = 1 << 63
 
@@ -175,7 +175,7 @@ _FIELDS: dict[str, tuple[bytes, str]] = {
     "a context length that is text": (bytes(File().set("llama.context_length", STRING, text("512"))), "whole number"),
     "a context length that is NaN": (
         bytes(File().set("llama.context_length", F32, struct.pack("<f", float("nan")))),
-        "whole number",
+        "not a finite number",
     ),
     "no blocks": (bytes(_number("llama.block_count", 0)), "from 1 to 512"),
     "a million blocks": (bytes(_number("llama.block_count", 1_000_000)), "from 1 to 512"),
@@ -216,6 +216,55 @@ _FIELDS: dict[str, tuple[bytes, str]] = {
     "absurdly many parts": (bytes(_number("split.count", 2**31)), "split.count"),
 }
 
+_EPSILON = "llama.attention.layer_norm_rms_epsilon"
+_INFINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+_FLOATS = {F32: "<f", F64: "<d"}
+
+
+def _not_finite(kind: int, number: str) -> bytes:
+    return struct.pack(_FLOATS[kind], _INFINITE[number])
+
+
+# Numbers that are not finite, of each type and place, and what llama.cpp aborts on.
+_ABORTS: dict[str, tuple[bytes, str]] = {
+    **{
+        f"{key} that is {number} of type {kind}": (
+            bytes(File().set(key, kind, _not_finite(kind, number))),
+            "not a finite number",
+        )
+        for key in (_EPSILON, "llama.rope.freq_base", "general.odd")
+        for kind in _FLOATS
+        for number in _INFINITE
+    },
+    **{
+        f"{key} with an element that is {number} of type {kind}": (
+            bytes(
+                File().set(
+                    key, ARRAY, array(kind, [bytes(struct.calcsize(_FLOATS[kind]))] * 3 + [_not_finite(kind, number)])
+                )
+            ),
+            "not a finite number",
+        )
+        for key in ("tokenizer.ggml.scores", "llama.rope.freqs", "general.odd")
+        for kind in _FLOATS
+        for number in _INFINITE
+    },
+    "a negative epsilon": (bytes(File().set(_EPSILON, F32, struct.pack("<f", -1.0))), "at least 0"),
+    "2147483648 experts": (bytes(_number("llama.expert_count", 2**31)), "from 0 to 512"),
+    "experts of which none is used": (bytes(_number("llama.expert_count", 8)), "expert_used_count"),
+    "more experts used than there are": (bytes(_number("llama.expert_used_count", 1)), "expert_used_count"),
+    "an unknown rope scaling": (bytes(File().set("llama.rope.scaling.type", STRING, text("odd"))), "must be one of"),
+    "no vocabulary": (bytes(File().set("tokenizer.ggml.model", STRING, text("none"))), "no vocabulary"),
+    "bytes in bert's vocabulary": (
+        bytes(
+            File()
+            .set("tokenizer.ggml.model", STRING, text("bert"))
+            .set("tokenizer.ggml.token_type", ARRAY, array(I32, [u32(1), u32(6), u32(1), u32(1)]))
+        ),
+        "single bytes",
+    ),
+}
+
 _EMBEDDING = Tensor("token_embd.weight", (8, 4))
 _TENSORS: dict[str, tuple[bytes, str]] = {
     "an offset beyond the file": (bytes(_tensors(Tensor("a", (8, 4), offset=2**62))), "begins at byte"),
@@ -238,7 +287,7 @@ _TENSORS: dict[str, tuple[bytes, str]] = {
     "an embedding of one dimension": (bytes(_tensors(Tensor("token_embd.weight", (8,)))), "token_embd.weight"),
 }
 
-BROKEN: dict[str, tuple[bytes, str]] = {**_OUTSIDE, **_COUNTS, **_FIELDS, **_TENSORS}
+BROKEN: dict[str, tuple[bytes, str]] = {**_OUTSIDE, **_COUNTS, **_FIELDS, **_ABORTS, **_TENSORS}
 
 _NESTED_RANGES = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}"
 BAD_TEMPLATES: dict[str, str] = {

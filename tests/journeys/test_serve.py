@@ -59,6 +59,22 @@ def test_ctrl_c_leaves_nothing_and_a_restart_keeps_everything(own_server: Own) -
     assert (status, answer["model"]) == (200, "llama.cpp:noa-demo-tide")
 
 
+def test_a_folder_that_others_could_read_is_private_after_the_start(own_server: Own, tmp_path: Path) -> None:
+    """A folder made by `mkdir`, with what an earlier version left in it."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    (folder / "noa.sqlite3").touch()
+    (folder / "noa.sqlite3").chmod(0o644)
+    folder.chmod(0o755)
+    server = own_server(data_dir=folder).start()
+    assert server.api("POST", "/v1/chat/completions", CHAT)[0] == 200
+    names = {"noa.sqlite3", "noa.sqlite3-wal", "noa.sqlite3-shm", "secret_key", "encryption_key", "server.lock"}
+    assert names <= {path.name for path in folder.iterdir()}
+    modes = {str(path): oct(path.lstat().st_mode & 0o777) for path in [folder, *folder.rglob("*")]}
+    assert set(modes.values()) <= {"0o700", "0o600"}, modes
+    assert "took the access of other users" in server.text
+
+
 def stop_after_a_switch(first: NoaServer) -> None:
     switched = first.api("POST", "/api/v1/models/switch?wait=60", {"key": "llama.cpp:noa-demo-tide"})
     assert switched[0] == 200, switched

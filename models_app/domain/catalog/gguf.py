@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from models_app.domain.catalog import hyperparameters
 from models_app.domain.catalog.memory import ModelShape
 from models_app.domain.errors import ModelFileError
 
@@ -151,6 +152,7 @@ class RawHeader:
     parameter_count: int
     tensor_bytes: Mapping[str, int]
     embedding_shape: tuple[int, ...] | None
+    byte_tokens: bool = False
 
 
 def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
@@ -161,6 +163,7 @@ def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
     architecture = header.fields.get("general.architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
         raise ModelFileError("The header does not name the model's architecture (general.architecture).")
+    hyperparameters.check(header.fields, architecture, byte_tokens=header.byte_tokens)
     values = _Values(header.fields, architecture)
     projector = architecture in PROJECTORS
     width = values.number("embedding_length", _MAX_WIDTH, required=not projector)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +20,13 @@ from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.engines import build, devices
 from models_app.models import Provider
 from models_app.services.api_keys import budgets
+from models_app.services.coordination import data_folder
 from models_app.services.providers import providers
 from models_app.services.reporting import readiness
 
 _ANSWER_SECONDS = 2.0
+# Each exposed file is a finding, up to this number.
+_SHOWN = 8
 
 Check = Callable[[], Iterator[Finding]]
 
@@ -146,38 +148,45 @@ def worker() -> Iterator[Finding]:
 
 def folders() -> Iterator[Finding]:
     """Whether the data folder and its keys are private, and the model folders readable."""
-    data = Path(settings.NOA_DATA_DIR)
-    yield from _private(data)
-    for path in sorted(data.glob("*key*")):
-        yield from _private(path)
+    yield from _private(Path(settings.NOA_DATA_DIR))
     for root in settings.NOA_MODEL_ROOTS:
         yield _readable(Path(root))
 
 
-def _private(path: Path) -> Iterator[Finding]:
-    if not path.exists():
+def _private(data: Path) -> Iterator[Finding]:
+    if not data.exists():
         yield Finding(
             "permissions",
             Level.WARNING,
-            f"{path} does not exist yet.",
+            f"{data} does not exist yet.",
             "Before the first start of the server nothing has to be done: it creates its folder.",
         )
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        mode_needed = "700" if path.is_dir() else "600"
-        yield Finding(
-            "permissions", Level.PROBLEM, f"Others can read {path} (mode {mode:o}).", f"chmod {mode_needed} {path}"
-        )
-    elif not os.access(path, os.R_OK | os.W_OK):
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
         yield Finding(
             "permissions",
             Level.PROBLEM,
-            f"{path} cannot be read and written by this user.",
-            f"Give it to the user of the server: chown $(id -un) {path}",
+            f"{data} cannot be read and written by this user.",
+            f"Give it to the user of the server: chown $(id -un) {data}",
         )
-    else:
-        yield Finding("permissions", Level.OK, f"{path} is private.")
+        return
+    found = list(data_folder.exposed(data))
+    for one in found[:_SHOWN]:
+        yield Finding(
+            "permissions",
+            Level.PROBLEM,
+            f"Others can read {one.path} (mode {one.mode:o}).",
+            f"chmod {one.mode_needed:o} {one.path}",
+        )
+    if len(found) > _SHOWN:
+        yield Finding(
+            "permissions",
+            Level.PROBLEM,
+            f"Others can read {len(found) - _SHOWN} more files and folders in {data}.",
+            "Restart the server, which takes the access from them.",
+        )
+    if not found:
+        yield Finding("permissions", Level.OK, f"{data} is private.")
 
 
 def _readable(root: Path) -> Finding:

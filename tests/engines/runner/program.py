@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import sys
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,4 +128,12 @@ def launch(folder: Path, model: Path, **options: Any) -> Program:
         n_gpu_layers=0,
     )
     spec = replace(spec, **options)
-    return Program(spec, process.spawn(COMMAND, spec, folder / "runner.log"), [])
+    runner = process.spawn(COMMAND, spec, folder / "runner.log")
+    threading.Thread(target=_report_exit, args=(runner,), daemon=True).start()
+    return Program(spec, runner, [])
+
+
+def _report_exit(runner: RunnerProcess) -> None:
+    """As a supervisor does."""
+    runner.popen.wait()
+    runner.exited.set()
