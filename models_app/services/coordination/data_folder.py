@@ -44,7 +44,7 @@ class Exposed:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the private files in this folder are safe although it is not private: no stranger replaces them."""
+        """Whether the private files in this folder are safe although it is not private: no other user replaces them."""
         if self.is_shared_volume:
             return True
         return self.is_folder and (not self.mode & (stat.S_IWOTH | stat.S_IWGRP) or bool(self.mode & stat.S_ISVTX))

@@ -17,7 +17,7 @@ import pytest
 from models_app.domain.errors import Conflict
 from models_app.services.coordination import data_folder
 
-_STRANGER = 65_534
+_OTHER_USER = 65_534
 _MODES = (0o777, 0o755, 0o750, 0o711, 0o704, 0o770, 0o2775, 0o1777)
 _FILE_MODES = (0o644, 0o640, 0o604, 0o666, 0o622, 0o664, 0o755, 0o660)
 _NAMES = ("noa.sqlite3", "noa.sqlite3-wal", "noa.sqlite3-shm", "secret_key", "encryption_key", "spool/web.1", "x/y/z")
@@ -79,7 +79,7 @@ def test_model_files_and_the_targets_of_links_keep_their_modes(folder: Path, tmp
     assert (mode(outside), mode(model)) == (0o644, 0o644)
 
 
-_AS_STRANGER = """
+_AS_OTHER_USER = """
 import json, os, sys
 from pathlib import Path
 from django.conf import settings
@@ -97,8 +97,8 @@ except Conflict as error:
 """
 
 
-def secure_as(folder: Path, group: int, user: int = _STRANGER) -> Any:
-    command = [sys.executable, "-c", _AS_STRANGER, str(folder), str(group), str(user)]
+def secure_as(folder: Path, group: int, user: int = _OTHER_USER) -> Any:
+    command = [sys.executable, "-c", _AS_OTHER_USER, str(folder), str(group), str(user)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return json.loads(done.stdout)
 
@@ -110,7 +110,7 @@ def test_a_secret_of_another_user_that_others_read_prevents_the_start(folder: Pa
     secret.write_text("x")
     secret.chmod(file_mode)
     folder.chmod(0o755)
-    code, message = secure_as(folder, _STRANGER)
+    code, message = secure_as(folder, _OTHER_USER)
     assert code == "data_dir_not_private"
     assert str(secret) in message
     assert "chown" in message
@@ -120,7 +120,7 @@ def test_a_secret_of_another_user_that_others_read_prevents_the_start(folder: Pa
 @pytest.mark.parametrize("folder_mode", [0o777, 0o757, 0o773], ids=oct)
 def test_a_folder_in_which_strangers_can_replace_files_prevents_the_start(folder: Path, folder_mode: int) -> None:
     folder.chmod(folder_mode)
-    code, message = secure_as(folder, _STRANGER)
+    code, message = secure_as(folder, _OTHER_USER)
     assert code == "data_dir_not_private"
     assert "subfolder" in message
 
@@ -140,7 +140,7 @@ def test_a_volume_given_to_a_group_of_this_process_starts(folder: Path, folder_m
         path.write_text("x")
         path.chmod(file_mode)
         os.chown(path, 0, group)
-    os.chown(own, _STRANGER, group)
+    os.chown(own, _OTHER_USER, group)
     os.chown(folder, 0, group)
     folder.chmod(folder_mode)
     assert secure_as(folder, group) == "started"
@@ -150,7 +150,7 @@ def test_a_volume_given_to_a_group_of_this_process_starts(folder: Path, folder_m
 @needs_root
 def test_a_folder_that_is_a_sticky_one_starts(folder: Path) -> None:
     folder.chmod(0o1777)
-    assert secure_as(folder, _STRANGER) == "started"
+    assert secure_as(folder, _OTHER_USER) == "started"
 
 
 def test_a_file_system_without_modes_prevents_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
