@@ -20,7 +20,8 @@ NoaError                    500 internal_error
 │   ├── LoadFailed              502 load_failed
 │   └── RunnerDied              502 runner_died
 ├── ProviderError           502 provider_error         a remote provider failed
-│   └── ProviderAuthFailed      502 provider_auth_failed
+│   ├── ProviderAuthFailed      502 provider_auth_failed
+│   └── ProviderRefused         4xx provider_error     the provider's own status
 ├── InsufficientMemory      507 insufficient_memory
 └── Unavailable             503 unavailable            retry later
     ├── ModelNotLoaded          503 model_not_loaded
@@ -35,14 +36,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+# Request timeout, conflict, too early: clients retry them by themselves.
+_TEMPORARY_REFUSALS = frozenset({408, 409, 425})
+
 
 class NoaError(Exception):
     """Base of all errors. `message` is a sentence for people, with what to do."""
 
-    http_status: ClassVar[int] = 500
+    # An error that a provider reports overrides them in the instance.
+    http_status: int = 500
+    error_type: str = "server_error"
+    retryable: bool = False
     default_code: ClassVar[str] = "internal_error"
-    error_type: ClassVar[str] = "server_error"
-    retryable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -193,6 +198,18 @@ class ProviderAuthFailed(ProviderError):
 
     default_code = "provider_auth_failed"
     retryable = False
+
+
+class ProviderRefused(ProviderError):
+    """The provider works, and refuses this request, or this model to NOA: the client gets the provider's status."""
+
+    retryable = False
+
+    def __init__(self, message: str, *, status: int, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.http_status = status
+        self.error_type = "invalid_request_error"
+        self.retryable = status in _TEMPORARY_REFUSALS
 
 
 class InsufficientMemory(NoaError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -124,6 +126,11 @@ async def bad_key(exchange: Exchange) -> web.StreamResponse:
 async def context_length_exceeded(exchange: Exchange) -> web.StreamResponse:
     message = "This model's maximum context length is 128000 tokens: prompt is too long."
     return exchange.refused(Refusal(400, "invalid_request_error", message, "context_length_exceeded", "messages"))
+
+
+async def refuse_stream_options(exchange: Exchange) -> web.StreamResponse:
+    """Refuses the request for another reason, in words that name `stream_options`."""
+    return exchange.refused(Refusal(400, "invalid_request_error", "There is no tool 'stream_options'."))
 
 
 async def hang_before_headers(exchange: Exchange) -> web.StreamResponse:
@@ -278,9 +285,54 @@ async def empty_body(exchange: Exchange) -> web.StreamResponse:
     return await exchange.start()
 
 
+# The shapes of an error body, for `as_prompted`.
+SHAPES = ("dialect", "text", "html", "empty", "gzip", "without_length", "cut", "detail", "list")
+PROMPTED = "It refuses {0} {1}."
+_REQUEST = re.compile(r"please (?:answer (?P<status>\d+) (?P<shape>\w+)|(?P<word>\w+))")
+
+
+async def as_prompted(exchange: Exchange) -> web.StreamResponse:
+    """Fails at some prompts only: at "please answer 451 html" with this status and shape, at "please bad_json" as that
+    behaviour does. Other prompts get the successful answer.
+    """
+    found = _REQUEST.search(exchange.recorded.raw.decode("utf-8", "replace"))
+    if found is None:
+        return await ok(exchange)
+    if found["word"]:
+        return await BEHAVIOURS[found["word"]](exchange)
+    return await _shaped(exchange, int(found["status"]), found["shape"])
+
+
+async def _shaped(exchange: Exchange, status: int, shape: str) -> web.StreamResponse:
+    message = PROMPTED.format(status, shape)
+    if shape == "dialect":
+        return exchange.refused(Refusal(status, "prompt_refused", message, "prompt_refused", "messages"))
+    if shape == "gzip":
+        body = gzip.compress(json.dumps({"error": {"message": message}}).encode())
+        return web.Response(status=status, body=body, headers={"Content-Encoding": "gzip"})
+    if shape in ("without_length", "cut"):
+        raw = json.dumps({"error": {"message": message}}).encode()
+        if shape == "cut":
+            raw = raw[:20]
+        transport = exchange.request.transport
+        assert transport is not None
+        length = f"Content-Length: {len(raw) + 100}\r\n" if shape == "cut" else ""
+        transport.write(f"HTTP/1.1 {status} No\r\n{length}Connection: close\r\n\r\n".encode() + raw)
+        return exchange.close()
+    bodies = {
+        "text": message,
+        "html": HTML,
+        "empty": "",
+        "detail": json.dumps({"detail": [{"loc": ["body"], "msg": message}]}),
+        "list": json.dumps([{"error": {"code": status, "message": message, "status": "REFUSED"}}]),
+    }
+    return web.Response(status=status, text=bodies[shape])
+
+
 Behaviour = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 BEHAVIOURS: dict[str, Behaviour] = {
+    "as_prompted": as_prompted,
     "bad_json": bad_json,
     "bad_key": bad_key,
     "close_before_headers": close_before_headers,
@@ -301,6 +353,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "paced": paced,
     "rate_limited_retry_after": rate_limited_retry_after,
     "redirect": redirect,
+    "refuse_stream_options": refuse_stream_options,
     "slow_tokens": slow_tokens,
     "status_500": status_500,
     "status_503_retry_after": status_503_retry_after,

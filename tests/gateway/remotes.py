@@ -12,7 +12,7 @@ from typing import Any
 from models_app.domain.catalog.pricing import Price
 from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.breaker import BreakerState
-from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
+from models_app.domain.traffic.routing import KeyEntry, ModelEntry, RemoteEndpoint, Snapshot, Target, hash_api_key
 from models_app.gateway.http.request_body import Limits
 from models_app.gateway.upstream.dialing import Dialer
 from tests.fakes.provider_server import FakeProvider
@@ -20,6 +20,8 @@ from tests.gateway.wire import Served, serve, snapshot, wait_until
 
 GPT = "openai:gpt-4o"
 CLAUDE = "anthropic:claude-sonnet-4-5-20250929"
+# API keys beside `wire.KEY`.
+OTHER_KEYS = tuple(f"noa_other_key_{number}" for number in range(8))
 PRICE = Price(Decimal("2.5"), Decimal("10"), cached_input=Decimal("1.25"))
 # Short enough for a test that waits for them to end, long enough for a busy machine.
 FAST = Limits(first_byte_seconds=0.3, idle_seconds=0.3, connect_seconds=1.0)
@@ -51,6 +53,10 @@ def with_models(
         models={**base.models, **{model.key: model for model in models}},
         routes={**base.routes, **(routes or {})},
         fallbacks=fallbacks or {},
+        keys={
+            **base.keys,
+            **{hash_api_key(key): KeyEntry(key[4:], frozenset({"infer"}), None) for key in OTHER_KEYS},
+        },
     )
 
 

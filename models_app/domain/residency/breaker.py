@@ -1,5 +1,8 @@
 """The circuit breaker and the retry budget of a provider. Pure: the caller passes the time in seconds.
 
+A failure can name its source, such as an API key: failures of one source count once, so that it never opens a circuit
+alone.
+
 closed ── too many failures, or refused credentials ──▶ open ── pause over ──▶ half open
    ▲                                                     ▲                       │
    └─────────────── the probe succeeded ─────────────────┼───────────────────────┤
@@ -8,6 +11,7 @@ closed ── too many failures, or refused credentials ──▶ open ── pa
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,7 +43,7 @@ _PROBE_WAIT = 1.0
 
 
 class Breaker:
-    """One provider's circuit. Every admitted request ends with exactly one of the four verdicts."""
+    """One circuit. Every admitted request ends with exactly one of the four verdicts."""
 
     def __init__(self, policy: BreakerPolicy = DEFAULT_POLICY) -> None:
         self.state = BreakerState.CLOSED
@@ -62,6 +66,10 @@ class Breaker:
         self._is_probing = True
         return 0.0
 
+    def wait(self, now: float) -> float:
+        """As `admit`, for a caller that sends no request."""
+        return max(0.0, self._until - now) if self.state is BreakerState.OPEN else 0.0
+
     def succeeded(self, now: float) -> None:
         """The provider answered; an error that the client caused is an answer."""
         if self.state is BreakerState.HALF_OPEN:
@@ -71,15 +79,15 @@ class Breaker:
             self._pause = self._policy.first_pause
             self._window.clear()
         elif self.state is BreakerState.CLOSED:
-            self._window.count(now, failed=False)
+            self._window.succeeded(now)
 
-    def failed(self, now: float, reason: str) -> None:
-        """The provider was unreachable, closed the connection, or answered with a server error."""
+    def failed(self, now: float, reason: str, source: Hashable = None) -> None:
+        """One failure. Those of the same `source`, unless it is None, count once within the window."""
         if self.state is BreakerState.HALF_OPEN:
             self._pause = min(2 * self._pause, self._policy.max_pause)
             self._open(now, reason, self._pause)
         elif self.state is BreakerState.CLOSED:
-            self._window.count(now, failed=True)
+            self._window.failed(now, source)
             failures, total = self._window.sums()
             policy = self._policy
             if failures >= policy.min_failures and failures >= policy.failure_ratio * total:
@@ -132,17 +140,36 @@ class _Window:
 
     def clear(self) -> None:
         self._since = float("-inf")
-        self._now = (0, 0)
-        self._before = (0, 0)
+        self._now = _Bucket()
+        self._before = _Bucket()
 
-    def count(self, at: float, *, failed: bool) -> None:
-        age = at - self._since
-        if age >= self._half:
-            self._before = self._now if age < 2 * self._half else (0, 0)
-            self._now = (0, 0)
-            self._since = at
-        failures, total = self._now
-        self._now = (failures + failed, total + 1)
+    def succeeded(self, at: float) -> None:
+        self._bucket(at).successes += 1
+
+    def failed(self, at: float, source: Hashable) -> None:
+        bucket = self._bucket(at)
+        if source is None:
+            bucket.failures += 1
+        else:
+            bucket.sources.add(source)
 
     def sums(self) -> tuple[int, int]:
-        return self._now[0] + self._before[0], self._now[1] + self._before[1]
+        """Failures, and requests."""
+        now, before = self._now, self._before
+        failures = now.failures + before.failures + len(now.sources | before.sources)
+        return failures, failures + now.successes + before.successes
+
+    def _bucket(self, at: float) -> _Bucket:
+        age = at - self._since
+        if age >= self._half:
+            self._before = self._now if age < 2 * self._half else _Bucket()
+            self._now = _Bucket()
+            self._since = at
+        return self._now
+
+
+class _Bucket:
+    def __init__(self) -> None:
+        self.successes = 0
+        self.failures = 0
+        self.sources: set[Hashable] = set()

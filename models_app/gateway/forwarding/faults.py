@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from functools import partial
 from typing import Any
-
-import orjson
 
 from models_app.domain.errors import (
     NoaError,
     ProviderAuthFailed,
     ProviderError,
+    ProviderRefused,
     RateLimited,
 )
 from models_app.domain.traffic.redaction import redacted
@@ -30,9 +30,13 @@ from models_app.gateway.upstream.connection import (
     UpstreamError,
 )
 from models_app.gateway.upstream.dialing import AddressRefused, ConnectTimeout
+from models_app.providers.wire import refusals
+from models_app.providers.wire.refusals import Refusal
 
-# Errors about the request itself: the client gets them unchanged.
-_PASSED_STATUSES = frozenset({400, 404, 413, 422})
+# Errors about the request itself, which no other model would answer either.
+_FINAL_STATUSES = frozenset({400, 404, 413, 422})
+# A proxy in front of the provider refuses NOA, not the client.
+_PROXY_AUTH = 407
 # The provider, or a load balancer in front of it, states that it did not do the work.
 _RETRIED_STATUSES = frozenset({502, 503, 504, 529})
 # A longer wait is left to the client.
@@ -42,17 +46,25 @@ _MAX_RETRY_AFTER = 86_400
 _MAX_MESSAGE = 1000
 # Only OpenAI has an error code for a prompt that is too long.
 _TOO_LONG = re.compile(r"prompt is too long|maximum context length|context (?:length|window) exceeded", re.IGNORECASE)
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
 class Verdict(Enum):
-    """The effect of a fault on its provider's circuit."""
+    """What a failed attempt says about its provider."""
 
-    FAILED = auto()
+    # No connection: no request of any client would be sent.
+    UNREACHABLE = auto()
+    # The connection ended without an answer: the provider is gone, or this request made it close.
+    CLOSED = auto()
+    # It refuses NOA's credentials, which all requests have.
     AUTH_REFUSED = auto()
+    # It limits the rate of this model.
     LIMITED = auto()
-    # The provider works: it refused this request.
+    # It works, and refused this request.
     REFUSED_REQUEST = auto()
+    # It answered this request with a server error, or with something that is not an answer.
+    FAILED = auto()
+    # It sent nothing in time.
+    SILENT = auto()
 
 
 class Fault(Exception):
@@ -79,11 +91,11 @@ def from_connection(error: UpstreamError, endpoint: RemoteEndpoint) -> Fault:
             code="address_not_allowed",
             details=details,
         )
-        return Fault(answer, Verdict.FAILED)
+        return Fault(answer, Verdict.UNREACHABLE)
     if isinstance(error, ConnectTimeout):
         return Fault(
             errors.UpstreamTimeout(f"The provider '{slug}' {error}. Try again.", details=details),
-            Verdict.FAILED,
+            Verdict.UNREACHABLE,
             0.0,
         )
     if isinstance(error, Refused):
@@ -92,8 +104,10 @@ def from_connection(error: UpstreamError, endpoint: RemoteEndpoint) -> Fault:
             code="provider_unreachable",
             details=details,
         )
-        return Fault(answer, Verdict.FAILED, 0.0)
-    return Fault(cut(error, endpoint), Verdict.FAILED, 0.0 if isinstance(error, ClosedEarly) else None)
+        return Fault(answer, Verdict.UNREACHABLE, 0.0)
+    if isinstance(error, ClosedEarly):
+        return Fault(cut(error, endpoint), Verdict.CLOSED, 0.0)
+    return Fault(cut(error, endpoint), Verdict.FAILED)
 
 
 def cut(error: UpstreamError, endpoint: RemoteEndpoint) -> NoaError:
@@ -127,42 +141,45 @@ def timed_out(endpoint: RemoteEndpoint, seconds: float) -> Fault:
         f"The provider '{endpoint.provider}' did not begin its answer within {seconds:g} seconds. Try again later.",
         details={"provider": endpoint.provider},
     )
-    return Fault(answer, Verdict.FAILED)
+    return Fault(answer, Verdict.SILENT)
 
 
 def from_answer(status: int, headers: Mapping[bytes, bytes], body: bytes, endpoint: RemoteEndpoint) -> Fault:
     """An answer with an error status; `body` is in the provider's own dialect."""
-    error = _error_object(body)
+    refusal = refusals.read(body, headers.get(b"content-encoding", b"").decode("latin-1"))
+    return _of_refusal(status, refusal, endpoint, retry_after(headers))
+
+
+def _of_refusal(status: int, refusal: Refusal, endpoint: RemoteEndpoint, wait: float | None) -> Fault:
     slug = endpoint.provider
-    message = scrubbed(str(error.get("message") or ""), endpoint)
+    message = scrubbed(refusal.message, endpoint)
     words = f"The provider '{slug}' reports: {message}" if message else ""
-    details: dict[str, Any] = {"provider": slug, "status": status}
-    wait = retry_after(headers)
-    if status in (401, 403):
+    details = _details(status, refusal, endpoint)
+    if refusals.is_about_credentials(status, refusal):
         answer: NoaError = ProviderAuthFailed(
             words or f"The provider '{slug}' does not accept NOA's credentials. Inform an operator.",
             details=details,
         )
         return Fault(answer, Verdict.AUTH_REFUSED)
-    code = error.get("code") or error.get("type")
-    code = code if isinstance(code, str) and _CODE.fullmatch(code) else None
     if status == 429:
         answer = RateLimited(
             words or f"The provider '{slug}' limits its rate. Send fewer requests.",
             code="provider_rate_limited",
-            details=details | ({"provider_code": code} if code else {}),
+            details=details,
             retry_after=_whole_seconds(wait),
         )
         return Fault(answer, Verdict.LIMITED, _soon(wait, None))
-    if status in _PASSED_STATUSES:
-        param = error.get("param")
-        answer = errors.of_status(status)(
+    if 400 <= status < 500 and status != _PROXY_AUTH:
+        refused = _refused(status)(
             words or f"The provider '{slug}' refused the request with status {status}.",
-            code="context_length_exceeded" if _TOO_LONG.search(message) else code or "provider_error",
-            param=param[:100] if isinstance(param, str) else None,
+            code="context_length_exceeded" if _TOO_LONG.search(message) else _code_of(refusal, endpoint),
+            param=scrubbed(refusal.param, endpoint) if refusal.param else None,
             details=details,
+            retry_after=_whole_seconds(wait),
         )
-        return Fault(answer, Verdict.REFUSED_REQUEST)
+        if refusal.type:
+            refused.error_type = scrubbed(refusal.type, endpoint)
+        return Fault(refused, Verdict.REFUSED_REQUEST)
     answer = ProviderError(
         words or f"The provider '{slug}' failed with status {status}. Try again.",
         details=details,
@@ -171,17 +188,45 @@ def from_answer(status: int, headers: Mapping[bytes, bytes], body: bytes, endpoi
     return Fault(answer, Verdict.FAILED, _soon(wait, 0.0) if status in _RETRIED_STATUSES else None)
 
 
-def in_answer(error: UpstreamError | ErrorEvent, endpoint: RemoteEndpoint) -> NoaError:
-    """The client's error for an answer that began well: it broke, or an error took its place."""
+def _refused(status: int) -> Callable[..., NoaError]:
+    """The class of the client's error. A 401 would be about the client's own key, and this is about its request."""
+    if status in _FINAL_STATUSES:
+        return errors.of_status(status)
+    return partial(ProviderRefused, status=403 if status == 401 else status)
+
+
+def _code_of(refusal: Refusal, endpoint: RemoteEndpoint) -> str:
+    return scrubbed(refusal.code or refusal.type or "provider_error", endpoint)
+
+
+def _details(status: int, refusal: Refusal, endpoint: RemoteEndpoint) -> dict[str, Any]:
+    details: dict[str, Any] = {"provider": endpoint.provider, "status": status}
+    if refusal.code or refusal.type:
+        details["provider_code"] = _code_of(refusal, endpoint)
+    if refusal.type:
+        details["provider_type"] = scrubbed(refusal.type, endpoint)
+    return details
+
+
+def in_answer(error: UpstreamError | ErrorEvent | ProviderError, endpoint: RemoteEndpoint) -> Fault:
+    """The fault of an answer that began well: it broke, or an error took its place.
+
+    Some servers refuse a request within an answer of status 200: that is not a failure of theirs.
+    """
     if isinstance(error, UpstreamError):
-        return cut(error, endpoint)
-    message = scrubbed(str(error.error.get("message") or "something went wrong"), endpoint)
-    is_unreadable = error.error.get("code") == "malformed_answer"
-    return ProviderError(
+        return Fault(cut(error, endpoint), Verdict.FAILED)
+    if isinstance(error, ProviderError):  # of a translation, which cannot read the answer
+        return Fault(error, Verdict.FAILED)
+    refusal = refusals.of_object(error.error)
+    if refusal.status is not None and refusal.status < 500 and refusal.status not in (401, _PROXY_AUTH):
+        return _of_refusal(refusal.status, refusal, endpoint, None)
+    message = scrubbed(refusal.message or "something went wrong", endpoint)
+    answer = ProviderError(
         f"The provider '{endpoint.provider}' reports: {message}",
-        code="malformed_answer" if is_unreadable else None,
+        code="malformed_answer" if refusal.code == "malformed_answer" else None,
         details={"provider": endpoint.provider},
     )
+    return Fault(answer, Verdict.FAILED)
 
 
 def scrubbed(text: str, endpoint: RemoteEndpoint) -> str:
@@ -212,17 +257,3 @@ def _soon(wait: float | None, default: float | None) -> float | None:
     if wait is None:
         return default
     return wait if wait <= MAX_WAIT_SECONDS else None
-
-
-def _error_object(body: bytes) -> Mapping[str, Any]:
-    """The error object of OpenAI's and Anthropic's dialects, and of compatible servers."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    if not isinstance(value, dict):
-        return {}
-    error = value.get("error", value)
-    if isinstance(error, str):
-        return {"message": error}
-    return error if isinstance(error, dict) else {}

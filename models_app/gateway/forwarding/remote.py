@@ -7,12 +7,12 @@ import dataclasses
 import math
 from functools import lru_cache
 
-from models_app.domain.errors import NoaError, ProviderAuthFailed
+from models_app.domain.errors import NoaError, ProviderAuthFailed, ProviderError
 from models_app.domain.traffic.retries import Decision, Failure, Situation, decide
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway.dialects.streams import ErrorEvent
 from models_app.gateway.forwarding import exchanges, faults, streaming
-from models_app.gateway.forwarding.circuits import Circuit, Circuits
+from models_app.gateway.forwarding.circuits import Attempt, Circuit, Circuits
 from models_app.gateway.forwarding.exchanges import Exchange
 from models_app.gateway.forwarding.faults import Fault, Verdict
 from models_app.gateway.http.request_body import Limits
@@ -20,10 +20,7 @@ from models_app.gateway.routing.inference import Inference
 from models_app.gateway.upstream.connection import Connection, Malformed, UpstreamError
 from models_app.gateway.upstream.dialing import Dialer, Origin
 from models_app.gateway.upstream.upstream import Upstream
-from models_app.providers.wire import credentials
-
-# An error is a sentence or two; a longer body is discarded, with its connection.
-_MAX_ERROR_BYTES = 64 * 1024
+from models_app.providers.wire import credentials, refusals
 
 
 class Remote:
@@ -40,47 +37,49 @@ class Remote:
         watch = inference.watch
         circuit = self._circuits.of(remote)
         exchange = _exchange(inference, remote, circuit)
-        is_probe = circuit.admit(remote.model_id, _now())
+        attempt = circuit.admit(remote.model_id, inference.call.key.key_id, inference.body.raw, _now())
         watch.restart(self._watched(remote))
         try:
-            exchange, connection = await self._begin_answer(inference, remote, circuit, exchange)
+            exchange, connection = await self._begin_answer(inference, remote, circuit, attempt, exchange)
             try:
                 await streaming.exchanged(inference, connection, exchange, target.price)
-            except (UpstreamError, ErrorEvent) as error:
-                answer = faults.in_answer(error, remote)
-                circuit.failed(answer.message, _now())
-                raise answer from error
+            except (UpstreamError, ErrorEvent, ProviderError) as error:
+                fault = faults.in_answer(error, remote)
+                attempt.learn(fault, _now())
+                raise fault.error from error
             finally:
                 self._upstream.release(connection)
         except asyncio.CancelledError:
             if isinstance(watch.verdict, NoaError):
-                circuit.failed(watch.verdict.message, _now())
+                attempt.broke(watch.verdict.message, _now())
             raise
         finally:
-            if is_probe:
-                circuit.abandoned()
+            attempt.end()
 
     async def _begin_answer(
-        self, inference: Inference, remote: RemoteEndpoint, circuit: Circuit, exchange: Exchange
+        self, inference: Inference, remote: RemoteEndpoint, circuit: Circuit, attempt: Attempt, exchange: Exchange
     ) -> tuple[Exchange, Connection]:
         """An answer that has begun with a good status. Retries when the provider did no work."""
         failures = 0
+        is_reduced = False
         while True:
             inference.call.record.attempts += 1
             try:
                 connection = await self._attempt(remote, exchange)
             except Fault as fault:
-                circuit.learn(fault, remote.model_id, _now())
+                attempt.learn(fault, _now())
                 if exchange.adds_stream_options and _is_about_stream_options(fault):
-                    circuit.takes_stream_options = False
-                    exchange = _exchange(inference, remote, circuit)
+                    is_reduced = True
+                    exchange = _exchange(inference, remote, circuit, reduced=True)
                     continue
                 failures += 1
-                if fault.wait is None or not _may_repeat(failures) or not circuit.may_retry():
+                if fault.wait is None or not _may_repeat(failures) or not attempt.may_retry():
                     raise fault.error from fault
                 await asyncio.sleep(fault.wait)
             else:
-                circuit.succeeded(_now())
+                attempt.began(_now())
+                # The answer without the field shows that the field was refused, and not something else in the request.
+                circuit.takes_stream_options = circuit.takes_stream_options and not is_reduced
                 return exchange, connection
 
     async def _attempt(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
@@ -109,9 +108,10 @@ class Remote:
             lambda factory: self._dialer.connect(origin, factory, seconds),
         )
         try:
-            if connection.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-                raise Malformed("it is compressed, against 'Accept-Encoding: identity'")
-            await connection.begun()
+            if connection.status < 300:
+                if connection.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+                    raise Malformed("it is compressed, against 'Accept-Encoding: identity'")
+                await connection.begun()
         except BaseException:
             connection.abort()
             raise
@@ -128,10 +128,10 @@ class Remote:
         )
 
 
-def _exchange(inference: Inference, remote: RemoteEndpoint, circuit: Circuit) -> Exchange:
-    return exchanges.to_provider(
-        inference.endpoint, inference.body, remote, stream_options=circuit.takes_stream_options
-    )
+def _exchange(inference: Inference, remote: RemoteEndpoint, circuit: Circuit, *, reduced: bool = False) -> Exchange:
+    """`reduced` leaves out `stream_options` for this request only."""
+    options = circuit.takes_stream_options and not reduced
+    return exchanges.to_provider(inference.endpoint, inference.body, remote, stream_options=options)
 
 
 def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
@@ -158,14 +158,19 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
 
 
 async def _error_body(connection: Connection) -> bytes:
-    """The body of an error; empty when it breaks, since the status alone is enough."""
+    """The body of an error, or as much of it as arrives: the status alone is enough. Longer ones are cut."""
+    parts: list[bytes] = []
+    size = 0
     try:
-        return await connection.read_whole(_MAX_ERROR_BYTES)
+        while size < refusals.MAX_BYTES and (data := await connection.read()):
+            parts.append(data)
+            size += len(data)
     except UpstreamError:
-        return b""
+        pass
     except BaseException:
         connection.abort()
         raise
+    return b"".join(parts)
 
 
 def _may_repeat(failures: int) -> bool:

@@ -207,8 +207,8 @@ class Connection(asyncio.Protocol):
             raise Redirected(f"it answered with the redirect {status}")
         if not 200 <= status < 600:
             raise Malformed(f"it answered with status {status}")
-        if not self.headers.keys() & {b"content-length", b"transfer-encoding"} and status != 204:
-            # Its end could not be distinguished from a cut.
+        if not self.headers.keys() & {b"content-length", b"transfer-encoding"} and status < 400 and status != 204:
+            # Its end could not be distinguished from a cut. An error is passed on as far as it arrives.
             raise Malformed("it gave its answer no length")
         self.status = status
         self._has_head = True

@@ -9,21 +9,24 @@ from models_app.domain.errors import NoaError
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
-    405: "invalid_request_error",
     408: "timeout_error",
-    409: "invalid_request_error",
     413: "request_too_large",
-    422: "invalid_request_error",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
 }
+# A provider's own type is kept if clients know it.
+_KNOWN = frozenset({*_TYPES.values(), "api_error"})
 
 
 def anthropic_error(error: NoaError, request_id: str | None = None) -> dict[str, Any]:
     """The error object. `code` and `param` are additions of NOA: clients of this API ignore them."""
-    payload: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error")}
+    kind = error.details.get("provider_type")
+    if kind not in _KNOWN:
+        kind = _TYPES.get(error.http_status, "invalid_request_error" if error.http_status < 500 else "api_error")
+    payload: dict[str, Any] = {"type": kind}
     payload |= {"message": error.message, "code": error.code, "param": error.param}
     return {"type": "error", "error": payload, "request_id": request_id}

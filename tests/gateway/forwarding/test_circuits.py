@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,10 @@ from models_app.domain.residency import breaker
 from models_app.gateway.forwarding import circuits
 from tests.fakes import provider_faults
 from tests.fakes.openai_server import FakeOpenAI
-from tests.gateway.remotes import CHAT, GPT, Reported, endpoint, entry, serve_remote, with_models
+from tests.gateway.remotes import CHAT, GPT, OTHER_KEYS, Reported, endpoint, entry, serve_remote, with_models
 from tests.gateway.wire import Answer, Served, wait_until
 
+OTHER, THIRD = (f"Bearer {key}" for key in OTHER_KEYS[:2])
 OPEN_AT = breaker.DEFAULT_POLICY.min_failures
 
 
@@ -45,24 +47,51 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuits, "Breaker", lambda: breaker.Breaker(policy))
 
 
-def ask(served: Served) -> Answer:
-    return served.post({"model": GPT, **CHAT})
+def ask(served: Served, number: int = 0, **fields: Any) -> Answer:
+    """A request that differs from those with another number."""
+    return served.post({"model": GPT, "seed": number, **CHAT, **fields})
 
 
-def test_an_outage_opens_it_and_the_provider_is_left_alone(
+def until_open(served: Served) -> None:
+    for number in range(OPEN_AT):
+        ask(served, number)
+
+
+def test_server_errors_hold_up_the_key_and_model_that_got_them(
     served: Served, fake: FakeOpenAI, reported: Reported
 ) -> None:
     fake.default = "status_500"
-    answers = [ask(served) for _ in range(50)]
+    answers = [ask(served, number) for number in range(50)]
     assert [answer.code for answer in answers] == [
         *["provider_error"] * OPEN_AT,
         *["provider_unavailable"] * (50 - OPEN_AT),
     ]
     assert len(fake.requests) == OPEN_AT
     last = answers[-1]
-    assert (last.status, last.json["error"]["details"]) == (503, {"provider": "openai"})
+    assert (last.status, last.json["error"]["details"]) == (503, {"provider": "openai", "model": "gpt-4o"})
     assert 1 <= int(last.headers["retry-after"]) <= breaker.DEFAULT_POLICY.first_pause
     assert "The server had an error" in last.json["error"]["message"]
+    assert reported.states == ["closed"]
+
+
+def test_one_request_that_fails_each_time_counts_once(served: Served, fake: FakeOpenAI) -> None:
+    fake.default = "status_500"
+    assert {ask(served).code for _ in range(20)} == {"provider_error"}
+    fake.default = "ok"
+    assert ask(served, 1).status == 200
+
+
+def test_a_provider_that_is_gone_gets_no_requests_of_any_key(served: Served, reported: Reported) -> None:
+    with FakeOpenAI() as gone:
+        remote = endpoint(gone, ProviderKind.OPENAI, "gpt-4o")
+    mini = entry("openai:gpt-4o-mini", replace(remote, model_id="gpt-4o-mini"))
+    served.source.current = with_models(served.source.current, entry(GPT, remote), mini)
+    answers = [ask(served) for _ in range(20)]
+    codes = [answer.code for answer in answers]
+    assert set(codes) == {"provider_unreachable", "provider_unavailable"}
+    assert codes.index("provider_unavailable") <= OPEN_AT
+    assert answers[-1].json["error"]["details"] == {"provider": "openai"}
+    assert served.post({"model": mini.key, **CHAT}).code == "provider_unavailable"
     assert reported.states == ["open"]
 
 
@@ -71,7 +100,7 @@ def test_an_outage_opens_it_and_the_provider_is_left_alone(
 def test_an_outage_is_not_met_with_more_load(served: Served, fake: FakeOpenAI, word: str, at_once: int) -> None:
     fake.default = word
     with ThreadPoolExecutor(at_once) as pool:
-        answers = list(pool.map(lambda _: ask(served), range(40)))
+        answers = list(pool.map(lambda number: ask(served, number), range(40)))
     assert {answer.status for answer in answers} <= {502, 503}
     assert len(fake.requests) <= 1.2 * len(answers)
 
@@ -89,9 +118,8 @@ def test_limits_are_not_met_with_more_load_either(
 
 @pytest.mark.usefixtures("brief")
 def test_one_probe_closes_it_again(served: Served, fake: FakeOpenAI, reported: Reported) -> None:
-    fake.default = "status_500"
-    for _ in range(OPEN_AT):
-        ask(served)
+    fake.default = "bad_key"
+    ask(served)
     fake.default = "ok"
     calls = len(fake.requests)
     wait_until(lambda: ask(served).status == 200, "the probe")
@@ -101,10 +129,35 @@ def test_one_probe_closes_it_again(served: Served, fake: FakeOpenAI, reported: R
 
 
 @pytest.mark.usefixtures("brief")
-def test_only_one_request_is_the_probe(served: Served, fake: FakeOpenAI) -> None:
+def test_one_probe_ends_the_hold_of_a_key_and_model(served: Served, fake: FakeOpenAI) -> None:
     fake.default = "status_500"
-    for _ in range(OPEN_AT):
-        ask(served)
+    until_open(served)
+    assert ask(served, 99).code == "provider_unavailable"
+    fake.default = "ok"
+    calls = len(fake.requests)
+    wait_until(lambda: ask(served).status == 200, "the probe")
+    assert len(fake.requests) == calls + 1
+    assert ask(served).status == 200
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("word", ["status_500", "context_length_exceeded", "bad_json", "rate_limited_retry_after"])
+def test_any_answer_of_a_probe_shows_that_the_provider_is_back(
+    served: Served, fake: FakeOpenAI, reported: Reported, word: str
+) -> None:
+    fake.default = "bad_key"
+    ask(served)
+    fake.default = word
+    wait_until(lambda: ask(served).code != "provider_unavailable", "the probe")
+    fake.default = "ok"
+    wait_until(lambda: served.post({"model": GPT, **CHAT}, authorization=OTHER).status == 200, "another key's request")
+    assert reported.states[-1] == "closed"
+
+
+@pytest.mark.usefixtures("brief")
+def test_only_one_request_is_the_probe(served: Served, fake: FakeOpenAI) -> None:
+    fake.default = "bad_key"
+    ask(served)
     fake.reset()
     fake.default = "paced"
     circuit = served.gateway._relay._remote._circuits._circuits["openai"]
@@ -148,11 +201,25 @@ def test_what_the_client_did_wrong_does_not_open_it(served: Served, fake: FakeOp
     assert reported.states == ["closed"]
 
 
-def test_streams_that_are_cut_open_it(served: Served, fake: FakeOpenAI) -> None:
+def test_streams_that_are_cut_hold_up_their_key_and_model(served: Served, fake: FakeOpenAI) -> None:
     fake.default = "cut_mid_stream"
-    for _ in range(20):
-        served.post({"model": GPT, "stream": True, **CHAT})
+    for number in range(20):
+        ask(served, number, stream=True)
     assert len(fake.requests) < 20
+
+
+def test_a_rate_limit_of_one_key_holds_up_others_once_they_were_limited_too(
+    served: Served, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider limits the rate of one long prompt in the same way as that of all requests."""
+    monkeypatch.setattr(provider_faults, "RETRY_AFTER", "60")
+    body = {"model": GPT, **CHAT}
+    fake.script("rate_limited_retry_after", "ok", "rate_limited_retry_after")
+    assert ask(served).status == 429
+    assert served.post(body, authorization=OTHER).status == 200
+    assert served.post(body, authorization=OTHER).status == 429
+    third = served.post(body, authorization=THIRD)
+    assert (third.status, third.code, len(fake.requests)) == (429, "provider_rate_limited", 3)
 
 
 def test_a_limit_of_one_model_does_not_hold_up_another(
