@@ -111,7 +111,7 @@ class Circuit:
     def admit(self, model_id: str, key_id: str, raw: bytes, now: float) -> Attempt:
         """Raises Unavailable or RateLimited, with the time to wait, while a circuit is open or the model rate limited.
 
-        `raw` is the body of the request, by which its failures are told apart from those of others.
+        `raw` is the body of the request: failures of equal requests count once.
         """
         until = max(self._cooling.get((key_id, model_id)) or 0.0, self._cooling.get((_ALL_KEYS, model_id)) or 0.0)
         if until > now:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-import orjson
 
 from models_app.domain.errors import (
     ModelNotFound,
@@ -18,6 +17,7 @@ from models_app.domain.errors import (
 )
 from models_app.domain.traffic.redaction import redacted
 from models_app.domain.traffic.routing import RemoteEndpoint
+from models_app.providers.wire import refusals
 from models_app.providers.wire.http import AddressNotAllowed
 
 # A longer wait is capped to a day.
@@ -27,9 +27,10 @@ _MAX_RETRY_AFTER = 86_400
 def of_status(endpoint: RemoteEndpoint, status: int, headers: Mapping[str, str], body: bytes) -> NoaError:
     """The error for an answer with an error status."""
     slug = endpoint.provider
-    message = message_of(endpoint, body)
+    refusal = refusals.read(body)
+    message = redacted(refusal.message, secret=endpoint.api_key)
     details = {"provider": slug, "status": status}
-    if status in (401, 403):
+    if refusals.is_about_credentials(status, refusal) or (status == 403 and not endpoint.api_key):
         what = (
             f"'{slug}' does not accept the API key that NOA has for it{_quoted(message)}. Give it another key."
             if endpoint.api_key
@@ -53,10 +54,19 @@ def of_status(endpoint: RemoteEndpoint, status: int, headers: Mapping[str, str],
     if 300 <= status < 400:
         return _redirected(endpoint, headers, details)
     return ProviderError(
-        f"'{slug}' answered with status {status}{_quoted(message)}. "
-        + ("Try again later." if status >= 500 else "Check its base URL and its kind."),
+        f"'{slug}' answered with status {status}{_quoted(message)}. {_remedy(status)}",
         details=details,
     )
+
+
+def _remedy(status: int) -> str:
+    if status >= 500:
+        return "Try again later."
+    if status == 402:
+        return "Check the credit of its account."
+    if status in (401, 403):
+        return "Check what its API key is permitted to use."
+    return "Check its base URL and its kind."
 
 
 def _redirected(endpoint: RemoteEndpoint, headers: Mapping[str, str], details: dict[str, Any]) -> NoaError:
@@ -116,21 +126,6 @@ def malformed(endpoint: RemoteEndpoint, what: str) -> NoaError:
         code="malformed_answer",
         details={"provider": endpoint.provider},
     )
-
-
-def message_of(endpoint: RemoteEndpoint, body: bytes) -> str:
-    """The message in an error's body, in any of the usual shapes; '' when there is none."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        text = body[:2000].decode("utf-8", "replace").strip()
-        # An HTML page does not explain the error.
-        return "" if text.startswith("<") else redacted(text, secret=endpoint.api_key, longest=200)
-    error = value.get("error", value) if isinstance(value, dict) else value
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail") or ""
-    text = error if isinstance(error, str) else orjson.dumps(error).decode()
-    return redacted(text, secret=endpoint.api_key)
 
 
 def _quoted(message: str) -> str:

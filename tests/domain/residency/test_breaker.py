@@ -8,7 +8,8 @@ from models_app.domain.residency.breaker import Breaker, BreakerPolicy, RetryBud
 
 POLICY = BreakerPolicy(min_failures=3, failure_ratio=0.5, window=10, first_pause=4, max_pause=10, rejected_pause=30)
 
-# (seconds, event, state after it); `admit` sends a request, and `admit=n` expects a wait of n seconds.
+# (seconds, event, state after it); `admit` sends a request, and `admit=n` expects a wait of n seconds; `failed=x` is a
+# failure of the source x.
 STORIES: dict[str, list[tuple[float, str, str]]] = {
     "three failures open it": [
         (0, "failed", "closed"),
@@ -27,6 +28,28 @@ STORIES: dict[str, list[tuple[float, str, str]]] = {
         (20, "failed", "closed"),
         (21, "failed", "closed"),
         (22, "failed", "open"),
+    ],
+    "failures of one source count once": [
+        *[(0.1 * n, "failed=a", "closed") for n in range(20)],
+        (3, "failed=b", "closed"),
+        (3, "failed=b", "closed"),
+        (3, "failed=c", "open"),
+    ],
+    "also if they are in both halves of the window": [
+        (0, "failed=a", "closed"),
+        (0, "failed=b", "closed"),
+        (6, "failed=a", "closed"),
+        (6, "failed=b", "closed"),
+        (6, "failed=c", "open"),
+    ],
+    "failures with and without a source add up": [
+        (0, "failed=a", "closed"),
+        (0, "failed", "closed"),
+        (0, "failed", "open"),
+    ],
+    "failures of one source among successes do not open it": [
+        *[(0.1 * n, "succeeded", "closed") for n in range(3)],
+        *[(1, f"failed={n % 2}", "closed") for n in range(9)],
     ],
     "one probe passes after the pause, and its success closes it": [
         *[(0, "failed", "closed"), (0, "failed", "closed"), (0, "failed", "open")],
@@ -72,15 +95,19 @@ STORIES: dict[str, list[tuple[float, str, str]]] = {
 def test_it_opens_and_closes(story: list[tuple[float, str, str]]) -> None:
     breaker = Breaker(POLICY)
     for now, happened, state in story:
-        word, _, wait = happened.partition("=")
+        word, _, wait = happened.partition("=")  # or, of a failure, its source
         if word == "admit":
+            before = breaker.wait(now)
             assert breaker.admit(now) == pytest.approx(float(wait)), (now, happened)
+            assert before in (pytest.approx(float(wait)), 0.0), (now, happened)
         elif word == "abandoned":
             breaker.abandoned()
         elif word == "succeeded":
             breaker.succeeded(now)
+        elif word == "failed":
+            breaker.failed(now, f"{word} at {now}", wait or None)
         else:
-            getattr(breaker, word)(now, f"{word} at {now}")
+            breaker.rejected(now, f"{word} at {now}")
         assert breaker.state == state, (now, happened)
 
 

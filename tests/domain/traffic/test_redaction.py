@@ -16,6 +16,11 @@ from models_app.domain.traffic.redaction import redacted
         "gsk_abcdefgh",
         "hf_abcdefgh",
         "noa_0123456789ab_secret-part",
+        "AIzaSyA-0123456789abcdefghijklmnopqrstu",
+        "AKIAIOSFODNN7EXAMPLE",
+        "nvapi-abcdefgh123",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "Basic dXNlcjpwYXNzd29yZA==",
     ],
 )
 def test_what_looks_like_a_key_is_taken_out(secret: str) -> None:
@@ -31,8 +36,30 @@ def test_the_secret_itself_is_taken_out_whatever_it_looks_like() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at https://user:pa55@host/v1: no", "at https://[secret]@host/v1: no"),
+        ("at postgres://user:p@a@host/x", "at postgres://[secret]@host/x"),
+        ("POST https://token@host", "POST https://[secret]@host"),
+        ("GET https://host/v1?key=abc123&x=1", "GET https://host/v1?key=[secret]&x=1"),
+        ("https://host/?x=1&sig=abc%2F", "https://host/?x=1&sig=[secret]"),
+        ('headers: {"x-api-key": "abc123"}', 'headers: {"x-api-key": "[secret]"}'),
+        ("api_key=abc123, next", "api_key=[secret], next"),
+        ("password=abc123", "password=[secret]"),
+        ("https://host/a@b is not found", "https://host/a@b is not found"),
+        ("mail a@b.example", "mail a@b.example"),
+    ],
+)
+def test_credentials_in_addresses_and_fields_are_taken_out(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "Basic models do not support tools",
+        "the password is wrong: try another",
+        "The parameter max_tokens: 5 is too small",
         "llama.cpp:noa-demo-ember is not loaded",
         "model key-value-7b",
         "task-oriented",
