@@ -40,6 +40,12 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError(f"PostgreSQL did not answer within {self.patience:g} s") from None
 
 
+class QuickConnection(BoundedConnection):
+    """For checks that must fail soon, before their caller's own time limit."""
+
+    default_patience: ClassVar[float | None] = 1.8
+
+
 def settings(url: str, *, seconds: float, connections: int) -> dict[str, Any]:
     """Django's settings: at most `seconds` for a statement and `connections` for a process."""
     BoundedConnection.default_patience = seconds + _SERVER_MARGIN_SECONDS
@@ -68,3 +74,14 @@ def settings(url: str, *, seconds: float, connections: int) -> dict[str, Any]:
         },
     }
     return database
+
+
+def readiness_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Differences from the OPTIONS of `settings`, for the readiness check: at most two more connections."""
+    return {
+        # The least that libpq accepts.
+        "connect_timeout": 2,
+        "options": f"{options['options']} -c statement_timeout=1500",
+        "pool": options["pool"]
+        | {"connection_class": QuickConnection, "min_size": 0, "max_size": 2, "timeout": 1.8, "num_workers": 1},
+    }

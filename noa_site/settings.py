@@ -151,6 +151,10 @@ def _database() -> dict[str, Any]:
 
 
 DATABASES = {"default": _database()}
+# Differences from OPTIONS for the readiness check, which has a connection of its own; seconds.
+NOA_READINESS_OPTIONS: dict[str, Any] = (
+    postgres.readiness_options(DATABASES["default"]["OPTIONS"]) if CONFIG.database_url else {"timeout": 1.5}
+)
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"

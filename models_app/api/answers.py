@@ -16,7 +16,7 @@ from models_app.domain.errors import InvalidRequest, NoaError
 from models_app.domain.states import TERMINAL_JOB_STATES, JobState
 from models_app.models import Job
 from models_app.services.coordination import idempotency
-from models_app.services.jobs import jobs
+from models_app.services.jobs import waiting
 from models_app.tasks import queueing
 
 # A longer wait would exceed the time-outs of proxies.
@@ -49,7 +49,7 @@ def answer_with_job(request: Request, job: Job, *, created: bool) -> Response:
     if created:
         queueing.enqueue(job)
     if seconds:
-        job = jobs.wait(job_id=job.pk, seconds=seconds)
+        job = waiting.wait(job_id=job.pk, seconds=seconds)
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         raise _JobFailed(job)
     return represented(job)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -66,8 +68,8 @@ def _respond(error: errors.NoaError, status: int, request_id: str | None) -> Res
     response = Response(error.body(request_id), status=status)
     if status == 401:
         response["WWW-Authenticate"] = "Bearer"
-    if error.retry_after is not None:
-        response["Retry-After"] = str(error.retry_after)
+    for name, value in _retry_after(error).items():
+        response[name] = value
     return response
 
 
@@ -96,7 +98,11 @@ def _flatten(details: Any, path: str = "") -> list[tuple[str, str]]:
 
 def _plain(request: HttpRequest, error: errors.NoaError) -> JsonResponse:
     body = error.body(getattr(request, "noa_request_id", None))
-    return JsonResponse(body, status=error.http_status)
+    return JsonResponse(body, status=error.http_status, headers=_retry_after(error))
+
+
+def _retry_after(error: errors.NoaError) -> dict[str, str]:
+    return {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
 
 
 def _is_api(request: HttpRequest) -> bool:
@@ -125,7 +131,17 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500."""
+    """Django's handler500, called while the exception is handled. A database that is away is no internal error."""
+    if isinstance(sys.exception(), OperationalError | InterfaceError):
+        return unavailable(request, _DATABASE_AWAY)
     if _is_api(request):
         return _plain(request, _internal_error(getattr(request, "noa_request_id", None)))
     return defaults.server_error(request)
+
+
+def unavailable(request: HttpRequest, error: errors.NoaError) -> HttpResponse:
+    """JSON for the API, otherwise a page with the reason. Neither needs the database."""
+    if _is_api(request):
+        return _plain(request, error)
+    page = render_to_string("503.html", {"message": error.message, "seconds": error.retry_after})
+    return HttpResponse(page, status=error.http_status, headers=_retry_after(error))

@@ -25,7 +25,7 @@ from models_app.models import Job, Provider, RegisteredModel
 from models_app.services.api_keys import budgets
 from models_app.services.catalog import lookup
 from models_app.services.coordination import data_folder
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 from models_app.services.lifecycle import commands
 from models_app.services.registry import discovery
 from models_app.services.routes import routing
@@ -175,7 +175,7 @@ def load_first_model() -> None:
         job, created = commands.request_switch(key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve")
         if created:
             queueing.enqueue(job)
-        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
+        ended = waiting.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
         if ended.state == JobState.SUCCEEDED:
             return
 
@@ -184,7 +184,8 @@ def wait_for_current() -> banner.State:
     """The state of `current` after the loads of the start."""
     loads = Job.objects.filter(actor__in=("serve", "restore")).exclude(kind=JobKind.DISCOVER)
     ended = [
-        jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT) for job in loads.filter(state__in=ACTIVE_JOB_STATES)
+        waiting.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
+        for job in loads.filter(state__in=ACTIVE_JOB_STATES)
     ]
     target = routing.get().target
     if target is not None and target.status == ModelStatus.LOADED:

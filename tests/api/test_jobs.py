@@ -17,7 +17,7 @@ from models_app.domain.scopes import Scope
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Event, Job, RegisteredModel
 from models_app.services.api_keys import keys
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 from tests.api.conftest import Api
 from tests.waiting import until
 
@@ -138,11 +138,11 @@ def test_who_waits_for_a_job_hears_that_it_was_cancelled(make_model: MakeModel) 
     _, text = keys.create(name="ci", scopes=[Scope.OPERATE], actor="test")
     job, _ = jobs.create(kind=JobKind.LOAD, subject="llama.cpp:a", arguments={"options": {}}, actor="key:first")
     answers: list[Any] = []
-    waiting = threading.Event()
-    wait_for = jobs.wait
+    has_begun = threading.Event()
+    wait_for = waiting.wait
 
     def noted(**arguments: Any) -> Job:
-        waiting.set()
+        has_begun.set()
         return wait_for(**arguments)
 
     def wait() -> None:
@@ -160,10 +160,10 @@ def test_who_waits_for_a_job_hears_that_it_was_cancelled(make_model: MakeModel) 
             connection.close()
 
     threads = [threading.Thread(target=wait), threading.Thread(target=work)]
-    with mock.patch.object(jobs, "wait", noted):
+    with mock.patch.object(waiting, "wait", noted):
         for thread in threads:
             thread.start()
-        assert waiting.wait(20)
+        assert has_begun.wait(20)
     until(lambda: jobs.get(job_id=job.pk).state == JobState.RUNNING, "the job runs")
     answer = Api(text).post(f"/jobs/{job.pk}/cancel?wait=20")
     for thread in threads:
@@ -173,3 +173,17 @@ def test_who_waits_for_a_job_hears_that_it_was_cancelled(make_model: MakeModel) 
     assert (other.status_code, other.json()["error"]["code"]) == (409, "cancelled")
     assert other.json()["error"]["message"] == "The job was cancelled by key:ci."
     assert other.json()["error"]["details"]["job"] == str(job.pk)
+
+
+def test_beyond_the_bound_a_request_that_would_wait_is_refused_before_any_work(
+    admin: Api, make_model: MakeModel, queued: list[Job]
+) -> None:
+    make_model("a")
+    body = {"key": "llama.cpp:a"}
+    with mock.patch.object(waiting, "room", waiting.Room(0, share=0)):
+        refused = admin.post("/models/load?wait=20", body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_many_waiting")
+        assert refused.headers["Retry-After"] == "5"
+        assert not Job.objects.exists() and not queued
+        assert admin.post("/models/load", body).status_code == 202
+    assert admin.post("/models/load?wait=0.01", body).status_code == 202

@@ -11,7 +11,7 @@ import pytest
 
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Instance, Job, RegisteredModel
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 from models_app.services.routes import routing
 from tests.api.conftest import Api
 
@@ -139,14 +139,14 @@ def test_who_waits_hears_of_the_end(admin: Api, make_model: MakeModel, state: Jo
     job = jobs.create(kind=JobKind.LOAD, subject="llama.cpp:a", arguments={"options": {}}, actor="other")[0]
     jobs._move(str(job.pk), JobState.RUNNING)
     ending = threading.Timer(0.2, end_elsewhere, (str(job.pk), state))
-    wait = jobs.wait
+    wait = waiting.wait
 
     def begin_to_wait(**arguments: Any) -> Job:
         # Not earlier: a request after the job's end would create another one.
         ending.start()
         return wait(**arguments)
 
-    with mock.patch.object(jobs, "wait", begin_to_wait):
+    with mock.patch.object(waiting, "wait", begin_to_wait):
         answer = admin.post("/models/load", {"key": "llama.cpp:a"}, Prefer="wait=20")
     ending.join()
     if state == JobState.SUCCEEDED:

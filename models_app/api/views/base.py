@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from models_app.api.schema import ManagementMetadata, ManagementSchema
 from models_app.domain.errors import InvalidRequest, NotFound
 from models_app.models import IdempotencyKey
 from models_app.services.coordination import audit, idempotency
+from models_app.services.jobs import waiting
 
 # The maximum of an id column in every database.
 _MAX_ID = 2**63 - 1
@@ -50,9 +52,11 @@ class ManagementViewSet(GenericViewSet[Any]):
     audit_subject = ""
     _actor = ""
     _body: Any = None
+    _places: contextlib.ExitStack
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(request, *args, **kwargs)
+        with contextlib.ExitStack() as self._places:
+            response = super().dispatch(request, *args, **kwargs)
         if request.method not in SAFE_METHODS:
             self._record_audit(response)
         return response
@@ -80,7 +84,9 @@ class ManagementViewSet(GenericViewSet[Any]):
             self._prepare_post(request)
 
     def _prepare_post(self, request: Request) -> None:
-        answers.seconds_to_wait(request)
+        if answers.seconds_to_wait(request):
+            # Before any work: a caller that is refused has created nothing.
+            self._places.enter_context(waiting.room.place(caller_of(request)))
         key = request.headers.get(_IDEMPOTENCY_HEADER)
         if key is not None:
             # This object serves one request, and DRF looks up its handler next.

@@ -18,7 +18,7 @@ from models_app.api.serializers.inputs import NoInput
 from models_app.api.serializers.jobs import JobListOutput, JobOutput, represent_job
 from models_app.api.views.base import ManagementViewSet
 from models_app.models import Job
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 
 
 class JobPages(NewestFirst):
@@ -71,4 +71,4 @@ class JobViewSet(ManagementViewSet):
         job = jobs.cancel(job_id=job_id, actor=actor_of(request))
         answers.link_job(request, job)
         seconds = answers.seconds_to_wait(request)
-        return answers.represented(jobs.wait(job_id=job.pk, seconds=seconds) if seconds else job)
+        return answers.represented(waiting.wait(job_id=job.pk, seconds=seconds) if seconds else job)

@@ -28,6 +28,7 @@ from models_app.gateway.site.spending import Spending
 from models_app.services.access_log import quarantine, texts
 from models_app.services.access_log.shipping import Shipper
 from models_app.services.catalog import activity
+from models_app.services.coordination import connections
 from models_app.services.coordination.notifications import follower
 from models_app.services.events.event_stream import hub
 from models_app.services.providers import breakers
@@ -107,10 +108,10 @@ class Site:
         self.metrics = MetricsPage(_closing(exposition.page), keys=lambda: self.snapshots.current.keys)
         self.probes = Probes(
             {
-                "database": _closing(readiness.database),
+                "database": connections.beside_the_pool(readiness.database),
                 "broker": readiness.broker,
-                "worker": _closing(readiness.worker),
-                "current": _closing(lambda: readiness.current(self.snapshots.current)),
+                "worker": connections.beside_the_pool(readiness.worker),
+                "current": connections.beside_the_pool(lambda: readiness.current(self.snapshots.current)),
             },
             keys=lambda: self.snapshots.current.keys,
         )

@@ -21,7 +21,7 @@ from models_app.domain.events import EventName
 from models_app.domain.traffic import webhooks
 from models_app.models import Webhook, WebhookDelivery
 from models_app.providers.wire import http
-from models_app.services.coordination import secrets
+from models_app.services.coordination import connections, secrets
 from models_app.services.events import events
 
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
@@ -156,6 +156,7 @@ def send(*, webhook: Webhook, name: str, identifier: str, delivery: str, body: b
     try:
         addresses.checked_url(webhook.url, param="url", allow_private=webhook.allow_private_addresses)
         headers = _headers(webhook, name=name, identifier=identifier, delivery=delivery, body=body)
+        connections.release()
         status = asyncio.run(_post(webhook.url, headers, body, allow_private=webhook.allow_private_addresses))
         error = _error_of(status)
     except NoaError as refused:

@@ -1,4 +1,4 @@
-"""Background work: created, run step by step, waited for. The only writer of job states."""
+"""Background work: created, and run step by step. The only writer of job states."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from models_app.domain.errors import Cancelled, Conflict, Interrupted, NoaError,
 from models_app.domain.residency.ledger import LedgerCause, Origin, cause_of
 from models_app.domain.states import ACTIVE_JOB_STATES, TERMINAL_JOB_STATES, JobKind, JobState, job_sources_of
 from models_app.models import Job
-from models_app.services.coordination import notifications, signals
+from models_app.services.coordination import connections, notifications, signals
 from models_app.services.jobs import job_events, queues
 
 logger = logging.getLogger(__name__)
 
-# The fallback below the signals of this process: another process can have finished or cancelled the job.
+# Between looks at the row: another process can have cancelled the job.
 _POLL_SECONDS = 0.25
 # The conflicting job can end between the insert and the query.
 _INSERT_ATTEMPTS = 10
-_finished = threading.Condition()
 # The jobs that run in this process; a cancel here takes effect without reading the row.
 _runs: dict[uuid.UUID, Run] = {}
 
@@ -125,7 +124,8 @@ class Run:
     """A running job, to which a service reports its steps and its progress.
 
     `step` and `progress` raise Cancelled after a cancel was requested; a loop without either calls `check_cancelled`.
-    The service then undoes its work: from there on nothing raises it again.
+    The service then undoes its work: from there on nothing raises it again. A job works for minutes between two
+    reports: after each of them its thread holds no database connection.
     """
 
     def __init__(self, job: Job) -> None:
@@ -191,6 +191,7 @@ class Run:
         self.check_cancelled()
         self.job.progress = round(min(1.0, max(self.job.progress, fraction)), 3)
         self.job.save(update_fields=["progress"])
+        connections.release()
 
     def check_cancelled(self) -> None:
         """Raises Cancelled after a cancel was requested. Cheap enough for every iteration of a loop."""
@@ -225,7 +226,8 @@ class Run:
         self._checked_at = monotonic()
         if self.cancel_seen:
             return
-        row = Job.objects.filter(pk=self.job.pk).values_list("cancel_requested_at", "cancelled_by")
+        row = list(Job.objects.filter(pk=self.job.pk).values_list("cancel_requested_at", "cancelled_by"))
+        connections.release()
         for requested_at, by in row:
             if requested_at is not None:
                 self.cancel_seen = True
@@ -233,6 +235,7 @@ class Run:
 
     def _save_steps(self) -> None:
         self.job.save(update_fields=["steps"])
+        connections.release()
 
 
 @contextmanager
@@ -307,15 +310,6 @@ def _ended(job_id: str, state: JobState, fields: dict[str, Any]) -> Job | None:
 
 def _wake(job: Job) -> None:
     signals.job_finished.send(sender=Job, job=job)
-    _wake_waiting()
-
-
-def _wake_waiting(**_: Any) -> None:
-    with _finished:
-        _finished.notify_all()
-
-
-signals.database_changed.connect(_wake_waiting)
 
 
 def cancel(*, job_id: uuid.UUID, actor: str) -> Job:
@@ -380,15 +374,3 @@ def unclaimed(*, older_than: timedelta) -> list[Job]:
     """The jobs for this node, or for any node, that have been queued for longer than that, oldest first."""
     waiting = Job.objects.filter(state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than)
     return list(waiting.order_by("created_at"))
-
-
-def wait(*, job_id: uuid.UUID, seconds: float) -> Job:
-    """Wait for the end of a job, at most `seconds`; returns its current row."""
-    deadline = monotonic() + seconds
-    while True:
-        job = get(job_id=job_id)
-        remaining = deadline - monotonic()
-        if job.state in TERMINAL_JOB_STATES or remaining <= 0:
-            return job
-        with _finished:
-            _finished.wait(min(remaining, _POLL_SECONDS))

@@ -11,7 +11,7 @@ from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Cancelled, Conflict, LoadFailed, NoaError
 from models_app.domain.states import InstanceState, JobKind, JobState
 from models_app.models import Instance, Job, Node, RegisteredModel
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 from models_app.services.jobs.jobs import Run
 from models_app.services.lifecycle import unloading
 from models_app.services.nodes import cluster, placement
@@ -87,7 +87,7 @@ def load_elsewhere(*, run: Run, model: RegisteredModel, avoid: set[str]) -> None
             actor=run.actor,
             asked_node=chosen,
         )
-        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
+        ended = waiting.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
     if ended.state != JobState.SUCCEEDED:
         reason = ended.error_message or "it was not loaded in time."
         raise LoadFailed(f"'{model.key}' could not be loaded on '{chosen}': {reason}", stage="start")

@@ -23,6 +23,7 @@ from models_app.domain.residency.ledger import LedgerCause, LedgerKind, Origin
 from models_app.domain.states import InstanceState
 from models_app.engines import control
 from models_app.models import Instance
+from models_app.services.coordination import connections
 from models_app.services.jobs.jobs import Run
 from models_app.services.lifecycle import release, unloading
 from models_app.services.lifecycle.unloading import Why
@@ -108,6 +109,7 @@ def _stop_if_idle(instance: Instance) -> bool:
 def _idle_seconds(instance: Instance) -> float | None:
     """Seconds without a request, as the runner reports; None when it does not answer."""
     try:
+        connections.release()
         return control.health(instance.socket).get("idle_seconds")
     except RunnerDied:
         return None
@@ -153,6 +155,7 @@ def _finish_when_idle(instance: Instance, why: Why) -> None:
 def _wait_until_idle(instance: Instance) -> None:
     while node.supervisor().get(str(instance.pk)) is not None:
         try:
+            connections.release()
             if control.drain(instance.socket, wait=_DRAIN_SECONDS) == 0:
                 return
         except RunnerDied:

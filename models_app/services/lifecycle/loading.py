@@ -28,6 +28,7 @@ from models_app.engines.process import Ready
 from models_app.engines.spec import RunnerSpec
 from models_app.models import Instance, ModelVersion, RegisteredModel
 from models_app.services.catalog import ledger, lookup
+from models_app.services.coordination import connections
 from models_app.services.events import events
 from models_app.services.jobs.jobs import Run
 from models_app.services.lifecycle import admission, joining, predictions, remote_loading, unloading
@@ -243,6 +244,7 @@ def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
         owner.check_open()
 
     try:
+        connections.release()
         ready = runner.wait_ready(timeout=settings.NOA_LOAD_TIMEOUT, on_stage=on_stage, stop=stop)
     except LoadFailed:
         # When the worker stops, the runner did not fail: it was stopped.

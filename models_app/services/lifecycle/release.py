@@ -9,6 +9,7 @@ from time import monotonic
 from models_app.domain.events import EventName
 from models_app.engines import devices, process
 from models_app.models import Instance
+from models_app.services.coordination import connections
 from models_app.services.events import events
 from models_app.services.lifecycle import predictions
 from models_app.services.runners import node
@@ -52,6 +53,7 @@ def _wait_until_gone(session: int) -> int:
     """Kill the processes of this session. Returns the bytes that they still hold after the time-out."""
     deadline = monotonic() + _TIMEOUT_SECONDS
     pause = threading.Event()
+    connections.release()
     while True:
         left = process.kill_session(session)
         if not left or monotonic() > deadline:

@@ -6,6 +6,7 @@ from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.models import RegisteredModel
 from models_app.providers import dialects
+from models_app.services.coordination import connections
 from models_app.services.jobs.jobs import Run
 from models_app.services.providers import providers
 
@@ -30,4 +31,5 @@ def connect(*, run: Run, model: RegisteredModel) -> None:
     """Check with one cheap call that the provider accepts the key and has the model; raises NoaError."""
     with run.step("connect", f"checking {model.model_id} at '{model.provider.slug}'"):
         check = dialects.check_model(providers.endpoint(model.provider, model))
+        connections.release()
         dialects.watched(check, poll=run.check_cancelled)

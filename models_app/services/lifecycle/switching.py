@@ -31,6 +31,7 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.engines import control
 from models_app.models import Instance, Job, RegisteredModel, Route
 from models_app.services.catalog import ledger, lookup
+from models_app.services.coordination import connections
 from models_app.services.jobs.jobs import Run
 from models_app.services.lifecycle import admission, loading, predictions, unloading
 from models_app.services.lifecycle.loading import Loaded
@@ -179,6 +180,7 @@ def _check_answers(instance: Instance) -> None:
         return
     generates = Capability.TEXT_GENERATION in instance.model.capabilities
     try:
+        connections.release()
         control.canary(instance.socket, embeddings=not generates, timeout=_CANARY_SECONDS)
     except RunnerDied as error:
         raise LoadFailed(

@@ -23,7 +23,8 @@ from models_app.domain.states import TERMINAL_JOB_STATES, InstanceState, JobKind
 from models_app.engines import control
 from models_app.models import Instance, RegisteredModel
 from models_app.services.catalog import ledger, lookup
-from models_app.services.jobs import jobs
+from models_app.services.coordination import connections
+from models_app.services.jobs import jobs, waiting
 from models_app.services.jobs.jobs import Run
 from models_app.services.lifecycle import release
 from models_app.services.runners import instances, node
@@ -108,7 +109,7 @@ def _let_owner_end(run: Run, instance: Instance) -> None:
     key, name = instance.model.key, instance.node
     with run.step("unload", f"{key} on '{name}'"):
         job, _ = jobs.create(kind=JobKind.UNLOAD, subject=key, arguments={}, actor=run.actor, asked_node=name)
-        ended = jobs.wait(job_id=job.pk, seconds=settings.NOA_DRAIN_TIMEOUT + _OTHER_NODE_SECONDS)
+        ended = waiting.wait(job_id=job.pk, seconds=settings.NOA_DRAIN_TIMEOUT + _OTHER_NODE_SECONDS)
         if ended.state not in TERMINAL_JOB_STATES:
             logger.warning("%s: the node '%s' has not ended it yet", key, name)
 
@@ -163,6 +164,7 @@ def _drain(instance: Instance) -> int | None:
     if node.supervisor().get(str(instance.pk)) is None:
         return 0
     try:
+        connections.release()
         return control.drain(instance.socket, wait=settings.NOA_DRAIN_TIMEOUT)
     except RunnerDied:
         # The runner is stopped next in any case.

@@ -14,6 +14,7 @@ from models_app.domain.traffic.routing import Target
 from models_app.engines import control
 from models_app.engines.gauges import Reading, Watch
 from models_app.models import Instance
+from models_app.services.coordination import connections
 from models_app.services.profiling import subjects
 
 
@@ -80,6 +81,7 @@ def _in_flight(instance: Instance) -> int | None:
     if not instance.pid:
         return None
     try:
+        connections.release()
         return int(control.health(instance.socket)["in_flight"])
     except (RunnerDied, KeyError):
         return None

@@ -16,6 +16,7 @@ from models_app.providers.asking.context_length import Measured
 from models_app.providers.asking.probes import PROBES, Probe, Probed
 from models_app.providers.outbound import CHAT
 from models_app.services.catalog import lookup
+from models_app.services.coordination import connections
 from models_app.services.jobs import jobs
 from models_app.services.jobs.jobs import Run
 from models_app.services.profiling import subjects
@@ -55,6 +56,7 @@ def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool 
     try:
         for number, capability in enumerate(chosen):
             with run.step("probe", str(capability)):
+                connections.release()
                 probed = asyncio.run(_run(target, PROBES[capability]))
             findings.append(_finding(probed, subjects.engine_of(target)))
             run.progress((number + 1) / (len(chosen) + measures))
@@ -105,6 +107,7 @@ def _measure(model: RegisteredModel, instance: Instance, target: Target) -> Meas
         async with Asker(target) as ask:
             return await context_length.measure(ask, path=path_of(model), upper=upper)
 
+    connections.release()
     return asyncio.run(measure())
 
 

@@ -15,8 +15,9 @@ from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.models import Job, Provider
 from models_app.providers import dialects
 from models_app.services.catalog import lookup
+from models_app.services.coordination import connections
 from models_app.services.events import events
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 from models_app.services.jobs.jobs import Run
 from models_app.services.nodes import placement
 from models_app.services.providers import providers
@@ -74,7 +75,7 @@ def _wait_for_nodes(run: Run, others: list[Job]) -> None:
     """Wait for the jobs of other nodes, which hold their results; one without an answer does not stop the others."""
     for job in others:
         with run.step("node", job.asked_node):
-            ended = jobs.wait(job_id=job.pk, seconds=_NODE_SECONDS)
+            ended = waiting.wait(job_id=job.pk, seconds=_NODE_SECONDS)
         run.result.setdefault("nodes", {})[job.asked_node] = {
             "job": str(job.pk),
             "state": ended.state,
@@ -100,6 +101,7 @@ def _list_remote(run: Run, chosen: Iterable[Provider]) -> Iterable[tuple[Provide
     if not endpoints:
         return
     with run.step("ask", ", ".join(endpoint.provider for endpoint in endpoints)):
+        connections.release()
         for slug, outcome in dialects.list_all(endpoints, poll=run.check_cancelled):
             provider = by_slug[slug]
             if isinstance(outcome, NoaError):

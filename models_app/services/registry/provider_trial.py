@@ -10,6 +10,7 @@ from models_app.domain.errors import NoaError
 from models_app.models import Provider
 from models_app.providers import dialects
 from models_app.services.catalog import lookup
+from models_app.services.coordination import connections
 from models_app.services.providers import providers
 
 
@@ -31,6 +32,8 @@ def try_out(*, slug: str) -> dict[str, Any]:
 def _test(provider: Provider) -> dict[str, Any]:
     if not providers.is_remote(provider):
         return {"message": "The files of this machine need no connection."}
-    found = asyncio.run(dialects.list_models(providers.endpoint(provider)))
+    endpoint = providers.endpoint(provider)
+    connections.release()
+    found = asyncio.run(dialects.list_models(endpoint))
     count = len(found.offers)
     return {"models": count, "message": f"'{provider.slug}' answered with {count} models."}

@@ -24,6 +24,7 @@ from models_app.engines import control
 from models_app.models import Activity, Instance, RegisteredModel, Route
 from models_app.models.registry import words_of
 from models_app.services.catalog import activity, usage
+from models_app.services.coordination import connections
 from models_app.services.nodes import nodes
 from models_app.services.rollups import rollups
 from models_app.services.runners import health
@@ -61,6 +62,7 @@ def _measure(instance: Instance) -> None:
     answers: bool | None = None
     if instance.state in (InstanceState.READY, InstanceState.DRAINING) and instance.socket:
         try:
+            connections.release()
             report = control.health(instance.socket, timeout=_HEALTH_SECONDS)
             in_flight = report["in_flight"]
             instance.memory_bytes = report["memory"]["rss_bytes"]

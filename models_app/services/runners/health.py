@@ -21,6 +21,7 @@ from models_app.domain.residency.health import Health, Need, Seen
 from models_app.domain.states import InstanceState
 from models_app.engines import control
 from models_app.models import Instance
+from models_app.services.coordination import connections
 from models_app.services.runners import node, recovery
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Watch:
 def _probe(instance: Instance, seen: Seen) -> tuple[Seen, str]:
     """Returns the new state of the runner, and the problem or ''."""
     try:
+        connections.release()
         report = control.health(instance.socket, timeout=_ANSWER_SECONDS)
         seen, need = policy.after_answer(
             seen,

@@ -20,6 +20,7 @@ from models_app.domain.states import (
     sources_of,
 )
 from models_app.models import Instance, ModelVersion, RegisteredModel
+from models_app.services.coordination import connections
 from models_app.services.routes import routing
 
 # The fallback below the condition of this process: another process can have moved the instance.
@@ -126,6 +127,7 @@ def _wake() -> None:
 
 def wait_for_change() -> None:
     """Wait until an instance is moved in this process, at most `_POLL_SECONDS`."""
+    connections.release()
     with _moved:
         _moved.wait(_POLL_SECONDS)
 
@@ -143,5 +145,6 @@ def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, check: Callabl
         if not starting or remaining <= 0:
             return instance
         check()
+        connections.release()
         with _moved:
             _moved.wait(min(remaining, _POLL_SECONDS))

@@ -16,7 +16,7 @@ from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, NotFound
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, RegisteredModel, Route
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 from models_app.services.lifecycle import loading, switching, unloading
 from models_app.services.routes import routing
 from models_app.services.runners import node
@@ -63,7 +63,7 @@ def begin_load(begin: Begin, key: str = A) -> Job:
 
 
 def ended(job: Job) -> Job:
-    found = jobs.wait(job_id=job.pk, seconds=20)
+    found = waiting.wait(job_id=job.pk, seconds=20)
     assert found.finished_at is not None
     return found
 

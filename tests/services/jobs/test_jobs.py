@@ -12,7 +12,7 @@ from models_app.domain.errors import Conflict, InvalidRequest, NotFound
 from models_app.domain.states import JobKind, JobState
 from models_app.models import Job
 from models_app.services.coordination import signals
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 
 pytestmark = pytest.mark.django_db
 
@@ -112,13 +112,13 @@ def test_who_waits_is_woken() -> None:
 
     other = threading.Thread(target=end)
     other.start()
-    assert jobs.wait(job_id=job.pk, seconds=20).state == JobState.FAILED
+    assert waiting.wait(job_id=job.pk, seconds=20).state == JobState.FAILED
     other.join()
 
 
 def test_a_wait_ends_at_its_deadline() -> None:
     job, _ = create()
-    assert jobs.wait(job_id=job.pk, seconds=0.05).state == JobState.QUEUED
+    assert waiting.wait(job_id=job.pk, seconds=0.05).state == JobState.QUEUED
 
 
 def test_an_unknown_job_is_named() -> None:
