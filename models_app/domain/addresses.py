@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from models_app.domain.address_ranges import Reach, reach
 from models_app.domain.errors import InvalidRequest
 
 MAX_URL_LENGTH = 500
@@ -17,27 +18,11 @@ URL_PATTERN = rf"https?://{_HOST}(?::{_PORT})?(?:{_PATH})?"
 """The shape of an address whose host is a name or an IPv4 address."""
 _URL = re.compile(rf"https?://(?:{_HOST}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?(?:{_PATH})?")
 
-# Never allowed: the metadata addresses at which clouds serve credentials, and unusable ones.
-_NEVER = tuple(
-    ipaddress.ip_network(text) for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "0.0.0.0/8", "::/128")
-)
-
 
 def may_connect(address: str, *, allow_private: bool) -> bool:
     """Whether NOA is allowed to connect to this IP address (as text, with or without an IPv6 zone)."""
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = _embedded(ip) or ip
-    if ip.is_multicast or any(ip.version == net.version and ip in net for net in _NEVER):
-        return False
-    return ip.is_global or allow_private
-
-
-def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address in an IPv6 address: mapped, 6to4, Teredo's client or NAT64."""
-    if ip in ipaddress.ip_network("64:ff9b::/96"):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+    found = reach(ipaddress.ip_address(address.partition("%")[0]))
+    return found is Reach.PUBLIC or (allow_private and found is Reach.PRIVATE)
 
 
 def checked_url(text: str, *, param: str = "base_url", allow_private: bool = False) -> SplitResult:
