@@ -55,8 +55,11 @@ class LiveSnapshots:
         self._thread.join()
 
     async def refresh(self, reason: str) -> Snapshot:
-        """A snapshot that is newer than this call; the current one when the database does not answer in time."""
-        logger.debug("reading a new routing snapshot: %s", reason)
+        """A snapshot that is newer than this call; the current one when the database does not answer in time.
+
+        Only a new revision is read as a whole: unknown keys and names must not cost a read of the registry.
+        """
+        logger.debug("looking for a new routing snapshot: %s", reason)
         done: Future[None] = Future()
         with self._work:
             self._waiting.append(done)
@@ -104,9 +107,10 @@ class LiveSnapshots:
         return bool(self._stopping or self._changed or self._waiting)
 
     def follow(self, waiting: Sequence[Future[None]] = ()) -> None:
-        """Read the snapshot if its revision has changed or a request waits for it, on the caller's connection."""
+        """Read the snapshot if its revision has changed, then continue the requests that wait; on the caller's
+        connection."""
         try:
-            if waiting or routing.revision() != self.current.revision:
+            if routing.revision() != self.current.revision:
                 self.reload()
         except DatabaseError:
             logger.warning("the routing snapshot could not be read", exc_info=True)
