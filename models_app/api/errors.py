@@ -10,6 +10,7 @@ from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -105,43 +106,44 @@ def _retry_after(error: errors.NoaError) -> dict[str, str]:
     return {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
 
 
-def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+def _shows_pages(request: HttpRequest) -> bool:
+    """Whether the error is for a browser in the console; everything else is answered with JSON."""
+    return request.path.startswith(reverse("admin:index")) and "text/html" in request.headers.get("Accept", "")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
-    if _is_api(request):
-        return _plain(request, errors.NotFound("There is nothing at this address. See /api/docs."))
-    return defaults.page_not_found(request, exception)
+    if _shows_pages(request):
+        return defaults.page_not_found(request, exception)
+    return _plain(request, errors.NotFound("There is nothing at this address. See /api/docs."))
 
 
 def bad_request(request: HttpRequest, exception: SuspiciousOperation) -> HttpResponse:
     """Django's handler400."""
-    if _is_api(request):
-        return _plain(request, errors.InvalidRequest("The request is malformed."))
-    return defaults.bad_request(request, exception)
+    if _shows_pages(request):
+        return defaults.bad_request(request, exception)
+    return _plain(request, errors.InvalidRequest("The request is malformed."))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    if _is_api(request):
-        return _plain(request, errors.PermissionDenied("This is not allowed."))
-    return defaults.permission_denied(request, exception)
+    if _shows_pages(request):
+        return defaults.permission_denied(request, exception)
+    return _plain(request, errors.PermissionDenied("This is not allowed."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500, called while the exception is handled. A database that is away is no internal error."""
     if isinstance(sys.exception(), OperationalError | InterfaceError):
         return unavailable(request, _DATABASE_AWAY)
-    if _is_api(request):
-        return _plain(request, _internal_error(getattr(request, "noa_request_id", None)))
-    return defaults.server_error(request)
+    if _shows_pages(request):
+        return defaults.server_error(request)
+    return _plain(request, _internal_error(getattr(request, "noa_request_id", None)))
 
 
 def unavailable(request: HttpRequest, error: errors.NoaError) -> HttpResponse:
-    """JSON for the API, otherwise a page with the reason. Neither needs the database."""
-    if _is_api(request):
+    """A page with the reason for a browser in the console, otherwise JSON. Neither needs the database."""
+    if not _shows_pages(request):
         return _plain(request, error)
     page = render_to_string("503.html", {"message": error.message, "seconds": error.retry_after})
     return HttpResponse(page, status=error.http_status, headers=_retry_after(error))

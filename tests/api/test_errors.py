@@ -6,8 +6,9 @@ from unittest import mock
 
 import pytest
 from django.db import InterfaceError, OperationalError
-from django.test import Client
+from django.test import Client, RequestFactory
 
+from models_app.api import errors
 from models_app.services.jobs import jobs
 from tests.api.conftest import Api
 
@@ -62,6 +63,37 @@ def test_a_request_id_is_kept_when_it_is_well_formed(admin: Api, given: str, kep
     assert (answer["X-Request-ID"] == given) is kept
 
 
-def test_pages_for_people_stay_pages(db: None) -> None:
-    answer = Client().get("/admin/nothing/")
+PATHS = ["/nothing", "/favicon.ico", "/api/x", "/static/nothing.css", "/robots.txt", "/.env", "/admin.php", "/V1/models"]
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "text/html", "application/json"])
+@pytest.mark.parametrize("method", ["get", "post", "delete"])
+@pytest.mark.parametrize("path", PATHS)
+def test_outside_of_the_console_every_error_is_json(db: None, path: str, method: str, accept: str) -> None:
+    answer = getattr(Client(), method)(path, headers={"Accept": accept} if accept else {})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("view", ["bad_request", "permission_denied", "not_found", "server_error"])
+@pytest.mark.parametrize(
+    ("path", "accept", "is_page"),
+    [
+        ("/admin/x/", "text/html,application/xhtml+xml,*/*;q=0.8", True),
+        ("/admin/x/", "*/*", False),
+        ("/x", "text/html", False),
+        ("/api/v1/models", "text/html", False),
+        ("/administration", "text/html", False),
+    ],
+)
+def test_only_a_browser_in_the_console_gets_a_page(
+    rf: RequestFactory, view: str, path: str, accept: str, is_page: bool
+) -> None:
+    arguments = () if view == "server_error" else (Exception("x"),)
+    answer = getattr(errors, view)(rf.get(path, headers={"Accept": accept}), *arguments)
+    assert answer.status_code in (400, 403, 404, 500)
+    assert answer["Content-Type"].startswith("text/html") == is_page
+
+
+def test_a_page_that_is_missing_in_the_console_is_a_page(db: None) -> None:
+    answer = Client().get("/admin/nothing/", headers={"Accept": "text/html"})
     assert answer.status_code in (302, 404)

@@ -138,6 +138,7 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._request_id: str | None = None
         self._too_large = False
+        self._is_chunked = False
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._written = 0
@@ -185,7 +186,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url, self._header_bytes, self._too_large = b"", 0, False
-        self._request_id = None
+        self._request_id, self._is_chunked = None, False
         self._deadline = self._loop.call_later(_RECEIVE_SECONDS, self._receive_too_long)
 
     def on_url(self, url: bytes) -> None:
@@ -199,6 +200,11 @@ class Connection(asyncio.Protocol):
             self._too_large = int(value) > MAX_BODY
         elif lower == b"x-request-id":
             self._request_id = value.decode("latin-1")
+        elif lower == b"transfer-encoding":
+            # The parser takes `gzip, chunked` for `chunked`.
+            if self._is_chunked or value.lower() != b"chunked":
+                raise InvalidRequest("The only accepted Transfer-Encoding is 'chunked'.", code="bad_request")
+            self._is_chunked = True
         elif lower == b"expect" and value.lower() == b"100-continue" and not self._too_large:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

@@ -140,6 +140,10 @@ class FrontProtocol(HttpToolsProtocol):
             self._refusal = InvalidRequest("The request target must be a path.", code="invalid_http")
         elif len(self.pipeline) >= _MAX_PIPELINED:
             self._refusal = InvalidRequest("Too many requests wait on this connection.", code="invalid_http")
+        elif not _is_plainly_chunked(self.headers, self.parser.get_http_version()):
+            self._refusal = InvalidRequest(
+                "The only accepted Transfer-Encoding is 'chunked', once and without another.", code="invalid_http"
+            )
         if self._refusal is not None:
             raise self._refusal
 
@@ -287,6 +291,15 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def _is_plainly_chunked(headers: list[Header], version: str) -> bool:
+    """False for every transfer coding besides `chunked`: the parser would take `gzip, chunked` for it.
+
+    HTTP/1.0 has no transfer codings: a proxy that speaks it has found another end of the body.
+    """
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    return not codings or (len(codings) == 1 and codings[0].lower() == b"chunked" and version == "1.1")
 
 
 def _headers_too_large(limit: int) -> HeadersTooLarge:

@@ -222,6 +222,53 @@ def test_allowed_hosts_are_matched_as_in_django(upstream: FakeUpstream, allowed:
         assert served.post({"model": "current"}, host=host).status == status
 
 
+# RFC 9112 6.1: the length of a body with another coding is the whole connection's, or unknown.
+CODINGS = [
+    b"gzip, chunked",
+    b"gzip,chunked",
+    b"deflate, chunked",
+    b"identity, chunked",
+    b"x, chunked",
+    b"chunked, chunked",
+    b"chunked, gzip",
+    b"chunked;q=1",
+    b'"chunked"',
+    b"xchunked",
+    b"chunked,",
+    b",chunked",
+    b"gzip",
+    b"identity",
+    b"",
+    b"gzip\r\ntransfer-encoding: chunked",
+    b"chunked\r\ntransfer-encoding: chunked",
+    b"chunked\r\nx: 1\r\ntransfer-encoding: identity",
+]
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/models", b"/api/v1/models"])
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_body_has_no_transfer_coding_but_chunked(gateway: Served, coding: bytes, path: bytes) -> None:
+    head = b"POST " + path + b" HTTP/1.1\r\n" + HOST + AUTH + b"transfer-encoding: " + coding + b"\r\n\r\n"
+    with gateway.wire() as wire:
+        # A second request behind the first one must not be answered: nobody knows where the first one ends.
+        wire.send(head + b"14\r\n" + BODY + b"\r\n0\r\n\r\n" + GOOD)
+        answer = wire.answer()
+        assert (answer.status, answer.code, answer.headers["connection"]) == (400, "invalid_http", "close")
+        assert wire.rest() == b""
+    gateway.works()
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b"  CHUNKED"])
+def test_chunked_alone_is_good(gateway: Served, coding: bytes) -> None:
+    data = chunked(b"14\r\n" + BODY + b"\r\n0\r\n\r\n").replace(b"chunked", coding, 1)
+    assert gateway.ask(data).status == 200
+
+
+def test_http_1_0_has_no_transfer_coding(gateway: Served) -> None:
+    data = chunked(b"14\r\n" + BODY + b"\r\n0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    assert gateway.ask(data).code == "invalid_http"
+
+
 def padded(size: int) -> bytes:
     empty = len(json.dumps({"model": "current", "x": ""}))
     return json.dumps({"model": "current", "x": "x" * (size - empty)}).encode()
