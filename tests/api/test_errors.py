@@ -63,7 +63,16 @@ def test_a_request_id_is_kept_when_it_is_well_formed(admin: Api, given: str, kep
     assert (answer["X-Request-ID"] == given) is kept
 
 
-PATHS = ["/nothing", "/favicon.ico", "/api/x", "/static/nothing.css", "/robots.txt", "/.env", "/admin.php", "/V1/models"]
+PATHS = [
+    "/nothing",
+    "/favicon.ico",
+    "/api/x",
+    "/static/nothing.css",
+    "/robots.txt",
+    "/.env",
+    "/admin.php",
+    "/V1/models",
+]
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "text/html", "application/json"])

@@ -124,7 +124,9 @@ EMBEDDINGS: dict[str, Callable[[int], str]] = {
     "nat64": _within("64:ff9b::", 0),
     "local nat64 /96": _within("64:ff9b:1:2:3:4::", 0),
     "local nat64 /64": _within("64:ff9b:1:2::", 24),
-    "local nat64 /56": lambda v4: _v6(int(ipaddress.IPv6Address("64:ff9b:1:200::")) | v4 >> 24 << 64 | v4 % 2**24 << 32),
+    "local nat64 /56": lambda v4: _v6(
+        int(ipaddress.IPv6Address("64:ff9b:1:200::")) | v4 >> 24 << 64 | v4 % 2**24 << 32
+    ),
     "local nat64 /48": lambda v4: _v6(int(ipaddress.IPv6Address("64:ff9b:1::")) | v4 >> 16 << 64 | v4 % 2**16 << 40),
     "6to4": _within("2002::", 80),
     "teredo client": lambda v4: _v6(int(ipaddress.IPv6Address("2001:0:808:808::")) | v4 ^ 0xFFFFFFFF),

@@ -250,7 +250,7 @@ CODINGS = [
 def test_a_body_has_no_transfer_coding_but_chunked(gateway: Served, coding: bytes, path: bytes) -> None:
     head = b"POST " + path + b" HTTP/1.1\r\n" + HOST + AUTH + b"transfer-encoding: " + coding + b"\r\n\r\n"
     with gateway.wire() as wire:
-        # A second request behind the first one must not be answered: nobody knows where the first one ends.
+        # A second request behind the first one must not be answered: the end of the first one is unknown.
         wire.send(head + b"14\r\n" + BODY + b"\r\n0\r\n\r\n" + GOOD)
         answer = wire.answer()
         assert (answer.status, answer.code, answer.headers["connection"]) == (400, "invalid_http", "close")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -71,7 +72,7 @@ def test_what_is_unknown_reads_the_revision_only(
     queries: list[str] = []
     execute = CursorWrapper.execute
 
-    def spy(cursor: CursorWrapper, sql: str, params: object = None) -> object:
+    def spy(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
         if threading.current_thread().name == "routing-snapshots":
             queries.append(sql)
         return execute(cursor, sql, params)
