@@ -78,12 +78,25 @@ class Config(WellKnownVariables):
     cold_wait: float = Field(default=120.0, ge=0)
     queue_limit: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    # 0: 32 times the largest body.
+    max_bodies_bytes: int = Field(default=0, ge=0, validate_default=True)
+    open_to_loopback: bool = True
     access_log_days: int = Field(default=90, ge=1, le=36_500)
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$")
     text_redaction: str | None = Field(default=None, pattern=r"^\w+(\.\w+)+$")
     log_format: str = Field(default="text", pattern="^(text|json)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     providers: Annotated[list[ProviderEntry] | None, NoDecode] = None
+
+    @field_validator("max_bodies_bytes")
+    @classmethod
+    def holds_two_bodies(cls, value: int, info: ValidationInfo) -> int:
+        largest = info.data.get("max_body_bytes", 0)
+        if not value:
+            return int(32 * largest)
+        if value < 2 * largest:
+            raise ValueError(f"must be at least twice NOA_MAX_BODY_BYTES, which is {largest}")
+        return value
 
     @field_validator("node_listen")
     @classmethod

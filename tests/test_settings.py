@@ -59,6 +59,14 @@ def test_a_wrong_value_in_a_file_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         config.read()
 
 
+def test_all_bodies_have_room_for_two_of_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOA_MAX_BODY_BYTES", "2000000")
+    assert config.read().max_bodies_bytes == 64_000_000
+    monkeypatch.setenv("NOA_MAX_BODIES_BYTES", "3999999")
+    with pytest.raises(SystemExit, match="NOA_MAX_BODIES_BYTES: .* twice NOA_MAX_BODY_BYTES, which is 2000000"):
+        config.read()
+
+
 def test_every_field_is_a_setting_of_its_name_or_named_as_part_of_others() -> None:
     fields = config.Config.model_fields.keys()
     assert fields >= site_settings._NOT_PASSED_ON

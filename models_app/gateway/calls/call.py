@@ -10,6 +10,7 @@ from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic.routing import KeyEntry
 from models_app.gateway.calls.permits import Permit
 from models_app.gateway.http import errors
+from models_app.gateway.http.bodies import Body
 from models_app.gateway.http.types import AnswerWhole, ErrorShape, Header, Receive, Send
 from models_app.gateway.recording.texts import Captured
 
@@ -29,6 +30,7 @@ class Call:
         "_send",
         "answer_whole",
         "answered",
+        "body",
         "body_read",
         "captured",
         "error_body",
@@ -56,6 +58,8 @@ class Call:
         # True while the body that is being sent is a stream of events, which can end with an error event.
         self.is_events = False
         self.body_read = False
+        # What the body has taken of the process's bound for all bodies, until the end of the request.
+        self.body: Body | None = None
         # The API key, once it is authenticated.
         self.key = NO_KEY
         # Added to every answer to this request: the remaining limits of the key.

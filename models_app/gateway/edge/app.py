@@ -30,9 +30,10 @@ from models_app.gateway.forwarding.relay import Relay
 from models_app.gateway.forwarding.remote import Remote
 from models_app.gateway.forwarding.runners import ConcurrencyLimit, Runners
 from models_app.gateway.http import auth, request_body
+from models_app.gateway.http.bodies import Bodies, Body
 from models_app.gateway.http.errors import JSON, NotAllowed, ServerStopping
 from models_app.gateway.http.request_body import ClientLeft, Hosts, Limits
-from models_app.gateway.http.types import ANSWER_EXTENSION, Receive, Scope, Send
+from models_app.gateway.http.types import ANSWER_EXTENSION, Receive, Scope, Send, prove
 from models_app.gateway.http.watch import Watches
 from models_app.gateway.recording.recorder import Recorder
 from models_app.gateway.recording.texts import Texts
@@ -99,11 +100,13 @@ class Gateway:
         trust: NodeTrust | None = None,
         loader: ModelLoader | None = None,
         limiter: Limiter | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         """`report` is called at every change of a provider's circuit; `dialer` connects to providers; `trust` holds the
         credentials for nodes on other machines.
 
-        `limiter` applies the limits of API keys; without one they are counted in this process.
+        `limiter` applies the limits of API keys; without one they are counted in this process. `bodies` bounds the
+        bodies of this process together.
 
         `loader` loads models that requests wait for; the owner of both reports the results to `pending`.
         """
@@ -112,6 +115,7 @@ class Gateway:
         self._recorder = recorder
         self._texts = texts or Texts(_unkept)
         self._hosts = Hosts(self._limits.allowed_hosts)
+        self._bodies = bodies or Bodies(32 * self._limits.max_body_bytes)
         self._upstream = Upstream(self._limits)
         remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
         loader = loader or NoModelLoader()
@@ -163,13 +167,15 @@ class Gateway:
                 call.error_body = endpoint.dialect.error_body
             extension = scope.get("extensions", {}).get(ANSWER_EXTENSION)
             call.answer_whole = extension["whole"] if extension else None
-            work = self._infer(call, *found, headers)
+            work = self._infer(call, *found, headers, scope)
         self._active.add(task)
         started = time.perf_counter()
         try:
             await self._guard(call, work)
         finally:
             self._active.discard(task)
+            if call.body is not None:
+                call.body.free()
             if call.permit is not None:
                 self.limiter.settle(call.permit, record)
             if record.endpoint:
@@ -228,14 +234,19 @@ class Gateway:
                 NoaError("Internal error of the gateway. The server log has the details under this request id.")
             )
 
-    async def _infer(self, call: Call, endpoint: Endpoint, head: bytes, headers: dict[bytes, bytes]) -> None:
+    async def _infer(
+        self, call: Call, endpoint: Endpoint, head: bytes, headers: dict[bytes, bytes], scope: Scope
+    ) -> None:
         self._hosts.check(headers.get(b"host"))
         if self._closing:
             raise ServerStopping
         limits = self._limits
         request_body.check_size(headers, limits.max_body_bytes)
         await self._authenticate(call, headers)
-        raw = await request_body.read_body(call.receive, limits.max_body_bytes)
+        prove(scope)
+        call.body = Body(self._bodies, call.key.key_id)
+        call.body.grow_to(int(headers.get(b"content-length", 0)))
+        raw = await request_body.read_body(call.receive, limits.max_body_bytes, call.body)
         call.body_read = True
         body = request_body.parse(raw)
         call.record.stream = body.stream

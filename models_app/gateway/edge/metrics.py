@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-
-import orjson
+from collections.abc import Callable
 
 from models_app.domain.errors import NoaError
 from models_app.domain.scopes import Scope as KeyScope
-from models_app.domain.traffic.routing import KeyEntry
-from models_app.gateway.edge.readiness import is_on_this_machine, send_plain
-from models_app.gateway.http import auth, errors, request_body
+from models_app.gateway.edge.doorway import Doorway
+from models_app.gateway.edge.readiness import check_is_read, send_error, send_plain
+from models_app.gateway.http import auth
 from models_app.gateway.http.single_flight import SingleFlight
 from models_app.gateway.http.types import Receive, Scope, Send
 
@@ -29,8 +26,8 @@ class MetricsPage:
     `page` builds the text; it can block, and runs on one thread at a time.
     """
 
-    def __init__(self, page: Callable[[], bytes], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
-        self._keys = keys
+    def __init__(self, page: Callable[[], bytes], doorway: Doorway) -> None:
+        self._doorway = doorway
         self._page = SingleFlight("metrics", page, initial=b"", failure=lambda error: b"")
 
     @staticmethod
@@ -38,23 +35,19 @@ class MetricsPage:
         return bool(scope["type"] == "http" and scope["path"] == PATH)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            await send_plain(send, 405, b"", b"text/plain", [(b"allow", b"GET, HEAD")])
-            return
         try:
             self._check(scope)
         except NoaError as error:
-            body = orjson.dumps(error.body())
-            await send_plain(send, error.http_status, body, b"application/json", errors.headers(error)[1:])
+            await send_error(send, error)
             return
         text = await self._text()
         await send_plain(send, 200 if text else 503, text, _TYPE)
 
     def _check(self, scope: Scope) -> None:
-        if not is_on_this_machine(scope):
-            picked = request_body.pick(scope["headers"])
-            key = auth.authenticate(picked.get(b"authorization"), self._keys(), time.time())
-            auth.require(key, KeyScope.METRICS)
+        self._doorway.check_address(scope)
+        check_is_read(scope)
+        if not self._doorway.is_open_to(scope):
+            auth.require(self._doorway.key(scope), KeyScope.METRICS)
 
     async def _text(self) -> bytes:
         try:

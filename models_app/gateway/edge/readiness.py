@@ -6,16 +6,14 @@ Answered in front of Django, from separate threads, so that they answer while Dj
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from models_app.domain.errors import Unauthenticated
-from models_app.domain.traffic.routing import KeyEntry
-from models_app.gateway.http import auth, request_body
+from models_app.domain.errors import InvalidRequest, NoaError, PermissionDenied, Unauthenticated
+from models_app.gateway.edge.doorway import Doorway
+from models_app.gateway.http import errors
 from models_app.gateway.http.single_flight import SingleFlight
 from models_app.gateway.http.types import Header, Receive, Scope, Send
 
@@ -25,8 +23,6 @@ LIMIT_SECONDS = 2.0
 # How long a result is cached: a flood of probes must not cause a flood of queries.
 _CACHE_SECONDS = 1.0
 _LIVE = b"ok\n"
-# Set by proxies: a client behind one is not on this machine, though the connection is.
-_FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip"})
 
 # '' when ready, else the reason as a sentence. Can block: it runs on a separate thread.
 Check = Callable[[], str]
@@ -52,11 +48,11 @@ def _failure(error: Exception) -> str:
 
 
 class Probes:
-    """ASGI callable for the two paths. A request with one of `keys` gets the reasons too."""
+    """ASGI callable for the two paths. Only requests from this machine, or with a key, get the reasons."""
 
-    def __init__(self, checks: Mapping[str, Check], keys: Callable[[], Mapping[str, KeyEntry]]) -> None:
+    def __init__(self, checks: Mapping[str, Check], doorway: Doorway) -> None:
         self._parts = [Part(name, check) for name, check in checks.items()]
-        self._keys = keys
+        self._doorway = doorway
         # Set when the shutdown begins: load balancers should stop sending requests before this process does.
         self.closing = False
 
@@ -65,15 +61,20 @@ class Probes:
         return scope["type"] == "http" and scope["path"] in (LIVE_PATH, READY_PATH)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD"):
-            await send_plain(send, 405, b"", b"text/plain", [(b"allow", b"GET, HEAD")])
-        elif scope["path"] == LIVE_PATH:
+        try:
+            if scope["path"] != LIVE_PATH:
+                self._doorway.check_address(scope)
+            check_is_read(scope)
+        except NoaError as error:
+            await send_error(send, error)
+            return
+        if scope["path"] == LIVE_PATH:
             await send_plain(send, 200, _LIVE, b"text/plain")
-        else:
-            ready, body = await self._readiness()
-            if not self._may_see_reasons(scope):
-                body = {"ready": ready}
-            await send_plain(send, 200 if ready else 503, orjson.dumps(body), b"application/json")
+            return
+        ready, body = await self._readiness()
+        if not self._may_see_reasons(scope):
+            body = {"ready": ready}
+        await send_plain(send, 200 if ready else 503, orjson.dumps(body), b"application/json")
 
     async def _readiness(self) -> tuple[bool, dict[str, Any]]:
         if self.closing:
@@ -86,30 +87,13 @@ class Probes:
         return ready, {"ready": ready, "parts": parts}
 
     def _may_see_reasons(self, scope: Scope) -> bool:
-        if is_on_this_machine(scope):
-            return True
-        picked = request_body.pick(scope["headers"])
         try:
-            auth.authenticate(picked.get(b"authorization"), self._keys(), time.time())
-        except Unauthenticated:
+            self._doorway.check_host(scope)
+            if not self._doorway.is_open_to(scope):
+                self._doorway.key(scope)
+        except (InvalidRequest, PermissionDenied, Unauthenticated):
             return False
         return True
-
-
-def is_on_this_machine(scope: Scope) -> bool:
-    """Whether the client itself is on this machine, not only its proxy."""
-    return _is_loopback(scope) and not _FORWARDED & dict(scope["headers"]).keys()
-
-
-def _is_loopback(scope: Scope) -> bool:
-    client = scope.get("client")
-    if not client:
-        # A unix socket has no address: its client is on this machine.
-        return True
-    try:
-        return ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        return False
 
 
 async def send_plain(send: Send, status: int, body: bytes, kind: bytes, more: list[Header] | None = None) -> None:
@@ -122,3 +106,14 @@ async def send_plain(send: Send, status: int, body: bytes, kind: bytes, more: li
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def check_is_read(scope: Scope) -> None:
+    """Raises NotAllowed for a method other than GET and HEAD."""
+    if scope["method"] not in ("GET", "HEAD"):
+        raise errors.NotAllowed(f"{scope['path']} can only be read. Use one of: GET, HEAD.", allow="GET, HEAD")
+
+
+async def send_error(send: Send, error: NoaError) -> None:
+    more = errors.headers(error)[1:]
+    await send_plain(send, error.http_status, orjson.dumps(error.body()), b"application/json", more)

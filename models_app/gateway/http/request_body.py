@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from models_app.domain.errors import InvalidRequest, RequestTooLarge
+from models_app.gateway.http.bodies import Body
 from models_app.gateway.http.types import Header, Receive
 
 _MIB = 1024 * 1024
@@ -128,13 +129,17 @@ def too_large(limit: int) -> RequestTooLarge:
     return RequestTooLarge(f"The request body is larger than {size}. Send less at once.")
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises RequestTooLarge above `limit` bytes, ClientLeft when the client disconnects first."""
+async def read_body(receive: Receive, limit: int, taken: Body) -> bytes:
+    """The whole body, which is counted in `taken`.
+
+    Raises RequestTooLarge above `limit` bytes, BodiesFull, and ClientLeft when the client disconnects first.
+    """
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message["body"]
         if len(body) > limit:
             raise too_large(limit)
+        taken.grow_to(len(body))
         return body
     parts: list[bytes] = []
     size = 0
@@ -143,6 +148,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         size += len(parts[-1])
         if size > limit:
             raise too_large(limit)
+        taken.grow_to(size)
         if not message.get("more_body"):
             return b"".join(parts)
         message = await receive()

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout
 from models_app.gateway.http.batching import BatchingTransport
-from models_app.gateway.http.types import ANSWER_EXTENSION, Header
+from models_app.gateway.http.types import ANSWER_EXTENSION, CONNECTION_EXTENSION, Header
 
 # Queued requests of one connection. A client that pipelines more is not waiting for answers.
 _MAX_PIPELINED = 16
@@ -64,6 +64,8 @@ class FrontProtocol(HttpToolsProtocol):
         # The cycle whose application runs; uvicorn's `cycle` is the one that is being received.
         self._running: RequestResponseCycle | None = None
         self._batching: BatchingTransport
+        # Set by the application once a request had a valid key.
+        self.is_proven = False
 
     # The connection
 
@@ -100,7 +102,7 @@ class FrontProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         # ASGI's extensions are dictionaries by its types; ours is the function itself.
-        extensions: Any = {ANSWER_EXTENSION: {"whole": self._answer_whole}}
+        extensions: Any = {ANSWER_EXTENSION: {"whole": self._answer_whole}, CONNECTION_EXTENSION: self}
         self.scope["extensions"] = extensions
         self._phase = "headers"
 

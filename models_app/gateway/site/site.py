@@ -13,16 +13,20 @@ from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.traffic.texts import CapturedText
 from models_app.gateway.calls.limiting import Limiter
 from models_app.gateway.edge.app import Gateway
-from models_app.gateway.edge.front import BodyLimit
+from models_app.gateway.edge.doorway import Doorway
+from models_app.gateway.edge.front import Front
 from models_app.gateway.edge.metrics import MetricsPage
 from models_app.gateway.edge.readiness import Probes
 from models_app.gateway.edge.reports import Reports
-from models_app.gateway.http.request_body import Limits
+from models_app.gateway.http.bodies import Bodies
+from models_app.gateway.http.request_body import Hosts, Limits
 from models_app.gateway.http.server import settle_memory
 from models_app.gateway.http.types import ASGIApp, Receive, Scope, Send
 from models_app.gateway.recording.recorder import Recorder
 from models_app.gateway.recording.texts import Texts
+from models_app.gateway.routing.refreshing import SnapshotRefresher
 from models_app.gateway.site.demand import DatabaseModelLoader
+from models_app.gateway.site.sessions import Sessions
 from models_app.gateway.site.snapshots import LiveSnapshots
 from models_app.gateway.site.spending import Spending
 from models_app.services.access_log import quarantine, texts
@@ -80,8 +84,15 @@ class Site:
     """ASGI application. Snapshots and recorder live from lifespan start-up to lifespan shutdown."""
 
     def __init__(self, django: ASGIApp) -> None:
-        self._django = BodyLimit(django, settings.NOA_MAX_BODY_BYTES)
         self.snapshots = LiveSnapshots()
+        self.bodies = Bodies(settings.NOA_MAX_BODIES_BYTES)
+        doorway = Doorway(
+            lambda: self.snapshots.current.keys,
+            Hosts(settings.ALLOWED_HOSTS),
+            is_open_here=settings.NOA_OPEN_TO_LOOPBACK,
+            refresh=SnapshotRefresher(self.snapshots).refresh,
+        )
+        self._django = Front(django, settings.NOA_MAX_BODY_BYTES, self.bodies, doorway, Sessions().owner)
         self.shipper = Shipper(lambda: self.recorder.origin())
         self.recorder = Recorder(self.shipper)
         self.reports = Reports(store_circuit)
@@ -103,9 +114,10 @@ class Site:
             trust=settings.NOA_NODE_TRUST,
             loader=self.loader,
             limiter=_limiter(self.spending),
+            bodies=self.bodies,
         )
         self.snapshots.listener = self.gateway.pending.wake
-        self.metrics = MetricsPage(_closing(exposition.page), keys=lambda: self.snapshots.current.keys)
+        self.metrics = MetricsPage(_closing(exposition.page), doorway)
         self.probes = Probes(
             {
                 "database": connections.beside_the_pool(readiness.database),
@@ -113,7 +125,7 @@ class Site:
                 "worker": connections.beside_the_pool(readiness.worker),
                 "current": connections.beside_the_pool(lambda: readiness.current(self.snapshots.current)),
             },
-            keys=lambda: self.snapshots.current.keys,
+            doorway,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

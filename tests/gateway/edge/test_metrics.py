@@ -10,6 +10,7 @@ import pytest
 
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway.edge import metrics
+from models_app.gateway.edge.doorway import Doorway
 from models_app.gateway.edge.metrics import MetricsPage
 
 KEYS = {
@@ -33,7 +34,10 @@ def ask(page: MetricsPage, *, client: str = "127.0.0.1", method: str = "GET", **
         "path": "/metrics",
         "method": method,
         "client": (client, 1),
-        "headers": [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()],
+        "headers": [
+            (name.replace("_", "-").encode(), text.encode())
+            for name, text in ({"host": "localhost:8000"} | headers).items()
+        ],
     }
     assert MetricsPage.answers(scope)
     asyncio.run(page(scope, receive, send))
@@ -41,7 +45,7 @@ def ask(page: MetricsPage, *, client: str = "127.0.0.1", method: str = "GET", **
 
 
 def made(text: bytes = b"noa_up 1\n") -> MetricsPage:
-    return MetricsPage(lambda: text, lambda: KEYS)
+    return MetricsPage(lambda: text, Doorway(lambda: KEYS))
 
 
 def test_this_machine_needs_no_key() -> None:
@@ -75,7 +79,7 @@ def test_a_page_that_hangs_is_told_as_it_was_last(monkeypatch: pytest.MonkeyPatc
             gate.wait(10)
         return b"page %d\n" % calls[0]
 
-    page = MetricsPage(slow, lambda: KEYS)
+    page = MetricsPage(slow, Doorway(lambda: KEYS))
     assert ask(page) == (200, b"page 1\n")
     for _ in range(5):
         assert ask(page) == (200, b"page 1\n")

@@ -12,6 +12,7 @@ import pytest
 
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway.edge import readiness
+from models_app.gateway.edge.doorway import Doorway
 from models_app.gateway.edge.readiness import Probes
 
 KEY = "noa_a-key"
@@ -30,7 +31,10 @@ def ask(
         "type": "http",
         "method": method,
         "path": path,
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode())
+            for name, value in ({"host": "127.0.0.1:8000"} | headers).items()
+        ],
         "client": (client, 1) if client else None,
     }
     sent: list[Any] = []
@@ -48,7 +52,7 @@ def ask(
 
 
 def probes(**checks: Callable[[], str]) -> Probes:
-    return Probes(checks, lambda: KEYS)
+    return Probes(checks, Doorway(lambda: KEYS))
 
 
 def well() -> str:

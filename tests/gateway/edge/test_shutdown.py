@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from models_app.gateway.edge.front import BodyLimit
-from models_app.gateway.http.types import Message, Receive, Scope, Send
 from tests.fakes.upstream import FakeUpstream, event
 from tests.gateway.wire import DEADLINE, Served, request, serve, snapshot, wait_until
 
@@ -57,39 +54,6 @@ def test_the_whole_server_stops_while_a_stream_is_open(upstream: FakeUpstream) -
         wire.send(STREAM).until(event("one"))
         served.server.should_exit = True
         assert b'"code":"server_stopping"' in wire.rest()
-
-
-async def echo_size(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the whole body and answers with its size, as Django would; sends no answer when the client disconnects."""
-    size = 0
-    while True:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        size += len(message["body"])
-        if not message.get("more_body"):
-            break
-    body = str(size).encode()
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-@pytest.mark.parametrize("size", [0, 999, 1000, 1001, 5_000_000])
-@pytest.mark.parametrize("announced", [True, False])
-def test_bodies_for_django_are_bounded(sockets: Path, size: int, announced: bool) -> None:
-    data = request(b"x" * size, "/api/v1/anything")
-    if not announced:
-        chunk = b"%x\r\n%b\r\n" % (size, b"x" * size) if size else b""
-        head = request(b"", "/api/v1/anything", content_length="", transfer_encoding="chunked")
-        data = head + chunk + b"0\r\n\r\n"
-    with serve(str(sockets / "none.sock"), app=BodyLimit(echo_size, 1000)) as served:
-        answer = served.ask(data)
-    if size <= 1000:
-        assert (answer.status, answer.body) == (200, str(size).encode())
-    else:
-        assert (answer.status, answer.code) == (413, "request_too_large")
-        assert answer.headers["connection"] == "close"
 
 
 def test_a_bug_in_the_gateway_is_answered_in_json(
