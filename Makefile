@@ -20,7 +20,7 @@ SMALL_NEEDS := curl postgresql redis-server iproute2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: serve test test-sqlite test-postgres test-journeys test-fast test-wheel coverage chaos fuzz lint format setup \
-  openapi lock wheel bench audit sbom help
+  openapi lock wheel bench audit sbom mutation help
 # Test runs share this machine's processors: never side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -100,6 +100,15 @@ chaos: setup $(VENV)/.dev ## inject faults as often as reference figures need; w
 fuzz: setup $(VENV)/.dev ## test a whole server against the OpenAPI document, 500 examples for each operation
 	@FUZZ_EXAMPLES=500 $(BIN)/python -m pytest --numprocesses 2 $(SCHEMA)
 
+$(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
+	@$(PIP) -r requirements/mutation.txt
+	@touch $@
+
+# MUTANTS selects: `make mutation MUTANTS="models_app.domain.keys*"`.
+mutation: setup $(VENV)/.mutation ## change the code, a piece at a time, and list changes that no test finds; takes hours
+	@$(BIN)/python -m mutmut run $(MUTANTS)
+	@$(BIN)/python .ci/mutants
+
 lint: setup $(VENV)/.dev ## check format, style, types, imports, migrations and the OpenAPI document
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -137,7 +146,7 @@ wheel: $(VENV)/.dev ## build the wheel and the source package into dist/
 	@$(BIN)/python -m build --no-isolation
 
 lock: $(VENV)/.dev ## pin requirements/*.in with hashes
-	@for name in build base dev bench audit; do \
+	@for name in build base dev bench audit mutation; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/$$name.in -o requirements/$$name.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-deps requirements/llama.in -o requirements/llama.txt
 
