@@ -21,7 +21,7 @@ NoaError                    500 internal_error
 │   └── RunnerDied              502 runner_died
 ├── ProviderError           502 provider_error         a remote provider failed
 │   ├── ProviderAuthFailed      502 provider_auth_failed
-│   └── ProviderRefused         4xx provider_error     the provider's own status
+│   └── ProviderRefused         502 provider_error         or the status of the provider
 ├── InsufficientMemory      507 insufficient_memory
 └── Unavailable             503 unavailable            retry later
     ├── ModelNotLoaded          503 model_not_loaded
