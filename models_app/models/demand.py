@@ -29,7 +29,7 @@ class Suspect(models.Model):
     """A request that was in flight when its runner died. The instance records whether the runner crashed."""
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="suspects")
-    # The digest of the request's content: models_app.domain.residency.suspects.digest.
+    # The digest of the request's content: models_app.domain.traffic.digests.
     digest = models.CharField(max_length=64)
     # The model's version at that time: the suspicion does not apply to others.
     version = models.CharField(max_length=64, blank=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import orjson
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.residency.demand import ColdModel
@@ -19,8 +16,6 @@ FORGOTTEN_SECONDS = 3600.0
 # The longest time that one suspect blocks the others: its web process can have exited.
 TRIAL_SECONDS = 30.0
 
-# Fields that select the model or the form of the answer, or identify the user: the computation stays the same.
-_NOT_COMPUTED = ("model", "stream", "stream_options", "user", "metadata")
 # Signals of an ordered stop, or of the kernel's OOM killer: not caused by a request.
 _FROM_OUTSIDE = frozenset({"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"})
 # The format of models_app.engines.process.describe_exit.
@@ -57,18 +52,6 @@ class Death:
     instance_id: str
     digest: str
     request_id: str
-
-
-def digest(path: str, body: bytes) -> str:
-    """A digest that is equal for requests with the same computation. `body` is a JSON object."""
-    value = orjson.loads(body)
-    for name in _NOT_COMPUTED:
-        value.pop(name, None)
-    try:
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:  # nested more deeply than can be written
-        text = body
-    return hashlib.sha256(path.encode() + b"\n" + text).hexdigest()
 
 
 def is_crash(reason: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 
 from models_app.domain.errors import Draining, EngineError, NoaError, RunnerDied, Unavailable
-from models_app.domain.residency import suspects
 from models_app.domain.residency.suspects import Death
 from models_app.domain.traffic.routing import Target
 from models_app.gateway.calls.call import Call
@@ -165,9 +164,8 @@ class Runners:
     def _report_death(self, inference: Inference, target: Target) -> None:
         """The runner exited, or closed the connection, with this request in it, which can be the cause of a crash."""
         self.give_up(inference)
-        digest = suspects.digest(inference.endpoint.path, inference.body.raw)
         request_id = inference.call.record.request_id
-        inference.death = Death(target.key, target.instance_id, digest, request_id)
+        inference.death = Death(target.key, target.instance_id, inference.digest(), request_id)
         self._loader.died(inference.death)
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import orjson
+
+from models_app.domain import json_body
 from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.errors import InvalidRequest
 from models_app.domain.residency.suspects import Death
+from models_app.domain.traffic import digests
 from models_app.gateway.calls.call import Call
 from models_app.gateway.dialects.dialects import Dialect
 from models_app.gateway.http.request_body import ParsedBody
@@ -46,3 +51,22 @@ class Inference:
     patience: float
     watch: Watch
     death: Death | None = None
+    known_digest: str = ""
+
+    def digest(self) -> str:
+        """The digest of what a runner would compute: the same for equal requests at all endpoints of a chat."""
+        if not self.known_digest:
+            self.known_digest = _digest(self.endpoint, self.body.raw)
+        return self.known_digest
+
+
+def _digest(endpoint: Endpoint, raw: bytes) -> str:
+    path = digests.CHAT_PATH if endpoint.dialect else endpoint.path
+    try:
+        fields = json_body.decode(raw)
+        if endpoint.dialect is not None:
+            # Through its bytes, as the runner reads it.
+            fields = json_body.decode(orjson.dumps(endpoint.dialect.translation.request(fields, model_id="model")))
+        return digests.digest(path, fields)
+    except (InvalidRequest, orjson.JSONEncodeError):
+        return digests.of_bytes(path, raw)

@@ -68,7 +68,7 @@ class Resolver:
         """Raises OnTrial for a request with the content of a suspect, which waits for the result of its trial."""
         if trials is None or trials.until < time.time():
             return
-        digest = suspects.digest(inference.endpoint.path, inference.body.raw)
+        digest = inference.digest()
         crashed = trials.crashed.get(digest)
         if crashed is not None:
             inference.death = Death(key, crashed, digest, inference.call.record.request_id)
@@ -116,7 +116,7 @@ def _refuse_killer(killers: Mapping[str, float] | None, inference: Inference, ke
     """Raises KillsRunner for a request that crashes the runner of this model each time."""
     if not killers:
         return
-    until = killers.get(suspects.digest(inference.endpoint.path, inference.body.raw))
+    until = killers.get(inference.digest())
     if until is not None and until > time.time():
         raise suspects.refusal(key)
 

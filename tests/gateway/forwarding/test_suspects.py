@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
-from models_app.domain.residency.suspects import Trials, digest
+from models_app.domain.residency.suspects import Trials
+from models_app.domain.traffic.digests import digest
 from tests.fakes.upstream import DEADLINE, FakeUpstream
 from tests.gateway.model_loader import FakeModelLoader
-from tests.gateway.wire import Served, request, snapshot, wait_until
+from tests.gateway.wire import Served, snapshot, wait_until
 
 
 def test_a_request_that_kills_runners_is_refused(served: Served, upstream: FakeUpstream) -> None:
     killer = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
-    raw = request(killer).partition(b"\r\n\r\n")[2]
-    found = digest("/v1/chat/completions", raw)
+    found = digest("/v1/chat/completions", killer)
     before = snapshot(upstream.path)
     chat = before.routes["current"]
     assert chat is not None
@@ -31,7 +31,7 @@ def test_who_asks_what_is_on_trial_waits_for_the_same_turn(
     served: Served, upstream: FakeUpstream, loader: FakeModelLoader, pool: ThreadPoolExecutor
 ) -> None:
     suspect = {"model": "current", "messages": [{"role": "user", "content": "die"}]}
-    found = digest("/v1/chat/completions", request(suspect).partition(b"\r\n\r\n")[2])
+    found = digest("/v1/chat/completions", suspect)
     before = snapshot(upstream.path)
     chat = before.routes["current"]
     assert chat is not None
