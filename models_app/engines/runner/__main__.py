@@ -87,7 +87,7 @@ async def _serve(spec: RunnerSpec, pipe: ReadyPipe, model: LoadedModel, template
     dispatch = Dispatch(loop)
     batcher = Batcher(model, spec, dispatch.deliver)
     dispatch.attach(batcher)
-    state = State(spec, model, template, dispatch, Drain(), GrammarCheck(), int(time.time()))
+    state = State(spec, model, template, dispatch, Drain(), GrammarCheck(batcher.grammars), int(time.time()))
     stop = asyncio.Event()
     batcher.start()
     try:
@@ -105,7 +105,6 @@ async def _serve(spec: RunnerSpec, pipe: ReadyPipe, model: LoadedModel, template
         await stop.wait()
         listening.close()
     finally:
-        await state.grammars.close()
         batcher.close()
 
 

@@ -32,6 +32,7 @@ from models_app.engines.runner.batching.sequences import (
     Sequence,
 )
 from models_app.engines.runner.batching.slots import Slot
+from models_app.engines.runner.grammar.channels import GrammarProgram
 from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
 
@@ -71,7 +72,8 @@ class Batcher:
         self._wake = threading.Condition()
         self._closed = False
         self._in_flight = 0
-        self._intake = Intake(model)
+        self.grammars = GrammarProgram(spec.path)
+        self._intake = Intake(model, self.grammars)
         self._uses = itertools.count(1)
         # Below: used by the decode thread only.
         self._running: list[Sequence] = []
@@ -138,6 +140,7 @@ class Batcher:
         if self.alive:
             self._context.abort()
             self._thread.join()
+        self.grammars.close()
 
     def _run(self) -> None:
         try:
@@ -161,6 +164,7 @@ class Batcher:
         if self._running:
             self._compute(self._generating)
             self._compute(self._embedding)
+            self._generating.settle(self._running)
         if self._refused:
             self._refuse()
         if self._events:

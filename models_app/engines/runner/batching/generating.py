@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Callable
 
 from models_app.domain.errors import NoaError
@@ -11,12 +13,18 @@ from models_app.engines.runner.batching.generation import Event, Failed, Piece, 
 from models_app.engines.runner.batching.sequences import GenerationSequence, Sequence
 from models_app.engines.runner.llama.model import LoadedModel
 
+# Seconds. A grammar decides on a token that it allows within 0.1 ms; without a wait each would miss a step. Others wait
+# so long at most once for each token of a slow grammar.
+_PATIENCE_SECONDS = 0.001
+# New requests wait so long at most.
+_ALONE_SECONDS = 0.005
+
 Publish = Callable[[Work, Event], None]
 End = Callable[[Sequence, Event], None]
 
 
 class GenerationStep:
-    """`fill`, `decode`, and if that succeeded `harvest`: once each per step, in this order."""
+    """`fill`, `decode`, and if that succeeded `harvest`, then `settle`: once each per step, in this order."""
 
     def __init__(self, model: LoadedModel, context: Context, publish: Publish, end: End) -> None:
         self._context, self._publish, self._end = context, publish, end
@@ -25,6 +33,8 @@ class GenerationStep:
         self._batch: list[tuple[GenerationSequence, int]] = []
         # The sequences whose next token this step decides, in the order of their rows of logits.
         self._ready: list[GenerationSequence] = []
+        # Whether a grammar began to decide in this step.
+        self._asked = False
 
     def fill(self, sequences: list[Sequence], room: int) -> list[Sequence]:
         """Fill the batch with the next tokens of the generations, at most `room` of prompts; returns its sequences."""
@@ -33,8 +43,10 @@ class GenerationStep:
         self._ready, self._batch = [], []
         reading = []
         for sequence in sequences:
-            if not isinstance(sequence, GenerationSequence):
+            if not isinstance(sequence, GenerationSequence) or sequence.pending:
                 continue
+            if sequence.constraint is not None:
+                sequence.constraint.open()
             if sequence.left > 1:
                 reading.append(sequence)
                 continue
@@ -61,7 +73,9 @@ class GenerationStep:
         return self._context.decode()
 
     def harvest(self) -> None:
-        """Choose the next token of every sequence whose prompt is complete; publish the text that became certain."""
+        """Choose the next token of every sequence whose prompt is complete; publish the text that became certain.
+
+        With a grammar the choice is pending afterwards."""
         for sequence, count in self._batch:
             sequence.stored += count
         if not self._ready:
@@ -79,14 +93,52 @@ class GenerationStep:
         chosen = dict(zip(greedy, best, strict=True))
         for row, sequence in enumerate(self._ready):
             try:
-                token = chosen.get(row)
-                if token is None:
-                    token = sequence.sampler.choose(logits[row])
-                else:
-                    sampling.check(logits.item(row, token))
-                self._take(sequence, token, raw.get(row))
+                self._decide(sequence, logits, row, chosen.get(row), raw.get(row))
             except NoaError as error:
                 self._end(sequence, Failed(error))
+
+    def _decide(
+        self, sequence: GenerationSequence, logits: Floats, row: int, best: int | None, raw: Floats | None
+    ) -> None:
+        """Choose the next token by a row of logits, whose highest one is `best` if that is known. With a grammar the
+        choice only begins here."""
+        if sequence.constraint is not None:
+            sequence.constraint.begin(logits[row], raw)
+            self._asked = True
+        elif best is not None:
+            sampling.check(logits.item(row, best))
+            self._take(sequence, best, raw)
+        else:
+            self._take(sequence, sequence.sampler.choose(logits[row]), raw)
+
+    def settle(self, sequences: list[Sequence]) -> None:
+        """Take the tokens that grammars have decided. Waits a moment for decisions that began in this step, and longer
+        when there is nothing else to compute."""
+        pending = [s for s in sequences if isinstance(s, GenerationSequence) and s.pending]
+        alone = len(pending) == len(sequences)
+        until = time.perf_counter() + (_ALONE_SECONDS if alone else _PATIENCE_SECONDS)
+        while pending := [sequence for sequence in pending if not self._is_settled(sequence)]:
+            left = until - time.perf_counter()
+            if left <= 0 or not (alone or self._asked):
+                break
+            poll = select.poll()
+            for sequence in pending:
+                assert sequence.constraint is not None
+                poll.register(sequence.constraint, select.POLLIN)
+            poll.poll(1000 * left)
+        self._asked = False
+
+    def _is_settled(self, sequence: GenerationSequence) -> bool:
+        assert sequence.constraint is not None
+        try:
+            decided = sequence.constraint.poll()
+        except NoaError as error:
+            self._end(sequence, Failed(error))
+            return True
+        if decided is None:
+            return False
+        self._take(sequence, decided.token, decided.raw)
+        return True
 
     def _take(self, sequence: GenerationSequence, token: int | None, raw: Floats | None) -> None:
         """Adds a chosen token; None ends the sequence."""

@@ -6,17 +6,19 @@ import itertools
 from array import array
 
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
+from models_app.engines.runner.batching.constraints import Constraint
 from models_app.engines.runner.batching.generation import Generation, Work
 from models_app.engines.runner.batching.sampling import Sampler
 from models_app.engines.runner.batching.sequences import EmbeddingSequence, GenerationSequence, Sequence
+from models_app.engines.runner.grammar.channels import GrammarProgram
 from models_app.engines.runner.llama.model import LoadedModel
 
 
 class Intake:
-    """Turns works into sequences. Runs on the callers' threads, because long prompts and grammars take time."""
+    """Turns works into sequences. Runs on the callers' threads, because long prompts take time."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        self._model = model
+    def __init__(self, model: LoadedModel, grammars: GrammarProgram) -> None:
+        self._model, self._grammars = model, grammars
         self._arrivals = itertools.count()
 
     def prepare(self, work: Work) -> Sequence:
@@ -25,7 +27,9 @@ class Intake:
         if isinstance(work, Generation):
             self._check_generation(len(tokens))
             sampler = Sampler(work.sampling, self._model.vocabulary, prompt=tokens)
-            return GenerationSequence(work, tokens, next(self._arrivals), sampler=sampler)
+            grammar, size = work.sampling.grammar, self._model.n_vocab
+            constraint = None if grammar is None else Constraint(self._grammars, grammar, sampler, size)
+            return GenerationSequence(work, tokens, next(self._arrivals), sampler=sampler, constraint=constraint)
         self._check_embedding(len(tokens))
         return EmbeddingSequence(work, tokens, next(self._arrivals))
 

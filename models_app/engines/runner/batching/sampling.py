@@ -2,26 +2,22 @@
 
 llama.cpp's own samplers visit every token of the vocabulary one by one: with 128,000 of them that takes 1.6 ms a token,
 11 ms with `top_p` where the choice is wide, and all sequences wait for it. Here numpy does it in less than a
-millisecond. Only grammars are llama.cpp's.
+millisecond. Grammars are llama.cpp's, in other processes: see `constraints`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
 from models_app.domain.errors import EngineError, InvalidRequest
 from models_app.engines.runner.batching.context import Floats
 from models_app.engines.runner.batching.generation import Sampling, TokenChoice, TokenLogprob
-from models_app.engines.runner.llama import native
 from models_app.engines.runner.llama.vocabulary import Vocabulary
 
 Tokens = npt.NDArray[np.int32]
@@ -31,13 +27,12 @@ _COLDEST = 1e-4
 # The window of the repeat penalty in tokens, llama.cpp's default.
 _REPEAT_WINDOW = 64
 _BLOCK = 512
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
 class Sampler:
     """The sampler of one generation: `adjust` its row of logits, `choose` a token, `accept` it.
 
-    Raises InvalidRequest for a bias on tokens that do not exist and for a grammar that does not compile.
+    Raises InvalidRequest for a bias on tokens that do not exist.
     """
 
     def __init__(self, sampling: Sampling, vocabulary: Vocabulary, *, prompt: Sequence[int]) -> None:
@@ -47,9 +42,8 @@ class Sampler:
         self._bias = _bias(sampling, vocabulary)
         self._recent = deque(prompt[-_REPEAT_WINDOW:], _REPEAT_WINDOW)
         self._written: Counter[int] = Counter()
-        self._grammar = None if sampling.grammar is None else _compile(sampling, vocabulary)
         # The choice is the highest logit, computed for many rows at once.
-        self.greedy = self._cold and self._grammar is None
+        self.greedy = self._cold and sampling.grammar is None
 
     def adjust(self, logits: Floats) -> None:
         """Add bias and penalties to a row of logits."""
@@ -66,50 +60,37 @@ class Sampler:
             written = np.fromiter(self._written, np.int32)
             logits[written] -= times * settings.frequency_penalty + settings.presence_penalty
 
-    def choose(self, logits: Floats) -> int | None:
-        """The next token by its row of logits; None where the grammar allows no token. Raises EngineError for logits
-        that are not numbers."""
+    def choose(self, logits: Floats) -> int:
+        """The next token by its row of logits. Raises EngineError for logits that are not numbers."""
         check(logits.max())
-        token = self._pick(logits)
-        # Most choices satisfy the grammar, and checking one token is a thousand times faster than checking all.
-        if self._grammar is not None and not self._allows(token):
-            allowed = self._filtered(logits)
-            return self._pick(allowed) if math.isfinite(allowed.max()) else None
-        return token
+        return self.pick(logits)
 
     def accept(self, token: int) -> None:
         self._recent.append(token)
         self._written[token] += 1
-        if self._grammar is not None:
-            native.accept(self._grammar, token)
 
-    def close(self) -> None:
-        if self._grammar is not None:
-            llama_cpp.llama_sampler_free(self._grammar)
-            self._grammar = None
-
-    def _pick(self, logits: Floats) -> int:
+    def pick(self, logits: Floats) -> int:
         if self._cold:
             return int(logits.argmax())
         return draw(logits, self._sampling, self._random.random())
 
-    def _allows(self, token: int) -> bool:
-        candidate = np.array([(token, 1.0, 0.0)], _CANDIDATE)
-        self._apply_grammar(candidate)
-        return math.isfinite(candidate["logit"][0])
-
-    def _filtered(self, logits: Floats) -> Floats:
-        """The logits, minus infinity where the grammar forbids the token."""
-        candidates = np.zeros(logits.size, _CANDIDATE)
-        candidates["id"] = np.arange(logits.size)
-        candidates["logit"] = logits
-        self._apply_grammar(candidates)
-        return np.ascontiguousarray(candidates["logit"])
-
-    def _apply_grammar(self, candidates: npt.NDArray[Any]) -> None:
-        data = ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p)
-        array = llama_cpp.llama_token_data_array(data, len(candidates), -1, False)
-        native.apply(self._grammar, ctypes.byref(array))
+    def pick_several(self, logits: Floats, count: int) -> list[int]:
+        """At most `count` different tokens, in the order in which `pick` would draw them one after the other without
+        replacement: the first one that a grammar allows has the probability that it has among those allowed."""
+        if self._cold:
+            keys, tokens = logits, None
+        else:
+            tokens = _eligible(logits, self._sampling)
+            values = logits if tokens is None else logits[tokens]
+            # Gumbel's trick: the order of these sums is such a draw.
+            noise = np.random.default_rng(self._random.getrandbits(64)).gumbel(size=values.size)
+            keys = values / np.float32(self._sampling.temperature) + noise.astype(np.float32)
+        count = min(count, keys.size)
+        best = np.argpartition(-keys, count - 1)[:count]
+        best = best[np.argsort(-keys[best], kind="stable")]
+        best = best[np.isfinite(keys[best])]
+        chosen: list[int] = (best if tokens is None else tokens[best]).tolist()
+        return chosen
 
 
 def draw(logits: Floats, sampling: Sampling, chance: float) -> int:
@@ -184,14 +165,6 @@ def describe(logits: Floats, token: int, *, top: int, piece: Callable[[int], byt
     best = np.argpartition(values, -count)[-count:] if count else np.empty(0, np.intp)
     ordered = best[np.argsort(-values[best], kind="stable")]
     return TokenChoice(entry(token), tuple(entry(int(index)) for index in ordered))
-
-
-def _compile(sampling: Sampling, vocabulary: Vocabulary) -> Any:
-    grammar = (sampling.grammar or "").encode()
-    sampler = llama_cpp.llama_sampler_init_grammar(vocabulary.pointer, grammar, b"root")
-    if not sampler:
-        raise InvalidRequest("The grammar could not be compiled. Check its rules.", param="grammar")
-    return sampler
 
 
 def _bias(sampling: Sampling, vocabulary: Vocabulary) -> tuple[Tokens, Floats] | None:

@@ -7,6 +7,7 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
+from models_app.engines.runner.batching.constraints import Constraint
 from models_app.engines.runner.batching.context import Context
 from models_app.engines.runner.batching.generation import Embedding, Finished, Generation, TokenChoice
 from models_app.engines.runner.batching.sampling import Sampler
@@ -47,14 +48,23 @@ class _Tokens:
 
 
 class GenerationSequence(_Tokens):
-    """A `Generation` with its sampler and its text; `choices` are pending until their text is published."""
+    """A `Generation` with its sampler, grammar and text; `choices` are pending until their text is published."""
 
-    __slots__ = ("choices", "sampler", "text", "work")
+    __slots__ = ("choices", "constraint", "sampler", "text", "work")
 
-    def __init__(self, work: Generation, tokens: array[int], number: int, *, sampler: Sampler) -> None:
+    def __init__(
+        self,
+        work: Generation,
+        tokens: array[int],
+        number: int,
+        *,
+        sampler: Sampler,
+        constraint: Constraint | None = None,
+    ) -> None:
         super().__init__(tokens, number)
         self.work = work
         self.sampler = sampler
+        self.constraint = constraint
         self.text = TextStream(work.sampling.stop)
         self.choices: list[TokenChoice] = []
 
@@ -63,8 +73,14 @@ class GenerationSequence(_Tokens):
         """Tokens that can still be generated."""
         return max(0, self.work.sampling.max_tokens - self.completion_tokens)
 
+    @property
+    def pending(self) -> bool:
+        """Whether its grammar decides on its next token now."""
+        return self.constraint is not None and self.constraint.pending
+
     def close(self) -> None:
-        self.sampler.close()
+        if self.constraint is not None:
+            self.constraint.close()
 
 
 class EmbeddingSequence(_Tokens):

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from models_app.domain.traffic.conversation import Tool
+from models_app.domain.traffic.inference import check_schema_size
 from models_app.engines.runner.grammar.gbnf import literal
 from models_app.engines.runner.grammar.schema import Grammar
 
@@ -44,6 +45,7 @@ def calls_rule(grammar: Grammar, tools: Sequence[Tool], *, several: bool) -> str
     """Add the rule of one call (or several) of these tools, with arguments that match their schemas."""
     options = []
     for tool in tools:
+        check_schema_size(tool.parameters, "tools")
         arguments = grammar.add({"type": "object", **tool.parameters}, param="tools", strict=tool.strict)
         name = literal(orjson.dumps(tool.name).decode())
         options.append(f'"{{" space "\\"name\\":" space {name} "," space "\\"arguments\\":" space {arguments} "}}"')

@@ -1,44 +1,254 @@
-"""A child program that compiles grammars: llama.cpp can crash the process that parses one.
+"""The program that does a runner's grammar work: `python -m models_app.engines.runner.grammar.child MODEL`.
 
-It reads requests from standard input, each four bytes of length (big-endian) and a GBNF text, and answers each with one
-byte: `1` for a grammar that compiles, `0` for one that llama.cpp rejects. No answer means that it crashed. It writes
-one `1` first, when it is ready.
+llama.cpp can crash on a grammar, and its work for one token can take minutes, which nothing can interrupt inside a
+process. So this program reads the model's vocabulary once and forks a process for each grammar. Standard input is a
+unix socket; each byte on it comes with a connected socket, which becomes the channel of a new process. The runner
+writes on a channel, numbers are little-endian:
+
+    G  u32 length, text       compile a grammar. Answers 1, or 0 if llama.cpp rejects it
+    W                         walk: take random tokens to find states that are slow. Answers 1
+    C  u32 count, u32 tokens  which is the first of these tokens that the grammar allows? Answers Y and its u32 index,
+                              after which the token is accepted; or N
+    M                         which tokens does the grammar allow? Answers with one bit for each, the first bit highest
+    A  u32 token              accept a token; no answer
+
+A process begins with R. It ends itself, without an answer, when its work exceeds a limit below: the end of the channel
+is the answer.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
 import signal
+import socket
+import struct
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import llama_cpp
+import numpy as np
+import numpy.typing as npt
 
-# Real grammars take milliseconds. SIGALRM's default action ends the process even inside llama.cpp.
-_SECONDS = 2
-_MEMORY = 4 * 1024**3
+# Seconds of processor time, so that a busy machine makes no grammar slow. Real grammars compile in milliseconds.
+COMPILE_SECONDS = 1.0
+# One token. All tokens of a vocabulary of 256,000 take 0.1 s in the usual states of a grammar.
+TOKEN_SECONDS = 1.0
+# One grammar: a start, and a share for each token.
+START_SECONDS = 2.0
+SHARE_SECONDS = 0.05
+# A walk of so many tokens takes 0.1 s in usual grammars. A step checks few tokens and accepts one of them.
+WALK_SECONDS = 1.0
+WALK_STEPS = 128
+WALK_CANDIDATES = 160
+# Bytes beyond those of the vocabulary.
+_MEMORY = 256 * 1024**2
+# Grammar work yields to the decode thread, also where it is slow on purpose.
+_NICE = 10
+# Chosen for each walk alike, so that a grammar has the same verdict each time.
+_SEED = 5
+
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
-def main() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limits = [limit for limit in (soft, hard, _MEMORY) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+class _Clock:
+    """Ends this process, also inside llama.cpp, when it uses more processor time than it may."""
+
+    def __init__(self) -> None:
+        self._began = time.process_time()
+        self.tokens = 0
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        left = START_SECONDS + SHARE_SECONDS * self.tokens - (time.process_time() - self._began)
+        # 0 would switch the timer off.
+        signal.setitimer(signal.ITIMER_PROF, max(min(seconds, left), 0.001))
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+class _Vocabulary:
+    """`short` are the tokens of ASCII's characters, and the ends."""
+
+    def __init__(self, path: str) -> None:
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.vocab_only = True
+        model = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
+        if not model:
+            raise SystemExit(f"The vocabulary of {path} cannot be read.")
+        self.pointer = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self.pointer)
+        ends = [llama_cpp.llama_vocab_eos(self.pointer), llama_cpp.llama_vocab_eot(self.pointer)]
+        # After another character: some tokenizers put a space before the first one.
+        texts = [before + bytes([code]) for before in (b"\n", b"0") for code in range(9, 127)]
+        found = {token for text in texts for token in self._tokens(text) if self._is_byte(token)}
+        self.short = np.array(sorted(found.union(token for token in ends if token >= 0)), np.int32)
+
+    def _tokens(self, text: bytes) -> list[int]:
+        room = (llama_cpp.llama_token * 8)()
+        count = llama_cpp.llama_tokenize(self.pointer, text, len(text), room, 8, False, False)
+        return list(room[: max(count, 0)])
+
+    def _is_byte(self, token: int) -> bool:
+        return bool(
+            llama_cpp.llama_token_to_piece(self.pointer, token, ctypes.create_string_buffer(8), 8, 0, True) == 1
+        )
+
+    def ends(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_is_eog(self.pointer, token))
+
+
+class _Grammar:
+    """One grammar of llama.cpp and its state."""
+
+    def __init__(self, vocabulary: _Vocabulary, text: bytes) -> None:
+        self._vocabulary, self._size = vocabulary, vocabulary.size
+        self._sampler = llama_cpp.llama_sampler_init_grammar(vocabulary.pointer, text, b"root")
+
+    @property
+    def compiles(self) -> bool:
+        return bool(self._sampler)
+
+    def allowed(self, tokens: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        candidates = np.zeros(len(tokens), _CANDIDATE)
+        candidates["id"] = tokens
+        data = ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p)
+        array = llama_cpp.llama_token_data_array(data, len(candidates), -1, False)
+        llama_cpp.llama_sampler_apply(self._sampler, ctypes.byref(array))
+        good: npt.NDArray[np.bool_] = np.isfinite(candidates["logit"])
+        return good
+
+    def every(self) -> npt.NDArray[np.bool_]:
+        return self.allowed(np.arange(self._size))
+
+    def accept(self, token: int) -> None:
+        llama_cpp.llama_sampler_accept(self._sampler, token)
+
+    def walk(self) -> None:
+        """Take random tokens. In most states one of the short ones is allowed; only in others all are checked."""
+        chance = np.random.default_rng(_SEED)
+        for _ in range(WALK_STEPS):
+            some = np.concatenate([chance.integers(0, self._size, WALK_CANDIDATES), self._vocabulary.short])
+            good = some[self.allowed(some)]
+            if not good.size:
+                good = np.flatnonzero(self.every())
+            if not good.size:
+                return
+            token = int(chance.choice(good))
+            if self._vocabulary.ends(token):
+                return
+            self.accept(token)
+
+
+class _Process:
+    """Serves one channel."""
+
+    def __init__(self, channel: socket.socket, vocabulary: _Vocabulary) -> None:
+        self._input = channel.makefile("rb")
+        self._channel = channel
+        self._vocabulary = vocabulary
+        self._clock = _Clock()
+        self._grammar: _Grammar
+
+    def serve(self) -> None:
+        self._channel.sendall(b"R")
+        answers = {b"G": self._compile, b"W": self._walk, b"C": self._first, b"M": self._mask, b"A": self._accept}
+        while kind := self._input.read(1):
+            answers[kind]()
+
+    def _numbers(self, count: int) -> tuple[int, ...]:
+        return struct.unpack(f"<{count}I", self._input.read(4 * count))
+
+    def _compile(self) -> None:
+        text = self._input.read(self._numbers(1)[0])
+        with self._clock.limited(COMPILE_SECONDS):
+            self._grammar = _Grammar(self._vocabulary, text)
+        self._channel.sendall(b"1" if self._grammar.compiles else b"0")
+
+    def _walk(self) -> None:
+        with self._clock.limited(WALK_SECONDS):
+            self._grammar.walk()
+        self._channel.sendall(b"1")
+
+    def _first(self) -> None:
+        tokens = np.array(self._numbers(self._numbers(1)[0]), np.int32)
+        with self._clock.limited(TOKEN_SECONDS):
+            good = np.flatnonzero(self._grammar.allowed(tokens))
+        if not good.size:
+            self._channel.sendall(b"N")
+            return
+        # Before the token is accepted: the decode thread goes on meanwhile.
+        self._channel.sendall(b"Y" + struct.pack("<I", good[0]))
+        self._take(int(tokens[good[0]]))
+
+    def _mask(self) -> None:
+        with self._clock.limited(TOKEN_SECONDS):
+            good = self._grammar.every()
+        self._channel.sendall(np.packbits(good).tobytes())
+
+    def _accept(self) -> None:
+        self._take(self._numbers(1)[0])
+
+    def _take(self, token: int) -> None:
+        self._clock.tokens += 1
+        if not self._vocabulary.ends(token):
+            with self._clock.limited(TOKEN_SECONDS):
+                self._grammar.accept(token)
+
+
+# The runner has logged the same file already. llama.cpp keeps the address, so the callback stays referenced.
+_SILENT = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
+
+
+def main(path: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    _answer(b"1")
-    while header := sys.stdin.buffer.read(4):
-        grammar = sys.stdin.buffer.read(int.from_bytes(header, "big"))
-        signal.alarm(_SECONDS)
-        sampler = llama_cpp.llama_sampler_init_grammar(None, grammar, b"root")
-        signal.alarm(0)
-        _answer(b"1" if sampler else b"0")
-        if sampler:
-            llama_cpp.llama_sampler_free(sampler)
+    os.nice(_NICE)
+    llama_cpp.llama_log_set(_SILENT, None)
+    vocabulary = _Vocabulary(path)
+    # The kernel collects ended processes.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control = socket.socket(fileno=0)
+    while True:
+        byte, channels, _, _ = socket.recv_fds(control, 1, 1)
+        if not byte:
+            return
+        for channel in channels:
+            if os.fork() == 0:
+                control.detach()
+                _serve(channel, vocabulary)
+            os.close(channel)
 
 
-def _answer(verdict: bytes) -> None:
-    sys.stdout.buffer.write(verdict)
-    sys.stdout.buffer.flush()
+def _serve(channel: int, vocabulary: _Vocabulary) -> None:
+    """The rest of a forked process."""
+    code = 1
+    try:
+        os.close(0)
+        # llama.cpp prints the whole text of a grammar that it rejects.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        _bound_memory()
+        with socket.socket(fileno=channel) as connected:
+            _Process(connected, vocabulary).serve()
+        code = 0
+    finally:
+        # No finalizer of the parent may run here.
+        os._exit(code)
+
+
+def _bound_memory() -> None:
+    with open("/proc/self/status", encoding="ascii") as file:
+        data = next(int(line.split()[1]) for line in file if line.startswith("VmData:")) * 1024
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = data + _MEMORY
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

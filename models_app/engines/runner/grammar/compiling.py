@@ -1,99 +1,84 @@
-"""Checks in a child process, which can crash, whether llama.cpp can compile a grammar."""
+"""Checks in a process of its own whether llama.cpp can compile a grammar, and whether it is fast enough."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
-import sys
-from asyncio.subprocess import PIPE, Process
+import socket
+import struct
 from collections import OrderedDict
-from collections.abc import Sequence
 
-from models_app.domain.errors import InvalidRequest, Unavailable
+from models_app.domain.errors import Unavailable
+from models_app.engines.runner.grammar import channels
+from models_app.engines.runner.grammar.channels import GrammarProgram
 
 logger = logging.getLogger(__name__)
 
-CHILD_COMMAND = (sys.executable, "-m", "models_app.engines.runner.grammar.child")
-# The child limits itself to two seconds per grammar; this is for a child that hangs beyond that.
-_ANSWER_SECONDS = 5.0
-# Importing llama-cpp-python takes half a second on an idle machine.
+# A process limits itself to seconds of processor time; this is for a machine that is much too busy.
+_ANSWER_SECONDS = 20.0
+# Importing llama-cpp-python takes half a second on an idle machine, and reading a large vocabulary as long again.
 _START_SECONDS = 30.0
 _REMEMBERED = 512
+# At once: one client's slow schemas delay the checks of others by a second at most.
+_CONCURRENT = 4
 
 
 class GrammarCheck:
-    """One child, started at the first check and restarted after a crash. Checks run one at a time."""
+    """Verdicts on grammars, each remembered."""
 
-    def __init__(self, command: Sequence[str] = CHILD_COMMAND) -> None:
-        self._command = command
-        self._child: Process | None = None
-        self._lock = asyncio.Lock()
-        self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
+    def __init__(self, program: GrammarProgram) -> None:
+        self._program = program
+        self._places = asyncio.Semaphore(_CONCURRENT)
+        # Empty for a good grammar, else the code of its refusal.
+        self._verdicts: OrderedDict[bytes, str] = OrderedDict()
 
     async def require(self, grammar: str, *, param: str) -> None:
-        """Raises InvalidRequest (`invalid_schema`) for a grammar that llama.cpp rejects or crashes on."""
+        """Raises InvalidRequest: `invalid_schema` for a grammar that llama.cpp rejects or crashes on, `schema_too_slow`
+        for one that takes too long."""
         text = grammar.encode()
         digest = hashlib.sha256(text).digest()
         if digest not in self._verdicts:
-            async with self._lock:
+            async with self._places:
                 if digest not in self._verdicts:
-                    self._remember(digest, await self._compiles(text))
-        if not self._verdicts[digest]:
-            raise InvalidRequest(
-                "The schema leads to a grammar that llama.cpp cannot use. Make it smaller or simpler.",
-                code="invalid_schema",
-                param=param,
-            )
+                    self._remember(digest, await self._verdict(text))
+        verdict = self._verdicts[digest]
+        if verdict == channels.SchemaTooSlow.default_code:
+            raise channels.too_slow(param)
+        if verdict:
+            raise channels.unusable(param)
 
-    async def close(self) -> None:
-        await self._end()
-
-    def _remember(self, digest: bytes, verdict: bool) -> None:
+    def _remember(self, digest: bytes, verdict: str) -> None:
         self._verdicts[digest] = verdict
         if len(self._verdicts) > _REMEMBERED:
             self._verdicts.popitem(last=False)
 
-    async def _compiles(self, text: bytes) -> bool:
-        child = await self._ready_child()
-        assert child.stdin is not None and child.stdout is not None
-        answered = False
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                child.stdin.write(len(text).to_bytes(4, "big") + text)
-                verdict = await child.stdout.read(1)
-            answered = verdict != b""
-        except (TimeoutError, ConnectionError):
-            verdict = b""
-        finally:
-            # Also on cancellation: the child's pending answer would be taken for the next one.
-            if not answered:
-                logger.warning("the grammar check crashed, timed out or was cancelled")
-                await self._end()
-        return verdict == b"1"
+    async def _verdict(self, text: bytes) -> str:
+        with self._program.open() as channel:
+            if await _answer(channel, _START_SECONDS) != b"R":
+                raise Unavailable("Grammars cannot be checked at the moment. Try again, or without a schema.")
+            await _send(channel, b"G" + struct.pack("<I", len(text)) + text)
+            if await _answer(channel, _ANSWER_SECONDS) != b"1":
+                return "invalid_schema"
+            await _send(channel, b"W")
+            if await _answer(channel, _ANSWER_SECONDS) != b"1":
+                logger.warning("a grammar was refused: its work took too long, or crashed")
+                return channels.SchemaTooSlow.default_code
+        return ""
 
-    async def _ready_child(self) -> Process:
-        if self._child and self._child.returncode is None:
-            return self._child
-        self._child = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
-        assert self._child.stdout is not None
-        started = b""
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                started = await self._child.stdout.read(1)
-        except TimeoutError:
-            logger.error("the grammar check did not start within %g s", _START_SECONDS)
-        finally:
-            if not started:
-                await self._end()
-        if not started:
-            raise Unavailable("Grammars cannot be checked at the moment. Try again, or without a schema.")
-        return self._child
 
-    async def _end(self) -> None:
-        child, self._child = self._child, None
-        if child:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
+async def _send(channel: socket.socket, data: bytes) -> None:
+    """A process that has ended is noticed where its answer is read."""
+    try:
+        await asyncio.get_running_loop().sock_sendall(channel, data)
+    except ConnectionError:
+        logger.debug("the process of a grammar ended while it was read")
+
+
+async def _answer(channel: socket.socket, seconds: float) -> bytes:
+    """One byte; nothing at the end of the process, or after `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.get_running_loop().sock_recv(channel, 1)
+    except (TimeoutError, ConnectionError):
+        return b""

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 MAX_LENGTH = 1000
 _MAX_REPEAT = 1000
+# Characters that a pattern can be about to match: counts inside each other multiply. llama.cpp follows as many
+# alternatives for each token at worst; `^([a-z]{1,63}\\.){1,8}[a-z]{2,63}$` has 575.
+MAX_POSITIONS = 2000
 # A quotation mark, a backslash and control characters are written escaped in JSON and never match a class.
 _NEVER = r'"\\\x00-\x1F\x7F'
 _CLASSES = {"d": "0-9", "w": "a-zA-Z0-9_", "s": " "}
@@ -48,10 +51,14 @@ def _has_outer_alternative(body: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """`empty`: whether it matches the empty string, whose repetition never ends in llama.cpp."""
+    """`empty`: whether it matches the empty string, whose repetition never ends in llama.cpp.
+
+    `positions`: the characters that it has, with each counted repetition written out.
+    """
 
     text: str
     empty: bool = False
+    positions: int = 1
 
 
 class _Parser:
@@ -61,10 +68,15 @@ class _Parser:
         self._depth = 0
 
     def parse(self) -> str:
-        expression = self._alternatives().text
+        expression = self._alternatives()
         if self._at < len(self._text):
             raise PatternError(f"has an unexpected '{self._text[self._at]}'")
-        return expression
+        if expression.positions > MAX_POSITIONS:
+            raise PatternError(
+                f"stands for {expression.positions:,} characters when its repetitions are written out, and counts "
+                f"inside each other multiply; at most {MAX_POSITIONS:,} are allowed. Use '*' or '+' for the inner ones"
+            )
+        return expression.text
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -82,32 +94,35 @@ class _Parser:
             self._at += 1
             options.append(self._sequence())
         empty = any(option.empty for option in options)
-        return _Part(" | ".join(option.text for option in options), empty)
+        positions = sum(option.positions for option in options)
+        return _Part(" | ".join(option.text for option in options), empty, positions)
 
     def _sequence(self) -> _Part:
         items = []
         while self._peek() not in ("", "|", ")"):
             items.append(self._quantified(self._atom()))
         text = " ".join(item.text for item in items) or '""'
-        return _Part(text, all(item.empty for item in items))
+        return _Part(text, all(item.empty for item in items), sum(item.positions for item in items))
 
     def _quantified(self, part: _Part) -> _Part:
-        quantifier = self._quantifier()
+        quantifier, times = self._quantifier()
         if part.empty and quantifier and quantifier != "?":
             raise PatternError("repeats a part that can be empty")
-        return _Part(part.text + quantifier, part.empty or quantifier[:2] in ("*", "?", "{0"))
+        empty = part.empty or quantifier in ("*", "?") or quantifier.startswith("{0,")
+        return _Part(part.text + quantifier, empty, times * part.positions)
 
-    def _quantifier(self) -> str:
-        quantifier = ""
+    def _quantifier(self) -> tuple[str, int]:
+        """A quantifier or '', and how often it writes out its part."""
+        quantifier, times = "", 1
         if self._peek() and self._peek() in "*+?":
             quantifier = self._take()
         elif self._peek() == "{":
-            quantifier = self._counted()
+            quantifier, times = self._counted()
         if quantifier and self._peek() and self._peek() in "+?":
             raise PatternError("uses lazy or possessive quantifiers")
-        return quantifier
+        return quantifier, times
 
-    def _counted(self) -> str:
+    def _counted(self) -> tuple[str, int]:
         match = _COUNT.match(self._text, self._at)
         if not match:
             raise PatternError("has a malformed repetition")
@@ -115,7 +130,7 @@ class _Parser:
         low, high = int(match[1]), match[3] if match[2] else match[1]
         if max(low, int(high or 0)) > _MAX_REPEAT or (high and int(high) < low):
             raise PatternError(f"repeats more than {_MAX_REPEAT} times, or less than no times")
-        return f"{{{low},{int(high) if high else ''}}}"
+        return f"{{{low},{int(high) if high else ''}}}", max(low, int(high or 0), 1)
 
     def _atom(self) -> _Part:
         character = self._take()
@@ -143,7 +158,7 @@ class _Parser:
         if self._take() != ")":
             raise PatternError("has a group that is not closed")
         self._depth -= 1
-        return _Part(f"({inner.text})", inner.empty)
+        return _Part(f"({inner.text})", inner.empty, inner.positions)
 
     def _escaped(self) -> str:
         character = self._take()

@@ -17,11 +17,19 @@ import orjson
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import shown
 from models_app.engines.runner.grammar import gbnf, pattern
+from models_app.engines.runner.grammar.bounds import Bounds
 
 # llama.cpp expands repetitions, and rejects more than 2,000.
 MAX_REPEAT = 1000
-# Rules of one grammar. A schema of 64 KiB stays far below, unless it is built to expand without bound.
+# Rules of one grammar, and their characters. A schema of 64 KiB stays far below, unless it is built to expand.
 _MAX_RULES = 5000
+_MAX_TEXT = 512 * 1024
+# Parts that are translated, each as often as it is reached.
+_MAX_VISITS = 20_000
+# llama.cpp compares each token with every alternative that is open: with more, one token takes longer than a second.
+MAX_VALUES = 2000
+MAX_OPTIONS = 500
+MAX_OPTIONAL = 500
 _UNENFORCED = frozenset(
     {
         "minimum",
@@ -67,10 +75,12 @@ class Grammar:
         self._rules: dict[str, str] = dict(gbnf.BASE)
         self._references: dict[tuple[int, str], str] = {}
         self._root: Schema = {}
+        self._length = self._visits = 0
 
     def add(self, schema: Schema, *, param: str, strict: bool = False) -> str:
         """The rule for JSON that conforms to `schema`, in which `$ref`s are resolved. Errors name `param`."""
         self._root, self._param, self._strict = schema, param, strict
+        Bounds(lambda reference: self._resolve(reference, reference), self._error).check(schema)
         try:
             return self._visit(schema, "#")
         except RecursionError:
@@ -78,8 +88,9 @@ class Grammar:
 
     def rule(self, body: str, name: str = "r") -> str:
         """A new rule with this body; returns its name."""
-        if len(self._rules) >= _MAX_RULES:
-            raise self._error("#", "is too large")
+        self._length += len(body)
+        if len(self._rules) >= _MAX_RULES or self._length > _MAX_TEXT:
+            raise self._error("#", "is too large: it has more rules than an answer can need. Use fewer parts")
         unique = f"{name}{len(self._rules)}"
         self._rules[unique] = body
         return unique
@@ -97,6 +108,9 @@ class Grammar:
         )
 
     def _visit(self, schema: Any, at: str) -> str:
+        self._visits += 1
+        if self._visits > _MAX_VISITS:
+            raise self._error(at, "is too large: its parts are repeated too often. Use fewer parts")
         if schema is True or schema == {}:
             return "value"
         if not isinstance(schema, dict):
@@ -174,11 +188,15 @@ class Grammar:
         values = schema["enum"]
         if not isinstance(values, list) or not values:
             raise self._error(f"{at}/enum", "must be a list that is not empty")
+        if len(values) > MAX_VALUES:
+            raise self._error(f"{at}/enum", f"has {len(values):,} values; at most {MAX_VALUES:,} can be enforced")
         return self.rule(" | ".join(self._constant(value) for value in values))
 
     def _any(self, options: Any, at: str) -> str:
         if not isinstance(options, list) or not options:
             raise self._error(at, "must be a list that is not empty")
+        if len(options) > MAX_OPTIONS:
+            raise self._error(at, f"has {len(options):,} options; at most {MAX_OPTIONS} can be enforced. Merge some")
         names = (self._visit(option, f"{at}/{index}") for index, option in enumerate(options))
         return self.rule(" | ".join(dict.fromkeys(names)))
 
@@ -219,8 +237,15 @@ class Grammar:
         pairs = {
             name: self._pair(name, body, f"{at}/properties/{name}") for name, body in {**properties, **missing}.items()
         }
-        needed = [name for name in pairs if name in required]
-        optional = [pairs[name] for name in pairs if name not in required]
+        named = frozenset(required)
+        needed = [name for name in pairs if name in named]
+        optional = [pairs[name] for name in pairs if name not in named]
+        if len(optional) > MAX_OPTIONAL:
+            raise self._error(
+                f"{at}/properties",
+                f"has {len(optional):,} optional names; at most {MAX_OPTIONAL} can be enforced. List the others in "
+                "'required'",
+            )
         if extra not in (False, None):
             optional.append(self._extra_pairs(extra, f"{at}/additionalProperties"))
         members = self._members([pairs[name] for name in needed], optional)

@@ -40,8 +40,6 @@ def _hold_gil(name: str) -> Any:
     return bound
 
 
-accept = _hold_gil("llama_sampler_accept")
-apply = _hold_gil("llama_sampler_apply")
 seq_remove = _hold_gil("llama_memory_seq_rm")
 set_embeddings = _hold_gil("llama_set_embeddings")
 token_to_piece = _hold_gil("llama_token_to_piece")

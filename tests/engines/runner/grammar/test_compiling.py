@@ -1,14 +1,15 @@
-"""The child process that compiles grammars, with the real llama.cpp."""
+"""The processes that check grammars, with the real llama.cpp."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from models_app.domain.errors import InvalidRequest, Unavailable
+from models_app.engines.runner.grammar.channels import GrammarProgram, SchemaTooSlow
 from models_app.engines.runner.grammar.compiling import GrammarCheck
 
 GOOD = 'root ::= "a"\n'
@@ -25,16 +26,19 @@ MALFORMED = {
 # llama.cpp's parser overflows its stack on this, which crashes the process.
 DEADLY = "root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000
 
+# Three counted repetitions inside each other: tens of thousands of open alternatives.
+SLOW = "root ::= ((([^0-9]{1,30}){1,30}){1,30})\n"
+
 Test = Callable[[GrammarCheck], Awaitable[None]]
 
 
-def run(test: Test, check_command: list[str] | None = None) -> None:
+def run(test: Test, model: Path) -> None:
     async def main() -> None:
-        check = GrammarCheck(check_command) if check_command else GrammarCheck()
+        program = GrammarProgram(str(model))
         try:
-            await test(check)
+            await test(GrammarCheck(program))
         finally:
-            await check.close()
+            program.close()
 
     asyncio.run(main())
 
@@ -46,72 +50,90 @@ async def refused(check: GrammarCheck, grammar: str) -> None:
 
 
 @pytest.mark.llama
-def test_it_takes_a_good_grammar() -> None:
+def test_it_takes_a_good_grammar(tiny_model: Path) -> None:
     async def test(check: GrammarCheck) -> None:
         await check.require(GOOD, param="response_format")
 
-    run(test)
+    run(test, tiny_model)
 
 
 @pytest.mark.llama
-def test_it_refuses_malformed_grammars_and_goes_on() -> None:
+def test_it_refuses_malformed_grammars_and_goes_on(tiny_model: Path) -> None:
     async def test(check: GrammarCheck) -> None:
         for grammar in MALFORMED.values():
             await refused(check, grammar)
         await check.require(GOOD, param="response_format")
 
-    run(test)
+    run(test, tiny_model)
 
 
 @pytest.mark.llama
-def test_it_survives_a_grammar_that_kills() -> None:
+def test_it_survives_a_grammar_that_kills(tiny_model: Path) -> None:
     async def test(check: GrammarCheck) -> None:
         await check.require(GOOD, param="response_format")
         await refused(check, DEADLY)
         await refused(check, DEADLY)
         await check.require('root ::= "b"', param="response_format")
 
-    run(test)
+    run(test, tiny_model)
 
 
-def test_a_question_whose_asker_leaves_does_not_shift_the_answers() -> None:
-    # Answers with the request's last byte, and not at all when it is `h`.
-    program = (
-        "import sys\nsys.stdout.buffer.write(b'1'); sys.stdout.buffer.flush()\n"
-        "while h := sys.stdin.buffer.read(4):\n"
-        "    text = sys.stdin.buffer.read(int.from_bytes(h, 'big'))\n"
-        "    if text[-1:] != b'h': sys.stdout.buffer.write(text[-1:]); sys.stdout.buffer.flush()\n"
-    )
-
+@pytest.mark.llama
+def test_it_refuses_a_grammar_whose_states_are_slow(tiny_model: Path) -> None:
     async def test(check: GrammarCheck) -> None:
-        await check.require("1", param="p")
-        asking = asyncio.create_task(check.require("hush", param="p"))
+        for _ in range(2):
+            with pytest.raises(SchemaTooSlow) as refusal:
+                await check.require(SLOW, param="tools")
+            assert (refusal.value.http_status, refusal.value.code) == (422, "schema_too_slow")
+            assert refusal.value.param == "tools"
+        await check.require(GOOD, param="response_format")
+
+    run(test, tiny_model)
+
+
+@pytest.mark.llama
+def test_a_check_whose_client_leaves_does_not_disturb_the_next(tiny_model: Path) -> None:
+    async def test(check: GrammarCheck) -> None:
+        await check.require(GOOD, param="p")
+        leaving = asyncio.create_task(check.require(SLOW, param="p"))
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        asking.cancel()
+        leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asking
-        await refused(check, "0")
-        await check.require("another 1", param="p")
+            await leaving
+        await refused(check, MALFORMED["no root"])
+        await check.require('root ::= "c"', param="p")
 
-    run(test, [sys.executable, "-c", program])
+    run(test, tiny_model)
 
 
-def test_it_asks_about_the_same_grammar_once() -> None:
-    # Answers one request and exits: a second one would fail.
-    program = "import sys\nsys.stdout.buffer.write(b'11'); sys.stdout.buffer.flush(); sys.stdin.read(1)"
-
+@pytest.mark.llama
+def test_the_program_starts_again_after_its_end(tiny_model: Path) -> None:
     async def test(check: GrammarCheck) -> None:
-        for _ in range(3):
-            await check.require(GOOD, param="p")
+        await check.require(GOOD, param="p")
+        program = check._program._program
+        assert program is not None
+        program.kill()
+        program.wait()
+        await check.require('root ::= "b"', param="p")
 
-    run(test, [sys.executable, "-c", program])
+    run(test, tiny_model)
 
 
-def test_a_check_that_cannot_start_is_no_verdict() -> None:
+@pytest.mark.llama
+def test_a_known_grammar_needs_no_program(tiny_model: Path) -> None:
+    async def test(check: GrammarCheck) -> None:
+        await check.require(GOOD, param="p")
+        check._program.close()
+        await check.require(GOOD, param="p")
+        assert check._program._program is None
+
+    run(test, tiny_model)
+
+
+def test_a_check_that_cannot_start_is_no_verdict(tmp_path: Path) -> None:
     async def test(check: GrammarCheck) -> None:
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await check.require(GOOD, param="p")
 
-    run(test, [sys.executable, "-c", "raise SystemExit(1)"])
+    run(test, tmp_path / "missing.gguf")
