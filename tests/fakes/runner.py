@@ -41,7 +41,7 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(
             {
-                "state": "ready",
+                "state": "draining" if self.server.draining else "ready",
                 "in_flight": self.server.in_flight,
                 "queued": 0,
                 "pid": os.getpid(),
@@ -61,6 +61,8 @@ class Answers(BaseHTTPRequestHandler):
             self.server.changed.set()
         if url.path == "/idle":
             self.server.started = monotonic() - float(query["seconds"][0])
+        if url.path == "/drain":
+            self.server.draining = "if_idle" not in query or not self.server.in_flight
         if url.path == "/drain" and "if_idle" in query:
             self.answer({"draining": not self.server.in_flight, "in_flight": self.server.in_flight})
             return
@@ -114,6 +116,7 @@ class Server(socketserver.ThreadingUnixStreamServer):
     # As the runner's: many clients can connect at once.
     request_queue_size = 512
     in_flight = 0
+    draining = False
     model = ""
     crash_at = b""
     # Its requests, canaries included.

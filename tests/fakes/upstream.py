@@ -43,7 +43,7 @@ class Exchange:
 
     @property
     def wants_stream(self) -> bool:
-        return json.loads(self.body).get("stream") is True
+        return json.loads(self.body or b"{}").get("stream") is True
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)

@@ -19,7 +19,7 @@ from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency import demand
 from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.scopes import Scope as KeyScope
-from models_app.domain.traffic.routing import KeyEntry
+from models_app.domain.traffic.routing import KeyEntry, RemoteEndpoint
 from models_app.domain.traffic.texts import CapturedText
 from models_app.engines.trust import NodeTrust
 from models_app.gateway.calls.call import Call
@@ -117,7 +117,8 @@ class Gateway:
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._bodies = bodies or Bodies(32 * self._limits.max_body_bytes)
         self._upstream = Upstream(self._limits)
-        remote = Remote(self._upstream, self._limits, Circuits(report), dialer or Dialer())
+        self._circuits = Circuits(report)
+        remote = Remote(self._upstream, self._limits, self._circuits, dialer or Dialer())
         loader = loader or NoModelLoader()
         self.pending = PendingRequests(loader, self._limits.queue_limit)
         least_busy = LeastBusy(lambda: asyncio.get_running_loop().time())
@@ -185,6 +186,10 @@ class Gateway:
                     self._texts.keep(record, call.captured)
             if self._closing and not self._active:
                 self._drained.set()
+
+    def provider_wait(self, remote: RemoteEndpoint) -> float:
+        """Seconds for which a provider gets no requests from this process. Callable from every thread."""
+        return self._circuits.wait(remote, time.monotonic())
 
     async def close(self, deadline: float) -> None:
         """Refuses new requests, waits `deadline` seconds for those in flight, cancels the rest, stores all records.

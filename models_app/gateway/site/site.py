@@ -10,6 +10,8 @@ from django.conf import settings
 from django.db import connection
 
 from models_app.domain.residency.breaker import BreakerState
+from models_app.domain.residency.readiness import PartReport
+from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.domain.traffic.texts import CapturedText
 from models_app.gateway.calls.limiting import Limiter
 from models_app.gateway.edge.app import Gateway
@@ -35,6 +37,7 @@ from models_app.services.catalog import activity
 from models_app.services.coordination import connections
 from models_app.services.coordination.notifications import follower
 from models_app.services.events.event_stream import hub
+from models_app.services.lifecycle import on_demand
 from models_app.services.providers import breakers
 from models_app.services.reporting import exposition, readiness
 
@@ -123,10 +126,22 @@ class Site:
                 "database": connections.beside_the_pool(readiness.database),
                 "broker": readiness.broker,
                 "worker": connections.beside_the_pool(readiness.worker),
-                "current": connections.beside_the_pool(lambda: readiness.current(self.snapshots.current)),
+                "current": connections.beside_the_pool(lambda: self._would_answer(CURRENT_ROUTE)),
             },
             doorway,
+            required={
+                "schema": connections.beside_the_pool(readiness.schema),
+                "snapshot": lambda: readiness.snapshot(self.snapshots.current),
+            },
+            model=lambda name: connections.beside_the_pool(lambda: self._would_answer(name))(),
         )
+
+    def _would_answer(self, model: str) -> PartReport:
+        outside = readiness.Outside(
+            obstacle=lambda key, permission: on_demand.obstacle(key=key, permission=permission),
+            provider_wait=self.gateway.provider_wait,
+        )
+        return readiness.answers(self.snapshots.current, model, outside)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -20,7 +20,7 @@ from models_app.domain.errors import (
 )
 from models_app.domain.residency import demand as rules
 from models_app.domain.residency import recovery
-from models_app.domain.residency.demand import ColdModel, ModelDemand, Outlook
+from models_app.domain.residency.demand import ColdModel, ModelDemand, Outlook, Permission
 from models_app.domain.residency.ledger import LedgerCause
 from models_app.domain.residency.suspects import Death
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
@@ -74,6 +74,18 @@ def attend(*, model_demand: ModelDemand, job_id: uuid.UUID | None = None) -> Att
     if switching.replaced(model=model):
         return Attended(_coming(model))
     return _recovering(model) or _request_load(model, model_demand)
+
+
+def obstacle(*, key: str, permission: Permission) -> NoaError | None:
+    """The error of a request for a model that is not loaded; None if it would wait and be answered. Loads nothing."""
+    try:
+        model = lookup.get(key=key)
+    except NoaError as error:
+        return error
+    if _active_load(model) or instances.serving(model=model) or switching.replaced(model=model):
+        return None
+    recovering = _recovering(model)
+    return recovering.outlook.failure if recovering else _refusal(model, permission)
 
 
 def died(*, death: Death) -> None:
@@ -130,16 +142,27 @@ def _given_up(model: RegisteredModel) -> NoaError:
     )
 
 
-def _request_load(model: RegisteredModel, model_demand: ModelDemand) -> Attended:
-    if not model_demand.permission.load:
-        return _failed(ColdModel(model.key))
+def _refusal(model: RegisteredModel, permission: Permission) -> NoaError | None:
+    """Why no load begins for a request; None if one can."""
+    if not permission.load:
+        return ColdModel(model.key)
     last = _last_load(model)
     if last is not None and last.state == JobState.FAILED and last.finished_at is not None:
         ago = (timezone.now() - last.finished_at).total_seconds()
         if rules.rest_left(ago) > 0 and last.error_code not in _RETRY_AT_ONCE:
-            return _failed(_failure(last))
+            return _failure(last)
     try:
         loading.check_loadable(model=model, options=LoadOptions())
+    except NoaError as error:
+        return error
+    return None
+
+
+def _request_load(model: RegisteredModel, model_demand: ModelDemand) -> Attended:
+    refusal = _refusal(model, model_demand.permission)
+    if refusal is not None:
+        return _conflicting(model, refusal)
+    try:
         job, created = jobs.create(
             kind=JobKind.LOAD,
             subject=model.key,
@@ -150,13 +173,15 @@ def _request_load(model: RegisteredModel, model_demand: ModelDemand) -> Attended
             request_id=model_demand.request_id,
             may_evict=model_demand.permission.evict,
         )
-    except Conflict as error:
-        other = _active_load(model) if error.code == "job_in_progress" else None
-        # Another job loads it with other options, which can serve the requests as well.
-        return Attended(_coming(model), other) if other else _failed(error)
     except NoaError as error:
-        return _failed(error)
+        return _conflicting(model, error)
     return Attended(_coming(model), job, created)
+
+
+def _conflicting(model: RegisteredModel, error: NoaError) -> Attended:
+    other = _active_load(model) if error.code == "job_in_progress" else None
+    # Another job loads it with other options, which can serve the requests as well.
+    return Attended(_coming(model), other) if other else _failed(error)
 
 
 def _coming(model: RegisteredModel, instance: Instance | None = None) -> Outlook:

@@ -1,4 +1,5 @@
-"""Readiness checks of a web process: '' when a dependency answers, else the reason as a sentence.
+"""Readiness checks of a web process: '' when a dependency answers, else the reason as a sentence; and whether a request
+for a model would be answered.
 
 Each function can block as long as its dependency does: the caller sets the time-out
 (`models_app.gateway.edge.readiness`).
@@ -6,14 +7,21 @@ Each function can block as long as its dependency does: the caller sets the time
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from celery import current_app
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
 from kombu.exceptions import OperationalError
 
-from models_app.domain.errors import RunnerDied
+from models_app.domain.errors import NoaError, RunnerDied
+from models_app.domain.residency.demand import EVERYTHING, Permission
 from models_app.domain.residency.health import Health
-from models_app.domain.traffic.routing import CURRENT_ROUTE, Snapshot, Target
+from models_app.domain.residency.readiness import PartReport, PartState, failed
+from models_app.domain.traffic.routing import ModelEntry, RemoteEndpoint, Snapshot, Target
 from models_app.engines import control
 from models_app.models import Instance, Node
 from models_app.services.nodes import nodes
@@ -21,6 +29,9 @@ from models_app.services.runners import health
 
 # Below the caller's time-out, so that the error names the dependency that does not answer.
 _ANSWER_SECONDS = 1.5
+
+# The model is being unloaded: requests find it not loaded a moment later.
+_DRAINING = "draining"
 
 
 def database() -> str:
@@ -66,28 +77,107 @@ def worker() -> str:
     return ""
 
 
-def current(snapshot: Snapshot) -> str:
-    """Whether the model behind `current` answers; a route without a target is not checked."""
-    key = snapshot.routes.get(CURRENT_ROUTE)
-    entry = snapshot.models.get(key) if key else None
-    if entry is None:
+def schema() -> str:
+    """Requires the tables as this version's code expects them. Once they are, they stay so: later calls send no query.
+
+    A database that does not answer is the matter of `database`, and before the first snapshot that of `snapshot`.
+    """
+    if _schema.is_current:
         return ""
-    if entry.target is None:
-        how = "being recovered" if entry.back_at else "not loaded"
-        return f"'{entry.key}', the target of '{CURRENT_ROUTE}', is {how}."
-    return _answers(entry.target)
+    try:
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError:
+        return ""
+    if plan:
+        return f"{len(plan)} migrations are not applied; the first is {plan[0][0]}. Run 'manage.py migrate'."
+    _schema.is_current = True
+    return ""
 
 
-def _answers(target: Target) -> str:
+class _Schema:
+    is_current = False
+
+
+_schema = _Schema()
+
+
+def snapshot(current: Snapshot) -> str:
+    """Requires that routes, models and keys were read once. The gateway serves from them while the database is away."""
+    return "" if current.revision >= 0 else "Routes, models and API keys have not been read from the database yet."
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What other rooms and floors know about a request.
+
+    obstacle      the error of a request for a model that is not loaded, with what it may load; None if it is answered
+    provider_wait  seconds for which a provider gets no requests from this process
+    """
+
+    obstacle: Callable[[str, Permission], NoaError | None]
+    provider_wait: Callable[[RemoteEndpoint], float]
+
+
+def answers(current: Snapshot, name: str, outside: Outside) -> PartReport:
+    """Whether a request with `model: name` would be answered: by its target, a fallback, or a model that it loads."""
+    found = current.resolve(name)
+    if found is None:
+        return failed(f"There is no route or model '{name[:100]}'.")
+    if found.model is None:
+        return PartReport(PartState.UNSET, f"The route '{name}' has no target.")
+    own = _of_model(found.model, current.permissions.get(found.route or "", EVERYTHING), outside)
+    if own.state is PartState.OK:
+        return own
+    # A request tries loaded fallbacks before it waits for the target.
+    for key in current.fallbacks.get(found.route or "", ()):
+        fallback = current.models.get(key)
+        if fallback is not None and fallback.target is not None and not _failure(fallback, outside):
+            return PartReport(PartState.OK, f"The fallback '{key}' answers. {own.why}")
+    return own
+
+
+def _of_model(entry: ModelEntry, permission: Permission, outside: Outside) -> PartReport:
+    if entry.target is not None and (reason := _failure(entry, outside)) != _DRAINING:
+        return failed(reason)
+    if entry.back_at is not None:
+        return PartReport(PartState.RECOVERING, f"'{entry.key}' is being recovered, and requests wait for it.")
+    try:
+        obstacle = outside.obstacle(entry.key, entry.permission & permission)
+    except DatabaseError:
+        return failed(f"'{entry.key}' is not loaded, and the database does not answer.")
+    if obstacle is not None:
+        return failed(f"'{entry.key}' is not loaded, and requests do not load it: {obstacle.message}")
+    missing = worker()
+    if missing:
+        return failed(f"'{entry.key}' is not loaded, and nothing can load it. {missing}")
+    return PartReport(PartState.COLD, f"'{entry.key}' is cold: the next request loads it.")
+
+
+def _failure(entry: ModelEntry, outside: Outside) -> str:
+    """'' if one copy of a loaded model answers, else the reason of the first."""
+    assert entry.target is not None
+    reason = ""
+    for target in (entry.target, *entry.others):
+        found = _reason(target, outside)
+        if not found:
+            return ""
+        reason = reason if reason not in ("", _DRAINING) else found
+    return reason
+
+
+def _reason(target: Target, outside: Outside) -> str:
     if target.remote is not None:
-        return ""  # its provider's circuit breaker decides, for each request
+        wait = outside.provider_wait(target.remote)
+        provider = target.remote.provider
+        return f"The provider '{provider}' failed, and gets no requests for {math.ceil(wait)} s." if wait > 0 else ""
     if target.address:
         return _is_reported_healthy(target)
     try:
-        control.health(target.socket, timeout=_ANSWER_SECONDS)
+        state = control.health(target.socket, timeout=_ANSWER_SECONDS).get("state")
     except RunnerDied as error:
         return f"'{target.key}' does not answer: {error.message}"
-    return ""
+    return _DRAINING if state == "draining" else ""
 
 
 def _is_reported_healthy(target: Target) -> str:

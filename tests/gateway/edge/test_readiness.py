@@ -10,13 +10,18 @@ from typing import Any
 import orjson
 import pytest
 
+from models_app.domain.residency.readiness import PartReport, PartState
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway.edge import readiness
 from models_app.gateway.edge.doorway import Doorway
-from models_app.gateway.edge.readiness import Probes
+from models_app.gateway.edge.readiness import Check, Probes
 
 KEY = "noa_a-key"
-KEYS = {hash_api_key(KEY): KeyEntry("id", frozenset(), None)}
+BOUND_KEY = "noa_a-bound-key"
+KEYS = {
+    hash_api_key(KEY): KeyEntry("id", frozenset(), None),
+    hash_api_key(BOUND_KEY): KeyEntry("bound", frozenset(), None, allowed_models=frozenset({"mine"})),
+}
 
 
 def ask(
@@ -25,12 +30,14 @@ def ask(
     *,
     method: str = "GET",
     client: str | None = "127.0.0.1",
+    query: str = "",
     **headers: str,
 ) -> tuple[int, Any]:
     scope = {
         "type": "http",
         "method": method,
         "path": path,
+        "query_string": query.encode(),
         "headers": [
             (name.replace("_", "-").encode(), value.encode())
             for name, value in ({"host": "127.0.0.1:8000"} | headers).items()
@@ -51,8 +58,10 @@ def ask(
     return sent[0]["status"], orjson.loads(body) if path == "/readyz" and body else body
 
 
-def probes(**checks: Callable[[], str]) -> Probes:
-    return Probes(checks, Doorway(lambda: KEYS))
+def probes(
+    required: dict[str, Check] | None = None, model: Callable[[str], PartReport] | None = None, **reported: Check
+) -> Probes:
+    return Probes(reported, Doorway(lambda: KEYS), required=required, model=model)
 
 
 def well() -> str:
@@ -64,18 +73,81 @@ def test_the_process_lives_whatever_else_does() -> None:
 
 
 def test_it_is_ready_when_everything_is() -> None:
-    part = {"ok": True, "why": ""}
-    assert ask(probes(database=well, broker=well)) == (
+    part = {"ok": True, "state": "ok", "why": ""}
+    assert ask(probes({"schema": well}, broker=well)) == (
         200,
-        {"ready": True, "parts": {"database": part, "broker": part}},
+        {"ready": True, "state": "ready", "parts": {"schema": part, "broker": part}},
     )
 
 
-def test_it_says_what_is_not_ready_and_why() -> None:
-    status, answer = ask(probes(database=lambda: "It is away.", broker=well))
-    assert (status, answer["ready"]) == (503, False)
-    assert answer["parts"]["database"] == {"ok": False, "why": "It is away."}
+def test_a_part_that_all_web_processes_share_takes_none_of_them_away() -> None:
+    status, answer = ask(probes({"schema": well}, database=lambda: "It is away.", broker=well))
+    assert (status, answer["ready"], answer["state"]) == (200, True, "degraded")
+    assert answer["parts"]["database"] == {"ok": False, "state": "failed", "why": "It is away."}
     assert answer["parts"]["broker"]["ok"]
+
+
+def test_a_part_of_the_process_itself_does() -> None:
+    status, answer = ask(probes({"schema": lambda: "It is old."}, broker=well))
+    assert (status, answer["ready"], answer["state"]) == (503, False, "not_ready")
+    assert answer["parts"]["schema"] == {"ok": False, "state": "failed", "why": "It is old."}
+
+
+@pytest.mark.parametrize("state", PartState)
+def test_a_model_takes_no_process_away(state: PartState) -> None:
+    status, answer = ask(probes(current=lambda: PartReport(state, "Why.")))
+    assert (status, answer["ready"]) == (200, True)
+    assert answer["state"] == ("degraded" if state is PartState.FAILED else "ready")
+    assert answer["parts"]["current"] == {"ok": state is not PartState.FAILED, "state": state.value, "why": "Why."}
+
+
+@pytest.mark.parametrize("state", PartState)
+def test_a_monitor_asks_whether_a_model_would_answer(state: PartState) -> None:
+    names: list[str] = []
+
+    def model(name: str) -> PartReport:
+        names.append(name)
+        return PartReport(state, "Why.")
+
+    status, answer = ask(probes(model=model, broker=well), query="model=current")
+    would_answer = state in (PartState.OK, PartState.COLD, PartState.RECOVERING)
+    assert (status, answer["ready"]) == ((200, True) if would_answer else (503, False))
+    assert answer["model"]["name"] == "current" and answer["model"]["state"] == state.value
+    assert names == ["current"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 200),
+        ("require=broker", 200),
+        ("require=database", 503),
+        ("require=broker,database", 503),
+        ("require=broker&require=database", 503),
+        ("require=", 200),
+        ("require=nonsense", 400),
+    ],
+)
+def test_a_monitor_requires_further_parts(query: str, status: int) -> None:
+    one = probes({"schema": well}, database=lambda: "away", broker=well)
+    assert ask(one, query=query)[0] == status
+
+
+def test_only_a_client_that_may_see_reasons_asks_for_any_model() -> None:
+    one = probes(model=lambda name: PartReport())
+    assert ask(one, query="model=secret", client="10.0.0.7")[0] == 400
+    assert ask(one, query="model=current", client="10.0.0.7") == (200, {"ready": True})
+    assert ask(one, query="model=secret", client="10.0.0.7", authorization=f"Bearer {KEY}")[0] == 200
+    assert ask(one, query="model=mine", client="10.0.0.7", authorization=f"Bearer {BOUND_KEY}")[0] == 200
+    for name in ("secret", "current"):
+        assert ask(one, query=f"model={name}", client="10.0.0.7", authorization=f"Bearer {BOUND_KEY}")[0] == 403
+
+
+def test_the_names_that_are_kept_are_bounded() -> None:
+    one = probes(model=lambda name: PartReport(PartState.FAILED, name))
+    for number in range(300):
+        assert ask(one, query=f"model=m{number}")[1]["model"]["why"] == f"m{number}"
+    assert len(one._models) <= 64
 
 
 def test_a_part_that_hangs_is_named_and_holds_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,17 +162,17 @@ def test_a_part_that_hangs_is_named_and_holds_one_thread(monkeypatch: pytest.Mon
     one = probes(database=hang, broker=well)
     for _ in range(3):
         status, answer = ask(one)
-        assert status == 503
+        assert (status, answer["state"]) == (200, "degraded")
         assert "did not answer within" in answer["parts"]["database"]["why"]
         assert answer["parts"]["broker"]["ok"]
     assert len(asked) == 1
     came_back.set()
     asked[0].join(20)
-    assert ask(one)[0] == 200
+    assert ask(one)[1]["state"] == "ready"
 
 
 def test_a_check_that_fails_is_no_readiness() -> None:
-    status, answer = ask(probes(database=lambda: str(1 / 0)))
+    status, answer = ask(probes({"database": lambda: str(1 / 0)}))
     assert (status, answer["parts"]["database"]["why"]) == (
         503,
         "The check failed: ZeroDivisionError.",
@@ -134,7 +206,7 @@ def test_a_flood_of_probes_is_one_look() -> None:
     ],
 )
 def test_only_who_is_here_or_has_a_key_learns_why(client: str | None, headers: dict[str, str], knows: bool) -> None:
-    status, answer = ask(probes(database=lambda: "away"), client=client, **headers)
+    status, answer = ask(probes({"database": lambda: "away"}), client=client, **headers)
     assert status == 503
     assert ("parts" in answer) == knows
 
@@ -142,7 +214,7 @@ def test_only_who_is_here_or_has_a_key_learns_why(client: str | None, headers: d
 def test_it_is_not_ready_once_it_stops() -> None:
     one = probes(database=well)
     one.closing = True
-    assert ask(one) == (503, {"ready": False, "why": "The server is stopping."})
+    assert ask(one) == (503, {"ready": False, "state": "stopping", "why": "The server is stopping."})
     assert ask(one, "/livez")[0] == 200
 
 

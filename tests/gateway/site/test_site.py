@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import openai
 import pytest
 import uvicorn
+from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from models_app.domain.states import InstanceState
@@ -18,9 +22,11 @@ from models_app.gateway.site.site import Site
 from models_app.models import AccessLog, Instance, RegisteredModel
 from models_app.services.api_keys import keys
 from models_app.services.catalog import lookup
+from models_app.services.nodes import nodes
 from models_app.services.routes import routing
 from models_app.services.runners import instances
 from tests.fakes.upstream import FakeUpstream
+from tests.services.served import with_version
 from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -114,6 +120,40 @@ def test_a_request_to_a_loaded_model_makes_no_query(
             chat(client)
     assert queries == []
     assert sum("INSERT" in sql for sql in queries) < 30
+
+
+def ready(site: RunningSite, query: str = "") -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(site.url.removeprefix("http://"))
+    with contextlib.closing(connection):
+        connection.request("GET", f"/readyz{query}")
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def test_no_model_takes_the_process_away(site: RunningSite, model: RegisteredModel) -> None:
+    """The model dies, is cold, and can no longer be loaded: `/readyz` says each, and stays 200."""
+    nodes.take(wait=lambda seconds: None)
+
+    def current(state: str) -> bool:
+        status, answer = ready(site)
+        assert (status, answer["ready"]) == (200, True), answer
+        return bool(answer["parts"]["current"]["state"] == state)
+
+    until(lambda: current("ok"), "the model answered")
+    model.instances.update(socket="/nowhere.sock")
+    with transaction.atomic():
+        routing.bump()
+    until(lambda: current("failed"), "the model was reported")
+    assert ready(site, "?model=current")[0] == 503
+    with_version(model, "0" * 64)
+    assert instances.move(instance=model.instances.get(), to=InstanceState.FAILED)
+    until(lambda: current("cold"), "the model was cold")
+    assert ready(site, "?model=current")[0] == 200
+    RegisteredModel.objects.update(on_demand=False)
+    with transaction.atomic():
+        routing.bump()
+    until(lambda: current("failed"), "nothing could load it")
+    assert ready(site, "?model=current")[0] == 503
 
 
 def test_each_request_is_a_row(client: openai.OpenAI, model: RegisteredModel) -> None:

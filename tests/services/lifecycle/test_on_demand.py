@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from time import time
 from typing import Any
@@ -267,6 +268,44 @@ def test_what_only_requests_want_is_loaded_again_with_growing_pauses(
     Recovery.objects.filter(pk=row.pk).update(deaths=[now - n for n in range(5)])
     failure = on_demand.attend(model_demand=want()).outlook.failure
     assert failure is not None and failure.code == "recovery_given_up"
+
+
+def _loading(model: RegisteredModel) -> None:
+    commands.request_load(key=KEY, options=LoadOptions(), actor="key:somebody")
+
+
+def _failed_a_moment_ago(model: RegisteredModel) -> None:
+    job, _ = commands.request_load(key=KEY, options=LoadOptions(), actor="key:somebody")
+    fail(job, "load_failed")
+
+
+def _died_often(model: RegisteredModel) -> None:
+    now = timezone.now()
+    recovery_of(model, given_up_at=now, deaths=[now.timestamp()])
+
+
+def _recovering(model: RegisteredModel) -> None:
+    now = timezone.now()
+    recovery_of(model, due_at=now, back_at=now + timedelta(seconds=9), deaths=[now.timestamp()])
+
+
+@pytest.mark.parametrize("permission", [EVERYTHING, Permission(load=True, evict=False), NOTHING])
+@pytest.mark.parametrize("before", [None, _loading, _failed_a_moment_ago, _died_often, _recovering])
+def test_the_forecast_for_a_request_is_what_a_request_gets(
+    model: RegisteredModel, before: Callable[[RegisteredModel], None] | None, permission: Permission
+) -> None:
+    if before is not None:
+        before(model)
+    jobs_before = Job.objects.count()
+    forecast = on_demand.obstacle(key=KEY, permission=permission)
+    assert Job.objects.count() == jobs_before, "the forecast loads nothing"
+    failure = on_demand.attend(model_demand=want(permission)).outlook.failure
+    assert (forecast and forecast.code) == (failure and failure.code)
+
+
+def test_there_is_no_forecast_for_an_unknown_model() -> None:
+    found = on_demand.obstacle(key="llama.cpp:gone", permission=EVERYTHING)
+    assert found is not None and found.code == "model_not_found"
 
 
 def on_trial(model: RegisteredModel, how: str, *digests: str) -> list[Death]:
