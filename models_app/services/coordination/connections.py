@@ -11,6 +11,8 @@ from django.db.utils import load_backend
 
 Result = TypeVar("Result")
 
+_ALIAS = "readiness"
+
 
 def release() -> None:
     """Return this thread's connection; the next query takes one again. Call it before each wait.
@@ -32,13 +34,14 @@ def beside_the_pool(query: Callable[[], Result]) -> Callable[[], Result]:
         engine = load_backend(shared.settings_dict["ENGINE"])
         options = {**shared.settings_dict["OPTIONS"], **settings.NOA_READINESS_OPTIONS}
         # A pool belongs to its alias.
-        own = engine.DatabaseWrapper({**shared.settings_dict, "OPTIONS": options}, "readiness")
-        # Of this thread only.
-        connections["default"] = own
+        own = engine.DatabaseWrapper({**shared.settings_dict, "OPTIONS": options}, _ALIAS)
+        # Of this thread only. Rows that were read with a connection find their relations by its alias.
+        connections["default"] = connections[_ALIAS] = own
         try:
             return query()
         finally:
             own.close()
             connections["default"] = shared
+            del connections[_ALIAS]
 
     return run

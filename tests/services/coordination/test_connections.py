@@ -13,7 +13,8 @@ from django.conf import settings
 from django.db import connection, connections, transaction
 
 import models_app
-from models_app.models import Node
+from models_app.models import Node, RegisteredModel
+from models_app.services.catalog import lookup
 from models_app.services.coordination.connections import beside_the_pool, release
 from models_app.services.reporting import readiness
 
@@ -33,7 +34,7 @@ ALLOWED = {
     "services/lifecycle/admission.py:_use": "one per node, in the transaction of its admission",
     "services/profiling/profiling.py:_samples": "reports its progress after each batch, which releases it",
     "services/profiling/profiling.py:_warm_up": "checks for a cancellation after each batch, which releases it",
-    "services/reporting/readiness.py:_answers": "has a connection of its own",
+    "services/reporting/readiness.py:_reason": "has a connection of its own",
     "services/runners/health.py:_compute_token": "after the release for the health check of the same runner",
     "tasks/worker.py:start": "one thread, at the start of the process",
 }
@@ -123,3 +124,11 @@ def test_each_function_that_waits_releases_its_connection_first() -> None:
 def test_the_exceptions_exist() -> None:
     names = {name for name, function in functions() if waits(function)}
     assert ALLOWED.keys() <= names
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_that_were_read_beside_the_pool_find_their_relations() -> None:
+    provider = lookup.local_provider()
+    RegisteredModel.objects.create(provider=provider, model_id="a", key="llama.cpp:a")
+    found = beside_the_pool(lambda: RegisteredModel.objects.get().provider.slug)()
+    assert found == provider.slug
