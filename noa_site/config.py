@@ -81,6 +81,9 @@ class Config(WellKnownVariables):
     # 0: 32 times the largest body.
     max_bodies_bytes: int = Field(default=0, ge=0, validate_default=True)
     open_to_loopback: bool = True
+    # 0: what the limit of file descriptors allows, and half of that for one address.
+    max_connections: int = Field(default=0, ge=0)
+    max_connections_per_address: int = Field(default=0, ge=0)
     access_log_days: int = Field(default=90, ge=1, le=36_500)
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$")
     text_redaction: str | None = Field(default=None, pattern=r"^\w+(\.\w+)+$")

@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 from django.conf import settings
 
-from models_app.gateway.http.server import FrontProtocol, Server
+from models_app.gateway.http.server import FrontProtocol, Server, default_connections
 from noa_site.asgi import application
 
 # Time for open streams at a shutdown; less than the default of process supervisors.
@@ -41,7 +41,14 @@ def serve(listener: socket.socket, *, on_ready: Callable[[], None] = lambda: Non
         # A handover has already waited for them.
         await application.close(0 if server.handing_over else DRAIN_SECONDS)
 
-    server = Server(config, end_requests, on_ready=on_ready, leave=application.leave)
+    server = Server(
+        config,
+        end_requests,
+        on_ready=on_ready,
+        leave=application.leave,
+        connections=default_connections(settings.NOA_MAX_CONNECTIONS, settings.NOA_MAX_CONNECTIONS_PER_ADDRESS),
+        trusted_proxies=settings.NOA_TRUSTED_PROXIES,
+    )
 
     def hand_over(number: int, frame: FrameType | None) -> None:
         server.hand_over()

@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 from models_app.domain.errors import Conflict
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
+from models_app.engines import descriptors
 from models_app.management import banner, first_start
 from models_app.management.web_processes import WebProcesses
 from models_app.models import Job, Provider, RegisteredModel
@@ -48,6 +49,8 @@ class Server:
     def run(self) -> None:
         """Serves until SIGINT or SIGTERM; raises Conflict when the data folder is in use or not private, or the port
         is in use."""
+        # For this process, and for the web processes and runners that it starts.
+        descriptors.raise_limit()
         folder = Path(settings.NOA_DATA_DIR)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data_folder.secure(folder)

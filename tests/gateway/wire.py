@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import Any, cast
@@ -20,6 +20,7 @@ import uvicorn
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency.demand import EVERYTHING
 from models_app.domain.traffic.routing import KeyEntry, ModelEntry, Snapshot, Target, hash_api_key
+from models_app.engines.connections import Connections
 from models_app.gateway.edge.app import Gateway
 from models_app.gateway.http.request_body import Limits
 from models_app.gateway.http.server import FrontProtocol, Server
@@ -252,6 +253,8 @@ def serve(
     app: Any = None,
     sink: Callable[[list[AccessRecord]], None] | None = None,
     drain_seconds: float = 2.0,
+    connections: Connections | None = None,
+    trusted_proxies: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Served]:
     """A gateway in front of the runner at `address`, in a thread with uvicorn and uvloop. `options` are Gateway's."""
@@ -274,7 +277,7 @@ def serve(
     async def drain() -> None:
         await gateway.close(drain_seconds)
 
-    server = Server(config, drain)
+    server = Server(config, drain, connections=connections, trusted_proxies=trusted_proxies)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listener],), name="gateway", daemon=True)
     thread.start()

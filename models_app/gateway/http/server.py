@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from time import monotonic
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import orjson
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -19,6 +21,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout
+from models_app.engines import descriptors
+from models_app.engines.accepting import AcceptedProtocol, Acceptor
+from models_app.engines.connections import Connections, TrustedProxies
 from models_app.gateway.http.batching import BatchingTransport
 from models_app.gateway.http.types import ANSWER_EXTENSION, CONNECTION_EXTENSION, Header
 
@@ -35,7 +40,7 @@ class HeadersTooLarge(InvalidRequest):
     default_code = "headers_too_large"
 
 
-class FrontProtocol(HttpToolsProtocol):
+class FrontProtocol(HttpToolsProtocol, AcceptedProtocol):
     """uvicorn's protocol, with deadlines and with limits for headers, which it lacks.
 
     Times are seconds. A request whose headers or body do not arrive in time is answered with 408; a client that
@@ -66,6 +71,8 @@ class FrontProtocol(HttpToolsProtocol):
         self._batching: BatchingTransport
         # Set by the application once a request had a valid key.
         self.is_proven = False
+        # Set by the server: it ends quiet connections when there are too many.
+        self.connections_of_process: Connections | None = None
 
     # The connection
 
@@ -79,6 +86,8 @@ class FrontProtocol(HttpToolsProtocol):
         for timer in (self._deadline, self._write_deadline, self.timeout_keep_alive_task):
             if timer is not None:
                 timer.cancel()
+        if self.connections_of_process is not None:
+            self.connections_of_process.closed(self)
         self.pipeline.clear()
         running = self._running
         if running is not None and not running.response_complete:
@@ -89,6 +98,8 @@ class FrontProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
             return
+        if self.connections_of_process is not None:
+            self.connections_of_process.active(self)
         self._read_bytes = len(data)
         self._overhead_bytes += self._read_bytes
         super().data_received(data)
@@ -96,6 +107,23 @@ class FrontProtocol(HttpToolsProtocol):
             self._refuse(_headers_too_large(self.max_header_bytes))
         elif self._phase != self._timed_phase:
             self._time_phase()
+
+    @property
+    def can_end(self) -> bool:
+        """Whether no answer is in progress, or only one for a client without a key that does not send or read."""
+        running = self._running
+        if running is None or running.response_complete:
+            return True
+        is_sending = self._phase == "body" and running is self.cycle
+        return not self.is_proven and (is_sending or self.flow.write_paused)
+
+    def end(self) -> None:
+        # uvicorn declares the type that it has once it is connected.
+        transport = cast(asyncio.Transport | None, self.transport)
+        if transport is None:
+            self.abandon()
+        else:
+            transport.abort()
 
     # The parser
 
@@ -215,6 +243,8 @@ class FrontProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._abort_when_stuck()
+        if self.connections_of_process is not None:
+            self.connections_of_process.changed()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -225,6 +255,8 @@ class FrontProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._batching.flush()
+        if self.connections_of_process is not None:
+            self.connections_of_process.active(self)
         if self.transport.is_closing():
             self._abort_when_stuck()
 
@@ -253,8 +285,12 @@ class Server(uvicorn.Server):
         *,
         on_ready: Callable[[], None] = lambda: None,
         leave: Callable[[], None] = lambda: None,
+        connections: Connections | None = None,
+        trusted_proxies: Iterable[str] = (),
     ) -> None:
         super().__init__(config)
+        self.connections = default_connections() if connections is None else connections
+        self._trusted = TrustedProxies(trusted_proxies)
         self._before_shutdown = before_shutdown
         self._on_ready = on_ready
         self._leave = leave
@@ -265,8 +301,32 @@ class Server(uvicorn.Server):
         self.handing_over = self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Like uvicorn's, with an acceptor that bounds the connections."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        acceptors = [self._acceptor(listener) for listener in sockets or [self.config.bind_socket()]]
+
+        def resume() -> None:
+            for acceptor in acceptors:
+                acceptor.resume()
+
+        self.connections.on_room = resume
+        resume()
+        self.servers = cast(Any, acceptors)
+        self.started = True
         self._on_ready()
+
+    def _acceptor(self, listener: socket.socket) -> Acceptor:
+        listener.setblocking(False)
+        listener.listen(self.config.backlog)
+        return Acceptor(listener, self._make_protocol, self.connections, self._trusted)
+
+    def _make_protocol(self) -> FrontProtocol:
+        make = cast(type[FrontProtocol], self.config.http_protocol_class)
+        protocol = make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        protocol.connections_of_process = self.connections
+        return protocol
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.handing_over:
@@ -283,6 +343,12 @@ class Server(uvicorn.Server):
         deadline = monotonic() + (self.config.timeout_graceful_shutdown or 0)
         while self.server_state.connections and monotonic() < deadline and not self.force_exit:
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def default_connections(total: int = 0, per_address: int = 0) -> Connections:
+    """Zero is what the limit of file descriptors allows, and half of the total."""
+    total = total or descriptors.connections(descriptors.limit())
+    return Connections(total=total, per_address=per_address or max(1, total // 2))
 
 
 def settle_memory() -> None:
