@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic import limits
+from models_app.engines.confinement.confining import Mode
 from models_app.engines.trust import NodeTrust
 from noa_site import node_config, provider_config
 from noa_site.file_config import FileSource
@@ -66,6 +67,7 @@ class Config(WellKnownVariables):
     node_ca: Path | None = None
     node_listen: str | None = None
     node_address: str | None = Field(default=None, validate_default=True)
+    confine: Mode = Mode.AUTO
     canary_seconds: float = Field(default=15.0, ge=0)
     load_timeout: float = Field(default=600.0, gt=0)
     drain_timeout: float = Field(default=60.0, ge=0)

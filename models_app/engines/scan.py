@@ -2,7 +2,8 @@
 
 FD is an inherited, opened file. The seconds bound the wall and the processor time of the two steps; with 0 for the
 second there is no digest. It prints one JSON object: `{"header": {…}, "sha256": "…"}` or `{"error": "a sentence"}`.
-It imports only the standard library and the header reader, so that a scan costs little more than starting Python.
+It imports only the standard library, the header reader and its confinement, so that a scan costs little more than
+starting Python.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import sys
 from typing import Any
 
 from models_app.engines import gguf_header
+from models_app.engines.confinement import confining
+from models_app.engines.confinement.confining import Mode
 
 # Python takes 30 MB of address space here; the largest vocabularies in use add 60.
 _ADDRESS_SPACE = 512 * 1024 * 1024
@@ -63,6 +66,8 @@ def _read(descriptor: int, header_seconds: float, digest_seconds: float) -> dict
 
 def main(descriptor: int, header_seconds: float, digest_seconds: float) -> None:
     _limit(header_seconds + digest_seconds)
+    # Best effort: the file is open already, and nothing else is needed.
+    confining.confine_reader(Mode.AUTO, imports=False)
     try:
         answer = _read(descriptor, header_seconds, digest_seconds)
     except gguf_header.HeaderError as error:

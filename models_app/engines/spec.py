@@ -1,4 +1,4 @@
-"""The protocol between a supervisor and a runner. Both sides import only this module.
+"""The protocol between a supervisor and a runner. Both sides import this module, and no other of each other's.
 
 A runner is started as `<runner command> --spec JSON --ready-fd N`:
 
@@ -38,6 +38,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from models_app.engines.confinement.confining import Mode
+
 STAGES = ("start", "load", "template", "warm_up")
 
 
@@ -56,6 +58,7 @@ class RunnerSpec:
     n_batch: int
     n_threads: int
     n_gpu_layers: int
+    confine: Mode = Mode.AUTO
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -63,4 +66,4 @@ class RunnerSpec:
     @classmethod
     def from_json(cls, text: str) -> RunnerSpec:
         data: dict[str, Any] = json.loads(text)
-        return cls(**data)
+        return cls(**data | {"confine": Mode(data["confine"])})

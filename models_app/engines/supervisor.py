@@ -14,12 +14,13 @@ import stat
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 from models_app.domain.errors import Conflict, Interrupted, NoaError
 from models_app.engines import process
+from models_app.engines.confinement.confining import Mode
 from models_app.engines.process import RunnerProcess
 from models_app.engines.spec import RunnerSpec
 
@@ -40,8 +41,9 @@ class _Request:
 class Supervisor:
     """Thread-safe. `folder` is private and contains the sockets and logs of the runners."""
 
-    def __init__(self, *, command: Sequence[str], folder: Path, on_death: OnDeath) -> None:
+    def __init__(self, *, command: Sequence[str], folder: Path, on_death: OnDeath, confine: Mode = Mode.AUTO) -> None:
         self._command = command
+        self._confine = confine
         self.folder = folder
         self._on_death = on_death
         self._runners: dict[str, RunnerProcess] = {}
@@ -77,7 +79,7 @@ class Supervisor:
     def launch(self, spec: RunnerSpec) -> RunnerProcess:
         """Spawn a runner; raises LoadFailed or Unavailable when the operating system refuses, Interrupted while
         stopping."""
-        request = _Request(spec, Future())
+        request = _Request(replace(spec, confine=self._confine), Future())
         with self._accepting:
             if self._closing.is_set():
                 raise Interrupted(_STOPPING)

@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 # From asm-generic/mman-common.h.
 _MADV_DONTNEED = 4
 # Pending connections: the gateway opens many at once after a switch.
-_BACKLOG = 512
+BACKLOG = 512
 # The smallest reported step of load progress; llama.cpp reports every tensor.
 _PROGRESS_STEP = 0.02
 
@@ -127,8 +127,8 @@ def raise_oom_score() -> None:
         logger.info("oom_score_adj cannot be set: %s", error)
 
 
-def listen(path: str) -> socket.socket:
-    """A listening unix socket that only this user can connect to. An existing file is replaced."""
+def bind(path: str) -> socket.socket:
+    """A bound unix socket that only this user can connect to. An existing file is replaced."""
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The mode must be right from the start: chmod after bind would leave a gap.
@@ -137,5 +137,4 @@ def listen(path: str) -> socket.socket:
         listener.bind(path)
     finally:
         os.umask(before)
-    listener.listen(_BACKLOG)
     return listener

@@ -14,7 +14,7 @@ from models_app.domain.traffic.inference import Prompt
 from models_app.domain.traffic.sampling import SamplingFields
 from models_app.engines.runner.batching.dispatch import Dispatch, Drain
 from models_app.engines.runner.batching.generation import Sampling
-from models_app.engines.runner.formats.template import ChatTemplate
+from models_app.engines.runner.formats.rendering import Renderer
 from models_app.engines.runner.grammar.compiling import GrammarCheck
 from models_app.engines.runner.llama.model import LoadedModel
 from models_app.engines.spec import RunnerSpec
@@ -26,11 +26,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`template` is None for a model without one."""
+    """`renderer` is None for a model without a chat template."""
 
     spec: RunnerSpec
     model: LoadedModel
-    template: ChatTemplate | None
+    renderer: Renderer | None
     dispatch: Dispatch
     drain: Drain
     grammars: GrammarCheck

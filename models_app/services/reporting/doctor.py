@@ -18,6 +18,8 @@ from models_app.domain.errors import EngineError, NoaError
 from models_app.domain.measuring import diagnosis
 from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.engines import build, devices
+from models_app.engines.confinement import probing
+from models_app.engines.confinement.confining import Mode
 from models_app.models import Provider
 from models_app.services.api_keys import budgets
 from models_app.services.coordination import data_folder
@@ -34,7 +36,7 @@ Check = Callable[[], Iterator[Finding]]
 def examine() -> list[Finding]:
     """All findings. Checks that need the database are skipped when it does not answer."""
     found = [*variables(), *database()]
-    checks: list[Check] = [broker, limits, folders, disk, engine, port]
+    checks: list[Check] = [broker, limits, folders, disk, engine, confinement, port]
     if not _is_unavailable(found):
         checks += [clock, worker, secrets]
     return [*found, *(finding for check in checks for finding in check())]
@@ -216,6 +218,34 @@ def engine() -> Iterator[Finding]:
         yield Finding("engine", Level.PROBLEM, error.message, "Run 'make setup', which compiles it.")
         return
     yield from diagnosis.engine_build(compiled, build.processor(), cuda=devices.offloads(), gpus=len(devices.gpus()))
+
+
+def confinement() -> Iterator[Finding]:
+    """What of the confinement of runners this kernel, or the container, allows: a process tries it."""
+    mode = Mode(settings.NOA_CONFINE)
+    if mode is Mode.OFF:
+        yield Finding(
+            "confinement",
+            Level.WARNING,
+            "Runners are not confined (NOA_CONFINE=off): a model file that takes one over can read the database.",
+            "Set NOA_CONFINE to auto.",
+        )
+        return
+    try:
+        missing = probing.missing()
+    except EngineError as error:
+        yield Finding("confinement", Level.PROBLEM, error.message, "Set NOA_CONFINE=off, and report this.")
+        return
+    level = Level.PROBLEM if mode is Mode.REQUIRE else Level.WARNING
+    for part in missing:
+        yield Finding(
+            "confinement",
+            level,
+            f"Runners run without a part of their confinement: {part}.",
+            "Use a kernel with Landlock and seccomp (Linux 6.12 has all), and a container that allows them.",
+        )
+    if not missing:
+        yield Finding("confinement", Level.OK, "Runners are confined by Landlock, seccomp and no_new_privs.")
 
 
 def port() -> Iterator[Finding]:

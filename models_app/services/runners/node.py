@@ -31,7 +31,12 @@ _supervisor: Supervisor | None = None
 def start() -> Supervisor:
     """Start the supervisor; call once, in a worker."""
     global _supervisor
-    _supervisor = Supervisor(command=settings.NOA_RUNNER_COMMAND, folder=_run_folder(), on_death=_on_death)
+    _supervisor = Supervisor(
+        command=settings.NOA_RUNNER_COMMAND,
+        folder=_run_folder(),
+        on_death=_on_death,
+        confine=settings.NOA_CONFINE,
+    )
     _supervisor.start()
     return _supervisor
 

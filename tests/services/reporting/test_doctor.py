@@ -18,6 +18,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from models_app.domain.measuring.diagnosis import Finding, Level
 from models_app.engines import build
+from models_app.engines.confinement import probing
+from models_app.engines.confinement.confining import Mode
 from models_app.models import Provider
 from models_app.services.reporting import doctor
 
@@ -99,6 +101,18 @@ def test_a_key_that_others_can_read_is_told_with_the_command(data: Path) -> None
     data.chmod(0o755)
     wrong = [one for one in doctor.folders() if one.level is Level.PROBLEM]
     assert [one.todo for one in wrong] == [f"chmod 700 {data}", f"chmod 600 {key}"]
+
+
+def test_the_confinement_of_runners_is_tried(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list(doctor.confinement())
+    assert found
+    assert all(one.level in (Level.OK, Level.WARNING) for one in found)
+    settings.NOA_CONFINE = Mode.OFF
+    assert "NOA_CONFINE=off" in only(doctor.confinement()).what
+    monkeypatch.setattr(probing, "missing", lambda: ["Landlock (no)"])
+    for mode, level in ((Mode.AUTO, Level.WARNING), (Mode.REQUIRE, Level.PROBLEM)):
+        settings.NOA_CONFINE = mode
+        assert (only(doctor.confinement()).level, "Landlock" in only(doctor.confinement()).what) == (level, True)
 
 
 def test_a_model_folder_that_is_not_there_is_told(settings: Any) -> None:

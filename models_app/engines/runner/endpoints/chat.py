@@ -13,7 +13,7 @@ from models_app.engines.runner.endpoints import answers
 from models_app.engines.runner.endpoints.answers import Chunks
 from models_app.engines.runner.endpoints.choices import Choice, Run, Stream, choices_for
 from models_app.engines.runner.formats import tools
-from models_app.engines.runner.formats.template import ChatTemplate
+from models_app.engines.runner.formats.rendering import Renderer
 from models_app.engines.runner.grammar.schema import Grammar
 from models_app.engines.runner.http import Request
 from models_app.engines.runner.state import State
@@ -38,17 +38,17 @@ async def complete(state: State, request: Request, data: Mapping[str, Any]) -> N
 
 
 async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
-    template = _template(state)
+    renderer = _renderer(state)
     calls = chat.tool_choice.kind != "none"
-    if calls and not template.supports_tools:
+    if calls and not renderer.supports_tools:
         raise InvalidRequest(
             "This model's chat template does not support tools.",
             code="tools_not_supported",
             param="tools",
         )
     grammar = await _grammar(state, chat)
-    text = template.render(
-        _messages(template, chat.messages),
+    text = await renderer.render(
+        _messages(renderer, chat.messages),
         tools=[tool.raw for tool in chat.tools] if calls else (),
         options=chat.template_options,
     )
@@ -65,16 +65,16 @@ async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
     return choices_for(prompt, sampling, n=chat.n, tools=calls)
 
 
-def _template(state: State) -> ChatTemplate:
-    if not state.model.can_generate or state.template is None:
+def _renderer(state: State) -> Renderer:
+    if not state.model.can_generate or state.renderer is None:
         why = "has no chat template" if state.model.can_generate else "does not generate text"
         raise InvalidRequest(f"This model {why}, so it cannot chat.", code="chat_not_supported", param="model")
-    return state.template
+    return state.renderer
 
 
-def _messages(template: ChatTemplate, messages: Sequence[Message]) -> Sequence[Message]:
+def _messages(renderer: Renderer, messages: Sequence[Message]) -> Sequence[Message]:
     """Replace the role `developer`, OpenAI's newer name of `system`, which most templates do not support."""
-    if template.supports_developer:
+    if renderer.supports_developer:
         return messages
     return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
 

@@ -1,35 +1,21 @@
-"""A model's chat template: rendered under limits, with its capabilities detected.
+"""A model's chat template: compiled, and rendered for conversations.
 
-A template is an untrusted program. The sandbox isolates it from Python's internals but does not bound time and memory,
-so every rendering has a deadline (SIGALRM, hence only on the main thread) and a memory limit.
+A template is an untrusted program. The sandbox isolates it from Python's internals, but bounds neither time nor memory:
+`render_child` does, in a process of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import resource
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from models_app.domain.errors import InvalidRequest, LoadFailed
-from models_app.domain.traffic.conversation import Message
-
-logger = logging.getLogger(__name__)
-
-# Real templates take 0.1 to 5 ms; ten thousand messages some 100 ms.
-_SECONDS = 2.0
-# Memory that a rendering can allocate beyond the process's current size. Real ones take some MB.
-_HEADROOM = 512 * 1024 * 1024
+_HELLO = [{"role": "user", "content": "Hello"}]
 _PROBE = "noa_probe"
 _PROBE_TOOL = {
     "type": "function",
@@ -42,15 +28,28 @@ _PROBE_TOOL = {
 
 
 class TemplateError(Exception):
-    """The template did not render; the text is the reason."""
+    """The template did not compile or render; the text is the reason, without a full stop."""
 
 
 class _Refused(Exception):
     """Raised by the template itself, through `raise_exception`."""
 
 
-class _OutOfTime(BaseException):
-    """Not an Exception, so that no `except Exception` in between can swallow it."""
+# Errors of the template's expressions for values of an unexpected type, and of the code that Jinja makes of it.
+_ERRORS = (
+    jinja2.TemplateError,
+    _Refused,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+    StopIteration,
+)
 
 
 class _Generation(jinja2.ext.Extension):
@@ -64,54 +63,27 @@ class _Generation(jinja2.ext.Extension):
 
 
 class ChatTemplate:
-    """A compiled template. `supports_tools` is detected by rendering it, `supports_developer` from its text.
-
-    Raises LoadFailed (stage `template`) when the text does not compile or cannot render the simplest conversation.
-    """
+    """Raises TemplateError when the text does not compile, and MemoryError."""
 
     def __init__(self, source: str, *, bos: str, eos: str) -> None:
         self._fixed = {"bos_token": bos, "eos_token": eos}
         try:
-            with _limits():
-                self._template = _environment().from_string(source)
-        except jinja2.TemplateError as error:
-            line = f" in line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-            raise LoadFailed(
-                f"The model's chat template is broken{line}: {error.message}.", stage="template"
-            ) from error
-        except (TemplateError, MemoryError, RecursionError) as error:
-            raise LoadFailed(
-                f"The model's chat template could not be compiled: {_why(error)}.", stage="template"
-            ) from error
-        self._check()
-        self.supports_tools = self._shows_tools()
-        self.supports_developer = "developer" in source
+            self._template = _environment().from_string(source)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"it is broken in line {error.lineno}: {_why(error)}") from error
+        except _ERRORS as error:
+            raise TemplateError(f"it cannot be compiled: {_why(error)}") from error
 
     def render(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt. Raises InvalidRequest when the template rejects the conversation or fails."""
-        try:
-            return self._render(messages, tools, options or {})
-        except TemplateError as error:
-            raise InvalidRequest(
-                f"The model's chat template rejects this conversation: {error}.",
-                code="template_error",
-                param="messages",
-            ) from error
-
-    def _render(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Mapping[str, Any]],
-        options: Mapping[str, Any],
-    ) -> str:
+        """The prompt. Raises TemplateError when the template rejects the conversation or fails, and MemoryError."""
         context = {
-            **options,
+            **(options or {}),
             **self._fixed,
             "messages": messages,
             "tools": list(tools) or None,
@@ -119,32 +91,23 @@ class ChatTemplate:
             "add_generation_prompt": True,
         }
         try:
-            with _limits():
-                return self._template.render(context)
-        except (jinja2.TemplateError, _Refused, MemoryError, RecursionError) as error:
-            raise TemplateError(_why(error)) from error
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            # Errors of the template's expressions for values of an unexpected type.
+            return self._template.render(context)
+        except _ERRORS as error:
             raise TemplateError(_why(error)) from error
 
-    def _check(self) -> None:
+    def check(self) -> bool:
+        """Whether the template shows tools. Raises TemplateError when it cannot render the simplest conversation."""
         try:
-            self._render([{"role": "user", "content": "Hello"}], (), {})
+            self.render(_HELLO)
         except TemplateError as error:
-            raise LoadFailed(f"The model's chat template does not render: {error}.", stage="template") from error
-
-    def _shows_tools(self) -> bool:
+            raise TemplateError(f"it does not render: {error}") from error
         try:
-            shown = self._render([{"role": "user", "content": "Hello"}], [_PROBE_TOOL], {})
-        except TemplateError as error:
-            logger.info("the chat template does not support tools: %s", error)
+            return _PROBE in self.render(_HELLO, tools=[_PROBE_TOOL])
+        except TemplateError:
             return False
-        return _PROBE in shown
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return f"it needs more than {_HEADROOM // 1024**2} MiB"
     return str(error).rstrip(".") or type(error).__name__
 
 
@@ -173,47 +136,3 @@ def _raise_exception(message: object) -> None:
 
 def _strftime_now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
-
-
-@contextlib.contextmanager
-def _limits() -> Iterator[None]:
-    """Abort the block after `_SECONDS`, or at `_HEADROOM` more memory. Main thread only."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    room = pages * resource.getpagesize() + _HEADROOM
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    lowest = min(limit for limit in (room, soft, hard) if limit != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_AS, (lowest, hard))
-    try:
-        # Two levels: the alarm can still fire on the way out of the inner one.
-        try:
-            _alarm.set(_SECONDS)
-            yield
-        finally:
-            _alarm.clear()
-    except _OutOfTime:
-        raise TemplateError(f"it takes more than {_SECONDS:g} s") from None
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-class _Alarm:
-    """SIGALRM as an exception, only between `set` and `clear`."""
-
-    def __init__(self) -> None:
-        self._armed = False
-
-    def set(self, seconds: float) -> None:
-        signal.signal(signal.SIGALRM, self._ring)
-        self._armed = True
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    def clear(self) -> None:
-        self._armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def _ring(self, _number: int, _frame: FrameType | None) -> None:
-        if self._armed:
-            raise _OutOfTime
-
-
-_alarm = _Alarm()

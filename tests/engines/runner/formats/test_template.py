@@ -1,16 +1,13 @@
-"""Chat templates: the features of real ones, and attacks of hostile ones."""
+"""Chat templates: the features of real ones, and escapes from the sandbox."""
 
 from __future__ import annotations
 
-import resource
-import signal
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from models_app.domain.errors import InvalidRequest, LoadFailed
-from models_app.engines.runner.formats.template import ChatTemplate
+from models_app.engines.runner.formats.template import ChatTemplate, TemplateError
 from tests.fakes.gguf_files import CHATML_WITH_TOOLS
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -50,16 +47,15 @@ def test_options_reach_the_template_but_not_its_fixed_names() -> None:
 
 
 def test_it_finds_out_whether_the_template_shows_tools() -> None:
-    assert template(CHATML_WITH_TOOLS).supports_tools
-    assert not template(PLAIN).supports_tools
-    assert not template("{% if tools %}{{ raise_exception('no tools') }}{% endif %}x").supports_tools
+    assert template(CHATML_WITH_TOOLS).check()
+    assert not template(PLAIN).check()
+    assert not template("{% if tools %}{{ raise_exception('no tools') }}{% endif %}x").check()
 
 
-def test_the_refusal_of_a_template_reaches_the_client() -> None:
+def test_the_refusal_of_a_template_is_its_reason() -> None:
     source = "{% if messages | length > 1 %}{{ raise_exception('Only one message!') }}{% endif %}hello"
-    with pytest.raises(InvalidRequest, match="Only one message!") as refusal:
+    with pytest.raises(TemplateError, match="Only one message!"):
         render(source, HELLO * 2)
-    assert refusal.value.code == "template_error"
 
 
 @pytest.mark.parametrize(
@@ -73,38 +69,28 @@ def test_the_refusal_of_a_template_reaches_the_client() -> None:
         ("{{ nothing.at.all }}", "nothing"),
         ("{{ 1 / 0 }}", "division"),
         ("{% include 'etc/passwd' %}", "loader"),
+        ("{% import 'os' as os %}", "loader"),
+        ("{% extends 'x' %}", "loader"),
         ("{% set x = messages.append(1) %}", "unsafe"),
+        ("{% set x = messages[0].update({}) %}", "unsafe"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
+        ("{{ ''['__class__']['__mro__'] }}", "unsafe"),
+        ("{{ (''|attr('__class__')).__mro__ }}", "unsafe"),
         ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "unsafe"),
+        ("{{ raise_exception.__globals__ }}{{ raise_exception.__globals__.x }}", "unsafe"),
+        ("{{ self.__init__.__globals__.x }}", "unsafe"),
         ("{{ messages.__reduce__() }}", "unsafe"),
         ("{{ '{0.__class__.__mro__}'.format(5) }}", "unsafe"),
+        ("{{ '{x.__class__.__mro__}'.format_map({'x': 5}) }}", "unsafe"),
+        ("{{ ('%s' | format(lipsum.__globals__)) }}{{ lipsum.__globals__.os }}", "unsafe"),
         ("{% for i in range(999999999) %}{% endfor %}", "[Rr]ange"),
-        ("{{ 'a' * 10**10 }}", "MiB"),
-        ("{{ 'a' | center(10**10) }}", "MiB"),
-        ("{{ '%010000000000d' | format(1) }}", "MiB|ange|big|Python"),
-        (
-            "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-            "MiB",
-        ),
+        ("{% if 1 %}" * 200 + "x" + "{% endif %}" * 200, "indentation|nested|compiled"),
+        ("{{ {messages: 1} }}", "unhashable"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{{ '%d' | format('x') }}", "format"),
+        ("{{ messages | sort(attribute='nothing.at') }}{{ 1 + '' }}", "unsupported|undefined|nothing"),
     ],
 )
-def test_a_template_that_cannot_work_fails_the_load(source: str, reason: str) -> None:
-    with pytest.raises(LoadFailed, match=reason) as failure:
-        template(source)
-    assert failure.value.stage == "template"
-
-
-def test_a_template_that_takes_for_ever_fails_the_load() -> None:
-    loops = "".join(f"{{% for a{n} in range(90000) %}}" for n in range(4))
-    with pytest.raises(LoadFailed, match="more than 2 s") as failure:
-        template(loops + "{% endfor %}" * 4)
-    assert failure.value.stage == "template"
-
-
-def test_time_and_memory_limits_end_with_the_rendering() -> None:
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    source = "{% if messages | length > 1 %}{{ 'a' * 10**10 }}{% endif %}"
-    with pytest.raises(InvalidRequest, match="MiB"):
-        render(source, HELLO * 2)
-    assert resource.getrlimit(resource.RLIMIT_AS) == before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+def test_a_template_that_cannot_work_is_refused(source: str, reason: str) -> None:
+    with pytest.raises(TemplateError, match=reason):
+        template(source).check()
