@@ -17,6 +17,7 @@ from django.conf import settings
 from kombu.transport import get_transport_cls
 
 from models_app.domain.errors import Conflict, Unavailable
+from models_app.engines import descriptors
 from models_app.services.access_log import upkeep
 from models_app.services.coordination import data_folder, signals
 from models_app.services.coordination.notifications import follower
@@ -165,6 +166,8 @@ class EmbeddedWorker:
 def _on_worker_init(**_: Any) -> None:
     # The embedded worker does this itself, before it reports that it is ready.
     if not settings.NOA_EMBEDDED:
+        # The embedded worker's process has done so. Runners and the connections of other machines need descriptors.
+        descriptors.raise_limit()
         try:
             data_folder.secure(Path(settings.NOA_DATA_DIR))
             take_over_node()
