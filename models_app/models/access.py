@@ -74,6 +74,8 @@ class AccessLog(models.Model):
     # The client's X-Request-ID; not necessarily unique.
     client_request_id = models.CharField(max_length=64, blank=True, db_index=True)
     aborted = models.BooleanField(default=False)
+    # Whether tokens and cost are estimates, since the server did not state its counts.
+    estimated = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         ordering = ["-id"]

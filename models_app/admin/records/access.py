@@ -97,7 +97,8 @@ class AccessLogAdmin(KeysetAdmin):
     def tokens(self, row: AccessLog) -> str:
         if row.prompt_tokens is None and row.completion_tokens is None:
             return units.NOTHING
-        return f"{_count(row.prompt_tokens)} in, {_count(row.completion_tokens)} out"
+        found = f"{_count(row.prompt_tokens)} in, {_count(row.completion_tokens)} out"
+        return f"{found} (estimated)" if row.estimated else found
 
     @display(description="Of them")
     def details(self, row: AccessLog) -> str:
@@ -126,7 +127,8 @@ class AccessLogAdmin(KeysetAdmin):
 
     @display(description="Cost")
     def cost(self, row: AccessLog) -> str:
-        return units.dollars(row.cost_usd)
+        found = units.dollars(row.cost_usd)
+        return f"{found} (estimated)" if row.estimated and row.cost_usd is not None else found
 
     @display(description="Speed")
     def speed(self, row: AccessLog) -> str:

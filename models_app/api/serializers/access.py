@@ -37,6 +37,7 @@ FIELDS = (
     "attempts",
     "client",
     "aborted",
+    "estimated",
 )
 
 
@@ -44,6 +45,9 @@ class AccessOutput(serializers.ModelSerializer[AccessLog]):
     """One request through the gateway. Prompts and answers are not stored."""
 
     cost_usd = serializers.FloatField(allow_null=True, help_text="US dollars; null: no known price.")
+    estimated = serializers.BooleanField(
+        help_text="Whether the server did not state its counts: tokens and cost are then estimates, not too low."
+    )
 
     class Meta:
         model = AccessLog

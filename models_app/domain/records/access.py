@@ -56,6 +56,8 @@ class AccessRecord:
     client_request_id: str = ""  # the client's X-Request-ID; not necessarily unique
     # True when the client left, or the upstream broke, before the answer was whole.
     aborted: bool = False
+    # True when a server did not state its counts: tokens and cost are then estimates, too high rather than too low.
+    estimated: bool = False
 
     @property
     def public_id(self) -> str:

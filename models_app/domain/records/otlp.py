@@ -69,6 +69,7 @@ def _of_request(record: AccessRecord, operation: str) -> dict[str, Any]:
         "noa.stream": record.stream,
         "noa.aborted": record.aborted,
         "noa.cost_usd": record.cost_usd,
+        "noa.estimated": record.estimated,
         **_of_model(record),
     }
 

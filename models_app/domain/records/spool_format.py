@@ -38,6 +38,10 @@ MARK_FIELDS = (
     "stream",
     "client",
     "client_request_id",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usd",
+    "estimated",
 )
 _PREFIX = len(b"E 01234567 ")
 _values = attrgetter(*FIELDS)
@@ -86,8 +90,13 @@ def mark_line(
     route: str = "",
     model_key: str = "",
     provider: str = "",
+    prompt_tokens: int | None = None,
+    completion_tokens: int | None = None,
+    cost_usd: float | None = None,
 ) -> bytes:
-    """The line for a request that has begun. Values that are not in the record yet are passed separately."""
+    """The line for a request that has begun. Values that are not in the record yet are passed separately: tokens and
+    cost are those that it can use, in case that its end is not recorded.
+    """
     values = (
         record.request_id,
         record.started_at,
@@ -100,6 +109,10 @@ def mark_line(
         record.stream,
         record.client,
         record.client_request_id,
+        prompt_tokens,
+        completion_tokens,
+        cost_usd,
+        prompt_tokens is not None,
     )
     return line(BEGUN, _dumped(values))
 

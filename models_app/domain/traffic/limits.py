@@ -20,9 +20,8 @@ MINUTE = 60
 # Counters are whole numbers in every store.
 MICRO = 1_000_000
 MOST_ADDRESSES = 100
-# For the estimate of a request's tokens until its answer reports them.
-BYTES_PER_TOKEN = 4
-USUAL_ANSWER_TOKENS = 256
+# Counters stay below it in every store: a larger sum is not exact there.
+MOST = 2**53
 
 
 class Refusal(StrEnum):
@@ -31,6 +30,8 @@ class Refusal(StrEnum):
     CONCURRENT = "concurrent"
     MONTHLY_TOKENS = "monthly_tokens"
     BUDGET = "budget"
+    # The rest of the month's tokens or dollars is set aside for requests in flight.
+    SET_ASIDE = "set_aside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +116,6 @@ def _is_within(addresses: tuple[str, ...], address: str) -> bool:
     return any(mapped in ipaddress.ip_network(item) for item in addresses)
 
 
-def estimate(size: int, answer_tokens: int | None) -> int:
-    """Tokens that a request of `size` bytes can use, with the answer length that it requests."""
-    return size // BYTES_PER_TOKEN + (answer_tokens or USUAL_ANSWER_TOKENS)
-
-
 def month_of(now: float) -> str:
     """The month in UTC, for example `2026-11`."""
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m}"
@@ -151,12 +147,19 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A counted request, until it is settled. `second` is the time of its reservation."""
+    """A counted request, until it is settled. `second` is the time of its reservation.
+
+    reserved    tokens that are set aside of the minute
+    held        tokens that are set aside of the month, the most that the request can use
+    held_micro  the same in millionths of a dollar
+    """
 
     key_id: str
     request_id: str
     reserved: int
     second: int
+    held: int = 0
+    held_micro: int = 0
 
 
 @dataclass(slots=True)
@@ -189,10 +192,25 @@ class Window:
 class _Key:
     requests: Window = field(default_factory=Window)
     tokens: Window = field(default_factory=Window)
-    active: set[str] = field(default_factory=set)
+    active: dict[str, Ticket] = field(default_factory=dict)
     month: str = ""
     month_tokens: int = 0
     month_micro: int = 0
+    # Of the active requests.
+    held: int = 0
+    held_micro: int = 0
+
+    def enter(self, ticket: Ticket) -> None:
+        self.leave(ticket.request_id)
+        self.active[ticket.request_id] = ticket
+        self.held += ticket.held
+        self.held_micro += ticket.held_micro
+
+    def leave(self, request_id: str) -> None:
+        ticket = self.active.pop(request_id, None)
+        if ticket is not None:
+            self.held -= ticket.held
+            self.held_micro -= ticket.held_micro
 
 
 class Counters:
@@ -210,7 +228,7 @@ class Counters:
         if standing.refusal is None:
             key.requests.add(second, 1)
             key.tokens.add(ticket.second, ticket.reserved)
-            key.active.add(ticket.request_id)
+            key.enter(ticket)
             requests, tokens = requests + 1, tokens + ticket.reserved
         if limits.requests_per_minute is not None:
             standing.remaining_requests = max(0, limits.requests_per_minute - requests)
@@ -221,13 +239,13 @@ class Counters:
         return standing
 
     def settle(self, ticket: Ticket, tokens: int, micro_usd: int, now: float) -> None:
-        """Replace the reservation of a request that has ended by its usage."""
+        """Replace what was set aside for a request that has ended by its usage."""
         key = self._key(ticket.key_id, now)
-        key.active.discard(ticket.request_id)
+        key.leave(ticket.request_id)
         if ticket.second > int(now) - MINUTE - 1:
             key.tokens.add(ticket.second, tokens - ticket.reserved)
-        key.month_tokens += tokens
-        key.month_micro += micro_usd
+        key.month_tokens = min(key.month_tokens + tokens, MOST)
+        key.month_micro = min(key.month_micro + micro_usd, MOST)
 
     def raise_to(self, spent: Iterable[Spent], now: float) -> None:
         """Raise this month's counts to the roll-ups' sums where those are larger."""
@@ -258,12 +276,9 @@ def _refusal_of(
     key: _Key, limits: KeyLimits, ticket: Ticket, used: tuple[int, int], now: float
 ) -> tuple[Refusal | None, float | None]:
     requests, tokens = used
-    month = float(until_next_month(now))
-    if limits.monthly_tokens is not None and key.month_tokens >= limits.monthly_tokens:
-        return Refusal.MONTHLY_TOKENS, month
-    budget = limits.monthly_budget_usd
-    if budget is not None and key.month_micro >= round(budget * MICRO):
-        return Refusal.BUDGET, month
+    refusal = _month_refusal(key, limits)
+    if refusal is not None:
+        return refusal, 1.0 if refusal is Refusal.SET_ASIDE else float(until_next_month(now))
     most = limits.requests_per_minute
     if most is not None and requests >= most:
         return Refusal.REQUESTS, key.requests.free_in(now, requests - most + 1)
@@ -274,3 +289,17 @@ def _refusal_of(
     if limits.max_concurrent is not None and len(key.active) >= limits.max_concurrent:
         return Refusal.CONCURRENT, 1.0
     return None, None
+
+
+def _month_refusal(key: _Key, limits: KeyLimits) -> Refusal | None:
+    """What a request itself can use is not compared: the last one of a month may exceed the limit, and no other."""
+    budget = None if limits.monthly_budget_usd is None else round(limits.monthly_budget_usd * MICRO)
+    if limits.monthly_tokens is not None and key.month_tokens >= limits.monthly_tokens:
+        return Refusal.MONTHLY_TOKENS
+    if budget is not None and key.month_micro >= budget:
+        return Refusal.BUDGET
+    if limits.monthly_tokens is not None and key.month_tokens + key.held >= limits.monthly_tokens:
+        return Refusal.SET_ASIDE
+    if budget is not None and key.month_micro + key.held_micro >= budget:
+        return Refusal.SET_ASIDE
+    return None

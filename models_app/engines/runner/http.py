@@ -5,7 +5,8 @@ per streamed chunk, taken from the decode thread, and none lets a handler write 
 a connection whose peer does not read.
 
 A connection serves one request after the other and is never closed for being idle: the gateway keeps a pool, and a
-close would race with its next request. A disconnect cancels the task that serves the request.
+close would race with its next request. A disconnect cancels the task that serves the request. A peer that closes only
+its sending half ends the request too, and still receives its usage.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ _RECEIVE_SECONDS = 60.0
 # A connection is aborted when its peer reads nothing for this time, or when this many bytes are unsent.
 _STALL_SECONDS = 60.0
 _MAX_UNSENT = 4 * 1024 * 1024
+# For the usage of a request that its peer has given up; ending it takes one decode step.
+_LEFT_SECONDS = 1.0
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -48,6 +51,7 @@ class Request:
         "body",
         "keep_alive",
         "method",
+        "on_left",
         "path",
         "query",
         "request_id",
@@ -73,6 +77,9 @@ class Request:
         # The gateway's id of the request, for error bodies.
         self.request_id = request_id
         self.started = False
+        # Ends the work on this request early, so that its response has the usage so far. Without it a disconnect
+        # cancels the task.
+        self.on_left: Callable[[], None] | None = None
 
     def respond(self, status: int, data: Any, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         """Sends `data` as JSON, whole."""
@@ -134,6 +141,7 @@ class Connection(asyncio.Protocol):
         self._receiving: Request | None = None
         self._waiting: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._serving: Request | None = None
         self._url = b""
         self._header_bytes = 0
         self._request_id: str | None = None
@@ -163,6 +171,17 @@ class Connection(asyncio.Protocol):
             cause = error.__context__
             malformed = InvalidRequest(f"This is not an HTTP request: {error}.", code="bad_request")
             self._refuse(cause if isinstance(cause, NoaError) else malformed)
+
+    def eof_received(self) -> bool:
+        """The peer has closed, or only its sending half. True keeps the connection open for the usage."""
+        request = self._serving
+        if request is None or request.on_left is None:
+            return False
+        self._waiting.clear()
+        request.keep_alive = False
+        request.on_left()
+        self._loop.call_later(_LEFT_SECONDS, self._transport.abort)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.clear()
@@ -259,11 +278,12 @@ class Connection(asyncio.Protocol):
 
     def _start_next(self) -> None:
         if self._waiting and not self._transport.is_closing():
-            self._task = self._loop.create_task(self._answer(self._waiting.popleft()))
+            self._serving = self._waiting.popleft()
+            self._task = self._loop.create_task(self._answer(self._serving))
             self._task.add_done_callback(self._finished)
 
     def _finished(self, _task: asyncio.Task[None]) -> None:
-        self._task = None
+        self._task = self._serving = None
         self._start_next()
 
     async def _answer(self, request: Request) -> None:

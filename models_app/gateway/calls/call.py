@@ -8,6 +8,7 @@ import contextlib
 from models_app.domain.errors import NoaError
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic.routing import KeyEntry
+from models_app.gateway.calls.meter import Meter
 from models_app.gateway.calls.permits import Permit
 from models_app.gateway.http import errors
 from models_app.gateway.http.bodies import Body
@@ -39,6 +40,7 @@ class Call:
         "headers",
         "is_events",
         "key",
+        "meter",
         "permit",
         "receive",
         "record",
@@ -64,6 +66,8 @@ class Call:
         self.key = NO_KEY
         # Added to every answer to this request: the remaining limits of the key.
         self.headers: list[Header] = []
+        # What the request uses; settled at its end, before the permit.
+        self.meter = Meter()
         # Of the key's limits; settled at the end of the request.
         self.permit: Permit | None = None
         # Errors in the client's dialect, with a request id: as a body, and as the last event of a stream.

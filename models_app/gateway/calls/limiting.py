@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from typing import Protocol
 
-import orjson
-
+from models_app.domain.catalog.pricing import Price, cost
 from models_app.domain.errors import BudgetExceeded, NoaError, PermissionDenied, RateLimited
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic import limits
+from models_app.domain.traffic.claims import Claim
 from models_app.domain.traffic.limits import Counters, KeyLimits, Refusal, Spent, Standing, Ticket
 from models_app.gateway.calls.call import Call
-from models_app.gateway.calls.permits import Permit
+from models_app.gateway.calls.permits import Permit, Uncountable
 from models_app.gateway.http.types import Header
 
 logger = logging.getLogger(__name__)
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 # Pause after Redis did not answer: only one request in five seconds waits for it.
 RETRY_SECONDS = 5.0
 # A request is settled a moment after its answer; the client's next request should not be refused for that.
-_CONCURRENT_GRACE_SECONDS = 0.025
-
-_ANSWER_LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_GRACE_SECONDS = 0.025
+# A settled request, or another one's set-aside, makes the difference: both are over soon.
+_BRIEF = frozenset({Refusal.CONCURRENT, Refusal.SET_ASIDE})
 
 # Called once when Redis stops answering (False, the reason), and once when it answers again (True).
 Report = Callable[[bool, str], None]
@@ -67,10 +67,13 @@ class Limiter:
         self._is_down = False
         self._settling: set[asyncio.Task[None]] = set()
 
-    async def admit(self, call: Call, key_limits: KeyLimits, raw: bytes) -> Permit | None:
+    async def admit(
+        self, call: Call, key_limits: KeyLimits, claim: Claim, prices: Sequence[Price | None] = ()
+    ) -> Permit | None:
         """Count the request and set the headers of its answer; None when the key has no counted limit.
 
-        Raises PermissionDenied, RateLimited or BudgetExceeded.
+        `prices` are those of the models that can answer it; the highest cost is set aside of the budget. Raises
+        PermissionDenied, RateLimited or BudgetExceeded.
         """
         record = call.record
         if not key_limits.allows(record.client):
@@ -81,12 +84,11 @@ class Limiter:
         if not key_limits.counts:
             return None
         now = time.time()
-        reserved = _reserved(raw) if key_limits.tokens_per_minute is not None else 0
-        ticket = Ticket(record.key_id, record.request_id, reserved, int(now))
+        ticket = _ticket(record, key_limits, claim, prices, int(now))
         month = limits.month_of(now)
         ticket, standing, shared = await self._admit(ticket, key_limits, month)
-        if standing.refusal is Refusal.CONCURRENT:
-            await asyncio.sleep(_CONCURRENT_GRACE_SECONDS)
+        if standing.refusal in _BRIEF:
+            await asyncio.sleep(_GRACE_SECONDS)
             ticket, standing, shared = await self._admit(ticket, key_limits, month)
         call.headers = _headers(key_limits, standing)
         if standing.refusal is not None:
@@ -102,9 +104,9 @@ class Limiter:
                 self._record_failure(error)
 
     def settle(self, permit: Permit, record: AccessRecord) -> None:
-        """Counts the usage of a request that has ended. Returns at once."""
-        tokens = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
-        micro = round((record.cost_usd or 0.0) * limits.MICRO)
+        """Counts the usage of a request that has ended, in place of what was set aside for it. Returns at once."""
+        tokens = min((record.prompt_tokens or 0) + (record.completion_tokens or 0), limits.MOST)
+        micro = min(round((record.cost_usd or 0.0) * limits.MICRO), limits.MOST)
         if not permit.shared:
             self._local.settle(permit.ticket, tokens, micro, time.time())
             return
@@ -118,6 +120,8 @@ class Limiter:
         if self._shared is not None and not self._is_paused():
             try:
                 await self._shared.raise_to(spent)
+            except Uncountable as error:
+                logger.error("The sums of this month cannot be counted: %s", error)
             except self._failures as error:
                 self._record_failure(error)
             else:
@@ -134,6 +138,12 @@ class Limiter:
         if self._shared is not None and not self._is_paused():
             try:
                 found, standing = await self._shared.admit(ticket, key_limits, month)
+            except Uncountable as error:
+                logger.error("The limits cannot be counted for request %s: %s", ticket.request_id, error)
+                raise NoaError(
+                    "The limits of this API key cannot be counted for this request. The server log has the details.",
+                    code="limits_failed",
+                ) from error
             except self._failures as error:
                 self._record_failure(error)
             else:
@@ -145,6 +155,8 @@ class Limiter:
         assert self._shared is not None
         try:
             await self._shared.settle(permit.ticket, tokens, micro, permit.month)
+        except Uncountable as error:
+            logger.error("The usage of request %s cannot be counted: %s", permit.ticket.request_id, error)
         except self._failures as error:
             # The roll-ups correct the month; the reservation of the minute expires.
             self._record_failure(error)
@@ -167,10 +179,17 @@ class Limiter:
             self._report(True, "")
 
 
-def _reserved(raw: bytes) -> int:
-    body = orjson.loads(raw)
-    length = next((body[name] for name in _ANSWER_LENGTHS if type(body.get(name)) is int), None)
-    return limits.estimate(len(raw), max(0, length) if length is not None else None)
+def _ticket(
+    record: AccessRecord, key_limits: KeyLimits, claim: Claim, prices: Sequence[Price | None], second: int
+) -> Ticket:
+    most = claim.most
+    reserved = claim.reserved if key_limits.tokens_per_minute is not None else 0
+    held = (most.prompt or 0) + (most.completion or 0) if key_limits.monthly_tokens is not None else 0
+    micro = 0
+    if key_limits.monthly_budget_usd is not None:
+        amounts = [amount for price in prices if (amount := cost(price, most)) is not None]
+        micro = ceil(max(amounts, default=0) * limits.MICRO)
+    return Ticket(record.key_id, record.request_id, reserved, second, held, min(micro, limits.MOST))
 
 
 _SENTENCES = {
@@ -179,6 +198,7 @@ _SENTENCES = {
     Refusal.CONCURRENT: "This API key is limited to {0.max_concurrent} concurrent requests.",
     Refusal.MONTHLY_TOKENS: "This API key has used its {0.monthly_tokens} tokens of this month.",
     Refusal.BUDGET: "This API key has spent its {0.monthly_budget_usd} US dollars of this month.",
+    Refusal.SET_ASIDE: "The rest of this API key's month is set aside for its requests in flight.",
 }
 
 

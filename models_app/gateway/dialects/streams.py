@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -55,16 +55,27 @@ class EventFence:
         return self._held
 
 
+Watcher = Callable[[Mapping[str, Any]], None]
+
+
+def _unwatched(value: Mapping[str, Any]) -> None:
+    """For a stream whose events are not counted."""
+
+
 class EventPass:
     """Base class that forwards a provider's events unchanged. Subclasses inspect each event's JSON.
 
     Raises Malformed for an invalid event, Broken when the stream ends before its last event, ErrorEvent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watcher: Watcher = _unwatched) -> None:
+        """`watcher` receives the JSON of each event."""
         self.usage: Usage | None = None
         # The event that ends the stream has arrived; data after it is dropped.
         self.done = False
+        # The model has finished, and its last counts have arrived.
+        self.is_counted = False
+        self._watcher = watcher
         self._fence = EventFence()
 
     def feed(self, data: bytes) -> bytes:
@@ -107,6 +118,7 @@ class EventPass:
         error = value.get("error")
         if error:
             raise ErrorEvent(error if isinstance(error, dict) else {"message": str(error)})
+        self._watcher(value)
         return self._inspect(value)
 
     def _inspect(self, value: Mapping[str, Any]) -> bool:
@@ -120,22 +132,23 @@ class EventPass:
 class ChatPass(EventPass):
     """OpenAI's chunks. `hide_usage` drops the last one, which only states usage: the client did not request it."""
 
-    def __init__(self, *, hide_usage: bool) -> None:
-        super().__init__()
+    def __init__(self, watcher: Watcher = _unwatched, *, hide_usage: bool) -> None:
+        super().__init__(watcher)
         self._hide_usage = hide_usage
         self._is_finished = False
 
     def _inspect(self, value: Mapping[str, Any]) -> bool:
         choices = value.get("choices")
         counts = value.get("usage")
-        if isinstance(counts, dict):
-            self.usage = chat_answers.counted(counts)
-            if not choices:
-                return not self._hide_usage
         if isinstance(choices, list):
             self._is_finished = self._is_finished or any(
                 isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
             )
+        if isinstance(counts, dict):
+            self.usage = chat_answers.counted(counts)
+            self.is_counted = self._is_finished and not choices
+            if not choices:
+                return not self._hide_usage
         return True
 
     def _missing_end(self) -> bytes:
@@ -149,8 +162,8 @@ class ChatPass(EventPass):
 class MessagesPass(EventPass):
     """Anthropic's events. Their usage is spread over the first and the last."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, watcher: Watcher = _unwatched) -> None:
+        super().__init__(watcher)
         self._counts: dict[str, Any] = {}
         self._is_finished = False
 
@@ -161,12 +174,15 @@ class MessagesPass(EventPass):
         kind = value.get("type")
         message = value.get("message") if kind == "message_start" else value
         counts = message.get("usage") if isinstance(message, dict) else None
+        if kind == "message_start":
+            counts = anthropic_answer.first_counts(counts)
         if isinstance(counts, dict):
             self._counts.update({name: n for name, n in counts.items() if n is not None})
             self.usage = anthropic_answer.usage_of(self._counts)
         if kind == "message_delta":
             delta = value.get("delta")
             self._is_finished = isinstance(delta, dict) and bool(delta.get("stop_reason"))
+            self.is_counted = self._is_finished and isinstance(counts, dict)
         self.done = kind == "message_stop"
         return True
 
@@ -182,6 +198,11 @@ class Pipeline:
 
     def __init__(self, *stages: StreamTranslation) -> None:
         self._stages = stages
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the answer is missing that was counted, whether its end has arrived or not."""
+        return self.done or any(isinstance(stage, EventPass) and stage.is_counted for stage in self._stages)
 
     @property
     def usage(self) -> Usage | None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import orjson
 
-from models_app.domain.catalog.pricing import Price, Usage, cost
-from models_app.domain.records.access import AccessRecord
-from models_app.providers.wire.chat_answers import counted, detail, tokens
+from models_app.domain.catalog.pricing import Usage
+from models_app.providers.wire.chat_answers import counted
 
 _MARK = b'"usage"'
 # One object, with objects of one more level in it (`prompt_tokens_details`). Quotes inside of JSON strings are
@@ -58,9 +57,9 @@ class UsageTail:
             self._parts = [b"".join(self._parts)[-_KEPT:]]
             self._size = _KEPT
 
-    def counts(self) -> Mapping[str, Any]:
-        """The last usage object; empty when there was none."""
-        return of_whole(b"".join(self._parts))
+    def counts(self) -> Usage:
+        """As `counts_in`, of everything so far."""
+        return counts_in(b"".join(self._parts))
 
 
 def _parsed(text: bytes) -> Mapping[str, Any]:
@@ -71,26 +70,6 @@ def _parsed(text: bytes) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def write_openai(record: AccessRecord, counts: Mapping[str, Any], price: Price | None) -> None:
-    """As `write`, directly from a usage object: faster, since every request to a runner needs it."""
-    if not counts:
-        return
-    record.prompt_tokens = tokens(counts, "prompt_tokens")
-    record.completion_tokens = tokens(counts, "completion_tokens")
-    record.cached_tokens = detail(counts, "prompt_tokens_details", "cached_tokens")
-    record.reasoning_tokens = detail(counts, "completion_tokens_details", "reasoning_tokens")
-    if price is not None:
-        write(record, counted(counts), price)
-
-
-def write(record: AccessRecord, counts: Usage | None, price: Price | None) -> None:
-    """Writes tokens and cost into the record; unknown counts stay None."""
-    if counts is None:
-        return
-    record.prompt_tokens = counts.prompt
-    record.completion_tokens = counts.completion
-    record.cached_tokens = counts.cached
-    record.cache_write_tokens = counts.cache_write
-    record.reasoning_tokens = counts.reasoning
-    amount = cost(price, counts)
-    record.cost_usd = None if amount is None else float(amount)
+def counts_in(answer: bytes) -> Usage:
+    """The last usage object of an answer or of a stream. Counts that it lacks, or that make no sense, are None."""
+    return counted(of_whole(answer))

@@ -14,6 +14,7 @@ from itertools import count
 
 from models_app.domain import request_context
 from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.catalog.pricing import Price, cost
 from models_app.domain.errors import ModelNotFound, NoaError, NotFound
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency import demand
@@ -32,7 +33,7 @@ from models_app.gateway.forwarding.runners import ConcurrencyLimit, Runners
 from models_app.gateway.http import auth, request_body
 from models_app.gateway.http.bodies import Bodies, Body
 from models_app.gateway.http.errors import JSON, NotAllowed, ServerStopping
-from models_app.gateway.http.request_body import ClientLeft, Hosts, Limits
+from models_app.gateway.http.request_body import ClientLeft, Hosts, Limits, ParsedBody
 from models_app.gateway.http.types import ANSWER_EXTENSION, Receive, Scope, Send, prove
 from models_app.gateway.http.watch import Watches
 from models_app.gateway.recording.recorder import Recorder
@@ -174,9 +175,9 @@ class Gateway:
         try:
             await self._guard(call, work)
         finally:
-            self._active.discard(task)
             if call.body is not None:
                 call.body.free()
+            call.meter.settle(record)
             if call.permit is not None:
                 self.limiter.settle(call.permit, record)
             if record.endpoint:
@@ -184,6 +185,7 @@ class Gateway:
                 self._recorder.record(record)
                 if call.captured is not None:
                     self._texts.keep(record, call.captured)
+            self._active.discard(task)
             if self._closing and not self._active:
                 self._drained.set()
 
@@ -253,16 +255,18 @@ class Gateway:
         call.body.grow_to(int(headers.get(b"content-length", 0)))
         raw = await request_body.read_body(call.receive, limits.max_body_bytes, call.body)
         call.body_read = True
-        body = request_body.parse(raw)
+        body = request_body.parse(raw, endpoint.name)
         call.record.stream = body.stream
+        call.meter.claim = body.claim
         patience = limits.wait_seconds
         if b"x-noa-wait" in headers or b"prefer" in headers:
             patience = demand.patience(headers, patience)
         key_limits = call.key.limits
         if key_limits is not None:
             call.record.requested_model = request_body.loggable(body.model)
-            call.permit = await self.limiter.admit(call, key_limits, raw)
-        self._begin(call.record, body.model)
+            prices = self._prices(body.model)
+            call.permit = await self.limiter.admit(call, key_limits, body.claim, prices)
+        self._begin(call.record, body)
         if self._snapshots.current.text_rules:
             call.captured = self._texts.begin(self._snapshots.current, call.record, body)
         watch = self._watches.start(call.receive, call.task)
@@ -276,17 +280,31 @@ class Gateway:
         finally:
             self._watches.stop(watch)
 
-    def _begin(self, record: AccessRecord, name: str) -> None:
+    def _begin(self, record: AccessRecord, body: ParsedBody) -> None:
         """Marks the request, so that it has a row in the access log even if this process is killed."""
-        resolution = self._snapshots.current.resolve(name)
+        resolution = self._snapshots.current.resolve(body.model)
         model = resolution.model if resolution else None
+        usage = body.claim.expected
+        amount = cost(model.target.price, usage) if model and model.target else None
         self._recorder.begin(
             record,
-            requested_model=request_body.loggable(name),
+            requested_model=request_body.loggable(body.model),
             route=(resolution.route if resolution else None) or "",
             model_key=model.key if model else "",
             provider=model.provider if model else "",
+            prompt_tokens=usage.prompt,
+            completion_tokens=usage.completion,
+            cost_usd=None if amount is None else float(amount),
         )
+
+    def _prices(self, name: str) -> list[Price | None]:
+        """Of the models that can answer a request for `name`."""
+        snapshot = self._snapshots.current
+        resolution = snapshot.resolve(name)
+        if resolution is None:
+            return []
+        fallbacks = [snapshot.models.get(key) for key in snapshot.fallbacks.get(resolution.route or "", ())]
+        return [model.target.price for model in (resolution.model, *fallbacks) if model and model.target]
 
     async def _read(self, call: Call, method: str, path: str, headers: dict[bytes, bytes]) -> None:
         """Answers everything but inference: the list of models, and the errors of wrong paths and methods."""

@@ -17,7 +17,7 @@ from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.provider_kinds import KINDS
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway.dialects.dialects import OUTBOUND
-from models_app.gateway.dialects.streams import ChatPass, ErrorEvent, MessagesPass, Pipeline
+from models_app.gateway.dialects.streams import ChatPass, ErrorEvent, MessagesPass, Pipeline, Watcher
 from models_app.gateway.http.request_body import ParsedBody
 from models_app.gateway.routing.inference import Endpoint
 from models_app.gateway.routing.resolving import ModelUnable
@@ -48,55 +48,68 @@ class Exchange:
     adds_stream_options: bool = False
 
 
-def to_runner(endpoint: Endpoint, body: ParsedBody, target: Target) -> Exchange:
-    """A request in another dialect than OpenAI's, for a runner."""
+def to_runner(endpoint: Endpoint, body: ParsedBody, target: Target, watcher: Watcher) -> Exchange:
+    """A request in another dialect than OpenAI's, for a runner. `watcher` receives the events of a streamed answer."""
     value = _fields(body)
     inbound = _inbound(endpoint, target.key)
     chat = _translated(inbound, value, target.key, body)
     added = _include_usage(chat)
-    return _exchange("", chat, body, (inbound,), hide_usage=False, added=added)
+    return _exchange("", chat, body, (inbound,), ChatPass(watcher, hide_usage=False), added=added)
 
 
-def to_provider(endpoint: Endpoint, body: ParsedBody, remote: RemoteEndpoint, *, stream_options: bool) -> Exchange:
+def to_provider(
+    endpoint: Endpoint, body: ParsedBody, remote: RemoteEndpoint, watcher: Watcher, *, stream_options: bool
+) -> Exchange:
     """A request for a provider. Raises InvalidRequest for `STEERING` fields, and for operations it does not support.
 
-    `stream_options` is False for a server that refused that field before.
+    `stream_options` is False for a server that refused that field before. `watcher` as in `to_runner`.
     """
     value = _fields(body)
     for name in STEERING:
         if name in value:
             raise UnsupportedParameter(f"'{name}' is not accepted by this server.", param=name)
     if endpoint.dialect is not None and remote.kind in endpoint.dialect.native:
-        return _native_messages(endpoint, value, remote)
+        return _native_messages(endpoint, value, remote, watcher)
     if endpoint.dialect is None and remote.kind not in OUTBOUND:
-        return _native_openai(endpoint, value, body, remote, stream_options)
-    return _to_translated(endpoint, value, body, remote, stream_options)
+        return _native_openai(endpoint, value, body, remote, watcher, stream_options)
+    return _to_translated(endpoint, value, body, remote, watcher, stream_options)
 
 
 def _native_openai(
-    endpoint: Endpoint, value: Fields, body: ParsedBody, remote: RemoteEndpoint, stream_options: bool
+    endpoint: Endpoint,
+    value: Fields,
+    body: ParsedBody,
+    remote: RemoteEndpoint,
+    watcher: Watcher,
+    stream_options: bool,
 ) -> Exchange:
     value["model"] = remote.model_id
     requested = _includes_usage(value)
     added = body.stream and stream_options and not requested and _include_usage(value)
-    exchange = _exchange(f"/{endpoint.name}", value, body, (), hide_usage=not requested, added=added)
+    chat = ChatPass(watcher, hide_usage=not requested)
+    exchange = _exchange(f"/{endpoint.name}", value, body, (), chat, added=added)
     exchange.is_native = True
     return exchange
 
 
-def _native_messages(endpoint: Endpoint, value: Fields, remote: RemoteEndpoint) -> Exchange:
+def _native_messages(endpoint: Endpoint, value: Fields, remote: RemoteEndpoint, watcher: Watcher) -> Exchange:
     value["model"] = remote.model_id
     return Exchange(
         path=endpoint.path,
         body=_written(value),
         whole=lambda data: (data, _counts(_parsed(data), anthropic_answer.usage_of)),
-        stream=Pipeline(MessagesPass()),
+        stream=Pipeline(MessagesPass(watcher)),
         is_native=True,
     )
 
 
 def _to_translated(
-    endpoint: Endpoint, value: Fields, body: ParsedBody, remote: RemoteEndpoint, stream_options: bool
+    endpoint: Endpoint,
+    value: Fields,
+    body: ParsedBody,
+    remote: RemoteEndpoint,
+    watcher: Watcher,
+    stream_options: bool,
 ) -> Exchange:
     """For a client or a provider, or both, with another dialect than OpenAI's chat completions."""
     back: list[Translation] = []
@@ -114,12 +127,14 @@ def _to_translated(
     if outbound is None:
         value["model"] = remote.model_id
         added = body.stream and stream_options and _include_usage(value)
-        return _exchange(KINDS[remote.kind].chat_path, value, body, tuple(back), hide_usage=False, added=added)
+        chat = ChatPass(watcher, hide_usage=False)
+        return _exchange(KINDS[remote.kind].chat_path, value, body, tuple(back), chat, added=added)
     if body.stream:
         _include_usage(value)
     back.insert(0, outbound)
     value = _translated(outbound, value, remote.model_id, body)
-    return _exchange(KINDS[remote.kind].chat_path, value, body, tuple(back), hide_usage=not requested, added=False)
+    chat = ChatPass(watcher, hide_usage=not requested)
+    return _exchange(KINDS[remote.kind].chat_path, value, body, tuple(back), chat, added=False)
 
 
 def _exchange(
@@ -127,11 +142,11 @@ def _exchange(
     value: Fields,
     body: ParsedBody,
     back: tuple[Translation, ...],
+    chat: ChatPass,
     *,
-    hide_usage: bool,
     added: bool,
 ) -> Exchange:
-    """`back` are the translations of the answer, the server's own first."""
+    """`back` are the translations of the answer, the server's own first; `chat` inspects OpenAI's chunks."""
 
     def whole(data: bytes) -> tuple[bytes, Usage]:
         answer = _parsed(data)
@@ -142,7 +157,7 @@ def _exchange(
         except orjson.JSONEncodeError:
             raise Malformed("it is nested too deeply") from None
 
-    return Exchange(path, _written(value), whole, _pipeline(back, body, hide_usage), False, added)
+    return Exchange(path, _written(value), whole, _pipeline(back, body, chat), False, added)
 
 
 def _translated_back(answer: Fields, back: tuple[Translation, ...], model: str) -> tuple[bytes, Usage]:
@@ -153,11 +168,11 @@ def _translated_back(answer: Fields, back: tuple[Translation, ...], model: str) 
     return orjson.dumps(answer), found[0]
 
 
-def _pipeline(back: tuple[Translation, ...], body: ParsedBody, hide_usage: bool) -> Pipeline:
+def _pipeline(back: tuple[Translation, ...], body: ParsedBody, chat: ChatPass) -> Pipeline:
     """OpenAI's chunks are inspected where they exist: before the client's dialect, after the provider's."""
     stages: list[StreamTranslation] = [translation.stream(model=body.model) for translation in back]
     is_outbound = bool(back) and back[0] in OUTBOUND.values()
-    stages.insert(1 if is_outbound else 0, ChatPass(hide_usage=hide_usage))
+    stages.insert(1 if is_outbound else 0, chat)
     return Pipeline(*stages)
 
 

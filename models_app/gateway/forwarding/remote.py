@@ -10,6 +10,7 @@ from functools import lru_cache
 from models_app.domain.errors import NoaError, ProviderAuthFailed, ProviderError
 from models_app.domain.traffic.retries import Decision, Failure, Situation, decide
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
+from models_app.gateway.calls.meter import Meter
 from models_app.gateway.dialects.streams import ErrorEvent
 from models_app.gateway.forwarding import exchanges, faults, streaming
 from models_app.gateway.forwarding.circuits import Attempt, Circuit, Circuits
@@ -17,10 +18,28 @@ from models_app.gateway.forwarding.exchanges import Exchange
 from models_app.gateway.forwarding.faults import Fault, Verdict
 from models_app.gateway.http.request_body import Limits
 from models_app.gateway.routing.inference import Inference
-from models_app.gateway.upstream.connection import Connection, Malformed, UpstreamError
+from models_app.gateway.upstream.connection import (
+    ClosedEarly,
+    Connection,
+    Malformed,
+    Redirected,
+    Refused,
+    UpstreamError,
+)
 from models_app.gateway.upstream.dialing import Dialer, Origin
-from models_app.gateway.upstream.upstream import Upstream
+from models_app.gateway.upstream.upstream import Upstream, Witness
 from models_app.providers.wire import credentials, refusals
+
+# With these a server, or a proxy in front of it, gives up waiting for work that goes on and is paid for.
+_TOO_LATE = frozenset({408, 504, 524})
+
+
+class _Sent(Witness):
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def sent(self) -> None:
+        self._meter.sent()
 
 
 class Remote:
@@ -40,10 +59,12 @@ class Remote:
         attempt = circuit.admit(remote.model_id, inference.call.key.key_id, inference.body.raw, _now())
         watch.restart(self._watched(remote))
         try:
-            exchange, connection = await self._begin_answer(inference, remote, circuit, attempt, exchange)
+            exchange, connection = await self._begin_answer(inference, target, circuit, attempt, exchange)
             try:
-                await streaming.exchanged(inference, connection, exchange, target.price)
+                await streaming.exchanged(inference, connection, exchange)
             except (UpstreamError, ErrorEvent, ProviderError) as error:
+                if isinstance(error, ErrorEvent) and not inference.call.meter.produced.pieces:
+                    inference.call.meter.free()
                 fault = faults.in_answer(error, remote)
                 attempt.learn(fault, _now())
                 raise fault.error from error
@@ -57,15 +78,18 @@ class Remote:
             attempt.end()
 
     async def _begin_answer(
-        self, inference: Inference, remote: RemoteEndpoint, circuit: Circuit, attempt: Attempt, exchange: Exchange
+        self, inference: Inference, target: Target, circuit: Circuit, attempt: Attempt, exchange: Exchange
     ) -> tuple[Exchange, Connection]:
         """An answer that has begun with a good status. Retries when the provider did no work."""
+        remote, meter = target.remote, inference.call.meter
+        assert remote is not None
         failures = 0
         is_reduced = False
         while True:
             inference.call.record.attempts += 1
+            meter.begin(target.price, is_runner=False, shows=inference.body.stream)
             try:
-                connection = await self._attempt(remote, exchange)
+                connection = await self._attempt(remote, exchange, meter)
             except Fault as fault:
                 attempt.learn(fault, _now())
                 if exchange.adds_stream_options and _is_about_stream_options(fault):
@@ -82,23 +106,28 @@ class Remote:
                 circuit.takes_stream_options = circuit.takes_stream_options and not is_reduced
                 return exchange, connection
 
-    async def _attempt(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
+    async def _attempt(self, remote: RemoteEndpoint, exchange: Exchange, meter: Meter) -> Connection:
         """Raises Fault unless the answer has begun and its status is good."""
         seconds = _or_default(remote.first_byte_seconds, self._limits.first_byte_seconds)
         try:
             async with asyncio.timeout(seconds):
-                connection = await self._send(remote, exchange)
+                connection = await self._send(remote, exchange, meter)
                 if connection.status < 300:
                     return connection
                 body = await _error_body(connection)
         except TimeoutError:
             raise faults.timed_out(remote, seconds) from None
         except UpstreamError as error:
+            meter.was_cut = isinstance(error, ClosedEarly)
+            if isinstance(error, Refused | Redirected):
+                meter.free()
             raise faults.from_connection(error, remote) from error
         self._upstream.release(connection)
+        if connection.status not in _TOO_LATE:
+            meter.free()
         raise faults.from_answer(connection.status, connection.headers, body, remote)
 
-    async def _send(self, remote: RemoteEndpoint, exchange: Exchange) -> Connection:
+    async def _send(self, remote: RemoteEndpoint, exchange: Exchange, meter: Meter) -> Connection:
         """Waits for the first byte of the body: a break before it fails this attempt only, not the answer."""
         origin = _origin(remote.base_url, remote.allow_private)
         seconds = _or_default(remote.connect_seconds, self._limits.connect_seconds)
@@ -106,6 +135,7 @@ class Remote:
             origin.pool(remote.provider),
             _head(remote, origin, exchange) + exchange.body,
             lambda factory: self._dialer.connect(origin, factory, seconds),
+            _Sent(meter),
         )
         try:
             if connection.status < 300:
@@ -131,7 +161,8 @@ class Remote:
 def _exchange(inference: Inference, remote: RemoteEndpoint, circuit: Circuit, *, reduced: bool = False) -> Exchange:
     """`reduced` leaves out `stream_options` for this request only."""
     options = circuit.takes_stream_options and not reduced
-    return exchanges.to_provider(inference.endpoint, inference.body, remote, stream_options=options)
+    watcher = inference.call.meter.watch
+    return exchanges.to_provider(inference.endpoint, inference.body, remote, watcher, stream_options=options)
 
 
 def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:

@@ -7,7 +7,8 @@ from collections.abc import Coroutine
 from models_app.domain.errors import Draining, EngineError, NoaError, RunnerDied, Unavailable
 from models_app.domain.residency.suspects import Death
 from models_app.domain.traffic.routing import Target
-from models_app.gateway.calls.call import Call
+from models_app.gateway.calls.meter import Meter
+from models_app.gateway.dialects import usage
 from models_app.gateway.dialects.streams import ErrorEvent, json_error
 from models_app.gateway.forwarding import exchanges, streaming
 from models_app.gateway.http import errors
@@ -24,10 +25,26 @@ from models_app.gateway.upstream.connection import (
     UpstreamError,
 )
 from models_app.gateway.upstream.nodes import Nodes
-from models_app.gateway.upstream.upstream import Upstream
+from models_app.gateway.upstream.upstream import Upstream, Witness
 
 # Draining, and the restart of a runner, are over with the next snapshot.
 _SOON_RETRY_AFTER = 1
+
+
+class _Counted(Witness):
+    """Asks the runner for the usage of a request that was cancelled before its answer began."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def sent(self) -> None:
+        self._meter.sent()
+
+    async def left(self, connection: Connection) -> None:
+        rest = await connection.leave(streaming.LEAVE_SECONDS, announce=True)
+        counts = usage.counts_in(rest)
+        if counts.completion is not None or self._meter.claim.answer == 0:
+            self._meter.whole(counts, b"")
 
 
 class ConcurrencyLimit:
@@ -81,6 +98,7 @@ class Runners:
                 with self._least_busy.serving(target):
                     await self._exchange(inference, target)
         except (ClosedEarly, Broken) as error:
+            inference.call.meter.was_cut = True
             self._least_busy.avoid(target)
             self._report_death(inference, target)
             if inference.call.started:
@@ -110,39 +128,45 @@ class Runners:
 
     async def _serve_plain(self, inference: Inference, target: Target) -> None:
         request = _request(inference, inference.body.raw)
-        connection = await self._attempt(inference.call, target, request)
+        connection = await self._attempt(inference, target, request)
         try:
-            await streaming.runner_answer(inference, connection, target.price)
+            await streaming.runner_answer(inference, connection)
         finally:
             self._upstream.release(connection)
 
     async def _serve_translated(self, inference: Inference, target: Target) -> None:
         """For a client with another dialect than the runner's."""
-        exchange = exchanges.to_runner(inference.endpoint, inference.body, target)
+        meter = inference.call.meter
+        exchange = exchanges.to_runner(inference.endpoint, inference.body, target, meter.watch)
         request = _request(inference, exchange.body)
-        connection = await self._attempt(inference.call, target, request)
+        connection = await self._attempt(inference, target, request)
         try:
             if connection.status >= 400:
+                meter.free()
                 error = json_error(await connection.read_whole(streaming.HOLD_BYTES))
                 raise errors.of_status(connection.status)(
                     str(error.get("message") or "The model's runner refused the request."),
                     code=error.get("code"),
                     param=error.get("param"),
                 )
-            await streaming.exchanged(inference, connection, exchange, target.price)
+            await streaming.exchanged(inference, connection, exchange)
         except ErrorEvent as event:
             raise EngineError(str(event.error.get("message")), code=event.error.get("code")) from None
         finally:
             self._upstream.release(connection)
 
-    async def _attempt(self, call: Call, target: Target, request: bytes) -> Connection:
+    async def _attempt(self, inference: Inference, target: Target, request: bytes) -> Connection:
+        call = inference.call
         call.record.attempts += 1
+        call.meter.begin(target.price, is_runner=True, shows=inference.body.stream)
+        witness = _Counted(call.meter)
         if target.address:
-            connection = await self._nodes.send(self._upstream, target, request)
+            connection = await self._nodes.send(self._upstream, target, request, witness)
         else:
-            connection = await self._upstream.send(target.socket, request)
+            connection = await self._upstream.send(target.socket, request, witness=witness)
         if connection.status != 503:
             return connection
+        call.meter.free()
         return await self._unless_draining(connection)
 
     async def _unless_draining(self, connection: Connection) -> Connection:

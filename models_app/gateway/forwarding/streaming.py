@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable
 
-from models_app.domain.catalog.pricing import Price
 from models_app.gateway.calls.call import Call
+from models_app.gateway.calls.meter import Meter
 from models_app.gateway.dialects import usage
-from models_app.gateway.dialects.streams import EventFence, Pipeline, json_error
+from models_app.gateway.dialects.streams import ErrorEvent, EventFence, Pipeline, json_error
 from models_app.gateway.forwarding.exchanges import Exchange
 from models_app.gateway.http.errors import JSON
 from models_app.gateway.http.types import Header
@@ -26,6 +27,10 @@ _MAX_TRANSLATED_BYTES = 16 * 1024 * 1024
 _MAX_LONG_BYTES = 256 * 1024 * 1024
 # After the last event a server ends its transfer at once; otherwise its connection is closed.
 _SETTLE_SECONDS = 0.25
+# How long a server whose answer is not wanted any more has to send its counts: a runner needs milliseconds.
+LEAVE_SECONDS = 0.25
+# Of the events that arrive in that time, so many bytes are parsed; of a longer rest only the number counts.
+_MAX_PARSED_REST = 64 * 1024
 # Upstream headers that reach the client.
 _PASSED_HEADERS = (b"content-type", b"retry-after")
 
@@ -39,17 +44,17 @@ _STREAM_HEADERS: tuple[Header, ...] = (
 # Answers of runners in their own dialect: trusted, so forwarded without parsing
 
 
-def runner_answer(inference: Inference, connection: Connection, price: Price | None) -> Awaitable[None]:
+def runner_answer(inference: Inference, connection: Connection) -> Awaitable[None]:
     """Returns the coroutine that forwards the answer; it raises UpstreamError when the answer breaks."""
     if connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
-        return _pass_events(inference, connection, price)
-    return _pass_whole(inference, connection, price)
+        return _pass_events(inference, connection)
+    return _pass_whole(inference, connection)
 
 
-async def _pass_events(inference: Inference, connection: Connection, price: Price | None) -> None:
+async def _pass_events(inference: Inference, connection: Connection) -> None:
     """A stream: nothing is sent before its first byte, so that until then an error has an HTTP status."""
     call, watch = inference.call, inference.watch
-    record = call.record
+    record, meter = call.record, call.meter
     fence = EventFence()
     tail = usage.UsageTail()
     data = await connection.read()
@@ -65,28 +70,33 @@ async def _pass_events(inference: Inference, connection: Connection, price: Pric
                 await call.write(whole)
                 call.answered = whole.endswith(sse.DONE)
             data = await connection.read()
+    except asyncio.CancelledError:
+        # The client left, or it took too long: the runner stops, and states what it has computed.
+        tail.feed(await connection.leave(LEAVE_SECONDS, announce=True))
+        raise
     finally:
-        usage.write_openai(record, tail.counts(), price)
-        if record.completion_tokens is None and not call.answered:
-            # The first event names the role. The runner's own count did not arrive.
-            record.completion_tokens = max(0, tail.events - 1)
+        counts = tail.counts()
+        meter.state(counts, is_finished=call.answered or counts.completion is not None)
+        # The first event names the role.
+        meter.produced.pieces = max(0, tail.events - 1)
     await call.finish(fence.rest())
 
 
-async def _pass_whole(inference: Inference, connection: Connection, price: Price | None) -> None:
+async def _pass_whole(inference: Inference, connection: Connection) -> None:
     call = inference.call
     body = connection.take() if connection.complete else await connection.read_whole(HOLD_BYTES)
     if not connection.complete:
-        await _pass_long(inference, connection, body, price)
+        await _pass_long(inference, connection, body)
         return
     if connection.status >= 400:
         call.record.error_code = str(json_error(body).get("code", ""))
+        call.meter.free()
     await call.answer(connection.status, _passed(connection), body)
     # After the client has its answer.
-    usage.write_openai(call.record, usage.of_whole(body), price)
+    call.meter.whole(usage.counts_in(body), body)
 
 
-async def _pass_long(inference: Inference, connection: Connection, data: bytes, price: Price | None) -> None:
+async def _pass_long(inference: Inference, connection: Connection, data: bytes) -> None:
     """An answer that is too long to be held: after its first part, a break leaves it unfinished."""
     call, watch = inference.call, inference.watch
     tail = usage.UsageTail()
@@ -103,7 +113,7 @@ async def _pass_long(inference: Inference, connection: Connection, data: bytes, 
         tail.feed(data)
         await call.write(data)
         data = await connection.read()
-    usage.write_openai(call.record, tail.counts(), price)
+    call.meter.long(tail.counts(), size)
     await call.finish()
 
 
@@ -117,15 +127,15 @@ def _passed(connection: Connection) -> list[Header]:
 # Answers of providers, or in another dialect: every part is inspected
 
 
-async def exchanged(inference: Inference, connection: Connection, exchange: Exchange, price: Price | None) -> None:
+async def exchanged(inference: Inference, connection: Connection, exchange: Exchange) -> None:
     """Forwards the answer. Raises UpstreamError or ErrorEvent when it breaks: an HTTP status until the first event."""
     if inference.body.stream:
-        await _exchange_events(inference, connection, exchange.stream, price)
+        await _exchange_events(inference, connection, exchange.stream)
     else:
-        await _exchange_whole(inference, connection, exchange, price)
+        await _exchange_whole(inference, connection, exchange)
 
 
-async def _exchange_events(inference: Inference, connection: Connection, stream: Pipeline, price: Price | None) -> None:
+async def _exchange_events(inference: Inference, connection: Connection, stream: Pipeline) -> None:
     if not connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
         raise Malformed("it is not a stream of events")
     call, watch = inference.call, inference.watch
@@ -136,8 +146,11 @@ async def _exchange_events(inference: Inference, connection: Connection, stream:
             watch.received = True
             await _write_events(call, stream.feed(data), stream)
         await _write_events(call, stream.end(), stream)
+    except asyncio.CancelledError:
+        await _count_rest(call.meter, connection, stream)
+        raise
     finally:
-        usage.write(call.record, stream.usage, price)
+        call.meter.state(stream.usage, is_finished=stream.is_whole)
     await call.finish()
     await _settle(connection)
 
@@ -164,15 +177,30 @@ async def _settle(connection: Connection) -> None:
         connection.abort()
 
 
-async def _exchange_whole(
-    inference: Inference, connection: Connection, exchange: Exchange, price: Price | None
-) -> None:
+async def _count_rest(meter: Meter, connection: Connection, stream: Pipeline) -> None:
+    """Counts what the server has sent when the client leaves: it is paid for, read or not.
+
+    The last event with the counts is often part of it. The stream is not read to its end: a server that notices that
+    its connection is closed stops, and what it does not generate costs nothing.
+    """
+    rest = await connection.leave(LEAVE_SECONDS, announce=meter.is_runner)
+    counts = usage.counts_in(rest)
+    if meter.is_runner and counts.completion is not None:
+        meter.state(counts, is_finished=True)
+    elif len(rest) > _MAX_PARSED_REST:
+        meter.produced.pieces += rest.count(b"\n\n")
+    else:
+        with contextlib.suppress(UpstreamError, ErrorEvent):
+            stream.feed(rest)
+
+
+async def _exchange_whole(inference: Inference, connection: Connection, exchange: Exchange) -> None:
     call = inference.call
     limit = HOLD_BYTES if exchange.is_native else _MAX_TRANSLATED_BYTES
     body = await _held(connection, inference.watch, limit)
     if connection.complete:
         answer, counts = exchange.whole(body)
-        usage.write(call.record, counts, price)
+        call.meter.whole(counts, body)
         await call.answer(200, [JSON], answer)
         return
     if not body.lstrip().startswith(b"{"):
@@ -181,7 +209,7 @@ async def _exchange_whole(
         raise Malformed("it is too long")
     connection.headers[b"content-type"] = JSON[1]
     connection.headers.pop(b"retry-after", None)
-    await _pass_long(inference, connection, body, price)
+    await _pass_long(inference, connection, body)
 
 
 async def _held(connection: Connection, watch: Watch, limit: int) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from models_app.domain.errors import InvalidRequest, RequestTooLarge
+from models_app.domain.traffic.claims import Claim, claim_of
 from models_app.gateway.http.bodies import Body
 from models_app.gateway.http.types import Header, Receive
 
@@ -90,11 +91,12 @@ class Hosts:
 
 @dataclass(slots=True)
 class ParsedBody:
-    """The fields of a body that the gateway reads; `raw` is forwarded to a runner unchanged."""
+    """The fields of a body that the gateway reads; `raw` is forwarded to a runner unchanged, `claim` limits its use."""
 
     model: str
     stream: bool
     raw: bytes
+    claim: Claim = Claim()
 
 
 def pick(headers: Iterable[Header]) -> dict[bytes, bytes]:
@@ -155,8 +157,11 @@ async def read_body(receive: Receive, limit: int, taken: Body) -> bytes:
     raise ClientLeft
 
 
-def parse(raw: bytes) -> ParsedBody:
-    """The fields of `raw`. Raises InvalidRequest unless it is a JSON object with a model and valid `stream`, if any."""
+def parse(raw: bytes, endpoint: str) -> ParsedBody:
+    """The fields of `raw`, a body for this path below `/v1/`.
+
+    Raises InvalidRequest unless it is a JSON object with a model, a valid `stream`, if any, and numbers in range.
+    """
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -177,7 +182,7 @@ def parse(raw: bytes) -> ParsedBody:
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("'stream' must be true or false.", param="stream")
-    return ParsedBody(model, stream is True, raw)
+    return ParsedBody(model, stream is True, raw, claim_of(endpoint, value, raw))
 
 
 def loggable(name: str) -> str:

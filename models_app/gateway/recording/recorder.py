@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from models_app.domain.records import spool_format
 from models_app.domain.records.access import AccessRecord, Origin
@@ -86,7 +87,7 @@ class Recorder:
             dropped=self.dropped,
         )
 
-    def begin(self, record: AccessRecord, **known: str) -> None:
+    def begin(self, record: AccessRecord, **known: Any) -> None:
         """Marks a request, so that it has a row even if this process is killed. `known`: `spool_format.mark_line`."""
         if self.spool is not None:
             self.spool.begin(record.request_id, spool_format.mark_line(record, **known))

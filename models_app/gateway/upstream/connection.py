@@ -17,6 +17,8 @@ _MAX_HEADERS = 100
 _MAX_OVERHEAD = 64 * 1024
 # Reading stops while this much waits for a slow client, and continues once it was forwarded.
 _HIGH_WATER = 256 * 1024
+# Read of an answer that is not wanted any more; a runner holds no more unsent bytes.
+_MAX_REST = 4 * 1024 * 1024
 
 
 class UpstreamError(Exception):
@@ -128,6 +130,29 @@ class Connection(asyncio.Protocol):
         while size <= limit and (data := await self.read()):
             parts.append(data)
             size += len(data)
+        return b"".join(parts)
+
+    async def leave(self, seconds: float, *, announce: bool) -> bytes:
+        """Ends an exchange whose answer is not wanted any more; returns what still arrives in so many seconds.
+
+        `announce` closes the sending half, where the transport can: a runner then stops, and sends the usage so far.
+        """
+        self._keep_alive = False
+        if self.complete or self._error is not None or self._transport.is_closing():
+            return self.take()
+        parts: list[bytes] = []
+        size = 0
+        try:
+            if announce and self._transport.can_write_eof():
+                self._transport.write_eof()
+            async with asyncio.timeout(seconds):
+                await self.answered()
+                while size < _MAX_REST and (data := await self.read()):
+                    parts.append(data)
+                    size += len(data)
+        except (TimeoutError, UpstreamError, OSError, RuntimeError):
+            # It does not answer any more, or the connection was closed meanwhile.
+            pass
         return b"".join(parts)
 
     def unread(self, data: bytes) -> None:

@@ -13,7 +13,7 @@ from models_app.domain.residency.nodes import TLS_NAME, NodeAddress
 from models_app.domain.traffic.routing import Target
 from models_app.engines.trust import NodeTrust
 from models_app.gateway.upstream.connection import Connection, Refused
-from models_app.gateway.upstream.upstream import Upstream
+from models_app.gateway.upstream.upstream import Upstream, Witness
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,13 @@ class Nodes:
         credentials = trust.authorization
         self._authorization = f"\r\nAuthorization: {credentials}".encode() if credentials else b""
 
-    async def send(self, upstream: Upstream, target: Target, request: bytes) -> Connection:
+    async def send(self, upstream: Upstream, target: Target, request: bytes, witness: Witness) -> Connection:
         """As `Upstream.send`, for a request in the form for the runner itself; raises the same errors."""
         connection = await upstream.send(
             target.address,
             self._addressed(target, request),
             lambda factory: self._connect(target, factory),
+            witness,
         )
         if connection.status != 401:
             return connection

@@ -18,6 +18,19 @@ _MAX_IDLE = 64
 _IDLE_SECONDS = 20.0
 
 
+class Witness:
+    """Follows one request. This one does nothing."""
+
+    def sent(self) -> None:
+        """The request is on its way to a server, which can begin to work."""
+
+    async def left(self, connection: Connection) -> None:
+        """The request was cancelled before its answer began; `connection` is closed afterwards."""
+
+
+_UNWITNESSED = Witness()
+
+
 class Upstream:
     """One pool per address: the path of a unix socket, `host:port`, or, with a `dial`, any name."""
 
@@ -27,7 +40,9 @@ class Upstream:
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def send(self, address: str, request: bytes, dial: Dial | None = None) -> Connection:
+    async def send(
+        self, address: str, request: bytes, dial: Dial | None = None, witness: Witness = _UNWITNESSED
+    ) -> Connection:
         """Sends a whole request and waits for status and headers. The caller must `release` the connection.
 
         A pooled connection that the peer had closed in the meantime is replaced, invisibly to the caller.
@@ -37,13 +52,13 @@ class Upstream:
         lost: ClosedEarly | None = None
         if idle:
             try:
-                return await _exchange(idle.pop(), request)
+                return await _exchange(idle.pop(), request, witness)
             except ClosedEarly as error:
                 lost = error
         if dial is None:
-            return await _exchange(await self._connected(address, lost), request)
+            return await _exchange(await self._connected(address, lost), request, witness)
         connection = await dial(lambda: Connection(address, self.forget))
-        return await _exchange(connection, request)
+        return await _exchange(connection, request, witness)
 
     def release(self, connection: Connection) -> None:
         """Returns the connection to the pool if its exchange is complete; closes it otherwise."""
@@ -112,10 +127,15 @@ class Upstream:
         self._sweep = loop.call_later(_IDLE_SECONDS / 2, self._drop_stale) if self._idle else None
 
 
-async def _exchange(connection: Connection, request: bytes) -> Connection:
+async def _exchange(connection: Connection, request: bytes, witness: Witness) -> Connection:
     connection.send(request)
+    witness.sent()
     try:
         await connection.answered()
+    except asyncio.CancelledError:
+        await witness.left(connection)
+        connection.abort()
+        raise
     except BaseException:
         connection.abort()
         raise

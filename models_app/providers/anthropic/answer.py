@@ -99,6 +99,11 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
     )
 
 
+def first_counts(counts: object) -> dict[str, Any]:
+    """The usage of a stream's first event without that of the answer, which has only begun."""
+    return {name: n for name, n in counts.items() if name != "output_tokens"} if isinstance(counts, dict) else {}
+
+
 def usage_object(usage: Usage) -> dict[str, Any] | None:
     """OpenAI's usage object; None when the counts are unknown."""
     if usage.prompt is None or usage.completion is None:

@@ -11,6 +11,7 @@ from models_app.providers.anthropic.answer import (
     arguments_of,
     chat_id,
     finish_reason,
+    first_counts,
     thinking_block,
     tool_call,
     usage_object,
@@ -109,7 +110,7 @@ class AnthropicStream(JsonEvents):
     def _begin(self, value: Value) -> bytes:
         message = _inner(value, "message")
         self._base["id"] = chat_id(message)
-        self._count(message.get("usage"))
+        self._count(first_counts(message.get("usage")))
         return self._chunk({"role": "assistant", "content": ""})
 
     def _begin_block(self, value: Value) -> bytes:

@@ -124,6 +124,6 @@ def _add_speed(sums: Sums, record: AccessRecord) -> None:
     tokens = record.completion_tokens or 0
     milliseconds = record.duration_ms - record.ttft_ms
     # The measurement begins after the first token.
-    if tokens > 1 and milliseconds > 0 and not record.aborted:
+    if tokens > 1 and milliseconds > 0 and not (record.aborted or record.estimated):
         sums.timed_tokens += tokens - 1
         sums.generation_ms += milliseconds

@@ -96,11 +96,15 @@ def test_usage_beside_choices_is_counted_and_passed_on(served: Served, fake: Fak
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_without_usage_nothing_is_invented(served: Served, fake: FakeOpenAI, stream: bool) -> None:
+def test_without_usage_it_is_estimated(served: Served, fake: FakeOpenAI, stream: bool) -> None:
+    served.post({"model": GPT, "stream": stream, **CHAT}, x_request_id=f"known-{stream}")
     fake.script("no_usage")
     served.post({"model": GPT, "stream": stream, **CHAT}, x_request_id=f"unknown-{stream}")
-    record = served.record_of(f"unknown-{stream}")
-    assert (record.status, record.prompt_tokens, record.cost_usd) == (200, None, None)
+    known, record = served.record_of(f"known-{stream}"), served.record_of(f"unknown-{stream}")
+    assert (record.status, record.estimated, known.estimated) == (200, True, False)
+    assert (record.prompt_tokens or 0) >= (known.prompt_tokens or 0) > 0
+    assert (record.completion_tokens or 0) >= (known.completion_tokens or 0) > 0
+    assert (record.cost_usd or 0) > 0
 
 
 def test_an_unpriced_model_has_no_cost(served: Served, fake: FakeOpenAI) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from models_app.domain.records import spool_format
@@ -73,13 +74,36 @@ def test_what_a_process_left_is_stored_and_its_files_go(folder: Path) -> None:
 
 
 def test_requests_under_way_get_a_row_that_says_so(folder: Path) -> None:
-    mark = spool_format.mark_line(record(9, key_id="k", stream=True), route="current", model_key="openai:x")
+    mark = spool_format.mark_line(
+        record(9, key_id="k", stream=True),
+        route="current",
+        model_key="openai:x",
+        prompt_tokens=1000,
+        completion_tokens=256,
+        cost_usd=0.5,
+    )
     leave(folder, lines(2) + mark, mark + lines(1, first=3))
     spools.recover()
     row = AccessLog.objects.get(error_code="server_killed")
     assert (row.request_id, row.aborted, row.stream, row.key_id) == (f"{RECORDER}-9", True, True, "k")
     assert (row.model_key, row.route, row.status) == ("openai:x", "current", 500)
+    # What they could use, since what they used is not known: the kill of a process makes no request free.
+    assert (row.prompt_tokens, row.completion_tokens, row.estimated) == (1000, 256, True)
+    sums = Activity.objects.get(key_id="k")
+    assert (sums.prompt_tokens, sums.completion_tokens, float(sums.cost_usd)) == (1000, 256, 0.5)
     assert (process().stored, process().cut_off) == (3, 1)
+
+
+def test_the_spool_of_an_older_version_is_stored(folder: Path) -> None:
+    names = tuple(name for name in spool_format.MARK_FIELDS if name not in ("prompt_tokens", "estimated"))
+    values = [getattr(record(1), name) for name in names]
+    (folder / "access-1-a.lock").touch()
+    header = spool_format.header_line(Header(RECORDER, "n1", 1, AT, mark_fields=names))
+    mark = spool_format.line(spool_format.BEGUN, orjson.dumps(values))
+    (folder / "access-1-a.000001.log").write_bytes(header + mark)
+    assert spools.recover() == 1
+    row = AccessLog.objects.get()
+    assert (row.error_code, row.prompt_tokens, row.estimated) == ("server_killed", None, False)
 
 
 def test_what_was_stored_before_the_kill_is_not_stored_twice(folder: Path) -> None:

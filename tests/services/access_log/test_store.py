@@ -65,6 +65,7 @@ def test_it_stores_every_field_of_a_record() -> None:
         client="::1",
         client_request_id="c",
         aborted=True,
+        estimated=True,
     )
     store.store([given])
     row = AccessLog.objects.get()

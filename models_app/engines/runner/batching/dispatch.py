@@ -53,6 +53,11 @@ class Dispatch:
         if self._waiting.pop(work, None):
             self._engine.cancel(work)
 
+    def end(self, work: Work) -> None:
+        """As `cancel`, but its last event is delivered: `Finished("cancelled", …)` with its tokens so far."""
+        if work in self._waiting:
+            self._engine.cancel(work)
+
     def _route(self, events: list[tuple[Work, Event]]) -> None:
         for work, event in events:
             if isinstance(event, Finished | Embedded | Failed):

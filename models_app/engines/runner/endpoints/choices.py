@@ -73,6 +73,8 @@ class Run:
     def __init__(self, dispatch: Dispatch, choices: Sequence[Choice]) -> None:
         self.choices = choices
         self.usage = Usage()
+        # The client has left: only the usage is wanted.
+        self.was_left = False
         self._dispatch = dispatch
         self._left = len(choices)
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -87,10 +89,26 @@ class Run:
             for choice in self.choices:
                 self._dispatch.cancel(choice.work)
 
+    def leave(self) -> None:
+        """Ends all choices early; `finish` then returns, and `usage` has their tokens so far."""
+        self.was_left = True
+        for choice in self.choices:
+            self._dispatch.end(choice.work)
+
+    def respond_usage(self, request: Request) -> None:
+        """The response to a client that has left, which may have received a part of another one."""
+        if request.started:
+            request.write(answers.usage_comment(self.usage))
+            request.end()
+        else:
+            request.respond(200, {"usage": self.usage.as_dict()})
+
     def _on_event(self, choice: Choice, event: Event) -> None:
         if self._done.done():
             return
-        if isinstance(event, Piece):
+        if self.was_left:
+            self._on_last_event(choice, event)
+        elif isinstance(event, Piece):
             choice.logprobs += event.logprobs
             self._add(choice, choice.feed(event.text))
         elif isinstance(event, Failed):
@@ -102,9 +120,18 @@ class Run:
         if event.reason == "cancelled":
             self._done.set_exception(EngineError("The runner stopped before the answer was complete."))
             return
-        self.usage.add(event, first_choice=choice.counts_prompt)
         self._add(choice, choice.end(event.reason))
         self.end_choice(choice)
+        self._count(choice, event)
+
+    def _on_last_event(self, choice: Choice, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._count(choice, event)
+        elif isinstance(event, Failed):
+            self._done.set_exception(event.error)
+
+    def _count(self, choice: Choice, event: Finished) -> None:
+        self.usage.add(event, first_choice=choice.counts_prompt)
         self._left -= 1
         if not self._left:
             self._done.set_result(None)
@@ -145,6 +172,7 @@ class Stream(Run):
         chat: bool,
     ) -> None:
         super().__init__(dispatch, choices)
+        request.on_left = self.leave
         self._request = request
         self._chunks = chunks
         self._chat = chat
@@ -164,6 +192,9 @@ class Stream(Run):
         self._request.write(self._chunks.finish(choice.index, choice.reason))
 
     def close(self, *, include_usage: bool) -> None:
+        if self.was_left:
+            self.respond_usage(self._request)
+            return
         if include_usage:
             self._request.write(self._chunks.usage(self.usage))
         self._request.write(answers.usage_comment(self.usage) + answers.DONE)

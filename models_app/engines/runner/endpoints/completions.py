@@ -29,7 +29,11 @@ async def complete(state: State, request: Request, data: Mapping[str, Any]) -> N
         stream.close(include_usage=completion.include_usage)
         return
     run = Run(state.dispatch, choices)
+    request.on_left = run.leave
     await run.finish()
+    if run.was_left:
+        run.respond_usage(request)
+        return
     answer = {"choices": [_choice(choice) for choice in choices], "usage": run.usage.as_dict()}
     request.respond(200, head | answer)
 

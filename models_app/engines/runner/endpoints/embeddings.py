@@ -30,8 +30,12 @@ async def embed(state: State, request: Request, data: Mapping[str, Any]) -> None
         )
     prompts = [await state.tokens(prompt, param="input") for prompt in fields.inputs]
     batch = _Batch(state.dispatch, prompts, together=state.spec.slots)
+    request.on_left = batch.leave
     results = await batch.finish()
-    tokens = sum(result.prompt_tokens for result in results)
+    tokens = sum(len(prompt) for prompt in prompts)
+    if batch.was_left:
+        request.respond(200, {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
+        return
     request.respond(
         200,
         {
@@ -54,6 +58,13 @@ class _Batch:
         self._next = 0
         self._left = len(prompts)
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.was_left = False
+
+    def leave(self) -> None:
+        """Ends `finish` early: the client has left."""
+        self.was_left = True
+        if not self._done.done():
+            self._done.set_result(None)
 
     async def finish(self) -> list[Embedded]:
         """The results in the order of the inputs. Raises the error of the first that failed."""
