@@ -99,6 +99,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "models_app.admin.people.sessions.RecognizedSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -118,6 +119,8 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
+# Django's algorithm, of which only a few run at once.
+PASSWORD_HASHERS = ["models_app.services.log_ins.hashing.BoundedHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -297,6 +300,8 @@ NOA_NODE_TRUST = CONFIG.node_trust
 NOA_WELL_KNOWN_PROVIDERS = provider_config.well_known_providers(CONFIG)
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]
+# Requests with a key or session that Django processes at once. Others, and threads of the process, use connections too.
+NOA_DJANGO_PLACES = max(2, CONFIG.database_connections - 4)
 NOA_EMBEDDED = CONFIG.broker_url is None
 # The Redis that counts requests against the limits of keys; None: this process counts.
 NOA_LIMITS_URL = next(

@@ -12,7 +12,9 @@ from unittest import mock
 import pytest
 from django.db import connection
 
+from models_app.domain.records.refusals import Sampler
 from models_app.models import Job
+from models_app.services.coordination import audit
 from models_app.services.rollups import partitions
 from models_app.tasks import queueing
 from tests.fakes.anthropic_server import FakeAnthropic
@@ -44,6 +46,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 def django_db_keepdb() -> bool:
     """The run's own PostgreSQL ends with the run: its databases need not be dropped one by one."""
     return connection.vendor == "postgresql"
+
+
+@pytest.fixture(autouse=True)
+def no_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused calls that are counted in memory: the end of a test does not undo them."""
+    monkeypatch.setattr(audit, "_anonymous", Sampler(3, 8))
+    monkeypatch.setattr(audit, "_callers", Sampler(60, 32))
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ def refusals(migration: Migration) -> Iterator[str]:
         if isinstance(one, operations.AddField | operations.AlterField):
             field: Any = one.field
             # Django drops a Python default from the database right after it has added the column.
-            if not (field.null or field.has_db_default() or field.many_to_many):
+            # Choices are not in the database.
+            only_choices = isinstance(one, operations.AlterField) and bool(field.choices)
+            if not (field.null or field.has_db_default() or field.many_to_many or only_choices):
                 yield f"{one.describe()}: give it null=True or a db_default"
         elif not isinstance(one, ADDING):
             yield f"{one.describe()}: the previous version may still need it; do it one version later"

@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from models_app.admin.measuring import profiles
-from models_app.admin.people import accounts, keys
+from models_app.admin.people import accounts, keys, log_in
 from models_app.admin.records import access, audit, events, jobs
 from models_app.admin.registry import instances, models, nodes, providers, routes
 
@@ -17,6 +17,7 @@ __all__ = [
     "instances",
     "jobs",
     "keys",
+    "log_in",
     "models",
     "nodes",
     "profiles",

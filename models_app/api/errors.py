@@ -134,8 +134,14 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500, called while the exception is handled. A database that is away is no internal error."""
-    if isinstance(sys.exception(), OperationalError | InterfaceError):
+    error = sys.exception()
+    if isinstance(error, OperationalError | InterfaceError):
         return unavailable(request, _DATABASE_AWAY)
+    if isinstance(error, errors.Unavailable | errors.RateLimited):
+        # Raised by a form, such as that of the log-in; Django would log it as an internal error.
+        answer = unavailable(request, error)
+        answer._has_been_logged = True  # type: ignore[attr-defined]
+        return answer
     if _shows_pages(request):
         return defaults.server_error(request)
     return _plain(request, _internal_error(getattr(request, "noa_request_id", None)))

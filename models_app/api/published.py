@@ -1,20 +1,24 @@
-"""`/api/schema`: the OpenAPI document, generated once per process. It never changes, and making it takes half a second.
+"""`/api/schema` and `/api/docs`: the OpenAPI document, and a page to try it. Both describe the program and need no key.
 
-It needs no key: it describes the program, and nothing of this server.
+The document is generated once per process. It never changes, and making it takes half a second.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils.cache import get_conditional_response, patch_vary_headers
-from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
+from drf_spectacular.views import SpectacularSwaggerSplitView
+
+from models_app.domain.errors import InvalidRequest
 
 _JSON, _YAML = "application/vnd.oai.openapi+json", "application/vnd.oai.openapi"
 # The media types of the `Accept` header, and the values of `?format=`, that select JSON; YAML is the default.
@@ -35,7 +39,21 @@ class _Document:
 _documents: dict[bool, _Document] = {}
 
 
-@require_safe
+def _read_only(view: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    @functools.wraps(view)
+    def checked(request: HttpRequest) -> HttpResponseBase:
+        if request.method in ("GET", "HEAD"):
+            return view(request)
+        error = InvalidRequest("Only GET is allowed here.", code="method_not_allowed")
+        return JsonResponse(error.body(), status=405, headers={"Allow": "GET, HEAD"})
+
+    return checked
+
+
+docs = _read_only(SpectacularSwaggerSplitView.as_view(url_name="schema"))
+
+
+@_read_only
 def schema(request: HttpRequest) -> HttpResponse:
     """GET and HEAD /api/schema, as YAML or JSON."""
     document = _document(is_json=_wants_json(request))

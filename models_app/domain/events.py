@@ -54,4 +54,5 @@ class EventName(StrEnum):
     KEY_CHANGED = "key-changed"
     KEY_REVOKED = "key-revoked"
     ACCESS_LOG_FAULT = "access-log-fault"
+    LOG_INS_BLOCKED = "log-ins-blocked"
     WEBHOOK_FAILING = "webhook-failing"

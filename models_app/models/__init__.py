@@ -11,6 +11,7 @@ from models_app.models.instances import Instance
 from models_app.models.jobs import Job
 from models_app.models.keys import ApiKey
 from models_app.models.ledger import LedgerEntry, LoadMeasurement
+from models_app.models.log_ins import LogInTally
 from models_app.models.nodes import Lease, Node
 from models_app.models.profiling import ProfileRun, ProfileSample
 from models_app.models.recovery import Recovery
@@ -37,6 +38,7 @@ __all__ = [
     "Lease",
     "LedgerEntry",
     "LoadMeasurement",
+    "LogInTally",
     "ModelFile",
     "ModelVersion",
     "Node",

@@ -76,6 +76,9 @@ class AccessLog(models.Model):
     aborted = models.BooleanField(default=False)
     # Whether tokens and cost are estimates, since the server did not state its counts.
     estimated = models.BooleanField(default=False, db_default=False)
+    # The refused requests that the row sums up. Null, in rows of earlier versions, is 1: on SQLite a column with a
+    # default would copy the table.
+    requests = models.PositiveIntegerField(null=True)
 
     class Meta:
         ordering = ["-id"]

@@ -44,7 +44,7 @@ def is_plain_answer(answer: Any) -> bool:
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_every_address_says_so(signed_in: Client, error: type[Exception]) -> None:
     with away(error):
-        answers = {path: signed_in.get(path) for path in PATHS}
+        answers = {path: signed_in.get(path, headers={"Accept": "text/html,*/*"}) for path in PATHS}
     wrong = {path: answer.status_code for path, answer in answers.items() if not is_plain_answer(answer)}
     assert wrong == {}
     assert {answer.status_code for path, answer in answers.items() if path.startswith("/admin/models_app")} == {503}
@@ -54,7 +54,8 @@ def test_the_log_in_page_says_so_too(db: None) -> None:
     client = browser()
     client.raise_request_exception = False
     with away(OperationalError):
-        answer = client.post("/admin/login/", {"username": "admin", "password": "x"})
+        body = {"username": "admin", "password": "x"}
+        answer = client.post("/admin/login/", body, headers={"Accept": "text/html"})
         api = client.get("/api/v1/models", headers={"Authorization": "Bearer noa_a_b"})
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
     assert "Reload this page in 5 seconds" in answer.content.decode()

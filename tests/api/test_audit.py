@@ -12,11 +12,12 @@ from django.core.management import call_command
 from django.db import DatabaseError
 from django.test import Client
 
+from models_app.domain.records.refusals import Sampler
 from models_app.domain.scopes import Scope
 from models_app.domain.states import JobKind, JobState
 from models_app.models import AuditEntry, Job, RegisteredModel
 from models_app.services.coordination import audit
-from models_app.services.jobs import jobs
+from models_app.services.jobs import jobs, waiting
 from models_app.tasks import queueing
 from tests.api import walking
 from tests.api.conftest import Api
@@ -81,7 +82,8 @@ def test_no_secret_is_written_down(admin: Api, operation: Operation) -> None:
     assert "CANARY" not in str(list(Job.objects.values()))
 
 
-def test_every_operation_is_named_as_in_the_document(db: None) -> None:
+def test_every_operation_is_named_as_in_the_document(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_anonymous", Sampler(len(CHANGING), 1))
     for operation in CHANGING:
         send(operation)
     actions = list(AuditEntry.objects.values_list("action", flat=True))
@@ -116,7 +118,7 @@ def test_a_job_that_failed_while_its_caller_waited_is_found_again(admin: Api, ma
         jobs.end(job_id=str(job.pk), state=JobState.FAILED, error_code="x", error_message="X.")
         return jobs.get(job_id=job.pk)
 
-    with mock.patch.object(jobs, "wait", fail):
+    with mock.patch.object(waiting, "wait", fail):
         admin.post("/models/load?wait=1", {"key": "llama.cpp:a"})
     assert (last().status, last().error_code, last().job_id) == (409, "x", job.pk)
 

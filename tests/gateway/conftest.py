@@ -46,6 +46,7 @@ def gateway(shared_gateway: Served, upstream: FakeUpstream) -> Served:
     shared_gateway.source.current = snapshot(upstream.path)
     shared_gateway.source.next = None
     shared_gateway.source.reasons.clear()
+    shared_gateway.gateway._refusals.clear()
     return shared_gateway
 
 

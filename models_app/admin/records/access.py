@@ -91,7 +91,8 @@ class AccessLogAdmin(KeysetAdmin):
 
     @display(description="Status")
     def status_badge(self, row: AccessLog) -> SafeString:
-        return badges.http_status(row.status, aborted=row.aborted)
+        badge = badges.http_status(row.status, aborted=row.aborted)
+        return badge if not row.requests or row.requests == 1 else badges.two_lines(badge, f"{row.requests:,} requests")
 
     @display(description="Tokens")
     def tokens(self, row: AccessLog) -> str:

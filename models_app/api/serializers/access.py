@@ -38,6 +38,7 @@ FIELDS = (
     "client",
     "aborted",
     "estimated",
+    "requests",
 )
 
 
@@ -47,6 +48,9 @@ class AccessOutput(serializers.ModelSerializer[AccessLog]):
     cost_usd = serializers.FloatField(allow_null=True, help_text="US dollars; null: no known price.")
     estimated = serializers.BooleanField(
         help_text="Whether the server did not state its counts: tokens and cost are then estimates, not too low."
+    )
+    requests = serializers.IntegerField(
+        help_text="More than 1 sums up similar refused requests of one minute, whose durations are averaged."
     )
 
     class Meta:
@@ -61,7 +65,7 @@ class AccessListOutput(serializers.Serializer[Any]):
 
 
 def represent_access(row: AccessLog) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in FIELDS}
+    return {name: getattr(row, name) for name in FIELDS} | {"requests": row.requests or 1}
 
 
 class AccountOutput(serializers.Serializer[Any]):

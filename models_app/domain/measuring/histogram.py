@@ -25,9 +25,9 @@ def bucket_of(value: float) -> str:
     return str(ceil(log(min(value, _LARGEST)) / _STEP - 1e-9))
 
 
-def add(histogram: Histogram, value: float) -> None:
+def add(histogram: Histogram, value: float, count: int = 1) -> None:
     bucket = bucket_of(value)
-    histogram[bucket] = histogram.get(bucket, 0) + 1
+    histogram[bucket] = histogram.get(bucket, 0) + count
 
 
 def merge(into: Histogram, other: Mapping[str, int]) -> None:

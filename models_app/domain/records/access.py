@@ -58,6 +58,8 @@ class AccessRecord:
     aborted: bool = False
     # True when a server did not state its counts: tokens and cost are then estimates, too high rather than too low.
     estimated: bool = False
+    # More than 1: the number of similar refused requests that this record sums up; durations are then averages.
+    requests: int = 1
 
     @property
     def public_id(self) -> str:

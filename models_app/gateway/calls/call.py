@@ -39,6 +39,7 @@ class Call:
         "finished",
         "headers",
         "is_events",
+        "is_marked",
         "key",
         "meter",
         "permit",
@@ -60,6 +61,8 @@ class Call:
         # True while the body that is being sent is a stream of events, which can end with an error event.
         self.is_events = False
         self.body_read = False
+        # Whether it has a mark in the access log, and so needs a record of its own.
+        self.is_marked = False
         # What the body has taken of the process's bound for all bodies, until the end of the request.
         self.body: Body | None = None
         # The API key, once it is authenticated.

@@ -37,6 +37,7 @@ from models_app.gateway.http.request_body import ClientLeft, Hosts, Limits, Pars
 from models_app.gateway.http.types import ANSWER_EXTENSION, Receive, Scope, Send, prove
 from models_app.gateway.http.watch import Watches
 from models_app.gateway.recording.recorder import Recorder
+from models_app.gateway.recording.refusals import Refusals
 from models_app.gateway.recording.texts import Texts
 from models_app.gateway.routing.inference import Endpoint, Inference
 from models_app.gateway.routing.least_busy import LeastBusy
@@ -44,7 +45,7 @@ from models_app.gateway.routing.model_list import ModelList
 from models_app.gateway.routing.model_loader import ModelLoader, NoModelLoader
 from models_app.gateway.routing.pending import PendingRequests
 from models_app.gateway.routing.refreshing import SnapshotRefresher, SnapshotSource
-from models_app.gateway.routing.resolving import Resolver
+from models_app.gateway.routing.resolving import Resolver, may_use
 from models_app.gateway.routing.searching import SearchContext
 from models_app.gateway.upstream.dialing import Dialer
 from models_app.gateway.upstream.nodes import Nodes
@@ -114,6 +115,7 @@ class Gateway:
         self._limits = limits or Limits()
         self._snapshots = snapshots
         self._recorder = recorder
+        self._refusals = Refusals(recorder.record)
         self._texts = texts or Texts(_unkept)
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._bodies = bodies or Bodies(32 * self._limits.max_body_bytes)
@@ -182,7 +184,10 @@ class Gateway:
                 self.limiter.settle(call.permit, record)
             if record.endpoint:
                 record.duration_ms = (time.perf_counter() - started) * 1000
-                self._recorder.record(record)
+                if call.is_marked or record.attempts or record.status < 400:
+                    self._recorder.record(record)
+                else:
+                    self._refusals.take(record)
                 if call.captured is not None:
                     self._texts.keep(record, call.captured)
             self._active.discard(task)
@@ -208,6 +213,7 @@ class Gateway:
                 await self._end_active()
         self._upstream.close()
         await self.limiter.close()
+        self._refusals.flush()
         await asyncio.to_thread(self._recorder.flush, _FLUSH_SECONDS)
 
     async def _end_active(self) -> None:
@@ -266,7 +272,7 @@ class Gateway:
             call.record.requested_model = request_body.loggable(body.model)
             prices = self._prices(body.model)
             call.permit = await self.limiter.admit(call, key_limits, body.claim, prices)
-        self._begin(call.record, body)
+        self._begin(call, body)
         if self._snapshots.current.text_rules:
             call.captured = self._texts.begin(self._snapshots.current, call.record, body)
         watch = self._watches.start(call.receive, call.task)
@@ -280,16 +286,22 @@ class Gateway:
         finally:
             self._watches.stop(watch)
 
-    def _begin(self, record: AccessRecord, body: ParsedBody) -> None:
-        """Marks the request, so that it has a row in the access log even if this process is killed."""
+    def _begin(self, call: Call, body: ParsedBody) -> None:
+        """Marks the request, so that it has a row in the access log even if this process is killed.
+
+        One for a name that the key cannot use is going to be refused: such rows are bounded.
+        """
         resolution = self._snapshots.current.resolve(body.model)
-        model = resolution.model if resolution else None
+        if resolution is None or not may_use(call.key, resolution.route, resolution.model):
+            return
+        call.is_marked = True
+        model = resolution.model
         usage = body.claim.expected
         amount = cost(model.target.price, usage) if model and model.target else None
         self._recorder.begin(
-            record,
+            call.record,
             requested_model=request_body.loggable(body.model),
-            route=(resolution.route if resolution else None) or "",
+            route=resolution.route or "",
             model_key=model.key if model else "",
             provider=model.provider if model else "",
             prompt_tokens=usage.prompt,

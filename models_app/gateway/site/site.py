@@ -9,6 +9,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import connection
 
+from models_app.domain.records.refusals import PERIOD_SECONDS
 from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.residency.readiness import PartReport
 from models_app.domain.traffic.routing import CURRENT_ROUTE
@@ -16,6 +17,7 @@ from models_app.domain.traffic.texts import CapturedText
 from models_app.gateway.calls.limiting import Limiter
 from models_app.gateway.edge.app import Gateway
 from models_app.gateway.edge.doorway import Doorway
+from models_app.gateway.edge.entrance import Entrance
 from models_app.gateway.edge.front import Front
 from models_app.gateway.edge.metrics import MetricsPage
 from models_app.gateway.edge.readiness import Probes
@@ -34,12 +36,13 @@ from models_app.gateway.site.spending import Spending
 from models_app.services.access_log import quarantine, texts
 from models_app.services.access_log.shipping import Shipper
 from models_app.services.catalog import activity
-from models_app.services.coordination import connections
+from models_app.services.coordination import audit, connections
 from models_app.services.coordination.notifications import follower
 from models_app.services.events.event_stream import hub
 from models_app.services.lifecycle import on_demand
 from models_app.services.providers import breakers
 from models_app.services.reporting import exposition, readiness
+from models_app.threads import RepeatingThread
 
 
 def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
@@ -95,11 +98,16 @@ class Site:
             is_open_here=settings.NOA_OPEN_TO_LOOPBACK,
             refresh=SnapshotRefresher(self.snapshots).refresh,
         )
-        self._django = Front(django, settings.NOA_MAX_BODY_BYTES, self.bodies, doorway, Sessions().owner)
+        self._django = Front(
+            self._entrance(django), settings.NOA_MAX_BODY_BYTES, self.bodies, doorway, Sessions().owner
+        )
         self.shipper = Shipper(lambda: self.recorder.origin())
         self.recorder = Recorder(self.shipper)
         self.reports = Reports(store_circuit)
         self.texts = Texts(store_texts)
+        self._summaries = RepeatingThread(
+            "refused-calls", _closing(audit.write_summaries), lambda: PERIOD_SECONDS, at_once=False
+        )
         limits = Limits(
             max_body_bytes=settings.NOA_MAX_BODY_BYTES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
@@ -142,6 +150,15 @@ class Site:
             provider_wait=self.gateway.provider_wait,
         )
         return readiness.answers(self.snapshots.current, model, outside)
+
+    def _entrance(self, django: ASGIApp) -> Entrance:
+        return Entrance(
+            django,
+            places=settings.NOA_DJANGO_PLACES,
+            log_in_path=str(settings.LOGIN_URL),
+            session_cookie=settings.SESSION_COOKIE_NAME,
+            keys=lambda: self.snapshots.current.keys,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -189,6 +206,7 @@ class Site:
             connection.close()
         self.recorder.open(quarantine.folder(), node=settings.NOA_NODE)
         activity.start()
+        self._summaries.start()
         settle_memory()
 
     def _stop(self) -> None:
@@ -197,6 +215,8 @@ class Site:
         self.shipper.close()
         self.texts.close()
         hub.stop()
+        self._summaries.stop()
+        _closing(lambda: audit.write_summaries(every=True))()
         activity.stop()
         self.loader.stop()
         self.spending.stop()

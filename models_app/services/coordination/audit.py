@@ -1,8 +1,12 @@
-"""The audit log: one row for each call that changes something, allowed or refused, from API, console and commands."""
+"""The audit log: one row for each call that changes something, allowed or refused, from API, console and commands.
+
+Any client can send calls that are refused: beyond a few in a minute they are counted, and become one row of the minute.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,7 +15,9 @@ from typing import Any
 from django.db import Error, transaction
 from django.db.models import CharField
 
+from models_app.domain.log_ins import network_of
 from models_app.domain.records.confidential import for_record, storable, without_secrets
+from models_app.domain.records.refusals import Counted, Sampler
 from models_app.models import AuditEntry
 
 logger = logging.getLogger(__name__)
@@ -23,6 +29,13 @@ class Channel(StrEnum):
     API = "api"
     CONSOLE = "console"
     COMMAND = "command"
+
+
+# Refused calls with a row of their own in a minute: of each address without a usable key, and of each other caller.
+_anonymous = Sampler(3, 8)
+_callers = Sampler(60, 32)
+# The action of the row for the others.
+REFUSED_CALLS = "refused_calls"
 
 
 def record(
@@ -45,6 +58,11 @@ def record(
     `status` is the HTTP status, or its equivalent elsewhere. Secrets are removed here. A database error is only logged:
     the change has been made, and its caller must get the answer.
     """
+    if status >= 400:
+        write_summaries()
+        sampler, source = (_callers, actor) if actor else (_anonymous, network_of(client) or channel)
+        if not sampler.take(source, time.time()):
+            return
     texts = {
         "actor": actor,
         "channel": channel.value,
@@ -66,6 +84,29 @@ def record(
             )
     except Error:
         logger.exception("the audit row of %s by %s was not written", action, actor or "an anonymous caller")
+
+
+def write_summaries(*, every: bool = False) -> None:
+    """Write a row for the refused calls of each minute that has ended, or with `every` of the present one too."""
+    now = time.time()
+    for sampler, column in ((_anonymous, "client"), (_callers, "actor")):
+        for counted in sampler.ended(now, every=every):
+            _summarize(counted, column)
+
+
+def _summarize(counted: Counted, column: str) -> None:
+    seconds = max(1, round(counted.last_at - counted.first_at))
+    try:
+        with transaction.atomic():
+            AuditEntry.objects.create(
+                channel=Channel.API.value,
+                action=REFUSED_CALLS,
+                status=429,
+                arguments={"calls": counted.count, "seconds": seconds},
+                **{column: _fitting(column, counted.source)},
+            )
+    except Error:
+        logger.exception("the audit row of %d refused calls was not written", counted.count)
 
 
 def _fitting(name: str, text: str) -> str:

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.db import connection, connections
 from django.db.utils import load_backend
 
+from models_app.domain import request_context
+
 Result = TypeVar("Result")
 
 _ALIAS = "readiness"
@@ -17,10 +19,12 @@ _ALIAS = "readiness"
 def release() -> None:
     """Return this thread's connection; the next query takes one again. Call it before each wait.
 
-    Inside a transaction it does nothing: no code waits there.
+    The place of a request among those that Django processes is given up too. Inside a transaction it does nothing: no
+    code waits there.
     """
     if not connection.in_atomic_block:
         connection.close()
+        request_context.place.get().leave()
 
 
 def beside_the_pool(query: Callable[[], Result]) -> Callable[[], Result]:

@@ -96,14 +96,15 @@ def _add(sums: Sums, record: AccessRecord) -> None:
     at = moment(record.started_at)
     if at > sums.last_at:
         sums.last_at = at
-    sums.requests += 1
-    sums.errors += is_error(record)
+    count = record.requests
+    sums.requests += count
+    sums.errors += count * is_error(record)
     sums.aborted += record.aborted
     sums.prompt_tokens += record.prompt_tokens or 0
     sums.cached_tokens += record.cached_tokens or 0
     sums.completion_tokens += record.completion_tokens or 0
-    sums.duration_ms += record.duration_ms
-    histogram.add(sums.durations, record.duration_ms)
+    sums.duration_ms += count * record.duration_ms
+    histogram.add(sums.durations, record.duration_ms, count)
     _add_cost(sums, record)
     _add_speed(sums, record)
 
