@@ -6,17 +6,28 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from models_app.domain.errors import Unavailable
 
 
-class Program:
-    """The runner's side: starts the program when it is first needed, and again after its end. Thread-safe."""
+def module(name: str) -> tuple[str, ...]:
+    """The command of a module of this package, with this interpreter and its rule for the working folder."""
+    return (sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", name)
 
-    def __init__(self, command: Sequence[str]) -> None:
+
+class Program:
+    """The runner's side: starts the program when it is first needed, and again after its end. Thread-safe.
+
+    `environment` is added to the runner's.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self._command = command
+        self._environment = environment
         self._lock = threading.Lock()
         self._program: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -27,7 +38,9 @@ class Program:
             with self._lock:
                 return self._open()
         except OSError as error:
-            raise Unavailable(f"No process can be started for this request ({error.strerror}). Try again.") from error
+            raise Unavailable(
+                f"The runner cannot start a process for this request ({error.strerror}). Try again."
+            ) from error
 
     def _open(self) -> socket.socket:
         if self._program is None or self._program.poll() is not None:
@@ -46,9 +59,11 @@ class Program:
     def _start(self) -> None:
         self._end()
         self._control, theirs = socket.socketpair()
+        # The decode thread opens channels too: it never waits for a program.
         self._control.setblocking(False)
         with theirs:
-            self._program = subprocess.Popen(self._command, stdin=theirs.fileno())
+            environment = os.environ | dict(self._environment)
+            self._program = subprocess.Popen(self._command, stdin=theirs.fileno(), env=environment)
 
     def close(self) -> None:
         with self._lock:

@@ -72,7 +72,7 @@ class Batcher:
         self._wake = threading.Condition()
         self._closed = False
         self._in_flight = 0
-        self.grammars = GrammarProgram(spec.path)
+        self.grammars = GrammarProgram(spec.path, spec.confine)
         self._intake = Intake(model, self.grammars)
         self._uses = itertools.count(1)
         # Below: used by the decode thread only.

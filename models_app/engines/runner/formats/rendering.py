@@ -14,7 +14,6 @@ import logging
 import math
 import socket
 import struct
-import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any
 from models_app.domain.errors import InvalidRequest, LoadFailed, Unavailable
 from models_app.domain.traffic.conversation import Message
 from models_app.engines.confinement.confining import Mode
+from models_app.engines.runner import programs
 from models_app.engines.runner.formats import render_child
 from models_app.engines.runner.programs import Program
 
@@ -116,7 +116,7 @@ class Renderer:
         """`longest`: the limits of a compilation and of a rendering in the slow lane."""
         self._first = {"source": source, "bos": bos, "eos": eos}
         self._longest = longest
-        self._program = Program((sys.executable, "-m", render_child.__name__, mode.value))
+        self._program = Program((*programs.module(render_child.__name__), mode.value))
         self._fast = asyncio.Semaphore(_FAST_PROCESSES)
         self._slow = asyncio.Lock()
         self._waiting = 0

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from models_app.domain.errors import InvalidRequest, NoaError, Unavailable
+from models_app.engines.confinement.confining import Mode
+from models_app.engines.runner import programs
+from models_app.engines.runner.programs import Program
 
-COMMAND = (sys.executable, "-m", "models_app.engines.runner.grammar.child")
+_MODULE = "models_app.engines.runner.grammar.child"
 # The longest message: the bits of a vocabulary of a million tokens.
 _READ_BYTES = 128 * 1024
-# The program reads a vocabulary from memory, so it needs no GPU.
+# The program computes nothing with the model, so it needs no GPU.
 _WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "", "GGML_NO_BACKTRACE": "1"}
 
 
@@ -46,58 +45,11 @@ def unusable(param: str | None = None) -> InvalidRequest:
     )
 
 
-class GrammarProgram:
-    """Starts the program when it is first needed, and again after its end. `open` is thread-safe."""
+class GrammarProgram(Program):
+    """The program of `child`: it opens channels, each to a new process."""
 
-    def __init__(self, model_path: str, command: Sequence[str] = COMMAND) -> None:
-        self._command = (*command, model_path)
-        self._lock = threading.Lock()
-        self._program: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-
-    def open(self) -> socket.socket:
-        """A channel to a new process; its protocol is that of `child`. Raises Unavailable when there can be none."""
-        try:
-            with self._lock:
-                return self._open()
-        except OSError as error:
-            raise Unavailable(
-                f"Grammars cannot be checked at the moment ({error.strerror}). Try again, or without a schema."
-            ) from error
-
-    def _open(self) -> socket.socket:
-        if self._program is None or self._program.poll() is not None:
-            self._start()
-        here, there = socket.socketpair()
-        with there:
-            try:
-                assert self._control is not None
-                socket.send_fds(self._control, [b"+"], [there.fileno()])
-            except OSError:
-                here.close()
-                raise
-        here.setblocking(False)
-        return here
-
-    def _start(self) -> None:
-        self._end()
-        self._control, theirs = socket.socketpair()
-        # The decode thread opens channels too: it never waits for this program.
-        self._control.setblocking(False)
-        with theirs:
-            self._program = subprocess.Popen(self._command, stdin=theirs.fileno(), env=os.environ | _WITHOUT_GPU)
-
-    def close(self) -> None:
-        with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        if self._control is not None:
-            self._control.close()
-        if self._program is not None:
-            self._program.kill()
-            self._program.wait()
-        self._program = self._control = None
+    def __init__(self, model_path: str, mode: Mode = Mode.AUTO) -> None:
+        super().__init__((*programs.module(_MODULE), model_path, mode.value), _WITHOUT_GPU)
 
 
 class Channel:

@@ -1,4 +1,4 @@
-"""The program that does a runner's grammar work: `python -m models_app.engines.runner.grammar.child MODEL`.
+"""The program that does a runner's grammar work: `python -m models_app.engines.runner.grammar.child MODEL MODE`.
 
 llama.cpp can crash on a grammar, and its work for one token can take minutes, which nothing can interrupt inside a
 process. So this program reads the model's vocabulary once and forks a process for each grammar. Standard input is a
@@ -28,11 +28,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import llama_cpp
 import numpy as np
 import numpy.typing as npt
+
+from models_app.engines.confinement import confining
+from models_app.engines.confinement.confining import Mode
+from models_app.engines.runner import programs
 
 # Seconds of processor time, so that a busy machine makes no grammar slow. Real grammars compile in milliseconds.
 COMPILE_SECONDS = 1.0
@@ -206,49 +211,34 @@ class _Process:
 _SILENT = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
 
 
-def main(path: str) -> None:
+def main(path: str, mode: Mode) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(_NICE)
     llama_cpp.llama_log_set(_SILENT, None)
     vocabulary = _Vocabulary(path)
-    # The kernel collects ended processes.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    control = socket.socket(fileno=0)
-    while True:
-        byte, channels, _, _ = socket.recv_fds(control, 1, 1)
-        if not byte:
-            return
-        for channel in channels:
-            if os.fork() == 0:
-                control.detach()
-                _serve(channel, vocabulary)
-            os.close(channel)
+    # Opened and read now: a confined process opens no file.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    limit = _data_bytes() + _MEMORY
+    confining.confine_reader(mode, imports=True)
+    programs.serve(partial(_serve, vocabulary, nowhere, limit, mode))
 
 
-def _serve(channel: int, vocabulary: _Vocabulary) -> None:
+def _serve(vocabulary: _Vocabulary, nowhere: int, limit: int, mode: Mode, channel: socket.socket) -> None:
     """The rest of a forked process."""
-    code = 1
-    try:
-        os.close(0)
-        # llama.cpp prints the whole text of a grammar that it rejects.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        _bound_memory()
-        with socket.socket(fileno=channel) as connected:
-            _Process(connected, vocabulary).serve()
-        code = 0
-    finally:
-        # No finalizer of the parent may run here.
-        os._exit(code)
-
-
-def _bound_memory() -> None:
-    with open("/proc/self/status", encoding="ascii") as file:
-        data = next(int(line.split()[1]) for line in file if line.startswith("VmData:")) * 1024
+    if mode is not Mode.OFF:
+        confining.forbid_processes()
+    # llama.cpp prints the whole text of a grammar that it rejects.
+    os.dup2(nowhere, 2)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = data + _MEMORY
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    _Process(channel, vocabulary).serve()
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmData:")) * 1024
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], Mode(sys.argv[2]))
