@@ -15,13 +15,21 @@ from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.catalog.gguf import FILE_TYPES, GgufMetadata
 from models_app.domain.errors import ModelFileError
 from models_app.engines import gguf, gguf_header
-from tests.fakes import broken_gguf, gguf_files
+from tests.fakes import broken_gguf, gguf_files, hostile_templates
 from tests.fakes.broken_gguf import BOOL, I32, STRING, U32, File, array, text, u32
 
 
 def _inspect(path: Path, data: File | bytes) -> GgufMetadata:
     path.write_bytes(bytes(data))
     return gguf.inspect(path, roots=[path.parent])
+
+
+def test_a_scan_stores_a_template_and_never_renders_it(tmp_path: Path) -> None:
+    """Whatever it does: a scan has no more time for one than for another."""
+    for name, template in (hostile_templates.HOSTILE | hostile_templates.UNCOMPILABLE).items():
+        if len(template) <= gguf_header.MAX_TEMPLATE_BYTES:
+            file = File().set("tokenizer.chat_template", STRING, text(template))
+            assert _inspect(tmp_path / f"{name}.gguf", file).chat_template == template
 
 
 def test_it_reads_a_model_that_llama_cpp_loads(tmp_path: Path) -> None:

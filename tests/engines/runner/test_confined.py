@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from models_app.domain.errors import LoadFailed
 from models_app.engines.confinement.confining import Mode
 from tests.engines.confinement.test_confinement import needs_all
+from tests.engines.runner import program
 from tests.engines.runner.conftest import Launch
 from tests.engines.runner.program import Program
 from tests.fakes.gguf_files import write_tiny_gguf
@@ -60,6 +63,33 @@ def test_a_runner_works_without_confinement(tiny_model: Path, launch: Launch) ->
     runner = launch(tiny_model, confine=Mode.OFF).wait_ready()
     assert runner.chat(max_tokens=2)[0] == 200
     assert {status(process.pid)["Seccomp"] for process in everyone(runner)} <= {status(os.getpid())["Seccomp"]}
+
+
+# A kernel without Landlock, from where the runner stands.
+_OLD_KERNEL = """
+import runpy, sys
+from models_app.engines.confinement import landlock
+landlock._CREATE_RULESET = 9999
+runpy.run_module("models_app.engines.runner", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("mode", [Mode.AUTO, Mode.REQUIRE])
+def test_a_kernel_without_landlock_serves_unless_confinement_is_required(
+    tiny_model: Path, tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "COMMAND", (sys.executable, "-c", _OLD_KERNEL))
+    runner = program.launch(tmp_path, tiny_model, confine=mode)
+    try:
+        if mode is Mode.REQUIRE:
+            with pytest.raises(LoadFailed, match="NOA_CONFINE=require.*Landlock") as failed:
+                runner.wait_ready()
+            assert failed.value.stage == "start"
+        else:
+            assert runner.wait_ready().chat(max_tokens=2)[0] == 200
+            assert "without Landlock" in runner.process.log_path.read_text()
+    finally:
+        runner.end()
 
 
 @needs_all
