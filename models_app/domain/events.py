@@ -55,4 +55,5 @@ class EventName(StrEnum):
     KEY_REVOKED = "key-revoked"
     ACCESS_LOG_FAULT = "access-log-fault"
     LOG_INS_BLOCKED = "log-ins-blocked"
+    STORAGE_LARGE = "storage-large"
     WEBHOOK_FAILING = "webhook-failing"

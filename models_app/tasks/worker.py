@@ -26,6 +26,7 @@ from models_app.services.lifecycle import eviction, on_demand
 from models_app.services.nodes import nodes
 from models_app.services.nodes.nodes import Ownership
 from models_app.services.registry import discovery
+from models_app.services.retention import deleting
 from models_app.services.runners import health, node, runner_proxy, watchdog
 from models_app.tasks import autoswitching, queueing, recovering, webhooks
 from models_app.tasks import nodes as lost_nodes
@@ -58,7 +59,7 @@ PERIODIC_TASKS = (
     PeriodicTask("lost-jobs", lambda: watchdog.INTERVAL_SECONDS, watchdog.end_lost_jobs, alone=True),
     PeriodicTask("queued-jobs", lambda: INTERVAL_SECONDS, pickup.poll),
     PeriodicTask("spools", lambda: upkeep.SPOOL_SECONDS, upkeep.recover_spools),
-    PeriodicTask("retention", lambda: upkeep.RETENTION_SECONDS, upkeep.retain, alone=True),
+    PeriodicTask("retention", lambda: upkeep.RETENTION_SECONDS, deleting.retain, alone=True),
     PeriodicTask("auto-switch", lambda: autoswitching.INTERVAL_SECONDS, autoswitching.decide_all, alone=True),
     PeriodicTask("demand", lambda: on_demand.CLEAN_UP_SECONDS, on_demand.clean_up, alone=True),
     PeriodicTask("idle", lambda: eviction.INTERVAL_SECONDS, eviction.unload_idle),

@@ -25,6 +25,7 @@ from models_app.services.api_keys import budgets
 from models_app.services.coordination import data_folder
 from models_app.services.providers import providers
 from models_app.services.reporting import readiness
+from models_app.services.retention import sizes
 
 _ANSWER_SECONDS = 2.0
 # Each exposed file is a finding, up to this number.
@@ -38,7 +39,7 @@ def examine() -> list[Finding]:
     found = [*variables(), *database()]
     checks: list[Check] = [broker, limits, folders, disk, engine, confinement, port]
     if not _is_unavailable(found):
-        checks += [clock, worker, secrets]
+        checks += [clock, worker, secrets, storage]
     return [*found, *(finding for check in checks for finding in check())]
 
 
@@ -209,6 +210,18 @@ def disk() -> Iterator[Finding]:
         if path.exists() and path.stat().st_dev not in seen:
             seen.add(path.stat().st_dev)
             yield diagnosis.disk(str(path), shutil.disk_usage(path).free)
+
+
+def storage() -> Iterator[Finding]:
+    """Whether a table or the data folder is large."""
+    try:
+        large = [size for size in sizes.measured() if size.is_large]
+    except DatabaseError:
+        return  # the tables do not exist; the missing migrations are reported already
+    for size in large:
+        yield Finding("storage", Level.WARNING, size.sentence, sizes.REMEDY)
+    if not large:
+        yield Finding("storage", Level.OK, "No table and no folder is large.")
 
 
 def engine() -> Iterator[Finding]:
