@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
 from django.db import connection
 
+from models_app.domain.errors import NoaError
 from models_app.domain.records.refusals import PERIOD_SECONDS
 from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.residency.readiness import PartReport
@@ -20,12 +22,12 @@ from models_app.gateway.edge.doorway import Doorway
 from models_app.gateway.edge.entrance import Entrance
 from models_app.gateway.edge.front import Front
 from models_app.gateway.edge.metrics import MetricsPage
-from models_app.gateway.edge.readiness import Probes
+from models_app.gateway.edge.readiness import Probes, send_error
 from models_app.gateway.edge.reports import Reports
 from models_app.gateway.http.bodies import Bodies
 from models_app.gateway.http.request_body import Hosts, Limits
 from models_app.gateway.http.server import settle_memory
-from models_app.gateway.http.types import ASGIApp, Receive, Scope, Send
+from models_app.gateway.http.types import ASGIApp, Message, Receive, Scope, Send
 from models_app.gateway.recording.recorder import Recorder
 from models_app.gateway.recording.texts import Texts
 from models_app.gateway.routing.refreshing import SnapshotRefresher
@@ -43,6 +45,8 @@ from models_app.services.lifecycle import on_demand
 from models_app.services.providers import breakers
 from models_app.services.reporting import exposition, readiness
 from models_app.threads import RepeatingThread
+
+logger = logging.getLogger(__name__)
 
 
 def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
@@ -165,12 +169,30 @@ class Site:
             await self._lifespan(receive, send)
         elif scope["type"] == "http" and (scope["path"] == "/v1" or scope["path"].startswith("/v1/")):
             await self.gateway(scope, receive, send)
-        elif self.metrics.answers(scope):
-            await self.metrics(scope, receive, send)
-        elif self.probes.answers(scope):
-            await self.probes(scope, receive, send)
         elif scope["type"] == "http":
-            await self._django(scope, receive, send)
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything but the gateway. An error of ours is answered with JSON, unless an answer has begun."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            if self.metrics.answers(scope):
+                await self.metrics(scope, receive, noted)
+            elif self.probes.answers(scope):
+                await self.probes(scope, receive, noted)
+            else:
+                await self._django(scope, receive, noted)
+        except Exception:
+            if begun:
+                raise
+            logger.exception("Internal error at %s.", scope["path"][:200])
+            await send_error(send, NoaError("Internal error. The server log has the details."))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -12,7 +12,7 @@ from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway.http.bodies import ANONYMOUS, Bodies, BodiesFull, Body
 from models_app.gateway.http.request_body import Limits
 from tests.fakes.upstream import FakeUpstream
-from tests.gateway.wire import Wire, request, serve, wait_until
+from tests.gateway.wire import EXPIRED_KEY, READER_KEY, Wire, request, serve, wait_until
 
 OTHER = "noa_other_key"
 LIMIT = 256 * 1024
@@ -97,3 +97,19 @@ def test_a_request_holds_its_body_while_it_is_answered(upstream: FakeUpstream) -
             wire.until(b"data:")
             assert bodies.held > 5000
         wait_until(lambda: bodies.held == 0, "the body to be freed")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"])
+@pytest.mark.parametrize("authorization", ["", "Bearer noa_wrong", f"Bearer {READER_KEY}", f"Bearer {EXPIRED_KEY}"])
+@pytest.mark.parametrize("announced", [True, False])
+def test_the_gateway_reads_no_body_without_a_key_that_may_infer(
+    upstream: FakeUpstream, path: str, authorization: str, announced: bool
+) -> None:
+    framing = {"content_length": "16000000"} if announced else {"content_length": "", "transfer_encoding": "chunked"}
+    bodies = Bodies(4 * LIMIT)
+    with serve(upstream.path, bodies=bodies) as served, served.wire() as wire:
+        head = request(b"", path, authorization=authorization, expect="100-continue", **framing)
+        # Not "100 Continue": the body is not wanted.
+        assert wire.send(head).until(b"\r\n").startswith((b"HTTP/1.1 401", b"HTTP/1.1 403"))
+        assert bodies.held == 0
+    assert not upstream.exchanges

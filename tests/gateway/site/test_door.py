@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.test import Client
@@ -224,3 +225,14 @@ def test_a_large_form_needs_a_session(site: RunningSite, admin_user: object) -> 
         with Wire(int(site.url.rpartition(":")[2])) as wire:
             wire.send(request(form, "/admin/login/", authorization="", cookie=wrong, content_type=kind))
             assert wire.answer().status == 413
+
+
+def test_an_error_in_front_of_django_is_json_too(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    for name, path in (("_django", "/api/v1/models"), ("_django", "/nothing"), ("metrics", "/metrics")):
+        monkeypatch.setattr(site.site, name, mock.AsyncMock(side_effect=fail, answers=lambda scope: True))
+        answer = ask(site, path)
+        assert (answer.status, answer.code) == (500, "internal_error")
+        assert b"secret detail" not in answer.body
