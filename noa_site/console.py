@@ -12,7 +12,12 @@ from django.urls import reverse_lazy
 
 def _may_view(label: str) -> Callable[[HttpRequest], bool]:
     app, _, model = label.partition(".")
-    return lambda request: request.user.has_perm(f"{app}.view_{model}")
+
+    def may_view(request: HttpRequest) -> bool:
+        view, change = (request.user.has_perm(f"{app}.{word}_{model}") for word in ("view", "change"))
+        return bool(view or change)
+
+    return may_view
 
 
 def _list(title: str, label: str, icon: str) -> dict[str, Any]:

@@ -185,7 +185,7 @@ REST_FRAMEWORK = {
         "models_app.api.authentication.ApiKeyAuthentication",
         "models_app.api.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["models_app.api.permissions.ScopePermission"],
+    "DEFAULT_PERMISSION_CLASSES": ["models_app.api.permissions.RightsPermission"],
     "DEFAULT_RENDERER_CLASSES": ["models_app.api.renderers.OrjsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["models_app.api.parsers.BoundedJSONParser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],

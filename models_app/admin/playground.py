@@ -17,7 +17,7 @@ from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.states import ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import AccessLog, RegisteredModel, Route
-from models_app.services.api_keys import playground
+from models_app.services.api_keys import playground, staff
 
 # A longer menu is unusable; the pages of the other models have a link to the playground.
 _MODELS_SHOWN = 300
@@ -25,7 +25,7 @@ _MODELS_SHOWN = 300
 
 def may_chat(request: HttpRequest) -> bool:
     """Whether the user can use the playground: the permission to operate models includes it."""
-    return bool(request.user.has_perm("models_app.change_registeredmodel"))
+    return staff.may(user=request.user, operation="load_model")
 
 
 @require_GET
@@ -81,7 +81,7 @@ def record(request: HttpRequest) -> HttpResponse:
     row = AccessLog.objects.filter(client_request_id=sent).order_by("-id").first() if sent else None
     if row is None:
         return HttpResponse(status=204)
-    may_view = request.user.has_perm("models_app.view_accesslog")
+    may_view = staff.may(user=request.user, operation="get_access_log")
     return JsonResponse(
         {
             "url": reverse("admin:models_app_accesslog_change", args=[row.pk]) if may_view else None,

@@ -13,6 +13,7 @@ from unfold.dataclasses import SearchResult
 from models_app.admin.parts import badges
 from models_app.admin.records import jobs
 from models_app.models import AccessLog, Job, RegisteredModel, Route
+from models_app.services.api_keys import staff
 
 # The lists of models and routes can be searched for more.
 _MAX_PER_KIND = 12
@@ -22,7 +23,7 @@ class _Page(NamedTuple):
     title: str
     description: str
     url_name: str
-    right: str
+    operation: str
     icon: str
 
 
@@ -31,18 +32,17 @@ _PAGES = (
         "Overview",
         "Loaded models, their health, recent events",
         "admin:index",
-        "view_registeredmodel",
+        "list_models",
         "space_dashboard",
     ),
-    _Page("Playground", "Chat with a model or a route", "console:playground", "change_registeredmodel", "forum"),
+    _Page("Playground", "Chat with a model or a route", "console:playground", "load_model", "forum"),
 )
 
 
 def find(request: HttpRequest, term: str) -> list[SearchResult]:
     """unfold's search callback; limited to the user's rights."""
     may = {
-        word: request.user.has_perm(f"models_app.view_{word}")
-        for word in ("registeredmodel", "route", "accesslog", "job")
+        word: staff.may_view(user=request.user, table=word) for word in ("registeredmodel", "route", "accesslog", "job")
     }
     found = [*_pages(request, term)]
     found += _models(term) if may["registeredmodel"] else []
@@ -54,7 +54,10 @@ def find(request: HttpRequest, term: str) -> list[SearchResult]:
 
 def _pages(request: HttpRequest, term: str) -> Iterator[SearchResult]:
     for page in _PAGES:
-        if request.user.has_perm(f"models_app.{page.right}") and term in f"{page.title} {page.description}".lower():
+        if (
+            staff.may(user=request.user, operation=page.operation)
+            and term in f"{page.title} {page.description}".lower()
+        ):
             yield _result(page.title, page.description, reverse(page.url_name), page.icon)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.http import HttpRequest
 from rest_framework import authentication, exceptions
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from models_app.domain.errors import PermissionDenied, Unauthenticated
-from models_app.domain.scopes import Scope
+from models_app.domain.traffic.granting import Bounds
 from models_app.models import ApiKey
-from models_app.services.api_keys import keys
+from models_app.services.api_keys import keys, staff
 
 # As long as the columns that hold a name.
 _MAX_ACTOR = 150
@@ -39,7 +40,10 @@ class KeyPrincipal:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Reads `Authorization: Bearer noa_…`. A wrong header is refused, not ignored."""
+    """Reads `Authorization: Bearer noa_…`. A wrong header is refused, not ignored.
+
+    A key that is bound to addresses is refused from others here, before any permission is checked.
+    """
 
     def authenticate(self, request: Request) -> tuple[KeyPrincipal, ApiKey] | None:
         header = request.headers.get("Authorization")
@@ -54,6 +58,7 @@ class ApiKeyAuthentication(BaseAuthentication):
                 "This API key is unknown, has expired or was revoked. "
                 "Create one in the console under API keys, or with 'manage.py api_key'."
             )
+        keys.require_address(key=key, address=client_of(request))
         return KeyPrincipal(key), key
 
     def authenticate_header(self, request: Request) -> str:
@@ -75,22 +80,30 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
 
 def scopes_of(user: Any) -> frozenset[str]:
-    """The caller's scopes. Staff have `read`, and `operate` if they can change models; superusers have `admin`."""
-    if isinstance(user, KeyPrincipal):
-        return user.scopes
-    if user is None or not user.is_authenticated or not user.is_staff:
-        return frozenset()
-    if user.is_superuser:
-        return frozenset({Scope.ADMIN})
-    if user.has_perm("models_app.change_registeredmodel"):
-        return frozenset({Scope.READ, Scope.OPERATE})
-    return frozenset({Scope.READ})
+    """The caller's scopes. A session has those whose operations its permissions all include."""
+    return user.scopes if isinstance(user, KeyPrincipal) else staff.scopes(user=user)
+
+
+def bounds_of(user: Any) -> Bounds:
+    """The most that the caller can give to an API key."""
+    return keys.bounds_of(user.key) if isinstance(user, KeyPrincipal) else staff.bounds(user=user)
+
+
+def client_of(request: HttpRequest | Request) -> str:
+    """The client's address, after the trusted proxies; empty on a unix socket."""
+    return str(request.META.get("REMOTE_ADDR") or "")
 
 
 def allowed_models_of(request: Request) -> frozenset[str]:
     """The models and routes that the caller can change; empty is everything."""
     user: Any = request.user
     return frozenset(user.key.allowed_models) if isinstance(user, KeyPrincipal) else frozenset()
+
+
+def may_evict(request: Request) -> bool:
+    """Whether loads of the caller can evict other models."""
+    user: Any = request.user
+    return user.key.may_evict if isinstance(user, KeyPrincipal) else True
 
 
 def actor_of(request: Request) -> str:

@@ -11,17 +11,18 @@ from django.http import HttpRequest
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from models_app.api.authentication import KeyPrincipal, scopes_of
-from models_app.domain.scopes import Scope, allows
+from models_app.api.authentication import KeyPrincipal, client_of
+from models_app.api.permissions import may
+from models_app.domain.errors import PermissionDenied
 from models_app.services.api_keys import keys
 from models_app.services.events import event_stream
 from models_app.services.events.event_stream import StreamedEvent, hub
 from models_app.services.events.events import EventFilter
 from models_app.services.events.hub_response import HubResponse, in_thread, wait_for_news
 
-# Proxies close connections after about a minute without data. A heartbeat also detects a client that has disconnected
-# and a key that was revoked.
+# Proxies close connections after about a minute without data. A heartbeat also detects a client that has disconnected.
 HEARTBEAT_SECONDS = 15.0
+_OPERATION = "list_events"
 _HEARTBEAT = b": still here\n\n"
 
 
@@ -39,8 +40,8 @@ class EventStreamResponse(HubResponse):
     # Until a client reconnects: about the time of a restart.
     retry_ms = 2000
 
-    def __init__(self, *, wanted: EventFilter, place: int, still_allowed: Callable[[], bool]) -> None:
-        super().__init__()
+    def __init__(self, *, wanted: EventFilter, place: int, still_allowed: Callable[[], bool], owner: str) -> None:
+        super().__init__(owner)
         self["Cache-Control"] = "no-store"
         self._wanted = wanted
         self._place = place
@@ -49,6 +50,7 @@ class EventStreamResponse(HubResponse):
     async def follow(self, news: asyncio.Event) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         next_heartbeat = loop.time() + HEARTBEAT_SECONDS
+        next_check = loop.time() + event_stream.RIGHTS_SECONDS
         while hub.is_open:
             news.clear()
             found = hub.after(self._place)
@@ -56,13 +58,15 @@ class EventStreamResponse(HubResponse):
                 found = await in_thread(self._read)
             if frames := self._take(found):
                 yield frames
-            if loop.time() >= next_heartbeat:
+            if loop.time() >= next_check:
                 if not await in_thread(self._still_allowed):
                     return
+                next_check = loop.time() + event_stream.RIGHTS_SECONDS
+            if loop.time() >= next_heartbeat:
                 yield _HEARTBEAT
                 next_heartbeat = loop.time() + HEARTBEAT_SECONDS
             if not found:
-                await wait_for_news(news, next_heartbeat - loop.time())
+                await wait_for_news(news, min(next_heartbeat, next_check) - loop.time())
 
     def _read(self) -> list[StreamedEvent]:
         return event_stream.read(after=self._place)
@@ -74,22 +78,28 @@ class EventStreamResponse(HubResponse):
 
 
 def permit_of(request: Request) -> Callable[[], bool]:
-    """Returns a check that the caller still has `read`: keys are revoked and sessions end during a stream."""
+    """Returns a check that the caller still has the right: keys are revoked and sessions end during a stream."""
     user: Any = request.user
     if isinstance(user, KeyPrincipal):
-        key_pk = request.auth.pk
-
-        def key_permits() -> bool:
-            key = keys.usable(pk=key_pk)
-            return key is not None and allows(frozenset(key.scopes), Scope.READ)
-
-        return key_permits
+        key_pk, address = request.auth.pk, client_of(request)
+        return lambda: _key_permits(key_pk, address)
     session = request.session
     engine, session_key = type(session), session.session_key
 
     def session_permits() -> bool:
-        request = HttpRequest()
-        request.session = engine(session_key)
-        return allows(scopes_of(auth.get_user(request)), Scope.READ)
+        present = HttpRequest()
+        present.session = engine(session_key)
+        return may(auth.get_user(present), _OPERATION)
 
     return session_permits
+
+
+def _key_permits(pk: int, address: str) -> bool:
+    key = keys.usable(pk=pk)
+    if key is None or not may(KeyPrincipal(key), _OPERATION):
+        return False
+    try:
+        keys.require_address(key=key, address=address)
+    except PermissionDenied:
+        return False
+    return True

@@ -52,6 +52,13 @@ class Api:
             headers=self._headers | headers,
         )
 
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """A request with any method that changes something."""
+        headers = self._headers
+        return getattr(self._client, method)(
+            f"/api/v1{path}", body or {}, content_type="application/json", headers=headers
+        )
+
     def delete(self, path: str, **headers: str) -> Any:
         return self._client.delete(f"/api/v1{path}", headers=self._headers | headers)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from models_app.api.views.base import operation_id
+from models_app.domain.rights import RIGHTS, Right
 from models_app.domain.scopes import Scope
 
 # A value for each converter; no object has this name.
@@ -31,22 +33,33 @@ class Operation:
     method: str
     path: str
     callback: Any
+    # The name of the path's parameter, if it has one.
+    parameter: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The operation's id in the OpenAPI document."""
+        return operation_id(self.callback.cls, self.callback.actions[self.method])
+
+    @property
+    def right(self) -> Right:
+        return RIGHTS[self.name]
 
     @property
     def needed_scope(self) -> Scope | None:
-        """The scope that the viewset's permission class requires."""
-        permission, *others = self.callback.initkwargs.get("permission_classes", self.callback.cls.permission_classes)
-        assert not others
-        scope: Scope | None = permission().needed_scope(self.method.upper())
-        return scope
+        return self.right.scope
 
     def __str__(self) -> str:
         return f"{self.method.upper()} {self.path}"
 
 
+_PARAMETER = re.compile(r"<(\w+):(\w+)>")
+
+
 def addresses() -> Iterator[tuple[str, Any]]:
     """Every path with sample values, and its view function."""
-    yield from _walk(get_resolver().url_patterns, "/")
+    for pattern, callback in _walk(get_resolver().url_patterns, "/"):
+        yield _PARAMETER.sub(lambda found: VALUES[found[1]], pattern), callback
 
 
 def _walk(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -55,14 +68,19 @@ def _walk(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         if isinstance(pattern, URLResolver):
             yield from _walk(pattern.url_patterns, path)
         elif isinstance(pattern, URLPattern):
-            yield re.sub(r"<(\w+):\w+>", lambda found: VALUES[found[1]], path), pattern.callback
+            yield path, pattern.callback
 
 
 def operations() -> list[Operation]:
     return [
-        Operation(method, path, callback)
-        for path, callback in addresses()
-        if path.startswith("/api/v1/")
+        Operation(method, _PARAMETER.sub(lambda found: VALUES[found[1]], pattern), callback, _parameter(pattern))
+        for pattern, callback in _walk(get_resolver().url_patterns, "/")
+        if pattern.startswith("/api/v1/")
         for method in METHODS
         if method in callback.actions
     ]
+
+
+def _parameter(pattern: str) -> str | None:
+    found = _PARAMETER.search(pattern)
+    return found[2] if found else None

@@ -11,6 +11,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.template.loader import render_to_string
 
 from models_app.admin.dashboard.sections import SECTIONS
+from models_app.services.api_keys import staff
 from models_app.services.reporting import overview
 
 # The shortest interval between two renderings. It bounds the cost: about ten queries per interval, whatever the number
@@ -45,7 +46,7 @@ def _rendered() -> Mapping[str, str]:
 
 def names_for(user: User | AnonymousUser | Any) -> frozenset[str]:
     """The parts that the user's rights include."""
-    return frozenset(name for name, section in SECTIONS.items() if user.has_perm(f"models_app.{section.right}"))
+    return frozenset(name for name, section in SECTIONS.items() if staff.may_view(user=user, table=section.table))
 
 
 board = Board()

@@ -1,4 +1,4 @@
-"""The parts of the overview: the template context of each, and the right to view it."""
+"""The parts of the overview: the template context of each, and the table that it shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Context = dict[str, Any]
 class Section:
     """`templates/admin/noa/live/<name>.html` renders what `context` returns."""
 
-    right: str
+    # Who can view this table can view the part.
+    table: str
     context: Callable[[Facts], Context]
 
 
@@ -157,10 +158,10 @@ def events(facts: Facts) -> Context:
 
 
 SECTIONS = {
-    "warnings": Section("view_registeredmodel", warnings),
-    "current": Section("view_registeredmodel", current),
-    "traffic": Section("view_accesslog", traffic),
-    "memory": Section("view_instance", memory),
-    "running": Section("view_job", running),
-    "events": Section("view_event", events),
+    "warnings": Section("registeredmodel", warnings),
+    "current": Section("registeredmodel", current),
+    "traffic": Section("accesslog", traffic),
+    "memory": Section("instance", memory),
+    "running": Section("job", running),
+    "events": Section("event", events),
 }

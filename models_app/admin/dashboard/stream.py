@@ -12,17 +12,16 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from models_app.admin.dashboard.board import EVERY_SECONDS, board, names_for
 from models_app.domain.errors import Unavailable
+from models_app.services.events import event_stream
 from models_app.services.events.event_stream import hub
 from models_app.services.events.hub_response import HubResponse, in_thread, wait_for_news
-
-# Also the longest time that a stream continues after its user signed out or lost a permission.
-_CHECK_SECONDS = 15.0
 
 
 def live(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """GET /admin/live/: a stream while the page is open; 503 when too many are open."""
+    owner = f"user:{request.user.pk}"
     try:
-        hub.check_room()
+        hub.check_room(owner)
     except Unavailable as error:
         return HttpResponse(error.message, status=503, content_type="text/plain; charset=utf-8")
     engine, key = type(request.session), request.session.session_key
@@ -33,7 +32,7 @@ def live(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         user: Any = auth.get_user(present)
         return names_for(user) if user.is_active and user.is_staff else frozenset()
 
-    return LiveResponse(allowed)
+    return LiveResponse(allowed, owner)
 
 
 class LiveResponse(HubResponse):
@@ -41,8 +40,8 @@ class LiveResponse(HubResponse):
 
     retry_ms = 3000
 
-    def __init__(self, allowed: Callable[[], frozenset[str]]) -> None:
-        super().__init__()
+    def __init__(self, allowed: Callable[[], frozenset[str]], owner: str = "") -> None:
+        super().__init__(owner)
         self._allowed = allowed
 
     async def follow(self, news: asyncio.Event) -> AsyncGenerator[bytes, None]:
@@ -53,7 +52,7 @@ class LiveResponse(HubResponse):
             news.clear()
             if loop.time() >= check_at:
                 names = await in_thread(self._allowed)
-                check_at = loop.time() + _CHECK_SECONDS
+                check_at = loop.time() + event_stream.RIGHTS_SECONDS
             if not names:
                 return
             parts = await in_thread(lambda: board.parts(max_age=EVERY_SECONDS / 2))

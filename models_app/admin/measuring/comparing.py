@@ -16,6 +16,7 @@ from models_app.admin.measuring.profile_badges import FIGURES
 from models_app.admin.parts import badges, bars, units
 from models_app.domain.errors import NoaError
 from models_app.models import ProfileRun
+from models_app.services.api_keys import staff
 from models_app.services.profiling import comparing
 
 # Rows of the list to choose from.
@@ -32,7 +33,7 @@ _TONES = {"better": "good", "worse": "bad"}
 @require_GET
 def compare(request: HttpRequest) -> HttpResponse:
     """GET /admin/compare/?run=…&run=… or ?runs=…,…: ids of runs, or keys of models for their newest run."""
-    if not request.user.has_perm("models_app.view_profilerun"):
+    if not staff.may_view(user=request.user, table="profilerun"):
         raise PermissionDenied
     names = [name for name in request.GET.getlist("run") if name]
     names += [name.strip() for name in request.GET.get("runs", "").split(",") if name.strip()]

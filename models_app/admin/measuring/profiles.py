@@ -15,6 +15,7 @@ from models_app.admin.parts.base import MachineWrittenAdmin
 from models_app.admin.parts.dialogs import ProfileRunDialog
 from models_app.admin.parts.filters import StartedFilter
 from models_app.models import ProfileRun
+from models_app.services.api_keys import staff
 from models_app.services.profiling import profiling
 
 
@@ -39,7 +40,7 @@ class ProfileRunAdmin(MachineWrittenAdmin):
     )
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(request.user.has_perm("models_app.change_registeredmodel"))
+        return staff.may(user=request.user, operation="mark_baseline")
 
     @action(
         description="Make baseline…",

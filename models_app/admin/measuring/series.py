@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET
 
 from models_app.domain.windows import WINDOWS
+from models_app.services.api_keys import staff
 from models_app.services.rollups import live_metrics
 from models_app.services.rollups.live_metrics import Point
 
@@ -16,7 +17,7 @@ from models_app.services.rollups.live_metrics import Point
 @require_GET
 def series(request: HttpRequest) -> HttpResponse:
     """GET /admin/series/?window=1h&model=…&route=…: one point for each step, including steps without requests."""
-    if not request.user.has_perm("models_app.view_accesslog"):
+    if not staff.may(user=request.user, operation="get_metrics_series"):
         raise PermissionDenied
     window = request.GET.get("window", "1h")
     if window not in WINDOWS:

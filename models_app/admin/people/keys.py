@@ -23,9 +23,10 @@ from models_app.admin.parts import actions, badges
 from models_app.admin.parts.base import ConsoleAdmin
 from models_app.admin.parts.dialogs import RevokeDialog
 from models_app.admin.people.key_limits import LIMIT_FIELDS, LimitsForm
-from models_app.domain.scopes import Scope
+from models_app.domain.scopes import Scope, allows
+from models_app.domain.traffic.granting import Bounds
 from models_app.models import ApiKey
-from models_app.services.api_keys import keys
+from models_app.services.api_keys import keys, staff
 
 _SCOPES = {
     Scope.INFER: "infer: query models through /v1",
@@ -37,11 +38,14 @@ _SCOPES = {
 
 
 class NewKeyForm(LimitsForm, forms.ModelForm):
+    # The most that the signed-in user can give; set for each request.
+    giver = Bounds(frozenset())
+
     scopes = forms.MultipleChoiceField(
         choices=[(scope.value, words) for scope, words in _SCOPES.items()],
         initial=[Scope.INFER.value],
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
-        help_text="What the key permits.",
+        help_text="What the key permits: a part of your own rights.",
     )
     expires_at = forms.SplitDateTimeField(
         required=False,
@@ -55,6 +59,11 @@ class NewKeyForm(LimitsForm, forms.ModelForm):
         fields = ("name", "scopes", "expires_at")
         widgets = {"name": UnfoldAdminTextInputWidget()}
         help_texts = {"name": "Which application or person uses it."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        given = [(scope.value, words) for scope, words in _SCOPES.items() if allows(self.giver.scopes, scope)]
+        self.fields["scopes"].choices = given  # type: ignore[attr-defined]
 
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
@@ -86,13 +95,18 @@ class ApiKeyAdmin(ConsoleAdmin):
     actions_detail = ("revoke_key",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("models_app.add_apikey"))
+        return staff.may(user=request.user, operation="create_api_key")
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False
 
     def has_revoke_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(request.user.has_perm("models_app.change_apikey"))
+        return staff.may(user=request.user, operation="revoke_api_key")
+
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
+        giver = staff.bounds(user=request.user)
+        kwargs["form"] = type("NewKeyForm", (NewKeyForm,), {"giver": giver, "__module__": __name__})
+        return super().get_form(request, obj, change, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         return self.readonly_fields if obj else ()
@@ -104,6 +118,7 @@ class ApiKeyAdmin(ConsoleAdmin):
             expires_at=form.cleaned_data["expires_at"],
             limits=form.cleaned_data["limits"],
             actor=actions.actor(request),
+            giver=form.giver,
         )
         obj.pk, obj.key_id = made.pk, made.key_id
         arguments = {"name": made.name, "scopes": made.scopes, "limits": made.limits}

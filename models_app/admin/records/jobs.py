@@ -20,6 +20,7 @@ from models_app.admin.parts.dialogs import JobDialog
 from models_app.admin.parts.filters import CreatedFilter
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState
 from models_app.models import Job, RegisteredModel
+from models_app.services.api_keys import staff
 from models_app.services.jobs import jobs
 
 _PROGRESS = "admin/noa/job_progress.html"
@@ -43,7 +44,7 @@ class JobAdmin(MachineWrittenAdmin):
     actions_detail = ("cancel_job",)
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(request.user.has_perm("models_app.change_registeredmodel"))
+        return staff.may(user=request.user, operation="cancel_job")
 
     @action(
         description="Cancel…",

@@ -20,13 +20,14 @@ from models_app.admin.registry.model_forms import (
     UnloadDialog,
 )
 from models_app.domain.traffic.routing import CURRENT_ROUTE
+from models_app.services.api_keys import staff
 from models_app.services.lifecycle import commands
 from models_app.services.profiling import probing, profiling
 from models_app.services.registry import registration
 
 
 class ModelDialogs:
-    """Mixin for the page of registered models. The permission to change a model includes operating it."""
+    """Mixin for the page of registered models. The permission to change a model includes loading it, but no switch."""
 
     actions_row = (
         "load_model",
@@ -47,7 +48,10 @@ class ModelDialogs:
         return [row_action for row_action in super().get_actions_row(request) if row_action.action_name in names]  # type: ignore[misc]
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(request.user.has_perm("models_app.change_registeredmodel"))
+        return staff.may(user=request.user, operation="load_model")
+
+    def has_switch_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return staff.may(user=request.user, operation="switch_model")
 
     @action(
         description="Load…",
@@ -75,7 +79,7 @@ class ModelDialogs:
         url_path="make-current",
         icon="swap_horiz",
         variant=ActionVariant.PRIMARY,
-        permissions=["operate"],
+        permissions=["switch"],
         dialog={
             "title": "Make this the current model",
             "description": "",

@@ -17,6 +17,7 @@ from models_app.admin.parts import actions, badges, units
 from models_app.admin.parts.base import ConsoleAdmin
 from models_app.admin.registry.provider_forms import NewProviderForm, ProviderDialog, ProviderForm
 from models_app.models import Provider
+from models_app.services.api_keys import staff
 from models_app.services.lifecycle import commands
 from models_app.services.providers import providers
 from models_app.services.registry import provider_settings, provider_trial
@@ -66,7 +67,10 @@ class ProviderAdmin(ConsoleAdmin):
         return bool(request.user.is_superuser) and ours
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(request.user.is_superuser)
+        return staff.may(user=request.user, operation="test_provider")
+
+    def has_discover_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return staff.may(user=request.user, operation="discover_models")
 
     def get_fieldsets(self, request: HttpRequest, obj: Provider | None = None) -> Any:
         if obj is None:
@@ -128,7 +132,7 @@ class ProviderAdmin(ConsoleAdmin):
         description="Discover models…",
         url_path="discover",
         icon="travel_explore",
-        permissions=["operate"],
+        permissions=["discover"],
         dialog={
             "title": "Discover models of this provider",
             "description": "Registers new models, and marks those that it no longer lists.",

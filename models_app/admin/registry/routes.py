@@ -12,6 +12,7 @@ from models_app.admin.parts import actions, badges, units
 from models_app.admin.parts.base import MachineWrittenAdmin, ReadOnlyInline
 from models_app.admin.parts.dialogs import RollbackDialog, RouteSwitchDialog
 from models_app.models import Route, RouteChange
+from models_app.services.api_keys import staff
 from models_app.services.lifecycle import commands
 from models_app.services.routes import routes
 
@@ -56,7 +57,7 @@ class RouteAdmin(MachineWrittenAdmin):
     actions_detail = ("switch_route", "roll_back_route")
 
     def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return bool(request.user.has_perm("models_app.change_route"))
+        return staff.may(user=request.user, operation="switch_model")
 
     @action(
         description="Switch…",

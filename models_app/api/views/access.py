@@ -13,7 +13,6 @@ from rest_framework.response import Response
 from models_app.api import query
 from models_app.api.filtersets import AccessFilters
 from models_app.api.pagination import NewestFirst
-from models_app.api.permissions import AdminPermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.access import AccessListOutput, AccessOutput, ReportOutput, represent_access
 from models_app.api.serializers.texts import TextsOutput, represent_texts
@@ -62,7 +61,7 @@ class AccessLogViewSet(ManagementViewSet):
         tags=["texts"],
         responses={200: TextsOutput} | ERRORS,
     )
-    @action(detail=True, url_name="access-texts", permission_classes=(AdminPermission,))
+    @action(detail=True, url_name="access-texts")
     def texts(self, request: Request, request_id: str) -> Response:
         """The prompt and the answer of one request, by NOA's id, if a rule stored them."""
         query.refuse_unknown(request, ())

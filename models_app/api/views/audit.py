@@ -8,7 +8,6 @@ from rest_framework.response import Response
 
 from models_app.api.filtersets import AuditFilters
 from models_app.api.pagination import NewestFirst
-from models_app.api.permissions import AdminPermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.audit import AuditListOutput
 from models_app.api.views.base import ManagementViewSet
@@ -21,7 +20,6 @@ class AuditPages(NewestFirst):
 
 
 class AuditViewSet(ManagementViewSet):
-    permission_classes = (AdminPermission,)
     filterset_class = AuditFilters
     pagination_class = AuditPages
     list_name = "audit"

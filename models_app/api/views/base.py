@@ -17,9 +17,9 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
 from models_app.api import answers, query
-from models_app.api.authentication import actor_of, caller_of
+from models_app.api.authentication import actor_of, caller_of, client_of
 from models_app.api.filtersets import StrictFilterBackend
-from models_app.api.permissions import check_model
+from models_app.api.permissions import check_binding
 from models_app.api.renderers import OrjsonRenderer
 from models_app.api.schema import ManagementMetadata, ManagementSchema
 from models_app.domain.errors import InvalidRequest, NotFound
@@ -35,10 +35,11 @@ _IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
 class ManagementViewSet(GenericViewSet[Any]):
-    """Scopes, audit, idempotency keys and strict parameters for every viewset.
+    """Rights, audit, idempotency keys and strict parameters for every viewset.
 
-    Each change, successful or refused, gets an audit row, and a POST with an `Idempotency-Key` runs once. A viewset
-    sets `audit_subject` when neither the path nor the body has the subject.
+    The right of each operation is its row in `models_app.domain.rights`, by operation id. Each change, successful or
+    refused, gets an audit row, and a POST with an `Idempotency-Key` runs once. A viewset sets `audit_subject` when
+    neither the path nor the body has the subject.
 
     An action is a list when it is named `list`, or when its `@action` has a `pagination_class`. A list accepts the
     parameters of its filters and of its pagination, and refuses others.
@@ -72,14 +73,12 @@ class ManagementViewSet(GenericViewSet[Any]):
         method = self._action_method
         if method is None:
             return
-        if request.method in SAFE_METHODS:
-            if self._is_list(method):
-                query.refuse_unknown(request, self.known_parameters())
-            return
-        # Parsed here, so that every operation refuses an unreadable body in the same way.
-        self._body = request.data
-        if "key" in kwargs:
-            check_model(request, key=kwargs["key"])
+        if request.method not in SAFE_METHODS:
+            # Parsed here, so that every operation refuses an unreadable body in the same way.
+            self._body = request.data
+        check_binding(request, self.operation_id, kwargs)
+        if request.method in SAFE_METHODS and self._is_list(method):
+            query.refuse_unknown(request, self.known_parameters())
         if request.method == "POST":
             self._prepare_post(request)
 
@@ -157,12 +156,7 @@ class ManagementViewSet(GenericViewSet[Any]):
     @property
     def operation_id(self) -> str:
         """The operation's id in the OpenAPI document; empty for a method that the path does not support."""
-        make: Any = getattr(self._action_method, "kwargs", {}).get("schema")
-        if make is None:
-            return ""
-        schema = make()
-        schema.view, schema.method = self, self.request.method
-        return str(schema.get_operation_id())
+        return operation_id(type(self), self.action or "")
 
     # Audit
 
@@ -179,7 +173,7 @@ class ManagementViewSet(GenericViewSet[Any]):
             method=request.method or "",
             path=request.path,
             request_id=getattr(request, "noa_request_id", ""),
-            client=request.META.get("REMOTE_ADDR") or "",
+            client=client_of(request),
             job_id=getattr(request, "noa_job_id", None),
         )
 
@@ -196,6 +190,17 @@ class ManagementViewSet(GenericViewSet[Any]):
         if "provider" in body and "model" in body:
             names.append(f"{body['provider']}:{body['model']}")
         return next((str(name) for name in names if name), "")
+
+
+@functools.cache
+def operation_id(viewset: type[ManagementViewSet], action: str) -> str:
+    """The operation's id in the OpenAPI document, the name of its row in `models_app.domain.rights`."""
+    make: Any = getattr(getattr(viewset, action, None), "kwargs", {}).get("schema")
+    if make is None:
+        return ""
+    schema = make()
+    schema.view = viewset(request=None, kwargs={})
+    return str(schema.get_operation_id())
 
 
 def _error_code(response: Any) -> str:

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api import query
+from models_app.api.authentication import caller_of
 from models_app.api.event_streams import EventStreamRenderer, EventStreamResponse, permit_of
 from models_app.api.filtersets import EVENT_ID, EventFilters
 from models_app.api.pagination import NewestFirst
@@ -110,9 +111,11 @@ def _stream(request: Request) -> EventStreamResponse:
             code="unknown_event",
             param="last_event_id",
         )
-    hub.check_room()
+    owner = caller_of(request)
+    hub.check_room(owner)
     return EventStreamResponse(
         wanted=chosen,
         place=newest if place is None else place,
         still_allowed=permit_of(request),
+        owner=owner,
     )

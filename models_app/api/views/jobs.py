@@ -13,6 +13,7 @@ from models_app.api import answers, query
 from models_app.api.authentication import actor_of
 from models_app.api.filtersets import JobFilters
 from models_app.api.pagination import NewestFirst
+from models_app.api.permissions import check_job
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.inputs import NoInput
 from models_app.api.serializers.jobs import JobListOutput, JobOutput, represent_job
@@ -68,6 +69,7 @@ class JobViewSet(ManagementViewSet):
         """
         query.refuse_unknown(request, ("wait",))
         self.validated(NoInput)
+        check_job(request, jobs.get(job_id=job_id))
         job = jobs.cancel(job_id=job_id, actor=actor_of(request))
         answers.link_job(request, job)
         seconds = answers.seconds_to_wait(request)

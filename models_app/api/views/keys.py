@@ -7,10 +7,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from models_app.api.authentication import KeyPrincipal, actor_of
+from models_app.api.authentication import KeyPrincipal, actor_of, bounds_of
 from models_app.api.filtersets import ApiKeyFilters
 from models_app.api.pagination import NewestFirst
-from models_app.api.permissions import AdminPermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.keys import (
     ApiKeyChanges,
@@ -21,6 +20,7 @@ from models_app.api.serializers.keys import (
     represent_key,
 )
 from models_app.api.views.base import ManagementViewSet
+from models_app.domain.traffic.granting import UNBOUNDED
 from models_app.models import ApiKey
 from models_app.services.api_keys import keys
 
@@ -30,7 +30,6 @@ class ApiKeyPages(NewestFirst):
 
 
 class ApiKeyViewSet(ManagementViewSet):
-    permission_classes = (AdminPermission,)
     filterset_class = ApiKeyFilters
     pagination_class = ApiKeyPages
     lookup_url_kwarg = "key_id"
@@ -55,8 +54,12 @@ class ApiKeyViewSet(ManagementViewSet):
         responses={201: NewApiKeyOutput} | ERRORS,
     )
     def create(self, request: Request) -> Response:
-        """Create a key. Only this answer contains its text, `key`; a repeated `Idempotency-Key` does not return it."""
-        key, text = keys.create(**self.validated(ApiKeyInput), actor=actor_of(request))
+        """Create a key, within the caller's own rights.
+
+        Only this answer contains its text, `key`; a repeated `Idempotency-Key` does not return it.
+        """
+        wanted = self.validated(ApiKeyInput)
+        key, text = keys.create(**wanted, actor=actor_of(request), giver=bounds_of(request.user))
         self.audit_subject = key.key_id
         location = reverse("api:api-key", kwargs={"key_id": key.key_id})
         answer = represent_key(key, {}) | {"key": text}
@@ -81,13 +84,17 @@ class ApiKeyViewSet(ManagementViewSet):
         responses={200: ApiKeyOutput} | ERRORS,
     )
     def partial_update(self, request: Request, key_id: str) -> Response:
-        """Change a key's name, scopes, models, limits or expiry. Omitted fields do not change."""
+        """Change a key's name, scopes, models, limits or expiry, within the caller's own rights.
+
+        Omitted fields do not change.
+        """
         key = keys.get(key_id=key_id)
         changed = keys.change(
             key=key,
             changes=self.validated(ApiKeyChanges),
             actor=actor_of(request),
             keep_admin=_is_key(request),
+            giver=bounds_of(request.user),
         )
         return _answer(changed)
 
@@ -100,7 +107,9 @@ class ApiKeyViewSet(ManagementViewSet):
     def destroy(self, request: Request, key_id: str) -> Response:
         """Revoke a key: requests with it are refused, and it stays in the list. Idempotent."""
         key = keys.get(key_id=key_id)
-        keys.revoke(key=key, actor=actor_of(request), keep_admin=_is_key(request))
+        # The right to revoke is enough for a session: a user can end a key that they could not give.
+        giver = bounds_of(request.user) if _is_key(request) else UNBOUNDED
+        keys.revoke(key=key, actor=actor_of(request), keep_admin=_is_key(request), giver=giver)
         return Response(status=204)
 
 

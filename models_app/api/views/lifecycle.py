@@ -9,13 +9,15 @@ from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
-from models_app.api.authentication import actor_of
+from models_app.api.authentication import actor_of, allowed_models_of, may_evict
 from models_app.api.permissions import check_model
 from models_app.api.serializers.jobs import JobOutput
 from models_app.api.serializers.lifecycle import EstimateOutput, LoadInput, SwitchInput, UnloadInput
 from models_app.api.serializers.providers import DiscoverInput
 from models_app.api.views.base import ManagementViewSet
+from models_app.domain.errors import PermissionDenied
 from models_app.services.lifecycle import commands
+from models_app.services.routes import routing
 
 
 class LifecycleViewSet(ManagementViewSet):
@@ -50,7 +52,9 @@ class LifecycleViewSet(ManagementViewSet):
         named = {"key": body["key"], "options": body["options"], "fit": body["fit"]}
         if body["dry_run"] or query.flag(request, "dry_run"):
             return Response(commands.estimate_load(**named).represent())
-        job, created = commands.request_load(**named, node=body["node"], actor=actor_of(request))
+        job, created = commands.request_load(
+            **named, node=body["node"], actor=actor_of(request), may_evict=may_evict(request)
+        )
         return answer_with_job(request, job, created=created)
 
     @extend_schema(
@@ -88,7 +92,9 @@ class LifecycleViewSet(ManagementViewSet):
         query.refuse_unknown(request, ("wait",))
         body = self.validated(SwitchInput)
         check_model(request, key=body["key"], route=body["route"])
-        job, created = commands.request_switch(**body, actor=actor_of(request))
+        if allowed_models_of(request) and not body["keep_previous"]:
+            _check_previous(request, body["route"])
+        job, created = commands.request_switch(**body, actor=actor_of(request), may_evict=may_evict(request))
         return answer_with_job(request, job, created=created)
 
     @extend_schema(
@@ -110,3 +116,17 @@ class LifecycleViewSet(ManagementViewSet):
         body = self.validated(DiscoverInput)
         job, created = commands.request_discover(provider=body.get("provider"), actor=actor_of(request))
         return answer_with_job(request, job, created=created)
+
+
+def _check_previous(request: Request, route: str) -> None:
+    """A switch also unloads the previous target: the caller's key needs that model too, unless it is kept."""
+    previous = routing.get(name=route).target
+    try:
+        check_model(request, key=previous.key if previous else "")
+    except PermissionDenied as error:
+        raise PermissionDenied(
+            f"The switch would unload the present target of '{route}', which this API key cannot use. "
+            "Set 'keep_previous' to true.",
+            code=error.code,
+            param="keep_previous",
+        ) from None

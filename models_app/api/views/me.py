@@ -10,15 +10,12 @@ from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.authentication import KeyPrincipal, actor_of, scopes_of
-from models_app.api.permissions import AnyScopePermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.keys import MeOutput
 from models_app.api.views.base import ManagementViewSet
 
 
 class MeViewSet(ManagementViewSet):
-    permission_classes = (AnyScopePermission,)
-
     @extend_schema(
         operation_id="who_am_i",
         summary="Get the caller's rights",

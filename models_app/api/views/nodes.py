@@ -10,7 +10,6 @@ from rest_framework.response import Response
 from models_app.api import query
 from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
 from models_app.api.authentication import actor_of
-from models_app.api.permissions import AdminToDeletePermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.inputs import NoInput
 from models_app.api.serializers.nodes import NodeListOutput, NodeOutput
@@ -21,7 +20,6 @@ from models_app.services.nodes import cluster
 
 
 class NodeViewSet(ManagementViewSet):
-    permission_classes = (AdminToDeletePermission,)
     lookup_url_kwarg = "name"
 
     @extend_schema(

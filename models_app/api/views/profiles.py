@@ -18,6 +18,7 @@ from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
 from models_app.api.authentication import actor_of
 from models_app.api.filtersets import AllProfileFilters, ProfileFilters
 from models_app.api.pagination import NewestFirst
+from models_app.api.permissions import check_model
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.profiles import (
     BaselineInput,
@@ -112,6 +113,7 @@ class ProfileViewSet(ManagementViewSet):
     def partial_update(self, request: Request, profile_id: uuid.UUID) -> Response:
         """Mark a complete profile as the baseline of later ones with the same settings, or remove the mark."""
         query.refuse_unknown(request, ())
+        check_model(request, key=profiling.get(profile_id=profile_id).model.key)
         row = profiling.mark_baseline(profile_id=profile_id, **self.validated(BaselineInput))
         return Response(represent_profile(row))
 

@@ -10,7 +10,6 @@ from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.authentication import actor_of
-from models_app.api.permissions import AdminToChangePermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.inputs import NoInput
 from models_app.api.serializers.providers import (
@@ -30,7 +29,6 @@ _SLUG = [OpenApiParameter("provider", str, OpenApiParameter.PATH, description="T
 
 
 class ProviderViewSet(ManagementViewSet):
-    permission_classes = (AdminToChangePermission,)
     lookup_url_kwarg = "provider"
     lookup_value_converter = "provider"
 

@@ -16,6 +16,7 @@ from models_app.api.authentication import actor_of
 from models_app.api.filters import ProviderSearchBackend, SearchBackend
 from models_app.api.pagination import NewestFirst, Numbered
 from models_app.api.parsers import json_object
+from models_app.api.permissions import check_model, require_admin_fields
 from models_app.api.representations import represent_instance, represent_model, represent_version
 from models_app.api.schema import ERRORS
 from models_app.api.serializers import entries as bodies
@@ -101,11 +102,15 @@ class ModelViewSet(ManagementViewSet):
     def create(self, request: Request) -> Response:
         """Register one or many models: all of them, or none.
 
-        A model that is registered already gets the fields in the body, and keeps its accesses. 201 if any model is new,
+        A model that is registered already gets the fields in the body, and keeps its accesses. `price` needs the scope
+        `admin`. 201 if any model is new,
         with the address of a single new model in `Location`; 200 if all were registered already.
         """
         query.refuse_unknown(request, ())
         parsed, places = _entries(json_object(request))
+        for entry in parsed:
+            check_model(request, key=str(entry.key))
+            require_admin_fields(request, entry.fields)
         self.audit_subject = str(parsed[0].key) if len(parsed) == 1 else f"{len(parsed)} models"
         done = registration.register(given=parsed, places=places, actor=actor_of(request))
         created = [key for key, new in done if new]
@@ -143,9 +148,13 @@ class ModelViewSet(ManagementViewSet):
         responses={200: ModelOutput} | ERRORS,
     )
     def partial_update(self, request: Request, key: str) -> Response:
-        """Change fields of a model. `deprecated` and `deprecation_note` are shown in lists of models."""
+        """Change fields of a model. `price` needs the scope `admin`.
+
+        `deprecated` and `deprecation_note` are shown in lists of models.
+        """
         query.refuse_unknown(request, ())
         fields = entries.parse_changes(json_object(request))
+        require_admin_fields(request, fields)
         registration.update(key=key, fields=fields, actor=actor_of(request))
         return Response(represent_model(listing.row(key=key)))
 

@@ -13,7 +13,6 @@ from rest_framework.response import Response
 from models_app.api import query
 from models_app.api.authentication import actor_of
 from models_app.api.parsers import json_object
-from models_app.api.permissions import AdminToChangePermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.models import ImportedOutput
 from models_app.api.serializers.registry_file import DOCUMENT
@@ -27,8 +26,6 @@ _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
 
 
 class RegistryFileViewSet(ManagementViewSet):
-    permission_classes = (AdminToChangePermission,)
-
     @extend_schema(
         operation_id="export_registry",
         summary="Export the registry",

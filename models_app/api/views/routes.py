@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api import answers, query
-from models_app.api.authentication import actor_of
+from models_app.api.authentication import actor_of, may_evict
 from models_app.api.pagination import NewestFirst
 from models_app.api.permissions import check_model
 from models_app.api.schema import ERRORS
@@ -95,7 +95,6 @@ class RouteViewSet(ManagementViewSet):
     )
     def destroy(self, request: Request, name: str) -> Response:
         """Delete a route. Its target model stays loaded; `current` always exists."""
-        check_model(request, key="", route=name)
         routes.delete(name=name, actor=actor_of(request))
         return Response(status=204)
 
@@ -124,8 +123,14 @@ class RouteViewSet(ManagementViewSet):
         """Switch a route to its previous target, without a failed request."""
         query.refuse_unknown(request, ("wait",))
         self.validated(NoInput)
+        check_model(request, key="", route=name)
         route = routing.get(name=name)
         key = routes.previous_key(route=route)
-        check_model(request, key=key, route=name)
-        job, created = commands.request_switch(key=key, route=name, actor=actor_of(request))
+        check_model(request, key=key)
+        if route.target is not None:
+            # The rollback unloads it.
+            check_model(request, key=route.target.key)
+        job, created = commands.request_switch(
+            key=key, route=name, actor=actor_of(request), may_evict=may_evict(request)
+        )
         return answers.answer_with_job(request, job, created=created)

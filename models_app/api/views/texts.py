@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from models_app.api.authentication import actor_of
-from models_app.api.permissions import AdminPermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.texts import TextRuleInput, TextRuleListOutput, TextRuleOutput, represent_rule
 from models_app.api.views.base import ManagementViewSet
@@ -16,7 +15,6 @@ from models_app.services.access_log import texts
 
 
 class TextRuleViewSet(ManagementViewSet):
-    permission_classes = (AdminPermission,)
     lookup_url_kwarg = "rule_id"
     lookup_value_converter = "int"
 

@@ -13,7 +13,6 @@ from rest_framework.response import Response
 from models_app.api import query
 from models_app.api.authentication import actor_of
 from models_app.api.pagination import NewestFirst
-from models_app.api.permissions import AdminPermission
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.webhooks import (
     CreatedWebhookOutput,
@@ -36,8 +35,6 @@ class DeliveryPages(NewestFirst):
 
 
 class WebhookViewSet(ManagementViewSet):
-    # A webhook receives all events, so every operation is for administrators.
-    permission_classes = (AdminPermission,)
     lookup_url_kwarg = "webhook_id"
     lookup_value_converter = "uuid"
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from models_app.domain.errors import InvalidRequest
+from models_app.domain.errors import InvalidRequest, PermissionDenied
 
 MINUTE = 60
 # Counters are whole numbers in every store.
@@ -56,6 +56,14 @@ class KeyLimits:
 
     def allows(self, address: str) -> bool:
         return not self.addresses or _is_within(self.addresses, address)
+
+    def require_address(self, address: str) -> None:
+        """Raises PermissionDenied for a client from which the key is not valid. Both worlds call it."""
+        if not self.allows(address):
+            raise PermissionDenied(
+                "This API key is not allowed from this address. An administrator can change that.",
+                code="address_not_allowed",
+            )
 
 
 NAMES = tuple(item.name for item in fields(KeyLimits))

@@ -15,7 +15,7 @@ from math import ceil
 from typing import Protocol
 
 from models_app.domain.catalog.pricing import Price, cost
-from models_app.domain.errors import BudgetExceeded, NoaError, PermissionDenied, RateLimited
+from models_app.domain.errors import BudgetExceeded, NoaError, RateLimited
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic import limits
 from models_app.domain.traffic.claims import Claim
@@ -73,14 +73,9 @@ class Limiter:
         """Count the request and set the headers of its answer; None when the key has no counted limit.
 
         `prices` are those of the models that can answer it; the highest cost is set aside of the budget. Raises
-        PermissionDenied, RateLimited or BudgetExceeded.
+        RateLimited or BudgetExceeded.
         """
         record = call.record
-        if not key_limits.allows(record.client):
-            raise PermissionDenied(
-                "This API key is not allowed from this address. An administrator can change that.",
-                code="address_not_allowed",
-            )
         if not key_limits.counts:
             return None
         now = time.time()

@@ -136,7 +136,8 @@ class Gateway:
         context = SearchContext(snapshots, SnapshotRefresher(snapshots), resolver, self.pending, loader)
         self._relay = Relay(snapshots, resolver, context, remote, runners)
         self.limiter = limiter or Limiter()
-        self._watches = Watches(self._limits)
+        self._watches = Watches(self._limits, self._key_problem)
+        self._keys_in_use = auth.KeysInUse()
         self._model_list = ModelList()
         self._key_refresher = SnapshotRefresher(snapshots)
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
@@ -148,12 +149,11 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = request_body.pick(scope["headers"])
         request_id = request_body.valid_request_id(headers.get(b"x-request-id"))
-        client = scope.get("client")
         record = AccessRecord(
             f"{self._recorder.id}-{next(self._ids):x}",
             time.time(),
             "",
-            client=client[0] if client else "",
+            client=auth.client_of(scope),
             client_request_id=request_id or "",
         )
         request_context.request_id.set(record.public_id)
@@ -275,7 +275,7 @@ class Gateway:
         self._begin(call, body)
         if self._snapshots.current.text_rules:
             call.captured = self._texts.begin(self._snapshots.current, call.record, body)
-        watch = self._watches.start(call.receive, call.task)
+        watch = self._watches.start(call.receive, call.task, call.record)
         try:
             await self._relay.forward(Inference(call, endpoint, head, body, patience, watch))
         except asyncio.CancelledError:
@@ -348,20 +348,20 @@ class Gateway:
 
     async def _authenticate(self, call: Call, headers: dict[bytes, bytes]) -> None:
         record = call.record
-        authorization = headers.get(b"authorization")
-        if authorization is None and b"x-api-key" in headers:
-            # The header of Anthropic's API.
-            authorization = b"Bearer " + headers[b"x-api-key"]
-        now = record.started_at
+        client, now = record.client, record.started_at
         try:
-            entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
+            entry = auth.authenticate(headers, client, self._snapshots.current.keys, now)
         except auth.UnknownKey:
             if not await self._key_refresher.refresh("an API key is unknown"):
                 raise
-            entry = auth.authenticate(authorization, self._snapshots.current.keys, now)
+            entry = auth.authenticate(headers, client, self._snapshots.current.keys, now)
         record.key_id = entry.key_id
         call.key = entry
         auth.require(entry, KeyScope.INFER)
+
+    def _key_problem(self, record: AccessRecord) -> NoaError | None:
+        """The error that ends a request in flight whose key is not good any more; None while it is."""
+        return self._keys_in_use.problem(self._snapshots.current, record.key_id, record.client, time.time())
 
 
 def _allowed_methods(path: str, is_endpoint: bool) -> str:

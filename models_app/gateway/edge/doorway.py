@@ -58,13 +58,17 @@ class Doorway:
                 raise
 
     def is_open_to(self, scope: Scope) -> bool:
-        """Whether the client needs no key: it is on this machine, and so is every name in the request."""
-        return self._is_open_here and is_on_this_machine(scope)
+        """Whether the client needs no key: it is on this machine, and so is every name in the request.
+
+        A key that is sent is checked even so.
+        """
+        sends_key = auth.has_key(request_body.pick(scope["headers"]))
+        return self._is_open_here and not sends_key and is_on_this_machine(scope)
 
     def key(self, scope: Scope) -> KeyEntry:
-        """The key of the request. Raises Unauthenticated."""
+        """The key of the request. Raises Unauthenticated, or PermissionDenied for a key of other addresses."""
         picked = request_body.pick(scope["headers"])
-        return auth.authenticate(picked.get(b"authorization"), self._keys(), time.time())
+        return auth.authenticate(picked, auth.client_of(scope), self._keys(), time.time())
 
     async def newest_key(self, scope: Scope) -> KeyEntry:
         """The key of the request, which another process can have created a moment ago. Raises Unauthenticated."""

@@ -1,10 +1,12 @@
-"""Cancels requests whose client has disconnected or whose deadline has passed, in any phase."""
+"""Cancels requests whose client has disconnected, whose deadline has passed or whose key was revoked, in any phase."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from models_app.domain.errors import NoaError
+from models_app.domain.records.access import AccessRecord
 from models_app.gateway.http.errors import UpstreamTimeout
 from models_app.gateway.http.request_body import ClientLeft, Limits
 from models_app.gateway.http.types import Receive
@@ -12,6 +14,11 @@ from models_app.gateway.http.types import Receive
 # Maximum delay in detecting a deadline or a disconnect. Most answers of a fast runner have ended by then and need
 # neither a timer nor a task.
 _TICK_SECONDS = 0.05
+# How often the keys of requests in flight are checked. A change is in the snapshot within about a second.
+_KEYS_SECONDS = 1.0
+
+# The error that ends a request in flight, if its key is not good any more.
+KeyProblem = Callable[[AccessRecord], NoaError | None]
 
 
 class Watch:
@@ -29,9 +36,10 @@ class Watch:
     limits: Limits | None = None
     _listener: asyncio.Task[None] | None = None
 
-    def __init__(self, receive: Receive, owner: asyncio.Task[object]) -> None:
+    def __init__(self, receive: Receive, owner: asyncio.Task[object], record: AccessRecord) -> None:
         self._receive = receive
         self._owner = owner
+        self.record = record
 
     def restart(self, limits: Limits | None) -> None:
         """Applies `limits`, and the timeout for the first byte again: the request goes to another server."""
@@ -64,14 +72,16 @@ class Watch:
 class Watches:
     """All requests of a process, checked by one timer that runs while there are any."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, key_problem: KeyProblem) -> None:
         self._limits = limits
+        self._key_problem = key_problem
+        self._keys_at = 0.0
         self._watches: set[Watch] = set()
         self._is_ticking = False
 
-    def start(self, receive: Receive, owner: asyncio.Task[object]) -> Watch:
+    def start(self, receive: Receive, owner: asyncio.Task[object], record: AccessRecord) -> Watch:
         """Call it once the request's body was read: after that `receive` returns only the disconnect."""
-        watch = Watch(receive, owner)
+        watch = Watch(receive, owner, record)
         self._watches.add(watch)
         if not self._is_ticking:
             self._is_ticking = True
@@ -87,9 +97,18 @@ class Watches:
         now = loop.time()
         for watch in self._watches:
             self._check(watch, now)
+        if now >= self._keys_at:
+            self._keys_at = now + _KEYS_SECONDS
+            self._check_keys()
         self._is_ticking = bool(self._watches)
         if self._is_ticking:
             loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _check_keys(self) -> None:
+        for watch in self._watches:
+            problem = self._key_problem(watch.record)
+            if problem is not None:
+                watch.end(problem)
 
     def _check(self, watch: Watch, now: float) -> None:
         if watch.begun is None:

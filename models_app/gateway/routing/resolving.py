@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from models_app.domain.errors import InvalidRequest, ModelNotFound, ModelNotLoaded, PermissionDenied
+from models_app.domain.errors import InvalidRequest, ModelNotFound, ModelNotLoaded
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency import suspects
 from models_app.domain.residency.demand import UNKNOWN_RETRY_AFTER, ColdModel
@@ -33,19 +33,19 @@ class Resolver:
     def resolve(self, snapshot: Snapshot, inference: Inference) -> Target:
         """The target of one request, of several copies the least busy; writes what it resolves into the record.
 
-        Raises ModelNotFound, ModelNotLoaded, ColdModel, OnTrial, PermissionDenied, ModelUnable or KillsRunner.
+        Raises ModelNotFound, ModelNotLoaded, ColdModel, OnTrial, ModelUnable or KillsRunner.
         """
         call, name = inference.call, inference.body.model
         record = call.record
         found = snapshot.resolve(name)
-        if found is None:
+        # One answer for both: a bound key cannot find out which other names exist. The route is not recorded: its
+        # fallbacks would be tried.
+        if found is None or (call.key.allowed_models and not may_use(call.key, found.route, found.model)):
             record.requested_model = loggable(name)
             raise _unknown(name)
         record.requested_model = name
         record.route = found.route or ""
         model = found.model
-        if call.key.allowed_models and not may_use(call.key, found.route, model):
-            raise _not_allowed(name)
         if model is None:
             raise ModelNotLoaded(_no_target(name), code="route_without_model", retry_after=UNKNOWN_RETRY_AFTER)
         target = target_of(model, inference.endpoint, record)
@@ -123,15 +123,8 @@ def _refuse_killer(killers: Mapping[str, float] | None, inference: Inference, ke
 
 def _unknown(name: str) -> ModelNotFound:
     return ModelNotFound(
-        f"There is no route, model key or unambiguous model id '{name[:100]}'. GET /v1/models lists the valid names.",
-        param="model",
-    )
-
-
-def _not_allowed(name: str) -> PermissionDenied:
-    return PermissionDenied(
-        f"This API key does not allow '{name}'. GET /v1/models lists the names that it allows.",
-        code="model_not_allowed",
+        f"There is no route, model key or unambiguous model id '{name[:100]}' for this API key. GET /v1/models lists "
+        "the names that it can use.",
         param="model",
     )
 

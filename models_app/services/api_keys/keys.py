@@ -8,15 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
-from models_app.domain.errors import Conflict, InvalidRequest, NotFound
+from models_app.domain.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from models_app.domain.events import EventName
 from models_app.domain.keys import ModelKey, canonical_slug, checked_route_name
 from models_app.domain.scopes import Scope
 from models_app.domain.traffic import limits as rules
+from models_app.domain.traffic.granting import UNBOUNDED, Bounds, excess
+from models_app.domain.traffic.limits import KeyLimits
 from models_app.domain.traffic.routing import hash_api_key
 from models_app.models import Activity, ApiKey
 from models_app.services.api_keys import budgets
@@ -60,8 +63,12 @@ def create(
     load_on_demand: bool = True,
     may_evict: bool = True,
     limits: Mapping[str, Any] | None = None,
+    giver: Bounds = UNBOUNDED,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, which is not stored and cannot be read again."""
+    """A new key and its text, which is not stored and cannot be read again.
+
+    Raises PermissionDenied for a key that allows more than `giver`, the rights of the key or user that creates it.
+    """
     checked = _checked(
         {
             "scopes": scopes,
@@ -72,10 +79,12 @@ def create(
             "limits": limits or {},
         }
     )
-    routing.bump()
     key_id = secrets.token_hex(6)
     text = f"noa_{key_id}_{secrets.token_urlsafe(32)}"
-    key = ApiKey.objects.create(key_id=key_id, name=name, digest=hash_api_key(text), created_by=actor, **checked)
+    key = ApiKey(key_id=key_id, name=name, digest=hash_api_key(text), created_by=actor, **checked)
+    _require_within(key, giver)
+    routing.bump()
+    key.save(force_insert=True)
     events.publish(
         name=EventName.KEY_CREATED,
         subject=key.key_id,
@@ -116,14 +125,42 @@ def usable(*, pk: int) -> ApiKey | None:
     return ApiKey.objects.usable().filter(pk=pk).first()
 
 
+def bounds_of(key: ApiKey) -> Bounds:
+    """The rights of a key, with the default limits where it has none of its own."""
+    return Bounds(
+        scopes=frozenset(key.scopes),
+        allowed_models=frozenset(key.allowed_models),
+        limits=rules.effective(key.limits, settings.NOA_KEY_LIMITS) or KeyLimits(),
+        expires_at=key.expires_at,
+        load_on_demand=key.load_on_demand,
+        may_evict=key.may_evict,
+    )
+
+
+def require_address(*, key: ApiKey, address: str) -> None:
+    """Raises PermissionDenied when the key is bound to other addresses than the client's."""
+    limits = rules.effective(key.limits, settings.NOA_KEY_LIMITS)
+    if limits is not None:
+        limits.require_address(address)
+
+
 @transaction.atomic
-def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: bool = False) -> ApiKey:
+def change(
+    *,
+    key: ApiKey,
+    changes: Mapping[str, Any],
+    actor: str,
+    keep_admin: bool = False,
+    giver: Bounds = UNBOUNDED,
+) -> ApiKey:
     """Change the permissions, name or expiry of a key. Raises Conflict for a revoked key.
 
-    With `keep_admin`, raises Conflict if this would remove `admin` from the last key that has it.
+    With `keep_admin`, raises Conflict if this would remove `admin` from the last key that has it. Raises
+    PermissionDenied when the key allows more than `giver`, before the change or after it.
     """
     routing.bump()
     key = ApiKey.objects.get(pk=key.pk)
+    _require_within(key, giver)
     if key.revoked_at is not None:
         raise Conflict(
             f"The key '{key.name}' was revoked, which cannot be undone. Create a new one.",
@@ -135,6 +172,7 @@ def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: b
         _require_another_admin(key)
     for name, value in checked.items():
         setattr(key, name, value)
+    _require_within(key, giver)
     key.save(update_fields=list(checked))
     events.publish(
         name=EventName.KEY_CHANGED,
@@ -149,11 +187,13 @@ def change(*, key: ApiKey, changes: Mapping[str, Any], actor: str, keep_admin: b
 
 
 @transaction.atomic
-def revoke(*, key: ApiKey, actor: str = "", keep_admin: bool = False) -> None:
+def revoke(*, key: ApiKey, actor: str = "", keep_admin: bool = False, giver: Bounds = UNBOUNDED) -> None:
     """Refuse the key from now on, in each process as soon as it has a new snapshot. Idempotent.
 
-    With `keep_admin`, raises Conflict for the last key with `admin`.
+    With `keep_admin`, raises Conflict for the last key with `admin`. Raises PermissionDenied when the key allows more
+    than `giver`.
     """
+    _require_within(key, giver)
     # The first write takes the lock, so that two keys cannot revoke each other concurrently.
     routing.bump()
     if keep_admin:
@@ -179,6 +219,17 @@ def in_state(state: str | None) -> QuerySet[ApiKey]:
     if state == "revoked":
         return ApiKey.objects.exclude(revoked_at=None)
     return ApiKey.objects.all()
+
+
+def _require_within(key: ApiKey, giver: Bounds) -> None:
+    field = excess(bounds_of(key), giver)
+    if field is not None:
+        raise PermissionDenied(
+            f"A key can be given and changed only within one's own rights, and '{field}' of this one allows more. "
+            "GET /api/v1/me shows the rights of the caller.",
+            code="exceeds_own_rights",
+            param=field,
+        )
 
 
 def _require_another_admin(key: ApiKey) -> None:

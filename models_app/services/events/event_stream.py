@@ -30,6 +30,11 @@ POLL_SECONDS = 1.0
 # Each stream holds a socket and an idle thread of Django's until it ends. A browser opens one for each page; more come
 # from a client that reconnects without closing, which must not exhaust the threads of all others.
 MAX_STREAMS = 100
+# The share of one API key or user, so that none can take the places of all others.
+MAX_STREAMS_OF_ONE = 25
+# How often a stream checks that its caller still has the right to it. Together with the poll of a notification and the
+# query it stays below the 5 seconds that the documentation states.
+RIGHTS_SECONDS = 3.0
 # Events in memory for listeners that keep up: far more than happen between two of their reads.
 _REMEMBERED = 1000
 # Rows of one query: a listener that is far behind does not load all of them at once.
@@ -71,7 +76,8 @@ class EventHub:
         self._recent: deque[StreamedEvent] = deque(maxlen=_REMEMBERED)
         # Every event that follows this id and has been read is in `_recent`.
         self._horizon = 0
-        self._listeners: set[Callable[[], None]] = set()
+        # Each with its owner, a key or a user.
+        self._listeners: dict[Callable[[], None], str] = {}
         self._last = 0
         self._is_open = False
         self._thread = RepeatingThread("event-hub", self._read_new, lambda: POLL_SECONDS)
@@ -101,8 +107,8 @@ class EventHub:
     def is_open(self) -> bool:
         return self._is_open
 
-    def check_room(self) -> None:
-        """Raises Unavailable when the limit of streams is reached, or this process is stopping."""
+    def check_room(self, owner: str) -> None:
+        """Raises Unavailable when a limit of streams is reached, or this process is stopping."""
         if not self._is_open:
             raise Unavailable(
                 "The server is stopping. Connect again in a moment.",
@@ -115,16 +121,22 @@ class EventHub:
                 code="too_many_streams",
                 retry_after=10,
             )
+        if list(self._listeners.values()).count(owner) >= MAX_STREAMS_OF_ONE:
+            raise Unavailable(
+                f"{MAX_STREAMS_OF_ONE} event streams of this caller are open already. Close some of them.",
+                code="too_many_streams",
+                retry_after=10,
+            )
 
-    def join(self, wake: Callable[[], None]) -> None:
+    def join(self, wake: Callable[[], None], owner: str) -> None:
         """`wake` is called, from another thread, whenever there can be new events. Raises like `check_room`."""
         with self._lock:
-            self.check_room()
-            self._listeners.add(wake)
+            self.check_room(owner)
+            self._listeners[wake] = owner
 
     def leave(self, wake: Callable[[], None]) -> None:
         with self._lock:
-            self._listeners.discard(wake)
+            self._listeners.pop(wake, None)
 
     @property
     def stream_count(self) -> int:

@@ -28,8 +28,10 @@ class HubResponse(StreamingHttpResponse):
     # How long a client waits before it reconnects, in milliseconds.
     retry_ms: ClassVar[int]
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str) -> None:
+        """`owner` is the key or user whose share of streams this one takes."""
         super().__init__(content_type="text/event-stream")
+        self._owner = owner
         # nginx would buffer the events until a memory page is full.
         self["X-Accel-Buffering"] = "no"
 
@@ -44,7 +46,7 @@ class HubResponse(StreamingHttpResponse):
         await sync_to_async(close_old_connections)()
         yield b"retry: %d\n\n" % self.retry_ms
         try:
-            hub.join(wake)
+            hub.join(wake, self._owner)
         except Unavailable:
             return  # the limit was reached meanwhile: the client reconnects
         try:

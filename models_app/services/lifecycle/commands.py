@@ -20,9 +20,11 @@ from models_app.services.providers import providers
 from models_app.services.routes import routing
 
 
-def request_load(*, key: str, options: LoadOptions, node: str = "", actor: str, fit: bool = False) -> tuple[Job, bool]:
+def request_load(
+    *, key: str, options: LoadOptions, node: str = "", actor: str, fit: bool = False, may_evict: bool = True
+) -> tuple[Job, bool]:
     """Request a load. `node` requests an instance there, beside those on other nodes; empty lets NOA choose. With `fit`
-    the context is reduced until it fits.
+    the context is reduced until it fits; without `may_evict` no other model is evicted for it.
 
     Raises InvalidRequest, ModelNotFound, InsufficientMemory, Conflict while the model's provider is disabled, or as
     `placement.node_for` does.
@@ -38,6 +40,7 @@ def request_load(*, key: str, options: LoadOptions, node: str = "", actor: str, 
         arguments={},
         options=options,
         actor=actor,
+        may_evict=may_evict,
         asked_node=_checked_node(model, options, node),
     )
 
@@ -72,7 +75,7 @@ def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> st
 
 
 def request_switch(
-    *, key: str, route: str = CURRENT_ROUTE, keep_previous: bool = False, actor: str
+    *, key: str, route: str = CURRENT_ROUTE, keep_previous: bool = False, actor: str, may_evict: bool = True
 ) -> tuple[Job, bool]:
     """Request a switch. Raises InvalidRequest, NotFound, ModelNotFound, or Conflict if `key` is the target already."""
     model = lookup.get(key=key)
@@ -84,6 +87,7 @@ def request_switch(
         subject=found.name,
         arguments={"key": model.key, "keep_previous": keep_previous},
         actor=actor,
+        may_evict=may_evict,
     )
 
 

@@ -26,7 +26,7 @@ class Numbers(HubResponse):
     retry_ms = 1
 
     def __init__(self, error: Exception | None = None) -> None:
-        super().__init__()
+        super().__init__("user:1")
         self.error = error
         self.is_closed = False
 
