@@ -45,11 +45,11 @@ def dialogs() -> list[str]:
     return [
         address
         for model, name, address in of_tables()
-        if name.removeprefix(f"models_app_{model._meta.model_name}_") in _actions(model)
+        if name.removeprefix(f"models_app_{model._meta.model_name}_") in actions(model)
     ]
 
 
-def _actions(model: type[Model]) -> set[str]:
+def actions(model: type[Model]) -> set[str]:
     model_admin: Any = admin.site._registry[model]
     return {*model_admin.actions_row, *model_admin.actions_detail, *model_admin.actions_list}
 

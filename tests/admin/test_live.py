@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -141,6 +143,31 @@ def test_a_right_that_is_taken_away_ends_what_is_seen(
     assert answer._allowed() == (frozenset({"events"}) if right else frozenset())
     client.logout()
     assert answer._allowed() == frozenset()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["is_active", "is_staff", "permissions"])
+def test_a_stream_ends_soon_after_the_right_of_its_user(staff: Callable[..., Client], open_hub: None, how: str) -> None:
+    """Documented: within 5 seconds."""
+    answer: Any = staff("view_event").get(reverse("console:live"))
+
+    def take_away() -> None:
+        if how == "permissions":
+            User.objects.get().user_permissions.clear()
+        else:
+            User.objects.update(**{how: False})
+        connection.close()
+
+    async def look() -> float:
+        stream = frames_of(answer)
+        await parts_of(stream)
+        await asyncio.to_thread(take_away)
+        began = asyncio.get_running_loop().time()
+        async for _ in stream:
+            pass
+        return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(look()) < 5.0
 
 
 def test_events_on_the_page_lead_to_their_page(console: Client, furnished: RegisteredModel) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from models_app.domain.rights import RIGHTS
+from models_app.domain.scopes import Scope
 from models_app.models import ApiKey, RoutingRevision
 from models_app.services.api_keys import keys
 
@@ -97,3 +101,37 @@ def test_a_key_is_not_made_with_limits_that_are_none(console: Client, settings: 
     settings.NOA_WEB_PROCESSES, settings.NOA_LIMITS_URL = 2, None
     assert "NOA_REDIS_URL" in add(console, max_concurrent="3").content.decode()
     assert not ApiKey.objects.exists()
+
+
+READS = sorted({name for right in RIGHTS.values() if right.scope is Scope.READ for name in right.staff or ()})
+OPERATES = sorted({name for right in RIGHTS.values() if right.scope is Scope.OPERATE for name in right.staff or ()})
+GIVES: dict[str, tuple[list[str], set[str]]] = {
+    "who adds keys": (["add_apikey"], {"infer"}),
+    "who also changes models": (["add_apikey", "change_registeredmodel"], {"infer"}),
+    "who also reads everything": (["add_apikey", *READS], {"infer", "read", "metrics:read"}),
+    "who also operates everything": (["add_apikey", *READS, *OPERATES], {"infer", "read", "metrics:read", "operate"}),
+}
+
+
+@pytest.mark.parametrize("who", GIVES)
+def test_staff_give_a_part_of_their_own_rights(staff: Callable[..., Client], who: str) -> None:
+    """By the form, and by the API."""
+    codenames, given = GIVES[who]
+    client = staff(*codenames)
+    for scope in Scope:
+        before = ApiKey.objects.count()
+        add(client, scopes=["infer", scope])
+        assert (ApiKey.objects.count() > before) == (scope in given), scope
+        answer = client.post("/api/v1/api-keys", {"name": "k", "scopes": [scope]}, content_type="application/json")
+        assert answer.status_code == (201 if scope in given else 403), scope
+    assert {scope for key in ApiKey.objects.all() for scope in key.scopes} == given
+
+
+def test_the_form_offers_what_the_user_can_give(staff: Callable[..., Client], console: Client) -> None:
+    def offered(client: Client) -> set[str]:
+        page = client.get(reverse("admin:models_app_apikey_add")).content.decode()
+        return {scope for scope in Scope if f'value="{scope}"' in page}
+
+    assert offered(staff("add_apikey")) == {"infer"}
+    assert offered(console) == set(Scope)
+    assert offered(console) == set(Scope)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models_app.domain.traffic.limits import KeyLimits
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway.edge import metrics
 from models_app.gateway.edge.doorway import Doorway
@@ -62,6 +63,24 @@ def test_others_need_the_scope(key: str, status: int, way: dict[str, str]) -> No
     found, body = ask(made(), **way, **headers)
     assert found == status
     assert (b"noa_up" in body) == (status == 200)
+
+
+ELSEWHERE = KeyLimits(addresses=("203.0.113.0/24",))
+UNUSABLE = {
+    "unknown": (None, 401),
+    "expired": (KeyEntry("a", frozenset({"metrics:read"}), 1.0), 401),
+    "other scope": (KeyEntry("a", frozenset({"read"}), None), 403),
+    "other address": (KeyEntry("a", frozenset({"admin"}), None, limits=ELSEWHERE), 403),
+}
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "10.0.0.7"])
+@pytest.mark.parametrize("header", ["authorization", "x_api_key"])
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_key_that_is_sent_is_checked_on_this_machine_too(name: str, header: str, client: str) -> None:
+    entry, status = UNUSABLE[name]
+    page = MetricsPage(lambda: b"noa_up 1\n", lambda: {hash_api_key("noa_k"): entry} if entry else {})
+    assert ask(page, client=client, **{header: "Bearer noa_k" if header == "authorization" else "noa_k"})[0] == status
 
 
 def test_it_is_only_read() -> None:

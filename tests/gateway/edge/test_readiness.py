@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from models_app.domain.residency.readiness import PartReport, PartState
+from models_app.domain.traffic.limits import KeyLimits
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway.edge import readiness
 from models_app.gateway.edge.doorway import Doorway
@@ -221,3 +222,25 @@ def test_it_is_not_ready_once_it_stops() -> None:
 def test_it_takes_no_other_method() -> None:
     assert ask(probes(), method="POST")[0] == 405
     assert ask(probes(), method="HEAD")[0] == 200
+
+
+ELSEWHERE = KeyLimits(addresses=("203.0.113.0/24",))
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "10.0.0.7"])
+@pytest.mark.parametrize("header", ["authorization", "x_api_key"])
+@pytest.mark.parametrize(
+    ("entry", "sees"),
+    [
+        (None, False),
+        (KeyEntry("id", frozenset({"infer"}), 1.0), False),
+        (KeyEntry("id", frozenset({"admin"}), None, limits=ELSEWHERE), False),
+        (KeyEntry("id", frozenset({"infer"}), None), True),
+    ],
+    ids=["unknown", "expired", "bound to other addresses", "good"],
+)
+def test_the_reasons_are_for_keys_that_are_good(entry: KeyEntry | None, sees: bool, header: str, client: str) -> None:
+    one = Probes({"database": lambda: "away"}, lambda: {hash_api_key(KEY): entry} if entry else {})
+    sent = {header: f"Bearer {KEY}" if header == "authorization" else KEY}
+    status, body = ask(one, client=client, **sent)
+    assert (status, "parts" in body) == (503, sees)

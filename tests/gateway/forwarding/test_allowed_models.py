@@ -71,10 +71,7 @@ def test_a_key_asks_for_what_it_is_for(served: Served, key: str, model: str, all
     if allowed:
         assert (answer.status, answer.json["object"]) == (200, "chat.completion")
     else:
-        assert (answer.status, answer.code) in {
-            (403, "model_not_allowed"),
-            (404, "model_not_found"),  # an id without a model
-        }
+        assert (answer.status, answer.code) == (404, "model_not_found")
 
 
 def test_a_name_that_nobody_has_is_not_found_as_ever(served: Served) -> None:
