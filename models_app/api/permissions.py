@@ -1,4 +1,4 @@
-"""Who may call an operation: the table in `models_app.domain.rights`, applied to keys and sessions."""
+"""The table of rights in `models_app.domain.rights`, applied to keys and sessions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models_app.models import Job
 from models_app.services.api_keys import staff
 from models_app.services.jobs import subjects
 
-# Everybody with a right can ask which methods an address has.
+# OPTIONS, which describes an address, needs a right to any operation.
 _DESCRIBE = "who_am_i"
 
 

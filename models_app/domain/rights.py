@@ -1,4 +1,4 @@
-"""Who may call each operation: one table, which the REST API and the console apply.
+"""The right to each operation: one table, which the REST API and the console apply.
 
 A key needs the scope. A member of staff needs all permissions of Django that the row names; superusers have all.
 """

@@ -14,12 +14,13 @@ from django.test import Client
 from django.utils import timezone
 
 from models_app.domain import rights
-from models_app.domain.rights import RIGHTS, Binding
+from models_app.domain.rights import RIGHTS, Binding, Right
 from models_app.domain.scopes import Scope
 from models_app.models import ApiKey, IdempotencyKey
 from models_app.services.api_keys import keys
 from models_app.services.api_keys import staff as staff_rights
 from models_app.tasks import queueing
+from tests import markdown
 from tests.api import walking
 from tests.api.walking import Operation
 
@@ -208,3 +209,24 @@ def test_the_names_of_permissions_exist(db: None) -> None:
     assert Permission.objects.filter(codename__in=NAMED).count() == len(NAMED)
     assert staff_rights.scopes(user=None) == frozenset()
     assert not IdempotencyKey.objects.exists()
+
+
+def documented() -> dict[str, list[str]]:
+    table = markdown.page("docs/rights.md").section("Operations")
+    return {row[0].strip("`"): row[1:] for row in markdown.rows(table) if row[0].startswith("`")}
+
+
+def test_the_documented_table_is_the_table() -> None:
+    def row(right: Right) -> list[str]:
+        staff = "superuser" if right.staff is rights.SUPERUSER else ", ".join(f"`{name}`" for name in right.staff)
+        return [f"`{right.scope}`" if right.scope else "any", staff or "any permission", right.binding.value]
+
+    assert documented() == {name: row(right) for name, right in RIGHTS.items()}
+
+
+def test_the_scopes_in_the_table_of_the_api_are_those_of_the_rights() -> None:
+    table = markdown.page("docs/api.md").text.partition("\n## ")[0]
+    stated = {row[0].strip("`"): row[1].strip("`") for row in markdown.rows(table) if row[0].startswith("`")}
+    for operation in OPERATIONS:
+        path = operation.pattern.removeprefix("/api/v1/")
+        assert stated[f"{operation.method.upper()} {path}"] == str(operation.needed_scope or "any"), operation

@@ -33,8 +33,9 @@ class Operation:
     method: str
     path: str
     callback: Any
-    # The name of the path's parameter, if it has one.
+    # The name of the path's parameter, if it has one, and the path with it in braces.
     parameter: str | None = None
+    pattern: str = ""
 
     @property
     def name(self) -> str:
@@ -73,7 +74,7 @@ def _walk(patterns: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def operations() -> list[Operation]:
     return [
-        Operation(method, _PARAMETER.sub(lambda found: VALUES[found[1]], pattern), callback, _parameter(pattern))
+        Operation(method, _PARAMETER.sub(lambda found: VALUES[found[1]], pattern), callback, *_parameter(pattern))
         for pattern, callback in _walk(get_resolver().url_patterns, "/")
         if pattern.startswith("/api/v1/")
         for method in METHODS
@@ -81,6 +82,6 @@ def operations() -> list[Operation]:
     ]
 
 
-def _parameter(pattern: str) -> str | None:
+def _parameter(pattern: str) -> tuple[str | None, str]:
     found = _PARAMETER.search(pattern)
-    return found[2] if found else None
+    return found[2] if found else None, _PARAMETER.sub(r"{\2}", pattern)

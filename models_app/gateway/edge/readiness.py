@@ -14,6 +14,7 @@ import orjson
 
 from models_app.domain.errors import InvalidRequest, NoaError, PermissionDenied, Unauthenticated
 from models_app.domain.residency.readiness import OK, PartReport, failed
+from models_app.domain.scopes import may_use
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.gateway.edge.doorway import Doorway
 from models_app.gateway.http import errors
@@ -126,7 +127,7 @@ class Probes:
         # The answer reveals which names exist.
         if model and reader is None and model != CURRENT_ROUTE:
             raise InvalidRequest(f"Without an API key, '{_MODEL}' can only be '{CURRENT_ROUTE}'.", param=_MODEL)
-        if model and reader and model not in reader:
+        if model and not may_use(reader or frozenset(), model):
             raise PermissionDenied("This API key does not allow that model.", code="model_not_allowed", param=_MODEL)
         return require, model
 

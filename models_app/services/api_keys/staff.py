@@ -24,7 +24,7 @@ def may(*, user: Any, operation: str) -> bool:
 
 
 def may_view(*, user: Any, table: str) -> bool:
-    """Whether the user can see a table: who can change its rows can also see them."""
+    """Whether the user can see a table; the permission to change its rows includes that."""
     return _is_staff(user) and _has(user)(f"{_VIEW}{table}")
 
 

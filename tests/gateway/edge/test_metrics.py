@@ -79,7 +79,8 @@ UNUSABLE = {
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_a_key_that_is_sent_is_checked_on_this_machine_too(name: str, header: str, client: str) -> None:
     entry, status = UNUSABLE[name]
-    page = MetricsPage(lambda: b"noa_up 1\n", lambda: {hash_api_key("noa_k"): entry} if entry else {})
+    doorway = Doorway(lambda: {hash_api_key("noa_k"): entry} if entry else {})
+    page = MetricsPage(lambda: b"noa_up 1\n", doorway)
     assert ask(page, client=client, **{header: "Bearer noa_k" if header == "authorization" else "noa_k"})[0] == status
 
 

@@ -240,7 +240,6 @@ ELSEWHERE = KeyLimits(addresses=("203.0.113.0/24",))
     ids=["unknown", "expired", "bound to other addresses", "good"],
 )
 def test_the_reasons_are_for_keys_that_are_good(entry: KeyEntry | None, sees: bool, header: str, client: str) -> None:
-    one = Probes({"database": lambda: "away"}, lambda: {hash_api_key(KEY): entry} if entry else {})
+    one = Probes({}, Doorway(lambda: {hash_api_key(KEY): entry} if entry else {}))
     sent = {header: f"Bearer {KEY}" if header == "authorization" else KEY}
-    status, body = ask(one, client=client, **sent)
-    assert (status, "parts" in body) == (503, sees)
+    assert ("parts" in ask(one, client=client, **sent)[1]) == sees
