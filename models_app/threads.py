@@ -38,6 +38,10 @@ class RepeatingThread:
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
 
+    @property
+    def is_started(self) -> bool:
+        return self._thread is not None
+
     def start(self) -> None:
         if self._thread is not None:
             return

@@ -65,6 +65,7 @@ def _failure(row: Row) -> dict[str, Any] | None:
         "stage": row["failure_stage"],
         "reason": row["failure_reason"],
         "at": row["failed_at"],
+        "next_attempt_at": row["next_attempt_at"],
     }
 
 

@@ -77,6 +77,8 @@ def show(
     failure = model["failure"]
     if failure:
         fields.append(("failure", f"{failure['reason']} (stage '{failure['stage']}')"))
+        if failure.get("next_attempt_at"):
+            fields.append(("next attempt", failure["next_attempt_at"]))
     version = model["version"]
     if version:
         fields += [(name, version[name]) for name in _VERSION_FIELDS]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from models_app.clocks import Timer
 from models_app.domain.errors import InvalidRequest
 from models_app.engines.accepting import AcceptedProtocol
 from models_app.engines.connections import Connections
@@ -29,7 +30,7 @@ class DoorProtocol(RequestHandler, AcceptedProtocol):
         self.is_proven = False
         self._register = connections
         self._own_loop = loop
-        self._overdue: asyncio.TimerHandle | None = None
+        self._overdue: Timer | None = None
         # The connection itself: aiohttp forgets its transport as soon as it has begun to close it.
         self._line: asyncio.BaseTransport | None = None
 
@@ -86,7 +87,7 @@ class DoorProtocol(RequestHandler, AcceptedProtocol):
             body.on_eof(self._disarm)
 
     def _allow(self, seconds: float) -> None:
-        self._overdue = self._own_loop.call_later(seconds, self.end)
+        self._overdue = Timer(self._own_loop, seconds, self.end)
 
     def _disarm(self) -> None:
         if self._overdue is not None:

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
 import psutil
 
+from models_app.clocks import awake
 from models_app.domain.errors import LoadFailed, NoaError, Unavailable
 from models_app.engines import last_words
 from models_app.engines.spec import RunnerSpec
@@ -131,12 +131,12 @@ class _Limit:
 
     def __init__(self, timeout: float, stages: Mapping[str, float]) -> None:
         self._timeout, self._stages = timeout, stages
-        self._began = self._stage_began = monotonic()
+        self._began = self._stage_began = awake()
         self._stage = ""
 
     def check(self, stage: str) -> None:
         """Raises LoadFailed (`load_timeout`)."""
-        now = monotonic()
+        now = awake()
         if stage != self._stage:
             self._stage, self._stage_began = stage, now
         if now - self._began > self._timeout:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
 
+from models_app.clocks import awake, wait
 from models_app.domain.errors import Conflict, Interrupted, NoaError
 from models_app.engines import process
 from models_app.engines.confinement.confining import Mode
@@ -127,12 +127,12 @@ class Supervisor:
         self.folder.rmdir()
 
     def _end(self, runners: list[RunnerProcess], grace: float) -> None:
-        deadline = monotonic() + grace
+        deadline = awake() + grace
         for runner in runners:
             runner.stopping = True
             runner.terminate()
         for runner in runners:
-            if not runner.exited.wait(max(0.0, deadline - monotonic())):
+            if not wait(runner.exited, max(0.0, deadline - awake())):
                 if grace > 0:
                     logger.warning("runner %s ignores SIGTERM, killing it", runner.pid)
                 runner.kill()

@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from types import FrameType
 
+from models_app.clocks import awake
 from models_app.domain.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class WebProcesses:
         left = set(processes)
         for process in left:
             process.send(number)
-        deadline = monotonic() + _STOP_SECONDS
+        deadline = awake() + _STOP_SECONDS
         while left:
             notice = self._next_notice(deadline)
             if isinstance(notice, WebProcess):
@@ -118,10 +119,12 @@ class WebProcesses:
 
     def _next_notice(self, deadline: float) -> signal.Signals | WebProcess | Vacancy:
         """SIGTERM at the deadline, as if it were the second signal."""
-        try:
-            return self._notices.get(timeout=max(0.01, deadline - monotonic()))
-        except Empty:
-            return signal.SIGTERM
+        while True:
+            try:
+                return self._notices.get(timeout=max(0.01, deadline - awake()))
+            except Empty:
+                if awake() >= deadline:
+                    return signal.SIGTERM
 
     def _spawn(self, place: int) -> tuple[WebProcess, int]:
         """A new process, and the pipe to which it writes READY when it serves."""
@@ -182,8 +185,11 @@ class WebProcesses:
 
 def _is_ready(pipe: int) -> bool:
     """Whether the process at the other end has written READY in time; closes the pipe."""
+    deadline = awake() + READY_SECONDS
     try:
-        readable, _, _ = select.select([pipe], [], [], READY_SECONDS)
-        return bool(readable) and os.read(pipe, 1) == READY
+        while (left := deadline - awake()) > 0:
+            if select.select([pipe], [], [], left)[0]:
+                return os.read(pipe, 1) == READY
+        return False
     finally:
         os.close(pipe)

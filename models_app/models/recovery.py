@@ -21,12 +21,16 @@ class Recovery(models.Model):
     deaths: Any = models.JSONField(default=list, blank=True)
     # Consecutive attempts that were refused, for example for lack of memory.
     refusals = models.PositiveIntegerField(default=0)
-    # When the next attempt is due; null when there is none: it serves again, or was given up.
+    # When the next attempt is due; null when there is none: it serves again, or is not part of the desired state.
     due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     # When it should serve again, by the duration of earlier loads.
     back_at = models.DateTimeField(null=True, blank=True)
-    # When recovery stopped: no attempt is made until the model is requested.
+    # The job of the attempt in progress, until its result was counted.
+    attempt = models.UUIDField(null=True, blank=True)
+    # When it was given up: until the next attempt, requests are refused at once.
     given_up_at = models.DateTimeField(null=True, blank=True)
+    # How often in a row, until it has served for a while; the rest between two attempts follows from it.
+    times_given_up = models.PositiveIntegerField(default=0, db_default=0)
     reason = models.TextField(blank=True)
 
     class Meta:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from celery import shared_task
 from django.conf import settings
 
@@ -10,6 +12,8 @@ from models_app.services.lifecycle import draining
 from models_app.services.nodes import nodes as heartbeats
 from models_app.services.runners import failover
 
+# Set once this worker has queued the loads of its start: before, all models seem to be missing.
+restored = threading.Event()
 # The longest delay between the moment a node counts as lost and its recovery.
 INTERVAL_SECONDS = 1.0
 
@@ -22,7 +26,8 @@ def drain_node(job_id: str) -> None:
 
 
 def recover_lost() -> None:
-    """End the instances of other nodes that are lost, and load their models elsewhere. One of all workers runs this."""
+    """End the instances of other nodes that are lost, and load what is missing. One of all workers runs this."""
     for row in heartbeats.lost(besides=settings.NOA_NODE):
         failover.node_lost(name=row.name)
-    failover.place_missing()
+    if restored.is_set():
+        failover.place_missing()

@@ -16,6 +16,7 @@ from celery.worker import WorkController, state
 from django.conf import settings
 from kombu.transport import get_transport_cls
 
+from models_app import clocks
 from models_app.domain.errors import Conflict, Unavailable
 from models_app.engines import descriptors
 from models_app.services.access_log import upkeep
@@ -25,6 +26,7 @@ from models_app.services.desired_state import state as desired_state
 from models_app.services.lifecycle import eviction, on_demand
 from models_app.services.nodes import nodes
 from models_app.services.nodes.nodes import Ownership
+from models_app.services.nodes.observing import observer
 from models_app.services.registry import discovery
 from models_app.services.retention import deleting
 from models_app.services.runners import health, node, runner_proxy, watchdog
@@ -79,6 +81,7 @@ def start_scheduler() -> None:
     signals.job_finished.connect(recovering.on_job_finished)
     signals.recovery_due.connect(_on_recovery_due)
     signals.database_changed.connect(_on_database_changed)
+    observer.start()
     scheduler.start()
 
 
@@ -87,6 +90,7 @@ def stop_scheduler() -> None:
     signals.recovery_due.disconnect(_on_recovery_due)
     signals.database_changed.disconnect(_on_database_changed)
     scheduler.stop()
+    observer.stop()
 
 
 def take_over_node() -> None:
@@ -106,6 +110,7 @@ def take_over_node() -> None:
 
 def leave_node() -> None:
     """Stop this node. Runners end first, so that jobs that wait for them end too."""
+    lost_nodes.restored.clear()
     follower.stop()
     node.stop()
     runner_proxy.stop()
@@ -125,6 +130,7 @@ def restore() -> None:
     """Queue a load of every model that should be loaded."""
     for job in desired_state.wanted_loads():
         queueing.enqueue(job)
+    lost_nodes.restored.set()
 
 
 class EmbeddedWorker:
@@ -139,7 +145,7 @@ class EmbeddedWorker:
         take_over_node()
         queueing.has_embedded_worker = True
         self._thread.start()
-        if not self._ready.wait(_READY_SECONDS):
+        if not clocks.wait(self._ready, _READY_SECONDS):
             raise Unavailable(f"The embedded worker was not ready after {_READY_SECONDS:g} s.")
 
     def stop(self) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from models_app.models import AccessLog, AuditEntry, Instance, Job, RegisteredModel
+from models_app.models import AccessLog, AuditEntry, Instance, Job, Recovery, RegisteredModel
 from tests.admin import addresses
 from tests.admin.conftest import make_instance, make_job
 
@@ -53,6 +55,9 @@ def test_a_model_page_gives_the_whole_reason_of_a_failure(console: Client, make_
     model = make_model(status="failed", failure_stage="load", failure_reason=reason)
     page = console.get(reverse("admin:models_app_registeredmodel_change", args=[model.pk]))
     assert reason in page.content.decode()
+    assert "NOA loads it again" not in page.content.decode()
+    Recovery.objects.create(model=model, node="local", due_at=timezone.now() + timedelta(minutes=2))
+    assert "NOA loads it again at" in console.get(page.request["PATH_INFO"]).content.decode()
 
 
 def test_editing_a_model_leaves_its_status_alone(console: Client, make_model: Any) -> None:

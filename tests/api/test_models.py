@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from models_app.domain.states import InstanceState
-from models_app.models import Instance, ModelVersion, RegisteredModel
+from models_app.models import Instance, ModelVersion, Recovery, RegisteredModel
 from models_app.services.routes import routing
 from tests.api.conftest import Api
 
@@ -87,7 +87,10 @@ def test_a_failure_is_told_with_its_stage(admin: Api, make_model: MakeModel) -> 
         "stage": "load",
         "reason": "It is not a model.",
         "at": "2026-01-01T00:00:00Z",
+        "next_attempt_at": None,
     }
+    Recovery.objects.create(model=model, node="local", due_at=datetime(2026, 1, 1, 0, 2, tzinfo=UTC))
+    assert admin.get("/models/llama.cpp:a").json()["failure"]["next_attempt_at"] == "2026-01-01T00:02:00Z"
 
 
 def test_each_read_counts_itself(admin: Api, make_model: MakeModel) -> None:

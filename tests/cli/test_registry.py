@@ -51,12 +51,13 @@ def test_an_empty_list_is_an_empty_output_with_a_hint_beside_it(noa: Noa) -> Non
 
 
 def test_show_takes_a_model_id_that_only_one_provider_has(fake: FakeNoa, noa: Noa) -> None:
-    failure = {"stage": "load", "reason": "Bad file.", "at": None}
+    failure = {"stage": "load", "reason": "Bad file.", "at": None, "next_attempt_at": "2026-01-01T00:02:00Z"}
     options = {"n_ctx": 512, "slots": 4}
     fake.models = [model(EMBER, status="failed", load_options=options, failure=failure)]
     fields = dict(noa("show", "noa-demo-ember").rows)
     assert fields["key"] == EMBER
     assert fields["failure"] == "Bad file. (stage 'load')"
+    assert fields["next attempt"] == "2026-01-01T00:02:00Z"
     assert fields["size"] == "5 MiB"
     assert fields["load_options"] == "n_ctx=512, slots=4"
 

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from models_app.domain.states import JobKind, JobState
-from models_app.models import Job
+from models_app.models import Job, Node
 from models_app.services.jobs import jobs
+from models_app.services.nodes.observing import LOOK_SECONDS, observer
 from models_app.services.registry import discovery
 from models_app.services.runners import node
 from tests.conftest import fake_runner
 from tests.fakes.gguf_files import write_tiny_gguf
 from tests.fakes.upstream import FakeUpstream
+
+Watch = Callable[..., None]
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """Lets this process observe all heartbeats for so many seconds, in which only the nodes `beating` send one."""
+    now = [0.0]
+    monkeypatch.setattr(observer, "_clock", lambda: now[0])
+    observer.stop()
+
+    def watch(seconds: float, *beating: str) -> None:
+        observer.look()
+        end = now[0] + seconds
+        while now[0] < end:
+            now[0] = min(end, now[0] + LOOK_SECONDS)
+            Node.objects.filter(name__in=beating).update(heartbeat_at=F("heartbeat_at") + timedelta(seconds=1))
+            observer.look()
+
+    yield watch
+    observer.stop()
 
 
 @pytest.fixture

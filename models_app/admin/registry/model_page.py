@@ -16,7 +16,7 @@ from models_app.models import CapabilityEvidence, Instance, Job, ProfileRun, Reg
 from models_app.services.providers import providers
 from models_app.services.registry import capabilities
 from models_app.services.reporting import statistics
-from models_app.services.runners import logs
+from models_app.services.runners import logs, recovery
 
 # Older ones are in the list of profiles.
 _PROFILES_SHOWN = 6
@@ -43,6 +43,7 @@ def context(model: RegisteredModel) -> dict[str, Any]:
         "capabilities": _capabilities(model),
         "profiles": _profiles(model),
         "history": history.of_model(model.key),
+        "next_attempt": _next_attempt(model),
         "is_local": not providers.is_remote(model.provider),
     }
 
@@ -54,6 +55,11 @@ def _active_job(model: RegisteredModel) -> dict[str, Any] | None:
         .first()
     )
     return progress(job) if job else None
+
+
+def _next_attempt(model: RegisteredModel) -> SafeString | str:
+    when = recovery.next_attempt(model=model) if model.failure_reason else None
+    return badges.moment(when) if when else ""
 
 
 def _routes(model: RegisteredModel) -> list[str]:

@@ -45,6 +45,9 @@ class FailureOutput(serializers.Serializer[Any]):
 
 class ModelFailureOutput(FailureOutput):
     at = serializers.DateTimeField(allow_null=True)
+    next_attempt_at = serializers.DateTimeField(
+        allow_null=True, help_text="When NOA loads the model again; null when it does not do so by itself."
+    )
 
 
 class InstanceRecordOutput(serializers.Serializer[Any]):

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, unquote
 import httptools
 import orjson
 
+from models_app.clocks import Timer
 from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout, RequestTooLarge
 
 logger = logging.getLogger(__name__)
@@ -147,8 +148,8 @@ class Connection(asyncio.Protocol):
         self._request_id: str | None = None
         self._too_large = False
         self._is_chunked = False
-        self._deadline: asyncio.TimerHandle | None = None
-        self._stall: asyncio.TimerHandle | None = None
+        self._deadline: Timer | None = None
+        self._stall: Timer | None = None
         self._written = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -206,7 +207,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url, self._header_bytes, self._too_large = b"", 0, False
         self._request_id, self._is_chunked = None, False
-        self._deadline = self._loop.call_later(_RECEIVE_SECONDS, self._receive_too_long)
+        self._deadline = Timer(self._loop, _RECEIVE_SECONDS, self._receive_too_long)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -312,7 +313,7 @@ class Connection(asyncio.Protocol):
 
     def _watch_reader(self) -> None:
         taken = self._written - self._transport.get_write_buffer_size()
-        self._stall = self._loop.call_later(_STALL_SECONDS, self._check_reader, taken)
+        self._stall = Timer(self._loop, _STALL_SECONDS, lambda: self._check_reader(taken))
 
     def _check_reader(self, taken_before: int) -> None:
         if self._written - self._transport.get_write_buffer_size() > taken_before:

@@ -14,6 +14,7 @@ from functools import partial
 
 import uvloop
 
+from models_app import clocks
 from models_app.domain.errors import LoadFailed, NoaError
 from models_app.engines.runner import lifecycle
 from models_app.engines.runner.batching.batcher import Batcher
@@ -112,7 +113,7 @@ async def _compute_once(state: State) -> None:
     """Compute one token, or one embedding, on the path of a request. Raises LoadFailed."""
     prompt = state.model.tokenize("Hello", add_special=True, parse_special=False)
     try:
-        async with asyncio.timeout(_WARM_UP_SECONDS):
+        async with clocks.timeout(_WARM_UP_SECONDS):
             if state.model.can_generate:
                 choices = choices_for(prompt, Sampling(max_tokens=1, temperature=0.0), n=1)
                 await Run(state.dispatch, choices).finish()

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from functools import lru_cache
 
+from models_app import clocks
 from models_app.domain.errors import NoaError, ProviderAuthFailed, ProviderError
 from models_app.domain.traffic.retries import Decision, Failure, Situation, decide
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
@@ -110,7 +111,7 @@ class Remote:
         """Raises Fault unless the answer has begun and its status is good."""
         seconds = _or_default(remote.first_byte_seconds, self._limits.first_byte_seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with clocks.timeout(seconds):
                 connection = await self._send(remote, exchange, meter)
                 if connection.status < 300:
                     return connection

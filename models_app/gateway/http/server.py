@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
-from time import monotonic
 from typing import Any, ClassVar, Literal, cast
 
 import orjson
@@ -20,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from models_app.clocks import Timer, awake
 from models_app.domain.errors import InvalidRequest, NoaError, RequestTimeout
 from models_app.engines import descriptors
 from models_app.engines.accepting import AcceptedProtocol, Acceptor
@@ -61,8 +61,8 @@ class FrontProtocol(HttpToolsProtocol, AcceptedProtocol):
         super().__init__(*args, **kwargs)
         self._phase: _Phase = "idle"
         self._timed_phase: _Phase = "idle"
-        self._deadline: asyncio.TimerHandle | None = None
-        self._write_deadline: asyncio.TimerHandle | None = None
+        self._deadline: Timer | None = None
+        self._write_deadline: Timer | None = None
         self._overhead_bytes = 0
         self._read_bytes = 0
         self._refusal: NoaError | None = None
@@ -208,7 +208,7 @@ class FrontProtocol(HttpToolsProtocol, AcceptedProtocol):
             self._deadline = None
         if self._phase != "idle":
             seconds = self.header_seconds if self._phase == "headers" else self.body_seconds
-            self._deadline = self.loop.call_later(seconds, self._receive_overdue)
+            self._deadline = Timer(self.loop, seconds, self._receive_overdue)
 
     def _receive_overdue(self) -> None:
         running = self._running
@@ -267,7 +267,7 @@ class FrontProtocol(HttpToolsProtocol, AcceptedProtocol):
     def _abort_when_stuck(self) -> None:
         # close() waits without a limit for the client to read the buffer.
         if self._write_deadline is None:
-            self._write_deadline = self.loop.call_later(self.write_seconds, self.transport.abort)
+            self._write_deadline = Timer(self.loop, self.write_seconds, self.transport.abort)
 
 
 class Server(uvicorn.Server):
@@ -340,8 +340,8 @@ class Server(uvicorn.Server):
             server.close()
         FrontProtocol.last_request = True
         self._leave()
-        deadline = monotonic() + (self.config.timeout_graceful_shutdown or 0)
-        while self.server_state.connections and monotonic() < deadline and not self.force_exit:
+        deadline = awake() + (self.config.timeout_graceful_shutdown or 0)
+        while self.server_state.connections and awake() < deadline and not self.force_exit:
             await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -1,10 +1,14 @@
-"""Cancels requests whose client has disconnected, whose deadline has passed or whose key was revoked, in any phase."""
+"""Cancels requests whose client has disconnected, whose deadline has passed or whose key was revoked, in any phase.
+
+Deadlines are those of this process's own running: after a standstill of the machine, streams go on where they were.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+from models_app.clocks import awake
 from models_app.domain.errors import NoaError
 from models_app.domain.records.access import AccessRecord
 from models_app.gateway.http.errors import UpstreamTimeout
@@ -48,7 +52,7 @@ class Watch:
 
     def resume(self) -> None:
         """Restarts the timeout for the server's next byte, after the request has waited for a model."""
-        self.silent_since = asyncio.get_running_loop().time()
+        self.silent_since = awake()
 
     def listen(self) -> None:
         """Starts to wait for the client's disconnect."""
@@ -93,8 +97,7 @@ class Watches:
         watch.stop()
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = awake()
         for watch in self._watches:
             self._check(watch, now)
         if now >= self._keys_at:
@@ -102,7 +105,7 @@ class Watches:
             self._check_keys()
         self._is_ticking = bool(self._watches)
         if self._is_ticking:
-            loop.call_later(_TICK_SECONDS, self._tick)
+            asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
 
     def _check_keys(self) -> None:
         for watch in self._watches:

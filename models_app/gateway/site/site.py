@@ -42,6 +42,7 @@ from models_app.services.coordination import audit, connections
 from models_app.services.coordination.notifications import follower
 from models_app.services.events.event_stream import hub
 from models_app.services.lifecycle import on_demand
+from models_app.services.nodes.observing import observer
 from models_app.services.providers import breakers
 from models_app.services.reporting import exposition, readiness
 from models_app.threads import RepeatingThread
@@ -223,6 +224,7 @@ class Site:
             pending = self.gateway.pending
             self.loader.start(end_wait=pending.end_wait, wake_requests=pending.wake)
             hub.start()
+            observer.start()
             follower.start()
         finally:
             connection.close()
@@ -233,6 +235,7 @@ class Site:
 
     def _stop(self) -> None:
         follower.stop()
+        observer.stop()
         self.recorder.close()
         self.shipper.close()
         self.texts.close()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from models_app import clocks
 from models_app.domain import addresses
 from models_app.gateway.upstream.connection import Connection, Refused, UpstreamError
 
@@ -76,7 +77,7 @@ class Dialer:
         The name is resolved once, so the checked address is the connected one; TLS verifies the name.
         """
         try:
-            async with asyncio.timeout(seconds):
+            async with clocks.timeout(seconds):
                 found = await self._checked(origin)
                 return await self._first(origin, found, factory)
         except TimeoutError as error:

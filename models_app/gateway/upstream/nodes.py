@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from models_app import clocks
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.residency.nodes import TLS_NAME, NodeAddress
 from models_app.domain.traffic.routing import Target
@@ -63,7 +64,7 @@ class Nodes:
         loop = asyncio.get_running_loop()
         try:
             address = NodeAddress.parse(target.address)
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with clocks.timeout(_CONNECT_SECONDS):
                 link = await _reach(address)
                 _, connection = await loop.create_connection(
                     factory,

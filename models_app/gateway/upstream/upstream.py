@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from models_app import clocks
 from models_app.gateway.http.request_body import Limits
 from models_app.gateway.upstream.connection import ClosedEarly, Connection, Refused
 
@@ -105,7 +106,7 @@ class Upstream:
     async def _connect(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._limits.connect_seconds):
+            async with clocks.timeout(self._limits.connect_seconds):
                 if "/" in address:
                     _, connection = await loop.create_unix_connection(lambda: Connection(address, self.forget), address)
                 else:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from models_app.domain.keys import ModelKey
 from models_app.domain.states import InstanceState
-from models_app.models import Instance, ModelVersion, ProfileRun, RegisteredModel
+from models_app.models import Instance, ModelVersion, ProfileRun, Recovery, RegisteredModel
 from models_app.services.catalog import activity, lookup
 from models_app.services.catalog.searching import Search
 from models_app.services.coordination.prepared import PreparedQuery
@@ -62,10 +62,12 @@ COLUMNS = (
 
 
 def _measured() -> dict[str, Subquery]:
-    """Columns from other tables: when a model was last profiled, and the memory of its loaded copy."""
+    """Columns from other tables: last profile, memory of the loaded copy, next attempt of its recovery."""
     profiles = ProfileRun.objects.filter(model=OuterRef("pk"), complete=True)
     ready = Instance.objects.filter(model=OuterRef("pk"), state=InstanceState.READY)
+    recoveries = Recovery.objects.filter(model=OuterRef("pk"), due_at__isnull=False)
     return {
+        "next_attempt_at": Subquery(recoveries.order_by("due_at").values("due_at")[:1]),
         "last_benchmarked_at": Subquery(profiles.order_by("-finished_at").values("finished_at")[:1]),
         "memory_bytes": Subquery(ready.order_by("-created_at").values("memory_bytes")[:1]),
     }

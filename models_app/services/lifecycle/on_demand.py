@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
 
 from django.db import transaction
 from django.utils import timezone
@@ -30,6 +32,7 @@ from models_app.services.jobs import jobs
 from models_app.services.lifecycle import demand, loading, switching
 from models_app.services.routes import routing, suspects
 from models_app.services.runners import instances
+from models_app.services.runners.recovery_facts import next_attempt_at
 
 CLEAN_UP_SECONDS = 60.0
 # The actor of these loads in jobs, events and the ledger.
@@ -119,26 +122,35 @@ def _recovering(model: RegisteredModel) -> Attended | None:
     """The outlook after a runner's death; None when the model can be loaded now."""
     rows = list(Recovery.objects.filter(model=model))
     now = timezone.now()
-    due = [row.back_at or now for row in rows if row.due_at is not None]
+    due = [row.back_at or now for row in rows if row.due_at is not None and row.given_up_at is None]
     if due:
         return Attended(Outlook(max(1.0, (min(due) - now).total_seconds())))
-    deaths = sorted(moment for row in rows for moment in row.deaths)
-    if not deaths:
+    attempts = [moment for row in rows if (moment := next_attempt_at(row)) is not None]
+    if attempts and min(attempts) > now:
+        return _failed(_given_up(model, min(attempts), now))
+    if any(row.given_up_at and row.due_at for row in rows):
+        # Its worker is about to try it.
+        return Attended(Outlook(1.0))
+    deaths = sorted(min(moment, now.timestamp()) for row in rows for moment in row.deaths)
+    if not deaths or attempts:
         return None
     # For models outside the desired state, recovery only counts the deaths and leaves the loads to requests.
     pause = recovery.next_attempt(deaths, refusals=0, now=now.timestamp()).pause
-    if pause is None or any(row.given_up_at for row in rows):
-        return _failed(_given_up(model))
+    if pause is None:
+        after = datetime.fromtimestamp(deaths[-1] + recovery.FIRST_REST_SECONDS, UTC)
+        return _failed(_given_up(model, after, now)) if after > now else None
     left = deaths[-1] + pause - now.timestamp()
     return Attended(Outlook(left)) if left > 0 else None
 
 
-def _given_up(model: RegisteredModel) -> NoaError:
-    return LoadFailed(
-        f"'{model.key}' is not loaded by requests: its runner died repeatedly; its events have the reasons. Load it in "
-        "the console, or with POST /api/v1/models/load, once the cause is fixed.",
-        stage="serve",
+def _given_up(model: RegisteredModel, next_attempt: datetime, now: datetime) -> NoaError:
+    left = min((next_attempt - now).total_seconds(), recovery.LONGEST_REST_SECONDS)
+    return Unavailable(
+        f"'{model.key}' is not loaded now: its runner died repeatedly; its events have the reasons. The next attempt "
+        f"is in {max(1, round(left))} seconds. To try it at once, use the console or POST /api/v1/models/load.",
         code="recovery_given_up",
+        retry_after=max(1, ceil(left)),
+        details={"next_attempt_at": next_attempt.isoformat()},
     )
 
 
@@ -149,7 +161,8 @@ def _refusal(model: RegisteredModel, permission: Permission) -> NoaError | None:
     last = _last_load(model)
     if last is not None and last.state == JobState.FAILED and last.finished_at is not None:
         ago = (timezone.now() - last.finished_at).total_seconds()
-        if rules.rest_left(ago) > 0 and last.error_code not in _RETRY_AT_ONCE:
+        # A load that ended in the future ended before the clock was set back.
+        if ago >= 0 and rules.rest_left(ago) > 0 and last.error_code not in _RETRY_AT_ONCE:
             return _failure(last)
     try:
         loading.check_loadable(model=model, options=LoadOptions())

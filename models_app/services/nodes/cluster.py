@@ -8,7 +8,7 @@ from typing import Any
 from models_app.domain.errors import Conflict, NotFound
 from models_app.domain.states import LIVE_INSTANCE_STATES
 from models_app.models import Instance, ModelFile, Node
-from models_app.services.nodes import placement
+from models_app.services.nodes import nodes, placement
 
 
 def get(*, name: str) -> Node:
@@ -24,7 +24,7 @@ def get(*, name: str) -> Node:
 
 def represent(rows: list[Node]) -> list[dict[str, Any]]:
     """Each node with its resources, its instances and its state; a fixed number of queries."""
-    alive = set(placement.up().values_list("name", flat=True))
+    silent = nodes.stale()
     names = [row.name for row in rows]
     loaded: dict[str, list[Instance]] = defaultdict(list)
     live = Instance.objects.filter(node__in=names, state__in=LIVE_INSTANCE_STATES)
@@ -34,6 +34,7 @@ def represent(rows: list[Node]) -> list[dict[str, Any]]:
     seen = ModelFile.objects.filter(node__in=names).order_by("model__key")
     for name, key in seen.values_list("node", "model__key"):
         files[name].append(key)
+    alive = {row.name for row in rows if row.pid is not None and row.name not in silent}
     return [_represent(row, row.name in alive, loaded[row.name], files[row.name]) for row in rows]
 
 

@@ -1,7 +1,8 @@
 """Node leases: the worker that owns each node, and whether its heartbeat is current.
 
 A node's row is the lease of its worker. Taking it increments the generation; a worker that finds another generation in
-its row has lost the node, and ends its runners. Ages are computed by the database: clocks of machines differ.
+its row has lost the node, and ends its runners. Other processes judge a heartbeat by what they have seen of it
+(`observing`).
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from models_app.clocks import awake
 from models_app.domain.errors import Conflict
 from models_app.domain.events import EventName
 from models_app.engines import devices, process
 from models_app.models import Node, RegisteredModel
 from models_app.services.events import events
+from models_app.services.nodes.observing import Mark, observer
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +54,20 @@ def take(*, wait: Callable[[float], object]) -> Ownership:
     Raises Conflict `node_in_use` while another worker of that name is alive.
     """
     name = settings.NOA_NODE
-    deadline = monotonic() + LOST_AFTER_SECONDS + HEARTBEAT_SECONDS
     first = _row(name)
+    waited = 0.0
     while True:
         row = _row(name)
-        owner = _take_over(row) if _is_free(row) else None
+        # Without a new heartbeat for so long it is free, even if the database's clock was set back meanwhile.
+        owner = _take_over(row) if _is_free(row) or waited > LOST_AFTER_SECONDS + HEARTBEAT_SECONDS else None
         if owner is not None:
             return owner
         # A process of this machine can be checked; one of another machine is alive if its heartbeat changes.
         is_alive = row.heartbeat_at != first.heartbeat_at or row.generation != first.generation
-        if is_alive or _is_here(row) or monotonic() > deadline:
+        if is_alive or _is_here(row):
             raise _in_use(row)
         wait(HEARTBEAT_SECONDS / 2)
+        waited += HEARTBEAT_SECONDS / 2
 
 
 def heartbeat(owner: Ownership) -> bool:
@@ -75,8 +79,8 @@ def heartbeat(owner: Ownership) -> bool:
         "gpus": devices.gpus(),
         "memory_budget_bytes": settings.NOA_MEMORY_BUDGET,
     }
-    if owner.files_seen_at is None or monotonic() - owner.files_seen_at > _FILES_SECONDS:
-        owner.files_seen_at = monotonic()
+    if owner.files_seen_at is None or awake() - owner.files_seen_at > _FILES_SECONDS:
+        owner.files_seen_at = awake()
         fields["models"] = _seen_models()
     return _lease(owner).update(heartbeat_at=Now(), lost_at=None, **fields) == 1
 
@@ -86,32 +90,37 @@ def leave(owner: Ownership) -> None:
     _lease(owner).update(pid=None, pid_started_at=None, heartbeat_at=None)
 
 
-def is_lost(row: Node) -> bool:
-    """Whether the lease is held, but its heartbeat stopped."""
-    return _lapsed().filter(pk=row.pk, pid__isnull=False).exists()
-
-
 def lost(*, besides: str = "") -> list[Node]:
     """The nodes whose heartbeat has stopped, each returned once: the caller recovers what it served.
 
-    `besides` is the caller's own node, which is never lost: after its process was suspended, its heartbeat is late.
+    Only a silence that this process has observed from its beginning counts: see `observing`. `besides` is the caller's
+    own node, which is never lost: after its process was suspended, its heartbeat is late.
     """
-    rows = _lapsed().filter(pid__isnull=False, lost_at=None).exclude(name=besides)
-    return [row for row in rows if _mark_lost(row)]
+    silent = {name: one.mark for name, one in observer.look().items() if one.observed > LOST_AFTER_SECONDS}
+    rows = Node.objects.filter(name__in=silent, lost_at=None).exclude(name=besides)
+    return [row for row in rows if _mark_lost(row, silent[row.name])]
 
 
-def stale() -> dict[str, float]:
+def is_still_lost(*, name: str) -> bool:
+    """Whether no heartbeat has arrived since the node was found to be lost. Call in the transaction that depends on
+    it: until that ends, a heartbeat waits."""
+    row = Node.objects.select_for_update().filter(name=name).first()
+    return row is None or row.lost_at is not None
+
+
+def stale(*, after: float = LOST_AFTER_SECONDS) -> dict[str, float]:
     """Seconds since the last heartbeat, by name, of nodes whose lease is held but whose heartbeat stopped."""
-    age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
-    rows = _lapsed().filter(pid__isnull=False).annotate(age=age).values_list("name", "age")
-    return {name: age.total_seconds() for name, age in rows}
+    return {name: one.seconds for name, one in observer.recent().items() if one.seconds > after}
 
 
-def _mark_lost(row: Node) -> bool:
+def _mark_lost(row: Node, mark: Mark) -> bool:
     with transaction.atomic():
-        # Checked again in the update: a heartbeat can have arrived meanwhile.
-        marked = _lapsed().filter(pk=row.pk, generation=row.generation, lost_at=None).update(lost_at=Now())
+        # Read again, and locked: a heartbeat can have arrived meanwhile.
+        events.take_lock()
+        now = Node.objects.select_for_update().filter(pk=row.pk, lost_at=None).first()
+        marked = now is not None and (now.generation, now.heartbeat_at) == mark
         if marked:
+            Node.objects.filter(pk=row.pk).update(lost_at=Now())
             events.publish(
                 name=EventName.NODE_LOST,
                 subject=row.name,
@@ -120,11 +129,7 @@ def _mark_lost(row: Node) -> bool:
                 cause="no heartbeat",
                 data={"pid": row.pid, "hostname": row.hostname, "generation": row.generation},
             )
-    return bool(marked)
-
-
-def _lapsed() -> QuerySet[Node]:
-    return Node.objects.filter(heartbeat_at__lt=Now() - timedelta(seconds=LOST_AFTER_SECONDS))
+    return marked
 
 
 def _row(name: str) -> Node:
@@ -147,7 +152,9 @@ def _is_free(row: Node) -> bool:
         return True
     if row.hostname == socket.gethostname():
         return not _is_here(row)
-    return is_lost(row)
+    # A process that starts has observed nothing yet: the database's clock shows what was silent long before.
+    lapsed = Now() - timedelta(seconds=LOST_AFTER_SECONDS)
+    return Node.objects.filter(pk=row.pk, heartbeat_at__lt=lapsed).exists()
 
 
 def _take_over(row: Node) -> Ownership | None:

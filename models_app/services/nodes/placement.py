@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
-from django.db.models.functions import Now
 
 from models_app.domain.catalog.gguf import GgufMetadata
 from models_app.domain.catalog.options import LoadOptions
@@ -24,10 +22,7 @@ from models_app.services.providers import providers
 
 def up() -> QuerySet[Node]:
     """The nodes with a current heartbeat."""
-    return Node.objects.filter(
-        pid__isnull=False,
-        heartbeat_at__gte=Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS),
-    )
+    return Node.objects.filter(pid__isnull=False).exclude(name__in=nodes.stale())
 
 
 def has_others() -> bool:

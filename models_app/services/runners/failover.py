@@ -1,4 +1,4 @@
-"""Failover from a lost node: ends its instances, and places the models of the desired state on other nodes.
+"""Restores the desired state while NOA runs: ends the instances of a lost node, and places models that are missing.
 
 Placing a model writes a recovery for the chosen node: its worker starts what is due, without a broker.
 """
@@ -6,11 +6,13 @@ Placing a model writes a recovery for the chosen node: its worker starts what is
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
+from models_app.clocks import awake
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import NoaError
 from models_app.domain.events import EventName
@@ -20,10 +22,10 @@ from models_app.domain.states import (
     InstanceState,
     JobState,
 )
-from models_app.models import Instance, Job, Node, Recovery, RegisteredModel, Route
+from models_app.models import Instance, Job, Recovery, RegisteredModel, Route
 from models_app.services.events import events
 from models_app.services.jobs import jobs
-from models_app.services.nodes import placement
+from models_app.services.nodes import nodes, placement
 from models_app.services.providers import providers
 from models_app.services.routes import routing
 from models_app.services.runners import instances, recovery
@@ -31,14 +33,21 @@ from models_app.services.runners import instances, recovery
 logger = logging.getLogger(__name__)
 
 ACTOR = "watchdog"
+# Longer than a start needs from the row of its worker to the jobs of its loads.
+_SETTLED_SECONDS = 3.0
 
 
 def node_lost(*, name: str) -> None:
-    """End the instances, recoveries and jobs of a node whose heartbeat stopped, until it returns."""
+    """End the instances, recoveries and jobs of a node whose heartbeat stopped; stop when it returns meanwhile."""
     live = Instance.objects.filter(node=name, state__in=LIVE_INSTANCE_STATES, version__isnull=False)
     for instance in live.select_related("model"):
-        _end(instance, name)
-    Recovery.objects.filter(node=name).update(due_at=None, back_at=None)
+        if not _end(instance, name):
+            return
+    with transaction.atomic():
+        events.take_lock()
+        if not nodes.is_still_lost(name=name):
+            return
+        Recovery.objects.filter(node=name).update(due_at=None, back_at=None, attempt=None)
     for job in Job.objects.filter(node=name, state=JobState.RUNNING):
         jobs.end(
             job_id=str(job.pk),
@@ -48,10 +57,14 @@ def node_lost(*, name: str) -> None:
         )
 
 
-def _end(instance: Instance, name: str) -> None:
+def _end(instance: Instance, name: str) -> bool:
+    """End one instance; False when its node has returned: its runner can serve."""
     key, before = instance.model.key, instance.state
     reason = f"The node '{name}' was lost: its worker sends no heartbeat."
     with transaction.atomic():
+        events.take_lock()
+        if not nodes.is_still_lost(name=name):
+            return False
         moved = instances.move(
             instance=instance,
             to=InstanceState.FAILED,
@@ -59,7 +72,7 @@ def _end(instance: Instance, name: str) -> None:
             failure_reason=reason,
         )
         if not moved:
-            return
+            return True
         events.publish(
             name=EventName.INSTANCE_FAILED,
             subject=key,
@@ -70,34 +83,67 @@ def _end(instance: Instance, name: str) -> None:
             after=InstanceState.FAILED,
             data={"instance": str(instance.pk), "node": name},
         )
+    return True
+
+
+@dataclass(slots=True)
+class Missing:
+    """Which models this process has found missing, and since when.
+
+    A model that an unload, an eviction or a start is about to settle is missing for a moment; one whose instance failed
+    is missing for certain.
+    """
+
+    since: dict[int, float] = field(default_factory=dict)
+
+    def settled(self, missing: list[RegisteredModel]) -> list[RegisteredModel]:
+        """Those of `missing`, all models that are missing now, that are to be placed now."""
+        now = awake()
+        self.since = {model.pk: self.since.get(model.pk, now) for model in missing}
+        return [model for model in missing if now - self.since[model.pk] >= _SETTLED_SECONDS or _has_failed(model)]
+
+
+_missing = Missing()
+
+
+def _has_failed(model: RegisteredModel) -> bool:
+    newest = Instance.objects.filter(model=model).order_by("-created_at").values_list("state", flat=True).first()
+    return newest == InstanceState.FAILED
 
 
 def place_missing() -> list[tuple[str, str]]:
-    """Place missing copies of the desired state; returns pairs of model key and node.
+    """Place missing copies of the desired state; returns pairs of model key and node. Run it in one process at a time.
 
-    A single node recovers its own models; nothing is placed then.
+    It is the last resort for everything that a recovery missed, so a single node needs it too.
     """
-    if Node.objects.count() < 2:
-        return []
-    placed = []
     targets = set(Route.objects.values_list("target_id", flat=True))
     wanted = RegisteredModel.objects.filter(wanted=True).select_related("provider", "version")
-    for model in sorted(wanted, key=lambda model: model.pk not in targets):
-        if not providers.is_remote(model.provider):
-            placed += [(model.key, name) for name in _place(model)]
+    local = [model for model in wanted if not providers.is_remote(model.provider)]
+    alive = set(placement.up().values_list("name", flat=True)) if local else set()
+    missing = [model for model in local if not _is_complete(model, alive)]
+    placed = []
+    for model in sorted(_missing.settled(missing), key=lambda model: model.pk not in targets):
+        placed += [(model.key, name) for name in _place(model, alive)]
     return placed
 
 
-def _place(model: RegisteredModel) -> list[str]:
+def _is_complete(model: RegisteredModel, alive: set[str]) -> bool:
+    """Whether as many copies as desired serve, are being loaded or recovered, or are being unloaded."""
+    return len(_under_way(model, alive)) >= model.replicas or _has_active_load(model)
+
+
+def _under_way(model: RegisteredModel, alive: set[str]) -> set[str]:
+    """The nodes with a copy or with a recovery. Where it was given up, another node is tried meanwhile."""
+    live = Instance.objects.filter(model=model, state__in=LIVE_INSTANCE_STATES)
+    due = Recovery.objects.filter(model=model, node__in=alive, due_at__isnull=False, given_up_at=None)
+    return set(live.values_list("node", flat=True)) | set(due.values_list("node", flat=True))
+
+
+def _place(model: RegisteredModel, alive: set[str]) -> list[str]:
     """Place one missing copy. Returns the chosen node, or an empty list."""
-    alive = set(placement.up().values_list("name", flat=True))
-    under_way = set(instances.copies(model=model).values_list("node", flat=True))
-    rows = Recovery.objects.filter(model=model, node__in=alive)
-    under_way |= set(rows.filter(due_at__isnull=False).values_list("node", flat=True))
-    if len(under_way) >= model.replicas or _has_active_load(model):
-        return []
-    # Nodes where it died too often, or could not be loaded, are not tried again.
-    avoid = under_way | set(rows.filter(given_up_at__isnull=False).values_list("node", flat=True))
+    # Where it died too often, its own recovery tries it again after a rest.
+    given_up = Recovery.objects.filter(model=model, node__in=alive, given_up_at__isnull=False)
+    avoid = _under_way(model, alive) | set(given_up.values_list("node", flat=True))
     try:
         name = placement.node_for_load(model=model, options=LoadOptions(), avoid=avoid)
     except NoaError as error:
@@ -117,12 +163,15 @@ def _schedule(model: RegisteredModel, name: str) -> None:
     now = timezone.now()
     seconds = recovery.load_seconds(model)
     with transaction.atomic():
+        # Before the row's lock, as everywhere.
+        events.take_lock()
         Recovery.objects.update_or_create(
             model=model,
             node=name,
             defaults={
                 "due_at": now,
                 "back_at": now + timedelta(seconds=seconds),
+                "attempt": None,
                 "reason": "It serves on fewer nodes than desired.",
             },
         )

@@ -7,13 +7,13 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from time import monotonic
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from models_app.clocks import awake, missed
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.errors import RunnerDied
 from models_app.domain.residency import health as policy
@@ -53,15 +53,19 @@ class Watch:
         """Check every ready runner of this node, concurrently."""
         rows = Instance.objects.filter(node=settings.NOA_NODE, state=InstanceState.READY)
         found = list(rows.exclude(socket="").select_related("model"))
-        self.seen = {instance.pk: self.seen.get(instance.pk, Seen(monotonic())) for instance in found}
+        self.seen = {instance.pk: self.seen.get(instance.pk, Seen(awake())) for instance in found}
         if found:
             with ThreadPoolExecutor(min(len(found), _CONCURRENCY), "health") as pool:
                 list(pool.map(self._check, found))
 
     def _check(self, instance: Instance) -> None:
+        before = missed()
         try:
             seen, problem = _probe(instance, self.seen[instance.pk])
             need = Need.NOTHING
+            if problem and missed() > before:
+                # This process stood still during the check: the runner had no time to answer, or stood still too.
+                return
             if problem:
                 seen, need = policy.after_failure(seen)
             self.seen[instance.pk] = seen
@@ -81,12 +85,12 @@ def _probe(instance: Instance, seen: Seen) -> tuple[Seen, str]:
             seen,
             steps=report["counters"].get("steps", 0),
             in_flight=report["in_flight"],
-            now=monotonic(),
+            now=awake(),
             canary_seconds=settings.NOA_CANARY_SECONDS,
         )
         if need == Need.CANARY:
             _compute_token(instance)
-            seen = policy.after_success(seen, now=monotonic())
+            seen = policy.after_success(seen, now=awake())
     except RunnerDied as error:
         return seen, error.message
     return seen, ""
@@ -105,7 +109,7 @@ def _store(instance: Instance, seen: Seen, problem: str) -> None:
     fields: dict[str, str | datetime] = {}
     if health != instance.health:
         fields |= {"health": health, "health_since": now, "health_reason": problem[:500]}
-    succeeded = now - timedelta(seconds=monotonic() - seen.succeeded_at)
+    succeeded = now - timedelta(seconds=awake() - seen.succeeded_at)
     last = instance.last_success_at
     if not problem and (last is None or succeeded - last > _WRITE_EVERY):
         fields["last_success_at"] = succeeded

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from models_app.clocks import awake
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import (
     SERVING_INSTANCE_STATES,
@@ -21,6 +21,7 @@ from models_app.domain.states import (
 )
 from models_app.models import Instance, ModelVersion, RegisteredModel
 from models_app.services.coordination import connections
+from models_app.services.events import events
 from models_app.services.routes import routing
 
 # The fallback below the condition of this process: another process can have moved the instance.
@@ -87,6 +88,8 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
 
     Model status and routing revision change in the same transaction.
     """
+    # Before the locks of rows, as everywhere: two transactions that take them in opposite order deadlock.
+    events.take_lock()
     if to in (InstanceState.STOPPED, InstanceState.FAILED):
         fields["stopped_at"] = timezone.now()
     if to == InstanceState.READY:
@@ -137,10 +140,10 @@ def wait_until_settled(*, instance_id: uuid.UUID, seconds: float, check: Callabl
 
     `check` is called repeatedly during the wait, and can raise to end it.
     """
-    deadline = monotonic() + seconds
+    deadline = awake() + seconds
     while True:
         instance = Instance.objects.select_related("model").get(pk=instance_id)
-        remaining = deadline - monotonic()
+        remaining = deadline - awake()
         starting = instance.state in (InstanceState.QUEUED, InstanceState.STARTING)
         if not starting or remaining <= 0:
             return instance

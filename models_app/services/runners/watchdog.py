@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from datetime import timedelta
-from time import monotonic
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
-from django.utils import timezone
 
+from models_app.clocks import awake
 from models_app.domain.events import EventName
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState, JobState
-from models_app.models import Instance, Job, Node
+from models_app.models import Instance, Job
 from models_app.services.events import events
 from models_app.services.jobs import job_events, jobs
 from models_app.services.nodes import nodes
+from models_app.services.nodes.observing import observer
 from models_app.services.runners import instances, node, recovery
 
 logger = logging.getLogger(__name__)
@@ -31,7 +29,7 @@ INTERVAL_SECONDS = 5.0
 # Beyond the deadline that the load or drain itself enforces.
 _GRACE_SECONDS = 30.0
 # A worker that returns within this time after its heartbeat stopped continues its jobs.
-_LOST_JOBS_AFTER = timedelta(seconds=3 * nodes.LOST_AFTER_SECONDS)
+_LOST_JOBS_AFTER = 3 * nodes.LOST_AFTER_SECONDS
 _ACTOR = "watchdog"
 
 
@@ -41,16 +39,17 @@ class Watch:
 
     since: dict[tuple[UUID, InstanceState], float] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
+    idle_jobs: set[UUID] = field(default_factory=set)
 
     def check(self) -> None:
         rows = Instance.objects.filter(node=settings.NOA_NODE, state__in=LIVE_INSTANCE_STATES)
         live = {str(instance.pk): instance for instance in rows.select_related("model")}
         self._end_overdue(list(live.values()))
         self._compare(live, node.supervisor().instance_ids())
-        _end_orphaned_jobs()
+        self._end_orphaned_jobs()
 
     def _end_overdue(self, live: list[Instance]) -> None:
-        now = monotonic()
+        now = awake()
         marks = [(instance.pk, InstanceState(instance.state)) for instance in live]
         self.since = {mark: self.since.get(mark, now) for mark in marks}
         for instance, mark in zip(live, marks, strict=True):
@@ -78,6 +77,14 @@ class Watch:
             else:
                 _end_orphaned_runner(key)
         self.suspects = wrong
+
+    def _end_orphaned_jobs(self) -> None:
+        """End running jobs of this node that no thread of its worker runs."""
+        begun = Job.objects.filter(state=JobState.RUNNING, node=settings.NOA_NODE)
+        idle = {job.pk: job for job in begun if not jobs.runs_here(job_id=job.pk)}
+        for pk in idle.keys() & self.idle_jobs:
+            _interrupt(idle[pk], "no worker runs it")
+        self.idle_jobs = set(idle)
 
 
 def _allowed_seconds(state: InstanceState) -> float | None:
@@ -129,18 +136,6 @@ def _end_orphaned_runner(instance_id: str) -> None:
     )
 
 
-def _end_orphaned_jobs() -> None:
-    """End running jobs of this node that no thread of its worker runs."""
-    begun = Job.objects.filter(
-        state=JobState.RUNNING,
-        node=settings.NOA_NODE,
-        started_at__lt=timezone.now() - timedelta(seconds=INTERVAL_SECONDS),
-    )
-    for job in begun:
-        if not jobs.runs_here(job_id=job.pk):
-            _interrupt(job, "no worker runs it")
-
-
 def end_lost_jobs() -> None:
     """End the jobs of lost workers. Only one of all workers runs this."""
     begun = Job.objects.filter(state=JobState.RUNNING).exclude(node__in=_living())
@@ -148,10 +143,9 @@ def end_lost_jobs() -> None:
         _interrupt(job, f"the worker of node '{job.node}' is gone")
 
 
-def _living() -> QuerySet[Node, str]:
-    """Names of the nodes whose worker is alive, or lost so recently that it can still return."""
-    since = timezone.now() - _LOST_JOBS_AFTER
-    return Node.objects.filter(pid__isnull=False, heartbeat_at__gt=since).values_list("name", flat=True)
+def _living() -> set[str]:
+    """Names of the nodes whose worker is alive, or lost so recently that it can still return, or not watched yet."""
+    return {name for name, one in observer.look().items() if one.observed <= _LOST_JOBS_AFTER}
 
 
 def _interrupt(job: Job, cause: str) -> None:

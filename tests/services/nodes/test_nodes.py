@@ -15,10 +15,11 @@ from django.db.models.functions import Now
 
 from models_app.domain.errors import Conflict
 from models_app.engines import process
-from models_app.models import Event, Node
+from models_app.models import Event, Lease, Node
 from models_app.services.coordination import leases
 from models_app.services.nodes import nodes
 from models_app.tasks.nodes import recover_lost
+from tests.services.conftest import Watch
 
 pytestmark = pytest.mark.django_db
 
@@ -99,18 +100,20 @@ def test_a_worker_that_leaves_makes_room_at_once() -> None:
     assert nodes.lost() == []
 
 
-def test_a_node_never_declares_itself_lost() -> None:
+def test_a_node_never_declares_itself_lost(watch: Watch) -> None:
     nodes.take(wait=nobody_waits)
-    Node.objects.update(heartbeat_at=Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS + 1))
+    watch(nodes.LOST_AFTER_SECONDS + 1)
     recover_lost()
     assert Node.objects.get().lost_at is None
     assert not Event.objects.filter(name="node-lost").exists()
 
 
-def test_a_heartbeat_that_stops_is_noticed_once_and_forgotten_when_it_returns() -> None:
+def test_a_heartbeat_that_stops_is_noticed_once_and_forgotten_when_it_returns(watch: Watch) -> None:
     owner = nodes.take(wait=nobody_waits)
     assert nodes.lost() == []
-    Node.objects.update(heartbeat_at=Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS + 1))
+    watch(nodes.LOST_AFTER_SECONDS)
+    assert nodes.lost() == []
+    watch(1.0)
     assert [row.name for row in nodes.lost()] == ["local"]
     assert nodes.lost() == []
     assert Event.objects.filter(name="node-lost").count() == 1
@@ -127,3 +130,19 @@ def test_a_lease_has_one_holder_until_it_ends(monkeypatch: pytest.MonkeyPatch) -
     assert leases.claim(name="work", seconds=-1)
     monkeypatch.setattr(leases, "holder", lambda: "another")
     assert leases.claim(name="work", seconds=60)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert leases.claim(name="work", seconds=60)
+    monkeypatch.setattr(leases, "holder", lambda: "another")
+    Lease.objects.update(until=Now() + timedelta(seconds=60))
+    assert not leases.claim(name="work", seconds=60)
+    Lease.objects.update(until=Now() + timedelta(hours=1))
+    assert leases.claim(name="work", seconds=60)
+
+
+def test_a_worker_elsewhere_whose_last_heartbeat_is_in_the_future_is_replaced_after_a_while() -> None:
+    row = owned_by(hostname="elsewhere", heartbeat_at=Now() + timedelta(days=1))
+    waited: list[float] = []
+    assert nodes.take(wait=waited.append).generation == row.generation + 1
+    assert sum(waited) > nodes.LOST_AFTER_SECONDS

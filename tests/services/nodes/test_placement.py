@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import NoaError
@@ -17,6 +19,7 @@ from models_app.services.lifecycle import commands
 from models_app.services.nodes import cluster, nodes, placement
 from models_app.services.routes import routing
 from models_app.services.runners import failover, instances
+from tests.services.conftest import Watch
 from tests.services.served import CAPABILITIES, registered_model
 
 pytestmark = pytest.mark.django_db
@@ -34,10 +37,24 @@ def node(name: str, **fields: Any) -> Node:
     return Node.objects.create(name=name, **(values | fields))
 
 
-def silent(name: str) -> None:
-    """Its heartbeat has stopped."""
-    ago = Now() - timedelta(seconds=nodes.LOST_AFTER_SECONDS + 1)
-    Node.objects.filter(name=name).update(heartbeat_at=ago)
+Silent = Callable[[str], None]
+
+
+@pytest.fixture
+def silent(watch: Watch) -> Silent:
+    """Stops the heartbeat of a node, while those of the others go on, until it counts as lost."""
+
+    def silent(name: str) -> None:
+        beating = Node.objects.exclude(name=name).values_list("name", flat=True)
+        watch(nodes.LOST_AFTER_SECONDS + 1, *beating)
+
+    return silent
+
+
+@pytest.fixture(autouse=True)
+def missing_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is missing has been so for long enough."""
+    monkeypatch.setattr(failover, "_SETTLED_SECONDS", 0.0)
 
 
 def has_file(name: str, model: RegisteredModel, sha256: str = "a" * 64) -> None:
@@ -62,7 +79,7 @@ def chosen(model: RegisteredModel, **more: Any) -> str:
     return placement.node_for_load(model=model, options=LoadOptions(), **more)
 
 
-def test_without_nodes_and_with_one_everything_is_done_here(model: RegisteredModel) -> None:
+def test_without_nodes_and_with_one_everything_is_done_here(model: RegisteredModel, silent: Silent) -> None:
     assert chosen(model) == "local"
     node("local")
     assert chosen(model) == "local"
@@ -118,7 +135,9 @@ def test_a_budget_bounds_what_a_node_has(model: RegisteredModel) -> None:
     ("name", "code"),
     [("z", "node_not_found"), ("down", "node_down"), ("draining", "node_draining"), ("empty", "file_not_on_node")],
 )
-def test_a_node_that_cannot_have_it_is_refused_at_once(model: RegisteredModel, name: str, code: str) -> None:
+def test_a_node_that_cannot_have_it_is_refused_at_once(
+    model: RegisteredModel, name: str, code: str, silent: Silent
+) -> None:
     for known in ("a", "down", "draining", "empty"):
         node(known)
     for known in ("a", "down", "draining"):
@@ -195,7 +214,7 @@ def test_the_gateway_sees_all_instances_those_of_its_machine_first(model: Regist
     assert entry.target.capabilities == frozenset(CAPABILITIES)
 
 
-def test_what_a_lost_node_served_is_placed_on_another(model: RegisteredModel) -> None:
+def test_what_a_lost_node_served_is_placed_on_another(model: RegisteredModel, silent: Silent) -> None:
     node("a")
     node("b")
     lost = serves("a", model)
@@ -230,18 +249,20 @@ def test_what_was_given_up_on_a_node_is_not_placed_there(model: RegisteredModel)
     node("a")
     node("b")
     RegisteredModel.objects.update(wanted=True)
-    Recovery.objects.create(model=model, node="a", given_up_at=Now())
+    later = timezone.now() + timedelta(seconds=60)
+    Recovery.objects.create(model=model, node="a", due_at=later, given_up_at=Now())
     assert failover.place_missing() == [(model.key, "b")]
-    Recovery.objects.filter(node="b").update(due_at=None, given_up_at=Now())
+    Recovery.objects.filter(node="b").update(due_at=later, given_up_at=Now())
     assert failover.place_missing() == []
 
 
-def test_what_nobody_wants_is_placed_nowhere(model: RegisteredModel) -> None:
+def test_what_nobody_wants_is_placed_nowhere(model: RegisteredModel, silent: Silent) -> None:
     node("a")
     node("b")
     serves("a", model)
     silent("a")
-    failover.node_lost(name="a")
+    (row,) = nodes.lost()
+    failover.node_lost(name=row.name)
     assert failover.place_missing() == []
 
 
@@ -249,13 +270,14 @@ def test_jobs_of_a_lost_node_end_and_say_why(model: RegisteredModel) -> None:
     node("a")
     job, _ = jobs.create(kind=JobKind.PROBE, subject=model.key, arguments={}, actor="test")
     Job.objects.update(state=JobState.RUNNING, node="a")
+    Node.objects.update(lost_at=Now())
     failover.node_lost(name="a")
     job.refresh_from_db()
     assert (job.state, job.error_code) == (JobState.FAILED, "interrupted")
     assert "'a' was lost" in job.error_message
 
 
-def test_a_node_is_forgotten_only_when_it_is_gone(model: RegisteredModel) -> None:
+def test_a_node_is_forgotten_only_when_it_is_gone(model: RegisteredModel, silent: Silent) -> None:
     node("a")
     has_file("a", model)
     with pytest.raises(NoaError) as refused:

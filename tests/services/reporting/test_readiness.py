@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,16 +28,17 @@ from models_app.services.nodes import nodes
 from models_app.services.reporting import readiness
 from models_app.services.reporting.readiness import Outside
 from models_app.services.runners import node
+from tests.services.conftest import Watch
 from tests.services.served import loaded_model
 
 pytestmark = pytest.mark.django_db
 
 
-def test_a_worker_that_beats_is_heard_of() -> None:
+def test_a_worker_that_beats_is_heard_of(watch: Watch) -> None:
     assert readiness.worker() == "No worker has started."
     nodes.take(wait=lambda seconds: None)
     assert readiness.worker() == ""
-    Node.objects.update(heartbeat_at=Now() - timedelta(seconds=60))
+    watch(60)
     assert "arrived 60 seconds ago" in readiness.worker()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -197,3 +198,20 @@ def test_what_nobody_looks_after_is_not_called_healthy(
     shown = health.shown(instance=instance, stale=silent, answers=answers)
     assert shown.state == state
     assert bool(shown.reason) == (state != Health.HEALTHY)
+
+
+def test_a_check_during_which_this_process_stood_still_proves_nothing(
+    load: Load, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance, watch = load(), Watch()
+    watch.check_all()
+    stop(instance)
+    stood_still = itertools.count()
+    with monkeypatch.context() as patched:
+        patched.setattr(health, "missed", lambda: float(next(stood_still)))
+        for _ in range(2 * FAILURES_ALLOWED):
+            watch.check_all()
+    instance.refresh_from_db()
+    assert (instance.state, watch.seen[instance.pk].failures) == (InstanceState.READY, 0)
+    watch.check_all()
+    assert watch.seen[instance.pk].failures == 1

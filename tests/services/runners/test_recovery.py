@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 
 from models_app.domain.catalog.options import LoadOptions
-from models_app.domain.residency.recovery import DEATHS_ALLOWED
+from models_app.domain.residency.recovery import DEATHS_ALLOWED, FIRST_REST_SECONDS
 from models_app.domain.states import InstanceState, JobState, ModelStatus
 from models_app.models import Event, Instance, Job, LedgerEntry, Recovery, RegisteredModel
+from models_app.services.coordination import locks
 from models_app.services.lifecycle import loading, unloading
 from models_app.services.routes import routing
-from models_app.services.runners import node, recovery
+from models_app.services.runners import failover, node, recovery
 from models_app.tasks import recovering, worker
 from tests.conftest import fake_runner
 from tests.waiting import until
@@ -132,6 +138,9 @@ def test_a_model_that_dies_too_often_is_given_up(loaded: Path) -> None:
     assert (model().status, back_at()) == (ModelStatus.FAILED, None)
     (event,) = named("recovery-given-up")
     assert event.data["deaths"] == DEATHS_ALLOWED
+    row = Recovery.objects.get()
+    assert row.due_at is not None and event.data["next_attempt_at"] == row.due_at.isoformat()
+    assert 50 < row.due_at.timestamp() - time() <= FIRST_REST_SECONDS
     assert LedgerEntry.objects.get(kind="recovery").outcome == "failed"
 
 
@@ -146,6 +155,145 @@ def test_who_asks_for_a_model_that_was_given_up_gives_it_a_new_chance(loaded: Pa
     again = kill()
     until(lambda: has_failed(again), "the second death was noticed")
     assert [job.subject for job in recovery.due()] == [KEY]
+
+
+def given_up(**fields: Any) -> Recovery:
+    """The model was given up once, and its next attempt is due."""
+    values = {"deaths": [time() - 70], "given_up_at": timezone.now(), "due_at": timezone.now(), "times_given_up": 1}
+    return Recovery.objects.create(model=model(), node="local", **(values | fields))
+
+
+def run(job: Job) -> None:
+    recovering._run(job)
+    recovery.attempted(job=Job.objects.get(pk=job.pk))
+
+
+def test_the_rest_of_a_model_that_dies_at_each_attempt_doubles(
+    loaded: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = kill()
+    until(lambda: has_failed(killed), "the death was noticed")
+    Recovery.objects.all().delete()
+    row = given_up()
+    node.supervisor()._command = fake_runner("dies-while-loading")
+    for minutes in (2, 4, 8, 16, 30, 30):
+        (job,) = recovery.due()
+        assert recovery.due() == [], "one attempt at a time"
+        run(job)
+        row.refresh_from_db()
+        assert row.due_at is not None and row.given_up_at is not None
+        assert row.due_at.timestamp() - time() == pytest.approx(60 * minutes, abs=5)
+        assert recovery.due() == [], "it rests"
+        assert back_at() is None, "requests do not wait for it"
+        Recovery.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    events = named("recovery-given-up")
+    assert len(events) == 6
+    assert all(event.data["next_attempt_at"] for event in events)
+
+
+@pytest.mark.parametrize(("served", "rest"), [(10, 120), (301, None)])
+def test_an_attempt_that_succeeds_counts_once_the_model_has_served_for_a_while(
+    loaded: Path, served: float, rest: float | None
+) -> None:
+    killed = kill()
+    until(lambda: has_failed(killed), "the death was noticed")
+    Recovery.objects.all().delete()
+    row = given_up()
+    (job,) = recovery.due()
+    run(job)
+    assert recovery.due() == []
+    row.refresh_from_db()
+    assert (row.given_up_at, row.due_at, row.attempt, row.times_given_up) == (None, None, None, 1)
+    assert ready() is not None
+    Instance.objects.filter(state=InstanceState.READY).update(ready_at=timezone.now() - timedelta(seconds=served))
+    again = kill()
+    until(lambda: has_failed(again), "the second death was noticed")
+    row.refresh_from_db()
+    assert row.due_at is not None
+    assert (row.given_up_at is not None) == (rest is not None)
+    assert row.due_at.timestamp() - time() == pytest.approx(rest or 0.0, abs=5)
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+def test_an_attempt_that_ended_unnoticed_is_counted_before_the_next_one(loaded: Path, state: JobState) -> None:
+    killed = kill()
+    until(lambda: has_failed(killed), "the death was noticed")
+    (job,) = recovery.due()
+    # Between its end and its count, or by a cancel in another process.
+    Job.objects.filter(pk=job.pk).update(state=state, error_code="load_failed", error_message="it broke")
+    assert recovery.due() == []
+    row = Recovery.objects.get()
+    if state == JobState.CANCELLED:
+        assert (row.due_at, model().wanted) == (None, False)
+        return
+    assert (len(row.deaths), row.attempt) == (2, None)
+    recovery.attempted(job=Job.objects.get(pk=job.pk))
+    assert len(Recovery.objects.get().deaths) == 2, "counted once"
+    assert Job.objects.filter(actor="recovery").count() == 1
+
+
+@pytest.mark.parametrize("set_by", [timedelta(seconds=-30), timedelta(days=-1), timedelta(days=1)])
+def test_a_step_of_the_clock_delays_no_recovery(
+    loaded: Path, monkeypatch: pytest.MonkeyPatch, set_by: timedelta
+) -> None:
+    killed = kill()
+    until(lambda: has_failed(killed), "the death was noticed")
+    # The row was written before the step; by the clock of now it is due in 30 seconds, in a day, or long ago.
+    row = Recovery.objects.get()
+    moved = {"due_at": (row.due_at or killed.created_at) - set_by, "deaths": [time() - set_by.total_seconds()]}
+    Recovery.objects.update(**moved)
+    recovery._due_times.left(Recovery.objects.get())
+    began = monotonic()
+    monkeypatch.setattr(recovery, "monotonic", lambda: began + recovery._HOLD_SECONDS + 1.0)
+    assert [job.subject for job in recovery.due()] == [KEY]
+
+
+def lock_order(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> list[str]:
+    """ "facts" for the lock of writers, and the table of each row that `work` writes or locks, until each commit."""
+    order: list[str] = []
+    take = locks.take_and_announce
+
+    def record(number: int) -> None:
+        order.append("facts")
+        take(number)
+
+    def statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if found := re.match(r'(?:UPDATE|INSERT INTO|DELETE FROM) "models_app_(\w+)"', sql):
+            order.append(found[1])
+        if sql.startswith("BEGIN"):
+            order.append("begin")
+        return execute(sql, params, many, context)
+
+    monkeypatch.setattr(locks, "take_and_announce", record)
+    with connection.execute_wrapper(statement):
+        work()
+    monkeypatch.setattr(locks, "take_and_announce", take)
+    return order
+
+
+@pytest.mark.parametrize("operation", ["fail", "attempted", "settle", "cancel", "request", "release", "place"])
+def test_each_operation_takes_the_lock_of_writers_before_those_of_rows(
+    loaded: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    instance = Instance.objects.get()
+    row = Recovery.objects.create(model=model(), node="local", due_at=timezone.now(), attempt=uuid4())
+    job = Job.objects.create(
+        pk=row.attempt, kind="load", subject=KEY, actor="recovery", state=JobState.FAILED, error_code="load_failed"
+    )
+    work: dict[str, Callable[[], object]] = {
+        "fail": lambda: recovery.fail(instance=instance, what="x", reason="y", actor="test"),
+        "attempted": lambda: recovery.attempted(job=job),
+        "settle": lambda: recovery._settle(row, instance),
+        "cancel": lambda: recovery._cancel(row),
+        "request": lambda: recovery._request_load(row),
+        "release": lambda: recovery.release_hold(instance=instance),
+        "place": lambda: failover._schedule(model(), "local"),
+    }
+    if operation == "request":
+        Recovery.objects.update(attempt=None)
+    order = lock_order(monkeypatch, work[operation])
+    held = [table for table in order if table in ("recovery", "instance", "registeredmodel", "facts")]
+    assert held and held[0] == "facts", order
 
 
 def start_next_attempt() -> bool:

@@ -127,12 +127,12 @@ def running(name: str, **fields: Any) -> Job:
 
 def test_a_job_that_nobody_runs_is_ended(two_models: Path, start_node: StartNode) -> None:
     start_node()
-    lost, fresh = running("lost"), running("fresh", started_at=timezone.now())
+    lost, checks = running("lost"), Watch()
     queued, _ = jobs.create(kind=JobKind.PROBE, subject="mine", arguments={}, actor="test")
     with jobs.run(job_id=str(queued.pk), node="local"):
-        Job.objects.filter(pk=queued.pk).update(started_at=LONG_AGO)
-        Watch().check()
-        Watch().check()
+        checks.check()
+        fresh = running("fresh")  # by its time of start an hour old: the clock was set forward
+        checks.check()
         assert jobs.get(job_id=queued.pk).state == JobState.RUNNING
     assert jobs.get(job_id=lost.pk).error_code == "interrupted"
     assert jobs.get(job_id=fresh.pk).state == JobState.RUNNING
@@ -140,19 +140,24 @@ def test_a_job_that_nobody_runs_is_ended(two_models: Path, start_node: StartNode
 
 
 @pytest.mark.parametrize(
-    ("node_row", "ends"),
+    ("node_row", "seconds", "ends"),
     [
-        ({"heartbeat_at": Now()}, False),
-        ({"heartbeat_at": Now() - timedelta(seconds=20)}, False),  # it can still return
-        ({"heartbeat_at": Now() - timedelta(seconds=60)}, True),
-        ({"heartbeat_at": None, "pid": None}, True),
-        (None, True),
+        ({"heartbeat_at": Now()}, 0, False),
+        ({"heartbeat_at": Now()}, 20, False),  # it can still return
+        ({"heartbeat_at": Now()}, 31, True),
+        ({"heartbeat_at": Now() - timedelta(days=1)}, 20, False),  # by the database's clock, which can be set
+        ({"heartbeat_at": Now() + timedelta(days=1)}, 31, True),
+        ({"heartbeat_at": None, "pid": None}, 0, True),
+        (None, 0, True),
     ],
 )
-def test_jobs_of_a_worker_that_has_gone_are_ended(node_row: dict[str, Any] | None, ends: bool) -> None:
+def test_jobs_of_a_worker_that_has_gone_are_ended(
+    watch: Callable[..., None], node_row: dict[str, Any] | None, seconds: float, ends: bool
+) -> None:
     if node_row is not None:
         Node.objects.create(**{"name": "other", "pid": 4} | node_row)
     job = running("theirs", node="other")
+    watch(seconds)
     watchdog.end_lost_jobs()
     watchdog.end_lost_jobs()
     assert (jobs.get(job_id=job.pk).state == JobState.FAILED) == ends
