@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('models_app', '0022_log_ins'),
+        ('models_app', '0023_storage_large'),
     ]
 
     operations = [
