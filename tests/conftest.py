@@ -24,8 +24,8 @@ FAKE_RUNNER = Path(__file__).parent / "fakes" / "runner.py"
 
 
 def fake_runner(behaviour: str = "good") -> list[str]:
-    """The command of a runner without a model; see tests/fakes/runner.py for the behaviours."""
-    return [sys.executable, str(FAKE_RUNNER), "--behaviour", behaviour]
+    """The command of a runner without a model; see tests/fakes/runner.py for the behaviours and their options."""
+    return [sys.executable, str(FAKE_RUNNER), "--behaviour", *behaviour.split()]
 
 
 # The partition for rows of days without one: NOA creates partitions when it stores rows, tests store at any time.

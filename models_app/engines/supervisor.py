@@ -19,7 +19,7 @@ from pathlib import Path
 
 from models_app.clocks import awake, wait
 from models_app.domain.errors import Conflict, Interrupted, NoaError
-from models_app.engines import process
+from models_app.engines import marks, process
 from models_app.engines.confinement.confining import Mode
 from models_app.engines.process import RunnerProcess
 from models_app.engines.spec import RunnerSpec
@@ -183,7 +183,7 @@ class Supervisor:
         runner.popen.stdin.close()
         del self._runners[runner.spec.instance_id]
         runner.last_words = runner.log_tail()
-        for leftover in (Path(runner.spec.socket), runner.log_path):
+        for leftover in (Path(runner.spec.socket), runner.log_path, marks.path_of(runner.spec.socket)):
             leftover.unlink(missing_ok=True)
         runner.exited.set()
         if not runner.stopping:

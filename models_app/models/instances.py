@@ -46,6 +46,8 @@ class Instance(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     failure_stage = models.CharField(max_length=32, blank=True)
     failure_reason = models.TextField(blank=True)
+    # Of one that hung: the requests whose own work kept it busy, if known. NULL for every other end.
+    hung_requests = models.JSONField(null=True, blank=True)
     # The result of health checks, since when, and the reason of a failure; see `models_app.services.runners.health`.
     health = models.CharField(max_length=16, choices=choices_of(Health), default=Health.UNKNOWN)
     health_since = models.DateTimeField(null=True, blank=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import socketserver
 import subprocess
@@ -18,6 +19,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from models_app.engines import marks
+from models_app.engines.marks import Marks
 
 BEHAVIOURS = {
     "good": "serves",
@@ -31,6 +35,7 @@ BEHAVIOURS = {
     "keeps-working": "serves, and never has 0 requests in flight",
     "waits-for-go": "loads until the file of --go exists, then serves",
     "crashes": "serves, and ends by SIGSEGV when a request contains the text of --crash-at",
+    "hangs": "serves, and computes for ever when a request contains the text of --crash-at: no other thread runs then",
 }
 
 
@@ -79,6 +84,10 @@ class Answers(BaseHTTPRequestHandler):
 
     def complete(self, body: bytes) -> None:
         """One word, whole or as a stream."""
+        if self.server.hang_at and self.server.hang_at in body:
+            self.server.marks.loop.set(self.headers.get("X-NOA-Request", ""))
+            # Exponentially many attempts, during which the interpreter's lock is held.
+            re.match(r"(a|aa)+$", "a" * 200 + "b")
         if self.server.crash_at and self.server.crash_at in body:
             os.kill(os.getpid(), signal.SIGSEGV)
             # Another thread can receive the signal.
@@ -118,7 +127,8 @@ class Server(socketserver.ThreadingUnixStreamServer):
     in_flight = 0
     draining = False
     model = ""
-    crash_at = b""
+    crash_at = hang_at = b""
+    marks: Marks
     # Its requests, canaries included.
     steps = 0
     computes_nothing = False
@@ -157,7 +167,11 @@ def main() -> None:
         child = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
         Path(options.spec["socket"] + ".child").write_text(str(child.pid))
     server = Server(options.spec["socket"], Answers)
-    server.model, server.crash_at = options.spec["model"], options.crash_at
+    server.model, server.marks = options.spec["model"], marks.create(marks.path_of(options.spec["socket"]))
+    if options.behaviour == "hangs":
+        server.hang_at = options.crash_at
+    else:
+        server.crash_at = options.crash_at
     server.in_flight = 1 if options.behaviour == "keeps-working" else 0
     server.computes_nothing = options.behaviour == "computes-nothing"
     tell(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from models_app.domain.errors import InvalidRequest
@@ -23,7 +23,7 @@ _END = re.compile(r"was killed by (SIG\w+)|exited with code (\d+)")
 
 
 class KillsRunner(InvalidRequest):
-    """422: the runner crashed each time that it received this request."""
+    """422: the runner crashed or hung each time that it received this request."""
 
     http_status = 422
     default_code = "request_crashes_runner"
@@ -54,9 +54,31 @@ class Death:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a runner.
+
+    hung  the requests whose own work kept it busy when the watchdog killed it, if that is known; None when it did not
+          hang, or something from outside held it
+    """
+
+    reason: str
+    hung: Collection[str] | None = None
+
+
+def weight(end: End, request_id: str) -> int:
+    """How often the end of a runner counts against a request that was in it; `CRASHES` times where it is certain."""
+    if end.hung is None:
+        return 1 if is_crash(end.reason) else 0
+    if not end.hung:
+        return 1
+    return CRASHES if request_id in end.hung else 0
+
+
 def is_crash(reason: str) -> bool:
     """Whether a runner that failed for this reason crashed: by a signal that it caused, or with an error code."""
-    found = _END.search(reason)
+    # Not in the runner's log, which can contain anything.
+    found = _END.search(reason.partition(" Its last lines:")[0])
     if found is None:
         return False
     return found[1] not in _FROM_OUTSIDE if found[1] else found[2] != "0"
@@ -70,6 +92,6 @@ def refused_until(crashes: Iterable[float]) -> float | None:
 
 def refusal(key: str) -> KillsRunner:
     return KillsRunner(
-        f"This request is refused: the runner of '{key}' crashed {CRASHES} times while it processed it. Change "
-        "the request, or try it again in an hour; the model's events list the crashes."
+        f"This request is refused: the runner of '{key}' crashed or hung while it processed it. Change the request, "
+        "or try it again in an hour; the model's events list what happened."
     )

@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from models_app.engines import marks
 from models_app.engines.confinement import confining
 from models_app.engines.confinement.confining import NotConfined
 from models_app.engines.runner import lifecycle
@@ -29,6 +30,7 @@ def main() -> int:
     lifecycle.raise_oom_score()
     # A confined process creates no file, not even its socket.
     listener = lifecycle.bind(spec.socket)
+    work = marks.create(marks.path_of(spec.socket))
     pipe.enter("start")
     try:
         missing = confining.confine_runner(Path(spec.path), gpu=_opens_devices(), mode=spec.confine)
@@ -40,7 +42,7 @@ def main() -> int:
     lifecycle.exit_with_any_thread()
     # Only now: libraries start threads when they are imported, and a thread that exists is not confined.
     serving = importlib.import_module("models_app.engines.runner.serving")
-    code: int = serving.run(spec, pipe, listener)
+    code: int = serving.run(spec, pipe, listener, work)
     return code
 
 

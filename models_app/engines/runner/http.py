@@ -57,6 +57,7 @@ class Request:
         "query",
         "request_id",
         "started",
+        "work_id",
     )
 
     def __init__(
@@ -77,6 +78,8 @@ class Request:
         self.keep_alive = keep_alive
         # The gateway's id of the request, for error bodies.
         self.request_id = request_id
+        # The gateway's own id of the request, which no client chooses.
+        self.work_id = ""
         self.started = False
         # Ends the work on this request early, so that its response has the usage so far. Without it a disconnect
         # cancels the task.
@@ -146,6 +149,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._header_bytes = 0
         self._request_id: str | None = None
+        self._work_id = ""
         self._too_large = False
         self._is_chunked = False
         self._deadline: Timer | None = None
@@ -206,7 +210,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url, self._header_bytes, self._too_large = b"", 0, False
-        self._request_id, self._is_chunked = None, False
+        self._request_id, self._work_id, self._is_chunked = None, "", False
         self._deadline = Timer(self._loop, _RECEIVE_SECONDS, self._receive_too_long)
 
     def on_url(self, url: bytes) -> None:
@@ -220,6 +224,8 @@ class Connection(asyncio.Protocol):
             self._too_large = int(value) > MAX_BODY
         elif lower == b"x-request-id":
             self._request_id = value.decode("latin-1")
+        elif lower == b"x-noa-request":
+            self._work_id = value.decode("latin-1")
         elif lower == b"transfer-encoding":
             # The parser takes `gzip, chunked` for `chunked`.
             if self._is_chunked or value.lower() != b"chunked":
@@ -237,6 +243,7 @@ class Connection(asyncio.Protocol):
         keep_alive = parser.should_keep_alive() and not self._too_large
         method = parser.get_method().decode("ascii")
         self._receiving = Request(self, method, self._url, keep_alive=keep_alive, request_id=self._request_id)
+        self._receiving.work_id = self._work_id
 
     def on_body(self, body: bytes) -> None:
         assert self._receiving is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 from models_app.domain import json_body
 from models_app.domain.errors import EngineError, InvalidRequest, NotFound
+from models_app.engines import marks
 from models_app.engines.runner.batching.batcher import Batcher
 from models_app.engines.runner.endpoints import chat, completions, embeddings
 from models_app.engines.runner.http import Request
@@ -50,12 +51,16 @@ class Server:
         await answer(request)
 
     def _inference(self, infer: Infer) -> Answer:
-        drain = self._state.drain
+        drain, mark = self._state.drain, self._state.marks.loop
+
+        async def work(request: Request) -> None:
+            await infer(self._state, request, json_body.decode(bytes(request.body)))
 
         async def answer(request: Request) -> None:
             with drain:
                 try:
-                    await infer(self._state, request, json_body.decode(bytes(request.body)))
+                    marks.current.set(request.work_id)
+                    await mark.stepping(work(request))
                     await request.flushed()
                 finally:
                     if "probe" not in request.query:

@@ -16,6 +16,7 @@ import uvloop
 
 from models_app import clocks
 from models_app.domain.errors import LoadFailed, NoaError
+from models_app.engines.marks import Marks
 from models_app.engines.runner import lifecycle
 from models_app.engines.runner.batching.batcher import Batcher
 from models_app.engines.runner.batching.dispatch import Dispatch, Drain
@@ -40,12 +41,12 @@ _SWITCH_SECONDS = 0.001
 _WARM_UP_SECONDS = 120.0
 
 
-def run(spec: RunnerSpec, pipe: ReadyPipe, listener: socket.socket) -> int:
-    """The exit code, after the last answer. `listener` is bound."""
+def run(spec: RunnerSpec, pipe: ReadyPipe, listener: socket.socket, work: Marks) -> int:
+    """The exit code, after the last answer. `listener` is bound; `work` are the marks of this process."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         model, renderer = _load(spec, pipe)
-        uvloop.run(_serve(spec, pipe, model, renderer, listener))
+        uvloop.run(_serve(spec, pipe, model, renderer, listener, work))
     except LoadFailed as error:
         logger.error("%s", error)
         pipe.failed(error.message, stage=error.stage)
@@ -66,16 +67,21 @@ def _load(spec: RunnerSpec, pipe: ReadyPipe) -> tuple[LoadedModel, Renderer | No
 
 
 async def _serve(
-    spec: RunnerSpec, pipe: ReadyPipe, model: LoadedModel, renderer: Renderer | None, listener: socket.socket
+    spec: RunnerSpec,
+    pipe: ReadyPipe,
+    model: LoadedModel,
+    renderer: Renderer | None,
+    listener: socket.socket,
+    work: Marks,
 ) -> None:
     loop = asyncio.get_running_loop()
     pipe.enter("template")
     if renderer is not None:
         await renderer.open()
     dispatch = Dispatch(loop)
-    batcher = Batcher(model, spec, dispatch.deliver)
+    batcher = Batcher(model, spec, dispatch.deliver, work.decode)
     dispatch.attach(batcher)
-    state = State(spec, model, renderer, dispatch, Drain(), GrammarCheck(batcher.grammars), int(time.time()))
+    state = State(spec, model, renderer, dispatch, Drain(), GrammarCheck(batcher.grammars), work, int(time.time()))
     stop = asyncio.Event()
     batcher.start()
     try:

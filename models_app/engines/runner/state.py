@@ -12,6 +12,7 @@ from pathlib import Path
 from models_app.domain.errors import ContextLengthExceeded, InvalidRequest
 from models_app.domain.traffic.inference import Prompt
 from models_app.domain.traffic.sampling import SamplingFields
+from models_app.engines.marks import Marks
 from models_app.engines.runner.batching.dispatch import Dispatch, Drain
 from models_app.engines.runner.batching.generation import Sampling
 from models_app.engines.runner.formats.rendering import Renderer
@@ -34,6 +35,7 @@ class State:
     dispatch: Dispatch
     drain: Drain
     grammars: GrammarCheck
+    marks: Marks
     created: int  # Unix seconds
     # Two, so that one very long text does not block the others.
     tokenizers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize"))

@@ -212,9 +212,11 @@ def as_answer(error: UpstreamError) -> NoaError:
 
 def _request(inference: Inference, body: bytes) -> bytes:
     """The bytes of a whole request to a runner."""
-    return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
+    record = inference.call.record
+    return b"%b%b\r\nX-NOA-Request: %b\r\nContent-Length: %d\r\n\r\n%b" % (
         inference.head,
-        inference.call.record.public_id.encode("ascii"),
+        record.public_id.encode("ascii"),
+        record.request_id.encode("ascii"),
         len(body),
         body,
     )

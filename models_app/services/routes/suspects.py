@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from models_app.domain.residency import suspects as rules
-from models_app.domain.residency.suspects import Death, Trials
+from models_app.domain.residency.suspects import Death, End, Trials
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState
 from models_app.models import Instance, RegisteredModel, Suspect
 
@@ -24,6 +25,8 @@ def record(*, death: Death) -> bool:
     model = RegisteredModel.objects.select_related("version").filter(key=death.key).first()
     if model is None:
         return False
+    ends = _ends([death.instance_id])
+    certain = any(rules.weight(end, death.request_id) >= rules.CRASHES for end in ends.values())
     try:
         with transaction.atomic():
             Suspect.objects.create(
@@ -32,10 +35,13 @@ def record(*, death: Death) -> bool:
                 version=_version_of(model),
                 instance_id=death.instance_id,
                 request_id=death.request_id[:64],
+                on_trial=not certain,
             )
     except IntegrityError:
-        return False  # two requests with the same text were in flight
-    return Suspect.objects.filter(model=model, digest=death.digest).count() >= rules.CRASHES
+        # Two requests with the same content were in flight.
+        same = Suspect.objects.filter(digest=death.digest, instance_id=death.instance_id)
+        return certain and bool(same.update(request_id=death.request_id[:64], on_trial=False))
+    return certain or Suspect.objects.filter(model=model, digest=death.digest).count() >= rules.CRASHES
 
 
 def may_retry(*, death: Death) -> bool:
@@ -49,8 +55,10 @@ def may_retry(*, death: Death) -> bool:
         return True
     if instance.state in LIVE_INSTANCE_STATES:
         return False
-    if not rules.is_crash(instance.failure_reason):
-        return True
+    weight = rules.weight(End(instance.failure_reason, instance.hung_requests), death.request_id)
+    if weight != 1:
+        # Harmless, or refused with the next snapshot.
+        return weight == 0
     since = timezone.now() - timedelta(seconds=rules.TRIAL_SECONDS)
     waiting = Suspect.objects.filter(model=instance.model_id, on_trial=True, at__gt=since)
     first = waiting.order_by("pk").values_list("digest", flat=True).first()
@@ -90,6 +98,7 @@ def suspicions() -> Suspicions:
         .only(
             "digest",
             "instance_id",
+            "request_id",
             "version",
             "on_trial",
             "at",
@@ -99,15 +108,15 @@ def suspicions() -> Suspicions:
         .order_by("pk")
     )
     found = [row for row in rows if _version_of(row.model) == row.version]
-    crashed = _crashed({row.instance_id for row in found}) if found else set()
-    of_crashes = [row for row in found if row.instance_id in crashed]
-    return Suspicions(_killers(of_crashes), _trials(of_crashes))
+    ends = _ends(row.instance_id for row in found) if found else {}
+    weighed = [(row, rules.weight(ends[row.instance_id], row.request_id)) for row in found if row.instance_id in ends]
+    return Suspicions(_killers(weighed), _trials([row for row, weight in weighed if weight == 1]))
 
 
-def _killers(rows: list[Suspect]) -> dict[str, dict[str, float]]:
+def _killers(rows: list[tuple[Suspect, int]]) -> dict[str, dict[str, float]]:
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row in rows:
-        times[row.model.key, row.digest].append(row.at.timestamp())
+    for row, weight in rows:
+        times[row.model.key, row.digest] += weight * [row.at.timestamp()]
     refused: dict[str, dict[str, float]] = defaultdict(dict)
     for (key, digest), moments in times.items():
         until = rules.refused_until(moments)
@@ -131,10 +140,11 @@ def _trials(rows: list[Suspect]) -> dict[str, Trials]:
     }
 
 
-def _crashed(instance_ids: set[uuid.UUID]) -> set[uuid.UUID]:
-    failed = Instance.objects.filter(pk__in=instance_ids, state=InstanceState.FAILED)
-    reasons = failed.values_list("pk", "failure_reason")
-    return {instance_id for instance_id, reason in reasons if rules.is_crash(reason)}
+def _ends(instance_ids: Iterable[uuid.UUID | str]) -> dict[uuid.UUID, End]:
+    """The ends of those runners that have failed."""
+    failed = Instance.objects.filter(pk__in=set(instance_ids), state=InstanceState.FAILED)
+    ends = failed.values_list("pk", "failure_reason", "hung_requests")
+    return {instance_id: End(reason, hung) for instance_id, reason, hung in ends}
 
 
 def _version_of(model: RegisteredModel) -> str:

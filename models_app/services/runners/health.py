@@ -19,7 +19,7 @@ from models_app.domain.errors import RunnerDied
 from models_app.domain.residency import health as policy
 from models_app.domain.residency.health import Health, Need, Seen
 from models_app.domain.states import InstanceState
-from models_app.engines import control
+from models_app.engines import control, marks
 from models_app.models import Instance
 from models_app.services.coordination import connections
 from models_app.services.runners import node, recovery
@@ -121,6 +121,8 @@ def _replace(instance: Instance, problem: str) -> None:
     """End a runner that hangs, then allow its restart: both together might not fit into memory."""
     runner = node.supervisor().get(str(instance.pk))
     log = runner.log_tail() if runner else ""
+    # Before its end: a hang that its requests caused counts against them, and they are not sent to the next runner.
+    hung = marks.blame(runner.pid, marks.path_of(instance.socket)) if runner else None
     failed = recovery.fail(
         instance=instance,
         what=f"runner hung: it failed {policy.FAILURES_ALLOWED} health checks in a row",
@@ -128,6 +130,7 @@ def _replace(instance: Instance, problem: str) -> None:
         actor=_ACTOR,
         data={"log": log},
         not_before=node.STOP_GRACE,
+        hung_requests=hung,
     )
     if failed:
         node.end_runner(instance_id=str(instance.pk), grace=node.STOP_GRACE)

@@ -66,6 +66,7 @@ def fail(
     actor: str,
     data: dict[str, Any] | None = None,
     not_before: float = 0.0,
+    hung_requests: list[str] | None = None,
 ) -> bool:
     """Mark an instance as failed, and schedule the recovery of its model if that is desired.
 
@@ -79,6 +80,7 @@ def fail(
             to=InstanceState.FAILED,
             failure_stage="serve",
             failure_reason=reason,
+            hung_requests=hung_requests,
         )
         if not moved:
             return False

@@ -346,3 +346,45 @@ def test_after_a_kill_from_outside_all_are_asked_at_once(model: RegisteredModel)
     deaths = on_trial(model, "was killed by SIGKILL", "a" * 64, "b" * 64)
     assert all(suspects.may_retry(death=death) for death in deaths)
     assert routing.snapshot().trials == {}
+
+
+def hung(model: RegisteredModel, blamed: list[str] | None, *requests: str) -> list[Death]:
+    """The requests that were in a runner of this model when the watchdog killed it."""
+    instance = Instance.objects.create(model=model, version=model.version, node="local", state=InstanceState.STARTING)
+    instances.move(instance=instance, to=InstanceState.READY)
+    reason = "It does not answer. Its last lines:\n"
+    instances.move(instance=instance, to=InstanceState.FAILED, failure_reason=reason, hung_requests=blamed)
+    deaths = [Death(KEY, str(instance.pk), request * 64, request) for request in requests]
+    for death in deaths:
+        on_demand.died(death=death)
+    return deaths
+
+
+def test_a_request_whose_own_work_hung_its_runner_is_refused_at_once(model: RegisteredModel) -> None:
+    guilty, innocent = hung(model, ["a"], "a", "b")
+    assert set(routing.snapshot().killers[KEY]) == {guilty.digest}
+    assert routing.snapshot().trials == {}
+    assert not suspects.may_retry(death=guilty), "it is not sent to the next runner"
+    assert suspects.may_retry(death=innocent)
+
+
+def test_equal_requests_share_the_refusal(model: RegisteredModel) -> None:
+    (other,) = hung(model, ["second"], "a")
+    on_demand.died(death=Death(KEY, other.instance_id, other.digest, "second"))
+    assert set(routing.snapshot().killers[KEY]) == {other.digest}
+
+
+def test_after_a_hang_without_a_cause_requests_are_retried_one_by_one(model: RegisteredModel) -> None:
+    first, second = hung(model, [], "a", "b")
+    assert routing.snapshot().killers == {}
+    assert suspects.may_retry(death=first)
+    assert not suspects.may_retry(death=second)
+    hung(model, [], "a")
+    assert set(routing.snapshot().killers[KEY]) == {first.digest}, "the second time alone leaves no doubt"
+
+
+def test_a_hang_from_outside_counts_against_none(model: RegisteredModel) -> None:
+    for _ in range(2):
+        deaths = hung(model, None, "a", "b")
+        assert all(suspects.may_retry(death=death) for death in deaths)
+    assert routing.snapshot().killers == {}

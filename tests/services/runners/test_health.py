@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from models_app.domain.catalog.options import LoadOptions
+from models_app.domain.errors import RunnerDied
 from models_app.domain.residency.health import FAILURES_ALLOWED, Health
 from models_app.domain.states import InstanceState, JobState
 from models_app.engines import control
@@ -22,6 +24,7 @@ from models_app.services.lifecycle import loading
 from models_app.services.reporting import statistics
 from models_app.services.runners import health, node, recovery
 from models_app.services.runners.health import Watch
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,9 +126,37 @@ def test_one_that_is_stopped_is_ended_and_comes_back(load: Load, stop: Stop, mon
     watch.check_all()
     instance.refresh_from_db()
     assert (instance.state, instance.failure_stage) == (InstanceState.FAILED, "serve")
+    assert instance.hung_requests is None, "it was held from outside"
     assert not psutil.pid_exists(instance.pid or 0)
     assert Event.objects.get(name="instance-failed").actor == "health"
     assert [job.subject for job in recovery.due()] == [KEY]
+
+
+def test_the_request_that_hangs_one_is_known(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "STOP_GRACE", 0.2)
+    monkeypatch.setattr(health, "_ANSWER_SECONDS", SOON)
+    instance = load("hangs --crash-at hang!")
+    watch = Watch()
+    killer = socket.socket(socket.AF_UNIX)
+    with killer:
+        killer.connect(instance.socket)
+        body = b'{"messages": "hang!"}'
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nX-NOA-Request: request-1\r\nContent-Length: {len(body)}\r\n\r\n"
+        killer.sendall(head.encode() + body)
+        until(lambda: not answers(instance), "it hangs")
+        check_until_replaced(watch)
+    instance.refresh_from_db()
+    assert instance.state == InstanceState.FAILED
+    assert instance.hung_requests == ["request-1"]
+    assert not list(Path(instance.socket).parent.glob("*.work")), "the file of its marks is gone"
+
+
+def answers(instance: Instance) -> bool:
+    try:
+        control.health(instance.socket, timeout=0.5)
+    except RunnerDied:
+        return False
+    return True
 
 
 def test_one_that_answers_but_computes_nothing_is_ended_too(

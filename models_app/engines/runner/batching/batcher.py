@@ -15,6 +15,7 @@ from models_app.domain.errors import (
     EngineError,
     NoaError,
 )
+from models_app.engines.marks import Mark
 from models_app.engines.runner.batching import context, slots
 from models_app.engines.runner.batching.embedding import EmbeddingStep
 from models_app.engines.runner.batching.generating import GenerationStep
@@ -62,7 +63,8 @@ class Batcher:
     `alive` turns false.
     """
 
-    def __init__(self, model: LoadedModel, spec: RunnerSpec, deliver: Deliver) -> None:
+    def __init__(self, model: LoadedModel, spec: RunnerSpec, deliver: Deliver, mark: Mark | None = None) -> None:
+        """`mark` names the request that a step computes alone, for a hang."""
         self.counters = Counters()
         self._model, self._deliver = model, deliver
         self._context = context.Context(model, slots=spec.slots)
@@ -80,6 +82,7 @@ class Batcher:
         self._events: list[tuple[Work, Event]] = []
         self._pace = Pace()
         self._may_abort = True
+        self._mark = mark or Mark.unread()
         self._generating = GenerationStep(model, self._context, self._publish, self._end)
         self._embedding = EmbeddingStep(model, self._context, self._end)
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
@@ -227,7 +230,10 @@ class Batcher:
         if not batch:
             return
         started = time.perf_counter()
+        if len(batch) == 1:
+            self._mark.set(batch[0].work.request)
         status = step.decode()
+        self._mark.clear()
         if status == context.DONE:
             self._pace.learn(rows=self._context.rows, seconds=time.perf_counter() - started)
             self._may_abort = True

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 from models_app.domain.errors import Draining, NoaError
+from models_app.engines import marks
 from models_app.engines.runner.batching.generation import Embedded, Event, Failed, Finished, Work
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Dispatch:
     def submit(self, work: Work, on_event: OnEvent) -> None:
         """Every work gets exactly one last event, unless it is cancelled."""
         self._waiting[work] = on_event
+        work.request = marks.current.get()
         try:
             self._engine.submit(work)
         except NoaError:

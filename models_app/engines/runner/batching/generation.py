@@ -38,11 +38,15 @@ class Sampling:
 
 @dataclass(eq=False, slots=True)
 class Generation:
-    """One sequence to generate. `cancelled` can be set by any thread; it takes effect at the next step."""
+    """One sequence to generate. `cancelled` can be set by any thread; it takes effect at the next step.
+
+    `request` is the gateway's id of the request.
+    """
 
     prompt: Sequence[int]
     sampling: Sampling
     cancelled: bool = False
+    request: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +55,7 @@ class Embedding:
 
     prompt: Sequence[int]
     cancelled: bool = False
+    request: str = ""
 
 
 Work = Generation | Embedding
