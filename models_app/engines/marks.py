@@ -25,13 +25,15 @@ _THREADS = 2
 # A thread's id, the length of the request's id, and the id.
 _ENTRY = struct.Struct("<IB64s")
 _SIZE = _THREADS * _ENTRY.size
-# For this long the threads of a hung runner are watched. A busy one computes for most of it.
-_SAMPLE_SECONDS = 0.5
-_BUSY = 0.3
+# The threads of a hung runner are watched until one has computed for a tenth of a second, so that the load of the
+# machine does not matter, or for so many seconds: then none computes.
+_ENOUGH_TICKS = 10
+_WATCH_SECONDS = 3.0
+_PAUSE_SECONDS = 0.1
 # Fields of /proc/PID/task/TID/stat after the command, whose name can contain anything.
 _STATE, _USER_TICKS, _SYSTEM_TICKS = 0, 11, 12
-# Stopped by a signal or a debugger, or in a sleep of the kernel that nothing interrupts, such as swapping.
-_HELD = frozenset("TtD")
+# Stopped by a signal or a debugger; in a sleep of the kernel that nothing interrupts, such as swapping.
+_STOPPED, _SWAPPING = frozenset("Tt"), "D"
 
 Result = TypeVar("Result")
 
@@ -70,7 +72,7 @@ class Stepping(Generic[Result]):
         self._mark, self._work = mark, work
 
     def __await__(self) -> Generator[Any, Any, Result]:
-        return self  # type: ignore[return-value]
+        return self
 
     def __iter__(self) -> Stepping[Result]:
         return self
@@ -120,18 +122,22 @@ def create(path: Path) -> Marks:
 def blame(pid: int, path: Path) -> list[str] | None:
     """The requests whose own work keeps a thread of this process busy; empty when it hangs otherwise.
 
-    None when something from outside holds the process: a signal, a debugger, swapping. Takes `_SAMPLE_SECONDS`.
+    None when something from outside holds the process: a signal, a debugger, swapping. Takes some seconds at most.
     """
     before = _ticks(pid)
-    began = monotonic()
-    sleep(_SAMPLE_SECONDS)
-    after = _ticks(pid)
-    if any(state in _HELD for state, _ in after.values()):
-        return None
-    # In hundredths of a second, on every Linux.
-    needed = 100 * _BUSY * (monotonic() - began)
-    busy = {tid for tid, (_, ticks) in after.items() if tid in before and ticks - before[tid][1] >= needed}
-    return [request for tid, request in _read(path) if tid in busy]
+    until = monotonic() + _WATCH_SECONDS
+    after, used = before, dict[int, int]()
+    while max(used.values(), default=0) < _ENOUGH_TICKS and monotonic() < until:
+        sleep(_PAUSE_SECONDS)
+        after = _ticks(pid)
+        if any(state in _STOPPED for state, _ in after.values()):
+            return None
+        used = {tid: ticks - before[tid][1] for tid, (_, ticks) in after.items() if tid in before}
+    most = max(used.values(), default=0)
+    if most < _ENOUGH_TICKS:
+        return None if any(state == _SWAPPING for state, _ in after.values()) else []
+    # A thread that only waits for the interpreter's lock uses a small part of that.
+    return [request for tid, request in _read(path) if used.get(tid, 0) >= most / 2]
 
 
 def _read(path: Path) -> list[tuple[int, str]]:

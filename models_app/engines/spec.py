@@ -24,6 +24,9 @@ On its unix socket a ready runner answers HTTP/1.1 (keep-alive):
     POST /drain?if_idle=1    the same, but only if no request is in flight; answers {"draining": true, "in_flight": 0}
     POST /v1/chat/completions · /v1/completions · /v1/embeddings    OpenAI's wire format
 
+The header `X-NOA-Request` is the gateway's own id of a request. The file `.work` beside the socket names requests on
+which threads work alone: see `models_app.engines.marks`.
+
 While it drains, inference answers 503 with code `draining`, `retryable` true: nothing was computed, retry on another
 instance.
 
