@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('models_app', '0023_storage_large'),
+        ('models_app', '0024_recovery_attempts'),
     ]
 
     operations = [
