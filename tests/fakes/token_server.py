@@ -58,6 +58,8 @@ class TokenServer:
         self.spent = Spent()
         self.requests = 0
         self.held = threading.Event()
+        # The first words of the prompts whose answers are held back.
+        self.held_marks: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="noa-"))
         self.path = str(self._folder / "tokens.sock")
         self.port = 0
@@ -80,6 +82,7 @@ class TokenServer:
         assert ending in ENDINGS, ending
         self.ending, self.spent, self.requests = ending, Spent(), 0
         self.held.clear()
+        self.held_marks.clear()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -115,9 +118,10 @@ class TokenServer:
     ) -> None:
         ending = self.ending
         self.requests += 1
-        prompt = _words(body.get("messages") or body.get("prompt") or body.get("input") or body.get("system"))
+        given = body.get("messages") or body.get("prompt") or body.get("input")
+        prompt = _words(given)
         self.spent.prompt += prompt
-        exchange = _Exchange(self, reader, writer, _shape(path), prompt, _length(path, body))
+        exchange = _Exchange(self, reader, writer, _shape(path), prompt, _length(path, body), _first_word(given))
         if ending == "cut_before_headers":
             raise ConnectionResetError
         if body.get("stream"):
@@ -134,6 +138,7 @@ class _Exchange:
     shape: str
     prompt: int
     tokens: int
+    mark: str
 
     async def whole(self, ending: str) -> None:
         # A provider generates the answer to a request without a stream to its end, whether its client waits or not.
@@ -183,6 +188,7 @@ class _Exchange:
 
     async def _hold(self) -> None:
         """Until the peer leaves."""
+        self.server.held_marks.add(self.mark)
         self.server.held.set()
         await self.reader.read()
         raise ConnectionResetError
@@ -219,6 +225,14 @@ def _words(value: Any) -> int:
     if isinstance(value, list):
         return len(value) if value and isinstance(value[0], int) else sum(_words(item) for item in value)
     return 0
+
+
+def _first_word(value: Any) -> str:
+    if isinstance(value, list) and value:
+        return _first_word(value[0])
+    if isinstance(value, dict):
+        return _first_word(value.get("content") or value.get("text"))
+    return value.split(" ", 1)[0] if isinstance(value, str) else ""
 
 
 def _length(path: str, body: dict[str, Any]) -> int:
