@@ -44,9 +44,12 @@ class BatchingTransport(asyncio.Transport):
     def flush(self) -> None:
         held = self._held
         if held:
-            self._transport.write(b"".join(held))
+            data = b"".join(held)
             held.clear()
             self._size = 0
+            # The client can have left since.
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
     def close(self) -> None:
         self.flush()
