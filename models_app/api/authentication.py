@@ -113,6 +113,12 @@ def actor_of(request: Request) -> str:
     return name[:_MAX_ACTOR]
 
 
+def key_of(request: Request) -> str:
+    """The id of the caller's API key; empty for a user."""
+    user: Any = request.user
+    return user.pk if isinstance(user, KeyPrincipal) else ""
+
+
 def caller_of(request: Request) -> str:
     """A unique id of the caller: two keys can have the same name."""
     user: Any = request.user

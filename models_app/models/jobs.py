@@ -29,6 +29,8 @@ class Job(models.Model):
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(blank=True)
     actor = models.CharField(max_length=150, blank=True)
+    # The API key that pays for its requests to a provider; empty for a user of the console.
+    key_id = models.CharField(max_length=32, blank=True, default="", db_default="")
     # Its cause, as in the ledger, and the request that led to it.
     cause = models.CharField(max_length=16, choices=choices_of(LedgerCause), blank=True)
     request_id = models.CharField(max_length=64, blank=True)

@@ -112,8 +112,8 @@ class ServedModelFilter(SimpleListFilter):
 class EndpointFilter(SimpleListFilter):
     title = "endpoint"
     parameter_name = "endpoint"
-    # As the gateway names them in its records.
-    endpoints = ("chat/completions", "completions", "embeddings")
+    # As the gateway names them in its records, and the kinds of jobs that send requests to a provider.
+    endpoints = ("chat/completions", "completions", "embeddings", "messages", "responses", "profile", "probe")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(name, name) for name in self.endpoints]

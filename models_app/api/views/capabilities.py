@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
-from models_app.api.authentication import actor_of
+from models_app.api.authentication import actor_of, key_of
 from models_app.api.schema import ERRORS
 from models_app.api.serializers.capabilities import CapabilitiesOutput, ProbeInput, represent_capabilities
 from models_app.api.views.base import ManagementViewSet
@@ -47,5 +47,6 @@ class CapabilityViewSet(ManagementViewSet):
             wanted=body["capabilities"],
             effective_context=body["effective_context"],
             actor=actor_of(request),
+            key_id=key_of(request),
         )
         return answer_with_job(request, job, created=created)

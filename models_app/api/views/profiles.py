@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from models_app.api import query
 from models_app.api.answers import JOB_RESPONSES, WAIT, answer_with_job
-from models_app.api.authentication import actor_of
+from models_app.api.authentication import actor_of, key_of
 from models_app.api.filtersets import AllProfileFilters, ProfileFilters
 from models_app.api.pagination import NewestFirst
 from models_app.api.permissions import check_model
@@ -71,7 +71,7 @@ class ModelProfileViewSet(ManagementViewSet):
         """Measure a loaded model with real requests. For a remote model they cost tokens."""
         query.refuse_unknown(request, ("wait",))
         settings = ProfileSettings(**self.validated(ProfileInput))
-        job, created = profiling.request(key=key, wanted=settings, actor=actor_of(request))
+        job, created = profiling.request(key=key, wanted=settings, actor=actor_of(request), key_id=key_of(request))
         return answer_with_job(request, job, created=created)
 
 

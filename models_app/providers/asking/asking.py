@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import orjson
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
+from models_app.domain.traffic.claims import Claim, claim_of
 from models_app.domain.traffic.routing import Target
 from models_app.providers.outbound import wire_of
-from models_app.providers.wire import http, sse
+from models_app.providers.wire import chat_answers, http, sse
 
 if TYPE_CHECKING:
     import httpx2
@@ -74,8 +76,22 @@ class Answer:
         self.error, self.code, self.param = message[:_MAX_ERROR], code[:64], param[:64]
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request that was sent: its start in Unix seconds, and what it can have used (`claim`)."""
+
+    path: str
+    stream: bool
+    started_at: float
+    claim: Claim
+    status: int
+    code: str
+    duration_ms: float
+    usage: Usage
+
+
 class Asker:
-    """A client of one loaded model: `async with Asker(target, connections=…) as ask`.
+    """A client of one loaded model: `async with Asker(target, connections=…) as ask`. Each request is added to `sent`.
 
     Raises InvalidRequest for an address that is not allowed.
 
@@ -83,8 +99,11 @@ class Asker:
     its connection, which is an answer with status UNREACHABLE.
     """
 
-    def __init__(self, target: Target, *, connections: int = 1, keep_alive: bool = False) -> None:
+    def __init__(
+        self, target: Target, *, connections: int = 1, keep_alive: bool = False, sent: list[Sent] | None = None
+    ) -> None:
         self._target = target
+        self._sent = [] if sent is None else sent
         self._wire = wire_of(target)
         self._connections = connections
         self._keep_alive = keep_alive
@@ -116,10 +135,14 @@ class Asker:
         """POST to `chat/completions`, `completions` or `embeddings`; every failure is in the answer, none is raised."""
         from models_app.providers.wire import official
 
-        answer = Answer()
+        answer, started_at = Answer(), time()
         try:
             async with asyncio.timeout(seconds):
                 await self._exchange(path, body, answer)
+        except asyncio.CancelledError:
+            answer.fail("It was cancelled.", "cancelled")
+            self._note(path, body, started_at, answer)
+            raise
         except NoaError as error:
             if answer.status == UNREACHABLE:  # the request was not sent
                 answer.status = error.http_status
@@ -134,7 +157,18 @@ class Asker:
         except ValueError:
             answer.fail("The answer does not conform to the protocol.", "bad_answer")
         answer.duration_ms = _since(answer.sent_at)
+        self._note(path, body, started_at, answer)
         return answer
+
+    def _note(self, path: str, body: Mapping[str, Any], started_at: float, answer: Answer) -> None:
+        # Of a local model nothing is charged.
+        if self._target.remote is None:
+            return
+        claim = claim_of(path, body, orjson.dumps(body))
+        status, usage = answer.status, chat_answers.counted(answer.usage)
+        took = answer.duration_ms or _since(answer.sent_at)
+        stream = bool(body.get("stream"))
+        self._sent.append(Sent(path, stream, started_at, claim, status, answer.code, took, usage))
 
     async def _exchange(self, path: str, body: Mapping[str, Any], answer: Answer) -> None:
         from models_app.providers.wire import official

@@ -14,7 +14,7 @@ from typing import Any
 
 from models_app.domain.measuring.figures import Sample
 from models_app.domain.traffic.routing import Target
-from models_app.providers.asking.asking import Answer, Asker
+from models_app.providers.asking.asking import Answer, Asker, Sent
 from models_app.providers.asking.probes import content_of
 
 # For one request. The gateway lets a request of an application run as long.
@@ -63,14 +63,15 @@ _FILLER = " and"
 _CALIBRATION_WORDS = 64
 
 
-def sized(target: Target, load: Load, *, prompt_tokens: int) -> Load:
+def sized(target: Target, load: Load, sent: list[Sent] | None = None, *, prompt_tokens: int) -> Load:
     """The load with prompts of filler words that have `prompt_tokens` in this model's vocabulary.
 
     Two short requests measure the tokens per word. If the model does not report counts, one per word is assumed.
     """
     bare = replace(load, prompts=("",), prompt_words=0)
     short, long = (
-        _prompt_tokens(target, replace(bare, prompt_words=words, stage=-1 - words)) for words in (0, _CALIBRATION_WORDS)
+        _prompt_tokens(target, replace(bare, prompt_words=words, stage=-1 - words), sent)
+        for words in (0, _CALIBRATION_WORDS)
     )
     if short is None or long is None or long <= short:
         return replace(bare, prompt_words=prompt_tokens)
@@ -78,9 +79,9 @@ def sized(target: Target, load: Load, *, prompt_tokens: int) -> Load:
     return replace(bare, prompt_words=max(0, round(words)))
 
 
-def _prompt_tokens(target: Target, load: Load) -> int | None:
+def _prompt_tokens(target: Target, load: Load, sent: list[Sent] | None) -> int | None:
     single = replace(load, requests=1, concurrency=1, max_tokens=1)
-    with Measurement(target, single) as measurement:
+    with Measurement(target, single, sent) as measurement:
         samples = [sample for batch in measurement.batches(1.0) for sample in batch]
     return samples[0].prompt_tokens if samples else None
 
@@ -112,11 +113,11 @@ def _cached(answer: Answer) -> int | None:
 class Measurement:
     """The requests of a load, sent by a separate thread: `with Measurement(target, load) as measurement`.
 
-    Leaving the block before the last sample cancels the requests in flight.
+    Leaving the block before the last sample cancels the requests in flight. `sent` is complete after the block.
     """
 
-    def __init__(self, target: Target, load: Load) -> None:
-        self._target, self._load = target, load
+    def __init__(self, target: Target, load: Load, sent: list[Sent] | None = None) -> None:
+        self._target, self._load, self._sent = target, load, sent
         self._samples: SimpleQueue[Sample | None] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None]
@@ -169,7 +170,7 @@ class Measurement:
         numbers = iter(range(self._load.requests))
         self._began = perf_counter()
         async with (
-            Asker(self._target, connections=self._load.concurrency, keep_alive=True) as ask,
+            Asker(self._target, connections=self._load.concurrency, keep_alive=True, sent=self._sent) as ask,
             asyncio.TaskGroup() as group,
         ):
             for _ in range(min(self._load.concurrency, self._load.requests)):

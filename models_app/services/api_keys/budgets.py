@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
 
-from models_app.domain.errors import Conflict
+from models_app.domain.errors import BudgetExceeded, Conflict
 from models_app.domain.events import EventName
 from models_app.domain.traffic import limits
 from models_app.domain.traffic.limits import MICRO, Spent
@@ -35,6 +35,23 @@ def spent(*, key_ids: set[str], now: datetime) -> list[Spent]:
     )
     month = limits.month_of(now.timestamp())
     return [Spent(row["key_id"], month, row["prompt"] + row["written"], round(row["cost"] * MICRO)) for row in rows]
+
+
+def require_unspent(*, key_id: str, now: datetime) -> None:
+    """Raises BudgetExceeded for a key that has used its tokens or dollars of this month."""
+    key = ApiKey.objects.filter(key_id=key_id).first() if key_id else None
+    found = limits.effective(key.limits, settings.NOA_KEY_LIMITS) if key else None
+    if found is None or not found.counts_months:
+        return
+    for used in spent(key_ids={key_id}, now=now):
+        tokens, dollars = found.monthly_tokens, found.monthly_budget_usd
+        over_tokens = tokens is not None and used.tokens >= tokens
+        if over_tokens or (dollars is not None and used.micro_usd >= dollars * MICRO):
+            raise BudgetExceeded(
+                "This API key has used its tokens or US dollars of this month, and requests to this model cost both. "
+                "It works again when the next month begins (UTC), or with a higher limit.",
+                retry_after=limits.until_next_month(now.timestamp()),
+            )
 
 
 def is_exact() -> bool:

@@ -53,6 +53,7 @@ def create(
     request_id: str = "",
     may_evict: bool = True,
     asked_node: str = "",
+    key_id: str = "",
 ) -> tuple[Job, bool]:
     """Create a queued job and return it with True, or the active job that does the same with False.
 
@@ -72,6 +73,7 @@ def create(
         may_evict=may_evict,
         queue=queues.choose(kind=kind, subject=subject, arguments=arguments, options=options, asked_node=asked_node),
         asked_node=asked_node,
+        key_id=key_id,
     )
     for attempts_left in reversed(range(_INSERT_ATTEMPTS)):
         try:

@@ -11,7 +11,7 @@ from models_app.domain.states import JobKind
 from models_app.domain.traffic.routing import Target
 from models_app.models import Instance, Job, RegisteredModel
 from models_app.providers.asking import context_length
-from models_app.providers.asking.asking import Asker
+from models_app.providers.asking.asking import Asker, Sent
 from models_app.providers.asking.context_length import Measured
 from models_app.providers.asking.probes import PROBES, Probe, Probed
 from models_app.providers.outbound import CHAT
@@ -19,15 +19,17 @@ from models_app.services.catalog import lookup
 from models_app.services.coordination import connections
 from models_app.services.jobs import jobs
 from models_app.services.jobs.jobs import Run
-from models_app.services.profiling import subjects
+from models_app.services.profiling import spending, subjects
 from models_app.services.registry import capabilities
 from models_app.services.registry.capabilities import Finding
 
 
-def request(*, key: str, wanted: Sequence[str], effective_context: bool | None, actor: str) -> tuple[Job, bool]:
-    """A queued job and True, or the job that already does the same and False.
+def request(
+    *, key: str, wanted: Sequence[str], effective_context: bool | None, actor: str, key_id: str = ""
+) -> tuple[Job, bool]:
+    """A queued job and True, or the job that already does the same and False. The API key `key_id` pays for it.
 
-    Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not loaded.
+    Raises InvalidRequest, ModelNotFound, Conflict for a model that is not loaded, or BudgetExceeded.
     """
     model = lookup.get(key=key)
     subjects.require_loaded(model=model)
@@ -35,7 +37,8 @@ def request(*, key: str, wanted: Sequence[str], effective_context: bool | None, 
         "capabilities": sorted(set(wanted)),
         "effective_context": effective_context,
     }
-    return jobs.create(kind=JobKind.PROBE, subject=model.key, arguments=arguments, actor=actor)
+    spending.require_budget(model=model, key_id=key_id)
+    return jobs.create(kind=JobKind.PROBE, subject=model.key, arguments=arguments, actor=actor, key_id=key_id)
 
 
 def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool | None) -> None:
@@ -57,12 +60,15 @@ def probe(*, run: Run, key: str, wanted: Sequence[str], effective_context: bool 
         for number, capability in enumerate(chosen):
             with run.step("probe", str(capability)):
                 connections.release()
-                probed = asyncio.run(_run(target, PROBES[capability]))
+                with spending.recorded(run, target) as sent:
+                    probed = asyncio.run(_run(target, PROBES[capability], sent))
             findings.append(_finding(probed, subjects.engine_of(target)))
             run.progress((number + 1) / (len(chosen) + measures))
         if measures and _generates(model):
             with run.step("measure", "the longest prompt that is accepted and answered"):
-                _add_context(findings, _measure(model, instance, target), instance, model)
+                with spending.recorded(run, target) as sent:
+                    measured = _measure(model, instance, target, sent)
+                _add_context(findings, measured, instance, model)
     finally:
         _store(run, model, instance, findings)
 
@@ -77,8 +83,8 @@ def _chosen(model: RegisteredModel, target: Target, wanted: Sequence[str]) -> li
     return [capability for capability in PROBES if capability != Capability.VISION or capability in registered]
 
 
-async def _run(target: Target, probe: Probe) -> Probed:
-    async with Asker(target) as ask:
+async def _run(target: Target, probe: Probe, sent: list[Sent]) -> Probed:
+    async with Asker(target, sent=sent) as ask:
         return await probe(ask)
 
 
@@ -97,14 +103,14 @@ def _generates(model: RegisteredModel) -> bool:
     return bool({Capability.TEXT_GENERATION, Capability.CHAT_COMPLETION} & set(model.capabilities))
 
 
-def _measure(model: RegisteredModel, instance: Instance, target: Target) -> Measured:
+def _measure(model: RegisteredModel, instance: Instance, target: Target, sent: list[Sent]) -> Measured:
     upper = instance.context_tokens or model.context_window
     if not upper:
         why = "The length was not measured: the model's context window is unknown."
         return Measured(None, False, why)
 
     async def measure() -> Measured:
-        async with Asker(target) as ask:
+        async with Asker(target, sent=sent) as ask:
             return await context_length.measure(ask, path=path_of(model), upper=upper)
 
     connections.release()

@@ -28,7 +28,7 @@ from models_app.services.coordination import signals
 from models_app.services.events import events
 from models_app.services.jobs import jobs
 from models_app.services.jobs.jobs import Run
-from models_app.services.profiling import comparing, environment, probing, subjects
+from models_app.services.profiling import comparing, environment, probing, spending, subjects
 
 # Short questions of different kinds, so that a profile without its own prompts is close to usual traffic.
 PROMPTS = (
@@ -70,10 +70,10 @@ class ProfileSettings:
         return hashlib.sha256(orjson.dumps(same)).hexdigest()[:16]
 
 
-def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool]:
-    """A queued job and True, or the active job that does the same and False.
+def request(*, key: str, wanted: ProfileSettings, actor: str, key_id: str = "") -> tuple[Job, bool]:
+    """A queued job and True, or the active job that does the same and False. The API key `key_id` pays for it.
 
-    Raises InvalidRequest, ModelNotFound, or Conflict for a model that is not loaded.
+    Raises InvalidRequest, ModelNotFound, Conflict for a model that is not loaded, or BudgetExceeded.
     """
     model = lookup.get(key=key)
     if not {Capability.CHAT_COMPLETION, Capability.TEXT_GENERATION} & set(model.capabilities):
@@ -88,7 +88,8 @@ def request(*, key: str, wanted: ProfileSettings, actor: str) -> tuple[Job, bool
             param="prompt_tokens",
         )
     subjects.require_loaded(model=model)
-    return jobs.create(kind=JobKind.PROFILE, subject=model.key, arguments=wanted.stored(), actor=actor)
+    spending.require_budget(model=model, key_id=key_id)
+    return jobs.create(kind=JobKind.PROFILE, subject=model.key, arguments=wanted.stored(), actor=actor, key_id=key_id)
 
 
 def profile(*, run: Run, key: str, wanted: ProfileSettings) -> None:
@@ -104,7 +105,8 @@ def profile(*, run: Run, key: str, wanted: ProfileSettings) -> None:
     load = _load(model, row, wanted)
     with run.step("warm up", f"{wanted.warmup} requests"):
         if wanted.prompt_tokens is not None:
-            load = sized(target, load, prompt_tokens=wanted.prompt_tokens)
+            with spending.recorded(run, target) as sent:
+                load = sized(target, load, sent, prompt_tokens=wanted.prompt_tokens)
         _warm_up(run, target, replace(load, requests=wanted.warmup, stage=-1))
     stages = [
         _stage(run, row, instance, target, replace(load, concurrency=concurrency, stage=number))
@@ -169,7 +171,7 @@ def _begin(
 
 def _warm_up(run: Run, target: Target, load: Load) -> None:
     if load.requests:
-        with Measurement(target, load) as measurement:
+        with spending.recorded(run, target) as sent, Measurement(target, load, sent) as measurement:
             for _ in measurement.batches(_POLL_SECONDS):
                 run.check_cancelled()
 
@@ -180,7 +182,8 @@ def _stage(run: Run, row: ProfileRun, instance: Instance, target: Target, load: 
     with (
         run.step("measure", detail),
         environment.watch(instance) as watch,
-        Measurement(target, load) as measurement,
+        spending.recorded(run, target) as sent,
+        Measurement(target, load, sent) as measurement,
     ):
         samples = _samples(run, row, load, measurement)
     summary = figures.of_stage(samples, concurrency=load.concurrency)

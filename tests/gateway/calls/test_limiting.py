@@ -153,7 +153,7 @@ def test_of_400_requests_of_8_processes_exactly_100_pass(redis: RedisServer) -> 
     assert sum(counts) == 100, counts
 
 
-def test_redis_counts_as_one_process_does(redis: RedisServer) -> None:
+def test_redis_counts_as_one_process_does(patient: None, redis: RedisServer) -> None:
     async def check() -> None:
         counters = RedisCounters(redis.url(1))
         wanted = KeyLimits(tokens_per_minute=100, max_concurrent=2, monthly_tokens=50)
@@ -179,6 +179,12 @@ def test_redis_counts_as_one_process_does(redis: RedisServer) -> None:
         await counters.close()
 
     asyncio.run(check())
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside other tests a process can be delayed for longer than a request should wait for Redis."""
+    monkeypatch.setattr(redis_limits, "TIMEOUT_SECONDS", 10.0)
 
 
 @pytest.fixture
@@ -247,7 +253,7 @@ BAD = ("2147483648", "9223372036854775808", "18446744073709551615", "1e308", "-1
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_number_out_of_range_is_refused_and_counts_nowhere(
-    shared: tuple[Served, list[bool]], upstream: FakeUpstream, endpoint: str
+    patient: None, shared: tuple[Served, list[bool]], upstream: FakeUpstream, endpoint: str
 ) -> None:
     gateway, told = shared
     limit(gateway, upstream, redis=gateway.gateway.limiter, requests_per_minute=1000, tokens_per_minute=10**6)
@@ -265,7 +271,7 @@ def test_a_number_out_of_range_is_refused_and_counts_nowhere(
 
 
 def test_a_number_that_redis_refuses_is_refused_alone(
-    shared: tuple[Served, list[bool]], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    patient: None, shared: tuple[Served, list[bool]], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault of NOA, not an outage: the limits of all other requests stay where they are counted."""
     gateway, told = shared
@@ -287,7 +293,9 @@ def test_a_number_that_redis_refuses_is_refused_alone(
     "field", ["request_id", "reserved", "held", "held_micro"], ids=["id", "tokens", "month", "dollars"]
 )
 @pytest.mark.parametrize("value", [2**64 - 1, -1, 1.5])
-def test_redis_changes_nothing_for_numbers_that_it_refuses(redis: RedisServer, field: str, value: Any) -> None:
+def test_redis_changes_nothing_for_numbers_that_it_refuses(
+    patient: None, redis: RedisServer, field: str, value: Any
+) -> None:
     async def check() -> None:
         counters = RedisCounters(redis.url(3))
         await counters.connect()
@@ -319,7 +327,9 @@ STEPS = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
-def test_redis_sets_aside_what_one_process_does(redis: RedisServer, steps: list[tuple[str, int, int, int]]) -> None:
+def test_redis_sets_aside_what_one_process_does(
+    patient: None, redis: RedisServer, steps: list[tuple[str, int, int, int]]
+) -> None:
     wanted = KeyLimits(max_concurrent=4, monthly_tokens=200, monthly_budget_usd=150 / 1e6)
 
     async def check() -> None:
@@ -344,7 +354,7 @@ def test_redis_sets_aside_what_one_process_does(redis: RedisServer, steps: list[
     asyncio.run(check())
 
 
-def test_what_a_dead_process_has_set_aside_is_free_after_its_lease(redis: RedisServer) -> None:
+def test_what_a_dead_process_has_set_aside_is_free_after_its_lease(patient: None, redis: RedisServer) -> None:
     wanted = KeyLimits(monthly_tokens=100)
 
     async def check() -> None:
