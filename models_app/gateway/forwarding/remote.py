@@ -43,6 +43,10 @@ class _Sent(Witness):
         self._meter.sent()
 
 
+# A server sends an error at once, status and body together.
+_ERROR_BODY_SECONDS = 3.0
+
+
 class Remote:
     """Shared by all requests of a process."""
 
@@ -113,9 +117,6 @@ class Remote:
         try:
             async with clocks.timeout(seconds):
                 connection = await self._send(remote, exchange, meter)
-                if connection.status < 300:
-                    return connection
-                body = await _error_body(connection)
         except TimeoutError:
             raise faults.timed_out(remote, seconds) from None
         except UpstreamError as error:
@@ -123,6 +124,9 @@ class Remote:
             if isinstance(error, Refused | Redirected):
                 meter.free()
             raise faults.from_connection(error, remote) from error
+        if connection.status < 300:
+            return connection
+        body = await _error_body(connection)
         self._upstream.release(connection)
         if connection.status not in _TOO_LATE:
             meter.free()
@@ -135,7 +139,7 @@ class Remote:
         connection = await self._upstream.send(
             origin.pool(remote.provider),
             _head(remote, origin, exchange) + exchange.body,
-            lambda factory: self._dialer.connect(origin, factory, seconds),
+            lambda factory: self._dialer.connect(origin, lambda: _lenient(factory()), seconds),
             _Sent(meter),
         )
         try:
@@ -157,6 +161,11 @@ class Remote:
             idle_seconds=_or_default(remote.idle_seconds, limits.idle_seconds),
             total_seconds=_or_default(remote.total_seconds, limits.total_seconds),
         )
+
+
+def _lenient(connection: Connection) -> Connection:
+    connection.takes_unsized_errors = True
+    return connection
 
 
 def _exchange(inference: Inference, remote: RemoteEndpoint, circuit: Circuit, *, reduced: bool = False) -> Exchange:
@@ -190,14 +199,15 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
 
 
 async def _error_body(connection: Connection) -> bytes:
-    """The body of an error, or as much of it as arrives: the status alone is enough. Longer ones are cut."""
+    """The body of an error, or as much of it as arrives soon: the status alone is enough. Longer ones are cut."""
     parts: list[bytes] = []
     size = 0
     try:
-        while size < refusals.MAX_BYTES and (data := await connection.read()):
-            parts.append(data)
-            size += len(data)
-    except UpstreamError:
+        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            while size < refusals.MAX_BYTES and (data := await connection.read()):
+                parts.append(data)
+                size += len(data)
+    except (TimeoutError, UpstreamError):
         pass
     except BaseException:
         connection.abort()

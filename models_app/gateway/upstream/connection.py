@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, address: str, on_lost: Callable[[Connection], None]) -> None:
         self.address = address
         self.idle_since = 0.0
+        # Whether an error may end where the connection ends: it is passed on as far as it arrives.
+        self.takes_unsized_errors = False
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._chunks: list[bytes] = []
@@ -232,8 +234,9 @@ class Connection(asyncio.Protocol):
             raise Redirected(f"it answered with the redirect {status}")
         if not 200 <= status < 600:
             raise Malformed(f"it answered with status {status}")
-        if not self.headers.keys() & {b"content-length", b"transfer-encoding"} and status < 400 and status != 204:
-            # Its end could not be distinguished from a cut. An error is passed on as far as it arrives.
+        has_end = status == 204 or self.headers.keys() & {b"content-length", b"transfer-encoding"}
+        if not has_end and not (self.takes_unsized_errors and status >= 400):
+            # Its end could not be distinguished from a cut.
             raise Malformed("it gave its answer no length")
         self.status = status
         self._has_head = True

@@ -11,6 +11,7 @@ import pytest
 
 from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.traffic.routing import RemoteEndpoint
+from models_app.gateway.forwarding import remote
 from models_app.gateway.upstream.connection import Connection
 from models_app.gateway.upstream.dialing import Dialer, Origin
 from tests.fakes.upstream import FakeUpstream, event
@@ -149,3 +150,14 @@ def test_it_survives_mutated_answers(served: Served, upstream: FakeUpstream) -> 
             as_new(served)
             upstream.reset()
             assert served.post({"model": GPT, **CHAT}).status == 200, seed
+
+
+def test_an_error_without_an_end_is_passed_on_as_far_as_it_arrives(
+    served: Served, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_ERROR_BODY_SECONDS", 0.2)
+    upstream.raw = b'HTTP/1.1 402 No\r\nContent-Type: application/json\r\n\r\n{"error": {"message": "No credit."}}'
+    upstream.script("raw_hang")
+    answer = served.post({"model": GPT, **CHAT})
+    assert answer.status == 402
+    assert "No credit." in answer.json["error"]["message"]

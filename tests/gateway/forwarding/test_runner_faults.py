@@ -9,6 +9,7 @@ import pytest
 from models_app.gateway.http.request_body import Limits
 from tests.fakes import upstream as fake
 from tests.fakes.upstream import FakeUpstream
+from tests.gateway.remotes import OTHER_KEYS, with_models
 from tests.gateway.wire import Served, request, serve, snapshot
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -216,3 +217,23 @@ def test_a_stream_that_never_ends_is_ended(upstream: FakeUpstream) -> None:
         received = wire.send(request({"model": "current", "stream": True})).until(b"0\r\n\r\n")
     assert b'"code":"upstream_timeout"' in received
     assert b"longer than 0.3 seconds" in received
+
+
+@pytest.mark.parametrize("word", ["bad_request", "busy", "raw"])
+def test_what_one_client_meets_at_a_runner_holds_up_no_other(
+    gateway: Served, upstream: FakeUpstream, word: str
+) -> None:
+    gateway.source.current = with_models(gateway.source.current)
+    upstream.raw = MALFORMED["not_http"]
+    for _ in range(12):
+        upstream.script(word)
+        assert gateway.post({"model": "current"}).status >= 400
+    answer = gateway.post({"model": "current"}, authorization=f"Bearer {OTHER_KEYS[0]}")
+    assert answer.status == 200
+    assert answer.headers["x-noa-attempts"] == "1"
+
+
+def test_an_error_of_a_runner_has_a_length(gateway: Served, upstream: FakeUpstream) -> None:
+    upstream.raw = b"HTTP/1.1 500 No\r\n\r\n{}"
+    upstream.script("raw")
+    assert gateway.post({"model": "current"}).code == "malformed_answer"
