@@ -10,7 +10,11 @@ from typing import Any
 import orjson
 import structlog
 
+from models_app.domain.records.refusals import Sampler
 from models_app.domain.request_context import request_id
+
+# Records of one kind in a minute, and kinds: a database that is away fails every request, each with a traceback.
+_EACH, _KINDS = 60, 500
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -61,6 +65,31 @@ class Json(structlog.stdlib.ProcessorFormatter):
         )
 
 
+class Bounded(logging.Filter):
+    """Warnings and errors that clients can cause are bounded: `_EACH` of each kind in a minute.
+
+    A kind is a logger with the unformatted message. The next record of a kind says how many were left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sampler = Sampler(_EACH, _KINDS)
+        self._left_out: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        kind = f"{record.name} {str(record.msg)[:200]}"
+        for counted in self._sampler.ended(record.created):
+            if len(self._left_out) < _KINDS:
+                self._left_out[counted.source] = counted.count
+        if not self._sampler.take(kind, record.created):
+            return False
+        if count := self._left_out.pop(kind, 0):
+            record.msg, record.args = f"{record.getMessage()} ({count} similar ones were left out before)", ()
+        return True
+
+
 def configuration(*, form: str, level: str) -> dict[str, Any]:
     """Django's setting `LOGGING`. `form` is `text` or `json`."""
     return {
@@ -73,13 +102,15 @@ def configuration(*, form: str, level: str) -> dict[str, Any]:
             },
             "json": {"()": "noa_site.logs.Json"},
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form}},
+        "filters": {"bounded": {"()": "noa_site.logs.Bounded"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form, "filters": ["bounded"]}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "models_app": {"level": level},
             "noa_site": {"level": level},
             # Errors of clients are in their answers; the operator needs no warning.
             "django.request": {"level": "ERROR"},
+            "django.security": {"level": "CRITICAL"},
             "uvicorn.error": {"level": "ERROR"},
         },
     }

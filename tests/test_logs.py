@@ -59,3 +59,32 @@ def test_a_traceback_is_kept_by_both() -> None:
         failed = record("it failed", exc_info=True)
     assert "ValueError: broken" in json.loads(logs.Json().format(failed))["exception"]
     assert plain().format(failed).count("\n") >= 3
+
+
+def at(second: float, message: str, *values: object, level: int = logging.ERROR) -> logging.LogRecord:
+    made = record(message, *values)
+    made.created, made.levelno = second, level
+    return made
+
+
+def test_records_of_one_kind_are_bounded_and_the_rest_is_counted() -> None:
+    bound = logs.Bounded()
+    assert sum(bool(bound.filter(at(0.0, "request %s failed", number))) for number in range(500)) == logs._EACH
+    assert bound.filter(at(1.0, "another kind"))
+    later = at(61.0, "request %s failed", 501)
+    assert bound.filter(later)
+    assert later.getMessage() == f"request 501 failed ({500 - logs._EACH} similar ones were left out before)"
+    once_more = at(62.0, "request %s failed", 502)
+    assert bound.filter(once_more)
+    assert once_more.getMessage() == "request 502 failed"
+
+
+def test_kinds_are_bounded_too_and_plain_lines_are_not() -> None:
+    bound = logs.Bounded()
+    kept = sum(bool(bound.filter(at(0.0, f"request {number} failed"))) for number in range(5000))
+    assert kept == logs._KINDS
+    assert all(bound.filter(at(0.0, "loaded", level=logging.INFO)) for _ in range(1000))
+    for minute in range(50):
+        for number in range(100):
+            bound.filter(at(60.0 * minute, f"{minute} {number}"))
+    assert len(bound._left_out) <= logs._KINDS

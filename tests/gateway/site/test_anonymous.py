@@ -113,7 +113,7 @@ def test_many_requests_of_a_kind(
     assert rows() - before <= MOST_ROWS
     assert size_of_files() - bytes_before < 100_000
     # The server's log.
-    assert len(capfd.readouterr().err) < 50_000
+    assert len(capfd.readouterr().err) < 5_000
     if path.startswith("/v1"):
         # Every request is in the metrics all the same.
         assert sum(row.requests or 1 for row in AccessLog.objects.all()) == COUNT
