@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('models_app', '0024_recovery_attempts'),
+        ('models_app', '0025_hung_requests'),
     ]
 
     operations = [
