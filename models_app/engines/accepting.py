@@ -34,7 +34,8 @@ _NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class AcceptedProtocol(asyncio.Protocol, ABC):
     """A protocol that is also a `Connection`, and reports to `Connections` once it is connected.
 
-    `abandon` ends a connection that has no transport yet, because its TLS handshake is in progress.
+    The application sets `is_proven` once a request on it had a valid key or session. `abandon` ends a connection that
+    has no transport yet, because its TLS handshake is in progress.
     """
 
     is_proven: bool = False
@@ -42,7 +43,7 @@ class AcceptedProtocol(asyncio.Protocol, ABC):
 
     @property
     @abstractmethod
-    def can_end(self) -> bool: ...
+    def end_order(self) -> int | None: ...
 
     @abstractmethod
     def end(self) -> None: ...

@@ -12,12 +12,8 @@ class Connection(Protocol):
     """What the register must know of a connection."""
 
     @property
-    def is_proven(self) -> bool:
-        """Whether a request on it had a valid key or session."""
-
-    @property
-    def can_end(self) -> bool:
-        """Whether closing it interrupts no answer, and no request with a valid key."""
+    def end_order(self) -> int | None:
+        """Which connections end first when there are too many, 0 before 1; None for one that must not end."""
 
     def end(self) -> None:
         """Closes it at once."""
@@ -109,15 +105,17 @@ class Connections:
         return True
 
     def _endable(self, address: str | None = None) -> Connection | None:
-        """The longest quiet connection without a valid key, or else with one; of any address, or of this one."""
-        proven = None
+        """The first connection to end, of any address or of this one: of its order, the one quiet for longest."""
+        found, lowest = None, None
         for connection, origin in self._open.items():
-            if address not in (None, origin) or not connection.can_end:
+            if address not in (None, origin):
                 continue
-            if not connection.is_proven:
+            order = connection.end_order
+            if order == 0:
                 return connection
-            proven = proven or connection
-        return proven
+            if order is not None and (lowest is None or order < lowest):
+                found, lowest = connection, order
+        return found
 
 
 def origin(address: str, trusted: TrustedProxies) -> str:

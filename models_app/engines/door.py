@@ -35,9 +35,11 @@ class DoorProtocol(RequestHandler, AcceptedProtocol):
         self._line: asyncio.BaseTransport | None = None
 
     @property
-    def can_end(self) -> bool:
-        """Whether it has no request in progress, or only one without the right secret."""
-        return not self.is_proven or not self._request_in_progress
+    def end_order(self) -> int | None:
+        """Connections without the right secret end first, then those without a request."""
+        if not self.is_proven:
+            return 0
+        return None if self._request_in_progress else 1
 
     def end(self) -> None:
         if isinstance(self._line, asyncio.Transport):

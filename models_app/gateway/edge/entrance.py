@@ -22,7 +22,7 @@ from models_app.domain import request_context
 from models_app.domain.errors import NoaError, Unavailable
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
 from models_app.gateway.http import errors
-from models_app.gateway.http.types import ASGIApp, Message, Receive, Scope, Send
+from models_app.gateway.http.types import ASGIApp, Message, Receive, Scope, Send, prove
 
 # How long a request waits for a place.
 WAIT_SECONDS = 10.0
@@ -145,7 +145,7 @@ class Entrance:
             return
         client = scope["client"][0] if scope.get("client") else ""
         session = self._session_of(scope)
-        place = _Place(self._lane_of(scope, session), lambda: self._remember(session))
+        place = _Place(self._lane_of(scope, session), lambda: self._recognize(scope, session))
         token = request_context.place.set(place)
         started = False
 
@@ -192,6 +192,11 @@ class Entrance:
                     if part.strip().startswith(self._cookie):
                         return hashlib.sha256(part.strip()).digest()
         return None
+
+    def _recognize(self, scope: Scope, session: bytes | None) -> None:
+        """The session or the key of the request is valid."""
+        prove(scope)
+        self._remember(session)
 
     def _remember(self, session: bytes | None) -> None:
         """From a thread of Django; each step is atomic."""

@@ -109,13 +109,18 @@ class FrontProtocol(HttpToolsProtocol, AcceptedProtocol):
             self._time_phase()
 
     @property
-    def can_end(self) -> bool:
-        """Whether no answer is in progress, or only one for a client without a key that does not send or read."""
+    def end_order(self) -> int | None:
+        """Without a key: first idle clients and those that do not send or read, last those that wait for an answer.
+
+        With a key, idle ones come between them, and an answer in progress is never cut.
+        """
         running = self._running
         if running is None or running.response_complete:
-            return True
+            return 1 if self.is_proven else 0
+        if self.is_proven:
+            return None
         is_sending = self._phase == "body" and running is self.cycle
-        return not self.is_proven and (is_sending or self.flow.write_paused)
+        return 0 if is_sending or self.flow.write_paused else 2
 
     def end(self) -> None:
         # uvicorn declares the type that it has once it is connected.

@@ -236,3 +236,24 @@ def test_an_error_in_front_of_django_is_json_too(site: RunningSite, monkeypatch:
         answer = ask(site, path)
         assert (answer.status, answer.code) == (500, "internal_error")
         assert b"secret detail" not in answer.body
+
+
+def test_a_connection_is_proven_by_a_key_or_a_session_that_is_valid(site: RunningSite, admin_user: object) -> None:
+    browser = Client()
+    browser.force_login(admin_user)  # type: ignore[arg-type]
+    _, key = keys.create(name="infers", scopes=["infer"], actor="test")
+    session = f"sessionid={browser.cookies['sessionid'].value}"
+    cases: list[tuple[str, dict[str, str], bool]] = [
+        ("/admin/", {"cookie": session}, True),
+        ("/admin/", {"cookie": "sessionid=wrong"}, False),
+        ("/admin/login/", {}, False),
+        ("/api/v1/models", {"authorization": f"Bearer {key}"}, True),
+        ("/api/v1/models", {"authorization": "Bearer noa_wrong"}, False),
+        ("/metrics", {}, False),
+    ]
+    for path, headers, proven in cases:
+        with Wire(int(site.url.rpartition(":")[2])) as wire:
+            wire.send(request(b"", path, method="GET", **({"authorization": ""} | headers))).answer("GET")
+            (connection,) = site.server.server_state.connections
+            assert connection.is_proven is proven, (path, headers)  # type: ignore[union-attr]
+        until(lambda: not site.server.server_state.connections, "the connection had ended")
