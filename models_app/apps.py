@@ -14,3 +14,5 @@ class ModelsAppConfig(AppConfig):
     def ready(self) -> None:
         # Registers itself.
         importlib.import_module("models_app.checks")
+        playground = importlib.import_module("models_app.services.api_keys.playground")
+        playground.follow_users()

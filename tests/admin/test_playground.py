@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -120,3 +121,20 @@ def test_an_answer_is_told_as_the_access_log_has_it(console: Client, furnished: 
 def test_no_request_id_finds_no_row(console: Client) -> None:
     make_log_row(1)
     assert console.get(RECORD).status_code == 204
+
+
+@pytest.mark.parametrize("how", ["deactivated", "not staff", "deleted"])
+def test_the_keys_of_a_user_end_with_the_user(staff: Callable[..., Client], how: str) -> None:
+    client = staff("change_registeredmodel")
+    text = client.post(reverse("console:playground-key")).json()["key"]
+    user = User.objects.get()
+    assert keys.find(text=text) is not None
+    user.first_name = "Still here"
+    user.save()
+    assert keys.find(text=text) is not None
+    if how == "deleted":
+        user.delete()
+    else:
+        user.is_active, user.is_staff = how != "deactivated", how != "not staff"
+        user.save()
+    assert keys.find(text=text) is None

@@ -244,3 +244,23 @@ def test_an_administrators_key_gives_no_more_than_it_has(db: None, held: dict[st
         assert (answer.status_code, error["code"], error["param"]) == (403, "exceeds_own_rights", field), method
     assert ApiKey.objects.usable().count() == 2
     assert not apps.get_model("models_app", "Event").objects.filter(name=EventName.KEY_CHANGED).exists()
+
+
+@pytest.mark.parametrize("may_evict", [True, False])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/models/load", {"key": MINE}),
+        ("/models/switch", {"key": MINE, "route": OTHER_ROUTE}),
+        (f"/routes/{OTHER_ROUTE}/rollback", {}),
+    ],
+)
+def test_the_loads_of_a_key_evict_as_the_key_may(
+    values: dict[str, str], path: str, body: dict[str, Any], may_evict: bool
+) -> None:
+    Job.objects.all().delete()
+    RouteChange.objects.update(previous_key=MINE, key=OTHER)
+    text = keys.create(name="k", scopes=[Scope.OPERATE], actor="test", may_evict=may_evict)[1]
+    answer = Api(text).send("post", path, body)
+    assert answer.status_code == 202, answer.content
+    assert Job.objects.get().may_evict is may_evict

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.signals import post_save, pre_delete
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
@@ -13,6 +16,7 @@ from models_app.domain.events import EventName
 from models_app.domain.scopes import Scope
 from models_app.domain.traffic.routing import hash_api_key
 from models_app.models import ApiKey
+from models_app.services.api_keys import keys
 from models_app.services.events import events
 from models_app.services.routes import routing
 
@@ -54,6 +58,30 @@ def key_for(*, user_id: int, username: str) -> tuple[ApiKey, str, bool]:
     if is_first:
         _publish(key)
     return key, _text(key.key_id, expires_at), True
+
+
+def end_keys_of(*, user_id: int) -> None:
+    """Revoke the keys of a user who has lost access to the console; requests in flight with them end too."""
+    mine = ApiKey.objects.filter(key_id__startswith=f"play{user_id}-", revoked_at=None)
+    for key in mine:
+        keys.revoke(key=key, actor=key.created_by)
+
+
+def follow_users() -> None:
+    """End the keys of each user who is deactivated, is not staff any more, or is deleted."""
+    user_model = get_user_model()
+    post_save.connect(_on_change, sender=user_model, dispatch_uid="playground-changed")
+    # Before the deletion: the id is gone after it.
+    pre_delete.connect(_on_deletion, sender=user_model, dispatch_uid="playground-deleted")
+
+
+def _on_change(instance: Any, created: bool, **_: Any) -> None:
+    if not created and not (instance.is_active and instance.is_staff):
+        end_keys_of(user_id=instance.pk)
+
+
+def _on_deletion(instance: Any, **_: Any) -> None:
+    end_keys_of(user_id=instance.pk)
 
 
 def _usable(mine: QuerySet[ApiKey]) -> tuple[ApiKey, str] | None:
