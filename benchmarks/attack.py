@@ -7,7 +7,7 @@ hostile requests with another key:
 
     schema    schemas whose grammars are expensive, of all families, at three endpoints
     template  one word of the user makes the chat template of the model's file compute for minutes
-    abort     each request ends its runner (a fake one: llama.cpp has no abort that a request can cause)
+    abort     each request ends its runner (a fake one, whose answers have one piece: only failures count)
     integer   max_tokens 2**64-1, with a key that has limits, which are counted in Redis (its server must be installed)
 """
 
@@ -107,7 +107,7 @@ def report(kind: str, seconds: float, outcome: Outcome) -> bool:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
         file.write(json.dumps(figures) + "\n")
-    return not outcome.attacked.failed and 0 < ratio <= WORST_RATIO
+    return not outcome.attacked.failed and ratio <= WORST_RATIO
 
 
 def lines(figures: dict[str, object]) -> Iterator[str]:
