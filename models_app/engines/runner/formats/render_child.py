@@ -10,6 +10,8 @@ else `0`, then the prompts; or the reason of an error.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import os
@@ -50,8 +52,9 @@ def _serve(limit: int, mode: Mode, channel: socket.socket) -> None:
     if mode is not Mode.OFF:
         confining.forbid_processes()
     _bound_memory(limit)
-    for number in (signal.SIGALRM, signal.SIGPROF):
+    for number in (signal.SIGALRM, signal.SIGPROF, signal.SIGIO):
         signal.signal(number, signal.SIG_DFL)
+    fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
     with channel.makefile("rwb") as stream:
         wall, processor, first = _message(_read(stream))
         os.nice(first["nice"])
@@ -61,20 +64,21 @@ def _serve(limit: int, mode: Mode, channel: socket.socket) -> None:
             templates.append(ChatTemplate(first["source"], bos=first["bos"], eos=first["eos"]))
             return str(int(templates[0].check()))
 
-        _answer(stream, compile_template, wall, processor)
+        _answer(channel, stream, compile_template, wall, processor)
         while body := _read(stream):
             wall, processor, data = _message(body)
 
             def render(data: dict[str, Any] = data) -> str:
                 return templates[0].render(data["messages"], tools=data["tools"], options=data["options"])
 
-            _answer(stream, render, wall, processor)
+            _answer(channel, stream, render, wall, processor)
 
 
-def _answer(stream: Stream, work: Callable[[], str], wall: float, processor: float) -> None:
+def _answer(channel: socket.socket, stream: Stream, work: Callable[[], str], wall: float, processor: float) -> None:
     """The process ends after an error of memory: what it still holds would count against the next rendering."""
     exhausted = False
     _alarm(wall, processor)
+    _end_with_channel(channel)
     try:
         kind, text = b"T", work()
         if len(text) > _MAX_TEXT:
@@ -85,11 +89,25 @@ def _answer(stream: Stream, work: Callable[[], str], wall: float, processor: flo
     except MemoryError:
         exhausted = True
         kind, data = b"E", f"it needs more than {_HEADROOM >> 20} MiB".encode()
+    _stay(channel)
     _alarm(0.0, 0.0)
     stream.write(struct.pack("<I", 1 + len(data)) + kind + data)
     stream.flush()
     if exhausted:
         os._exit(0)
+
+
+def _end_with_channel(channel: socket.socket) -> None:
+    """While a rendering computes, the runner sends nothing: all that happens on the channel is its end, because the
+    client has left. The kernel then ends this process by SIGIO; else clients that leave could start more and more."""
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) | os.O_ASYNC)
+    with contextlib.suppress(BlockingIOError):
+        if channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
+            os._exit(0)
+
+
+def _stay(channel: socket.socket) -> None:
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) & ~os.O_ASYNC)
 
 
 def _alarm(wall: float, processor: float) -> None:

@@ -232,8 +232,7 @@ class Renderer:
 
     async def _start(self, *, nice: int) -> tuple[_Process, bool]:
         """A new process, and whether the template shows tools. Raises _Rejected, _Died and Unavailable."""
-        # Starting the program takes some milliseconds, during which streams go on.
-        channel = await asyncio.get_running_loop().run_in_executor(None, self._program.open)
+        channel = self._program.open()
         process = _Process(channel)
         try:
             first = json.dumps(self._first | {"nice": nice}).encode()

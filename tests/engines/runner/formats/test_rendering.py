@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psutil
@@ -162,6 +163,10 @@ def killed(choose: Callable[[list[psutil.Process]], list[psutil.Process]]) -> No
     asyncio.run(work())
 
 
+def all_ended(processes: set[psutil.Process]) -> bool:
+    return not any(alive(one) for one in processes)
+
+
 def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
@@ -184,6 +189,29 @@ def test_a_request_that_is_cancelled_leaves_no_answer_for_the_next(tmp_path: Any
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 assert await made.render(HELLO) == "Hello"
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("name", ["strip", "loops", "equality"])
+def test_a_client_that_leaves_takes_its_rendering_along(name: str) -> None:
+    """Else each of many that leave would leave a process that computes for seconds."""
+
+    async def work() -> None:
+        # So long that a process which stays is found.
+        async with renderer(armed(HOSTILE[name]), Limits(wall=600.0, processor=600.0)) as made:
+            await made.render(HELLO)
+            for _ in range(10):
+                known = set(psutil.Process().children(recursive=True))
+                task = asyncio.create_task(made.render(TRAP))
+                while not made._waiting:
+                    await asyncio.sleep(0)
+                # Now in the slow lane, where its process starts and computes.
+                while not (begun := set(psutil.Process().children(recursive=True)) - known):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                until(partial(all_ended, begun), "its process has ended")
 
     asyncio.run(work())
 
