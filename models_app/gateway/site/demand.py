@@ -94,7 +94,7 @@ class DatabaseModelLoader:
 
     def retried(self, death: Death, *, survived: bool) -> None:
         self._trials.pop(death, None)
-        self._to_store.append(partial(suspects.close, death=death, survived=survived))
+        self._to_store.append(partial(on_demand.retried, death=death, survived=survived))
         self._changed.set()
 
     def retry_after(self, key: str) -> int:

@@ -98,6 +98,13 @@ def died(*, death: Death) -> None:
             routing.bump()
 
 
+def retried(*, death: Death, survived: bool) -> None:
+    """Record the outcome of a request that was sent again after such an end, or never will be."""
+    with transaction.atomic():
+        if suspects.close(death=death, survived=survived):
+            routing.bump()
+
+
 def clean_up() -> None:
     """Delete expired demand of web processes, and suspicions that no longer count."""
     demand.clear_expired()

@@ -65,13 +65,15 @@ def may_retry(*, death: Death) -> bool:
     return first in (None, death.digest)
 
 
-def close(*, death: Death, survived: bool) -> None:
-    """End the trial of a request that was retried, or never will be. If its runner survived, clear the suspicion."""
+def close(*, death: Death, survived: bool) -> bool:
+    """End the trial of a request that was retried, or never will be. If its runner survived, clear the suspicion.
+
+    True when something changed, so that the snapshot is outdated.
+    """
     rows = Suspect.objects.filter(model__key=death.key, digest=death.digest)
     if survived:
-        rows.delete()
-    else:
-        rows.filter(instance_id=death.instance_id).update(on_trial=False)
+        return bool(rows.delete()[0])
+    return bool(rows.filter(instance_id=death.instance_id, on_trial=True).update(on_trial=False))
 
 
 def delete_expired() -> None:

@@ -328,10 +328,12 @@ def test_after_a_crash_one_suspect_follows_the_other(model: RegisteredModel) -> 
     assert trials.until > time()
     assert suspects.may_retry(death=first)
     assert not suspects.may_retry(death=second)
-    suspects.close(death=first, survived=True)
+    before = routing.revision()
+    on_demand.retried(death=first, survived=True)
+    assert routing.revision() > before, "other processes read that the suspicion is cleared"
     assert set(routing.snapshot().trials[KEY].crashed) == {"b" * 64}
     assert suspects.may_retry(death=second)
-    suspects.close(death=second, survived=False)
+    on_demand.retried(death=second, survived=False)
     assert list(Suspect.objects.values_list("digest", "on_trial")) == [("b" * 64, False)]
 
 

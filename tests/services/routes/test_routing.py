@@ -125,5 +125,6 @@ def test_a_change_by_another_process_is_found(live: LiveSnapshots) -> None:
 
 def test_a_refresh_is_newer_than_its_call(live: LiveSnapshots) -> None:
     make_model("a")
+    RoutingRevision.objects.update_or_create(pk=1, defaults={"revision": 78})
     snapshot = asyncio.run(live.refresh("test"))
     assert "llama.cpp:a" in snapshot.models
