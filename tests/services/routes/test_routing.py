@@ -13,7 +13,7 @@ from models_app.domain.errors import Conflict, NotFound
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import hash_api_key
 from models_app.gateway.site.snapshots import LiveSnapshots
-from models_app.models import ApiKey, Instance, ModelVersion, RegisteredModel, RouteChange
+from models_app.models import ApiKey, Instance, ModelVersion, RegisteredModel, RouteChange, RoutingRevision
 from models_app.services.api_keys import keys
 from models_app.services.catalog import lookup
 from models_app.services.routes import routing
@@ -116,8 +116,6 @@ def test_a_change_in_this_process_is_there_when_it_is_committed(live: LiveSnapsh
 def test_a_change_by_another_process_is_found(live: LiveSnapshots) -> None:
     make_model("a")
     # Another process: the row changes and no signal is sent here.
-    from models_app.models import RoutingRevision
-
     RoutingRevision.objects.update_or_create(pk=1, defaults={"revision": 77})
     until(lambda: live.current.revision == 77, "the poll found the new revision", 10)
     assert "llama.cpp:a" in live.current.models
