@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
@@ -70,27 +70,42 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Claim:
     """Tokens that a request can use.
 
-    prompt    estimated, of all its prompts
+    body      the request, needed only if it has images; `raw` are its bytes
     answer    of all its answers, by its own limit; None without one
     choices   the number of its answers
     thinking  of each answer, beside the usual length: only without a limit
     is_free   the operation uses no tokens
     """
 
-    prompt: int = 0
+    body: Mapping[str, Any] = field(default_factory=dict)
+    raw: bytes = b""
     answer: int | None = 0
     choices: int = 1
     thinking: int = 0
     is_free: bool = False
+    _prompt: int | None = None
+
+    @property
+    def prompt(self) -> int:
+        """Of all its prompts, estimated when it is first needed: most servers state it."""
+        if self._prompt is None:
+            self._prompt = prompt_tokens(self.body, self.raw) if self.raw else 0
+        return self._prompt
 
     @property
     def expected(self) -> Usage:
-        """What is recorded for a request whose end is not known. Without counts if it uses no tokens."""
-        return Usage() if self.is_free else Usage(self.prompt, min(self._usual_answer, MOST_TOKENS))
+        """What is recorded for a request whose end is not known. Without counts if it uses no tokens.
+
+        Every request begins with it, so its prompt is estimated by its size, unless that is mostly an image's.
+        """
+        if self.is_free:
+            return Usage()
+        prompt = self.prompt if _may_have_images(self.raw) else max(1, ceil(weight(self.raw)))
+        return Usage(prompt, min(self._usual_answer, MOST_TOKENS))
 
     @property
     def reserved(self) -> int:
@@ -118,25 +133,30 @@ def claim_of(endpoint: str, body: Mapping[str, Any], raw: bytes) -> Claim:
     _check_numbers(body)
     if endpoint in _FREE:
         return Claim(is_free=True)
-    prompt = prompt_tokens(body, raw)
+    # A parsed body is large: it is kept no longer than necessary.
+    kept = body if _may_have_images(raw) else {}
     if endpoint in _WITHOUT_ANSWER:
-        return Claim(prompt)
+        return Claim(kept, raw)
     counts = [body[name] for name in _CHOICES.get(endpoint, ()) if body.get(name) is not None]
     choices = max(counts, default=1) * _prompts(endpoint, body)
     limits = [body[name] for name in _LENGTHS.get(endpoint, ()) if body.get(name) is not None]
     if limits:
-        return Claim(prompt, min(max(limits) * choices, _MOST_CLAIMED), choices)
-    return Claim(prompt, None, choices, _thinking(body))
+        return Claim(kept, raw, min(max(limits) * choices, _MOST_CLAIMED), choices)
+    return Claim(kept, raw, None, choices, _thinking(body))
 
 
 def prompt_tokens(body: Mapping[str, Any], raw: bytes) -> int:
     """An estimate of the tokens of a whole request body, too high rather than too low."""
     count = 0
-    if b"base64" in raw and b"image" in raw:
+    if _may_have_images(raw):
         for image in _images(body):
             count += 1
             raw = raw.replace(image.encode("utf-8", "surrogatepass"), b"", 1)
     return max(1, tokens_of(raw)) + count * IMAGE_TOKENS
+
+
+def _may_have_images(raw: bytes) -> bool:
+    return b"base64" in raw and b"image" in raw
 
 
 def tokens_of(text: bytes) -> int:

@@ -43,11 +43,13 @@ class Produced:
 
     def add(self, value: object) -> None:
         """Counts the texts of one event or of a whole answer: of its choices, message or deltas."""
-        text = "".join(_texts(value)).encode("utf-8", "surrogatepass")
+        self.add_text("".join(_texts(value)))
+
+    def add_text(self, text: str) -> None:
         if text:
             self.pieces += 1
-            self._weight += weight(text)
-            self._spaces += text.count(b" ")
+            self._weight += weight(text.encode("utf-8", "surrogatepass"))
+            self._spaces += text.count(" ")
 
     def add_unread(self, size: int) -> None:
         """Counts so many bytes of text that is not read."""
@@ -112,7 +114,11 @@ class Meter:
 
     def watch(self, value: Mapping[str, Any]) -> None:
         """Counts one event of a streamed answer."""
-        self.produced.add(_generated(value))
+        text = _only_text(value)
+        if text is None:
+            self.produced.add(_generated(value))
+        else:
+            self.produced.add_text(text)
         if self.produced.pieces and self._first_at is None:
             self._first_at = time.perf_counter()
 
@@ -240,6 +246,17 @@ def _text_of(answer: bytes) -> object:
     except orjson.JSONDecodeError:
         return answer.decode("utf-8", "replace")
     return _generated(value) if isinstance(value, dict) else None
+
+
+def _only_text(value: Mapping[str, Any]) -> str | None:
+    """The text of OpenAI's most frequent chunk: one choice, whose delta is a text and nothing else. None for others."""
+    choices = value.get("choices")
+    if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict):
+        delta = choices[0].get("delta")
+        if isinstance(delta, dict) and len(delta) == 1:
+            text = delta.get("content")
+            return text if isinstance(text, str) else None
+    return None
 
 
 def _generated(value: Mapping[str, Any]) -> object:
