@@ -9,7 +9,6 @@ from pathlib import Path
 
 from models_app.engines.confinement import kernel
 
-_PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _CLEAR_ALL = 47, 4
@@ -25,9 +24,14 @@ def set_no_new_privileges() -> None:
 
 
 def forbid_dumps() -> None:
-    """No core files: they hold prompts. A crash handler to which the kernel pipes them ignores the limit alone."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    kernel.prctl(_PR_SET_DUMPABLE, 0)
+    """No core files: they hold prompts.
+
+    A limit of 1 byte also keeps them from a crash handler to which the kernel pipes them, which ignores 0. The process
+    stays "dumpable": otherwise only root could read its memory use and adjust its OOM score.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def drop_capabilities(machine: str) -> None:
