@@ -230,7 +230,7 @@ DOCUMENT: dict[str, Any] = {
         (["models", 1, "file"], {"path": "/x"}, 400, "models[1].file.sha256"),
         (["models", 1, "access_count"], 7, 400, "models[1].access_count"),
         (["providers", 0, "kind"], "cohere", 400, "providers[0].kind"),
-        (["providers", 0, "slug"], "loaded", 400, "providers[0].provider"),
+        (["providers", 0, "slug"], "loaded", 400, "providers[0].slug"),
         (["providers", 0, "secret"], "x", 400, "providers[0].secret"),
         (["providers", 0, "secret_env"], "NOA_SECRET_KEY", 400, "providers[0].secret_env"),
         (["providers", 0, "base_url"], "http://169.254.169.254/", 400, "providers[0].base_url"),
@@ -239,7 +239,7 @@ DOCUMENT: dict[str, Any] = {
         (["routes", 0, "target"], "openai:c", 400, "routes[0].target"),
         (["routes", 0, "fallbacks"], ["openai:c"], 400, "routes[0].fallbacks"),
         (["routes", 0, "fallbacks"], [7], 400, "routes[0].fallbacks"),
-        (["routes", 0, "name"], "Main Route", 400, "routes[0].route"),
+        (["routes", 0, "name"], "Main Route", 400, "routes[0].name"),
         (["routes", 0, "weight"], 1, 400, "routes[0].weight"),
     ],
 )

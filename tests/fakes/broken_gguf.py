@@ -250,6 +250,14 @@ _ABORTS: dict[str, tuple[bytes, str]] = {
         for number in _INFINITE
     },
     "a negative epsilon": (bytes(File().set(_EPSILON, F32, struct.pack("<f", -1.0))), "at least 0"),
+    "a tokenizer that is a list": (
+        bytes(File().set("tokenizer.ggml.model", ARRAY, array(I32, [u32(1)]))),
+        "must be a text",
+    ),
+    "a scaling that is a list": (
+        bytes(File().set("llama.rope.scaling.type", ARRAY, array(I32, [u32(1)]))),
+        "must be one of",
+    ),
     "2147483648 experts": (bytes(_number("llama.expert_count", 2**31)), "from 0 to 512"),
     "experts of which none is used": (bytes(_number("llama.expert_count", 8)), "expert_used_count"),
     "more experts used than there are": (bytes(_number("llama.expert_used_count", 1)), "expert_used_count"),

@@ -20,7 +20,8 @@ def check(fields: Mapping[str, Any], architecture: str, *, byte_tokens: bool) ->
     _check_experts(fields, architecture)
     _check_tokenizer(fields, byte_tokens)
     key = f"{architecture}.rope.scaling.type"
-    if fields.get(key, "none") not in _ROPE_SCALINGS:
+    scaling = fields.get(key, "none")
+    if not isinstance(scaling, str) or scaling not in _ROPE_SCALINGS:
         raise ModelFileError(f"The header's '{key}' must be one of {', '.join(sorted(_ROPE_SCALINGS))}.")
 
 
@@ -54,7 +55,9 @@ def _check_experts(fields: Mapping[str, Any], architecture: str) -> None:
 
 
 def _check_tokenizer(fields: Mapping[str, Any], byte_tokens: bool) -> None:
-    tokenizer = fields.get("tokenizer.ggml.model")
+    tokenizer = fields.get("tokenizer.ggml.model", "")
+    if not isinstance(tokenizer, str):
+        raise ModelFileError("The header's 'tokenizer.ggml.model' must be a text.")
     if tokenizer in _NO_VOCABULARY:
         raise ModelFileError(f"The header's tokenizer is '{tokenizer}': the model has no vocabulary, so no text.")
     if tokenizer == "bert" and byte_tokens:

@@ -89,7 +89,7 @@ def _amounts(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _strings(rates: Rates) -> dict[str, Any]:
     values = {name: getattr(rates, name) for name in _AMOUNTS}
-    return {name: format(value, "f") for name, value in values.items() if value is not None}
+    return {name: f"{value:f}" for name, value in values.items() if value is not None}
 
 
 def cost(price: Price | None, usage: Usage) -> Decimal | None:

@@ -13,7 +13,7 @@ from models_app.domain.catalog.entries import Entry, refuse_unknown
 from models_app.domain.catalog.provider_settings import ProviderSettings, check_remote
 from models_app.domain.errors import InvalidRequest, NoaError
 from models_app.domain.json_body import Fields
-from models_app.domain.keys import ModelKey, checked_route_name
+from models_app.domain.keys import ModelKey, canonical_slug, checked_route_name
 from models_app.domain.provider_kinds import LOCAL_KIND, ProviderKind
 
 FORMAT = "noa-registry"
@@ -148,6 +148,15 @@ def _required(fields: Fields, name: str, limit: int) -> str:
     return value
 
 
+def _named(fields: Fields, name: str, parse_one: Callable[[str], Parsed], text: str) -> Parsed:
+    """Parses the text of the field `name`: errors have its place, whatever the check calls it."""
+    try:
+        return parse_one(text)
+    except InvalidRequest as error:
+        error.param = fields.path(name)
+        raise
+
+
 def _provider(fields: Fields) -> ProviderEntry:
     refuse_unknown(fields.data, _PROVIDER_FIELDS, fields.prefix)
     kind = fields.choice("kind", tuple(ProviderKind))
@@ -163,7 +172,7 @@ def _provider(fields: Fields) -> ProviderEntry:
         timeouts=fields.object("timeouts") or {},
         enabled=fields.boolean("enabled", default=True),
     )
-    slug = _required(fields, "slug", 64)
+    slug = _named(fields, "slug", canonical_slug, _required(fields, "slug", 64))
     if slug == LOCAL_KIND and not settings.base_url:
         return ProviderEntry(slug, settings)  # the files of this machine
     return ProviderEntry(check_remote(slug, settings), settings)
@@ -213,8 +222,8 @@ def _route(fields: Fields) -> RouteEntry:
         if not isinstance(key, str):
             raise fields.refusal("fallbacks", "a list of model keys")
     return RouteEntry(
-        name=checked_route_name(_required(fields, "name", 64)),
-        target=None if target is None else str(ModelKey.parse(target)),
-        fallbacks=tuple(str(ModelKey.parse(key)) for key in fallbacks),
+        name=_named(fields, "name", checked_route_name, _required(fields, "name", 64)),
+        target=None if target is None else str(_named(fields, "target", ModelKey.parse, target)),
+        fallbacks=tuple(str(_named(fields, "fallbacks", ModelKey.parse, key)) for key in fallbacks),
         description=entries.line(255)(fields.data.get("description"), fields.path("description")),
     )

@@ -10,6 +10,7 @@ from models_app.domain.catalog.capabilities import (
     infer_from_gguf,
     is_proven,
     is_supported,
+    is_tested,
 )
 
 CHAT = ["text_generation", "chat_completion", "streaming", "json_mode"]
@@ -29,6 +30,7 @@ CHAT = ["text_generation", "chat_completion", "streaming", "json_mode"]
         ({"pooling_type": 0}, ["text_generation", "streaming", "json_mode"]),
         ({"pooling_type": 4, "causal": False}, ["rerank"]),
         ({"architecture": "clip"}, []),
+        ({"architecture": "mmproj"}, []),
         ({"has_fill_in_middle": True}, ["text_generation", "streaming", "json_mode", "fill_in_middle"]),
     ],
 )
@@ -65,6 +67,21 @@ def test_a_probe_of_the_present_version_decides(
 ) -> None:
     assert is_supported(words, registered=registered) is supported
     assert is_proven(words) is proven
+
+
+@pytest.mark.parametrize(
+    ("words", "tested"),
+    [
+        ([], False),
+        ([word("metadata", "supported")], False),
+        ([word("probed", "inconclusive")], False),
+        ([word("probed", "supported", fresh=False)], False),
+        ([word("probed", "supported")], True),
+        ([word("declared", "supported"), word("probed", "unsupported")], True),
+    ],
+)
+def test_a_conclusive_probe_of_the_present_version_tests(words: list[Word], tested: bool) -> None:
+    assert is_tested(words) is tested
 
 
 @pytest.mark.parametrize(

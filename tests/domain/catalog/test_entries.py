@@ -38,6 +38,23 @@ from models_app.domain.errors import InvalidRequest
             {"input": "0.3", "output": "0", "source": "operator"},
         ),
         ("load_options", {"n_ctx": 512, "slots": None}, {"n_ctx": 512}),
+        ("context_window", 1_000_000_000, 1_000_000_000),
+        ("max_output_tokens", 5, 5),
+        ("name", "a" * 190, "a" * 190),
+        ("description", "  a" * 3, "a  a  a"),
+        ("description", "x" * 10_000, "x" * 10_000),
+        ("description", "\u2028Xx", "Xx"),
+        ("tags", [str(number) for number in range(64)], [str(number) for number in range(64)]),
+        ("tags", ["x" * 64], ["x" * 64]),
+        ("priority", 0, 0),
+        ("priority", 100, 100),
+        ("idle_ttl_seconds", None, None),
+        ("idle_ttl_seconds", 0, 0),
+        ("idle_ttl_seconds", 31_536_000, 31_536_000),
+        ("min_residency_seconds", None, None),
+        ("min_residency_seconds", 31_536_000, 31_536_000),
+        ("pinned", True, True),
+        ("on_demand", False, False),
         ("deprecated", True, True),
         ("deprecation_note", "Use\nanother.", "Use\nanother."),
     ],
@@ -101,6 +118,23 @@ WRONG: list[tuple[str, Any, str]] = [
     ("load_options", {"n_ctx": 1}, "load_options.n_ctx"),
     ("load_options", [], "load_options"),
     ("load_options", {"model_path": "/etc/passwd"}, "load_options.model_path"),
+    *((name, wrong, name) for name in ("pinned", "on_demand") for wrong in (None, 0, "yes", [])),
+    *(
+        (name, wrong, name)
+        for name, limit in (("priority", 100), ("idle_ttl_seconds", 31_536_000), ("min_residency_seconds", 31_536_000))
+        for wrong in (-1, limit + 1, 1.0, True, "1", [])
+    ),
+    ("priority", None, "priority"),
+    ("context_window", 1_000_000_001, "context_window"),
+    ("price", {"input": 1, "output": 1, "source": "x" * 33}, "price.source"),
+    ("price", {"input": 1, "output": 1, "tiers": {}}, "price.tiers"),
+    ("price", {"input": 1, "output": 1, "tiers": [{"input": 1, "output": 1, "above": 5}] * 11}, "price.tiers"),
+    ("price", {"input": 1, "output": 1, "tiers": [{"input": 1, "output": 1, "above": 5}, 7]}, "price.tiers[1]"),
+    ("price", {"input": 1, "output": 1, "tiers": [{"input": 1, "output": 1}]}, "price.tiers[0].above"),
+    ("price", {"input": 1, "output": 1, "tiers": [{"input": 1, "output": 1, "above": 0}]}, "price.tiers[0].above"),
+    ("price", {"input": 1, "output": 1, "tiers": [{"input": 1, "above": 5}]}, "price.tiers[0]"),
+    ("price", {"input": 1, "output": 1, "tiers": [{"input": 1, "output": "x", "above": 5}]}, "price.tiers[0].output"),
+    ("price", {"input": 1, "output": 1, "tiers": [{"input": 1, "output": 1, "above": 5, "x": 1}]}, "price.tiers[0].x"),
     ("deprecated", "true", "deprecated"),
     ("deprecated", None, "deprecated"),
     ("deprecated", 1, "deprecated"),
@@ -128,3 +162,88 @@ def test_metadata_may_be_deep_but_not_endless() -> None:
     assert entries.parse_changes({"metadata": value})
     with pytest.raises(InvalidRequest):
         entries.parse_changes({"metadata": {"a": value}})
+
+
+def test_tiers_of_a_price_are_sorted_by_length() -> None:
+    tiers = [{"input": 3, "output": "4.50", "above": 200}, {"input": 2, "output": 2, "above": 100, "cache_write": 1}]
+    price = {"input": 1, "output": 1, "source": " list ", "tiers": tiers}
+    assert entries.parse_changes({"price": price})["price"] == {
+        "input": "1",
+        "output": "1",
+        "source": "list",
+        "tiers": [
+            {"input": "2", "output": "2", "cache_write": "1", "above": 100},
+            {"input": "3", "output": "4.5", "above": 200},
+        ],
+    }
+    most = [{"input": 1, "output": 1, "above": number} for number in range(1, 11)]
+    assert len(entries.parse_changes({"price": price | {"tiers": most}})["price"]["tiers"]) == 10
+    assert "tiers" not in entries.parse_changes({"price": price | {"tiers": None}})["price"]
+
+
+# Whole entries
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "path"),
+    [
+        ({"key": "openai:m"}, "openai:m", None),
+        ({"key": "claude:m"}, "anthropic:m", None),
+        ({"provider": "openai", "model": "a:b"}, "openai:a:b", None),
+        ({"key": "llama.cpp:m", "path": None}, "llama.cpp:m", None),
+        ({"key": "llama.cpp:m", "path": " /m.gguf "}, "llama.cpp:m", "/m.gguf"),
+        ({"key": "llama.cpp:m", "path": "x" * 4096}, "llama.cpp:m", "x" * 4096),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_an_entry_names_a_model_in_one_of_two_ways(data: dict[str, Any], key: str, path: str | None) -> None:
+    entry = entries.parse_entry(data | {"name": "N", "tags": ["b"]})
+    assert (str(entry.key), entry.fields, entry.path) == (key, {"name": "N", "tags": ["b"]}, path)
+
+
+@pytest.mark.parametrize("place", ["", "models[3]."])
+@pytest.mark.parametrize(
+    ("data", "param"),
+    [
+        ({}, "key"),
+        ({"provider": "a"}, "key"),
+        ({"model": "b"}, "key"),
+        ({"key": "a:b", "provider": "a"}, "key"),
+        ({"key": "a:b", "model": "b"}, "key"),
+        ({"key": "a:b", "provider": "a", "model": "b"}, "key"),
+        ({"key": 7}, "key"),
+        ({"key": None}, "key"),
+        ({"key": "nothing"}, "key"),
+        ({"key": "A b:c"}, "key"),
+        ({"key": "a:.."}, "key"),
+        ({"provider": 7, "model": "b"}, "provider"),
+        ({"provider": "a", "model": None}, "model"),
+        ({"provider": "A b", "model": "b"}, "provider"),
+        ({"provider": "a", "model": ".."}, "model"),
+        ({"key": "a:b", "path": 7}, "path"),
+        ({"key": "a:b", "path": "x" * 4097}, "path"),
+        ({"key": "a:b", "path": "a\nb"}, "path"),
+        ({"key": "a:b", "name": 7}, "name"),
+        ({"key": "a:b", "tags": ["a", ""]}, "tags[1]"),
+        ({"key": "a:b", "price": {"input": 1, "output": -1}}, "price.output"),
+        ({"key": "a:b", "load_options": {"n_ctx": 1}}, "load_options.n_ctx"),
+        ({"key": "a:b", "status": "loaded"}, "status"),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_a_wrong_entry_is_refused_at_its_place(data: dict[str, Any], param: str, place: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        entries.parse_entry(data, place)
+    assert caught.value.param == place + param
+    if not place:
+        with pytest.raises(InvalidRequest) as caught:
+            entries.parse_entry(data)
+        assert caught.value.param == param
+
+
+@pytest.mark.parametrize("data", [None, [], "openai:m", 7])
+def test_an_entry_is_an_object(data: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        entries.parse_entry(data, "models[3].")
+    assert caught.value.param == "models[3]"
+    assert caught.value.message == "'models[3]' must be an object."

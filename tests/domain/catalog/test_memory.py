@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from models_app.domain.catalog.memory import RUNNER_BASE_BYTES, ModelShape, batch_size, estimate
+import pytest
+
+from models_app.domain.catalog.memory import RUNNER_BASE_BYTES, ModelShape, batch_size, embedding_rows, estimate
 
 SHAPE = ModelShape(
     file_bytes=1000,
@@ -32,7 +34,7 @@ def test_the_total_has_every_part() -> None:
     need = estimate(SHAPE, context_tokens=100, batch_tokens=10)
     # Three feed-forward widths and three and a half of the embedding for each token, and a mask in F16.
     assert need.compute == 10 * (3 * 1000 + 224) * 4 + 100 * 10 * 2
-    assert need.program > RUNNER_BASE_BYTES
+    assert need.program == RUNNER_BASE_BYTES + 512 * 230
     assert need.total == need.weights + need.kv_cache + need.compute + need.program
 
 
@@ -53,6 +55,41 @@ def test_the_logits_of_many_sequences_can_be_what_counts() -> None:
 def test_a_step_has_room_for_a_token_of_every_slot_and_for_a_prompt() -> None:
     assert batch_size(batch_tokens=32, slots=64) == 128
     assert batch_size(batch_tokens=512, slots=64) == 512
+
+
+def test_an_encoder_has_logits_for_every_token_of_a_step() -> None:
+    wide = {**vars_of(SHAPE), "vocab_size": 200_000}
+    for slots, causal, rows in ((1, True, 1), (16, True, 16), (1, False, 32), (16, False, 32)):
+        shape = ModelShape(**{**wide, "causal": causal})
+        need = estimate(shape, context_tokens=64, batch_tokens=32, slots=slots)
+        assert need.compute == max(rows * 200_000 * 4 + 32 * 64 * 4, 32 * (3 * 1000 + 224) * 4 + 64 * 32 * 2)
+    assert estimate(SHAPE, context_tokens=64, batch_tokens=1) == estimate(
+        SHAPE, context_tokens=64, batch_tokens=1, slots=1
+    )
+
+
+def test_the_attention_is_the_peak_where_the_feed_forward_part_is_narrow() -> None:
+    narrow = ModelShape(**{**vars_of(SHAPE), "feed_forward_length": 8})
+    assert estimate(narrow, context_tokens=100, batch_tokens=10).compute == 10 * 6 * 64 * 4 + 100 * 10 * 2
+
+
+@pytest.mark.parametrize(
+    ("batch_tokens", "vocab_size", "causal", "rows"),
+    [
+        (512, 200_000, False, 512),
+        (512, 200_000, True, 83),
+        (64, 200_000, True, 64),
+        (512, 10**9, True, 32),
+        (16, 10**9, True, 16),
+        (10**9, 0, True, 16 * 1024 * 1024),
+        (10**9, 1, True, 16 * 1024 * 1024),
+        (10**9, 2, True, 8 * 1024 * 1024),
+    ],
+)
+def test_the_logits_of_embedded_tokens_are_bounded(batch_tokens: int, vocab_size: int, causal: bool, rows: int) -> None:
+    found = embedding_rows(batch_tokens=batch_tokens, vocab_size=vocab_size, causal=causal)
+    assert found == rows
+    assert type(found) is int
 
 
 def vars_of(shape: ModelShape) -> dict[str, Any]:

@@ -63,3 +63,10 @@ def test_the_longest_tier_that_is_reached_counts() -> None:
     price = Price(input=D(1), output=D(1), tiers=tiers)
     for prompt, dollars in ((100, "0.0001"), (101, "0.000202"), (1000, "0.002"), (2000, "0.006")):
         assert cost(price, Usage(prompt=prompt, completion=0)) == D(dollars)
+
+
+def test_a_tier_begins_above_its_length() -> None:
+    price = Price(input=D(1), output=D(1), tiers=(Tier(D(9), D(9), above=0),))
+    assert cost(price, Usage(prompt=0, completion=1_000_000)) == D(1)
+    assert cost(price, Usage(prompt=1, completion=1_000_000)) == D("9.000009")
+    assert cost(price, Usage(completion=1_000_000)) is None
