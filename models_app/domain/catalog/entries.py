@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import orjson
@@ -63,7 +64,7 @@ def parse_entry(data: Any, place: str = "") -> Entry:
     refuse_unknown(data, (*_NAMES, "path", *_CHECKS), place)
     path = data.get("path")
     if path is not None:
-        path = line(MAX_PATH)(path, f"{place}path")
+        path = line(path, f"{place}path", limit=MAX_PATH)
     return Entry(_key(data, place), parse_fields(data, place), path)
 
 
@@ -129,26 +130,19 @@ def _key(data: Mapping[str, Any], place: str) -> ModelKey:
 Check = Callable[[Any, str], Any]
 
 
-def line(limit: int) -> Callable[[Any, str], str]:
+def line(value: Any, place: str, *, limit: int) -> str:
     """One line of text; null is empty."""
-
-    def check(value: Any, place: str) -> str:
-        text = _text(value, place, limit)
-        if any(unicodedata.category(character) == "Cc" for character in text):
-            raise _refusal(place, "one line without control characters")
-        return text.strip()
-
-    return check
+    text = _text(value, place, limit)
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise _refusal(place, "one line without control characters")
+    return text.strip()
 
 
-def _lines(limit: int) -> Callable[[Any, str], str]:
-    def check(value: Any, place: str) -> str:
-        text = _text(value, place, limit)
-        if any(unicodedata.category(c) == "Cc" and c not in "\n\r\t" for c in text):
-            raise _refusal(place, "text without control characters")
-        return text.strip()
-
-    return check
+def _lines(value: Any, place: str, *, limit: int) -> str:
+    text = _text(value, place, limit)
+    if any(unicodedata.category(c) == "Cc" and c not in "\n\r\t" for c in text):
+        raise _refusal(place, "text without control characters")
+    return text.strip()
 
 
 def _text(value: Any, place: str, limit: int) -> str:
@@ -165,17 +159,15 @@ def _tokens(value: Any, place: str) -> int | None:
     return value
 
 
-def _whole(limit: int, *, nullable: bool) -> Callable[[Any, str], int | None]:
-    """A whole number from 0 to `limit`; null, where allowed, stands for the server's setting."""
+def _whole(value: Any, place: str, *, limit: int) -> int:
+    if type(value) is not int or not 0 <= value <= limit:
+        raise _refusal(place, f"a whole number from 0 to {limit:,}")
+    return value
 
-    def check(value: Any, place: str) -> int | None:
-        if value is None and nullable:
-            return None
-        if type(value) is not int or not 0 <= value <= limit:
-            raise _refusal(place, f"a whole number from 0 to {limit:,}{', or null' * nullable}")
-        return value
 
-    return check
+def _seconds(value: Any, place: str) -> int | None:
+    """Seconds up to a year; null stands for the server's setting."""
+    return None if value is None else _whole(value, place, limit=MAX_SECONDS)
 
 
 def _flag(value: Any, place: str) -> bool:
@@ -228,7 +220,7 @@ def _price(value: Any, place: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise _refusal(place, "an object, or null where the price is not known")
     refuse_unknown(value, (*_PRICES, "source", "tiers"), f"{place}.")
-    source = line(32)(value.get("source"), f"{place}.source") or "operator"
+    source = line(value.get("source"), f"{place}.source", limit=32) or "operator"
     tiers = _tiers(value.get("tiers"), f"{place}.tiers")
     return Price(**_amounts(value, place), source=source, tiers=tiers).as_dict()
 
@@ -292,13 +284,13 @@ def _load_options(value: Any, place: str) -> dict[str, int]:
     try:
         return LoadOptions.parse(value).as_dict()
     except InvalidRequest as error:
-        error.param = place + (error.param or "").removeprefix("options")
+        error.param = place + str(error.param).removeprefix("options")
         raise
 
 
 _CHECKS: Mapping[str, Check] = {
-    "name": line(MAX_NAME),
-    "description": _lines(MAX_DESCRIPTION),
+    "name": partial(line, limit=MAX_NAME),
+    "description": partial(_lines, limit=MAX_DESCRIPTION),
     "capabilities": _capabilities,
     "context_window": _tokens,
     "max_output_tokens": _tokens,
@@ -307,10 +299,10 @@ _CHECKS: Mapping[str, Check] = {
     "price": _price,
     "load_options": _load_options,
     "pinned": _flag,
-    "priority": _whole(MAX_PRIORITY, nullable=False),
-    "idle_ttl_seconds": _whole(MAX_SECONDS, nullable=True),
-    "min_residency_seconds": _whole(MAX_SECONDS, nullable=True),
+    "priority": partial(_whole, limit=MAX_PRIORITY),
+    "idle_ttl_seconds": _seconds,
+    "min_residency_seconds": _seconds,
     "on_demand": _flag,
     "deprecated": _flag,
-    "deprecation_note": _lines(MAX_NOTE),
+    "deprecation_note": partial(_lines, limit=MAX_NOTE),
 }

@@ -148,6 +148,10 @@ def _required(fields: Fields, name: str, limit: int) -> str:
     return value
 
 
+def _line(fields: Fields, name: str, limit: int) -> str:
+    return entries.line(fields.data.get(name), fields.path(name), limit=limit)
+
+
 def _named(fields: Fields, name: str, parse_one: Callable[[str], Parsed], text: str) -> Parsed:
     """Parses the text of the field `name`: errors have its place, whatever the check calls it."""
     try:
@@ -164,7 +168,7 @@ def _provider(fields: Fields) -> ProviderEntry:
         raise fields.refusal("kind", "one of " + ", ".join(ProviderKind))
     settings = ProviderSettings(
         kind=ProviderKind(kind),
-        name=entries.line(100)(fields.data.get("name"), fields.path("name")),
+        name=_line(fields, "name", 100),
         base_url=fields.text("base_url", MAX_URL_LENGTH) or "",
         # Without a value in the document, a key that is configured here stays.
         secret_env=fields.text("secret_env", 100) or None,
@@ -200,17 +204,13 @@ def _file(fields: Fields) -> ModelFile:
     size = fields.integer("size_bytes", 0, 2**63 - 1)
     if size is None:
         raise fields.refusal("size_bytes", "the size of the file")
-
-    def text(name: str, limit: int) -> str:
-        return entries.line(limit)(fields.data.get(name), fields.path(name))
-
     return ModelFile(
-        path=text("path", entries.MAX_PATH),
+        path=_line(fields, "path", entries.MAX_PATH),
         sha256=digest,
         size_bytes=size,
-        quantization=text("quantization", 32),
-        architecture=text("architecture", 64),
-        template_digest=text("template_digest", 64),
+        quantization=_line(fields, "quantization", 32),
+        architecture=_line(fields, "architecture", 64),
+        template_digest=_line(fields, "template_digest", 64),
     )
 
 
@@ -225,5 +225,5 @@ def _route(fields: Fields) -> RouteEntry:
         name=_named(fields, "name", checked_route_name, _required(fields, "name", 64)),
         target=None if target is None else str(_named(fields, "target", ModelKey.parse, target)),
         fallbacks=tuple(str(_named(fields, "fallbacks", ModelKey.parse, key)) for key in fallbacks),
-        description=entries.line(255)(fields.data.get("description"), fields.path("description")),
+        description=_line(fields, "description", 255),
     )

@@ -24,7 +24,7 @@ class Warning:
 
 def budget_is_near(*, used: int, budget: int | None) -> bool:
     """Whether the memory in use is close to the budget (bytes); False without a budget."""
-    return bool(budget) and used >= BUDGET_NEAR * (budget or 0)
+    return used >= BUDGET_NEAR * budget if budget else False
 
 
 def is_stuck(*, seconds: float, limit: float) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -61,8 +61,8 @@ class Contrast:
     low: float | None
     high: float | None
     p: float | None
-    p_adjusted: float | None
-    verdict: Verdict
+    p_adjusted: float | None = None
+    verdict: Verdict = Verdict.NOT_ENOUGH_DATA
 
     def represent(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": str(self.verdict)}
@@ -123,7 +123,7 @@ def _contrast(concurrency: int, figure: str, before: Sequence[Sample], after: Se
     if old.size and new.size:
         ratio = _exp(float(new.mean() - old.mean()))
     first, second = (_exp(float(logs.mean())) if logs.size else None for logs in (old, new))
-    return Contrast(concurrency, figure, first, second, ratio, low, high, p, None, Verdict.NOT_ENOUGH_DATA)
+    return Contrast(concurrency, figure, first, second, ratio, low, high, p)
 
 
 def _of_success(concurrency: int, before: Sequence[Sample], after: Sequence[Sample]) -> Contrast:
@@ -132,38 +132,20 @@ def _of_success(concurrency: int, before: Sequence[Sample], after: Sequence[Samp
     enough = min(len(before), len(after)) >= FEWEST
     p = exact_p(good[0], len(before), good[1], len(after)) if enough else None
     ratio = rounded(new / old) if old else None
-    return Contrast(
-        concurrency,
-        SUCCESS,
-        rounded(old),
-        rounded(new),
-        ratio,
-        None,
-        None,
-        p,
-        None,
-        Verdict.NOT_ENOUGH_DATA,
-    )
+    return Contrast(concurrency, SUCCESS, rounded(old), rounded(new), ratio, None, None, p)
 
 
 def _judged(contrast: Contrast, adjusted: float | None, tolerance: float) -> Contrast:
     verdict = Verdict.NOT_ENOUGH_DATA if adjusted is None else Verdict.NO_DIFFERENCE_SHOWN
-    if adjusted is not None and adjusted < SIGNIFICANCE:
+    if adjusted is not None and adjusted < SIGNIFICANCE and _matters(contrast.ratio, tolerance):
         more = contrast.ratio is None or contrast.ratio > 1
-        if contrast.ratio is None or abs(math.log(max(contrast.ratio, _LEAST))) >= math.log1p(tolerance):
-            verdict = Verdict.BETTER if more == (contrast.figure == SUCCESS) else Verdict.WORSE
-    return Contrast(
-        contrast.concurrency,
-        contrast.figure,
-        contrast.baseline,
-        contrast.candidate,
-        contrast.ratio,
-        contrast.low,
-        contrast.high,
-        contrast.p,
-        adjusted,
-        verdict,
-    )
+        verdict = Verdict.BETTER if more == (contrast.figure == SUCCESS) else Verdict.WORSE
+    return replace(contrast, p_adjusted=adjusted, verdict=verdict)
+
+
+def _matters(ratio: float | None, tolerance: float) -> bool:
+    """Whether a difference counts; without a ratio, the baseline is 0. Figures that round to the same are equal."""
+    return ratio is None or (ratio != 1 and abs(math.log(max(ratio, _LEAST))) >= math.log1p(tolerance))
 
 
 def _logs(values: Sequence[float]) -> Floats:

@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 UNKNOWN: Interval = (None, None)
 # The ends of an interval move by about 1 % of its width from one seed to another.
 RESAMPLES = 2000
+_RESAMPLES_OF_GROUPS = RESAMPLES // 2
 # With fewer values the studentised bootstrap has too many resamples without variance to be meaningful.
 FEWEST = 3
 # The most values of all resamples of one interval together: bounds the time to a few seconds, and the memory.
@@ -39,8 +40,8 @@ def of_quantile(values: Sequence[float], fraction: float) -> Interval:
     below = _binomial_cdf(count, fraction)
     tail = (1 - CONFIDENCE) / 2
     # P(fewer than r values are below the quantile) is the risk that the r-th value is above it.
-    low = int(np.searchsorted(below, tail, side="right"))
-    high = int(np.searchsorted(below, 1 - tail, side="left")) + 1
+    low = int(np.searchsorted(below, tail))
+    high = int(np.searchsorted(below, 1 - tail)) + 1
     return (
         ordered[low - 1] if low >= 1 else None,
         ordered[high - 1] if high <= count else None,
@@ -49,8 +50,6 @@ def of_quantile(values: Sequence[float], fraction: float) -> Interval:
 
 def _binomial_cdf(count: int, chance: float) -> Floats:
     """P(X <= k) for k = 0 … count - 1; by logarithms, because the coefficients outgrow a float."""
-    if not count:
-        return np.empty(0)
     logs = [
         math.lgamma(count + 1)
         - math.lgamma(k + 1)
@@ -66,7 +65,7 @@ def of_mean(values: Sequence[float]) -> Interval:
     """The interval by the studentised bootstrap: for eight skewed values its coverage is still above 90 %."""
     if len(values) < FEWEST:
         return UNKNOWN
-    sample = np.asarray(values, dtype=np.float64)
+    sample: Floats = np.asarray(values)
     error = _standard_error(sample[None, :])[0]
     means, errors = _resampled(sample, generator())
     return studentised(float(sample.mean()), float(error), means, errors)
@@ -112,11 +111,11 @@ def of_grouped_quantiles(groups: Sequence[Sequence[float]], fractions: Sequence[
 
     The gaps between the tokens of one answer are such a group: they are not independent measurements.
     """
-    filled = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
+    filled = [np.asarray(group) for group in groups if len(group)]
     if len(filled) < FEWEST:
         return [UNKNOWN for _ in fractions]
     total = sum(group.size for group in filled)
-    count = min(RESAMPLES // 2, max(_FEWEST_RESAMPLES, _MOST_VALUES // total))
+    count = min(_RESAMPLES_OF_GROUPS, max(_FEWEST_RESAMPLES, _MOST_VALUES // total))
     random = generator()
     drawn = np.array(
         [

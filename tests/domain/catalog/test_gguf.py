@@ -206,7 +206,7 @@ def test_what_aborts_llama_cpp_is_refused() -> None:
     ],
 )
 def test_text_is_one_line_that_a_database_can_store(text: Any, stored: str | None) -> None:
-    found = read({name: text for name in ("general.license", "general.author", "general.name")})
+    found = read(dict.fromkeys(("general.license", "general.author", "general.name"), text))
     assert (found.license, found.author, found.name) == (stored, stored, stored or "")
     if isinstance(text, str):
         assert read({"tokenizer.ggml.model": text}).tokenizer == (stored or "")

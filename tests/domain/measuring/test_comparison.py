@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from models_app.domain.measuring import comparison
+from models_app.domain.measuring import comparison, intervals
 from models_app.domain.measuring.comparison import Contrast, Verdict
 from models_app.domain.measuring.figures import Sample
 
@@ -110,6 +112,106 @@ def test_the_exact_test_of_shares(counts: tuple[int, int, int, int], p: float) -
 def test_values_that_do_not_scatter_can_differ() -> None:
     assert comparison.permutation_p(np.zeros(10), np.ones(10)) < 0.001
     assert comparison.permutation_p(np.ones(10), np.ones(10)) == 1.0
+
+
+def timed(times: list[float], *, failed: int = 0) -> list[Sample]:
+    """Requests that took these milliseconds, the last tenth of them to the first token; the first ones failed."""
+    return [
+        Sample(
+            number=number,
+            ok=number >= failed,
+            error="",
+            prompt_tokens=10,
+            cached_tokens=0,
+            completion_tokens=10,
+            ttft_ms=time / 10,
+            e2el_ms=time,
+        )
+        for number, time in enumerate(times)
+    ]
+
+
+def test_a_contrast_has_geometric_means_their_ratio_and_its_interval() -> None:
+    before, after = [100.0, 200.0, 400.0, 100.0, 800.0], [400.0, 800.0, 1600.0, 400.0, 3200.0]
+    (found,) = comparison.compare({2: timed(before)}, [{2: timed(after)}], tolerance=0.1)
+    assert [(one.concurrency, one.figure) for one in found] == [
+        (2, figure) for figure in ("ttft_ms", "tpot_ms", "e2el_ms", "success_rate")
+    ]
+    first, pace, whole, rate = found
+    mean = (100 * 200 * 400 * 100 * 800) ** 0.2
+    assert (whole.baseline, whole.candidate) == pytest.approx((mean, 4 * mean), abs=1e-4)
+    assert (first.baseline, first.candidate) == pytest.approx((mean / 10, 4 * mean / 10), abs=1e-4)
+    assert (pace.baseline, pace.candidate) == pytest.approx((mean / 10, 4 * mean / 10), abs=1e-4)
+    low, high = intervals.of_log_ratio(np.log(before), np.log(after))
+    assert low is not None and high is not None
+    for one in (first, pace, whole):
+        assert one.ratio == 4.0
+        assert (one.low, one.high) == (round(math.exp(low), 4), round(math.exp(high), 4))
+        assert one.p == comparison.permutation_p(np.log(before), np.log(after))
+        assert one.p_adjusted == pytest.approx(4 * one.p)
+    assert (rate.baseline, rate.candidate, rate.ratio, rate.low, rate.high, rate.p) == (1.0, 1.0, 1.0, None, None, 1.0)
+    assert rate.represent() == {
+        "concurrency": 2,
+        "figure": "success_rate",
+        "baseline": 1.0,
+        "candidate": 1.0,
+        "ratio": 1.0,
+        "low": None,
+        "high": None,
+        "p": 1.0,
+        "p_adjusted": 1.0,
+        "verdict": "no_difference_shown",
+    }
+    assert type(rate.represent()["verdict"]) is str
+
+
+def test_rates_of_success_are_shares_of_all_requests() -> None:
+    before, after = timed([100.0] * 10, failed=2), timed([100.0] * 8, failed=3)
+    (found,) = comparison.compare({1: before}, [{1: after}], tolerance=0.1)
+    rate = found[-1]
+    assert (rate.baseline, rate.candidate, rate.ratio) == (0.8, 0.625, 0.781)
+    assert rate.p == comparison.exact_p(8, 10, 5, 8)
+    (found,) = comparison.compare({1: timed([100.0] * 6, failed=6)}, [{1: after}], tolerance=0.1)
+    assert (found[-1].baseline, found[-1].ratio) == (0.0, None)
+    assert (found[0].baseline, found[0].candidate, found[0].ratio, found[0].p) == (None, 10.0, None, None)
+
+
+@pytest.mark.parametrize(("before", "after", "enough"), [(4, 9, False), (9, 4, False), (5, 5, True)])
+def test_five_requests_of_each_run_are_enough(before: int, after: int, enough: bool) -> None:
+    (found,) = comparison.compare(
+        {1: timed([100.0] * before)}, [{1: timed([float(90 + number) for number in range(after)])}], tolerance=0.1
+    )
+    for one in found:
+        assert one.baseline is not None and one.candidate is not None and one.ratio is not None
+        assert (one.p is not None) is (one.p_adjusted is not None) is enough
+        assert (one.verdict != Verdict.NOT_ENOUGH_DATA) is enough
+
+
+@pytest.mark.parametrize(
+    ("figure", "ratio", "tolerance", "adjusted", "verdict"),
+    [
+        ("e2el_ms", 2.0, 1.0, 0.001, Verdict.WORSE),
+        ("e2el_ms", 1.9999, 1.0, 0.001, Verdict.NO_DIFFERENCE_SHOWN),
+        ("e2el_ms", 0.5, 1.0, 0.001, Verdict.BETTER),
+        ("e2el_ms", 0.5001, 1.0, 0.001, Verdict.NO_DIFFERENCE_SHOWN),
+        ("e2el_ms", 2.0, 1.0, 0.0499, Verdict.WORSE),
+        ("e2el_ms", 2.0, 1.0, 0.05, Verdict.NO_DIFFERENCE_SHOWN),
+        ("e2el_ms", 2.0, 1.0, None, Verdict.NOT_ENOUGH_DATA),
+        ("e2el_ms", 1.0001, 0.0, 0.001, Verdict.WORSE),
+        ("e2el_ms", 1.0, 0.0, 0.001, Verdict.NO_DIFFERENCE_SHOWN),
+        ("success_rate", 1.0, 0.0, 0.001, Verdict.NO_DIFFERENCE_SHOWN),
+        ("success_rate", 2.0, 1.0, 0.001, Verdict.BETTER),
+        ("success_rate", 0.5, 1.0, 0.001, Verdict.WORSE),
+        ("success_rate", 0.0, 1.0, 0.001, Verdict.WORSE),
+        ("success_rate", None, 1.0, 0.001, Verdict.BETTER),
+    ],
+)
+def test_a_difference_counts_if_it_is_significant_and_large_enough(
+    figure: str, ratio: float | None, tolerance: float, adjusted: float | None, verdict: Verdict
+) -> None:
+    one = Contrast(1, figure, 1.0, 1.0, ratio, None, None, adjusted)
+    judged = comparison._judged(one, adjusted, tolerance)
+    assert judged == Contrast(1, figure, 1.0, 1.0, ratio, None, None, adjusted, adjusted, verdict)
 
 
 def contrast(verdict: Verdict) -> Contrast:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models_app.domain.measuring import figures
+from models_app.domain.measuring import figures, intervals
 from models_app.domain.measuring.figures import Sample
 
 
@@ -65,6 +65,47 @@ def test_a_stage_counts_failures_and_times_the_rest() -> None:
     assert found["total_token_throughput"] == 62.0
     assert (found["itl_ms"]["n"], found["itl_ms"]["p99"]) == (20, 50.0)
     assert found["e2el_ms"]["p50"] == 600.0
+
+
+def test_a_stage_has_every_figure() -> None:
+    samples = [
+        sample(0, prompt_tokens=None, cached_tokens=None, completion_tokens=None, e2el_ms=234.5678, gaps=[]),
+        sample(1, cached_tokens=5, started_ms=1000.0, e2el_ms=234.5678, gaps=[3.0, 4.0]),
+        sample(2, ok=False, prompt_tokens=99, cached_tokens=99, completion_tokens=99, gaps=[1000.0]),
+    ]
+    found = figures.of_stage(samples, concurrency=3)
+    points = {name: found.pop(name) for name in ("itl_ms", *figures.FIGURES)}
+    assert found == {
+        "concurrency": 3,
+        "requests": 3,
+        "succeeded": 2,
+        "success_rate": 0.6667,
+        "seconds": 1.235,
+        "prompt_tokens": 20,
+        "cached_tokens": 5,
+        "completion_tokens": 11,
+        "request_throughput": 1.62,
+        "output_throughput": 8.91,
+        "total_token_throughput": 25.11,
+    }
+    unknown = dict.fromkeys(("mean", "p50", "p95", "p99"), [None, None])
+    assert points["itl_ms"] == {"n": 2, "mean": 3.5, "p50": 3.0, "p95": 4.0, "p99": 4.0, "ci": unknown}
+    assert points["e2el_ms"] == {"n": 2} | dict.fromkeys(("mean", "p50", "p95", "p99"), 234.568) | {
+        "ci": unknown | dict.fromkeys(("p95", "p99"), [234.568, None])
+    }
+    assert points["prompt_tokens_per_second"]["p50"] == 150.0
+
+
+def test_a_mean_of_groups_has_the_interval_of_their_means() -> None:
+    groups = [[1.0, 3.0], [5.0], [], [6.0, 8.0]]
+    low, high = intervals.of_mean([2.0, 5.0, 7.0])
+    assert low is not None and high is not None
+    found = figures.of_stage([sample(gaps=gaps) for gaps in groups], concurrency=1)["itl_ms"]
+    assert found["ci"]["mean"] == [round(low, 3), round(high, 3)]
+    ends = intervals.of_grouped_quantiles(groups, [0.5, 0.95, 0.99])
+    assert [found["ci"][name] for name in ("p50", "p95", "p99")] == [list(end) for end in ends]
+    ends = figures.summarise([2.0, 5.0, 7.0])["ci"]
+    assert ends == {"mean": found["ci"]["mean"], "p50": [None, None], "p95": [5.0, None], "p99": [5.0, None]}
 
 
 def test_percentiles_are_values_that_did_occur() -> None:

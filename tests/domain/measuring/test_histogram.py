@@ -57,3 +57,31 @@ def test_a_broken_clock_makes_no_bucket_without_end() -> None:
 
 def test_a_day_of_durations_is_small() -> None:
     assert len(of([n * 1.0 for n in range(1, 100_000)])) < 130
+
+
+def test_a_bucket_holds_its_upper_end() -> None:
+    for bucket in range(-72, 280):
+        assert histogram.bucket_of(GROWTH**bucket) == str(bucket)
+        assert histogram.bucket_of(GROWTH ** (bucket + 0.001)) == str(bucket + 1)
+
+
+def test_values_are_counted_once_unless_a_number_is_given() -> None:
+    made: Histogram = {}
+    histogram.add(made, 5.0)
+    histogram.add(made, 5.0, 3)
+    histogram.add(made, 50.0)
+    assert made == {histogram.bucket_of(5.0): 4, histogram.bucket_of(50.0): 1}
+
+
+def test_values_up_to_a_bound_are_counted_by_the_middles_of_buckets() -> None:
+    made = {"0": 2, "5": 3, "9": 4}
+    for bound, count in (
+        (histogram.middle("0") * 0.999, 0),
+        (histogram.middle("0"), 2),
+        (histogram.middle("4"), 2),
+        (histogram.middle("5"), 5),
+        (histogram.middle("9"), 9),
+        (1e300, 9),
+    ):
+        assert histogram.count_up_to(made, bound) == count
+    assert histogram.count_up_to({}, 1.0) == 0

@@ -69,6 +69,29 @@ def test_gaps_of_one_answer_count_as_one_observation() -> None:
     assert intervals.of_grouped_quantiles([[1.0], []], [0.5]) == [(None, None)]
 
 
+def test_three_groups_have_an_interval_and_each_group_counts() -> None:
+    # The group of a hundred zeros outweighs the others where it is drawn, which is in two of three resamples.
+    groups = [[0.0] * 100, [5.0], [5.0]]
+    assert intervals.of_grouped_quantiles(groups, [0.5]) == [(0.0, 5.0)]
+    assert intervals.of_grouped_quantiles(groups[:2], [0.5]) == [(None, None)]
+    assert intervals.of_grouped_quantiles([[3], [3], [3]], [0.1, 0.9]) == [(3.0, 3.0), (3.0, 3.0)]
+
+
+def test_the_ends_of_grouped_quantiles_leave_out_two_and_a_half_percent() -> None:
+    # None of the heavy groups is drawn in (4/7)**7 of the resamples, 2.0 %, and in (7/10)**10, 2.8 %.
+    for light, heavy, high in ((4, 3, 0.0), (7, 3, 5.0)):
+        groups = [[5.0]] * light + [[0.0] * 1000] * heavy
+        assert intervals.of_grouped_quantiles(groups, [0.5]) == [(0.0, high)]
+
+
+def test_long_answers_have_an_interval_from_fewer_resamples() -> None:
+    # As many values as make the bound on all resamples together count.
+    values = np.random.default_rng(4).normal(50, 10, (30, 1000))
+    ((low, high),) = intervals.of_grouped_quantiles(values.tolist(), [0.5])
+    assert low is not None and high is not None
+    assert 49 < low < 50 < high < 51
+
+
 def test_the_same_values_have_the_same_interval() -> None:
     values = np.random.default_rng(9).normal(5, 1, 20).tolist()
     assert intervals.of_mean(values) == intervals.of_mean(values)
