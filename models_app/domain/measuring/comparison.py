@@ -149,7 +149,7 @@ def _matters(ratio: float | None, tolerance: float) -> bool:
 
 
 def _logs(values: Sequence[float]) -> Floats:
-    return np.log(np.maximum(np.asarray(values, dtype=np.float64), _LEAST))
+    return np.log(np.maximum(np.asarray(values), _LEAST))
 
 
 def _exp(value: float | None) -> float | None:
@@ -188,6 +188,6 @@ def exact_p(good: int, of: int, good_after: int, of_after: int) -> float:
         ways = math.comb(of, count) * math.comb(of_after, successes - count)
         return ways / math.comb(total, successes)
 
-    possible = range(max(0, successes - of_after), min(of, successes) + 1)
+    possible = range(min(of, successes) + 1)
     seen = chance(good) * (1 + 1e-9)
     return min(1.0, sum(p for p in map(chance, possible) if p <= seen))

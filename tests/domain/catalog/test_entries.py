@@ -63,6 +63,13 @@ def test_it_takes(field: str, given: Any, stored: Any) -> None:
     assert entries.parse_changes({field: given}) == {field: stored}
 
 
+_FLAGS: tuple[Any, ...] = (None, 0, "yes", [])
+
+
+def _beyond(limit: int) -> list[Any]:
+    return [-1, limit + 1, 1.0, True, "1", []]
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("name", 7, "name"),
     ("name", "a" * 191, "name"),
@@ -118,11 +125,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("load_options", {"n_ctx": 1}, "load_options.n_ctx"),
     ("load_options", [], "load_options"),
     ("load_options", {"model_path": "/etc/passwd"}, "load_options.model_path"),
-    *((name, wrong, name) for name in ("pinned", "on_demand") for wrong in (None, 0, "yes", [])),
+    *((name, wrong, name) for name in ("pinned", "on_demand") for wrong in _FLAGS),
     *(
         (name, wrong, name)
         for name, limit in (("priority", 100), ("idle_ttl_seconds", 31_536_000), ("min_residency_seconds", 31_536_000))
-        for wrong in (-1, limit + 1, 1.0, True, "1", [])
+        for wrong in _beyond(limit)
     ),
     ("priority", None, "priority"),
     ("context_window", 1_000_000_001, "context_window"),

@@ -103,6 +103,9 @@ def test_holms_correction(probabilities: list[float | None], adjusted: list[floa
         ((1, 10, 11, 14), 0.0028),
         ((10, 10, 10, 10), 1.0),
         ((0, 5, 5, 5), 0.0079),
+        ((2, 5, 5, 7), 0.5581),
+        ((0, 3, 2, 7), 1.0),
+        ((7, 9, 2, 2), 1.0),
     ],
 )
 def test_the_exact_test_of_shares(counts: tuple[int, int, int, int], p: float) -> None:
@@ -174,6 +177,11 @@ def test_rates_of_success_are_shares_of_all_requests() -> None:
     (found,) = comparison.compare({1: timed([100.0] * 6, failed=6)}, [{1: after}], tolerance=0.1)
     assert (found[-1].baseline, found[-1].ratio) == (0.0, None)
     assert (found[0].baseline, found[0].candidate, found[0].ratio, found[0].p) == (None, 10.0, None, None)
+
+
+def test_an_end_without_a_bound_stays_unknown() -> None:
+    assert comparison._exp(None) is None
+    assert comparison._exp(0.0) == 1.0
 
 
 @pytest.mark.parametrize(("before", "after", "enough"), [(4, 9, False), (9, 4, False), (5, 5, True)])
