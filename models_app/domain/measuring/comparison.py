@@ -149,7 +149,8 @@ def _matters(ratio: float | None, tolerance: float) -> bool:
 
 
 def _logs(values: Sequence[float]) -> Floats:
-    return np.log(np.maximum(np.asarray(values), _LEAST))
+    logs: Floats = np.log(np.maximum(values, _LEAST))
+    return logs
 
 
 def _exp(value: float | None) -> float | None:
