@@ -93,7 +93,7 @@ def _span(
     span = {
         "traceId": _id(record.request_id, "trace", 16),
         "spanId": root if kind == _SERVER else _id(record.request_id, name, 8),
-        "name": name,
+        "name": _text(name),
         "kind": kind,
         "startTimeUnixNano": _nanoseconds(start),
         "endTimeUnixNano": _nanoseconds(end),
@@ -125,4 +125,9 @@ def _value(fact: Any) -> dict[str, Any]:
         return {"intValue": str(fact)}
     if isinstance(fact, float):
         return {"doubleValue": fact}
-    return {"stringValue": str(fact).encode("utf-8", "replace").decode()}
+    return {"stringValue": _text(str(fact))}
+
+
+def _text(text: str) -> str:
+    """The text without lone surrogates, for which the whole body would be refused."""
+    return text.encode("utf-8", "replace").decode()

@@ -25,9 +25,6 @@ class Memory:
     def __add__(self, other: Memory) -> Memory:
         return Memory(self.ram + other.ram, self.vram + other.vram)
 
-    def __sub__(self, other: Memory) -> Memory:
-        return Memory(self.ram - other.ram, self.vram - other.vram)
-
     def fits_into(self, room: Memory) -> bool:
         return self.ram <= room.ram and self.vram <= room.vram
 

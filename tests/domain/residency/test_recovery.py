@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models_app.domain.residency.recovery import next_attempt, remembered
+from models_app.domain.residency.recovery import next_attempt, remembered, rest
 
 NOW = 1_000_000.0
 
@@ -48,3 +48,28 @@ def test_the_pause_grows_with_the_trouble(ages: list[float], refusals: int, paus
 )
 def test_deaths_before_a_quiet_time_are_forgotten(ages: list[float], kept: list[float]) -> None:
     assert remembered([NOW - age for age in ages], now=NOW) == [NOW - age for age in kept]
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [(0, 60), (1, 60), (2, 120), (3, 240), (4, 480), (5, 960), (6, 1800), (7, 1800), (10**6, 1800)],
+)
+def test_a_model_that_was_given_up_rests_for_longer_each_time(times: int, seconds: float) -> None:
+    assert rest(times) == seconds
+
+
+def test_deaths_before_the_clock_was_set_back_count_as_now() -> None:
+    assert remembered([NOW + 5000, NOW - 10], now=NOW) == [NOW - 10, NOW]
+    assert next_attempt([NOW + age for age in range(5)], refusals=0, now=NOW).pause is None
+
+
+@pytest.mark.parametrize(("age", "pause"), [(300, None), (300.5, 8.0)])
+def test_a_model_is_given_up_after_five_deaths_in_five_minutes(age: float, pause: float | None) -> None:
+    deaths = [NOW - age, NOW - 20, NOW - 15, NOW - 10, NOW]
+    assert next_attempt(deaths, refusals=0, now=NOW).pause == pause
+
+
+@pytest.mark.parametrize(("age", "kept"), [(300, True), (300.5, False)])
+def test_a_quiet_time_is_longer_than_the_window(age: float, kept: bool) -> None:
+    assert remembered([NOW - age], now=NOW) == ([NOW - age] if kept else [])
+    assert remembered([NOW - 10 - age, NOW - 10], now=NOW) == [*([NOW - 10 - age] if kept else []), NOW - 10]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
-from models_app.domain.records.access import AccessRecord
-from models_app.models import AccessLog, Activity, RegisteredModel
-from models_app.services.access_log import store
+from models_app.domain.records.access import AccessRecord, Origin
+from models_app.models import AccessLog, Activity, GatewayProcess, RegisteredModel
+from models_app.services.access_log import quarantine, store
 from models_app.services.catalog import lookup
 
 pytestmark = pytest.mark.django_db
@@ -163,6 +166,88 @@ def test_writers_at_the_same_time_lose_nothing(model: RegisteredModel) -> None:
         thread.join()
     assert accesses() == sums().pop(("*", "")) == 4 * 5 * 7
     assert sum(sums().values()) == 2 * 4 * 5 * 7
+
+
+ORIGIN = Origin("0123456789abcdef", "n1", 7, 1_700_000_000.5, recorded=3, dropped=2)
+
+
+def test_a_batch_is_added_to_the_counts_of_its_process() -> None:
+    begin = timezone.now()
+    store.store([record("a"), record("b")], ORIGIN)
+    process = GatewayProcess.objects.get()
+    assert (process.recorder, process.node, process.pid) == ("0123456789abcdef", "n1", 7)
+    assert process.started_at.timestamp() == 1_700_000_000.5
+    assert begin <= process.seen_at <= timezone.now()
+    assert counts(process) == (3, 2, 2, 0)
+
+
+def test_counts_of_a_process_grow_with_each_batch_and_never_shrink() -> None:
+    store.store([record("a"), record("b")], ORIGIN)
+    GatewayProcess.objects.update(seen_at=datetime(2020, 1, 1, tzinfo=UTC))
+    # One record came before, and the batch was made before the first one.
+    store.store([record("b"), record("c")], Origin("0123456789abcdef", "n1", 7, 1_700_000_000.5, recorded=2, dropped=1))
+    process = GatewayProcess.objects.get()
+    assert process.seen_at.year > 2020
+    assert counts(process) == (3, 2, 3, 0)
+    store.store([], Origin("0123456789abcdef", "n1", 7, 1_700_000_000.5, recorded=5, dropped=4))
+    assert counts(GatewayProcess.objects.get()) == (5, 4, 3, 0)
+    store.store([record("d")], Origin("other", "n1", 8, 1_700_000_001.0))
+    assert counts(GatewayProcess.objects.get(recorder="other")) == (0, 0, 1, 0)
+    assert counts(GatewayProcess.objects.get(pid=7)) == (5, 4, 3, 0)
+
+
+def test_a_batch_without_a_process_is_counted_for_none() -> None:
+    store.store([record("a")])
+    assert not GatewayProcess.objects.exists()
+
+
+@pytest.mark.parametrize("bad", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
+def test_only_what_the_database_refuses_is_put_aside(bad: tuple[int, ...], settings: Any, tmp_path: Path) -> None:
+    settings.NOA_DATA_DIR = tmp_path
+    quarantine.folder().mkdir()
+    batch = [record(str(number), status=-1 if number in bad else 200) for number in range(3)]
+    store.store(batch, ORIGIN)
+    kept = {str(number) for number in range(3) if number not in bad}
+    assert set(AccessLog.objects.values_list("request_id", flat=True)) == kept
+    assert counts(GatewayProcess.objects.get()) == (3, 2, 3 - len(bad), len(bad))
+    lines = [json.loads(line) for line in quarantine.path().read_text().splitlines()]
+    assert [line["record"]["request_id"] for line in lines] == [str(number) for number in bad]
+    assert all("CHECK" in line["reason"] or "check" in line["reason"] for line in lines)
+
+
+def test_texts_are_stored_as_far_as_their_columns_hold_them(model: RegisteredModel) -> None:
+    long = "é" * 300
+    store.store([record("a", model_key=long, route=long, key_id=long, client=long, error_code=long, provider=long)])
+    row = AccessLog.objects.get()
+    assert (row.model_key, row.route, row.key_id) == (long[:255], long[:64], long[:32])
+    assert (row.client, row.error_code, row.provider) == (long[:64], long[:64], long[:64])
+    assert Activity.objects.get(model_key=long[:255]).key_id == long[:32]
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.1, 1e-10, 12345678.0000000001])
+def test_a_cost_keeps_ten_digits(cost: float) -> None:
+    store.store([record("a", cost_usd=cost)])
+    assert AccessLog.objects.get().cost_usd == Decimal(repr(cost)).quantize(Decimal("1e-10"))
+
+
+def test_records_of_different_times_are_all_found_again() -> None:
+    """Also those at the ends of the batch's time, and with fractions that the database rounds."""
+    times = [1_700_000_000.1234567, 1_700_000_500.0, 1_700_086_399.9999999]
+    batch = [record(str(number), started_at=at) for number, at in enumerate(times)]
+    for again in (batch, batch[:1], batch[2:], batch[::-1], [batch[1]]):
+        store.store(again)
+        assert AccessLog.objects.count() == 3
+
+
+def test_a_stored_row_holds_the_columns_own_text() -> None:
+    store.store([record("a\0b", requested_model="m\ud800")])
+    store.store([record("a\0b", requested_model="m\ud800")])
+    row = AccessLog.objects.get()
+    assert (row.request_id, row.requested_model) == ("a\ufffdb", "m?")
+
+
+def counts(process: GatewayProcess) -> tuple[int, int, int, int]:
+    return process.recorded, process.dropped, process.stored, process.quarantined
 
 
 def sums() -> dict[tuple[str, str], int]:

@@ -117,10 +117,9 @@ class Drain:
     async def start(self, wait: float) -> int:
         """Refuse new work; returns the requests still in flight, at 0 or after `wait` seconds."""
         self.draining = True
-        if wait > 0:
-            try:
-                async with asyncio.timeout(wait):
-                    await self._idle.wait()
-            except TimeoutError:
-                pass
+        try:
+            async with asyncio.timeout(wait):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
         return self.in_flight

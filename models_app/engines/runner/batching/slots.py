@@ -35,12 +35,8 @@ def common_prefix(left: array[int], right: array[int]) -> int:
 def choose(slots: Iterable[Slot], tokens: array[int]) -> tuple[Slot, int] | None:
     """The idle slot whose cache shares the longest prefix with `tokens`, and its length; among equals the one idle
     for longest. None while all are busy."""
-    best: tuple[int, int, Slot] | None = None
-    for slot in slots:
-        if slot.sequence is None:
-            shared = common_prefix(slot.cached, tokens)
-            if best is None or (shared, -slot.used) > best[:2]:
-                best = (shared, -slot.used, slot)
+    idle = ((common_prefix(slot.cached, tokens), -slot.used, slot) for slot in slots if slot.sequence is None)
+    best = max(idle, key=lambda found: found[:2], default=None)
     return None if best is None else (best[2], best[0])
 
 
