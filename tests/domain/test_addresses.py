@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_app.domain.addresses import checked_url, may_connect
+from models_app.domain.address_ranges import Reach, reach
+from models_app.domain.addresses import address_refused, checked_url, may_connect
 from models_app.domain.errors import InvalidRequest
 
 PUBLIC = [
@@ -216,3 +217,135 @@ def test_a_private_address_in_an_url_needs_the_switch(host: str) -> None:
 
 def test_a_name_is_let_through_for_the_check_at_connect_time() -> None:
     assert checked_url("https://api.example.com/v1").hostname == "api.example.com"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://example.com", "must be a whole address"),
+        ("https:///v1", "must be a whole address"),
+        ("https://user@example.com", "must not contain a user name or a password"),
+        ("https://:pass@example.com", "must not contain a user name or a password"),
+        ("https://example.com/?a", "must not contain '?' or '#'"),
+        ("https://example.com/?", "must not contain '?' or '#'"),
+        ("https://example.com/#", "must not contain '?' or '#'"),
+        ("https://example.com/#a?b", "must not contain '?' or '#'"),
+        ("https://example.com:65536", "is not a valid URL"),
+        ("http://[::1", "is not a valid URL"),
+        ("https://example.com/ä", "must be printable ASCII without spaces, at most 500 characters"),
+        ("https://example.com/a b", "must be printable ASCII without spaces, at most 500 characters"),
+        ("https://example.com/\x7f", "must be printable ASCII without spaces, at most 500 characters"),
+        ("https://example.com/" + "a" * 481, "must be printable ASCII without spaces, at most 500 characters"),
+        ("https://exa$mple.com", "must be a whole address, like 'https://api.example.com/v1'"),
+        ("https://example.com:0", "must be a whole address, like 'https://api.example.com/v1'"),
+    ],
+)
+def test_the_refusal_of_an_url_says_what_to_change(url: str, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        checked_url(url, param="url")
+    assert caught.value.message.startswith(f"'url' {message}")
+    assert (caught.value.code, caught.value.param) == ("invalid_url", "url")
+
+
+def test_an_url_has_up_to_500_characters() -> None:
+    longest = "https://example.com/" + "a" * 480
+    assert checked_url(longest).geturl() == longest
+
+
+def test_the_refusal_of_an_address_names_the_field_and_the_setting() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        checked_url("http://10.0.0.1/v1", param="url")
+    assert (caught.value.code, caught.value.param) == ("address_not_allowed", "url")
+    assert caught.value.message == (
+        "'url' leads to 10.0.0.1, an address that NOA does not connect to by default. If it is your own server in a"
+        " private network, set 'allow_private_addresses' to true."
+    )
+    assert address_refused("::1").param == "base_url"
+
+
+# Each range of the registries with the reach of its first and its last address, and of those before and behind it.
+RANGES = [
+    ("0.0.0.0/8", Reach.NEVER, None, Reach.PUBLIC),
+    ("10.0.0.0/8", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("100.64.0.0/10", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("100.100.100.200/32", Reach.NEVER, Reach.PRIVATE, Reach.PRIVATE),
+    ("127.0.0.0/8", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("168.63.129.16/32", Reach.NEVER, Reach.PUBLIC, Reach.PUBLIC),
+    ("169.254.0.0/16", Reach.NEVER, Reach.PUBLIC, Reach.PUBLIC),
+    ("172.16.0.0/12", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("192.0.0.0/29", Reach.PRIVATE, Reach.PUBLIC, Reach.PRIVATE),
+    ("192.0.0.9/32", Reach.PUBLIC, Reach.PRIVATE, Reach.PUBLIC),
+    ("192.0.0.10/32", Reach.PUBLIC, Reach.PUBLIC, Reach.PRIVATE),
+    ("192.0.0.192/32", Reach.NEVER, Reach.PRIVATE, Reach.PRIVATE),
+    ("192.0.2.0/24", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("192.88.99.0/24", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("192.168.0.0/16", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("198.18.0.0/15", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("198.51.100.0/24", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("203.0.113.0/24", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("224.0.0.0/4", Reach.NEVER, Reach.PUBLIC, Reach.NEVER),
+    ("240.0.0.0/4", Reach.NEVER, Reach.NEVER, None),
+    ("::/128", Reach.NEVER, None, Reach.PRIVATE),
+    # Behind it is Teredo with the server 0.0.0.0.
+    ("2000::/16", Reach.PUBLIC, Reach.PRIVATE, Reach.NEVER),
+    ("2001:1::1/128", Reach.PUBLIC, Reach.PRIVATE, Reach.PUBLIC),
+    ("2001:1::3/128", Reach.PUBLIC, Reach.PUBLIC, Reach.PRIVATE),
+    ("2001:3::/32", Reach.PUBLIC, Reach.PRIVATE, Reach.PRIVATE),
+    ("2001:4:112::/48", Reach.PUBLIC, Reach.PRIVATE, Reach.PRIVATE),
+    ("2001:20::/28", Reach.PUBLIC, Reach.PRIVATE, Reach.PUBLIC),
+    ("2001:30::/28", Reach.PUBLIC, Reach.PUBLIC, Reach.PRIVATE),
+    ("2001:db8::/32", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("3fff::/20", Reach.PRIVATE, Reach.PUBLIC, Reach.PUBLIC),
+    ("fd00:42::42/128", Reach.NEVER, Reach.PRIVATE, Reach.PRIVATE),
+    ("fd00:ec2::/32", Reach.NEVER, Reach.PRIVATE, Reach.PRIVATE),
+    ("fd20:ce::254/128", Reach.NEVER, Reach.PRIVATE, Reach.PRIVATE),
+    ("fe80::/10", Reach.NEVER, Reach.PRIVATE, Reach.PRIVATE),
+    ("ff00::/8", Reach.NEVER, Reach.PRIVATE, None),
+]
+
+
+@pytest.mark.parametrize(("text", "inside", "before", "behind"), RANGES)
+def test_a_range_ends_where_the_registry_says(
+    text: str, inside: Reach, before: Reach | None, behind: Reach | None
+) -> None:
+    net = ipaddress.ip_network(text)
+    assert (reach(net[0]), reach(net[-1])) == (inside, inside)
+    assert before is None or reach(net[0] - 1) is before
+    assert behind is None or reach(net[-1] + 1) is behind
+
+
+V4 = ("1.1.1.1", "10.0.0.1", "169.254.169.254", "172.31.255.255", "192.168.1.255", "223.255.255.254")
+
+
+@pytest.mark.parametrize("inner", V4)
+@pytest.mark.parametrize("form", sorted(EMBEDDINGS))
+def test_an_address_is_at_least_as_close_as_those_that_it_contains(form: str, inner: str) -> None:
+    number = int(ipaddress.IPv4Address(inner))
+    outer = ipaddress.IPv6Address(EMBEDDINGS[form](number))
+    public = form in ("mapped", "nat64", "isatap", "isatap, unique")
+    expected = max(Reach.PUBLIC if public else Reach.PRIVATE, reach(ipaddress.IPv4Address(inner)))
+    # Behind 64:ff9b:1:: three other places can hold an address as well.
+    assert reach(outer) is expected or (form.startswith("local") and reach(outer) > expected)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("2606:4700::1:5efe:10.0.0.1", Reach.PUBLIC),
+        ("2606:4700::400:5efe:10.0.0.1", Reach.PUBLIC),
+        ("2606:4700::5eff:10.0.0.1", Reach.PUBLIC),
+        ("2606:4700::10.0.0.1", Reach.PUBLIC),
+        ("64:ff9b:0:1::10.0.0.1", Reach.PRIVATE),
+        ("64:ff9b:2::a9fe:a9fe", Reach.PRIVATE),
+        ("64:ff9b:1::10.0.0.1", Reach.PRIVATE),
+        # The eight bits in the middle are no part of the address, whatever they hold.
+        ("64:ff9b:1:a9fe:101:100::", Reach.NEVER),
+        ("64:ff9b:1:a9fe:ff01:100::", Reach.NEVER),
+        ("64:ff9b:1:a9:fffe:100::", Reach.NEVER),
+        ("2003::a9fe:a9fe", Reach.PUBLIC),
+        ("2002:101:101::a9fe:a9fe", Reach.PRIVATE),
+        ("2001:2::a9fe:a9fe", Reach.PRIVATE),
+    ],
+)
+def test_a_part_that_looks_like_an_address_counts_only_in_its_form(address: str, expected: Reach) -> None:
+    assert reach(ipaddress.IPv6Address(address)) is expected

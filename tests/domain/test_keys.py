@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,3 +78,69 @@ def test_it_takes_route_names(name: str) -> None:
 def test_it_refuses_route_names(name: str) -> None:
     with pytest.raises(InvalidRequest):
         keys.checked_route_name(name)
+
+
+@pytest.mark.parametrize(
+    ("refused", "code", "param", "shown"),
+    [
+        (lambda text: ModelKey.parse(text), "invalid_key", "key", 80),
+        (lambda text: keys.canonical_slug(text), "invalid_provider", "provider", 80),
+        (lambda text: keys.checked_model_id(text), "invalid_model_id", "model", 80),
+        (lambda text: keys.checked_route_name(text), "invalid_route", "route", 80),
+    ],
+    ids=["key", "slug", "model id", "route"],
+)
+def test_a_refusal_names_the_field_and_repeats_the_beginning(
+    refused: Callable[[str], object], code: str, param: str, shown: int
+) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        refused("x" * 190 + "!")
+    assert (refusal.value.code, refusal.value.param) == (code, param)
+    assert f"'{'x' * shown}'" in refusal.value.message
+
+
+@pytest.mark.parametrize(("length", "good"), [(1, True), (2, True), (190, True), (191, False)])
+def test_a_model_id_has_up_to_190_characters(length: int, good: bool) -> None:
+    try:
+        keys.checked_model_id("x" * length)
+    except InvalidRequest:
+        assert not good
+    else:
+        assert good
+
+
+@pytest.mark.parametrize("word", sorted(keys.RESERVED_ENDINGS))
+def test_no_model_id_ends_with_a_word_of_the_api(word: str) -> None:
+    for model_id in (f"a/{word}", f"a/b/{word}"):
+        with pytest.raises(InvalidRequest, match="the API reserves the word") as refusal:
+            keys.checked_model_id(model_id)
+        assert (refusal.value.code, refusal.value.param) == ("invalid_model_id", "model")
+    for model_id in (word, f"{word}/a", f"a/{word}/b", f"a/x{word}", f"a:{word}"):
+        assert keys.checked_model_id(model_id) == model_id
+
+
+@pytest.mark.parametrize("word", sorted(keys.RESERVED_SLUGS))
+def test_no_provider_is_called_as_a_word_of_the_api(word: str) -> None:
+    with pytest.raises(InvalidRequest):
+        keys.canonical_slug(word)
+    assert keys.canonical_slug(f"{word}1") == f"{word}1"
+
+
+@pytest.mark.parametrize(
+    ("text", "edges", "expected"),
+    [
+        ("Qwen2.5 0.5B (Q4).gguf", "-", "Qwen2.5-0.5B-Q4-.gguf"),
+        ("  a b  ", "-", "a-b"),
+        ("--a--", "-", "a"),
+        (".a.", ".", "a"),
+        ("ä/b?c#d", "-/", "b-c-d"),
+    ],
+)
+def test_a_foreign_name_becomes_a_model_id(text: str, edges: str, expected: str) -> None:
+    assert keys.cleaned_model_id(text, edges) == expected
+
+
+@pytest.mark.parametrize(("text", "edges"), [("-a-", "."), ("???", "-"), ("a//b", "-")])
+def test_a_foreign_name_without_a_model_id_is_refused(text: str, edges: str) -> None:
+    with pytest.raises(InvalidRequest):
+        keys.cleaned_model_id(text, edges)

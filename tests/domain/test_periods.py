@@ -52,3 +52,66 @@ def test_an_impossible_period_is_refused(
     with pytest.raises(InvalidRequest) as refused:
         period(since=since, until=until, now=NOW, step=step)
     assert (refused.value.code, refused.value.param) == ("invalid_period", param)
+
+
+MOMENT = datetime(2026, 11, 24, 10, 31, 42, 17, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("offset", [-8, 0, 5.75, 9])
+def test_a_step_begins_at_a_whole_hour_or_day_of_utc(offset: float) -> None:
+    moment = MOMENT.astimezone(timezone(timedelta(hours=offset)))
+    hour, day = datetime(2026, 11, 24, 10, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)
+    assert (Step.HOUR.floor(moment), Step.HOUR.ceiling(moment)) == (hour, hour + timedelta(hours=1))
+    assert (Step.DAY.floor(moment), Step.DAY.ceiling(moment)) == (day, day + timedelta(days=1))
+    assert Step.HOUR.floor(moment).tzinfo is UTC
+    for step, start in ((Step.HOUR, hour), (Step.DAY, day)):
+        assert step.floor(start) == step.ceiling(start) == start
+        late = start + timedelta(microseconds=1)
+        assert (step.floor(late), step.ceiling(late)) == (start, start + step.length)
+
+
+@pytest.mark.parametrize(
+    ("step", "length", "usual", "longest"),
+    [
+        (Step.HOUR, timedelta(hours=1), timedelta(days=1), timedelta(days=31)),
+        (Step.DAY, timedelta(days=1), timedelta(days=30), timedelta(days=366)),
+    ],
+)
+def test_a_step_has_a_usual_and_a_longest_period(
+    step: Step, length: timedelta, usual: timedelta, longest: timedelta
+) -> None:
+    assert (step.length, step.usual, step.longest) == (length, usual, longest)
+    end = datetime(2026, 11, 24, tzinfo=UTC)
+    assert period(since=None, until=end, now=NOW, step=step).start == end - usual
+    assert period(since=end - longest, until=end, now=NOW, step=step).start == end - longest
+    with pytest.raises(InvalidRequest) as refused:
+        period(since=end - longest - timedelta(microseconds=1), until=end, now=NOW, step=step)
+    assert refused.value.message == (
+        f"A period by the {step} is at most {longest.days} days long. Request a shorter one"
+        + (", or one by days." if step is Step.HOUR else ".")
+    )
+
+
+def test_the_years_2000_to_2200_have_periods() -> None:
+    first, last = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+    hour, instant = timedelta(hours=1), timedelta(microseconds=1)
+    assert period(since=first, until=first + hour, now=NOW).start == first
+    assert period(since=last - hour, until=last, now=NOW).end == last
+    for since, until, name in ((first - instant, first + hour, "from"), (last - hour, last + instant, "to")):
+        with pytest.raises(InvalidRequest) as refused:
+            period(since=since, until=until, now=NOW)
+        assert refused.value.message == f"'{name}' must be a time between the years 2000 and 2200."
+        assert refused.value.param == name
+
+
+def test_a_period_has_each_of_its_steps_once() -> None:
+    end = datetime(2026, 11, 24, tzinfo=UTC)
+    found = period(since=end - timedelta(hours=3), until=end, now=NOW)
+    assert list(found.starts()) == [end - timedelta(hours=hours) for hours in (3, 2, 1)]
+    assert found.step is Step.HOUR
+
+
+def test_a_reversed_period_is_refused_with_the_order() -> None:
+    with pytest.raises(InvalidRequest, match="'from' must be earlier than 'to'") as refused:
+        period(since=NOW, until=NOW, now=NOW)
+    assert refused.value.param == "from"

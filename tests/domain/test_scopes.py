@@ -37,6 +37,9 @@ def test_a_scope_suffices_for_itself_and_what_is_less(granted: set[str], suffici
         (("openai:*",), "current", False),
         (("llama.cpp:a:b",), "llama.cpp:a:b", True),
         (("*",), "openai:gpt-4o", False),
+        (("ollama:*",), "ollama:llama3:8b", True),
+        (("ollama:llama3:*",), "ollama:llama3:8b", False),
+        (("llama3:*",), "ollama:llama3:8b", False),
     ],
 )
 def test_a_bound_key_may_use_what_it_is_bound_to(allowed: tuple[str, ...], name: str, may: bool) -> None:

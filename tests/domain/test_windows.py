@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 
@@ -57,3 +58,29 @@ def test_a_batch_weighs_what_its_requests_would_weigh_one_by_one() -> None:
         average += ALPHA * (20.0 - average)
     assert 100.0 + weight(7) * (20.0 - 100.0) == pytest.approx(average)
     assert weight(0) == 0.0
+
+
+def test_the_step_without_end_begins_with_the_epoch() -> None:
+    assert RollupStep.EVER.floor(NOW) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert RollupStep.EVER.kept is None
+
+
+def test_a_step_before_the_epoch_begins_before_its_moment() -> None:
+    assert RollupStep.HOUR.floor(datetime(1969, 12, 31, 23, 59, tzinfo=UTC)) == datetime(1969, 12, 31, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_the_present_point_is_shown_at_its_start(name: str) -> None:
+    window = WINDOWS[name]
+    start = window.chart_step.floor(NOW)
+    points = list(window.points(start))
+    assert points[0] == window.chart_step.floor(start - window.length)
+    assert points[-1] == start
+    assert {later - earlier for earlier, later in pairwise(points)} == {window.chart_step.length}
+
+
+def test_a_length_of_a_step_is_that_of_the_clock() -> None:
+    minutes = {step: step.length / timedelta(minutes=1) for step in RollupStep if step is not RollupStep.EVER}
+    assert list(minutes.values()) == [1, 10, 60, 1440]
+    days = [None if step.kept is None else step.kept / timedelta(days=1) for step in RollupStep]
+    assert days == [2 / 24, 2, 14, None, None]

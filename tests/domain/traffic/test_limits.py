@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models_app.domain.errors import InvalidRequest
+from models_app.domain.errors import InvalidRequest, PermissionDenied
 from models_app.domain.traffic import limits
 from models_app.domain.traffic.limits import Counters, KeyLimits, Refusal, Spent, Ticket
 
@@ -145,3 +146,82 @@ def test_a_month_is_used_up_and_begins_anew(wanted: KeyLimits, refusal: Refusal 
     assert counters.admit(ticket(2), wanted, NOW).refusal == refusal
     later = NOW + limits.until_next_month(NOW) + 1
     assert counters.admit(ticket(3, later), wanted, later).refusal is None
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({}, {}),
+        ({"requests_per_minute": None, "addresses": None}, {}),
+        (
+            {"requests_per_minute": 0, "tokens_per_minute": 10**12},
+            {"requests_per_minute": 0, "tokens_per_minute": 10**12},
+        ),
+        ({"max_concurrent": 1, "monthly_tokens": 2}, {"max_concurrent": 1, "monthly_tokens": 2}),
+        ({"monthly_budget_usd": 0.5}, {"monthly_budget_usd": 0.5}),
+        ({"monthly_budget_usd": 5}, {"monthly_budget_usd": 5}),
+        ({"addresses": []}, {}),
+        (
+            {"addresses": ("10.1.2.3/8", "192.0.2.1", "2001:DB8::1/32")},
+            {"addresses": ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]},
+        ),
+        ({"addresses": ["10.0.0.1"] * 100}, {"addresses": ["10.0.0.1/32"] * 100}),
+    ],
+)
+def test_limits_are_stored_in_one_form(given: dict[str, Any], stored: dict[str, Any]) -> None:
+    assert limits.checked(given) == stored
+
+
+UNKNOWN = f"Unknown limit '{'x' * 40}'. Known: requests_per_minute, tokens_per_minute, max_concurrent, monthly_tokens,"
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "message"),
+    [
+        ({"x" * 50: 5}, "limits", UNKNOWN),
+        ({"monthly_tokens": -1}, "limits.monthly_tokens", "'monthly_tokens' must be a number of at least 0; 0 is no"),
+        ({"max_concurrent": 10**12 + 1}, "limits.max_concurrent", "'max_concurrent' must be a number of at least 0"),
+        ({"monthly_tokens": 0.5}, "limits.monthly_tokens", "'monthly_tokens' must be a number of at least 0"),
+        ({"monthly_budget_usd": True}, "limits.monthly_budget_usd", "'monthly_budget_usd' must be a number of at"),
+        ({"addresses": "10.0.0.1"}, "limits.addresses", "'addresses' must be a list of at most 100 addresses"),
+        ({"addresses": ["::1"] * 101}, "limits.addresses", "'addresses' must be a list of at most 100 addresses"),
+        ({"addresses": ["10.0.0.0/33"]}, "limits.addresses", "'addresses' accepts addresses and networks such as"),
+    ],
+)
+def test_a_refused_limit_is_named(given: dict[str, Any], param: str, message: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        limits.checked(given)
+    assert refusal.value.param == param
+    assert refusal.value.code == ("invalid_network" if "accepts" in message else "invalid_request")
+    assert refusal.value.message.startswith(message)
+
+
+def test_own_addresses_replace_those_of_the_default() -> None:
+    default = {"addresses": ["10.0.0.0/8"], "max_concurrent": 2}
+    assert limits.effective({"addresses": ["::1/128"]}, default) == KeyLimits(max_concurrent=2, addresses=("::1/128",))
+    assert limits.effective({}, default) == KeyLimits(max_concurrent=2, addresses=("10.0.0.0/8",))
+
+
+def test_a_client_at_another_address_is_refused() -> None:
+    bound = KeyLimits(addresses=("10.0.0.0/8", "2001:db8::/32"))
+    for address in ("10.255.255.255", "2001:db8::7", "::ffff:10.0.0.1"):
+        bound.require_address(address)
+    for address in ("11.0.0.0", "9.255.255.255", "2001:db9::", "::ffff:11.0.0.1", "::1", "unix", ""):
+        with pytest.raises(PermissionDenied) as refusal:
+            bound.require_address(address)
+        assert refusal.value.code == "address_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("moment", "month", "seconds"),
+    [
+        ("2024-01-01T00:00:00", "2024-01", 31 * 86400),
+        ("2024-02-01T00:00:00", "2024-02", 29 * 86400),
+        ("2024-11-30T23:59:59.5", "2024-11", 1),
+        ("2024-12-01T12:00:00", "2024-12", 31 * 86400 - 43200),
+        ("2024-12-31T23:59:58", "2024-12", 2),
+    ],
+)
+def test_a_month_is_one_of_utc(moment: str, month: str, seconds: int) -> None:
+    now = datetime.fromisoformat(f"{moment}+00:00").timestamp()
+    assert (limits.month_of(now), limits.until_next_month(now)) == (month, seconds)

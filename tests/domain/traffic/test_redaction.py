@@ -73,3 +73,16 @@ def test_names_stay(text: str) -> None:
 def test_a_text_is_one_line_and_bounded() -> None:
     assert redacted("a\n\x1b[31m  b\0c") == "a [31m b c"
     assert len(redacted("x" * 10_000)) == 500
+
+
+def test_the_length_is_that_of_the_result() -> None:
+    assert redacted("x" * 499) == "x" * 499
+    assert redacted("x" * 501) == "x" * 500
+    assert redacted("x" * 30, longest=7) == "x" * 7
+    # Four times the length is read: what is removed or joined does not make it longer.
+    assert redacted("  " * 13 + "ab" + "c" * 9, longest=7) == "ab"
+
+
+def test_an_empty_secret_is_no_secret() -> None:
+    assert redacted("abc", secret="") == "abc"
+    assert redacted("a secret, the secret", secret="secret") == "a [secret], the [secret]"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_app.domain.traffic.retries import ROWS, Decision, Failure, Situation, decide, row_of
+from models_app.domain.traffic import retries
+from models_app.domain.traffic.retries import ROWS, Decision, Failure, Row, Situation, decide, row_of
 
 AGAIN, WAIT, FALLBACK, ANSWER = Decision.AGAIN, Decision.WAIT, Decision.FALLBACK, Decision.ANSWER
 SEARCHING = (Failure.UNKNOWN, Failure.COLD, Failure.NOT_BEGUN, Failure.RUNNER_DIED)
@@ -46,6 +47,12 @@ CASES = [
     (12, Situation(Failure.PROVIDER_IDLE, failures=2), ANSWER),
     (12, Situation(Failure.TRANSIENT, time_left=9.0), ANSWER),
 ]
+
+
+@pytest.fixture(autouse=True)
+def uncached() -> None:
+    """Each test finds its rows itself, and not those that another test found."""
+    retries._row.cache_clear()
 
 
 @pytest.mark.parametrize(("number", "situation", "decision"), CASES)
@@ -123,3 +130,55 @@ def test_a_sequence_of_failures_keeps_the_invariants(
             assert decide(first) is decision
     assert repeats_after_death <= 1
     assert deaths <= 2, "no request reaches a third runner after two died of it"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "facts", "matches"),
+    [
+        (("*", "*"), ("yes", "no"), True),
+        (("yes", "*"), ("yes", "no"), True),
+        (("yes", "no"), ("yes", "no"), True),
+        (("no", "*"), ("yes", "no"), False),
+        (("*", "yes"), ("yes", "no"), False),
+    ],
+)
+def test_a_row_matches_when_all_its_conditions_do(
+    conditions: tuple[str, ...], facts: tuple[str, ...], matches: bool
+) -> None:
+    assert Row(conditions, ANSWER).matches(facts) is matches
+
+
+def test_a_row_and_its_facts_have_the_same_columns() -> None:
+    for facts in (("yes",), ("yes", "no", "yes")):
+        with pytest.raises(ValueError, match="argument 2"):
+            Row(("*", "*"), ANSWER).matches(facts)
+
+
+def test_the_table_is_read_line_by_line() -> None:
+    table = """
+failure  started  decision
+
+final    *        answer
+*        no       wait
+"""
+    assert retries._rows(table) == (Row(("final", "*"), ANSWER), Row(("*", "no"), WAIT))
+    assert retries._rows(retries.TABLE) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("boundary", "beyond", "decisions"),
+    [
+        (Situation(Failure.PROVIDER_IDLE, failures=1), Situation(Failure.PROVIDER_IDLE, failures=2), (AGAIN, ANSWER)),
+        (Situation(Failure.RUNNER_DIED, deaths=1), Situation(Failure.RUNNER_DIED, deaths=2), (AGAIN, ANSWER)),
+        (Situation(Failure.COLD, time_left=1e-9), Situation(Failure.COLD, time_left=0.0), (WAIT, AGAIN)),
+        (
+            Situation(Failure.COLD, failures=2, time_left=1e-9),
+            Situation(Failure.COLD, failures=2, time_left=0.0),
+            (WAIT, ANSWER),
+        ),
+    ],
+)
+def test_a_decision_changes_at_its_boundary(
+    boundary: Situation, beyond: Situation, decisions: tuple[Decision, Decision]
+) -> None:
+    assert (decide(boundary), decide(beyond)) == decisions
