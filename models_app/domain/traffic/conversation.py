@@ -57,10 +57,8 @@ def parse_tools(fields: Fields) -> tuple[Tool, ...]:
 
 def parse_tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
     """The choice, by default auto with tools and none without."""
-    value = fields.data.get("tool_choice")
-    if value is None:
-        return ToolChoice("auto" if tools else "none")
-    choice = _named_choice(fields) if isinstance(value, dict) else _word_choice(fields)
+    is_named = isinstance(fields.data.get("tool_choice"), dict)
+    choice = _named_choice(fields) if is_named else _word_choice(fields)
     if not tools and choice.kind in ("required", "named"):
         raise InvalidRequest("'tool_choice' requires a call, but 'tools' is empty.", param="tool_choice")
     if choice.name is not None and choice.name not in {tool.name for tool in tools}:

@@ -108,6 +108,10 @@ def test_an_assistant_that_refused_has_an_empty_text() -> None:
     assert refused_at({"role": "user", "refusal": "No."}) == "messages[0].content"
 
 
+def test_one_part_is_a_text() -> None:
+    assert message({"role": "user", "content": [{"type": "text", "text": "Hi"}]})["content"] == "Hi"
+
+
 def test_the_parts_of_an_assistant_can_be_refusals() -> None:
     parts = [{"type": "text", "text": "Well."}, {"type": "refusal", "refusal": "No."}, {"type": "refusal"}]
     assert message({"role": "assistant", "content": parts})["content"] == "Well.\nNo.\n"

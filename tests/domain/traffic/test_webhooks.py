@@ -49,6 +49,7 @@ def test_a_new_secret_holds_its_key(size: int) -> None:
         "whsec_ä",
         "whsec_YQ",  # without its padding
         "whsec_Y-_Q",  # the other alphabet
+        "whsec_Y Q==",
         "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     ],
 )

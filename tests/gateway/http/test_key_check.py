@@ -13,6 +13,7 @@ from models_app.domain.traffic.routing import KeyEntry, Snapshot, hash_api_key
 from models_app.gateway.http import auth
 from models_app.gateway.http.auth import KeysInUse, UnknownKey
 
+Headers = Mapping[bytes, bytes]
 KEY, LONGEST = "noa_0123", "k" * 512
 CLIENT, NOW = "10.0.0.1", 1000.0
 INFER = frozenset({"infer"})
@@ -20,9 +21,7 @@ PLAIN = KeyEntry("plain", INFER, None)
 BOUND = KeyEntry("bound", INFER, NOW + 5, limits=KeyLimits(addresses=("10.0.0.0/8",)))
 
 
-def checked(
-    headers: Mapping[bytes, bytes], entry: KeyEntry = PLAIN, client: str = CLIENT, now: float = NOW
-) -> KeyEntry:
+def checked(headers: Headers, entry: KeyEntry = PLAIN, client: str = CLIENT, now: float = NOW) -> KeyEntry:
     known = {hash_api_key(KEY): entry, hash_api_key(LONGEST): entry, hash_api_key("k\xe9y"): entry}
     return auth.authenticate(headers, client, known, now)
 
@@ -45,7 +44,7 @@ def code_of(call: Callable[[], object]) -> tuple[type[NoaError], str]:
         {b"authorization": b"Bearer k\xe9y"},
     ],
 )
-def test_a_key_is_read_from_either_header(headers: Mapping[bytes, bytes]) -> None:
+def test_a_key_is_read_from_either_header(headers: Headers) -> None:
     assert auth.has_key(headers)
     assert checked(headers) is PLAIN
 
@@ -73,7 +72,7 @@ MALFORMED = (Unauthenticated, "invalid_api_key")
         ({b"authorization": b"Bearer NOA_0123"}, (UnknownKey, "invalid_api_key")),
     ],
 )
-def test_other_headers_are_refused(headers: Mapping[bytes, bytes], expected: tuple[type[NoaError], str]) -> None:
+def test_other_headers_are_refused(headers: Headers, expected: tuple[type[NoaError], str]) -> None:
     assert auth.has_key(headers) is (b"authorization" in headers or b"x-api-key" in headers)
     assert code_of(lambda: checked(headers)) == expected
 

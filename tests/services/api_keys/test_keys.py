@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,38 +11,20 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from models_app.domain.errors import Conflict, InvalidRequest, NoaError, NotFound, PermissionDenied
+from models_app.domain.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from models_app.domain.keys import checked_model_id
 from models_app.domain.scopes import Scope
-from models_app.domain.traffic.granting import UNBOUNDED, Bounds
+from models_app.domain.traffic.granting import Bounds
 from models_app.domain.traffic.limits import KeyLimits
 from models_app.domain.traffic.routing import hash_api_key
 from models_app.models import Activity, ApiKey, Event
 from models_app.services.api_keys import keys
 from models_app.services.routes import routing
+from tests.services.api_keys.keys import age, created, refusal
 
 pytestmark = pytest.mark.django_db
 
 LATER = datetime(2999, 1, 1, 12, tzinfo=UTC)
-NARROW = Bounds(frozenset({"read", "infer"}))
-
-
-def created(*scopes: str, **fields: Any) -> ApiKey:
-    key, _ = keys.create(name=fields.pop("name", "a key"), scopes=scopes or ["read"], actor="test", **fields)
-    return key
-
-
-def refusal(call: Callable[[], object], kind: type[NoaError]) -> NoaError:
-    with pytest.raises(kind) as caught:
-        call()
-    return caught.value
-
-
-def age(key: ApiKey) -> None:
-    """Let the key have expired a second ago."""
-    ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    routing.bump()
-    key.refresh_from_db()
 
 
 def test_a_new_key_is_stored_with_its_fields_and_without_its_text() -> None:
@@ -253,72 +234,6 @@ def test_a_key_is_revoked_once() -> None:
     assert (event.message, event.before["name"]) == ("The API key 'gone' was revoked.", "gone")
     keys.revoke(key=other)
     assert Event.objects.get(name="key-revoked", subject=other.key_id).actor == ""
-
-
-Change = Callable[[ApiKey, Bounds], object]
-CHANGES: dict[str, Change] = {
-    "create": lambda key, giver: keys.create(name="a", scopes=key.scopes, actor="t", giver=giver),
-    "change": lambda key, giver: keys.change(key=key, changes={"name": "b"}, actor="t", giver=giver),
-    "revoke": lambda key, giver: keys.revoke(key=key, giver=giver),
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_only_keys_within_own_rights_are_given_changed_and_revoked(name: str) -> None:
-    key = created("read", "operate")
-    count = Event.objects.count()
-    error = refusal(lambda: CHANGES[name](key, NARROW), PermissionDenied)
-    assert (error.code, error.param) == ("exceeds_own_rights", "scopes")
-    assert "'scopes' of this one allows more" in error.message
-    assert (ApiKey.objects.count(), Event.objects.count()) == (1, count)
-    key.refresh_from_db()
-    assert (key.name, key.revoked_at) == ("a key", None)
-    for giver in (Bounds(frozenset({"operate"})), UNBOUNDED):
-        CHANGES[name](key, giver)
-
-
-def test_no_change_leads_beyond_own_rights() -> None:
-    key = created("read")
-    error = refusal(
-        lambda: keys.change(key=key, changes={"scopes": ["operate"]}, actor="t", giver=NARROW), PermissionDenied
-    )
-    assert (error.code, error.param) == ("exceeds_own_rights", "scopes")
-    key.refresh_from_db()
-    assert key.scopes == ["read"]
-
-
-def without_admin(key: ApiKey) -> object:
-    return keys.change(key=key, changes={"scopes": ["read"]}, actor="t", keep_admin=True)
-
-
-def revoked(key: ApiKey) -> object:
-    return keys.revoke(key=key, keep_admin=True)
-
-
-@pytest.mark.parametrize("remove", [without_admin, revoked])
-def test_the_last_usable_administrator_stays(remove: Callable[[ApiKey], object]) -> None:
-    key, _ = created("admin"), created("operate")
-    expired, gone = created("admin"), created("admin")
-    age(expired)
-    keys.revoke(key=gone)
-    assert refusal(lambda: remove(key), Conflict).code == "last_admin_key"
-    assert keys.usable(pk=key.pk) is not None
-    # Keys without the scope, or that have ended, are no administrators.
-    remove(created("read"))
-    if remove is without_admin:
-        remove(expired)
-    second = created("infer", "admin")
-    remove(key)
-    assert refusal(lambda: remove(second), Conflict).code == "last_admin_key"
-
-
-def test_the_last_administrator_can_keep_the_scope_and_change_the_rest() -> None:
-    key = created("admin")
-    keys.change(key=key, changes={"name": "new"}, actor="t", keep_admin=True)
-    keys.change(key=key, changes={"scopes": ["admin", "read"]}, actor="t", keep_admin=True)
-    keys.change(key=key, changes={"scopes": ["read"]}, actor="t")
-    assert not ApiKey.objects.filter(scopes__icontains="admin").exists()
-    keys.revoke(key=created("admin"))
 
 
 SCOPES = "Scopes must be some of infer, read, operate, admin, metrics:read"
