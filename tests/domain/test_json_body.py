@@ -86,7 +86,7 @@ def test_a_value_is_shown_by_its_first_80_characters(value: object, shown: str) 
     assert json_body.shown(value) == shown
 
 
-# Each look-up with values that it accepts, values that it refuses, and what the refusal says.
+# Each method with values that it accepts, values that it refuses, and what the refusal says.
 Look = Callable[[Fields], Any]
 LOOKS: list[tuple[Look, list[Any], list[Any], str]] = [
     (lambda fields: fields.integer("a", -2, 3), [-2, 0, 3], [-3, 4, 1.0, True, "1"], "a whole number from -2 to 3"),

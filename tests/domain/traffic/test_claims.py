@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from math import ceil
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic import claims
 from models_app.domain.traffic.claims import MOST_TOKENS, Claim, claim_of
@@ -157,3 +159,203 @@ def test_an_image_counts_as_one_whatever_its_size(image: dict[str, Any]) -> None
 def test_a_text_that_looks_like_an_image_is_a_text() -> None:
     body = {"messages": [{"role": "user", "content": "data:image/png;base64," + "A" * 900_000}]}
     assert claims.prompt_tokens(body, json.dumps(body).encode()) >= 300_000
+
+
+LONG, USUAL = claims.LONG_ANSWER_TOKENS, claims.USUAL_ANSWER_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "reserved", "most"),
+    [
+        (Claim(), (0, 0), 0, (0, 0)),
+        (Claim(7), (7, 0), 7, (7, 0)),
+        (Claim(7, 5, 2), (7, 5), 12, (7, 5)),
+        (Claim(7, None), (7, USUAL), 7 + USUAL, (7, LONG)),
+        (Claim(7, None, 3), (7, 3 * USUAL), 7 + 3 * USUAL, (7, 3 * LONG)),
+        (Claim(7, None, 3, 100), (7, 3 * USUAL), 7 + 3 * USUAL, (7, 3 * (LONG + 100))),
+        # The answer of a record fits into its column, what is set aside into a counter.
+        (Claim(7, 2**40), (7, 2**31 - 1), 2**40, (7, 2**40)),
+        (Claim(7, None, 2**30), (7, 2**31 - 1), 7 + 2**38, (7, 2**40)),
+        (Claim(2**40, 5), (2**40, 5), 2**40, (2**40, 5)),
+        (Claim(is_free=True), (None, None), 0, (0, 0)),
+    ],
+)
+def test_a_claim_is_read_in_three_ways(
+    found: Claim, expected: tuple[int | None, int | None], reserved: int, most: tuple[int, int]
+) -> None:
+    assert found.expected == Usage(*expected)
+    assert found.reserved == reserved
+    assert found.most == Usage(*most)
+
+
+def test_a_claim_is_for_one_answer_unless_it_says_otherwise() -> None:
+    assert Claim() == Claim(prompt=0, answer=0, choices=1, thinking=0, is_free=False)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "answer", "choices", "thinking"),
+    [
+        ("chat/completions", {}, None, 1, 0),
+        ("chat/completions", {"n": 3}, None, 3, 0),
+        ("chat/completions", {"n": None, "max_tokens": None}, None, 1, 0),
+        ("chat/completions", {"best_of": 3, "prompt": ["a", "b"]}, None, 1, 0),
+        ("chat/completions", {"max_tokens": 5, "max_completion_tokens": 7}, 7, 1, 0),
+        ("chat/completions", {"max_tokens": 7, "max_completion_tokens": 5, "n": 2}, 14, 2, 0),
+        ("chat/completions", {"max_output_tokens": 5}, None, 1, 0),
+        ("completions", {"n": 2, "best_of": 3}, None, 3, 0),
+        ("completions", {"n": 3, "best_of": 2, "max_tokens": 0}, 0, 3, 0),
+        ("completions", {"max_completion_tokens": 5}, None, 1, 0),
+        ("completions", {"prompt": ["a", "b"], "n": 2, "max_tokens": 5}, 20, 4, 0),
+        ("completions", {"prompt": [[1], [2], [3]]}, None, 3, 0),
+        ("completions", {"prompt": [1, 2, 3]}, None, 1, 0),
+        ("completions", {"prompt": []}, None, 1, 0),
+        ("completions", {"prompt": "abc"}, None, 1, 0),
+        ("completions", {"prompt": ["a"] * 128, "n": 128, "max_tokens": MOST_TOKENS}, 2**40, 2**14, 0),
+        ("responses", {"max_output_tokens": 5, "n": 3}, 5, 1, 0),
+        ("responses", {"max_tokens": 5}, None, 1, 0),
+        ("messages", {"max_tokens": 5, "thinking": {"budget_tokens": 9}}, 5, 1, 0),
+        ("messages", {"thinking": {"budget_tokens": 9}}, None, 1, 9),
+        ("messages", {"thinking": {"budget_tokens": 1}}, None, 1, 1),
+        ("messages", {"thinking": {"budget_tokens": 0}}, None, 1, 0),
+        ("messages", {"thinking": {"budget_tokens": -1}}, None, 1, 0),
+        ("messages", {"thinking": {"budget_tokens": 2**40}}, None, 1, MOST_TOKENS),
+        ("messages", {"thinking": {"budget_tokens": 9.0}}, None, 1, 0),
+        ("messages", {"thinking": {"budget_tokens": True}}, None, 1, 0),
+        ("messages", {"thinking": {}}, None, 1, 0),
+        ("messages", {"thinking": "much"}, None, 1, 0),
+        ("embeddings", {"max_tokens": 5, "n": 2, "input": ["a", "b"]}, 0, 1, 0),
+    ],
+)
+def test_only_the_fields_of_the_endpoint_count(
+    endpoint: str, body: dict[str, Any], answer: int | None, choices: int, thinking: int
+) -> None:
+    found = claim(endpoint, **body)
+    prompt = claims.prompt_tokens(body, json.dumps(body).encode())
+    assert found == Claim(prompt, answer, choices, thinking)
+
+
+def test_counting_tokens_is_free() -> None:
+    assert claim("messages/count_tokens", max_tokens=5) == Claim(is_free=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "good"),
+    [
+        ("seed", 2**63 - 1, True),
+        ("seed", -(2**63) + 1, True),
+        ("seed", 2**63, False),
+        ("seed", -(2**63), False),
+        ("max_tokens", 2**31 - 1, True),
+        ("max_tokens", 2**31, False),
+        ("max_tokens", 0, True),
+        ("max_tokens", -1, False),
+        ("n", 128, True),
+        ("n", 129, False),
+        ("best_of", 1, True),
+        ("best_of", 0, False),
+        ("seed", True, True),
+        ("x" * 90, 2.0**63, False),
+    ],
+)
+def test_a_number_has_its_bounds(name: str, value: float, good: bool) -> None:
+    if good:
+        claim("chat/completions", **{name: value})
+        return
+    with pytest.raises(InvalidRequest) as caught:
+        claim("chat/completions", **{name: value})
+    assert caught.value.param == name[:80]
+    assert caught.value.message.startswith(f"'{name[:80]}' ")
+
+
+# The tokens of a text: a third of its bytes, half of those beyond ASCII, and more where words are short or odd.
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        (b"", 0),
+        (b"abc", 1),
+        (b"abcd", 2),
+        (b"a" * 300, 100),
+        ("ä".encode(), 1),
+        ("ää".encode() + b"abc", 3),
+        (b"a b c ", 3),
+        (b"a,b;c.", 3),
+        (b"\t\n\r ", 4),
+        (b"aBaB", 3),  # two borders and two capital letters
+        (b"ABCDEF", 3),
+        (b"123456", 3),
+        (b"a1", 2),
+        (b"A1", 2),
+        (b"1a", 2),
+        (b"1A", 2),
+        (b"Ba", 1),
+        (b"\x00\x7f", 2),
+    ],
+)
+def test_the_tokens_of_a_text_are_estimated_from_its_bytes(text: bytes, tokens: int) -> None:
+    assert claims.tokens_of(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(b"", 0.0), (b"abcd", 4 / 3), ("äß".encode(), 2.0), ("a日".encode(), 1 / 3 + 1.5), (b"A" * 300, 100.0)],
+)
+def test_the_weight_of_a_text_is_that_of_its_size(text: bytes, expected: float) -> None:
+    assert claims.weight(text) == pytest.approx(expected)
+
+
+KINDS = {"abcz": "a", "ABCZ": "A", "0189": "0", " \t\n\r\v\f": " ", "!,./:;@[`{~\x00\x7f": ".", "\x80\xaa\xe9\xff": "?"}
+
+
+@pytest.mark.parametrize(("characters", "kind"), KINDS.items())
+def test_each_byte_has_a_kind(characters: str, kind: str) -> None:
+    assert {claims._kind(ord(character)) for character in characters} == {kind}
+    assert {chr(claims._KINDS[ord(character)]) for character in characters} == {kind}
+
+
+@pytest.mark.parametrize("size", [2**20, 2**20 + 1, 2**20 + 16, 3 * 2**20 + 7])
+def test_a_long_text_is_estimated_from_its_parts(size: int) -> None:
+    for unit, tokens in ((b"a", size / 3), (b"1", size / 2), (b".", size)):
+        assert claims.tokens_of(unit * size) == ceil(tokens)
+
+
+def test_the_parts_of_a_long_text_are_spread_over_all_of_it() -> None:
+    step = 2**17
+    for other in range(16):
+        # One sixteenth has more tokens than the others, and of each one part is read.
+        text = b"a" * (other * step) + "ä".encode() * (step // 2) + b"a" * ((15 - other) * step)
+        assert claims.tokens_of(text) == 15 * step / 3 + step / 2
+
+
+DATA = "data:image/png;base64,"
+
+
+@pytest.mark.parametrize(
+    ("part", "images"),
+    [
+        ({"url": DATA + "A" * 3000}, 1),
+        ({"image_url": DATA + "A" * 3000}, 1),
+        ({"url": DATA + "A" * 3000, "image_url": DATA + "B" * 3000}, 2),
+        ({"media_type": "image/png", "encoding": "base64", "data": "A" * 3000}, 1),
+        ({"a": [{"url": DATA + "A" * 3000}, {"b": {"url": DATA + "C" * 3000}}]}, 2),
+        # The same image twice is two images.
+        ({"a": [{"url": DATA + "A" * 3000}, {"url": DATA + "A" * 3000}]}, 2),
+        ({"url": "https://host/image.png?base64"}, 0),
+        ({"link": DATA + "A" * 3000}, 0),
+        ({"url": "data:audio/wav;base64,image" + "A" * 3000}, 0),
+        ({"media_type": "audio/wav", "data": "base64 image" + "A" * 3000}, 0),
+        ({"media_type": "image/png", "data": ["base64"]}, 0),
+        ({"media_type": 5, "data": "base64 image"}, 0),
+        ({"url": ["base64 image"]}, 0),
+    ],
+)
+def test_images_are_found_in_the_fields_that_hold_them(part: dict[str, Any], images: int) -> None:
+    body = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "image, base64"}]}]}
+    raw = json.dumps(body).encode()
+    found = claims.prompt_tokens(body, raw)
+    rest = raw.replace(b"A" * 3000, b"").replace(b"B" * 3000, b"").replace(b"C" * 3000, b"").replace(DATA.encode(), b"")
+    expected = max(1, claims.tokens_of(rest)) + images * claims.IMAGE_TOKENS if images else claims.tokens_of(raw)
+    assert found == expected
+
+
+def test_an_empty_body_has_a_token() -> None:
+    assert claims.prompt_tokens({}, b"") == 1

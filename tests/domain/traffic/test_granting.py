@@ -78,3 +78,58 @@ ADMIN = Bounds(frozenset({Scope.ADMIN}))
 )
 def test_the_field_that_allows_more_is_named(held: dict[str, Any], field: str) -> None:
     assert excess(ADMIN, replace(ADMIN, **held)) == field
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "field"),
+    [
+        ({"scopes": frozenset({"read"})}, {"scopes": frozenset({"operate"})}, None),
+        ({"scopes": frozenset({"operate"})}, {"scopes": frozenset({"read"})}, "scopes"),
+        ({"scopes": frozenset({"infer", "read"})}, {"scopes": frozenset({"infer"})}, "scopes"),
+        ({"allowed_models": frozenset({"p:a"})}, {"allowed_models": frozenset({"p:*"})}, None),
+        ({"allowed_models": frozenset({"p:a", "q:a"})}, {"allowed_models": frozenset({"p:*"})}, "allowed_models"),
+        ({"allowed_models": frozenset({"p:a"})}, {}, None),
+        *(
+            ({"limits": KeyLimits(**{name: wanted})}, {"limits": KeyLimits(**{name: 5})}, field)
+            for name in COUNTED
+            for wanted, field in ((4, None), (5, None), (6, f"limits.{name}"), (None, f"limits.{name}"))
+        ),
+        ({"limits": KeyLimits(max_concurrent=6)}, {}, None),
+        ({"expires_at": NOW - timedelta(seconds=1)}, {"expires_at": NOW}, None),
+        ({"expires_at": NOW}, {"expires_at": NOW}, None),
+        ({"expires_at": NOW + timedelta(seconds=1)}, {"expires_at": NOW}, "expires_at"),
+        ({"load_on_demand": False}, {"load_on_demand": False}, None),
+        ({"may_evict": False}, {"may_evict": False}, None),
+        ({"load_on_demand": False}, {}, None),
+        ({"may_evict": False}, {}, None),
+    ],
+)
+def test_each_right_is_compared_at_its_boundary(
+    wanted: dict[str, Any], held: dict[str, Any], field: str | None
+) -> None:
+    assert excess(replace(ADMIN, **wanted), replace(ADMIN, **held)) == field
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "within"),
+    [
+        (("10.1.0.0/16",), ("10.0.0.0/8",), True),
+        (("10.0.0.0/8",), ("10.0.0.0/8",), True),
+        (("10.0.0.0/8",), ("10.1.0.0/16",), False),
+        (("2001:db8::1/128",), ("2001:db8::/32",), True),
+        (("2001:db9::/32",), ("2001:db8::/32",), False),
+        (("10.0.0.1/32",), ("2001:db8::/32",), False),
+        (("2001:db8::/32",), ("10.0.0.0/8",), False),
+        (("::/0",), ("0.0.0.0/0",), False),
+        (("10.1.2.3/32", "192.0.2.1/32"), ("192.0.2.0/24", "10.0.0.0/8"), True),
+        (("10.1.2.3/32", "192.0.3.1/32"), ("192.0.2.0/24", "10.0.0.0/8"), False),
+        ((), ("10.0.0.0/8",), False),
+        (("10.0.0.0/8",), (), True),
+        ((), (), True),
+    ],
+)
+def test_networks_are_within_those_that_contain_them(
+    wanted: tuple[str, ...], held: tuple[str, ...], within: bool
+) -> None:
+    pair = (replace(ADMIN, limits=KeyLimits(addresses=addresses)) for addresses in (wanted, held))
+    assert excess(*pair) == (None if within else "limits.addresses")
