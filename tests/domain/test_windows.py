@@ -27,6 +27,7 @@ def test_a_step_begins_where_clocks_say_so(step: RollupStep, start: datetime) ->
     assert step.floor(start) == start
     east = timezone(timedelta(hours=5, minutes=45))
     assert step.floor(NOW.astimezone(east)) == start
+    assert step.floor(NOW.astimezone(east)).tzinfo is UTC
 
 
 @pytest.mark.parametrize("name", WINDOWS)

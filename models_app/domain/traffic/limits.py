@@ -250,8 +250,8 @@ class Counters:
         """Replace what was set aside for a request that has ended by its usage."""
         key = self._key(ticket.key_id, now)
         key.leave(ticket.request_id)
-        if ticket.second > int(now) - MINUTE - 1:
-            key.tokens.add(ticket.second, tokens - ticket.reserved)
+        # A second that has left the window is removed before the window is read again.
+        key.tokens.add(ticket.second, tokens - ticket.reserved)
         key.month_tokens = min(key.month_tokens + tokens, MOST)
         key.month_micro = min(key.month_micro + micro_usd, MOST)
 

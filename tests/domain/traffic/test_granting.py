@@ -80,6 +80,10 @@ def test_the_field_that_allows_more_is_named(held: dict[str, Any], field: str) -
     assert excess(ADMIN, replace(ADMIN, **held)) == field
 
 
+def limited(name: str, most: Any) -> dict[str, Any]:
+    return {"limits": KeyLimits(**{name: most})}
+
+
 @pytest.mark.parametrize(
     ("wanted", "held", "field"),
     [
@@ -90,7 +94,7 @@ def test_the_field_that_allows_more_is_named(held: dict[str, Any], field: str) -
         ({"allowed_models": frozenset({"p:a", "q:a"})}, {"allowed_models": frozenset({"p:*"})}, "allowed_models"),
         ({"allowed_models": frozenset({"p:a"})}, {}, None),
         *(
-            ({"limits": KeyLimits(**{name: wanted})}, {"limits": KeyLimits(**{name: 5})}, field)
+            (limited(name, wanted), limited(name, 5), field)
             for name in COUNTED
             for wanted, field in ((4, None), (5, None), (6, f"limits.{name}"), (None, f"limits.{name}"))
         ),

@@ -157,7 +157,6 @@ def test_a_row_and_its_facts_have_the_same_columns() -> None:
 def test_the_table_is_read_line_by_line() -> None:
     table = """
 failure  started  decision
-
 final    *        answer
 *        no       wait
 """

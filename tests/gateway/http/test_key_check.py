@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,12 @@ BOUND = KeyEntry("bound", INFER, NOW + 5, limits=KeyLimits(addresses=("10.0.0.0/
 
 
 def checked(headers: Headers, entry: KeyEntry = PLAIN, client: str = CLIENT, now: float = NOW) -> KeyEntry:
-    known = {hash_api_key(KEY): entry, hash_api_key(LONGEST): entry, hash_api_key("k\xe9y"): entry}
+    known = {
+        hash_api_key(KEY): entry,
+        hash_api_key(LONGEST): entry,
+        hash_api_key("k\xe9y"): entry,
+        hash_api_key("k"): entry,
+    }
     return auth.authenticate(headers, client, known, now)
 
 
@@ -43,6 +49,7 @@ def code_of(call: Callable[[], object]) -> tuple[type[NoaError], str]:
         {b"authorization": b"Bearer noa_0123", b"x-api-key": b"noa_other"},
         {b"authorization": b"Bearer " + LONGEST.encode()},
         {b"authorization": b"Bearer k\xe9y"},
+        {b"authorization": b"Bearer k"},
     ],
 )
 def test_a_key_is_read_from_either_header(headers: Headers) -> None:
@@ -167,3 +174,27 @@ def test_the_newest_snapshot_counts_and_a_renewed_key_is_the_same_key() -> None:
     assert keys.problem(renewed, "bound", CLIENT, NOW) is None
     assert keys.problem(known, "bound", CLIENT, NOW) is not None
     assert keys.problem(known, "plain", CLIENT, NOW) is None
+
+
+class Counted(dict[str, KeyEntry]):
+    """Keys that count how often all of them are read."""
+
+    reads = 0
+
+    def values(self) -> Any:
+        self.reads += 1
+        return super().values()
+
+
+def test_the_keys_of_a_snapshot_are_read_once() -> None:
+    keys, entries = KeysInUse(), Counted({"digest": PLAIN})
+    known = Snapshot(1, keys=entries)
+    for _ in range(5):
+        assert keys.problem(known, "plain", CLIENT, NOW) is None
+    assert entries.reads == 1
+
+
+def test_a_request_that_is_ended_is_answered_with_the_reason() -> None:
+    problem = KeysInUse().problem(snapshot(), "plain", CLIENT, NOW)
+    assert problem is not None
+    assert problem.message == "This API key was revoked, or it expired, during the request, which was ended."
