@@ -223,7 +223,7 @@ def _template_options(fields: Fields) -> Mapping[str, Any]:
 def _refuse_completion_extras(fields: Fields) -> None:
     for name, harmless in (("suffix", ("",)), ("echo", (False,)), ("best_of", (1,))):
         value = fields.data.get(name)
-        if value is not None and not any(value is same or value == same for same in harmless):
+        if value is not None and value not in harmless:
             raise UnsupportedParameter(f"'{name}' is not supported.", param=name)
 
 

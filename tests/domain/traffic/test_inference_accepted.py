@@ -19,6 +19,8 @@ from models_app.domain.traffic.inference import (
 from models_app.domain.traffic.sampling import SamplingFields
 from tests.domain.traffic.test_inference import TOOL, USER, chat, completion, embedding
 
+LONGEST = "x" * 16 * 1024 * 1024
+
 
 def test_it_fills_in_the_defaults() -> None:
     request = chat()
@@ -183,6 +185,7 @@ def test_a_format_without_a_schema_has_only_its_kind(kind: str) -> None:
     [
         (chat, {"model": "m" * 255, "user": "u" * 1024}),
         (completion, {"prompt": ["a"] * 128}),
+        (completion, {"prompt": LONGEST}),
         (completion, {"prompt": ["a"] * 16, "n": 8}),
         (completion, {"prompt": [0, 2**31 - 1]}),
         (embedding, {"input": ["a"] * 2048}),
@@ -203,6 +206,7 @@ def test_a_request_is_accepted_up_to_its_bounds(parse: Callable[..., object], fi
         (embedding, {"dimensions": 1_000_001}, "dimensions", "'dimensions' must be a whole number from 1 to 1000000."),
         (embedding, {"input": ["a"] * 2049}, "input", "'input' must be a list of 1 to 2,048 items."),
         (embedding, {"input": [2**31]}, "input", "'input' must be text that is not empty, or token ids."),
+        (completion, {"prompt": LONGEST + "x"}, "prompt", "'prompt' must be text that is not empty, or token ids."),
         (completion, {"prompt": ["a", [1]]}, "prompt", "'prompt' must be a list of strings or a list of token id lis"),
         (completion, {"prompt": ["a"] * 17, "n": 8}, "n", "'n' times the number of prompts must not exceed 128."),
         (completion, {"logprobs": 21}, "logprobs", "'logprobs' must be a whole number from 0 to 20."),

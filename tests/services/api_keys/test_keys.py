@@ -327,3 +327,14 @@ def test_the_last_use_of_a_key_is_the_latest_of_its_requests() -> None:
 
 def test_a_scope_of_the_list_is_a_scope() -> None:
     assert created(*Scope).scopes == [scope.value for scope in Scope]
+
+
+def test_keys_in_memory_are_those_of_one_revision() -> None:
+    found, one, two = keys._Found(), ApiKey(key_id="one"), ApiKey(key_id="two")
+    assert found.get("one", -1) is None
+    found.put("one", 7, one)
+    found.put("two", 7, two)
+    assert (found.get("one", 7), found.get("two", 7), found.get("three", 7)) == (one, two, None)
+    assert (found.get("one", 6), found.get("one", 8)) == (None, None)
+    found.put("two", 8, two)
+    assert (found.get("one", 8), found.get("two", 8), found.get("two", 7)) == (None, two, None)
