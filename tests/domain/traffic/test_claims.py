@@ -162,34 +162,62 @@ def test_a_text_that_looks_like_an_image_is_a_text() -> None:
 
 
 LONG, USUAL = claims.LONG_ANSWER_TOKENS, claims.USUAL_ANSWER_TOKENS
+WORD = b"a" * 21  # seven tokens
 
 
 @pytest.mark.parametrize(
     ("found", "expected", "reserved", "most"),
     [
-        (Claim(), (0, 0), 0, (0, 0)),
-        (Claim(7), (7, 0), 7, (7, 0)),
-        (Claim(7, 5, 2), (7, 5), 12, (7, 5)),
-        (Claim(7, None), (7, USUAL), 7 + USUAL, (7, LONG)),
-        (Claim(7, None, 3), (7, 3 * USUAL), 7 + 3 * USUAL, (7, 3 * LONG)),
-        (Claim(7, None, 3, 100), (7, 3 * USUAL), 7 + 3 * USUAL, (7, 3 * (LONG + 100))),
+        (Claim(), (1, 0), 0, (0, 0)),
+        (Claim(raw=WORD), (7, 0), 7, (7, 0)),
+        (Claim(raw=WORD, answer=5, choices=2), (7, 5), 12, (7, 5)),
+        (Claim(raw=WORD, answer=None), (7, USUAL), 7 + USUAL, (7, LONG)),
+        (Claim(raw=WORD, answer=None, choices=3), (7, 3 * USUAL), 7 + 3 * USUAL, (7, 3 * LONG)),
+        (Claim({}, WORD, None, 3, 100), (7, 3 * USUAL), 7 + 3 * USUAL, (7, 3 * (LONG + 100))),
         # The answer of a record fits into its column, what is set aside into a counter.
-        (Claim(7, 2**40), (7, 2**31 - 1), 2**40, (7, 2**40)),
-        (Claim(7, None, 2**30), (7, 2**31 - 1), 7 + 2**38, (7, 2**40)),
-        (Claim(2**40, 5), (2**40, 5), 2**40, (2**40, 5)),
-        (Claim(is_free=True), (None, None), 0, (0, 0)),
+        (Claim(raw=WORD, answer=2**40), (7, 2**31 - 1), 2**40, (7, 2**40)),
+        (Claim(raw=WORD, answer=None, choices=2**30), (7, 2**31 - 1), 7 + 2**38, (7, 2**40)),
+        # What is expected is estimated by the size alone.
+        (Claim(raw=b"." * 12), (4, 0), 12, (12, 0)),
+        (Claim(raw=b"a"), (1, 0), 1, (1, 0)),
     ],
 )
 def test_a_claim_is_read_in_three_ways(
-    found: Claim, expected: tuple[int | None, int | None], reserved: int, most: tuple[int, int]
+    found: Claim, expected: tuple[int, int], reserved: int, most: tuple[int, int]
 ) -> None:
     assert found.expected == Usage(*expected)
     assert found.reserved == reserved
     assert found.most == Usage(*most)
 
 
+def test_what_is_free_is_expected_to_use_nothing() -> None:
+    found = Claim(is_free=True)
+    assert (found.expected, found.reserved, found.most) == (Usage(), 0, Usage(0, 0))
+
+
 def test_a_claim_is_for_one_answer_unless_it_says_otherwise() -> None:
-    assert Claim() == Claim(prompt=0, answer=0, choices=1, thinking=0, is_free=False)
+    found = Claim()
+    assert (found.answer, found.choices, found.thinking, found.is_free) == (0, 1, 0, False)
+
+
+def test_the_prompt_of_a_claim_is_estimated_once() -> None:
+    found = Claim(raw=WORD)
+    assert found.prompt == 7
+    found.raw = WORD * 2
+    assert found.prompt == 7
+
+
+def test_an_image_is_expected_as_one() -> None:
+    body = {"messages": [{"content": [{"image_url": {"url": "data:image/png;base64," + "A" * 9000}}]}]}
+    found = claim("chat/completions", **body)
+    assert found.expected.prompt == found.prompt == claims.prompt_tokens(body, json.dumps(body).encode())
+    assert claims.IMAGE_TOKENS <= found.prompt <= claims.IMAGE_TOKENS + 100
+
+
+def test_a_body_is_kept_only_for_its_images() -> None:
+    assert claim("messages", image="base64").body == {"image": "base64"}
+    assert claim("embeddings", image="base64").body == {"image": "base64"}
+    assert claim("messages", image="a").body == claim("messages", text="base64").body == {}
 
 
 @pytest.mark.parametrize(
@@ -230,12 +258,13 @@ def test_only_the_fields_of_the_endpoint_count(
     endpoint: str, body: dict[str, Any], answer: int | None, choices: int, thinking: int
 ) -> None:
     found = claim(endpoint, **body)
-    prompt = claims.prompt_tokens(body, json.dumps(body).encode())
-    assert found == Claim(prompt, answer, choices, thinking)
+    assert found.prompt == claims.prompt_tokens(body, json.dumps(body).encode())
+    assert (found.answer, found.choices, found.thinking, found.is_free) == (answer, choices, thinking, False)
 
 
 def test_counting_tokens_is_free() -> None:
-    assert claim("messages/count_tokens", max_tokens=5) == Claim(is_free=True)
+    found = claim("messages/count_tokens", max_tokens=5)
+    assert (found.prompt, found.answer, found.is_free) == (0, 0, True)
 
 
 @pytest.mark.parametrize(

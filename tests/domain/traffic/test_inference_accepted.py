@@ -165,6 +165,7 @@ def test_each_field_of_a_completion_is_kept() -> None:
     )
     assert completion() == CompletionRequest("m", ("Hi",), SamplingFields(), 1, False, False)
     assert completion(logprobs=0).sampling.top_logprobs == 0
+    assert completion(n=1).n == 1
 
 
 def test_each_field_of_a_request_for_embeddings_is_kept() -> None:
