@@ -366,6 +366,7 @@ DATA = "data:image/png;base64,"
         ({"url": DATA + "A" * 3000, "image_url": DATA + "B" * 3000}, 2),
         ({"media_type": "image/png", "encoding": "base64", "data": "A" * 3000}, 1),
         ({"a": [{"url": DATA + "A" * 3000}, {"b": {"url": DATA + "C" * 3000}}]}, 2),
+        ({"a": {"url": DATA + "A" * 3000}, "b": []}, 1),
         # The same image twice is two images.
         ({"a": [{"url": DATA + "A" * 3000}, {"url": DATA + "A" * 3000}]}, 2),
         ({"url": "https://host/image.png?base64"}, 0),
