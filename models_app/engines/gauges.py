@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from models_app.engines import identity
 from models_app.threads import RepeatingThread
 
 POWERCAP = Path("/sys/class/powercap")
@@ -39,13 +40,13 @@ class Reading:
 class Watch:
     """Samples one process and the machine's energy counters: `with Watch(pid) as watch: …`, then `watch.reading`.
 
-    pid         None when the process is not on this machine; `why_not` is then the reason
-    started_at  Unix seconds as the kernel counts them, to detect a reused process id
+    pid      None when the process is not on this machine; `why_not` is then the reason
+    known    the identity of the process, to detect a reused id; empty if it is unknown
     """
 
-    def __init__(self, pid: int | None, *, started_at: float | None, why_not: str = "") -> None:
+    def __init__(self, pid: int | None, *, known: str = "", why_not: str = "") -> None:
         self.reading = Reading(memory_reason=why_not)
-        self._process = self._find(pid, started_at) if pid else None
+        self._process = self._find(pid, known) if pid else None
         self._counters = list(energy_counters())
         self._samples = 0
         self._thread = RepeatingThread("gauges", self._sample, lambda: _INTERVAL_SECONDS)
@@ -65,14 +66,11 @@ class Watch:
         self._thread.stop()
         self._sample()
 
-    def _find(self, pid: int, started_at: float | None) -> psutil.Process | None:
-        try:
+    def _find(self, pid: int, known: str) -> psutil.Process | None:
+        with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            # The kernel counts in hundredths of a second.
-            if started_at is None or abs(process.create_time() - started_at) < 1:
+            if not identity.is_of(known, pid) or identity.is_running(known):
                 return process
-        except psutil.Error:
-            pass
         self.reading.memory_reason = "The model's process is not on this machine, or has ended."
         return None
 

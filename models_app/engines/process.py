@@ -21,7 +21,7 @@ import psutil
 
 from models_app.clocks import awake
 from models_app.domain.errors import LoadFailed, NoaError, Unavailable
-from models_app.engines import last_words
+from models_app.engines import identity, last_words
 from models_app.engines.spec import RunnerSpec
 
 # Seconds between checks for a cancellation while a load waits.
@@ -31,8 +31,6 @@ _CHECK_SECONDS = 0.1
 _STAGE_SECONDS = {"template": 60.0, "warm_up": 150.0}
 # Temporary shortages of the operating system, which are not the model's fault.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-# Seconds. The kernel counts start times in hundredths.
-_SAME_START = 0.02
 
 StageReport = Callable[[str, float], None]
 
@@ -53,7 +51,8 @@ class RunnerProcess:
 
     spec: RunnerSpec
     popen: subprocess.Popen[bytes]
-    started_at: float  # Unix seconds, as the kernel counts it
+    identity: str
+    started_at: float  # Unix seconds; moves when the wall clock is set, so it is only displayed
     ready_pipe: int
     exit_fd: int  # becomes readable at the exit: no polling, no signal handler
     log_path: Path
@@ -178,12 +177,12 @@ def spawn(command: Sequence[str], spec: RunnerSpec, log_path: Path) -> RunnerPro
             undo.callback(popen.wait)
             undo.enter_context(popen.stdin or contextlib.nullcontext())
             undo.callback(popen.kill)
-            started_at = start_time(popen.pid) or 0.0
+            known, started_at = identity.of(popen.pid) or "", start_time(popen.pid) or 0.0
             exit_fd = os.pidfd_open(popen.pid)
         except OSError as error:
             raise _not_started(error) from error
         undo.pop_all()
-    return RunnerProcess(spec, popen, started_at, read_end, exit_fd, log_path)
+    return RunnerProcess(spec, popen, known, started_at, read_end, exit_fd, log_path)
 
 
 def _popen(command: Sequence[str], spec: RunnerSpec, log_path: Path, ready_fd: int) -> subprocess.Popen[bytes]:
@@ -231,7 +230,10 @@ def _environment() -> dict[str, str]:
 
 
 def start_time(pid: int) -> float | None:
-    """The start time of a process in Unix seconds; None when it does not exist or is a zombie."""
+    """The start time of a process in Unix seconds, for display; None when it does not exist or is a zombie.
+
+    It moves when the wall clock is set: `identity` tells whether a process is still the same.
+    """
     try:
         found = psutil.Process(pid)
         return None if found.status() == psutil.STATUS_ZOMBIE else found.create_time()
@@ -239,15 +241,14 @@ def start_time(pid: int) -> float | None:
         return None
 
 
-def is_running(pid: int, started_at: float) -> bool:
-    """Whether the process with this id and start time is alive; another start time means another process."""
-    now = start_time(pid)
-    return now is not None and abs(now - started_at) <= _SAME_START
+def kill_orphan(pid: int, known: str, *, instance: str) -> bool:
+    """Kill an orphaned runner of an earlier server; returns False when it is not running any more.
 
-
-def kill_orphan(pid: int, started_at: float) -> bool:
-    """Kill an orphaned runner of an earlier server; returns False when it is not running any more."""
-    if not is_running(pid, started_at):
+    known     its identity; without one, which versions up to 0.1 did not store, its command line must name the instance
+    instance  the id in the spec on its command line
+    """
+    is_it = identity.is_running(known) if identity.is_of(known, pid) else identity.has_argument(pid, instance)
+    if not is_it:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)

@@ -29,8 +29,10 @@ class Instance(models.Model):
         default=InstanceState.QUEUED,
         db_index=True,
     )
-    # A process is identified by its number and its start time, because numbers are reused.
     pid = models.PositiveIntegerField(null=True, blank=True)
+    # Distinguishes a process from a later one with the same number: models_app.engines.identity.
+    pid_identity = models.CharField(max_length=96, blank=True, default="", db_default="")
+    # Unix seconds, for display: the start of a process moves when the wall clock is set.
     pid_started_at = models.FloatField(null=True, blank=True)
     socket = models.CharField(max_length=108, blank=True)
     options = models.JSONField(default=dict, blank=True)

@@ -13,8 +13,11 @@ class Node(models.Model):
 
     name = models.CharField(max_length=64, unique=True)
     hostname = models.CharField(max_length=255, blank=True)
-    # The worker's process, by number and start time; both are null after an orderly end.
+    # The worker's process; null after an orderly end.
     pid = models.PositiveIntegerField(null=True, blank=True)
+    # Distinguishes it from a later process with the same number: models_app.engines.identity.
+    pid_identity = models.CharField(max_length=96, blank=True, default="", db_default="")
+    # Read by versions up to 0.1, which have no `pid_identity`.
     pid_started_at = models.FloatField(null=True, blank=True)
     # Counts the workers that have owned this node. Only the worker with the newest number owns it (fencing).
     generation = models.PositiveIntegerField(default=0)

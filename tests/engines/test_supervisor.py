@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from models_app.domain.errors import Conflict, LoadFailed, Unavailable
-from models_app.engines import control, process
+from models_app.engines import control, identity, process
 from models_app.engines.process import Ready, RunnerProcess
 from models_app.engines.spec import RunnerSpec
 from models_app.engines.supervisor import Supervisor
@@ -234,11 +234,11 @@ def test_it_refuses_a_folder_that_another_user_could_have_prepared(tmp_path: Pat
 
 def test_it_kills_only_the_stranger_that_it_means() -> None:
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as other:
-        started = process.start_time(other.pid)
-        assert started is not None
-        assert not process.kill_orphan(other.pid, started - 5)
+        known = identity.of(other.pid)
+        assert known is not None
+        assert not process.kill_orphan(other.pid, known.replace(" ", " 1", 1), instance="an-instance")
         assert other.poll() is None
-        assert process.kill_orphan(other.pid, started)
+        assert process.kill_orphan(other.pid, known, instance="an-instance")
         assert other.wait(10) == -signal.SIGKILL
 
 

@@ -30,7 +30,7 @@ def clean_up() -> None:
     """End the runners, instances and jobs that an earlier server of this node left. Call before any job runs."""
     left = Instance.objects.filter(node=settings.NOA_NODE, state__in=LIVE_INSTANCE_STATES)
     for instance in left.select_related("model"):
-        if instance.pid and process.kill_orphan(instance.pid, instance.pid_started_at or 0.0):
+        if instance.pid and process.kill_orphan(instance.pid, instance.pid_identity, instance=str(instance.pk)):
             logger.warning("killed runner %s, left by an earlier server", instance.pid)
         instances.move(instance=instance, to=InstanceState.STOPPED)
     live = Instance.objects.filter(state__in=LIVE_INSTANCE_STATES)

@@ -223,12 +223,9 @@ def _start_runner(
 def _launch(run: Run, instance: Instance, spec: RunnerSpec) -> Ready:
     owner = node.supervisor()
     runner = owner.launch(spec)
-    instance.pid, instance.pid_started_at, instance.socket = (
-        runner.pid,
-        runner.started_at,
-        spec.socket,
-    )
-    instance.save(update_fields=["pid", "pid_started_at", "socket"])
+    instance.pid, instance.pid_identity, instance.pid_started_at = runner.pid, runner.identity, runner.started_at
+    instance.socket = spec.socket
+    instance.save(update_fields=["pid", "pid_identity", "pid_started_at", "socket"])
 
     warming = threading.Event()
 

@@ -25,7 +25,7 @@ from django.db.models.functions import Now
 from models_app.clocks import awake
 from models_app.domain.errors import Conflict
 from models_app.domain.events import EventName
-from models_app.engines import devices, process
+from models_app.engines import devices, identity, process
 from models_app.models import Node, RegisteredModel
 from models_app.services.events import events
 from models_app.services.nodes.observing import Mark, observer
@@ -62,7 +62,7 @@ def take(*, wait: Callable[[float], object]) -> Ownership:
         owner = _take_over(row) if _is_free(row) or waited > LOST_AFTER_SECONDS + HEARTBEAT_SECONDS else None
         if owner is not None:
             return owner
-        # A process of this machine can be checked; one of another machine is alive if its heartbeat changes.
+        # Where the process cannot be checked, the worker is alive if its heartbeat changes.
         is_alive = row.heartbeat_at != first.heartbeat_at or row.generation != first.generation
         if is_alive or _is_here(row):
             raise _in_use(row)
@@ -87,7 +87,7 @@ def heartbeat(owner: Ownership) -> bool:
 
 def leave(owner: Ownership) -> None:
     """Release the lease on a clean shutdown, so that the next worker need not wait."""
-    _lease(owner).update(pid=None, pid_started_at=None, heartbeat_at=None)
+    _lease(owner).update(pid=None, pid_identity="", pid_started_at=None, heartbeat_at=None)
 
 
 def lost(*, besides: str = "") -> list[Node]:
@@ -140,18 +140,26 @@ def _row(name: str) -> Node:
         return Node.objects.get(name=name)
 
 
-def _is_here(row: Node) -> bool:
-    """Whether the worker of this row is a living process of this machine."""
-    if row.hostname != socket.gethostname() or row.pid is None or row.pid == os.getpid():
+def _is_here(row: Node) -> bool | None:
+    """Whether the worker of this row is another living process of this machine; None where only its heartbeat shows it.
+
+    That is so for another machine, and for a worker of a version up to 0.1, which stored no identity.
+    """
+    if row.pid is None:
         return False
-    return process.is_running(row.pid, row.pid_started_at or 0.0)
+    if row.hostname != socket.gethostname():
+        return None
+    if row.pid == os.getpid():
+        return False
+    if identity.is_of(row.pid_identity, row.pid):
+        return identity.is_running(row.pid_identity)
+    return None if identity.of(row.pid) else False
 
 
 def _is_free(row: Node) -> bool:
-    if row.pid is None or row.pid == os.getpid():
-        return True
-    if row.hostname == socket.gethostname():
-        return not _is_here(row)
+    is_here = _is_here(row)
+    if is_here is not None:
+        return not is_here
     # A process that starts has observed nothing yet: the database's clock shows what was silent long before.
     lapsed = Now() - timedelta(seconds=LOST_AFTER_SECONDS)
     return Node.objects.filter(pk=row.pk, heartbeat_at__lt=lapsed).exists()
@@ -159,12 +167,13 @@ def _is_free(row: Node) -> bool:
 
 def _take_over(row: Node) -> Ownership | None:
     """Take the lease; returns None when another worker was faster."""
-    started = process.start_time(os.getpid())
+    known, started = identity.of(os.getpid()) or "", process.start_time(os.getpid())
     with transaction.atomic():
         taken = Node.objects.filter(pk=row.pk, generation=row.generation).update(
             generation=row.generation + 1,
             hostname=socket.gethostname(),
             pid=os.getpid(),
+            pid_identity=known,
             pid_started_at=started,
             started_at=Now(),
             heartbeat_at=Now(),

@@ -51,11 +51,11 @@ def load_of_machine() -> dict[str, Any]:
 def watch(instance: Instance) -> Watch:
     """Gauges of the instance's process and of the machine's energy."""
     if not instance.pid:
-        return Watch(None, started_at=None, why_not="The model does not run in a process of NOA.")
+        return Watch(None, why_not="The model does not run in a process of NOA.")
     if instance.node != settings.NOA_NODE:
         why = f"The model runs on node '{instance.node}', and was measured from '{settings.NOA_NODE}'."
-        return Watch(None, started_at=None, why_not=why)
-    return Watch(instance.pid, started_at=instance.pid_started_at)
+        return Watch(None, why_not=why)
+    return Watch(instance.pid, known=instance.pid_identity)
 
 
 def represent(reading: Reading, *, tokens: int) -> dict[str, Any]:

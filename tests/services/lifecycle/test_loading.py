@@ -171,12 +171,24 @@ def test_a_runner_that_dies_makes_its_model_fail(two_models: Path, start_node: S
     assert events()[-1] == "instance-failed"
 
 
+@pytest.mark.parametrize("step", [0.0, -86_400.0, 86_400.0])
+@pytest.mark.parametrize("has_identity", [True, False])
 def test_a_node_that_comes_back_ends_what_was_left_and_loads_it_again(
-    two_models: Path, start_node: StartNode, do: Work
+    two_models: Path,
+    start_node: StartNode,
+    do: Work,
+    monkeypatch: pytest.MonkeyPatch,
+    step: float,
+    has_identity: bool,
 ) -> None:
+    """Also when the wall clock was set meanwhile, and after a version that stored no identity of its runners."""
     start_node()
     do(loading.load, key=KEY, options=LoadOptions())
+    if not has_identity:
+        Instance.objects.update(pid_identity="")
     left = Instance.objects.get()
+    booted = psutil.boot_time()
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: booted + step)
     Job.objects.create(kind=JobKind.SWITCH, subject="current", state=JobState.RUNNING, node="local")
     state.clean_up()
     until(lambda: not psutil.pid_exists(left.pid or 0), "the runner was killed")

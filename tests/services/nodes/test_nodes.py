@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import psutil
 import pytest
 from django.db.models.functions import Now
 
 from models_app.domain.errors import Conflict
-from models_app.engines import process
+from models_app.engines import identity, process
 from models_app.models import Event, Lease, Node
 from models_app.services.coordination import leases
 from models_app.services.nodes import nodes
@@ -41,8 +42,7 @@ def owned_by(**fields: Any) -> Node:
 
 
 def here(running: subprocess.Popen[bytes]) -> dict[str, Any]:
-    started = process.start_time(running.pid)
-    return {"hostname": socket.gethostname(), "pid": running.pid, "pid_started_at": started}
+    return {"hostname": socket.gethostname(), "pid": running.pid, "pid_identity": identity.of(running.pid)}
 
 
 def test_the_first_worker_takes_its_node_and_tells_what_the_machine_has() -> None:
@@ -72,8 +72,52 @@ def test_a_node_whose_worker_has_died_is_taken_at_once(other: subprocess.Popen[b
 def test_a_process_that_only_has_the_same_number_is_not_the_worker(
     other: subprocess.Popen[bytes],
 ) -> None:
-    owned_by(**here(other) | {"pid_started_at": 1.0})
+    owned_by(**here(other) | {"pid_identity": f"{other.pid} 1 a-boot"})
     assert nodes.take(wait=nobody_waits).generation == 4
+
+
+def test_a_worker_stays_the_worker_when_the_clock_is_set(
+    other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = process.start_time(other.pid)
+    owned_by(**here(other) | {"pid_started_at": started, "heartbeat_at": Now() - timedelta(days=1)})
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: 0.0)
+    assert process.start_time(other.pid) != started
+    with pytest.raises(Conflict):
+        nodes.take(wait=nobody_waits)
+
+
+@pytest.mark.parametrize("known", ["", "1 5 a-boot"])
+def test_the_heartbeat_decides_about_a_worker_without_identity(other: subprocess.Popen[bytes], known: str) -> None:
+    """One of a version that stored a start in Unix seconds alone; it can have replaced a row with an identity."""
+    row = owned_by(**here(other) | {"pid_identity": known})
+
+    def beats(seconds: float) -> None:
+        Node.objects.filter(pk=row.pk).update(heartbeat_at=Now() + timedelta(seconds=1))
+
+    with pytest.raises(Conflict):
+        nodes.take(wait=beats)
+    waits: list[float] = []
+    assert nodes.take(wait=waits.append).generation == row.generation + 1
+    assert sum(waits) > nodes.LOST_AFTER_SECONDS
+
+
+def test_a_worker_without_identity_that_has_died_is_replaced_at_once(other: subprocess.Popen[bytes]) -> None:
+    row = owned_by(**here(other) | {"pid_identity": ""})
+    other.kill()
+    other.wait()
+    assert nodes.take(wait=nobody_waits).generation == row.generation + 1
+
+
+def test_a_worker_elsewhere_can_have_the_same_number() -> None:
+    """In containers workers often have the same one."""
+    row = owned_by(hostname="elsewhere", pid=os.getpid())
+
+    def beats(seconds: float) -> None:
+        Node.objects.filter(pk=row.pk).update(heartbeat_at=Now() + timedelta(seconds=1))
+
+    with pytest.raises(Conflict):
+        nodes.take(wait=beats)
 
 
 def test_a_worker_elsewhere_is_believed_as_long_as_its_heart_beats() -> None:

@@ -7,11 +7,11 @@ import json
 import os
 from typing import Any
 
-import psutil
 import pytest
 
 from models_app.domain.errors import Conflict, InvalidRequest
 from models_app.domain.states import InstanceState, JobKind, JobState
+from models_app.engines import identity
 from models_app.models import Event, Job, ProfileRun
 from models_app.providers.asking import asking
 from models_app.services.jobs import jobs
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_null_with_a_reason(do: Work, runner: FakeUpstrea
 
 def test_the_memory_of_the_runner_is_watched(do: Work, runner: FakeUpstream) -> None:
     model = loaded_model(runner.path)
-    model.instances.update(pid=os.getpid(), pid_started_at=psutil.Process().create_time())
+    model.instances.update(pid=os.getpid(), pid_identity=identity.of(os.getpid()))
     _, row = profile(do, requests=1)
     memory = row.summary["stages"][0]["peak_memory"]
     assert memory["rss_bytes"] >= memory["pss_bytes"] > 1_000_000
