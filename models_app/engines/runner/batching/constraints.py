@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
+from models_app.clocks import awake
 from models_app.engines.runner.batching.context import Floats
 from models_app.engines.runner.batching.sampling import Sampler
 from models_app.engines.runner.grammar import channels
@@ -62,12 +62,12 @@ class Constraint:
         """Begin to decide the next token by its row of logits. Raises EngineError for logits that are not numbers."""
         token = self._sampler.choose(logits)
         self._logits, self._raw = logits.copy(), raw
-        self._asked_at = monotonic()
+        self._asked_at = awake()
         self._ask([token])
 
     def poll(self) -> Decided | None:
         """The decision; None while there is none. Raises the NoaError with which the generation ends."""
-        if monotonic() - self._asked_at > _ANSWER_SECONDS:
+        if awake() - self._asked_at > _ANSWER_SECONDS:
             raise channels.too_slow()
         assert self._channel is not None and self._logits is not None
         if self._all:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from models_app import clocks
 from models_app.domain.errors import Draining, NoaError
 from models_app.engines import marks
 from models_app.engines.runner.batching.generation import Embedded, Event, Failed, Finished, Work
@@ -118,7 +119,7 @@ class Drain:
         """Refuse new work; returns the requests still in flight, at 0 or after `wait` seconds."""
         self.draining = True
         try:
-            async with asyncio.timeout(wait):
+            async with clocks.timeout(wait):
                 await self._idle.wait()
         except TimeoutError:
             pass

@@ -17,9 +17,9 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any
 
+from models_app import clocks
 from models_app.domain.errors import InvalidRequest, LoadFailed, Unavailable
 from models_app.domain.traffic.conversation import Message
 from models_app.engines.confinement.confining import Mode
@@ -58,11 +58,14 @@ _EARLY = 0.8
 
 
 class _Died(Exception):
-    """The process ended without an answer; `late` if its time was over."""
+    """The process ended without an answer; `late` if its time was over.
 
-    def __init__(self, *, late: bool) -> None:
+    interrupted  this process has stood still meanwhile, as can the other, whose alarm counts that: it is no reason
+    """
+
+    def __init__(self, *, late: bool, interrupted: bool = False) -> None:
         super().__init__("too slow" if late else "crashed")
-        self.late = late
+        self.late, self.interrupted = late, interrupted
 
 
 class _Rejected(Exception):
@@ -77,15 +80,15 @@ class _Process:
 
     async def ask(self, body: bytes, limits: Limits) -> str:
         """Raises _Died and _Rejected."""
-        began = monotonic()
+        began, missed = clocks.awake(), clocks.missed()
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(limits.wall + _GRACE_SECONDS):
+            async with clocks.timeout(limits.wall + _GRACE_SECONDS):
                 await loop.sock_sendall(self.channel, struct.pack("<I", len(body)) + body)
                 answer = await self._answer(loop)
         except (ConnectionError, TimeoutError):
-            late = monotonic() - began >= _EARLY * min(limits.wall, limits.processor)
-            raise _Died(late=late) from None
+            late = clocks.awake() - began >= _EARLY * min(limits.wall, limits.processor)
+            raise _Died(late=late, interrupted=clocks.missed() > missed) from None
         self.used = True
         text = answer[1:].decode("utf-8", "surrogatepass")
         if answer[:1] == b"E":
@@ -221,7 +224,7 @@ class Renderer:
                 ended = False
                 raise
             except _Died as error:
-                if error.late or fresh:
+                if not error.interrupted and (error.late or fresh):
                     raise
             finally:
                 # Also at a cancellation: the answer would be taken for the next one.
@@ -232,6 +235,14 @@ class Renderer:
 
     async def _start(self, *, nice: int) -> tuple[_Process, bool]:
         """A new process, and whether the template shows tools. Raises _Rejected, _Died and Unavailable."""
+        while True:
+            try:
+                return await self._begin(nice)
+            except _Died as error:
+                if not error.interrupted:
+                    raise
+
+    async def _begin(self, nice: int) -> tuple[_Process, bool]:
         channel = self._program.open()
         process = _Process(channel)
         try:

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections import OrderedDict
 
+from models_app import clocks
 from models_app.domain.errors import Unavailable
 from models_app.engines.runner.grammar import channels
 from models_app.engines.runner.grammar.channels import GrammarProgram
@@ -78,7 +79,7 @@ async def _send(channel: socket.socket, data: bytes) -> None:
 async def _answer(channel: socket.socket, seconds: float) -> bytes:
     """One byte; nothing at the end of the process, or after `seconds`."""
     try:
-        async with asyncio.timeout(seconds):
+        async with clocks.timeout(seconds):
             return await asyncio.get_running_loop().sock_recv(channel, 1)
     except (TimeoutError, ConnectionError):
         return b""

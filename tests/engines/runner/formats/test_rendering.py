@@ -8,12 +8,16 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import psutil
 import pytest
 
+from models_app import clocks
+from models_app.clocks import AwakeClock
 from models_app.domain.errors import InvalidRequest, LoadFailed, NoaError, Unavailable
+from models_app.engines.runner.formats import rendering
 from models_app.engines.runner.formats.rendering import SLOW, Limits, Renderer
 from tests.fakes import hostile_templates
 from tests.fakes.hostile_templates import HOSTILE, UNCOMPILABLE, WORD, armed
@@ -169,6 +173,42 @@ def all_ended(processes: set[psutil.Process]) -> bool:
 
 def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_a_rendering_that_a_standstill_ended_is_repeated(is_fresh: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alarm of its process goes on while the machine stands still."""
+    jumped = [0.0]
+    clock = AwakeClock(lambda: monotonic() + jumped[0])
+
+    async def work() -> None:
+        async with renderer(armed(HOSTILE["loops"]), Limits(wall=600.0, processor=600.0)) as made:
+            monkeypatch.setattr(rendering, "FAST", Limits(wall=600.0, processor=600.0))
+            if not is_fresh:
+                await made.render(HELLO)
+            monkeypatch.setattr(clocks, "_clock", clock)
+            known = set(psutil.Process().children(recursive=True))
+            task = asyncio.create_task(made.render(TRAP))
+            await asyncio.sleep(0)
+            (victim,) = [one for one in known if one.ppid() != os.getpid()]
+            await _computes(victim)
+            jumped[0] = 75.0
+            os.kill(victim.pid, signal.SIGALRM)
+            # It is computed again, by another process.
+            while not (begun := set(psutil.Process().children(recursive=True)) - known):
+                await asyncio.sleep(0)
+            assert not task.done()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            until(partial(all_ended, begun), "its process has ended")
+
+    asyncio.run(work())
+
+
+async def _computes(process: psutil.Process) -> None:
+    before = process.cpu_times().user
+    while process.cpu_times().user < before + 0.1:
+        await asyncio.sleep(0)
 
 
 def test_a_process_that_was_killed_is_replaced() -> None:
