@@ -17,6 +17,15 @@ ROOMS = (
     "services/nodes",
     "services/coordination/leases.py",
     "services/coordination/locks.py",
+    "services/coordination/idempotency.py",
+    "services/events/deliveries.py",
+    "services/jobs/jobs.py",
+    "services/lifecycle/demand.py",
+    "services/lifecycle/eviction.py",
+    "services/lifecycle/on_demand.py",
+    "services/lifecycle/admission.py",
+    "services/log_ins",
+    "services/routes/suspects.py",
     "tasks/worker.py",
     "tasks/periodic.py",
     "tasks/recovering.py",
@@ -25,13 +34,7 @@ ROOMS = (
     "domain/residency",
     "threads.py",
     "clocks.py",
-    "engines/control.py",
-    "engines/door.py",
-    "engines/process.py",
-    "engines/proxy.py",
-    "engines/supervisor.py",
-    "engines/runner/batching",
-    "engines/runner/http.py",
+    "engines",
     "management/server.py",
     "management/web_processes.py",
     "gateway/http",
@@ -55,7 +58,42 @@ ALLOWED = {
     "services/nodes/nodes.py:_take_over": "only a change of the value counts",
     "services/nodes/observing.py:look": "the age of a node that this process has just found, for display and placement",
     "services/coordination/leases.py:claim": "bears an early end; a late one is recognised",
+    "services/coordination/idempotency.py:_is_over": "a key of the future counts from now",
+    "services/coordination/idempotency.py:_delete_old": "a key is kept for a day, or less after a step",
+    "services/events/deliveries.py:due_webhooks": "`_due` bounds what a step of the clock can add",
+    "services/events/deliveries.py:send_due": "`_due` bounds what a step of the clock can add",
+    "services/events/deliveries.py:_claim": "bounded by the longest wait after the same attempts",
+    "services/events/deliveries.py:_record": "the row's time, which `_due` bounds",
+    "services/events/deliveries.py:_publish_failing": "records since when, for display",
+    "services/events/deliveries.py:send_test": "the time of the made-up event",
+    "services/events/deliveries.py:_headers": "the receiver compares the signed time with its own clock",
+    "services/jobs/jobs.py:run": "records when it began, for display",
+    "services/jobs/jobs.py:_ended": "records when it ended, for display",
+    "services/jobs/jobs.py:cancel": "records when, for display; null or not decides",
+    "services/jobs/jobs.py:unclaimed": "a job of the future was queued before a step, and is old",
+    "services/jobs/jobs.py:step": "records when it began, for display",
+    "services/lifecycle/demand.py:publish": "the row's time, which `_is_current` bounds",
+    "services/lifecycle/demand.py:_is_current": "bounded on both sides; a live process publishes every second",
+    "services/lifecycle/eviction.py:_store_use": "records the last use, to order models",
+    "services/lifecycle/on_demand.py:_recovering": "what is further away than any rest was before a step",
+    "services/lifecycle/on_demand.py:_refusal": "a load that ended in the future is no reason",
+    "services/lifecycle/on_demand.py:_coming": "a forecast, at least of nothing",
+    "services/lifecycle/admission.py:_resident": "a model that was loaded in the future need not stay",
+    "services/log_ins/brake.py:begin": "`_bring_back` bounds what a step of the clock can add",
+    "services/log_ins/brake.py:succeed": "until when an address is known, in months",
+    "services/log_ins/brake.py:_locked": "the row's time, which `_bring_back` bounds",
+    "services/log_ins/brake.py:delete_old": "deletes what does not count any more",
+    "services/routes/suspects.py:may_retry": "a trial of the future counts from the next clean-up",
+    "services/routes/suspects.py:delete_expired": "a suspicion of the future counts from now",
+    "services/routes/suspects.py:_trials": "a trial of the future counts from the next clean-up",
+    "services/routes/suspects.py:_since": "a suspicion of the future counts from the next clean-up",
+    "engines/certificates.py:_builder": "the validity of a certificate",
+    "engines/runner/endpoints/answers.py:envelope": "the time in an answer",
+    "engines/runner/formats/template.py:_strftime_now": "the date that a template writes",
+    "engines/runner/serving.py:_serve": "the time in the list of models",
 }
+# What a loop's own timer ends: it counts the time in which the process stood still.
+TIMERS = {"asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for"}
 WALL = {"now", "time", "Now", "utcnow", "today"}
 
 
@@ -78,6 +116,13 @@ def _is_wall(called: ast.expr) -> bool:
     return ast.unparse(called.value).split(".")[-1] in ("time", "timezone", "datetime", "date")
 
 
+def timers(path: Path) -> Iterator[str]:
+    """Calls that end after so many seconds by the clock of an event loop."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in TIMERS:
+            yield f"{path.relative_to(FLOOR)}: {ast.unparse(node)}"
+
+
 def modules() -> Iterator[Path]:
     for room in ROOMS:
         path = FLOOR / room
@@ -92,6 +137,17 @@ def found() -> dict[str, str]:
 def test_the_wall_clock_is_read_only_where_it_is_right() -> None:
     others = {where: call for where, call in found().items() if where not in ALLOWED}
     assert others == {}, "Use models_app.clocks.awake, or a value that changes; what is only displayed is excepted."
+
+
+def test_deadlines_of_engines_stand_still_with_them() -> None:
+    """Else a runner that was paused for a minute refuses the request that waited meanwhile."""
+    found = [call for path in sorted((FLOOR / "engines").rglob("*.py")) for call in timers(path)]
+    assert found == [], "Use models_app.clocks.timeout."
+
+
+def test_the_check_knows_timers() -> None:
+    module = FLOOR / "clocks.py"
+    assert list(timers(module)) == ["clocks.py: asyncio.timeout(None)"]
 
 
 def test_the_exceptions_exist() -> None:

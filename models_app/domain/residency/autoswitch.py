@@ -111,7 +111,8 @@ def decide(present: str, rivals: Sequence[Rival], *, policy: Policy, standing: S
     if looks < policy.confirmations:
         why = f"{lead}, in {looks} of {policy.confirmations} decisions in a row."
         return Decision(False, present, "unconfirmed", why, leading, scores)
-    if standing.moved_at is not None and now - standing.moved_at < policy.cool_down_seconds:
+    # A move in the future happened before the clock was set back.
+    if standing.moved_at is not None and 0 <= now - standing.moved_at < policy.cool_down_seconds:
         left = policy.cool_down_seconds - (now - standing.moved_at)
         why = f"{lead}, but the route moved recently: {left:.0f} s of the cool-down are left."
         return Decision(False, present, "cool_down", why, leading, scores)

@@ -177,8 +177,9 @@ class Window:
     seconds: dict[int, int] = field(default_factory=dict)
 
     def total(self, second: int) -> int:
-        for old in [known for known in self.seconds if known <= second - MINUTE - 1]:
-            del self.seconds[old]
+        # Those of the future were counted before the clock was set back.
+        for other in [known for known in self.seconds if not second - MINUTE - 1 < known <= second]:
+            del self.seconds[other]
         return sum(self.seconds.values())
 
     def add(self, second: int, count: int) -> None:

@@ -16,6 +16,9 @@ _LONGEST_WAIT_SECONDS = 3600.0
 # Jitter, so that deliveries that failed together are not retried together.
 _SPREAD = 0.2
 
+# A worker that has not recorded an outcome by then has died. Several times the duration of an attempt.
+LEASE_SECONDS = 60.0
+
 SECRET_PREFIX = "whsec_"
 # Bounds of Standard Webhooks for a key, in bytes.
 KEY_LENGTHS = (24, 64)
@@ -69,6 +72,17 @@ def _decoded(secret: str) -> bytes | None:
         return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True) or None
     except (binascii.Error, ValueError):  # ValueError: characters beyond ASCII
         return None
+
+
+def longest_wait(attempts: int) -> float:
+    """The most seconds between this number of attempts and the next one; 0 before the first.
+
+    A delivery that seems to wait for longer was scheduled before the clock was set back, and is due.
+    """
+    if attempts == 0:
+        return 0.0
+    wait = wait_seconds(attempts=attempts, chance=1.0)
+    return LEASE_SECONDS if wait is None else max(LEASE_SECONDS, wait)
 
 
 def wait_seconds(*, attempts: int, chance: float) -> float | None:

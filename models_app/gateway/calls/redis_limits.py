@@ -42,7 +42,7 @@ local function window(key)
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
     local at, count = tonumber(all[i]), tonumber(all[i + 1])
-    if at <= second - 61 then redis.call('HDEL', key, all[i])
+    if at <= second - 61 or at > second then redis.call('HDEL', key, all[i])
     else total = total + count; kept[#kept + 1] = {at, count}; if at > newest then newest = at end end
   end
   return total, newest, kept

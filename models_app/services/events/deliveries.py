@@ -7,12 +7,13 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic, time
 
 import aiohttp
 import orjson
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from models_app.domain import addresses
@@ -29,8 +30,8 @@ PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 # A receiver should store the event and answer at once; work that takes longer belongs into a queue of the receiver.
 _CONNECT_SECONDS = 5.0
 _TOTAL_SECONDS = 10.0
-# A worker that has not recorded an outcome by then has died. Several times the duration of an attempt.
-_LEASE = timedelta(seconds=60)
+# By which the clocks of machines differ: a delivery that another one has just scheduled is not from before a step.
+_TOLERANCE_SECONDS = 5.0
 _MAX_ERROR = 500
 
 
@@ -46,19 +47,31 @@ class Outcome:
 
 def due_webhooks() -> list[uuid.UUID]:
     """Webhooks with a delivery that is due."""
-    due = WebhookDelivery.objects.filter(state=PENDING, next_attempt_at__lte=timezone.now(), webhook__enabled=True)
+    due = WebhookDelivery.objects.filter(_due(timezone.now()), state=PENDING, webhook__enabled=True)
     return list(due.order_by().values_list("webhook", flat=True).distinct())
 
 
 def send_due(*, webhook_id: uuid.UUID, stop: Callable[[], bool] = lambda: False) -> int:
     """Send the due deliveries of one webhook, in the order of the events; returns the number of attempts."""
     tried = 0
-    due = WebhookDelivery.objects.filter(webhook=webhook_id, state=PENDING, next_attempt_at__lte=timezone.now())
+    due = WebhookDelivery.objects.filter(_due(timezone.now()), webhook=webhook_id, state=PENDING)
     for delivery_id in list(due.order_by("pk").values_list("pk", flat=True)):
         if stop():
             break
         tried += deliver(delivery_id=delivery_id) is not None
     return tried
+
+
+def _due(now: datetime) -> Q:
+    """The time of the next attempt has come, or is further away than any wait after these attempts."""
+    due = Q(next_attempt_at__lte=now)
+    for attempts in range(webhooks.MAX_ATTEMPTS + 1):
+        due |= Q(attempts=attempts, next_attempt_at__gt=now + _longest_wait(attempts))
+    return due
+
+
+def _longest_wait(attempts: int) -> timedelta:
+    return timedelta(seconds=webhooks.longest_wait(attempts) + _TOLERANCE_SECONDS)
 
 
 def deliver(*, delivery_id: int) -> Outcome | None:
@@ -86,10 +99,10 @@ def _claim(delivery: WebhookDelivery) -> bool:
     """Compare-and-set on the time of the next attempt: of the workers that read the same value, one succeeds."""
     now = timezone.now()
     seen = delivery.next_attempt_at
-    if seen is None or seen > now:
+    if seen is None or now < seen <= now + _longest_wait(delivery.attempts):
         return False
     claimed = WebhookDelivery.objects.filter(pk=delivery.pk, state=PENDING, next_attempt_at=seen).update(
-        next_attempt_at=now + _LEASE, attempts=delivery.attempts + 1
+        next_attempt_at=now + timedelta(seconds=webhooks.LEASE_SECONDS), attempts=delivery.attempts + 1
     )
     delivery.attempts += 1
     return claimed == 1

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Between looks at the row: another process can have cancelled the job.
 _POLL_SECONDS = 0.25
+# By which the clocks of machines differ, at most.
+_CLOCKS_DIFFER_BY = timedelta(seconds=5)
 # The conflicting job can end between the insert and the query.
 _INSERT_ATTEMPTS = 10
 # The jobs that run in this process; a cancel here takes effect without reading the row.
@@ -373,6 +376,10 @@ def _move(job_id: str, state: JobState, **fields: Any) -> bool:
 
 
 def unclaimed(*, older_than: timedelta) -> list[Job]:
-    """The jobs for this node, or for any node, that have been queued for longer than that, oldest first."""
-    waiting = Job.objects.filter(state=JobState.QUEUED, queue__in=queues.own(), created_at__lte=Now() - older_than)
+    """The jobs for this node, or for any node, that have been queued for longer than that, oldest first.
+
+    Those of the future too: they were queued before the clock was set back.
+    """
+    is_old = Q(created_at__lte=Now() - older_than) | Q(created_at__gt=Now() + _CLOCKS_DIFFER_BY)
+    waiting = Job.objects.filter(is_old, state=JobState.QUEUED, queue__in=queues.own())
     return list(waiting.order_by("created_at"))

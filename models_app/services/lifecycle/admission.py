@@ -108,8 +108,9 @@ def _free(found: list[tuple[Instance, _Claim]]) -> tuple[Memory, str]:
 def _resident(row: Instance, memory: Memory, query_runner: bool, requested: bool) -> admission.Resident:
     now = timezone.now()
     since = row.ready_at or now
-    resident = (now - since).total_seconds()
-    unused = (now - max(since, row.last_used_at or since)).total_seconds()
+    # It was loaded in the future: the clock was set back since. Then it need not stay for that much longer.
+    resident = min_residency(row) if since > now else (now - since).total_seconds()
+    unused = max(0.0, (now - max(since, row.last_used_at or since)).total_seconds())
     busy, idle = _use(row) if query_runner and row.state == InstanceState.READY else (False, None)
     return admission.Resident(
         key=row.model.key,

@@ -1,4 +1,8 @@
-"""The number of requests that wait for each model, across all web processes."""
+"""The number of requests that wait for each model, across all web processes.
+
+The database's clock decides what has expired. What seems to last longer than any demand does was published before that
+clock was set back.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Min, Sum
-from django.utils import timezone
+from django.db.models import Min, Q, Sum
+from django.db.models.functions import Now
 
 from models_app.domain.residency.demand import ModelDemand
 from models_app.models import Demand, RegisteredModel
@@ -29,7 +33,7 @@ def publish(*, process: str, demands: Iterable[ModelDemand]) -> None:
     """Replace the demand of this process with `demands`."""
     by_key = {item.key: item for item in demands}
     known = dict(RegisteredModel.objects.filter(key__in=by_key).values_list("key", "pk"))
-    expires_at = timezone.now() + timedelta(seconds=EXPIRES_SECONDS)
+    expires_at = Now() + timedelta(seconds=EXPIRES_SECONDS)
     rows = [
         Demand(
             process=process,
@@ -54,7 +58,7 @@ def publish(*, process: str, demands: Iterable[ModelDemand]) -> None:
 def waiting() -> dict[int, Waiting]:
     """The waiting requests, by the model's id; only models with demand."""
     rows = (
-        Demand.objects.filter(expires_at__gt=timezone.now(), waiting__gt=0)
+        Demand.objects.filter(_is_current(), waiting__gt=0)
         .values_list("model_id")
         .annotate(Sum("waiting"), Min("since"))
     )
@@ -62,9 +66,13 @@ def waiting() -> dict[int, Waiting]:
 
 
 def is_waited_for(*, model: RegisteredModel) -> bool:
-    return Demand.objects.filter(model=model, expires_at__gt=timezone.now(), waiting__gt=0).exists()
+    return Demand.objects.filter(_is_current(), model=model, waiting__gt=0).exists()
 
 
 def clear_expired() -> None:
     """Delete the demand of processes that stopped publishing."""
-    Demand.objects.filter(expires_at__lte=timezone.now()).delete()
+    Demand.objects.exclude(_is_current()).delete()
+
+
+def _is_current() -> Q:
+    return Q(expires_at__gt=Now(), expires_at__lte=Now() + timedelta(seconds=EXPIRES_SECONDS))

@@ -35,6 +35,8 @@ from models_app.services.runners import instances
 from models_app.services.runners.recovery_facts import next_attempt_at
 
 CLEAN_UP_SECONDS = 60.0
+# The clocks of machines differ by less. What is further in the future happened before the clock was set back.
+_CLOCKS_DIFFER_BY = 5.0
 # The actor of these loads in jobs, events and the ledger.
 ACTOR = "gateway"
 # Loads from which the duration of the next one is estimated.
@@ -108,7 +110,9 @@ def retried(*, death: Death, survived: bool) -> None:
 def clean_up() -> None:
     """Delete expired demand of web processes, and suspicions that no longer count."""
     demand.clear_expired()
-    suspects.delete_expired()
+    with transaction.atomic():
+        if suspects.delete_expired():
+            routing.bump()
 
 
 def leave(*, key: str) -> Job | None:
@@ -131,14 +135,16 @@ def _recovering(model: RegisteredModel) -> Attended | None:
     now = timezone.now()
     due = [row.back_at or now for row in rows if row.due_at is not None and row.given_up_at is None]
     if due:
-        return Attended(Outlook(max(1.0, (min(due) - now).total_seconds())))
-    attempts = [moment for row in rows if (moment := next_attempt_at(row)) is not None]
+        left = (min(due) - now).total_seconds()
+        return Attended(Outlook(min(max(1.0, left), recovery.LONGEST_REST_SECONDS)))
+    attempts = [moment for row in rows if (moment := _next_attempt(row, now)) is not None]
     if attempts and min(attempts) > now:
         return _failed(_given_up(model, min(attempts), now))
     if any(row.given_up_at and row.due_at for row in rows):
         # Its worker is about to try it.
         return Attended(Outlook(1.0))
-    deaths = sorted(min(moment, now.timestamp()) for row in rows for moment in row.deaths)
+    known = [moment for row in rows for moment in row.deaths if moment - now.timestamp() < _CLOCKS_DIFFER_BY]
+    deaths = sorted(min(moment, now.timestamp()) for moment in known)
     if not deaths or attempts:
         return None
     # For models outside the desired state, recovery only counts the deaths and leaves the loads to requests.
@@ -148,6 +154,18 @@ def _recovering(model: RegisteredModel) -> Attended | None:
         return _failed(_given_up(model, after, now)) if after > now else None
     left = deaths[-1] + pause - now.timestamp()
     return Attended(Outlook(left)) if left > 0 else None
+
+
+def _next_attempt(row: Recovery, now: datetime) -> datetime | None:
+    """When a model that was given up can be loaded; now if that seems further away than its rest.
+
+    Then the clock was set back. A worker that tries it observes its pauses by a clock of its own.
+    """
+    moment = next_attempt_at(row)
+    if moment is None or row.due_at is not None:
+        return moment
+    longest = recovery.rest(row.times_given_up) + _CLOCKS_DIFFER_BY
+    return min(moment, now) if (moment - now).total_seconds() > longest else moment
 
 
 def _given_up(model: RegisteredModel, next_attempt: datetime, now: datetime) -> NoaError:
@@ -208,7 +226,7 @@ def _coming(model: RegisteredModel, instance: Instance | None = None) -> Outlook
     elapsed = 0.0
     predicted = None
     if instance is not None:
-        elapsed = (timezone.now() - instance.created_at).total_seconds()
+        elapsed = max(0.0, (timezone.now() - instance.created_at).total_seconds())
         predicted = instance.predicted_load_seconds
     known = [predicted] if predicted else _load_seconds(model)
     return Outlook(rules.expected_seconds(known, elapsed))

@@ -30,6 +30,8 @@ _DELETED_AT_ONCE = 500
 # How long an address stays known for a user who does not log in from it again.
 KNOWN_FOR = timedelta(days=90)
 _WINDOW = timedelta(seconds=log_ins.WINDOW_SECONDS)
+# At most, those of machines.
+_CLOCKS_DIFFER_BY = timedelta(seconds=5)
 # The longest name that a user can have; also the length of an actor.
 _MAX_NAME = 150
 
@@ -52,6 +54,7 @@ def begin(*, username: str, address: str) -> Attempt:
     with transaction.atomic():
         rows = _locked(attempt)
         now = timezone.now()
+        _bring_back(rows, now)
         tallies = {kind: _tally(rows[subject], now) for kind, subject in attempt.subjects.items()}
         pair = rows[attempt.subjects[Kind.PAIR]]
         is_known = pair.known_at is not None and now - pair.known_at < KNOWN_FOR
@@ -116,6 +119,17 @@ def _locked(attempt: Attempt) -> dict[str, LogInTally]:
         LogInTally.objects.bulk_create(missing, ignore_conflicts=True)
         found = {row.subject: row for row in rows.all()}
     return found
+
+
+def _bring_back(rows: dict[str, LogInTally], now: datetime) -> None:
+    """Failures of the future happened before the clock was set back: they count from now, and not for that much longer.
+
+    Stored at once: a log-in that has to wait stores nothing.
+    """
+    early = [row for row in rows.values() if row.last_at > now + _CLOCKS_DIFFER_BY]
+    for row in early:
+        row.last_at = now
+    LogInTally.objects.bulk_update(early, ["last_at"])
 
 
 def _make_room() -> None:

@@ -16,6 +16,9 @@ from models_app.domain.residency.suspects import Death, End, Trials
 from models_app.domain.states import LIVE_INSTANCE_STATES, InstanceState
 from models_app.models import Instance, RegisteredModel, Suspect
 
+# By which the clocks of machines differ, at most.
+_CLOCKS_DIFFER_BY = timedelta(seconds=5)
+
 
 def record(*, death: Death) -> bool:
     """Record that a runner ended with this request in flight. True when the request can be refused from now on.
@@ -76,9 +79,15 @@ def close(*, death: Death, survived: bool) -> bool:
     return bool(rows.filter(instance_id=death.instance_id, on_trial=True).update(on_trial=False))
 
 
-def delete_expired() -> None:
-    """Delete suspicions that are too old to count."""
+def delete_expired() -> bool:
+    """Delete suspicions that are too old to count.
+
+    Those of the future were recorded before the clock was set back, and count from now. True if there were any, so
+    that the snapshot is outdated.
+    """
     Suspect.objects.filter(at__lte=_since()).delete()
+    now = timezone.now()
+    return bool(Suspect.objects.filter(at__gt=now + _CLOCKS_DIFFER_BY).update(at=now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ def decided(rivals: list[Rival], standing: Standing = ABOUT_TO, now: float = 0.0
         ([rival()], Standing("b", 1), "unconfirmed", "a"),
         ([rival()], Standing("c", 9), "unconfirmed", "a"),
         ([rival()], Standing("b", 9, moved_at=-599), "cool_down", "a"),
+        # Moved before the clock was set back.
+        ([rival()], Standing("b", 9, moved_at=86_400), "better", "b"),
         ([rival()], Standing("b", 9, moved_at=-600), "better", "b"),
         ([rival(present=GOOD)], ABOUT_TO, "below_threshold", "a"),
         ([rival(mine=BAD, present=GOOD)], ABOUT_TO, "below_threshold", "a"),

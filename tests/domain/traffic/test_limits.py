@@ -225,3 +225,11 @@ def test_a_client_at_another_address_is_refused() -> None:
 def test_a_month_is_one_of_utc(moment: str, month: str, seconds: int) -> None:
     now = datetime.fromisoformat(f"{moment}+00:00").timestamp()
     assert (limits.month_of(now), limits.until_next_month(now)) == (month, seconds)
+
+
+@pytest.mark.parametrize("step", [1, 61, 3600, 86_400])
+def test_a_clock_that_was_set_back_locks_no_key_out(step: int) -> None:
+    counters, one = Counters(), KeyLimits(requests_per_minute=1, tokens_per_minute=10)
+    assert counters.admit(ticket(1, NOW + step, reserved=10), one, NOW + step).refusal is None
+    assert counters.admit(ticket(2, NOW + step), one, NOW + step).refusal is not None
+    assert counters.admit(ticket(3), one, NOW).refusal is None
