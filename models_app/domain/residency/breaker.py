@@ -75,7 +75,6 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN:
             self.state = BreakerState.CLOSED
             self.reason = ""
-            self._is_probing = False
             self._pause = self._policy.first_pause
             self._window.clear()
         elif self.state is BreakerState.CLOSED:

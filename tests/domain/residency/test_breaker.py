@@ -82,6 +82,49 @@ STORIES: dict[str, list[tuple[float, str, str]]] = {
         (30, "admit=0", "half_open"),
         (30, "succeeded", "closed"),
     ],
+    "failures of almost a whole window ago still count": [
+        (0, "failed", "closed"),
+        (0, "failed", "closed"),
+        (9.9, "failed", "open"),
+    ],
+    "those of a whole window ago do not": [
+        (0, "failed", "closed"),
+        (0, "failed", "closed"),
+        (10, "failed", "closed"),
+    ],
+    "failures before and after the middle of the window add up": [
+        (0, "failed", "closed"),
+        (4.9, "failed", "closed"),
+        (5, "failed", "open"),
+    ],
+    "successes before the middle of the window count too": [
+        *[(0, "succeeded", "closed") for _ in range(4)],
+        *[(5, "failed", "closed") for _ in range(3)],
+        (5, "failed", "open"),
+    ],
+    "as many failures as successes open it": [
+        *[(0, "succeeded", "closed") for _ in range(3)],
+        *[(1, "failed", "closed"), (1, "failed", "closed"), (1, "failed", "open")],
+    ],
+    "after a success the pause is the first one again, and earlier failures are forgotten": [
+        *[(0, "failed", "closed"), (0, "failed", "closed"), (0, "failed", "open")],
+        *[(4, "admit=0", "half_open"), (4, "failed", "open")],
+        *[(12, "admit=0", "half_open"), (12, "succeeded", "closed")],
+        *[(12, "failed", "closed"), (12, "failed", "closed"), (12, "failed", "open")],
+        (13, "admit=3", "open"),
+    ],
+    "failures before refused credentials are forgotten": [
+        *[(0, "failed", "closed"), (0, "failed", "closed"), (0, "rejected", "open")],
+        *[(30, "admit=0", "half_open"), (30, "succeeded", "closed")],
+        *[(30, "failed", "closed"), (30, "failed", "closed"), (30, "failed", "open")],
+    ],
+    "a second probe can be refused, and fails for as long": [
+        *[(0, "rejected", "open"), (30, "admit=0", "half_open"), (30, "rejected", "open")],
+        (31, "admit=29", "open"),
+        (60, "admit=0", "half_open"),
+        (60, "failed", "open"),
+        (60, "admit=8", "open"),
+    ],
     "late news of earlier requests change nothing": [
         (0, "rejected", "open"),
         (1, "succeeded", "open"),
@@ -118,6 +161,40 @@ def test_it_says_why_it_is_open() -> None:
     breaker.admit(30)
     breaker.succeeded(30)
     assert breaker.reason == ""
+
+
+def test_the_last_failure_is_the_reason() -> None:
+    breaker = Breaker(POLICY)
+    for word in ("first", "second", "third"):
+        assert breaker.reason == ""
+        breaker.failed(0, word)
+    assert breaker.reason == "third"
+    breaker.admit(4)
+    breaker.failed(4, "fourth")
+    assert breaker.reason == "fourth"
+
+
+def test_the_wait_of_an_open_circuit_is_known_without_a_request() -> None:
+    breaker = Breaker(POLICY)
+    assert breaker.wait(0) == 0.0
+    breaker.rejected(0, "")
+    assert [breaker.wait(now) for now in (0, 29.5, 30, 99)] == [30, 0.5, 0.0, 0.0]
+    assert breaker.state == "open"
+    breaker.admit(30)
+    assert breaker.wait(29) == 0.0
+    breaker.succeeded(30)
+    assert breaker.wait(29) == 0.0
+
+
+def test_a_retry_costs_ten_requests_after_the_burst() -> None:
+    budget = RetryBudget()
+    assert [budget.spend() for _ in range(3)] == [True, True, False]
+    for _ in range(9):
+        budget.earn()
+    assert not budget.spend()
+    budget.earn()
+    budget.earn()
+    assert [budget.spend() for _ in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize(("requests", "most"), [(1, 1), (5, 2), (20, 4), (100, 12), (1000, 102)])
