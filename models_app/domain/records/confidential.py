@@ -55,7 +55,7 @@ def storable(text: str) -> str:
     """The text without NUL and lone surrogates, for which PostgreSQL refuses a row and its whole batch."""
     if text.isascii() and "\0" not in text:
         return text
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def for_record(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _span(
 
 
 def _id(request_id: str, what: str, size: int) -> str:
-    text = f"{request_id}/{what}".encode("utf-8", "replace")
+    text = f"{request_id}/{what}".encode(errors="replace")
     return hashlib.sha256(text).hexdigest()[: 2 * size]
 
 
@@ -130,4 +130,4 @@ def _value(fact: Any) -> dict[str, Any]:
 
 def _text(text: str) -> str:
     """The text without lone surrogates, for which the whole body would be refused."""
-    return text.encode("utf-8", "replace").decode()
+    return text.encode(errors="replace").decode()

@@ -147,7 +147,7 @@ def _take(raw: bytes, found: Found) -> bool:
         return False
     try:
         _TAKERS[kind](orjson.loads(payload), found)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return False
     return True
 
@@ -167,8 +167,10 @@ def _take_header(values: dict[str, Any], found: Found) -> None:
 def _take_record(values: list[Any], found: Found) -> None:
     number, *rest = values
     names = found.header.fields if found.header else FIELDS
+    # Before the record is added: a damaged line adds nothing.
+    last = max(found.last, number)
     found.records.append(_record(names, rest))
-    found.last = max(found.last, number)
+    found.last = last
 
 
 def _take_mark(values: list[Any], found: Found) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -95,3 +96,48 @@ def test_a_record_is_small() -> None:
 def test_every_database_takes_what_is_left() -> None:
     assert storable("a\0b\ud800c") == "a\ufffdb?c"
     assert for_record({"a\0": ["b\ud800"], "c": None}) == {"a\ufffd": ["b?"], "c": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("x" * 500, "x" * 500),
+        ("x" * 501, "x" * 500 + "…"),
+        (1.5, 1.5),
+        (True, True),
+        ((1, "a"), [1, "a"]),
+        (Decimal("1.50"), "1.50"),
+        ({1: {"b": ["x" * 501]}}, {"1": {"b": ["x" * 500 + "…"]}}),
+        ({"n" * 501: 1}, {"n" * 500: 1}),
+    ],
+)
+def test_what_is_recorded_is_short_and_json(given: Any, kept: Any) -> None:
+    assert for_record({"a": given}) == {"a": kept}
+
+
+def test_arguments_that_are_too_large_leave_their_size_and_names() -> None:
+    def of_size(size: int) -> dict[str, Any]:
+        made = {"a": ["x" * 500] * 7, "b" * 150: ""}
+        return made | {"b" * 150: "y" * (size - len(json.dumps(made)))}
+
+    assert for_record(of_size(MAX_BYTES)) == of_size(MAX_BYTES)
+    assert for_record(of_size(MAX_BYTES + 1)) == {
+        "left_out": "too large",
+        "bytes": MAX_BYTES + 1,
+        "names": ["a", "b" * 100],
+    }
+
+
+@pytest.mark.parametrize("value", [None, "", [], {}, True, False])
+def test_the_presence_of_a_secret_is_no_secret(value: Any) -> None:
+    assert without_secrets({"api_key": value}) == {"api_key": value}
+
+
+@pytest.mark.parametrize("value", [0, 1, "x", ["x"], {"a": 1}, 0.0])
+def test_any_other_value_of_a_secret_is_one(value: Any) -> None:
+    assert without_secrets({"API_KEY": value}) == {"API_KEY": LEFT_OUT}
+
+
+@pytest.mark.parametrize("text", ["", "a", "é", "😀", "\x01"])
+def test_a_text_that_a_database_accepts_stays_as_it_is(text: str) -> None:
+    assert storable(text) == text

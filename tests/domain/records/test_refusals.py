@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_app.domain.records.refusals import OTHER, PERIOD_SECONDS, Sampler
+from models_app.domain.records.refusals import OTHER, PERIOD_SECONDS, Counted, Sampler
 
 sources = st.sampled_from([f"192.0.2.{number}" for number in range(40)])
 times = st.lists(st.tuples(sources, st.floats(0, 5 * PERIOD_SECONDS)), max_size=300)
@@ -48,3 +48,32 @@ def test_the_present_period_can_be_ended_early_once() -> None:
     assert (entry.count, entry.first_at, entry.last_at) == (2, 1.0, 5.0)
     assert not sampler.take("a", 7.0)
     assert [entry.count for entry in sampler.ended(8.0, every=True)] == [1]
+
+
+def test_a_period_begins_at_a_whole_minute() -> None:
+    sampler = Sampler(1, 1)
+    assert sampler.take("a", PERIOD_SECONDS - 0.1)
+    assert not sampler.take("a", PERIOD_SECONDS - 0.05)
+    assert sampler.ended(PERIOD_SECONDS - 0.01) == []
+    assert sampler.take("a", PERIOD_SECONDS)
+    assert sampler.ended(PERIOD_SECONDS) == [Counted("a", PERIOD_SECONDS - 0.05, PERIOD_SECONDS - 0.05, 1)]
+
+
+def test_a_source_that_is_known_is_not_counted_with_the_others() -> None:
+    sampler = Sampler(2, 1)
+    calls = [("a", 0.0), ("b", 1.0), ("a", 2.0), ("c", 3.0), ("a", 4.0), ("a", 5.0)]
+    assert [sampler.take(*call) for call in calls] == [True, False, True, False, False, False]
+    assert sampler.ended(6.0, every=True) == [Counted(OTHER, 1.0, 3.0, 2), Counted("a", 4.0, 5.0, 2)]
+    # The sources stay known until the period ends.
+    assert not sampler.take("a", 7.0)
+
+
+def test_what_cannot_be_stored_for_long_is_added_up() -> None:
+    sampler = Sampler(1, 2)
+    for period in range(10):
+        for _ in range(3):
+            sampler.take("a", period * PERIOD_SECONDS + 1)
+    ended = sampler.ended(10 * PERIOD_SECONDS)
+    assert [entry.count for entry in ended] == [2, 2, 2, 2, 12]
+    assert [entry.first_at for entry in ended] == [period * PERIOD_SECONDS + 1 for period in range(5)]
+    assert ended[-1].last_at == 9 * PERIOD_SECONDS + 1

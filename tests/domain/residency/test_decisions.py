@@ -235,6 +235,15 @@ def enough_but_none_too_many(
     assert not any(has_room(request, node, (*going, *fewer)) for fewer in subsets(list(chosen))[:-1])
 
 
+@pytest.mark.parametrize(
+    ("sizes", "overtakes"), [([], True), ([40], True), ([41], False), ([20, 20], True), ([20, 21], False)]
+)
+def test_memory_for_all_loads_ahead_must_remain(sizes: list[int], overtakes: bool) -> None:
+    ahead = [LoadRequest(str(size), Memory(size)) for size in sizes]
+    node = Node(Memory(10), (A, replace(B, pinned=True)))
+    assert passes(replace(NEED, need=Memory(10)), node, ahead) is overtakes
+
+
 @given(requests, nodes, st.lists(requests, max_size=3))
 def test_a_load_overtakes_only_what_still_fits_after_it(
     request: LoadRequest, node: Node, ahead: list[LoadRequest]

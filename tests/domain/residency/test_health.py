@@ -23,6 +23,9 @@ NOW = 1000.0
         (0, False, 0, 0, 15, Need.NOTHING),
         (14, False, 0, 0, 15, Need.NOTHING),
         (15, False, 0, 0, 15, Need.CANARY),  # idle for long
+        (1, False, 0, 0, 1, Need.CANARY),
+        (0.5, False, 0, 0, 1, Need.NOTHING),
+        (0.5, False, 0, 0, 0.5, Need.CANARY),
         (999, True, 0, 0, 15, Need.NOTHING),  # it served a request
         (999, False, 0, 0, 0, Need.NOTHING),  # no canaries
         (STALL_SECONDS, False, 3, 0, 15, Need.NOTHING),  # a long step
