@@ -138,7 +138,7 @@ def sentence(fact: LifecycleFact) -> str:
     if why := _requested_by(fact.origin):
         parts.append(f", because {why}")
     if not done:
-        parts.append(f"; {_ENDED.get(outcome, outcome)}: {fact.reason}".rstrip(": "))
+        parts.append(f"; {_ENDED[outcome]}: {fact.reason}".rstrip(": "))
     return "".join(parts).rstrip(".") + "."
 
 

@@ -244,6 +244,12 @@ def test_memory_for_all_loads_ahead_must_remain(sizes: list[int], overtakes: boo
     assert passes(replace(NEED, need=Memory(10)), node, ahead) is overtakes
 
 
+@pytest.mark.parametrize(("slots", "overtakes"), [(None, True), (2, False), (3, False), (4, True), (5, True)])
+def test_a_place_for_the_load_ahead_must_remain(slots: int | None, overtakes: bool) -> None:
+    node = Node(Memory(200), (A, B), slots=slots)
+    assert passes(NEED, node, [replace(NEED, key="ahead")]) is overtakes
+
+
 @given(requests, nodes, st.lists(requests, max_size=3))
 def test_a_load_overtakes_only_what_still_fits_after_it(
     request: LoadRequest, node: Node, ahead: list[LoadRequest]

@@ -129,8 +129,8 @@ SENTENCES = [
         "this machine does not have the memory.",
     ),
     (
-        fact(LedgerKind.SWITCH, outcome=LedgerOutcome.FAILED, reason="x"),
-        "m:a should have become the target of a route; that failed: x.",
+        fact(LedgerKind.SWITCH, outcome=LedgerOutcome.FAILED, reason="no X"),
+        "m:a should have become the target of a route; that failed: no X.",
     ),
     (
         fact(LedgerKind.RECOVERY, outcome=LedgerOutcome.FAILED, reason="x"),
