@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import zlib
+from typing import Any
 
 import orjson
 import pytest
@@ -115,8 +116,8 @@ def test_a_mark_holds_what_is_known_when_a_request_begins() -> None:
         completion_tokens=4,
         cost_usd=0.5,
     )
-    known = {"requested_model": "m", "route": "r", "model_key": "x:m", "provider": "x"}
-    used = {"prompt_tokens": 3, "completion_tokens": 4, "cost_usd": 0.5, "estimated": True}
+    known: dict[str, Any] = {"requested_model": "m", "route": "r", "model_key": "x:m", "provider": "x"}
+    used: dict[str, Any] = {"prompt_tokens": 3, "completion_tokens": 4, "cost_usd": 0.5, "estimated": True}
     for found in (spool_format.read(mark), spool_format.read(mark, HEADER)):
         assert found.begun == [dataclasses.replace(begun, **known, **used)]
         assert (found.records, found.bad, found.last) == ([], [], 0)

@@ -64,6 +64,10 @@ SENTENCES = [
         fact(LedgerKind.LOAD, Origin(LedgerCause.KEY, "key:ci")),
         "m:a was loaded, because the API key 'ci' requested it.",
     ),
+    (
+        fact(LedgerKind.LOAD, Origin(LedgerCause.KEY, "key:a:b")),
+        "m:a was loaded, because the API key 'a:b' requested it.",
+    ),
     (fact(LedgerKind.LOAD, Origin(LedgerCause.OPERATOR, "cli")), "m:a was loaded, because cli requested it."),
     (fact(LedgerKind.LOAD, Origin(LedgerCause.OPERATOR)), "m:a was loaded, because an unknown actor requested it."),
     (
@@ -110,6 +114,7 @@ SENTENCES = [
             (7199, "120 min"),
             (7200, "2 h"),
             (90000, "25 h"),
+            (7_200_000, "2000 h"),
         ]
     ),
     # Failures.
