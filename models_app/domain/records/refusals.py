@@ -30,7 +30,7 @@ class Sampler:
         self._each = each
         self._sources = sources
         self._lock = threading.Lock()
-        self._period = 0
+        self._period = 0.0
         self._kept: dict[str, int] = {}
         self._counted: dict[str, Counted] = {}
         # Of periods that have ended.
@@ -65,7 +65,7 @@ class Sampler:
             return found
 
     def _begin_period(self, now: float) -> None:
-        period = int(now // PERIOD_SECONDS)
+        period = now // PERIOD_SECONDS
         if period != self._period:
             # Bounded also while they cannot be stored: what does not fit is added to the last one.
             for counted in self._counted.values():

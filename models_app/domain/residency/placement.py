@@ -91,13 +91,11 @@ def _rank(request: PlacementRequest, candidate: Place) -> tuple[object, ...]:
     need = request.need or 0
     # A node that has not reported its memory counts as having room: its own admission decides.
     free = need if candidate.free is None else candidate.free
-    fits, fits_after_eviction = free >= need, free + candidate.evictable >= need
-    short = 0 if fits_after_eviction else need - free - candidate.evictable
     return (
-        not fits_after_eviction,
-        short,
+        # What is missing after all evictions.
+        max(0, need - free - candidate.evictable),
         request.wants_gpu and not candidate.has_gpu,
-        not fits,
+        free < need,
         candidate.name != request.prefer,
         candidate.models,
         -free,

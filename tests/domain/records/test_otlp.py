@@ -145,6 +145,13 @@ def test_ids_depend_on_the_request_alone_and_differ_from_each_other() -> None:
     assert all(len(one) == 32 and not one.startswith(tuple(ids)) for one in traces)
 
 
+def test_ids_are_the_same_in_every_version() -> None:
+    """A record that is sent again after an upgrade is the same span."""
+    request, queue = otlp.spans_of(record())[:2]
+    assert request["traceId"] == "abd00725667b3f0c97ac271092c06e77"
+    assert (request["spanId"], queue["spanId"]) == ("76dfdf733a33a5a5", "044be2be1866631a")
+
+
 def test_what_is_unknown_is_left_out_but_zero_and_false_are_sent() -> None:
     empty = attributes(otlp.spans_of(AccessRecord("a", START, "embeddings"))[0])
     assert empty == {

@@ -77,3 +77,11 @@ def test_what_cannot_be_stored_for_long_is_added_up() -> None:
     assert [entry.count for entry in ended] == [2, 2, 2, 2, 12]
     assert [entry.first_at for entry in ended] == [period * PERIOD_SECONDS + 1 for period in range(5)]
     assert ended[-1].last_at == 9 * PERIOD_SECONDS + 1
+
+
+def test_ended_periods_come_with_the_present_one() -> None:
+    sampler = Sampler(1, 1)
+    for at in (0.0, 1.0, PERIOD_SECONDS, PERIOD_SECONDS + 1):
+        sampler.take("a", at)
+    ended = sampler.ended(PERIOD_SECONDS + 2, every=True)
+    assert [(entry.first_at, entry.count) for entry in ended] == [(1.0, 1), (PERIOD_SECONDS + 1, 1)]

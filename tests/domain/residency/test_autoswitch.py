@@ -203,6 +203,7 @@ def by_rates(standing: Standing, *rivals: Rival, now: float = 1000.0) -> Decisio
 def test_a_decision_in_full(standing: Standing, rivals: list[Rival], expected: tuple[object, ...]) -> None:
     made = by_rates(standing, *rivals)
     assert (made.move, made.to, made.reason, made.why, made.standing) == expected
+    assert [scored["key"] for scored in made.scores] == [rival.key for rival in rivals]
 
 
 def test_the_scores_of_both_models_are_reported() -> None:

@@ -136,6 +136,7 @@ def test_a_load_that_waited_long_enough_drains_a_busy_model(waited: float, drain
     decision = decide(replace(NEED, waited=waited), Node(Memory(20), (busy, replace(A, key="c", stage=Stage.STARTING))))
     assert isinstance(decision, Wait)
     assert decision.why == "a is answering requests; c is being loaded."
+    assert [verdict for _, verdict, _ in verdicts(decision.candidates)] == ["waited for", "waited for"]
     assert [one.key for one in decision.drain] == drained
 
 

@@ -53,6 +53,23 @@ CHOICES = {
         "a",
     ),
     "one that has not said what it has": (FOUR, (replace(A, free=GIB), replace(B, free=None)), "b"),
+    "where it fits exactly": (FOUR, (replace(A, free=4 * GIB), replace(B, models=1)), "a"),
+    "where it fits exactly after an eviction": (
+        FOUR,
+        (replace(A, free=2 * GIB, evictable=2 * GIB), replace(B, free=GIB, evictable=8 * GIB, models=1)),
+        "a",
+    ),
+    "rather by an eviction than where one byte is missing": (
+        FOUR,
+        (replace(A, free=4 * GIB - 1), replace(B, free=0, evictable=4 * GIB, models=9)),
+        "b",
+    ),
+    "where least is missing after evictions": (
+        FOUR,
+        (replace(A, free=GIB, evictable=2 * GIB), replace(B, free=2 * GIB)),
+        "a",
+    ),
+    "without a known need, a full one too": (PlacementRequest(), (replace(A, free=0), replace(B, models=1)), "a"),
     "without a known need, the least loaded": (PlacementRequest(), (replace(A, models=1), B), "b"),
     "the named one, whatever it has": (replace(FOUR, node="a"), (replace(A, free=0), B), "a"),
     "the named one, though it has the model": (
