@@ -55,7 +55,7 @@ def unknown_variables(variables: Iterable[str], known: Iterable[str]) -> list[Fi
         plain = name.removesuffix("_FILE")
         if not name.startswith("NOA_") or name in names or plain in names:
             continue
-        near = get_close_matches(name, names, n=1)
+        near = get_close_matches(name, names)
         todo = f"Use {near[0]}, if that is meant." if near else "Remove it."
         found.append(Finding("settings", Level.WARNING, f"{name} is set, but is not a setting.", todo))
     return found
