@@ -21,6 +21,8 @@ from models_app.domain.provider_kinds import ProviderKind, api_url
         ("anthropic", "https://x.example//v1", "https://x.example"),
         ("anthropic", "https://x.example/V1", "https://x.example/V1"),
         ("anthropic", "https://x.example/v1/v1", "https://x.example/v1"),
+        ("openai", "https://x.example/X", "https://x.example/X"),
+        ("anthropic", "https://x.example/X/v1", "https://x.example/X"),
         ("llama.cpp", "", ""),
         ("llama.cpp", "https://x.example", "https://x.example/v1"),
         ("llama.cpp", "https://x.example/", "https://x.example/v1"),

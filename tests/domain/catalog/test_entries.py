@@ -37,6 +37,13 @@ from models_app.domain.errors import InvalidRequest
             {"input": 0.1 + 0.2, "output": 1e-12},
             {"input": "0.3", "output": "0", "source": "operator"},
         ),
+        ("metadata", {"a": "x" * 65_528}, {"a": "x" * 65_528}),  # 64 KiB of JSON
+        ("metadata", {"a": [2**63 - 1, 1 - 2**63]}, {"a": [2**63 - 1, 1 - 2**63]}),
+        (
+            "price",
+            {"input": 1_000_000, "output": "1000000"},
+            {"input": "1000000", "output": "1000000", "source": "operator"},
+        ),
         ("load_options", {"n_ctx": 512, "slots": None}, {"n_ctx": 512}),
         ("context_window", 1_000_000_000, 1_000_000_000),
         ("max_output_tokens", 5, 5),
@@ -105,6 +112,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("metadata", {"a": "\0"}, "metadata"),
     ("metadata", {"a\0": 1}, "metadata"),
     ("metadata", {"a": "x" * 65_536}, "metadata"),
+    ("metadata", {"a": "x" * 65_529}, "metadata"),
     ("metadata", {"a": 2**64 - 1}, "metadata"),
     ("metadata", {"a": [{"b": 1e300}]}, "metadata"),
     ("price", 1, "price"),
@@ -186,6 +194,32 @@ def test_tiers_of_a_price_are_sorted_by_length() -> None:
     most = [{"input": 1, "output": 1, "above": number} for number in range(1, 11)]
     assert len(entries.parse_changes({"price": price | {"tiers": most}})["price"]["tiers"]) == 10
     assert "tiers" not in entries.parse_changes({"price": price | {"tiers": None}})["price"]
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "code", "message"),
+    [
+        ("tags", ["a,b"], None, "'tags[0]' must be a tag: 1 to 64 printable characters without a comma, not 'a,b'."),
+        (
+            "metadata",
+            {"a": 2**63},
+            "number_too_large",
+            "'metadata' must be free of numbers beyond 2^63; write them as strings.",
+        ),
+        (
+            "price",
+            {"input": "x", "output": 1},
+            None,
+            "'price.input' must be US dollars per million tokens, from 0 to 1,000,000: a number, or a decimal string"
+            " with at most 10 places.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_expected(field: str, given: Any, code: str | None, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        entries.parse_changes({field: given})
+    assert caught.value.message == message
+    assert caught.value.code == (code or InvalidRequest.default_code)
 
 
 # Whole entries

@@ -87,6 +87,7 @@ def test_only_stages_that_both_have_are_compared() -> None:
     [
         ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
         ([0.5, 0.9], [1.0, 1.0]),
+        ([0.9, 0.6], [1.0, 1.0]),
         ([None, 0.04, None], [None, 0.04, None]),
         ([], []),
     ],
@@ -110,6 +111,18 @@ def test_holms_correction(probabilities: list[float | None], adjusted: list[floa
 )
 def test_the_exact_test_of_shares(counts: tuple[int, int, int, int], p: float) -> None:
     assert comparison.exact_p(*counts) == pytest.approx(p, abs=1e-4)
+
+
+def test_a_probability_is_at_most_one() -> None:
+    # The sum of all outcomes of these shares exceeds 1 by a rounding error.
+    for counts in ((1, 4, 4, 13), (1, 4, 3, 14), (1, 4, 7, 19)):
+        assert comparison.exact_p(*counts) == 1.0
+
+
+def test_welchs_statistic_of_each_row() -> None:
+    rows = np.array([[1, 2, 3, 7, 9], [9, 8, 7, 2, 2], [5, 5, 5, 5, 5], [5, 5, 5, 6, 6]], dtype=np.float64)
+    expected = [6 / math.sqrt(1 / 3 + 2 / 2), 6 / math.sqrt(1 / 3), 0.0, math.inf]
+    assert comparison._welch(rows, 3).tolist() == pytest.approx(expected)
 
 
 def test_values_that_do_not_scatter_can_differ() -> None:

@@ -69,8 +69,8 @@ def test_a_stage_counts_failures_and_times_the_rest() -> None:
 
 def test_a_stage_has_every_figure() -> None:
     samples = [
-        sample(0, prompt_tokens=None, cached_tokens=None, completion_tokens=None, e2el_ms=234.5678, gaps=[]),
-        sample(1, cached_tokens=5, started_ms=1000.0, e2el_ms=234.5678, gaps=[3.0, 4.0]),
+        sample(0, prompt_tokens=None, cached_tokens=None, completion_tokens=None, e2el_ms=236.5678, gaps=[]),
+        sample(1, cached_tokens=5, started_ms=1000.0, e2el_ms=236.5678, gaps=[3.0, 4.0]),
         sample(2, ok=False, prompt_tokens=99, cached_tokens=99, completion_tokens=99, gaps=[1000.0]),
     ]
     found = figures.of_stage(samples, concurrency=3)
@@ -80,18 +80,18 @@ def test_a_stage_has_every_figure() -> None:
         "requests": 3,
         "succeeded": 2,
         "success_rate": 0.6667,
-        "seconds": 1.235,
+        "seconds": 1.237,
         "prompt_tokens": 20,
         "cached_tokens": 5,
         "completion_tokens": 11,
-        "request_throughput": 1.62,
-        "output_throughput": 8.91,
-        "total_token_throughput": 25.11,
+        "request_throughput": 1.617,
+        "output_throughput": 8.896,
+        "total_token_throughput": 25.069,
     }
     unknown = dict.fromkeys(("mean", "p50", "p95", "p99"), [None, None])
     assert points["itl_ms"] == {"n": 2, "mean": 3.5, "p50": 3.0, "p95": 4.0, "p99": 4.0, "ci": unknown}
-    assert points["e2el_ms"] == {"n": 2} | dict.fromkeys(("mean", "p50", "p95", "p99"), 234.568) | {
-        "ci": unknown | dict.fromkeys(("p95", "p99"), [234.568, None])
+    assert points["e2el_ms"] == {"n": 2} | dict.fromkeys(("mean", "p50", "p95", "p99"), 236.568) | {
+        "ci": unknown | dict.fromkeys(("p95", "p99"), [236.568, None])
     }
     assert points["prompt_tokens_per_second"]["p50"] == 150.0
 
