@@ -192,7 +192,11 @@ def _check_numbers(body: Mapping[str, Any]) -> None:
         if bounds is not None:
             Fields(body).integer(name, *bounds)
         elif type(value) in (int, float) and not -_MOST_NUMBER <= value <= _MOST_NUMBER:
-            raise InvalidRequest(f"'{name[:80]}' is too large a number.", param=name[:80])
+            raise InvalidRequest(
+                f"'{name[:80]}' is too large a number: use one between -2^63 and 2^63.",
+                code="number_too_large",
+                param=name[:80],
+            )
 
 
 def _prompts(endpoint: str, body: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ see other processes. Programs that render templates, compile grammars or read he
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -140,12 +141,26 @@ def _python() -> Iterator[Rule]:
 
 
 def _libraries() -> set[str]:
-    """The folders of Python's modules."""
+    """The folders of Python's modules, also those that a `.pth` file or PYTHONPATH names.
+
+    Without the working folder and this package's parent, which in a checkout hold much more than modules.
+    """
     paths = sysconfig.get_paths()
     user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
     library = str(sysconfig.get_config_var("LIBDIR") or paths["stdlib"])
     own = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return {*own, *site.getsitepackages(), *user, library}
+    others = {Path.cwd(), _PACKAGE.parent}
+    imported = [entry for entry in sys.path if os.path.isabs(entry) and Path(entry).resolve() not in others]
+    folders = {*own, *site.getsitepackages(), *user, library, *imported}
+    return folders.union(*map(_linked, folders))
+
+
+def _linked(folder: str) -> Iterator[str]:
+    """What the symbolic links in a folder of modules lead to: some installers link each module from a store."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield os.path.realpath(entry.path)
 
 
 def _files(model: Path) -> Iterator[Rule]:

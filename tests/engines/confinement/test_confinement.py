@@ -119,6 +119,18 @@ def test_no_file_of_the_server_or_of_another_model_is_reached(kind: str, model: 
     assert all(path.read_text() == "secret" for path in secrets)
 
 
+@needs_all
+def test_modules_of_a_folder_that_a_path_file_names_are_imported(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "distant.py").write_text("here = True")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "distant.py").symlink_to(tmp_path / "store" / "distant.py")
+    program = _PROGRAM.replace("import ", "import sys; sys.path.append(sys.argv[1])\nimport ", 1)
+    text = f"{program}\nconfine('runner', {str(model)!r})\nimport distant\nprint(json.dumps(distant.here))"
+    command = [sys.executable, "-c", text, str(tmp_path / "elsewhere")]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "true\n"
+
+
 def test_without_confinement_the_same_attempts_succeed(model: Path, secrets: list[Path]) -> None:
     """Otherwise the tests above would show nothing."""
     found = run("none", model, _FILES, secrets[0])
