@@ -97,6 +97,12 @@ STORIES: dict[str, list[tuple[float, str, str]]] = {
         (4.9, "failed", "closed"),
         (5, "failed", "open"),
     ],
+    "the second half of a window begins at its middle": [
+        (0, "failed", "closed"),
+        (5, "failed", "closed"),
+        (12, "failed", "closed"),
+        (12, "failed", "open"),
+    ],
     "successes before the middle of the window count too": [
         *[(0, "succeeded", "closed") for _ in range(4)],
         *[(5, "failed", "closed") for _ in range(3)],
