@@ -125,10 +125,11 @@ def _placed(parse_one: Callable[[Fields], Parsed], fields: Fields) -> Parsed:
     try:
         return parse_one(fields)
     except NoaError as error:
-        if not (error.param or "").startswith(fields.prefix):
-            error.param = f"{fields.prefix}{error.param or ''}".rstrip(".")
+        param = error.param or ""
+        if not param.startswith(fields.prefix):
+            error.param = f"{fields.prefix}{param}".removesuffix(".")
         if fields.prefix not in error.message:
-            error.message = f"{fields.prefix.rstrip('.')}: {error.message}"
+            error.message = f"{fields.prefix.removesuffix('.')}: {error.message}"
         raise
 
 

@@ -215,6 +215,11 @@ def test_a_wrong_model_is_refused(fields: dict[str, Any], param: str) -> None:
     assert "models[1]" in error.message
 
 
+def test_a_message_names_the_whole_path_of_a_field() -> None:
+    error = refused("models", MODEL | {"name": 7})
+    assert error.message == "'models[1].name' must be a string of at most 190 characters."
+
+
 # Routes
 
 
