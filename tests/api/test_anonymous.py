@@ -37,8 +37,10 @@ def test_every_address_costs_few_queries(name: str, monkeypatch: pytest.MonkeyPa
             with CaptureQueriesContext(connection) as queries:
                 answer = getattr(_CLIENT, method)(path, headers=headers)
             assert answer.status_code != 500, (method, path)
-            if len(queries) > most:
-                found[f"{method} {path}"] = [query["sql"][:80] for query in queries]
+            # Within this test's transaction PostgreSQL marks the begin of each inner one.
+            asked = [query["sql"][:80] for query in queries if "SAVEPOINT" not in query["sql"][:20]]
+            if len(asked) > most:
+                found[f"{method} {path}"] = asked
     assert found == {}
 
 

@@ -116,10 +116,11 @@ def _idle_seconds(instance: Instance) -> float | None:
 
 
 def _store_use(instance: Instance, idle: float) -> None:
-    used = timezone.now() - timedelta(seconds=idle)
+    now = timezone.now()
+    used = now - timedelta(seconds=idle)
     before = instance.last_used_at or instance.ready_at
-    # Also when it was used before the clock was set back.
-    if before is None or abs((used - before).total_seconds()) > _USE_SECONDS:
+    # What lies in the future was stored before the clock was set back.
+    if before is None or before > now or (used - before).total_seconds() > _USE_SECONDS:
         Instance.objects.filter(pk=instance.pk).update(last_used_at=used)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from time import monotonic
 from unittest import mock
 
 import pytest
@@ -81,9 +82,10 @@ def test_an_address_that_tries_many_users_is_refused() -> None:
 
 def test_many_addresses_slow_down_one_user_only_at_unknown_addresses() -> None:
     log_in(address="198.51.100.1")
+    began = monotonic()
     checked = sum(try_log_in(address=f"192.0.2.{number % 250}") for number in range(500))
     # One more for each second that the test takes.
-    assert 50 <= checked <= 60
+    assert 50 <= checked <= 52 + (monotonic() - began)
     log_in(address="198.51.100.1")
     pass_time(31)
     log_in(address="198.51.100.2")
