@@ -20,6 +20,8 @@ from tests.fakes.token_server import DEADLINE, ENDINGS, USAGES, Spent, TokenServ
 from tests.gateway.remotes import as_new, serve_remote
 from tests.gateway.wire import KEY, Served, request
 
+pytestmark = pytest.mark.wide
+
 PRICE = Price(Decimal(10), Decimal(20))
 PROMPT = "word " * 400
 LIMIT = 60

@@ -22,6 +22,8 @@ from models_app.gateway.forwarding.faults import Fault, Verdict
 from models_app.gateway.upstream.connection import Broken, ClosedEarly, Malformed, Redirected, Refused, UpstreamError
 from models_app.gateway.upstream.dialing import AddressRefused, ConnectTimeout
 
+pytestmark = pytest.mark.wide
+
 ENDPOINT = RemoteEndpoint("box", ProviderKind.OPENAI, "https://box.example/v1", "m", "a-key")
 MALLORY, ALICE = "mallory", "alice"
 MANY = 3 * DEFAULT_POLICY.min_failures

@@ -19,6 +19,8 @@ from tests.fakes.provider_faults import BEHAVIOURS, PROMPTED, SHAPES, Refusal
 from tests.gateway.remotes import CLAUDE, GPT, OTHER_KEYS, Reported, as_new, endpoint, entry, serve_remote
 from tests.gateway.wire import KEY, Answer, Served
 
+pytestmark = pytest.mark.wide
+
 # Long enough for a good answer on a busy machine.
 LIMITS = Limits(first_byte_seconds=2.5, idle_seconds=2.5)
 MINI = "openai:gpt-4o-mini"
