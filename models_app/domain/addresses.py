@@ -1,4 +1,4 @@
-"""The addresses that NOA can connect to: protects its network from configured addresses (SSRF)."""
+"""The addresses that NOA can connect to: protects its network from configured addresses (SSRF). Those of clients."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ def may_connect(address: str, *, allow_private: bool) -> bool:
     """Whether NOA is allowed to connect to this IP address (as text, with or without an IPv6 zone)."""
     found = reach(ipaddress.ip_address(address.partition("%")[0]))
     return found is Reach.PUBLIC or (allow_private and found is Reach.PRIVATE)
+
+
+def network_of(address: str) -> str:
+    """By what clients are counted: the address, or the network of an IPv6 address; other text stays as it is.
+
+    A household or office has one IPv6 network of 64 bits, and can use any address in it.
+    """
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
 
 
 def checked_url(text: str, *, param: str = "base_url", allow_private: bool = False) -> SplitResult:

@@ -7,7 +7,6 @@ two there: a third party cannot lock an operator out of their own machine.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,8 +16,6 @@ WINDOW_SECONDS = 15 * 60
 _FIRST_WAIT_SECONDS = 60
 # One user from many addresses is slowed down, not locked: the wait stays short.
 _LONGEST_USER_WAIT_SECONDS = 30
-# A household or office has one IPv6 network of this size, and can use any address in it.
-_IPV6_PREFIX = 64
 
 
 class Kind(StrEnum):
@@ -60,16 +57,3 @@ def longest_wait(tallies: dict[Kind, Tally], *, is_known: bool) -> tuple[float, 
     """The wait of one log-in, and its reason. `is_known`: this user has logged in from this address before."""
     applied = [Kind.PAIR] if is_known else list(Kind)
     return max(((wait_seconds(kind, tallies[kind]), kind) for kind in applied), key=lambda found: found[0])
-
-
-def network_of(address: str) -> str:
-    """The address, or the network of an IPv6 address; text that is no address, as of a unix socket, stays."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False))
-    return str(parsed)

@@ -7,6 +7,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from models_app.domain.addresses import network_of
+
 
 class Connection(Protocol):
     """What the register must know of a connection."""
@@ -120,16 +122,7 @@ class Connections:
 
 def origin(address: str, trusted: TrustedProxies) -> str:
     """By what connections of an address are counted: a network of 64 bits for IPv6, '' for a trusted proxy."""
-    if not address or address in trusted:
-        return ""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        mapped = ip.ipv4_mapped
-        return str(mapped or ipaddress.ip_network((int(ip) >> 64 << 64, 64)))
-    return str(ip)
+    return "" if not address or address in trusted else network_of(address)
 
 
 def _is_network(text: str) -> bool:

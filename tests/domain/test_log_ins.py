@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_app.domain import log_ins
+from models_app.domain.addresses import network_of
 from models_app.domain.log_ins import ALLOWED, WINDOW_SECONDS, Kind, Tally
 
 kinds = st.sampled_from(list(Kind))
@@ -60,4 +61,4 @@ def test_one_user_is_slowed_down_by_other_addresses_but_not_locked(failures: int
     ],
 )
 def test_an_attacker_cannot_change_the_address_within_a_network(address: str, network: str) -> None:
-    assert log_ins.network_of(address) == network
+    assert network_of(address) == network

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from models_app.domain.log_ins import network_of
+from models_app.domain.addresses import network_of
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.records.refusals import PERIOD_SECONDS, Sampler
 

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import Error, transaction
 from django.db.models import CharField
 
-from models_app.domain.log_ins import network_of
+from models_app.domain.addresses import network_of
 from models_app.domain.records.confidential import for_record, storable, without_secrets
 from models_app.domain.records.refusals import Counted, Sampler
 from models_app.models import AuditEntry

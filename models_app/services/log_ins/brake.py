@@ -17,6 +17,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from models_app.domain import log_ins
+from models_app.domain.addresses import network_of
 from models_app.domain.errors import RateLimited
 from models_app.domain.events import EventName
 from models_app.domain.log_ins import Kind, Tally
@@ -96,7 +97,7 @@ def _take_back(attempt: Attempt) -> None:
 
 
 def _subjects(username: str, address: str) -> dict[Kind, str]:
-    name, network = unicodedata.normalize("NFKC", username).casefold(), log_ins.network_of(address)
+    name, network = unicodedata.normalize("NFKC", username).casefold(), network_of(address)
     return {
         Kind.PAIR: _digest(Kind.PAIR, name, network),
         Kind.ADDRESS: _digest(Kind.ADDRESS, network),
