@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from django.db import connection
 
 from models_app.domain.catalog import memory
 from models_app.domain.catalog.options import LoadOptions
@@ -51,27 +50,6 @@ def room_for_two(
     settings.NOA_MEMORY_BUDGET = 250 * MIB
     settings.NOA_MIN_RESIDENCY = 0.0
     start_node("heavy")
-
-
-@pytest.fixture
-def in_background(do: Work) -> Iterator[Callable[..., threading.Thread]]:
-    started: list[threading.Thread] = []
-
-    def begin(*args: Any, **named: Any) -> threading.Thread:
-        def work() -> None:
-            try:
-                do(*args, **named)
-            finally:
-                connection.close()
-
-        thread = threading.Thread(target=work, daemon=True)
-        started.append(thread)
-        thread.start()
-        return thread
-
-    yield begin
-    for thread in started:
-        thread.join(20)
 
 
 def instance(key: str) -> Instance:

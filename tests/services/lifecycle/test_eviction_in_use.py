@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.residency import admission as rules
@@ -125,27 +124,6 @@ def busy_at_the_last_moment(
     yield requests
     for request in requests:
         request.leave()
-
-
-@pytest.fixture
-def in_background(do: Work) -> Iterator[Callable[..., threading.Thread]]:
-    started: list[threading.Thread] = []
-
-    def begin(*args: Any, **named: Any) -> threading.Thread:
-        def work() -> None:
-            try:
-                do(*args, **named)
-            finally:
-                connection.close()
-
-        thread = threading.Thread(target=work, daemon=True)
-        started.append(thread)
-        thread.start()
-        return thread
-
-    yield begin
-    for thread in started:
-        thread.join(60)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
