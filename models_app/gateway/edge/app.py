@@ -20,7 +20,7 @@ from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency import demand
 from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.scopes import Scope as KeyScope
-from models_app.domain.traffic.routing import KeyEntry, RemoteEndpoint
+from models_app.domain.traffic.routing import KeyEntry, RemoteEndpoint, Resolution
 from models_app.domain.traffic.texts import CapturedText
 from models_app.engines.trust import NodeTrust
 from models_app.gateway.calls.call import Call
@@ -267,12 +267,13 @@ class Gateway:
         patience = limits.wait_seconds
         if b"x-noa-wait" in headers or b"prefer" in headers:
             patience = demand.patience(headers, patience)
+        resolution = self._snapshots.current.resolve(body.model)
         key_limits = call.key.limits
         if key_limits is not None:
             call.record.requested_model = request_body.loggable(body.model)
-            prices = self._prices(body.model)
+            prices = self._prices(resolution)
             call.permit = await self.limiter.admit(call, key_limits, body.claim, prices)
-        self._begin(call, body)
+        self._begin(call, body, resolution)
         if self._snapshots.current.text_rules:
             call.captured = self._texts.begin(self._snapshots.current, call.record, body)
         watch = self._watches.start(call.receive, call.task, call.record)
@@ -286,12 +287,11 @@ class Gateway:
         finally:
             self._watches.stop(watch)
 
-    def _begin(self, call: Call, body: ParsedBody) -> None:
+    def _begin(self, call: Call, body: ParsedBody, resolution: Resolution | None) -> None:
         """Marks the request, so that it has a row in the access log even if this process is killed.
 
         One for a name that the key cannot use is going to be refused: such rows are bounded.
         """
-        resolution = self._snapshots.current.resolve(body.model)
         if resolution is None or not may_use(call.key, resolution.route, resolution.model):
             return
         call.is_marked = True
@@ -309,12 +309,11 @@ class Gateway:
             cost_usd=None if amount is None else float(amount),
         )
 
-    def _prices(self, name: str) -> list[Price | None]:
-        """Of the models that can answer a request for `name`."""
-        snapshot = self._snapshots.current
-        resolution = snapshot.resolve(name)
+    def _prices(self, resolution: Resolution | None) -> list[Price | None]:
+        """Of the models that can answer a request."""
         if resolution is None:
             return []
+        snapshot = self._snapshots.current
         fallbacks = [snapshot.models.get(key) for key in snapshot.fallbacks.get(resolution.route or "", ())]
         return [model.target.price for model in (resolution.model, *fallbacks) if model and model.target]
 
