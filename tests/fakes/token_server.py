@@ -1,6 +1,6 @@
 """A model's server that counts what it has spent, and ends its answers in every way, also without usage.
 
-In a test: `with TokenServer() as server: server.ending = "cut_mid"`; it listens on `server.port` and, as a runner does,
+In a test: `with TokenServer() as server: server.reset("cut_mid")`; it listens on `server.port` and, as a runner does,
 on the unix socket `server.path`. A word of the prompt is a token, and so is each word of the answer, which has as many
 as the request allows, at most 100. `spent` are the tokens of all requests, `held` is set when an answer is held back.
 """
@@ -54,7 +54,7 @@ class Spent:
 
 class TokenServer:
     def __init__(self) -> None:
-        self.ending = "ok"
+        self.endings: tuple[str, ...] = ("ok",)
         self.spent = Spent()
         self.requests = 0
         self.held = threading.Event()
@@ -78,9 +78,10 @@ class TokenServer:
         self._thread.join(DEADLINE)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def reset(self, ending: str = "ok") -> None:
-        assert ending in ENDINGS, ending
-        self.ending, self.spent, self.requests = ending, Spent(), 0
+    def reset(self, *endings: str) -> None:
+        """Gives the endings of the next answers, in turn; further answers have the last one."""
+        assert set(endings) <= set(ENDINGS), endings
+        self.endings, self.spent, self.requests = endings or ("ok",), Spent(), 0
         self.held.clear()
         self.held_marks.clear()
 
@@ -116,7 +117,7 @@ class TokenServer:
     async def _answer(
         self, path: str, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        ending = self.ending
+        ending = self.endings[min(self.requests, len(self.endings) - 1)]
         self.requests += 1
         given = body.get("messages") or body.get("prompt") or body.get("input")
         prompt = _words(given)

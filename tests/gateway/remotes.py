@@ -24,7 +24,7 @@ CLAUDE = "anthropic:claude-sonnet-4-5-20250929"
 OTHER_KEYS = tuple(f"noa_other_key_{number}" for number in range(8))
 PRICE = Price(Decimal("2.5"), Decimal("10"), cached_input=Decimal("1.25"))
 # Short enough for a test that waits for them to end, long enough for a busy machine.
-FAST = Limits(first_byte_seconds=0.3, idle_seconds=0.3, connect_seconds=1.0)
+FAST = Limits(first_byte_seconds=0.8, idle_seconds=0.8, connect_seconds=5.0)
 
 CHAT = {"messages": [{"role": "user", "content": "Say hello."}]}
 MESSAGES = CHAT | {"max_tokens": 100}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -27,8 +28,8 @@ PROMPT = "word " * 400
 LIMIT = 60
 LOCAL, OPENAI, ANTHROPIC = "llama.cpp:tokens", "openai:tokens", "anthropic:tokens"
 MODELS = (LOCAL, OPENAI, ANTHROPIC)
-# Short: some endings are a silence that the gateway ends.
-PATIENCE = Limits(first_byte_seconds=0.2, idle_seconds=0.2, connect_seconds=2.0)
+# Of the gateway that ends a silence; every other answer has the usual time, however busy the machine is.
+IMPATIENT = Limits(first_byte_seconds=0.2, idle_seconds=0.2)
 ABLE = frozenset({"chat_completion", "text_generation", "embeddings", "streaming"})
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -75,7 +76,18 @@ def server() -> Iterator[TokenServer]:
 
 
 @pytest.fixture(scope="module")
-def shared(server: TokenServer) -> Iterator[Served]:
+def patient(server: TokenServer) -> Iterator[Served]:
+    with serve_models(server, Limits()) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def impatient(server: TokenServer) -> Iterator[Served]:
+    with serve_models(server, IMPATIENT) as served:
+        yield served
+
+
+def serve_models(server: TokenServer, limits: Limits) -> AbstractContextManager[Served]:
     def remote(kind: ProviderKind, path: str) -> RemoteEndpoint:
         base = f"http://127.0.0.1:{server.port}{path}"
         return RemoteEndpoint(kind.value, kind, base, "tokens", "sk-x", allow_private=True)
@@ -86,14 +98,17 @@ def shared(server: TokenServer) -> Iterator[Served]:
         Target(ANTHROPIC, "instance-3", "", frozenset(), remote(ProviderKind.ANTHROPIC, ""), price=PRICE),
     )
     entries = [ModelEntry(one.key, "tokens", one.key.partition(":")[0], 1, one) for one in targets]
-    with serve_remote(*entries, limits=PATIENCE) as served:
-        yield served
+    return serve_remote(*entries, limits=limits)
 
 
 @pytest.fixture
-def served(shared: Served, server: TokenServer) -> Served:
-    """With a key whose limits are counted, and never reached."""
+def served(patient: Served, server: TokenServer) -> Served:
     server.reset()
+    return with_counted_key(patient)
+
+
+def with_counted_key(shared: Served) -> Served:
+    """With a key whose limits are counted, and never reached."""
     found = shared.source.current
     counted = KeyLimits(tokens_per_minute=10**9, monthly_tokens=10**9, monthly_budget_usd=10**6)
     entry = dataclasses.replace(found.keys[hash_api_key(KEY)], limits=counted)
@@ -114,7 +129,8 @@ def send(served: Served, server: TokenServer, case: Case, **more: Any) -> None:
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.id)
-def test_it_costs_at_least_what_was_spent(served: Served, server: TokenServer, case: Case) -> None:
+def test_it_costs_at_least_what_was_spent(patient: Served, impatient: Served, server: TokenServer, case: Case) -> None:
+    served = with_counted_key(impatient if case.ending in HOLDS and not case.leaves else patient)
     server.reset(case.ending)
     send(served, server, case)
     record = served.record_of("case")
@@ -199,13 +215,9 @@ def test_an_attempt_that_spent_is_paid_for_beside_the_one_that_answers(served: S
         routes={**found.routes, "safe": "slow:tokens"},
         fallbacks={"safe": (LOCAL,)},
     )
-    server.reset("hold_before_headers")
+    server.reset("hold_before_headers", "ok")
 
-    with served.wire() as wire:
-        wire.send(request({"model": "safe", **BODIES["chat/completions"]}, x_request_id="case"))
-        assert server.held.wait(DEADLINE)
-        server.ending = "ok"
-        assert wire.answer().status == 200
+    assert served.ask(request({"model": "safe", **BODIES["chat/completions"]}, x_request_id="case")).status == 200
     record = served.record_of("case")
     served.source.current = found
     assert server.requests == 2 and record.model_key == LOCAL

@@ -198,7 +198,7 @@ def test_interim_answers_are_skipped(gateway: Served, upstream: FakeUpstream) ->
 )
 def test_a_runner_that_hangs_is_given_up(upstream: FakeUpstream, word: str, stream: bool) -> None:
     upstream.script(word)
-    limits = Limits(first_byte_seconds=0.2, idle_seconds=0.2)
+    limits = Limits(first_byte_seconds=0.8, idle_seconds=0.8)
     with serve(upstream.path, limits=limits) as served:
         answer = served.post({"model": "current", "stream": stream}, x_request_id="hung")
         if word == "hang_in_stream":
