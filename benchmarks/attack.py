@@ -51,7 +51,7 @@ def template(stack: ExitStack, folder: Path, seconds: float) -> Outcome:
     (model,) = [one["key"] for one in found["models"] if "hostile" in one["key"]]
     status, job = server.api("POST", "/api/v1/models/load?wait=60", {"key": model})
     assert status == 200, job
-    hostile = attack.chats(model, hostile_templates.WORD)
+    hostile = attack.chats(model, hostile_templates.WORD + " {}")
     return attack.run(server, attack.attacker_key(server), hostile, seconds=seconds, model=model)
 
 

@@ -86,5 +86,5 @@ HOSTILE = {name: body.replace("_N", _N) for name, body in (SLOW | HUGE | DEEP).i
 
 
 def armed(body: str) -> str:
-    """A template that behaves until the last message is `WORD`."""
-    return f"{{% if messages[-1].content == '{WORD}' %}}{body}{{% endif %}}{{{{ messages[0].content }}}}"
+    """A template that behaves until `WORD` is in the last message."""
+    return f"{{% if '{WORD}' in messages[-1].content %}}{body}{{% endif %}}{{{{ messages[0].content }}}}"
