@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from time import monotonic
+from types import TracebackType
 from typing import Protocol
 
 from models_app.threads import RepeatingThread
@@ -129,13 +129,20 @@ class Timer:
             self._callback()
 
 
-@asynccontextmanager
-async def timeout(seconds: float) -> AsyncIterator[None]:
+class timeout:
     """`asyncio.timeout`, but for so many seconds of this process's own running."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as scope:
-        timer = Timer(loop, seconds, lambda: scope.reschedule(loop.time()))
-        try:
-            yield
-        finally:
-            timer.cancel()
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._scope.__aenter__()
+        self._timer = Timer(loop, self._seconds, lambda: self._scope.reschedule(loop.time()))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._scope.__aexit__(kind, error, trace)

@@ -13,6 +13,7 @@ from collections.abc import (
 )
 from typing import Any, TypeVar
 
+from models_app import clocks
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.providers.wire import failures, resolving
@@ -33,7 +34,7 @@ async def list_models(endpoint: RemoteEndpoint) -> Listing:
     list_models = resolving.list_models(endpoint.kind)
     async with Client(endpoint) as client:
         try:
-            async with asyncio.timeout(_LIST_SECONDS):
+            async with clocks.timeout(_LIST_SECONDS):
                 return await list_models(client)
         except TimeoutError as error:
             raise failures.of_connection(endpoint, error, _LIST_SECONDS) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from models_app import clocks
 from models_app.domain.errors import NoaError
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic.routing import KeyEntry
@@ -142,7 +143,7 @@ class Call:
     async def _linger(self) -> None:
         left = _LINGER_BYTES
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_SECONDS):
+            async with clocks.timeout(_LINGER_SECONDS):
                 while left > 0:
                     message = await self.receive()
                     if message["type"] != "http.request" or not message.get("more_body"):

@@ -17,6 +17,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import DataError, RedisError, ResponseError
 
+from models_app import clocks
 from models_app.domain.traffic.limits import COUNTED, MICRO, MOST, KeyLimits, Refusal, Spent, Standing, Ticket
 from models_app.gateway.calls.permits import Uncountable
 
@@ -167,7 +168,7 @@ class RedisCounters:
 
     async def connect(self) -> None:
         """Connect, and load the scripts: within the first request's timeout there is no time for both."""
-        async with asyncio.timeout(_START_SECONDS):
+        async with clocks.timeout(_START_SECONDS):
             for script in (_ADMIT, _SETTLE, _RAISE):
                 await self._redis.script_load(script)
 
@@ -215,7 +216,7 @@ class RedisCounters:
 
     async def _call(self, command: Any) -> Any:
         # Also covers name lookup, connecting, and loading a script that Redis lacks.
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with clocks.timeout(TIMEOUT_SECONDS):
             try:
                 return await command
             except (ResponseError, DataError) as error:

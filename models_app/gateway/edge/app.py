@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine
 from itertools import count
 
+from models_app import clocks
 from models_app.domain import request_context
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.catalog.pricing import Price, cost
@@ -207,7 +208,7 @@ class Gateway:
         self.pending.close()
         if self._active:
             try:
-                async with asyncio.timeout(deadline):
+                async with clocks.timeout(deadline):
                     await self._drained.wait()
             except TimeoutError:
                 await self._end_active()
@@ -220,7 +221,7 @@ class Gateway:
         for task in self._active:
             task.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_ANSWERS_SECONDS):
+            async with clocks.timeout(_LAST_ANSWERS_SECONDS):
                 await self._drained.wait()
 
     async def _guard(self, call: Call, work: Coroutine[None, None, None]) -> None:

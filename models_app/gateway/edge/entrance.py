@@ -18,6 +18,7 @@ from time import monotonic
 
 import orjson
 
+from models_app import clocks
 from models_app.domain import request_context
 from models_app.domain.errors import NoaError, Unavailable
 from models_app.domain.traffic.routing import KeyEntry, hash_api_key
@@ -55,7 +56,7 @@ class Lane:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with clocks.timeout(WAIT_SECONDS):
                 await turn
         except TimeoutError:
             self._abandon(turn)

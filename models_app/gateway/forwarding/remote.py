@@ -203,7 +203,7 @@ async def _error_body(connection: Connection) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+        async with clocks.timeout(_ERROR_BODY_SECONDS):
             while size < refusals.MAX_BYTES and (data := await connection.read()):
                 parts.append(data)
                 size += len(data)

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable
 
+from models_app import clocks
 from models_app.gateway.calls.call import Call
 from models_app.gateway.calls.meter import Meter
 from models_app.gateway.dialects import usage
@@ -170,7 +171,7 @@ async def _write_events(call: Call, data: bytes, stream: Pipeline) -> None:
 async def _settle(connection: Connection) -> None:
     """Reads to the end of the transfer, so that the connection can be reused. The client has its answer already."""
     try:
-        async with asyncio.timeout(_SETTLE_SECONDS):
+        async with clocks.timeout(_SETTLE_SECONDS):
             while await connection.read():
                 pass
     except (TimeoutError, UpstreamError):

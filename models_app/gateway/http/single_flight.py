@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from models_app import clocks
+
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -39,7 +41,7 @@ class SingleFlight(Generic[Result]):
             return self.last
         if self._running is None or self._running.done():
             self._running = self._begin()
-        async with asyncio.timeout(timeout):
+        async with clocks.timeout(timeout):
             found = await asyncio.shield(asyncio.wrap_future(self._running))
         self.last, self._expires = found, time.monotonic() + cache
         return found

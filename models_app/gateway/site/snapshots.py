@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 
+from models_app import clocks
 from models_app.domain.traffic.routing import EMPTY_SNAPSHOT, Snapshot
 from models_app.services.coordination import signals
 from models_app.services.routes import routing
@@ -65,7 +66,8 @@ class LiveSnapshots:
             self._waiting.append(done)
             self._work.notify()
         try:
-            await asyncio.wait_for(asyncio.wrap_future(done), REFRESH_SECONDS)
+            async with clocks.timeout(REFRESH_SECONDS):
+                await asyncio.wrap_future(done)
         except TimeoutError:
             logger.warning("no new routing snapshot in %g s: %s", REFRESH_SECONDS, reason)
         return self.current

@@ -12,6 +12,8 @@ from typing import cast
 
 import httptools
 
+from models_app import clocks
+
 _MAX_HEADERS = 100
 # Bytes that a peer can send without one byte of body: its headers, then chunk extensions and trailers.
 _MAX_OVERHEAD = 64 * 1024
@@ -147,7 +149,7 @@ class Connection(asyncio.Protocol):
         try:
             if announce and self._transport.can_write_eof():
                 self._transport.write_eof()
-            async with asyncio.timeout(seconds):
+            async with clocks.timeout(seconds):
                 await self.answered()
                 while size < _MAX_REST and (data := await self.read()):
                     parts.append(data)

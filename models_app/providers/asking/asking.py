@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import orjson
 
+from models_app import clocks
 from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.claims import Claim, claim_of
@@ -137,7 +138,7 @@ class Asker:
 
         answer, started_at = Answer(), time()
         try:
-            async with asyncio.timeout(seconds):
+            async with clocks.timeout(seconds):
                 await self._exchange(path, body, answer)
         except asyncio.CancelledError:
             answer.fail("It was cancelled.", "cancelled")

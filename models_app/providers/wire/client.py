@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import orjson
 
+from models_app import clocks
 from models_app.domain import addresses
 from models_app.domain.errors import NoaError
 from models_app.domain.traffic.routing import RemoteEndpoint
@@ -92,7 +92,7 @@ class Client:
         from models_app.providers.wire import official
 
         try:
-            async with asyncio.timeout(seconds):
+            async with clocks.timeout(seconds):
                 if method == "GET":
                     response = await official.get(self._openai, path, query)
                 else:

@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, close_old_connections, connection
 from django.http import StreamingHttpResponse
 
+from models_app import clocks
 from models_app.domain.errors import Unavailable
 from models_app.services.events.event_stream import hub
 
@@ -69,7 +70,7 @@ class HubResponse(StreamingHttpResponse):
 async def wait_for_news(news: asyncio.Event, seconds: float) -> None:
     """Wait until `news` is set, at most `seconds`."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
+        async with clocks.timeout(max(0.0, seconds)):
             await news.wait()
 
 
