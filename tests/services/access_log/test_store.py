@@ -14,7 +14,8 @@ from django.db import connection
 from django.utils import timezone
 
 from models_app.domain.records.access import AccessRecord, Origin
-from models_app.models import AccessLog, Activity, GatewayProcess, RegisteredModel
+from models_app.domain.windows import RollupStep
+from models_app.models import AccessLog, Activity, GatewayProcess, RegisteredModel, Traffic
 from models_app.services.access_log import quarantine, store
 from models_app.services.catalog import lookup
 
@@ -128,6 +129,29 @@ def test_it_adds_up_by_model_hour_and_key(model: RegisteredModel) -> None:
     assert (everything.requests, everything.errors, everything.prompt_tokens) == (5, 2, 11)
     assert sum(everything.durations.values()) == 5
     assert Activity.objects.count() == 6
+
+
+def test_it_adds_up_by_step_model_and_route(model: RegisteredModel) -> None:
+    store.store(
+        [
+            record("a", model_key=KEY, route="current", key_id="k1", prompt_tokens=10, duration_ms=5.0),
+            record("b", model_key=KEY, route="current", key_id="k2", prompt_tokens=1, started_at=1_700_000_030.0),
+            record("c", model_key=KEY, prompt_tokens=4),
+        ]
+    )
+
+    def stored(step: RollupStep, key: str, route: str) -> list[tuple[datetime, int, int]]:
+        rows = Traffic.objects.filter(step=step, model_key=key, route=route).order_by("start")
+        return list(rows.values_list("start", "requests", "prompt_tokens"))
+
+    minute, ten = HOUR.replace(minute=13), HOUR.replace(minute=10)
+    assert stored(RollupStep.MINUTE, KEY, "current") == [(minute, 2, 11)]
+    assert stored(RollupStep.MINUTE, KEY, "") == [(minute, 1, 4)]
+    assert stored(RollupStep.MINUTE, "*", "*") == [(minute, 3, 15)]
+    assert stored(RollupStep.TEN_MINUTES, KEY, "current") == [(ten, 2, 11)]
+    assert stored(RollupStep.HOUR, KEY, "current") == [(HOUR, 2, 11)]
+    assert stored(RollupStep.DAY, "*", "*") == [(HOUR.replace(hour=0), 3, 15)]
+    assert Traffic.objects.count() == 3 * len(RollupStep)
 
 
 def test_it_counts_the_accesses_of_the_model(model: RegisteredModel) -> None:
