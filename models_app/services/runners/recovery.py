@@ -23,7 +23,6 @@ from models_app.domain.events import EventName
 from models_app.domain.residency import recovery as policy
 from models_app.domain.states import (
     ACTIVE_JOB_STATES,
-    SERVING_INSTANCE_STATES,
     InstanceState,
     JobKind,
     JobState,
@@ -216,21 +215,22 @@ def due() -> list[Job]:
 
 
 def _check(row: Recovery) -> Job | None:
-    serving = Instance.objects.filter(model=row.model, node=row.node, state__in=SERVING_INSTANCE_STATES).first()
-    if serving is not None and serving.state == InstanceState.READY:
-        _settle(row, serving)
+    # Read once: a copy that begins to start between two queries would look as if the model served elsewhere.
+    copies = list(instances.copies(model=row.model))
+    mine = next((copy for copy in copies if copy.node == row.node), None)
+    if mine is not None and mine.state == InstanceState.READY:
+        _settle(row, mine)
         return None
-    is_needed = row.model.wanted and (
-        serving is not None or instances.copies(model=row.model).count() < row.model.replicas
-    )
-    if not is_needed:
+    ready = sum(copy.state == InstanceState.READY for copy in copies)
+    if not row.model.wanted or (mine is None and ready >= row.model.replicas):
         if row.due_at is not None:
             _cancel(row)
         return None
     if row.attempt is not None:
         _look_after(row.attempt)
         return None
-    if serving is not None or _due_times.left(row) > 0:
+    # One that starts can still fail.
+    if mine is not None or len(copies) >= row.model.replicas or _due_times.left(row) > 0:
         return None
     return _request_load(row)
 

@@ -23,7 +23,7 @@ from models_app.models import Event, Instance, Job, LedgerEntry, Recovery, Regis
 from models_app.services.coordination import locks
 from models_app.services.lifecycle import loading, unloading
 from models_app.services.routes import routing
-from models_app.services.runners import failover, node, recovery
+from models_app.services.runners import failover, instances, node, recovery
 from models_app.tasks import recovering, worker
 from tests.conftest import fake_runner
 from tests.waiting import until
@@ -97,6 +97,30 @@ def test_a_death_and_the_moment_of_return_become_known_together(loaded: Path) ->
     (job,) = recovery.due()
     assert (job.subject, job.cause) == (KEY, "recovery")
     assert recovery.due() == []  # it is under way
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_an_attempt_that_begins_while_it_is_looked_after_does_not_end_the_recovery(loaded: Path, nth: int) -> None:
+    """A starting copy appears after the n-th query about copies, and fails."""
+    killed = kill()
+    until(lambda: has_failed(killed), "the death was noticed")
+    seen: list[str] = []
+
+    def begin(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        found = execute(sql, *rest)
+        if sql.startswith("SELECT") and 'FROM "models_app_instance"' in sql:
+            seen.append(sql)
+            if len(seen) == nth:
+                instances.reserve(model=model(), version=None, node="local", options=LoadOptions())
+        return found
+
+    with connection.execute_wrapper(begin):
+        recovery.due()
+    starting = Instance.objects.filter(state=InstanceState.STARTING)
+    for copy in starting:
+        instances.move(instance=copy, to=InstanceState.FAILED)
+    row = Recovery.objects.get()
+    assert row.due_at is not None
 
 
 def test_who_does_not_want_the_model_any_more_is_obeyed(loaded: Path) -> None:
