@@ -28,8 +28,9 @@ SENT: dict[str, tuple[dict[str, str], int]] = {
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", SENT)
 def test_every_address_costs_few_queries(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The rows of the first refused calls in a minute are not counted here.
+    # The rows of the first refused calls in a minute, and of each minute's others, are not counted here.
     monkeypatch.setattr(audit, "_anonymous", Sampler(0, 0))
+    monkeypatch.setattr(audit, "write_summaries", lambda: None)
     headers, most = SENT[name]
     found = {}
     for path in PATHS:
