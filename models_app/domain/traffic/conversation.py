@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
-from models_app.domain.json_body import Fields, shown
+from models_app.domain.json_body import MAX_DEPTH, Fields, depth_exceeds, shown
 
 MAX_MESSAGES = 10_000
 MAX_TOOLS = 128  # OpenAI's own limit
 _MAX_CONTENT = 16 * 1024 * 1024
-_ROLES = ("system", "developer", "user", "assistant", "tool")
+# `function` is OpenAI's older role of the results of calls.
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # A message in the form of chat templates: role, content (a string) and, if sent, name, tool_calls, tool_call_id.
@@ -105,29 +106,46 @@ def _message(fields: Fields) -> Message:
     message: Message = {"role": role, "content": _content(fields, role)}
     if (name := fields.text("name", 256)) is not None:
         message["name"] = name
-    if role == "assistant" and fields.data.get("tool_calls"):
-        message["tool_calls"] = [_call(call) for call in fields.each("tool_calls", 1, MAX_TOOLS)]
-    if role == "tool":
+    if role == "assistant":
+        if calls := _calls(fields):
+            message["tool_calls"] = calls
+    elif role == "tool":
         message["tool_call_id"] = fields.text("tool_call_id", 256)
         if not message["tool_call_id"]:
             raise fields.refusal("tool_call_id", "the id of the call that this message answers")
+    elif role == "function":
+        if not name:
+            raise fields.refusal("name", "the name of the function that was called")
+        message |= {"role": "tool", "tool_call_id": old_call_id(name)}
     return message
+
+
+def _calls(fields: Fields) -> list[dict[str, Any]]:
+    if fields.data.get("tool_calls"):
+        return [_call(call) for call in fields.each("tool_calls", 1, MAX_TOOLS)]
+    if fields.object("function_call") is None:
+        return []
+    function = _function(fields.inner("function_call"))
+    return [{"id": old_call_id(function["name"]), "type": "function", "function": function}]
+
+
+def old_call_id(name: str) -> str:
+    """An id for a call of OpenAI's older form, which has none: its result names the function."""
+    return f"call_{name}"
 
 
 def _content(fields: Fields, role: str) -> str:
     value = fields.data.get("content")
     if isinstance(value, list):
-        parts = fields.each("content", 1, MAX_MESSAGES)
+        # As OpenAI: a turn of the user has something in it.
+        parts = fields.each("content", role == "user", MAX_MESSAGES)
         return "\n".join(_part(part, role) for part in parts)
-    if value is None and role == "assistant" and _may_be_empty(fields):
+    # An answer that was cut off before its first word is null.
+    if value is None and role == "assistant":
         return ""
     if not isinstance(value, str):
         raise fields.refusal("content", "a string or a list of content parts")
     return value
-
-
-def _may_be_empty(fields: Fields) -> bool:
-    return bool(fields.data.get("tool_calls")) or isinstance(fields.data.get("refusal"), str)
 
 
 def _part(fields: Fields, role: str) -> str:
@@ -150,22 +168,36 @@ def _part(fields: Fields, role: str) -> str:
 
 def _call(fields: Fields) -> dict[str, Any]:
     fields.choice("type", ("function",))
-    function = fields.inner("function")
-    name = checked_name(function, "name")
-    arguments = function.text("arguments", _MAX_CONTENT)
-    if arguments is None:
-        raise function.refusal("arguments", "a string that holds JSON")
     return {
         "id": fields.text("id", 256) or "",
         "type": "function",
-        "function": {"name": name, "arguments": _as_object(arguments)},
+        "function": _function(fields.inner("function")),
     }
 
 
-def _as_object(arguments: str) -> Any:
-    """The arguments as an object, which templates print with `tojson`; invalid ones stay text."""
+def _function(fields: Fields) -> dict[str, Any]:
+    return {"name": checked_name(fields, "name"), "arguments": call_arguments(fields)}
+
+
+def call_arguments(function: Fields) -> dict[str, Any]:
+    """The arguments of an earlier call as an object, which templates loop over or print.
+
+    Models write invalid ones, and a client repeats them with each request: they must not end the conversation. What
+    is no object becomes `{"arguments": …}`, so that the model sees what it wrote.
+    """
+    text = function.data.get("arguments")
+    if isinstance(text, dict):
+        return text
+    if not isinstance(text, str | None) or len(text or "") > _MAX_CONTENT:
+        raise function.refusal("arguments", "a string that holds JSON")
+    if text is None or not text.strip():
+        return {}
     try:
-        value = orjson.loads(arguments)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return arguments
-    return value if isinstance(value, dict) else arguments
+        return {"arguments": text}
+    if value is None:
+        return {}
+    if isinstance(value, dict) and not depth_exceeds(value, MAX_DEPTH):
+        return value
+    return {"arguments": text}

@@ -55,7 +55,6 @@ REFUSED = frozenset(
         "function_call",
         "audio",
         "web_search_options",
-        "guided_json",
         "guided_regex",
         "guided_grammar",
         "guided_choice",
@@ -65,6 +64,9 @@ REFUSED = frozenset(
         "input_suffix",
     }
 )
+
+# Where clients of OpenAI, Ollama, vLLM (now and before) and llama-server say which form the answer must have.
+_FORMAT_FIELDS = ("response_format", "format", "structured_outputs", "guided_json", "json_schema")
 
 Prompt = str | tuple[int, ...]
 
@@ -128,7 +130,7 @@ def parse_chat(data: Mapping[str, Any]) -> ChatRequest:
         tools=tools,
         tool_choice=parse_tool_choice(fields, tools),
         parallel_tool_calls=fields.boolean("parallel_tool_calls", True),
-        response_format=_response_format(fields),
+        response_format=parse_response_format(fields),
         template_options=_template_options(fields),
     )
 
@@ -162,10 +164,16 @@ def parse_embedding(data: Mapping[str, Any]) -> EmbeddingRequest:
     )
 
 
+def refuse_foreign(fields: Fields) -> None:
+    """Raises UnsupportedParameter for the first field of `REFUSED` that has a value."""
+    for name in sorted(REFUSED & fields.data.keys()):
+        if fields.data[name] is not None:
+            raise UnsupportedParameter(f"'{name}' is not accepted by this server.", param=name)
+
+
 def _model(fields: Fields) -> str:
     """The model's name. Fields that no endpoint accepts are refused here, before any other check."""
-    for name in sorted(REFUSED & fields.data.keys()):
-        raise UnsupportedParameter(f"'{name}' is not accepted by this server.", param=name)
+    refuse_foreign(fields)
     fields.text("user", 1024)
     model = fields.text("model", 255)
     if not model or not model.isprintable():
@@ -182,22 +190,61 @@ def _streaming(fields: Fields) -> tuple[bool, bool]:
     return stream, fields.inner("stream_options").boolean("include_usage")
 
 
-def _response_format(fields: Fields) -> ResponseFormat:
-    if fields.object("response_format") is None:
+def parse_response_format(fields: Fields) -> ResponseFormat:
+    """The form of the answer, from OpenAI's `response_format` or from the field of another server's clients.
+
+    A schema that was not read would be an answer of any form with status 200.
+    """
+    given = [name for name in _FORMAT_FIELDS if fields.data.get(name) is not None]
+    if not given:
         return ResponseFormat()
-    form = fields.inner("response_format")
+    if len(given) > 1:
+        raise InvalidRequest(f"Give either '{given[0]}' or '{given[1]}', not both.", param=given[1])
+    name = given[0]
+    if name == "response_format":
+        return _openai_format(fields.inner(name))
+    if name == "structured_outputs":
+        return _structured_outputs(fields.inner(name))
+    if name == "format" and fields.data[name] in ("", "json"):
+        return ResponseFormat("json_object" if fields.data[name] else "text")
+    return _schema_format(fields, name)
+
+
+def _openai_format(form: Fields) -> ResponseFormat:
     kind = form.choice("type", ("text", "json_object", "json_schema"))
     if kind is None:
         raise form.refusal("type", "one of text, json_object, json_schema")
-    if kind != "json_schema":
+    if kind == "text":
+        return ResponseFormat()
+    if form.data.get("json_schema") is None and form.data.get("schema") is not None:
+        return _schema_format(form, "schema", strict=form.boolean("strict"))
+    if kind == "json_object":
         return ResponseFormat(kind)
     described = form.inner("json_schema")
     checked_name(described, "name")
-    schema = described.object("schema")
-    if schema is None:
-        raise described.refusal("schema", "a JSON schema")
-    check_schema_size(schema, described.path("schema"))
-    return ResponseFormat(kind, schema, described.boolean("strict"))
+    return _schema_format(described, "schema", strict=described.boolean("strict"))
+
+
+def _structured_outputs(form: Fields) -> ResponseFormat:
+    """vLLM's object of alternatives, of which a grammar can be made from `json` only."""
+    for name, value in form.data.items():
+        if name != "json" and value is not None and value is not False:
+            raise UnsupportedParameter(f"'{form.path(name)}' is not supported: give a schema as 'json'.", param=name)
+    return _schema_format(form, "json")
+
+
+def _schema_format(form: Fields, name: str, *, strict: bool = False) -> ResponseFormat:
+    """With the schema in the field `name`: an object, or its JSON as a string."""
+    value = form.data.get(name)
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            value = None
+    if not isinstance(value, dict):
+        raise form.refusal(name, "a JSON schema")
+    check_schema_size(value, form.path(name))
+    return ResponseFormat("json_schema", value, strict)
 
 
 def check_schema_size(schema: Mapping[str, Any], param: str) -> None:

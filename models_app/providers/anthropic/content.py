@@ -10,17 +10,21 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
 from models_app.domain.errors import UnsupportedParameter
-from models_app.domain.json_body import MAX_DEPTH, Fields, depth_exceeds
-from models_app.domain.traffic.conversation import MAX_MESSAGES, MAX_TOOLS, checked_name
+from models_app.domain.json_body import Fields
+from models_app.domain.traffic.conversation import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    call_arguments,
+    checked_name,
+    old_call_id,
+)
 
 Block = dict[str, Any]
 Turn = dict[str, Any]
 
 _MAX_TEXT = 16 * 1024 * 1024
-_ROLES = ("system", "developer", "user", "assistant", "tool")
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,([A-Za-z0-9+/=\s]*)", re.IGNORECASE)
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _PDF = "application/pdf"
@@ -41,8 +45,8 @@ def conversation(fields: Fields) -> tuple[list[Block], list[Turn]]:
             system += _blocks(message, role)
         elif role == "assistant":
             _add(turns, "assistant", _assistant(message))
-        elif role == "tool":
-            _add(turns, "user", [_tool_result(message)])
+        elif role in ("tool", "function"):
+            _add(turns, "user", [_tool_result(message, role)])
         else:
             _add(turns, "user", _blocks(message, role))
     if not turns:
@@ -150,6 +154,10 @@ def _assistant(fields: Fields) -> list[Block]:
         blocks.append({"type": "text", "text": refusal})
     if fields.data.get("tool_calls"):
         blocks += [_call(call) for call in fields.each("tool_calls", 1, MAX_TOOLS)]
+    elif fields.object("function_call") is not None:
+        function = fields.inner("function_call")
+        name = checked_name(function, "name")
+        blocks.append(_tool_use(_valid_id(old_call_id(name)), name, function))
     return blocks
 
 
@@ -169,35 +177,30 @@ def _thinking(fields: Fields) -> Iterable[Block]:
 def _call(fields: Fields) -> Block:
     fields.choice("type", ("function",))
     function = fields.inner("function")
-    name = checked_name(function, "name")
-    return {
-        "type": "tool_use",
-        "id": _call_id(fields, "id"),
-        "name": name,
-        "input": _arguments(function),
-    }
+    return _tool_use(_call_id(fields, "id"), checked_name(function, "name"), function)
 
 
-def _arguments(function: Fields) -> dict[str, Any]:
-    text = function.text("arguments", _MAX_TEXT)
-    try:
-        value = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict) or depth_exceeds(value, MAX_DEPTH):
-        raise function.refusal("arguments", "a string that holds a JSON object")
-    return value
+def _tool_use(call_id: str, name: str, function: Fields) -> Block:
+    return {"type": "tool_use", "id": call_id, "name": name, "input": call_arguments(function)}
 
 
 def _call_id(fields: Fields, name: str) -> str:
     value = fields.text(name, 256)
     if not value:
         raise fields.refusal(name, "the id of a call")
-    return _NOT_IN_ID.sub("_", value)
+    return _valid_id(value)
 
 
-def _tool_result(fields: Fields) -> Block:
-    result: Block = {"type": "tool_result", "tool_use_id": _call_id(fields, "tool_call_id")}
+def _valid_id(text: str) -> str:
+    return _NOT_IN_ID.sub("_", text)
+
+
+def _tool_result(fields: Fields, role: str) -> Block:
+    if role == "tool":
+        call_id = _call_id(fields, "tool_call_id")
+    else:
+        call_id = _valid_id(old_call_id(checked_name(fields, "name")))
+    result: Block = {"type": "tool_result", "tool_use_id": call_id}
     if blocks := _blocks(fields, "tool"):
         result["content"] = blocks
     return result

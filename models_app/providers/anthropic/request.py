@@ -12,7 +12,7 @@ from typing import Any
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.json_body import Fields
 from models_app.domain.traffic.conversation import Tool, ToolChoice, parse_tool_choice, parse_tools
-from models_app.domain.traffic.inference import REFUSED, check_schema_size
+from models_app.domain.traffic.inference import parse_response_format, refuse_foreign
 from models_app.providers.anthropic.content import (
     Turn,
     conversation,
@@ -61,8 +61,7 @@ def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
 
 
 def _refuse_unsupported(fields: Fields) -> None:
-    for name in sorted(REFUSED & fields.data.keys()):
-        raise UnsupportedParameter(f"'{name}' is not accepted by this server.", param=name)
+    refuse_foreign(fields)
     for name, harmless in _UNSUPPORTED.items():
         value = fields.data.get(name)
         # True is 1 to Python, but not to a client.
@@ -114,25 +113,15 @@ def _add_format(request: dict[str, Any], fields: Fields) -> None:
     """Uses Anthropic's output format for a strict schema; other JSON becomes the input of a forced tool call."""
     if (config := fields.object("output_config")) is not None:
         request["output_config"] = dict(config)
-    if fields.object("response_format") is None:
+    form = parse_response_format(fields)
+    if form.kind == "text":
         return
-    shape = fields.inner("response_format")
-    kind = shape.choice("type", ("text", "json_object", "json_schema"))
-    if kind is None:
-        raise shape.refusal("type", "one of text, json_object, json_schema")
-    if kind == "text":
+    if form.strict:
+        request.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": form.schema}
         return
-    schema: Mapping[str, Any] = {"type": "object"}
-    if kind == "json_schema":
-        described = shape.inner("json_schema")
-        schema = described.object("schema") or schema
-        check_schema_size(schema, described.path("schema"))
-        if described.boolean("strict"):
-            strict = {"type": "json_schema", "schema": schema}
-            request.setdefault("output_config", {})["format"] = strict
-            return
-        if schema.get("type") != "object":
-            raise described.refusal("schema", "the schema of an object unless 'strict' is true")
+    schema = form.schema or {"type": "object"}
+    if schema.get("type") != "object":
+        raise fields.refusal("response_format", "the schema of an object unless 'strict' is true")
     _add_json_tool(request, schema)
 
 

@@ -69,11 +69,38 @@ def test_calls_are_kept_with_their_arguments_as_an_object() -> None:
     }
 
 
-@pytest.mark.parametrize("arguments", ["{", "", "[1]", "7", '"text"', "null"])
-def test_arguments_that_are_no_object_stay_text(arguments: str) -> None:
-    call = {"function": {"name": "f", "arguments": arguments}}
-    (found,) = message({"role": "assistant", "tool_calls": [call]})["tool_calls"]
-    assert found["function"]["arguments"] == arguments
+DEEP = '{"a":' * 70 + "1" + "}" * 70
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        *((text, {"arguments": text}) for text in ("{", '{"x": "a', "[1]", "7", '"text"', "true", DEEP)),
+        *((nothing, {}) for nothing in ("", " \n", "null", "{}", None)),
+        ({"x": 1}, {"x": 1}),
+    ],
+)
+def test_templates_get_an_object_whatever_a_model_wrote_as_arguments(arguments: Any, shown: dict[str, Any]) -> None:
+    """A client repeats a malformed call with each later request: a refusal would end the conversation."""
+    function = {"name": "f", "arguments": arguments}
+    (found,) = message({"role": "assistant", "tool_calls": [{"id": "c", "function": function}]})["tool_calls"]
+    assert found["function"]["arguments"] == shown
+    (old,) = message({"role": "assistant", "content": None, "function_call": function})["tool_calls"]
+    assert old["function"]["arguments"] == shown
+
+
+def test_calls_of_the_older_form_are_calls_of_tools() -> None:
+    asked = message({"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"x": 1}'}})
+    answered = message({"role": "function", "name": "f", "content": "3"})
+    (call,) = asked["tool_calls"]
+    assert (call["type"], call["function"]) == ("function", {"name": "f", "arguments": {"x": 1}})
+    assert answered == {"role": "tool", "content": "3", "name": "f", "tool_call_id": call["id"]}
+    assert refused_at({"role": "function", "content": "3"}) == "messages[0].name"
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "assistant"])
+def test_an_empty_list_is_an_empty_text(role: str) -> None:
+    assert message({"role": role, "content": []}) == {"role": role, "content": ""}
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user"])
@@ -88,7 +115,8 @@ def test_only_the_assistant_calls_tools(role: str) -> None:
         ({"id": "i" * 257}, "id"),
         ({"function": {"arguments": "{}"}}, "function.name"),
         ({"function": {"name": "a b", "arguments": "{}"}}, "function.name"),
-        ({"function": {"name": "f"}}, "function.arguments"),
+        ({"function": {"name": "f", "arguments": 7}}, "function.arguments"),
+        ({"function": {"name": "f", "arguments": [1]}}, "function.arguments"),
     ],
 )
 def test_a_refused_call_is_named_by_its_place(call: dict[str, Any], param: str) -> None:
@@ -102,10 +130,12 @@ def test_an_id_and_a_list_of_calls_are_bounded() -> None:
     assert refused_at({"role": "assistant", "tool_calls": [longest] * 129}) == "messages[0].tool_calls"
 
 
-def test_an_assistant_that_refused_has_an_empty_text() -> None:
-    assert message({"role": "assistant", "refusal": "No."})["content"] == ""
-    assert refused_at({"role": "assistant", "refusal": 1}) == "messages[0].content"
-    assert refused_at({"role": "user", "refusal": "No."}) == "messages[0].content"
+def test_an_assistant_can_have_said_nothing() -> None:
+    """It refused, called a tool, or its answer was cut off before the first word."""
+    for fields in ({}, {"content": None}, {"refusal": "No."}, {"tool_calls": None}, {"function_call": None}):
+        assert message({"role": "assistant", **fields}) == {"role": "assistant", "content": ""}
+    for role in ("user", "system"):
+        assert refused_at({"role": role, "refusal": "No."}) == "messages[0].content"
 
 
 def test_one_part_is_a_text() -> None:

@@ -81,7 +81,7 @@ GENERATING: list[Case] = [
     ("seed a fraction", {"seed": 1.5}, "seed"),
     ("stop empty", {"stop": ""}, "stop"),
     ("stop with an empty string", {"stop": ["a", ""]}, "stop"),
-    ("stop five strings", {"stop": list("abcde")}, "stop"),
+    ("stop 33 strings", {"stop": ["a"] * 33}, "stop"),
     ("stop 100,000 strings", {"stop": ["a"] * 100_000}, "stop"),
     ("stop too long", {"stop": "x" * 100_000}, "stop"),
     ("stop a number", {"stop": 7}, "stop"),
@@ -120,7 +120,6 @@ CHAT: list[Case] = [
         {"messages": [{"role": "user", "content": ["Hi"]}]},
         "messages[0].content[0]",
     ),
-    ("assistant says nothing", {"messages": [{"role": "assistant"}]}, "messages[0].content"),
     (
         "unknown part",
         {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
@@ -157,8 +156,8 @@ CHAT: list[Case] = [
         "messages[0].tool_calls[0].function",
     ),
     (
-        "tool call with arguments as object",
-        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}]},
+        "tool call with arguments as list",
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": []}}]}]},
         "messages[0].tool_calls[0].function.arguments",
     ),
     ("logprobs a number", {"logprobs": 3}, "logprobs"),

@@ -10,6 +10,7 @@ import pytest
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.traffic.conversation import Tool, ToolChoice
 from models_app.domain.traffic.inference import (
+    REFUSED,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
@@ -20,6 +21,46 @@ from models_app.domain.traffic.sampling import SamplingFields
 from tests.domain.traffic.test_inference import TOOL, USER, chat, completion, embedding
 
 LONGEST = "x" * 16 * 1024 * 1024
+# What clients send besides `model` and `messages`.
+FIELDS = (
+    "audio",
+    "format",
+    "frequency_penalty",
+    "guided_json",
+    "ignore_eos",
+    "json_schema",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "metadata",
+    "min_p",
+    "modalities",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "reasoning_effort",
+    "repeat_penalty",
+    "response_format",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "store",
+    "stream",
+    "stream_options",
+    "structured_outputs",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "user",
+    "verbosity",
+)
 
 
 def test_it_fills_in_the_defaults() -> None:
@@ -34,6 +75,17 @@ def test_it_fills_in_the_defaults() -> None:
 def test_null_means_not_given() -> None:
     fields = ("stream", "stream_options", "max_tokens", "temperature", "stop", "seed", "tools", "n")
     assert chat(**dict.fromkeys(fields)) == chat()
+
+
+@pytest.mark.parametrize("name", sorted({*REFUSED, *FIELDS}))
+def test_null_means_not_given_for_each_field(name: str) -> None:
+    assert chat(**{name: None}) == chat()
+
+
+@pytest.mark.parametrize("name", ["name", "tool_calls", "refusal", "function_call", "audio", "annotations", "foreign"])
+def test_null_means_not_given_in_messages(name: str) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    assert chat(messages=[turn | {name: None} for turn in turns]) == chat(messages=turns)
 
 
 def test_it_ignores_what_changes_nothing_and_what_it_does_not_know() -> None:

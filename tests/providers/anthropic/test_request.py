@@ -238,7 +238,7 @@ def test_other_json_is_the_input_of_a_tool() -> None:
 
 
 PART = {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}
-USE = {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "w", "arguments": "[1]"}}]}
+USE = {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "w", "arguments": [1]}}]}
 IMAGE = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
 
 
