@@ -89,15 +89,21 @@ def _user(fields: Fields) -> list[Message]:
     results: list[Message] = []
     parts: list[Part] = []
     for block in blocks:
-        if block.data.get("type") == "tool_result":
+        kind = block.data.get("type")
+        if kind == "tool_result":
             result, images = _tool_result(block)
             results.append(result)
             parts += images
-        else:
+        elif not _is_of_server_tool(kind):
             parts.append(_part(block))
     if not parts:
         return results
     return [*results, {"role": "user", "content": _simplest(parts)}]
+
+
+def _is_of_server_tool(kind: object) -> bool:
+    """Whether a block is the work of a tool that Anthropic ran, whose result is in the texts of the model."""
+    return isinstance(kind, str) and (kind == "server_tool_use" or kind.endswith("_tool_result"))
 
 
 def _simplest(parts: list[Part]) -> str | list[Part]:
@@ -133,8 +139,14 @@ def _document(fields: Fields) -> Part:
     return {"type": "file", "file": {"filename": name, "file_data": data}}
 
 
+def _search_result(fields: Fields) -> Part:
+    texts = [_text(block) for block in fields.each("content", 0, MAX_MESSAGES)]
+    return {"type": "text", "text": "\n".join([fields.text("title", 1000) or "", *texts])}
+
+
 _PARTS: dict[str, Callable[[Fields], Part]] = {
     "text": _text_part,
+    "search_result": _search_result,
     "image": _image,
     "document": _document,
 }
@@ -184,7 +196,7 @@ def _assistant(fields: Fields) -> list[Message]:
         kind = block.data.get("type")
         if kind == "tool_use":
             calls.append(_call(block))
-        elif kind not in ("thinking", "redacted_thinking"):
+        elif kind not in ("thinking", "redacted_thinking") and not _is_of_server_tool(kind):
             texts.append(_text(block))
     if not texts and not calls:
         return []

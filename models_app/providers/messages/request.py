@@ -46,7 +46,10 @@ def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
 
 def _add_tools(request: dict[str, Any], fields: Fields) -> None:
     if fields.data.get("tools"):
-        request["tools"] = [_tool(tool) for tool in fields.each("tools", 1, MAX_TOOLS)]
+        # Those of other types are Anthropic's: its servers run them, or its models alone know how to call them.
+        described = [tool for tool in fields.each("tools", 1, MAX_TOOLS) if tool.data.get("type") in (None, "custom")]
+        if described:
+            request["tools"] = [_tool(tool) for tool in described]
     if fields.object("tool_choice") is None:
         return
     choice = fields.inner("tool_choice")
@@ -55,7 +58,7 @@ def _add_tools(request: dict[str, Any], fields: Fields) -> None:
         raise choice.refusal("type", "one of " + ", ".join(_CHOICES))
     if "tools" not in request:
         if kind in ("any", "tool"):
-            raise fields.refusal("tools", "a list of tools, since 'tool_choice' requires a call")
+            raise fields.refusal("tools", "a list with a tool of the client, since 'tool_choice' requires a call")
         return
     request["tool_choice"] = _CHOICES[kind]
     if kind == "tool":
@@ -66,12 +69,6 @@ def _add_tools(request: dict[str, Any], fields: Fields) -> None:
 
 
 def _tool(fields: Fields) -> dict[str, Any]:
-    if fields.data.get("type") not in (None, "custom"):
-        raise UnsupportedParameter(
-            f"'{fields.path('type')}': this model has only tools that the client runs. Describe the tool with a name "
-            "and an 'input_schema'.",
-            param=fields.path("type"),
-        )
     schema = fields.object("input_schema")
     if schema is None:
         raise fields.refusal("input_schema", "a JSON schema")

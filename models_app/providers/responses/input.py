@@ -1,13 +1,15 @@
 """Translates input items of OpenAI's Responses API to messages of its chat completions.
 
-The calls of one turn are separate items there and part of the assistant's message here. Reasoning items are left out:
-chat completions have no field for them.
+The calls of one turn are separate items there and part of the assistant's message here. Reasoning items, and the work
+of tools that OpenAI runs, are left out: chat completions have no field for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import orjson
 
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.json_body import Fields
@@ -108,7 +110,25 @@ def _add_call(messages: list[Message], fields: Fields) -> None:
     arguments = fields.text("arguments", _MAX_TEXT)
     if arguments is None:
         raise fields.refusal("arguments", "a string that holds JSON")
-    function = {"name": checked_name(fields, "name"), "arguments": arguments}
+    _append_call(messages, fields, checked_name(fields, "name"), arguments)
+
+
+def _add_custom_call(messages: list[Message], fields: Fields) -> None:
+    """A call whose input is text, as that of a function with one argument."""
+    text = fields.text("input", _MAX_TEXT) or ""
+    _append_call(messages, fields, checked_name(fields, "name"), _json({"input": text}))
+
+
+def _add_shell_call(messages: list[Message], fields: Fields) -> None:
+    _append_call(messages, fields, str(fields.data["type"]).removesuffix("_call"), _json(fields.object("action") or {}))
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _append_call(messages: list[Message], fields: Fields, name: str, arguments: str) -> None:
+    function = {"name": name, "arguments": arguments}
     call = {"id": _call_id(fields), "type": "function", "function": function}
     if messages and messages[-1]["role"] == "assistant":
         messages[-1].setdefault("tool_calls", []).append(call)
@@ -135,12 +155,32 @@ def _call_id(fields: Fields) -> str:
 
 
 def _skip(messages: list[Message], fields: Fields) -> None:
-    """Leaves out a reasoning item: chat completions have no field for it."""
+    """Leaves out an item for which chat completions have no field."""
 
 
 _ITEMS: dict[str, Callable[[list[Message], Fields], None]] = {
     "message": _add_message,
     "function_call": _add_call,
     "function_call_output": _add_output,
-    "reasoning": _skip,
+    "custom_tool_call": _add_custom_call,
+    "custom_tool_call_output": _add_output,
+    "local_shell_call": _add_shell_call,
+    "local_shell_call_output": _add_output,
+    "shell_call": _add_shell_call,
+    "shell_call_output": _add_output,
+    # What OpenAI's own tools did, and the model thought: their results are in the texts of the model.
+    **dict.fromkeys(
+        (
+            "reasoning",
+            "web_search_call",
+            "file_search_call",
+            "code_interpreter_call",
+            "image_generation_call",
+            "mcp_list_tools",
+            "mcp_call",
+            "mcp_approval_request",
+            "mcp_approval_response",
+        ),
+        _skip,
+    ),
 }

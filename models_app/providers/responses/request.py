@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_app.domain.errors import UnsupportedParameter
-from models_app.domain.json_body import Fields
+from models_app.domain.json_body import Fields, shown
 from models_app.domain.traffic.conversation import MAX_TOOLS, checked_name
 from models_app.domain.traffic.inference import check_schema_size
 from models_app.providers.responses.input import conversation
@@ -27,9 +27,12 @@ _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "context_management": ([],),
     "moderation": (),
     "top_logprobs": (0,),
-    "truncation": ("disabled",),
-    "include": ([], ["reasoning.encrypted_content"]),
+    # A conversation that does not fit is refused by the model.
+    "truncation": ("disabled", "auto"),
 }
+# Parts of an answer that a client can ask for, and that an answer here has. The others are parts of the work of tools
+# that OpenAI runs, of which there is none.
+_NOT_INCLUDED = frozenset({"message.output_text.logprobs"})
 
 
 def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
@@ -42,6 +45,7 @@ def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
                 "as 'input'.",
                 param=name,
             )
+    _check_included(fields)
     request: dict[str, Any] = {"model": model_id, "messages": conversation(fields)}
     if fields.boolean("stream"):
         request["stream"] = True
@@ -51,24 +55,42 @@ def translated(body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
     return request
 
 
+def _check_included(fields: Fields) -> None:
+    included = fields.items("include", 0, 32) or []
+    for name in included:
+        if not isinstance(name, str) or name in _NOT_INCLUDED:
+            raise UnsupportedParameter(f"'include': {shown(name)} is not part of an answer here.", param="include")
+
+
 def _add_tools(request: dict[str, Any], fields: Fields) -> None:
-    if fields.data.get("tools"):
-        request["tools"] = [_tool(tool) for tool in fields.each("tools", 1, MAX_TOOLS)]
+    """Functions are offered to the model; tools of other types, which OpenAI or a certain model runs, are left out."""
+    tools = _functions(fields) if fields.data.get("tools") else {}
+    if tools:
+        request["tools"] = list(tools.values())
         if not fields.boolean("parallel_tool_calls", True):
             request["parallel_tool_calls"] = False
     if (choice := _choice(fields)) is not None:
         if "tools" in request:
             request["tool_choice"] = choice
         elif choice not in ("auto", "none"):
-            raise fields.refusal("tools", "a list of tools, since 'tool_choice' requires a call")
+            raise fields.refusal("tools", "a list with a function, since 'tool_choice' requires a call")
+
+
+def _functions(fields: Fields) -> dict[str, dict[str, Any]]:
+    """The functions by their names, those of namespaces included."""
+    found: dict[str, dict[str, Any]] = {}
+    for tool in fields.each("tools", 1, MAX_TOOLS):
+        kind = tool.data.get("type")
+        if not isinstance(kind, str):
+            raise tool.refusal("type", "the type of a tool")
+        if kind == "function":
+            found[checked_name(tool, "name")] = _tool(tool)
+        elif kind == "namespace":
+            found |= _functions(tool) if tool.data.get("tools") else {}
+    return found
 
 
 def _tool(fields: Fields) -> dict[str, Any]:
-    if fields.data.get("type") != "function":
-        raise UnsupportedParameter(
-            f"'{fields.path('type')}': only tools of the type 'function' can be used, which the client runs.",
-            param=fields.path("type"),
-        )
     function: dict[str, Any] = {"name": checked_name(fields, "name")}
     if (schema := fields.object("parameters")) is not None:
         check_schema_size(schema, fields.path("parameters"))

@@ -133,6 +133,34 @@ def test_calls_results_images_and_thinking() -> None:
     ]
 
 
+def test_tools_that_only_anthropic_has_are_left_out() -> None:
+    foreign = [
+        {"type": "web_search_20250305", "name": "web_search", "max_uses": 5},
+        {"type": "bash_20250124", "name": "bash"},
+        {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+    ]
+    offered = sent(tools=[foreign[0], TOOL, *foreign[1:], TOOL | {"name": "other", "type": "custom"}])["tools"]
+    assert [tool["function"]["name"] for tool in offered] == ["weather", "other"]
+    assert "tools" not in sent(tools=foreign, tool_choice={"type": "auto"})
+
+
+def test_the_work_of_tools_that_anthropic_ran_is_left_out() -> None:
+    used = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}
+    results = [{"type": f"{name}_tool_result", "tool_use_id": "s1", "content": []} for name in ("web_search", "bash")]
+    look, done, more = ({"type": "text", "text": text} for text in ("Let me look. ", "Done.", "And?"))
+    found = messages(
+        *HELLO,
+        {"role": "assistant", "content": [look, used, *results, done]},
+        {"role": "user", "content": [*results, more]},
+    )
+    assert [turn["content"] for turn in found] == ["Hello", "Let me look. Done.", "And?"]
+
+
+def test_a_search_result_is_a_text() -> None:
+    block = {"type": "search_result", "title": "Bern", "source": "x", "content": [{"type": "text", "text": "A city."}]}
+    assert messages({"role": "user", "content": [block]})[0]["content"] == "Bern\nA city."
+
+
 def test_documents() -> None:
     source = {"type": "base64", "media_type": "application/pdf", "data": "aGk="}
     text = {"type": "text", "media_type": "text/plain", "data": "words"}
@@ -163,7 +191,7 @@ def test_documents() -> None:
             InvalidRequest,
         ),
         (
-            {"messages": [{"role": "user", "content": [{"type": "search_result"}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "hologram"}]}]},
             "messages[0].content[0].type",
             UnsupportedParameter,
         ),
@@ -173,7 +201,7 @@ def test_documents() -> None:
             UnsupportedParameter,
         ),
         ({"system": [{"type": "image"}]}, "system[0].type", UnsupportedParameter),
-        ({"tools": [{"type": "web_search_20250305"}]}, "tools[0].type", UnsupportedParameter),
+        ({"tools": [{"type": "web_search_20250305"}], "tool_choice": {"type": "any"}}, "tools", InvalidRequest),
         ({"tools": [{"name": "x"}]}, "tools[0].input_schema", InvalidRequest),
         ({"tools": [{**TOOL, "name": "a b"}]}, "tools[0].name", InvalidRequest),
         ({"tool_choice": {"type": "any"}}, "tools", InvalidRequest),
