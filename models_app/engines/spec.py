@@ -22,7 +22,9 @@ On its unix socket a ready runner answers HTTP/1.1 (keep-alive):
                                            "completion_tokens": 0}}
     POST /drain?wait=SECONDS stop accepting requests; answers {"in_flight": n} at 0 or after the wait
     POST /drain?if_idle=1    the same, but only if no request is in flight; answers {"draining": true, "in_flight": 0}
-    POST /v1/chat/completions · /v1/completions · /v1/embeddings    OpenAI's wire format
+    POST /v1/chat/completions · /v1/completions · /v1/embeddings    OpenAI's wire format; with ?clip=1 an answer that
+                             would be longer than the rest of the context ends there
+    POST /v1/chat/tokens     a chat's request; answers {"input_tokens": n}
 
 The header `X-NOA-Request` is the gateway's own id of a request. The file `.work` beside the socket names requests on
 which threads work alone: see `models_app.engines.marks`.

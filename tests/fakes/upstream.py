@@ -25,6 +25,7 @@ USAGE: dict[str, Any] = {
     "total_tokens": 18,
     "prompt_tokens_details": {"cached_tokens": 3},
 }
+COMMENT = b": noa " + json.dumps({"usage": USAGE}).encode() + b"\n\n"
 WORDS = ("The", " quick", " brown", " fox")
 
 
@@ -86,12 +87,13 @@ def stream_events(*, include_usage: bool = False) -> list[bytes]:
     """As the runner sends them: the comment always, the chunk with usage on request."""
     last = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
     usage = [b"data: " + json.dumps(last).encode() + b"\n\n"] if include_usage else []
-    comment = b": noa " + json.dumps({"usage": USAGE}).encode() + b"\n\n"
     words = [event(word) for word in WORDS[:-1]]
-    return [*words, event(WORDS[-1], "stop"), *usage, comment, b"data: [DONE]\n\n"]
+    return [*words, event(WORDS[-1], "stop"), *usage, COMMENT, b"data: [DONE]\n\n"]
 
 
 def whole_answer(path: str) -> bytes:
+    if path == "/v1/chat/tokens":
+        return json.dumps({"input_tokens": USAGE["prompt_tokens"]}).encode()
     if path == "/v1/embeddings":
         vector = {"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}
         value: dict[str, Any] = {"object": "list", "data": [vector], "model": "fake"}

@@ -24,7 +24,7 @@ _PARSERS: Mapping[str, Callable[[Mapping[str, Any]], _Parsed]] = {
     "/v1/embeddings": inference.parse_embedding,
 }
 # The name of the model is a way to the same instance; the others only change the form of the answer.
-_NOT_COMPUTED = frozenset({"model", "stream", "include_usage", "base64"})
+_NOT_COMPUTED = frozenset({"model", "stream", "include_usage", "continuous_usage", "echo", "base64"})
 _WITHOUT_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 
 

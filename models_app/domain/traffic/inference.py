@@ -88,6 +88,8 @@ class ChatRequest:
     n: int
     stream: bool
     include_usage: bool
+    # The first chunk of a stream states the length of the prompt.
+    continuous_usage: bool
     tools: tuple[Tool, ...]
     tool_choice: ToolChoice
     parallel_tool_calls: bool
@@ -103,6 +105,7 @@ class CompletionRequest:
     n: int
     stream: bool
     include_usage: bool
+    echo: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class EmbeddingRequest:
 def parse_chat(data: Mapping[str, Any]) -> ChatRequest:
     fields = Fields(data)
     model = _model(fields)
-    stream, include_usage = _streaming(fields)
+    stream, include_usage, continuous_usage = _streaming(fields)
     tools = parse_tools(fields)
     return ChatRequest(
         model=model,
@@ -127,6 +130,7 @@ def parse_chat(data: Mapping[str, Any]) -> ChatRequest:
         n=fields.integer("n", 1, MAX_CHOICES) or 1,
         stream=stream,
         include_usage=include_usage,
+        continuous_usage=continuous_usage,
         tools=tools,
         tool_choice=parse_tool_choice(fields, tools),
         parallel_tool_calls=fields.boolean("parallel_tool_calls", True),
@@ -139,7 +143,7 @@ def parse_completion(data: Mapping[str, Any]) -> CompletionRequest:
     fields = Fields(data)
     model = _model(fields)
     _refuse_completion_extras(fields)
-    stream, include_usage = _streaming(fields)
+    stream, include_usage, _ = _streaming(fields)
     prompts = _prompts(fields, "prompt", MAX_SEQUENCES)
     n = fields.integer("n", 1, MAX_CHOICES) or 1
     if n * len(prompts) > MAX_SEQUENCES:
@@ -151,6 +155,7 @@ def parse_completion(data: Mapping[str, Any]) -> CompletionRequest:
         n=n,
         stream=stream,
         include_usage=include_usage,
+        echo=fields.boolean("echo"),
     )
 
 
@@ -181,13 +186,15 @@ def _model(fields: Fields) -> str:
     return model
 
 
-def _streaming(fields: Fields) -> tuple[bool, bool]:
+def _streaming(fields: Fields) -> tuple[bool, bool, bool]:
+    """`stream`, and of its options `include_usage` and vLLM's `continuous_usage_stats`."""
     stream = fields.boolean("stream")
     if fields.object("stream_options") is None:
-        return stream, False
+        return stream, False, False
     if not stream:
         raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
-    return stream, fields.inner("stream_options").boolean("include_usage")
+    options = fields.inner("stream_options")
+    return stream, options.boolean("include_usage"), options.boolean("continuous_usage_stats")
 
 
 def parse_response_format(fields: Fields) -> ResponseFormat:
@@ -268,10 +275,12 @@ def _template_options(fields: Fields) -> Mapping[str, Any]:
 
 
 def _refuse_completion_extras(fields: Fields) -> None:
-    for name, harmless in (("suffix", ("",)), ("echo", (False,)), ("best_of", (1,))):
+    for name, harmless in (("suffix", ("",)), ("best_of", (1,))):
         value = fields.data.get(name)
         if value is not None and value not in harmless:
             raise UnsupportedParameter(f"'{name}' is not supported.", param=name)
+    if fields.boolean("echo") and fields.data.get("logprobs") is not None:
+        raise UnsupportedParameter("'echo' cannot be combined with 'logprobs' here.", param="echo")
 
 
 def _prompts(fields: Fields, name: str, most: int) -> tuple[Prompt, ...]:

@@ -38,6 +38,7 @@ class Server:
             "/drain": ("POST", self._drain),
             "/v1/models": ("GET", self._models),
             "/v1/chat/completions": ("POST", self._inference(chat.complete)),
+            "/v1/chat/tokens": ("POST", self._inference(chat.count)),
             "/v1/completions": ("POST", self._inference(completions.complete)),
             "/v1/embeddings": ("POST", self._inference(embeddings.embed)),
         }

@@ -25,6 +25,15 @@ _SHORT_TEXT = 8192
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+def _too_long(limit: int, what: str, param: str) -> ContextLengthExceeded:
+    """In OpenAI's words: clients recognise an overflow by them."""
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {limit} tokens. However, {what}. Shorten the prompt, or lower "
+        "the limit of the answer.",
+        param=param,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """`renderer` is None for a model without a chat template."""
@@ -51,10 +60,7 @@ class State:
         if not ids:
             raise InvalidRequest(f"'{param}' has no tokens for this model.", param=param)
         if len(ids) > self.model.n_ctx:
-            raise ContextLengthExceeded(
-                f"This model's context is {self.model.n_ctx} tokens, but '{param}' has {len(ids)}.",
-                param=param,
-            )
+            raise _too_long(self.model.n_ctx, f"'{param}' has {len(ids)} tokens", param)
         return ids
 
     async def _tokenize(self, text: str, param: str, add_special: bool) -> Sequence[int]:
@@ -94,9 +100,10 @@ class State:
         param: str,
         grammar: str | None = None,
         more_stops: tuple[str, ...] = (),
+        clip: bool = False,
     ) -> Sampling:
         """The checked request's sampling for this model. Raises ContextLengthExceeded when prompt and answer do not
-        fit, InvalidRequest for a biased token that does not exist."""
+        fit, unless `clip`, and InvalidRequest for a biased token that does not exist."""
         if fields.logit_bias and max(fields.logit_bias) >= self.model.n_vocab:
             raise InvalidRequest(
                 f"'logit_bias' names a token that this model does not have (0 to {self.model.n_vocab - 1}).",
@@ -105,11 +112,14 @@ class State:
             )
         room = self.model.n_ctx - prompt_tokens
         max_tokens = fields.max_tokens or max(room, 1)
+        if clip:
+            max_tokens = max(1, min(max_tokens, room))
         if max_tokens > room:
-            raise ContextLengthExceeded(
-                f"This model's context is {self.model.n_ctx} tokens, but {prompt_tokens} in '{param}' and "
-                f"{max_tokens} for the answer were requested. Shorten the prompt or lower the limit.",
-                param=param,
+            raise _too_long(
+                self.model.n_ctx,
+                f"you requested {prompt_tokens + max_tokens} tokens "
+                f"({prompt_tokens} in '{param}', {max_tokens} for the answer)",
+                param,
             )
         return Sampling(
             max_tokens=max_tokens,

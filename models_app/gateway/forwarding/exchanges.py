@@ -50,10 +50,10 @@ class Exchange:
 
 def to_runner(endpoint: Endpoint, body: ParsedBody, target: Target, watcher: Watcher) -> Exchange:
     """A request in another dialect than OpenAI's, for a runner. `watcher` receives the events of a streamed answer."""
-    value = _fields(body)
-    inbound = _inbound(endpoint, target.key)
-    chat = _translated(inbound, value, target.key, body)
-    added = _include_usage(chat)
+    assert endpoint.dialect is not None
+    inbound = endpoint.dialect.translation
+    chat = _translated(inbound, _fields(body), target.key, body)
+    added = _include_usage(chat, continuous=True)
     return _exchange("", chat, body, (inbound,), ChatPass(watcher, hide_usage=False), added=added)
 
 
@@ -177,11 +177,12 @@ def _pipeline(back: tuple[Translation, ...], body: ParsedBody, chat: ChatPass) -
 
 
 def _inbound(endpoint: Endpoint, model: str) -> Translation:
-    """The translation of the endpoint's dialect; raises ModelUnable for an operation that has none."""
+    """The translation of the endpoint's dialect; raises ModelUnable for an operation that the provider lacks."""
     assert endpoint.dialect is not None
-    if not endpoint.dialect.is_translated:
+    if endpoint.dialect.is_count:
         raise ModelUnable(
-            f"{endpoint.path} is supported for Anthropic's models only; '{model}' is another provider's.",
+            f"The provider of '{model}' does not count tokens. {endpoint.path} is supported for local and for "
+            "Anthropic's models.",
             param="model",
         )
     return endpoint.dialect.translation
@@ -213,14 +214,16 @@ def _written(value: Fields) -> bytes:
         raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
 
 
-def _include_usage(value: Fields) -> bool:
-    """Makes a stream report its usage. False when the request is not for a stream."""
+def _include_usage(value: Fields, *, continuous: bool = False) -> bool:
+    """Makes a stream report its usage, `continuous` from its first chunk on. False when it is not for a stream."""
     if not value.get("stream"):
         return False
     options = value.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise InvalidRequest("'stream_options' must be an object.", param="stream_options")
     value["stream_options"] = {**(options or {}), "include_usage": True}
+    if continuous:
+        value["stream_options"]["continuous_usage_stats"] = True
     return True
 
 

@@ -31,7 +31,7 @@ class Endpoint:
 
     def head(self) -> bytes:
         """The part of a request to a runner that is the same for all requests of the endpoint."""
-        path = "/v1/chat/completions" if self.dialect else self.path
+        path = self.dialect.runner_path if self.dialect else self.path
         return (
             f"POST {path} HTTP/1.1\r\nHost: runner\r\nContent-Type: application/json\r\n"
             "Accept: application/json, text/event-stream\r\nX-Request-ID: "

@@ -23,12 +23,13 @@ _STOP_REASONS = {
 def translated(body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], Usage]:
     """The message and its usage. Raises ProviderError (`malformed_answer`) unless `body` is a chat completion."""
     choice, message = chat_answers.message_of(body)
-    content = list(_blocks(message))
+    calls = chat_answers.calls_of(message)
+    content = list(_blocks(message, calls))
     usage = chat_answers.usage_of(body) or Usage()
     answer = {
         **begun(body, model),
         "content": content,
-        "stop_reason": stop_reason(choice, refused="refusal" in message and bool(message["refusal"])),
+        "stop_reason": stop_reason(choice, refused=bool(message.get("refusal")), called=bool(calls)),
         "stop_sequence": stop_sequence(choice),
         "usage": usage_object(usage),
     }
@@ -49,12 +50,16 @@ def begun(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     }
 
 
-def stop_reason(choice: Mapping[str, Any], *, refused: bool) -> str:
+def stop_reason(choice: Mapping[str, Any], *, refused: bool, called: bool) -> str:
+    """`called`: the answer has calls. Its clients run them for `tool_use` only, whatever the server says."""
     if refused:
         return "refusal"
+    reason = _STOP_REASONS.get(chat_answers.text_of(choice, "finish_reason"), "end_turn")
+    if called and reason == "end_turn":
+        return "tool_use"
     if stop_sequence(choice) is not None:
         return "stop_sequence"
-    return _STOP_REASONS.get(chat_answers.text_of(choice, "finish_reason"), "end_turn")
+    return reason
 
 
 def stop_sequence(choice: Mapping[str, Any]) -> str | None:
@@ -79,13 +84,13 @@ def call_id(server_id: str, index: int) -> str:
     return server_id or f"toolu_{index}"
 
 
-def _blocks(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _blocks(message: Mapping[str, Any], calls: list[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     if reasoning := chat_answers.reasoning_of(message):
         yield {"type": "thinking", "thinking": reasoning, "signature": ""}
     text = chat_answers.text_of(message, "content") or chat_answers.text_of(message, "refusal")
     if text:
         yield {"type": "text", "text": text}
-    for index, call in enumerate(chat_answers.calls_of(message)):
+    for index, call in enumerate(calls):
         name, arguments = chat_answers.function_of(call)
         yield {
             "type": "tool_use",

@@ -9,13 +9,14 @@ from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import NoaError
 from models_app.providers.messages import answer as messages_answer
 from models_app.providers.messages.errors import anthropic_error
-from models_app.providers.wire import sse
+from models_app.providers.wire import chat_answers, sse
 from models_app.providers.wire.chat_chunks import CallPart, ChunkReader
 
 
 class MessagesStream(ChunkReader):
     """A content block opens with its first piece. A text block ends when another begins; calls end together, since
-    OpenAI's pieces of several calls can be interleaved. Usage is in `message_delta`: it is unknown before.
+    OpenAI's pieces of several calls can be interleaved. Usage is in `message_delta`; that of the prompt is in
+    `message_start` if the server states it in its first chunk.
     """
 
     def __init__(self, *, model: str) -> None:
@@ -30,6 +31,7 @@ class MessagesStream(ChunkReader):
 
     def begin(self, chunk: Mapping[str, Any]) -> bytes:
         message = messages_answer.begun(chunk, self._model)
+        message["usage"] = messages_answer.usage_object(chat_answers.usage_of(chunk) or Usage())
         return sse.named({"type": "message_start", "message": message})
 
     def reasoning(self, text: str) -> bytes:
@@ -61,7 +63,7 @@ class MessagesStream(ChunkReader):
         found = self._closed()
         found += b"".join(self._stopped(index) for index in self._calls.values())
         delta = {
-            "stop_reason": messages_answer.stop_reason(choice, refused=self._refused),
+            "stop_reason": messages_answer.stop_reason(choice, refused=self._refused, called=bool(self._calls)),
             "stop_sequence": messages_answer.stop_sequence(choice),
         }
         usage = messages_answer.usage_object(self.usage or Usage())

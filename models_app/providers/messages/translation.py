@@ -22,3 +22,13 @@ class FromMessages:
 
     def stream(self, *, model: str) -> MessagesStream:
         return MessagesStream(model=model)
+
+
+class FromCount(FromMessages):
+    """Inbound, for a request to count the tokens of a prompt: it has no limit for an answer, and no stream."""
+
+    def request(self, body: Mapping[str, Any], *, model_id: str) -> dict[str, Any]:
+        return super().request({**body, "max_tokens": 1, "stream": None}, model_id=model_id)
+
+    def answer(self, body: Mapping[str, Any], *, model: str) -> tuple[dict[str, Any], Usage]:
+        return {"input_tokens": body["input_tokens"]}, Usage()

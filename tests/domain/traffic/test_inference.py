@@ -259,7 +259,7 @@ COMPLETION: list[Case] = [
     ("129 prompts", {"prompt": ["a"] * 129}, "prompt"),
     ("too many sequences", {"prompt": ["a"] * 20, "n": 8}, "n"),
     ("suffix", {"suffix": "end"}, "suffix"),
-    ("echo", {"echo": True}, "echo"),
+    ("echo", {"echo": True, "logprobs": 1}, "echo"),
     ("best_of", {"best_of": 3}, "best_of"),
     ("logprobs 10^9", {"logprobs": 10**9}, "logprobs"),
     ("logprobs -1", {"logprobs": -1}, "logprobs"),

@@ -179,6 +179,7 @@ def test_each_field_of_a_chat_is_kept() -> None:
         n=8,
         stream=True,
         include_usage=True,
+        continuous_usage=False,
         tools=(Tool("look_up", {"type": "object"}, False, TOOL),),
         tool_choice=ToolChoice("required"),
         parallel_tool_calls=False,
@@ -195,6 +196,7 @@ def test_a_chat_has_the_defaults_of_openai() -> None:
         n=1,
         stream=False,
         include_usage=False,
+        continuous_usage=False,
         tools=(),
         tool_choice=ToolChoice("none"),
         parallel_tool_calls=True,
@@ -202,6 +204,7 @@ def test_a_chat_has_the_defaults_of_openai() -> None:
         template_options={},
     )
     assert chat(stream=True, stream_options={}).include_usage is False
+    assert chat(stream=True, stream_options={"continuous_usage_stats": True}).continuous_usage
     assert chat(n=1).n == 1
 
 
@@ -214,8 +217,10 @@ def test_each_field_of_a_completion_is_kept() -> None:
         n=3,
         stream=True,
         include_usage=True,
+        echo=False,
     )
-    assert completion() == CompletionRequest("m", ("Hi",), SamplingFields(), 1, False, False)
+    assert completion() == CompletionRequest("m", ("Hi",), SamplingFields(), 1, False, False, False)
+    assert completion(echo=True).echo
     assert completion(logprobs=0).sampling.top_logprobs == 0
     assert completion(n=1).n == 1
 
@@ -304,7 +309,7 @@ def test_a_schema_has_up_to_64_kib_and_32_levels() -> None:
         assert refusal.value.message == "'schema' must have at most 64 KiB and 32 levels."
 
 
-@pytest.mark.parametrize("fields", [{"suffix": "a"}, {"echo": True}, {"best_of": 2}, {"best_of": "1"}])
+@pytest.mark.parametrize("fields", [{"suffix": "a"}, {"echo": True, "logprobs": 0}, {"best_of": 2}, {"best_of": "1"}])
 def test_other_completion_extras_are_not_supported(fields: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedParameter) as refusal:
         completion(**fields)

@@ -11,7 +11,7 @@ import pytest
 from models_app.domain.provider_kinds import ProviderKind
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import USAGE, FakeUpstream
 from tests.gateway.remotes import CLAUDE, FAST, GPT, MESSAGES, as_new, endpoint, entry, serve_remote
 from tests.gateway.wire import CHAT as LOCAL
 from tests.gateway.wire import KEY, Served, request
@@ -177,7 +177,8 @@ def test_a_runners_refusal_is_told(served: Served, shared_upstream: FakeUpstream
     shared_upstream.script("bad_request")
     answer = served.post({"model": LOCAL, **MESSAGES}, PATH)
     assert (answer.status, answer.code) == (400, "context_length_exceeded")
-    assert answer.json["error"]["message"] == "Too long."
+    # Anthropic's clients know an overflow by these words only.
+    assert answer.json["error"]["message"] == "prompt is too long: Too long."
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -193,14 +194,20 @@ def test_a_route_falls_back(served: Served, shared_upstream: FakeUpstream) -> No
     assert (answer.status, answer.headers["x-noa-model"]) == (200, GPT)
 
 
-def test_tokens_are_counted_by_anthropic_only(served: Served, anthropic: FakeAnthropic) -> None:
-    body = {"messages": MESSAGES["messages"]}
+def test_tokens_are_counted_by_anthropic_and_by_runners(
+    served: Served, anthropic: FakeAnthropic, shared_upstream: FakeUpstream
+) -> None:
+    body = {"messages": MESSAGES["messages"], "system": "Be short.", "tools": []}
     counted = served.post({"model": CLAUDE, **body}, f"{PATH}/count_tokens")
     assert counted.status == 200 and counted.json["input_tokens"] > 0
     assert anthropic.requests[0].path == "/v1/messages/count_tokens"
-    for model in (GPT, LOCAL):
-        refused = served.post({"model": model, **body}, f"{PATH}/count_tokens")
-        assert (refused.status, refused.code) == (400, "capability_not_supported")
+    counted = served.post({"model": LOCAL, **body}, f"{PATH}/count_tokens")
+    assert (counted.status, counted.json) == (200, {"input_tokens": USAGE["prompt_tokens"]})
+    exchange = shared_upstream.wait_for_exchange()
+    assert exchange.path == "/v1/chat/tokens"
+    assert [turn["role"] for turn in json.loads(exchange.body)["messages"]] == ["system", "user"]
+    refused = served.post({"model": GPT, **body}, f"{PATH}/count_tokens")
+    assert (refused.status, refused.code) == (400, "capability_not_supported")
 
 
 def _events(body: bytes) -> list[dict[str, Any]]:

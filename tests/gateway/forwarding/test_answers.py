@@ -37,11 +37,22 @@ def test_the_body_reaches_the_runner_byte_for_byte(gateway: Served, upstream: Fa
     assert upstream.wait_for_exchange().body == raw
 
 
-def test_a_stream_passes_unchanged(gateway: Served) -> None:
-    answer = gateway.post({"model": "current", "stream": True})
+@pytest.mark.parametrize("pieces", [1, 7, 10_000])
+def test_a_stream_passes_without_the_comment_of_its_runner(
+    gateway: Served, upstream: FakeUpstream, pieces: int
+) -> None:
+    """Some clients take no line that begins with a colon. Text of a model that looks like the comment stays."""
+    text = fake.event("\n\n: noa {}\n\n")
+    sent = text + b"".join(fake.stream_events())
+    chunks = [sent[at : at + pieces] for at in range(0, len(sent), pieces)]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    upstream.raw = head + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    upstream.script("raw")
+    answer = gateway.post({"model": "current", "stream": True}, x_request_id=f"pieces-{pieces}")
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/event-stream"
-    assert answer.body == b"".join(fake.stream_events())
+    assert answer.body == sent.replace(fake.COMMENT, b"")
+    assert gateway.record_of(f"pieces-{pieces}").prompt_tokens == fake.USAGE["prompt_tokens"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -88,12 +88,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of a generation. `reason` is `stop` or `length`; a cancelled one ends with `cancelled`."""
+    """The last event of a generation. `reason` is `stop` or `length`; a cancelled one ends with `cancelled`.
+
+    `stop` is the stop string that ended it.
+    """
 
     reason: str
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    stop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,9 @@ class GenerationSequence(_Tokens):
     def may_grow(self) -> int:
         """Tokens that can still be generated."""
         return max(0, self.work.sampling.max_tokens - self.completion_tokens)
+
+    def finished(self, reason: str) -> Finished:
+        return replace(super().finished(reason), stop=self.text.stop)
 
     @property
     def pending(self) -> bool:

@@ -60,6 +60,7 @@ class Chunks:
     def __init__(self, head: Mapping[str, Any], *, include_usage: bool, chat: bool) -> None:
         self._head = dict(head)
         self._chat = chat
+        self._states_usage = include_usage
         # With include_usage every chunk but the last carries a null.
         usage = {"usage": None} if include_usage else {}
         self._start = b"data: " + orjson.dumps(self._head | usage)[:-1] + b',"choices":[{"index":'
@@ -74,21 +75,32 @@ class Chunks:
         tail = b',"logprobs":%b,"finish_reason":null}]}\n\n' % orjson.dumps(logprobs)
         return start + orjson.dumps(text) + self._close + tail
 
-    def delta(self, index: int, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
-        """A chunk of a chat that is not plain text: the role, a tool call, the end."""
-        body = orjson.dumps({"delta": delta, "logprobs": None, "finish_reason": finish_reason})
-        return b"%b%d,%b]}\n\n" % (self._start, index, body[1:])
+    def delta(self, index: int, delta: Mapping[str, Any], *, usage: Usage | None = None) -> bytes:
+        """A chunk of a chat that is not plain text: the role, a tool call."""
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        return self._chunk(choice, usage)
 
-    def finish(self, index: int, reason: str) -> bytes:
-        if self._chat:
-            return self.delta(index, {}, reason)
-        tail = b'"","logprobs":null,"finish_reason":%b}]}\n\n' % orjson.dumps(reason)
-        return b"%b%d%b%b" % (self._start, index, self._open, tail)
+    def finish(self, index: int, reason: str, stop: str = "") -> bytes:
+        """The last chunk of a choice. `stop` is the stop string that ended it."""
+        text: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+        choice = {"index": index, **text, "logprobs": None, "finish_reason": reason}
+        return self._chunk(choice | stop_reason(stop), None)
+
+    def _chunk(self, choice: Mapping[str, Any], usage: Usage | None) -> bytes:
+        stated: dict[str, Any] = {"usage": None} if self._states_usage else {}
+        if usage is not None:
+            stated["usage"] = usage.as_dict()
+        return b"data: " + orjson.dumps(self._head | stated | {"choices": [choice]}) + b"\n\n"
 
     def usage(self, usage: Usage) -> bytes:
         """The last chunk of a stream with `stream_options.include_usage`."""
         body = self._head | {"choices": [], "usage": usage.as_dict()}
         return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def stop_reason(stop: str) -> dict[str, str]:
+    """The field in which vLLM names the stop string that ended an answer; none when none did."""
+    return {"stop_reason": stop} if stop else {}
 
 
 def usage_comment(usage: Usage) -> bytes:
@@ -111,7 +123,10 @@ def completion_logprobs(choices: tuple[TokenChoice, ...], offset: int) -> dict[s
     return {
         "tokens": tokens,
         "token_logprobs": [_finite(choice.chosen.logprob) for choice in choices],
-        "top_logprobs": [{_text(token): _finite(token.logprob) for token in choice.top} for choice in choices],
+        # As at OpenAI, the chosen token is always among them.
+        "top_logprobs": [
+            {_text(token): _finite(token.logprob) for token in (*choice.top, choice.chosen)} for choice in choices
+        ],
         "text_offset": offsets,
     }
 

@@ -22,12 +22,12 @@ from models_app.engines.runner.state import State
 async def complete(state: State, request: Request, data: Mapping[str, Any]) -> None:
     """Answer one chat request, streamed or whole. Raises InvalidRequest and the errors of the decode thread."""
     chat = inference.parse_chat(data)
-    choices = await _choices(state, chat)
+    choices = await _choices(state, chat, clip="clip" in request.query)
     kind = "chat.completion.chunk" if chat.stream else "chat.completion"
     head = answers.envelope(kind, "chatcmpl", state.spec.model, state.spec.fingerprint)
     if chat.stream:
         chunks = Chunks(head, include_usage=chat.include_usage, chat=True)
-        stream = Stream(state.dispatch, choices, request, chunks, chat=True)
+        stream = Stream(state.dispatch, choices, request, chunks, chat=True, continuous_usage=chat.continuous_usage)
         await stream.finish()
         stream.close(include_usage=chat.include_usage)
         return
@@ -41,7 +41,28 @@ async def complete(state: State, request: Request, data: Mapping[str, Any]) -> N
     request.respond(200, head | answer)
 
 
-async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
+async def count(state: State, request: Request, data: Mapping[str, Any]) -> None:
+    """Answer with the tokens of a chat's prompt. Raises as `complete`, and computes nothing."""
+    request.respond(200, {"input_tokens": len(await _prompt(state, inference.parse_chat(data)))})
+
+
+async def _choices(state: State, chat: ChatRequest, *, clip: bool) -> list[Choice]:
+    """`clip`: an answer that would be longer than the rest of the context ends there."""
+    prompt = await _prompt(state, chat)
+    calls, forced = chat.tool_choice.kind != "none", chat.tool_choice.kind == "named"
+    several = chat.parallel_tool_calls and not forced
+    sampling = state.sampling(
+        chat.sampling,
+        prompt_tokens=len(prompt),
+        param="messages",
+        grammar=await _grammar(state, chat, several=several),
+        more_stops=() if several or not calls else (tools.CLOSE,),
+        clip=clip,
+    )
+    return choices_for(prompt, sampling, n=chat.n, tools=calls, forced=forced)
+
+
+async def _prompt(state: State, chat: ChatRequest) -> Sequence[int]:
     renderer = _renderer(state)
     calls = chat.tool_choice.kind != "none"
     if calls and not renderer.supports_tools:
@@ -50,7 +71,6 @@ async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
             code="tools_not_supported",
             param="tools",
         )
-    grammar = await _grammar(state, chat)
     text = await renderer.render(
         _messages(renderer, chat.messages),
         tools=[tool.raw for tool in chat.tools] if calls else (),
@@ -58,15 +78,7 @@ async def _choices(state: State, chat: ChatRequest) -> list[Choice]:
     )
     # Most templates write the beginning-of-text token themselves; it must not be doubled.
     add_special = not (state.model.bos and text.startswith(state.model.bos))
-    prompt = await state.tokens(text, param="messages", add_special=add_special)
-    sampling = state.sampling(
-        chat.sampling,
-        prompt_tokens=len(prompt),
-        param="messages",
-        grammar=grammar,
-        more_stops=(tools.CLOSE,) if calls and not chat.parallel_tool_calls else (),
-    )
-    return choices_for(prompt, sampling, n=chat.n, tools=calls)
+    return await state.tokens(text, param="messages", add_special=add_special)
 
 
 def _renderer(state: State) -> Renderer:
@@ -83,7 +95,7 @@ def _messages(renderer: Renderer, messages: Sequence[Message]) -> Sequence[Messa
     return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
 
 
-async def _grammar(state: State, chat: ChatRequest) -> str | None:
+async def _grammar(state: State, chat: ChatRequest, *, several: bool) -> str | None:
     """The answer's constraint as a grammar that compiles; None for free text."""
     output, choice = chat.response_format, chat.tool_choice
     forced = choice.kind in ("required", "named")
@@ -93,7 +105,7 @@ async def _grammar(state: State, chat: ChatRequest) -> str | None:
     options = []
     if choice.kind != "none":
         callable_tools = [tool for tool in chat.tools if choice.name in (None, tool.name)]
-        options.append(tools.calls_rule(grammar, callable_tools, several=chat.parallel_tool_calls))
+        options.append(tools.calls_rule(grammar, callable_tools, several=several))
     if not forced and output.kind == "json_object":
         options.append("object")
     elif not forced:
@@ -116,4 +128,5 @@ def _choice(choice: Choice) -> dict[str, Any]:
         "message": message,
         "logprobs": answers.chat_logprobs(tuple(choice.logprobs)) if has_logprobs else None,
         "finish_reason": choice.reason,
+        **answers.stop_reason(choice.stop),
     }

@@ -41,21 +41,37 @@ class Choice:
     calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[TokenChoice] = field(default_factory=list)
     reason: str = ""
+    # The client's stop string that ended it.
+    stop: str = ""
     begun: bool = False
+    # Text that comes before the answer.
+    echo: str = ""
+    # The request forces this call: as at OpenAI, the answer then ends as one without calls.
+    is_forced: bool = False
 
     def feed(self, text: str) -> Sequence[Found]:
         return self.reader.feed(text) if self.reader else (text,)
 
-    def end(self, reason: str) -> Sequence[Found]:
+    def end(self, finished: Finished) -> Sequence[Found]:
         """The rest of the buffered text; sets the finish reason."""
         rest = self.reader.finish() if self.reader else ()
         called = self.reader is not None and self.reader.calls > 0
-        self.reason = "tool_calls" if called and reason == "stop" else reason
+        self.reason, self.stop = finished.reason, finished.stop
+        if called and finished.reason == "stop":
+            # A stop string of a call is not the client's.
+            self.reason, self.stop = "stop" if self.is_forced else "tool_calls", ""
         return rest
 
 
 def choices_for(
-    prompt: Sequence[int], sampling: Sampling, *, n: int, first: int = 0, tools: bool = False
+    prompt: Sequence[int],
+    sampling: Sampling,
+    *,
+    n: int,
+    first: int = 0,
+    tools: bool = False,
+    forced: bool = False,
+    echo: str = "",
 ) -> list[Choice]:
     """`n` choices of one prompt, numbered from `first`; with a seed each gets the next one."""
     choices = []
@@ -63,7 +79,9 @@ def choices_for(
         seed = None if sampling.seed is None else (sampling.seed + number) % _SEEDS
         work = Generation(prompt, replace(sampling, seed=seed))
         reader = ToolCallReader() if tools else None
-        choices.append(Choice(first + number, work, counts_prompt=number == 0, reader=reader))
+        choices.append(
+            Choice(first + number, work, counts_prompt=number == 0, reader=reader, echo=echo, is_forced=forced)
+        )
     return choices
 
 
@@ -120,7 +138,7 @@ class Run:
         if event.reason == "cancelled":
             self._done.set_exception(EngineError("The runner stopped before the answer was complete."))
             return
-        self._add(choice, choice.end(event.reason))
+        self._add(choice, choice.end(event))
         self.end_choice(choice)
         self._count(choice, event)
 
@@ -138,6 +156,9 @@ class Run:
 
     def _add(self, choice: Choice, found: Sequence[Found]) -> None:
         self.begin(choice)
+        if choice.echo:
+            text, choice.echo = choice.echo, ""
+            self.add_text(choice, text)
         for item in found:
             if isinstance(item, str):
                 self.add_text(choice, item)
@@ -170,12 +191,15 @@ class Stream(Run):
         chunks: Chunks,
         *,
         chat: bool,
+        continuous_usage: bool = False,
     ) -> None:
+        """`continuous_usage`: the first chunk states the length of the prompt."""
         super().__init__(dispatch, choices)
         request.on_left = self.leave
         self._request = request
         self._chunks = chunks
         self._chat = chat
+        self._continuous_usage = continuous_usage
 
     def add_text(self, choice: Choice, text: str) -> None:
         if not (text or choice.logprobs):
@@ -189,7 +213,7 @@ class Stream(Run):
         self._request.write(self._chunks.delta(choice.index, delta))
 
     def end_choice(self, choice: Choice) -> None:
-        self._request.write(self._chunks.finish(choice.index, choice.reason))
+        self._request.write(self._chunks.finish(choice.index, choice.reason, choice.stop))
 
     def close(self, *, include_usage: bool) -> None:
         if self.was_left:
@@ -206,7 +230,8 @@ class Stream(Run):
         if self._chat and not choice.begun:
             choice.begun = True
             first = {"role": "assistant", "content": ""}
-            self._request.write(self._chunks.delta(choice.index, first))
+            usage = Usage(prompt_tokens=len(choice.work.prompt)) if self._continuous_usage else None
+            self._request.write(self._chunks.delta(choice.index, first, usage=usage))
 
     def _logprobs(self, choice: Choice) -> Any:
         if not choice.logprobs:

@@ -7,7 +7,7 @@ from typing import Any
 
 from models_app.domain.errors import InvalidRequest
 from models_app.domain.traffic import inference
-from models_app.domain.traffic.inference import CompletionRequest
+from models_app.domain.traffic.inference import CompletionRequest, Prompt
 from models_app.engines.runner.endpoints import answers
 from models_app.engines.runner.endpoints.answers import Chunks
 from models_app.engines.runner.endpoints.choices import Choice, Run, Stream, choices_for
@@ -43,8 +43,13 @@ async def _choices(state: State, completion: CompletionRequest) -> list[Choice]:
     for prompt in completion.prompts:
         tokens = await state.tokens(prompt, param="prompt")
         sampling = state.sampling(completion.sampling, prompt_tokens=len(tokens), param="prompt")
-        choices += choices_for(tokens, sampling, n=completion.n, first=len(choices))
+        echo = _text(state, prompt) if completion.echo else ""
+        choices += choices_for(tokens, sampling, n=completion.n, first=len(choices), echo=echo)
     return choices
+
+
+def _text(state: State, prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else state.model.vocabulary.detokenize(prompt).decode("utf-8", "replace")
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
@@ -54,4 +59,5 @@ def _choice(choice: Choice) -> dict[str, Any]:
         "text": "".join(choice.text),
         "logprobs": answers.completion_logprobs(tuple(choice.logprobs), 0) if has_logprobs else None,
         "finish_reason": choice.reason,
+        **answers.stop_reason(choice.stop),
     }

@@ -9,17 +9,21 @@ from collections.abc import Sequence
 class TextStream:
     """Emits whole characters only, and nothing that is, or could become, a stop string.
 
-    `stopped` turns true at the first stop string; text after it is dropped.
+    `stop` is the first stop string that was found, else empty; text after it is dropped.
     """
 
-    __slots__ = ("_decode", "_held", "_longest", "_stops", "stopped")
+    __slots__ = ("_decode", "_held", "_longest", "_stops", "stop")
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._stops = tuple(stop for stop in stops if stop)
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
-        self.stopped = False
+        self.stop = ""
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self.stop)
 
     def feed(self, piece: bytes) -> str:
         """The text that became certain with these bytes."""
@@ -36,10 +40,10 @@ class TextStream:
         return text
 
     def _cut(self, text: str) -> str:
-        found = min((place for place in map(text.find, self._stops) if place >= 0), default=-1)
-        if found >= 0:
-            self.stopped, self._held = True, ""
-            return text[:found]
+        found = min(((place, stop) for stop in self._stops if (place := text.find(stop)) >= 0), default=None)
+        if found is not None:
+            (place, self.stop), self._held = found, ""
+            return text[:place]
         certain = self._certain_length(text)
         self._held = text[certain:]
         return text[:certain]

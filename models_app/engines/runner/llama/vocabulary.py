@@ -68,10 +68,13 @@ class Vocabulary:
         size = limit
         while size < len(data):
             # The cut can change the last tokens, never twice as many as the limit.
-            if size > limit * self._longest_piece or (len(self._tokenize(data[:size], False, False)) > 2 * limit):
+            found = size // self._longest_piece
+            if found < limit:
+                found = len(self._tokenize(data[:size], False, False)) // 2
+            if found > limit:
                 raise ContextLengthExceeded(
-                    f"The text of {len(data):,} bytes does not fit into this model's context of"
-                    f" {limit:,} tokens. Shorten it."
+                    f"This model's maximum context length is {limit} tokens. However, the text of {len(data):,} bytes "
+                    f"has more than {found} tokens. Shorten it."
                 )
             size *= 2
 
