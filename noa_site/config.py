@@ -5,6 +5,7 @@ Environment variables have the prefix `NOA_`, except those with a `validation_al
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,7 @@ class Config(WellKnownVariables):
     key_limits: Annotated[dict[str, Any], NoDecode] = {}
     web_processes: int = Field(default=1, ge=1, le=64)
     trusted_proxies: Annotated[list[str] | None, NoDecode] = None
+    cors_origins: Annotated[list[str] | None, NoDecode] = None
     node: Annotated[str, AfterValidator(node_config.named)] = "local"
     node_secret: SecretStr | None = Field(default=None, min_length=16)
     node_cert: Path | None = None
@@ -172,7 +174,16 @@ class Config(WellKnownVariables):
                 ) from None
         return value
 
-    @field_validator("allowed_hosts", "encryption_keys", "trusted_proxies", mode="before")
+    @field_validator("cors_origins")
+    @classmethod
+    def check_origins(cls, value: list[str] | None) -> list[str] | None:
+        """An origin with a path would never match."""
+        for origin in value or []:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#@*\s]+/?", origin):
+                raise ValueError(f"'{origin}' is no origin. Give a scheme and a host, like https://chat.example.org")
+        return value
+
+    @field_validator("allowed_hosts", "encryption_keys", "trusted_proxies", "cors_origins", mode="before")
     @classmethod
     def split_hosts(cls, value: Any) -> Any:
         """Splits a list at its commas."""

@@ -289,6 +289,7 @@ NOA_PROVIDERS = [(entry.slug, entry.settings()) for entry in CONFIG.providers or
 NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MEMORY_BUDGET = None if CONFIG.memory_budget is None else int(CONFIG.memory_budget)
 NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
+NOA_CORS_ORIGINS = CONFIG.cors_origins or []
 
 # Names of the environment variables that exist; `doctor` reports others.
 NOA_VARIABLES = frozenset(

@@ -22,6 +22,7 @@ CHANGED = {
     "models_dir",
     "memory_budget",
     "trusted_proxies",
+    "cors_origins",
 }
 
 
@@ -49,6 +50,21 @@ def test_a_value_and_a_file_for_it_are_a_contradiction(tmp_path: Path, monkeypat
     monkeypatch.setenv("NOA_PORT", "8000")
     monkeypatch.setenv("NOA_PORT_FILE", str(tmp_path / "port"))
     with pytest.raises(SystemExit, match="NOA_PORT and NOA_PORT_FILE are both set"):
+        config.read()
+
+
+@pytest.mark.parametrize("origin", ["https://chat.example.org", "http://localhost:5173/", "*", "https://[::1]:8443"])
+def test_origins_of_pages_can_be_named(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOA_CORS_ORIGINS", f"https://a.example, {origin}")
+    assert config.read().cors_origins == ["https://a.example", origin]
+
+
+@pytest.mark.parametrize(
+    "origin", ["chat.example.org", "https://a.example/chat", "https://*.a.example", "https://u@a.example"]
+)
+def test_what_is_no_origin_stops_the_start(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOA_CORS_ORIGINS", origin)
+    with pytest.raises(SystemExit, match="NOA_CORS_ORIGINS.*is no origin"):
         config.read()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -30,6 +31,11 @@ _BY_STATUS: dict[int, tuple[type[errors.NoaError], str]] = {
     415: (errors.InvalidRequest, "unsupported_media_type"),
     429: (errors.RateLimited, "rate_limited"),
 }
+
+# Paths of the gateway, after any beginning.
+_OF_GATEWAY = re.compile(
+    r"/*(?:v1/+)*((?:chat/)?completions|embeddings|responses|messages(?:/count_tokens)?|models(?:/[^/]+)?)/?"
+)
 
 _DATABASE_AWAY = errors.Unavailable(
     "The database does not answer, or has been busy for too long. Try again in a moment.",
@@ -115,7 +121,18 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
     if _shows_pages(request):
         return defaults.page_not_found(request, exception)
-    return _plain(request, errors.NotFound("There is nothing at this address. See /api/docs."))
+    return _plain(request, errors.NotFound(f"There is nothing at this address. {_hint(request.path)}"))
+
+
+def _hint(path: str) -> str:
+    """For clients of the gateway whose base URL is wrong: without `/v1`, with a slash at its end, or with both."""
+    found = _OF_GATEWAY.fullmatch(path)
+    if found is None:
+        return "See /api/docs."
+    return (
+        f"Did you mean /v1/{found[1][:100]}? The base URL of OpenAI's clients ends with '/v1', that of Anthropic's "
+        "clients with the host, and neither with a slash."
+    )
 
 
 def bad_request(request: HttpRequest, exception: SuspiciousOperation) -> HttpResponse:

@@ -36,6 +36,36 @@ def test_what_is_not_there_is_said_in_json(admin: Api, method: str, path: str, s
     }
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("//v1/chat/completions", "/v1/chat/completions"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/completions", "/v1/completions"),
+        ("/embeddings/", "/v1/embeddings"),
+        ("/responses", "/v1/responses"),
+        ("/messages", "/v1/messages"),
+        ("//v1/messages/count_tokens", "/v1/messages/count_tokens"),
+        ("/models", "/v1/models"),
+        ("//v1/models/current", "/v1/models/current"),
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_client_with_a_wrong_base_url_learns_the_right_one(path: str, meant: str, method: str) -> None:
+    answer = getattr(Client(), method)(path)
+    assert answer.status_code == 404
+    assert f"Did you mean {meant}?" in answer.json()["error"]["message"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/", "/nothing", "/chats", "/api/models", "/v2/models", "/models/a/b"])
+def test_other_wrong_paths_have_no_such_hint(path: str) -> None:
+    answer = Client().get(path)
+    assert answer.status_code in (302, 404)
+    assert b"Did you mean" not in answer.content
+
+
 def test_another_content_type_is_refused(admin: Api) -> None:
     answer = admin._client.post("/api/v1/models/load", "key=a", content_type="text/plain", headers=admin._headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")

@@ -56,7 +56,7 @@ def snapshot(address: str, revision: int = 1, **routes: str | None) -> Snapshot:
             hash_api_key(EXPIRED_KEY): KeyEntry("key-2", frozenset({"infer"}), 1.0),
             hash_api_key(READER_KEY): KeyEntry("key-3", frozenset({"models:read"}), None),
         },
-        unique_ids={"org/chat-7b.q4": CHAT, "embedder": EMBEDDER, "cold": COLD},
+        short_names={"org/chat-7b.q4": CHAT, "embedder": EMBEDDER, "cold": COLD},
     )
 
 
@@ -251,20 +251,24 @@ def serve(
     limits: Limits | None = None,
     protocol: type[FrontProtocol] = FrontProtocol,
     app: Any = None,
+    around: Callable[[Any], Any] = lambda app: app,
     sink: Callable[[list[AccessRecord]], None] | None = None,
     drain_seconds: float = 2.0,
     connections: Connections | None = None,
     trusted_proxies: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Served]:
-    """A gateway in front of the runner at `address`, in a thread with uvicorn and uvloop. `options` are Gateway's."""
+    """A gateway in front of the runner at `address`, in a thread with uvicorn and uvloop. `options` are Gateway's.
+
+    `around` wraps the application.
+    """
     source = Source(snapshot(address))
     stored: list[AccessRecord] = []
     recorder = Recorder(sink or stored.extend)
     gateway = Gateway(source, recorder, limits, **options)
     source.listener = gateway.pending.wake
     config = uvicorn.Config(
-        app or gateway,
+        around(app or gateway),
         http=protocol,
         ws="none",
         loop="uvloop",

@@ -117,17 +117,17 @@ class Snapshot:
     # By model: requests that are repeated one by one, as one of them can have crashed its runner.
     trials: Mapping[str, Trials] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
-    # Model ids that exactly one provider has, to their key.
-    unique_ids: Mapping[str, str] = field(default_factory=dict)
+    # Model ids to the key of the model that was registered first: a provider that is added later takes no name away.
+    short_names: Mapping[str, str] = field(default_factory=dict)
     # Rules for stored texts, by `texts.of_key` and `texts.of_route`.
     text_rules: Mapping[str, TextRule] = field(default_factory=dict)
 
     def resolve(self, name: str) -> Resolution | None:
-        """Resolve a route, key or unambiguous model id, in this order; None for an unknown name."""
+        """Resolve a route, key or short name, in this order; None for an unknown name."""
         if name in self.routes:
             key = self.routes[name]
             return Resolution(name, self.models.get(key) if key else None)
-        model = self.models.get(name) or self.models.get(self.unique_ids.get(name, ""))
+        model = self.models.get(name) or self.models.get(self.short_names.get(name, ""))
         return Resolution(None, model) if model else None
 
 

@@ -42,7 +42,7 @@ from models_app.gateway.recording.refusals import Refusals
 from models_app.gateway.recording.texts import Texts
 from models_app.gateway.routing.inference import Endpoint, Inference
 from models_app.gateway.routing.least_busy import LeastBusy
-from models_app.gateway.routing.model_list import ModelList
+from models_app.gateway.routing.model_list import ModelList, anthropic_list, openai_list
 from models_app.gateway.routing.model_loader import ModelLoader, NoModelLoader
 from models_app.gateway.routing.pending import PendingRequests
 from models_app.gateway.routing.refreshing import SnapshotRefresher, SnapshotSource
@@ -139,7 +139,7 @@ class Gateway:
         self.limiter = limiter or Limiter()
         self._watches = Watches(self._limits, self._key_problem)
         self._keys_in_use = auth.KeysInUse()
-        self._model_list = ModelList()
+        self._model_list, self._anthropic_list = openai_list(), anthropic_list()
         self._key_refresher = SnapshotRefresher(snapshots)
         self._endpoints = {endpoint.path: (endpoint, endpoint.head()) for endpoint in ENDPOINTS}
         self._ids = count(1)
@@ -331,14 +331,16 @@ class Gateway:
         if self._closing:
             raise ServerStopping
         await self._authenticate(call, headers)
-        await call.answer(200, [JSON], self._listed(path, call.key))
+        # Anthropic's clients send it with each request.
+        models = self._anthropic_list if b"anthropic-version" in headers else self._model_list
+        await call.answer(200, [JSON], self._listed(models, path, call.key))
 
-    def _listed(self, path: str, key: KeyEntry) -> bytes:
+    def _listed(self, models: ModelList, path: str, key: KeyEntry) -> bytes:
         snapshot = self._snapshots.current
         if path == _MODELS:
-            return self._model_list.listing(snapshot, key)
+            return models.listing(snapshot, key)
         name = path[len(_MODELS) + 1 :]
-        entry = self._model_list.entry(snapshot, name, key)
+        entry = models.entry(snapshot, name, key)
         if entry is None:
             raise ModelNotFound(
                 f"There is no route or model '{name[:100]}'. GET /v1/models lists them.",

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: whether this process is alive, and whether it is ready.
+"""`/livez` and `/readyz`: whether this process is alive, and whether it is ready. `/health` is for clients that ask it.
 
 Answered in front of Django, from separate threads, so that they answer while Django or the database hangs.
 """
@@ -21,12 +21,13 @@ from models_app.gateway.http import errors
 from models_app.gateway.http.single_flight import SingleFlight
 from models_app.gateway.http.types import Header, Receive, Scope, Send
 
-LIVE_PATH, READY_PATH = "/livez", "/readyz"
+LIVE_PATH, READY_PATH, HEALTH_PATH = "/livez", "/readyz", "/health"
 # Shorter than the usual timeouts of container probes.
 LIMIT_SECONDS = 2.0
 # How long a result is cached: a flood of probes must not cause a flood of queries.
 _CACHE_SECONDS = 1.0
-_LIVE = b"ok\n"
+# Path to the answer, and its type. `/health` has the form of llama-server's.
+_ALIVE = {LIVE_PATH: (b"ok\n", b"text/plain"), HEALTH_PATH: (b'{"status":"ok"}', b"application/json")}
 
 # '' when it works, else the reason as a sentence; or a report. Can block: it runs on a separate thread.
 Check = Callable[[], str | PartReport]
@@ -63,7 +64,7 @@ def _failure(error: Exception) -> PartReport:
 
 
 class Probes:
-    """ASGI callable for the two paths. Only requests from this machine, or with a key, get the reasons.
+    """ASGI callable for the three paths. Only requests from this machine, or with a key, get the reasons.
 
     A process is ready when it can answer requests at all: its `required` parts work, and it is not stopping. `reported`
     parts are shared by all web processes, or about one model: while one fails, a load balancer gains nothing by sending
@@ -89,20 +90,20 @@ class Probes:
 
     @staticmethod
     def answers(scope: Scope) -> bool:
-        return scope["type"] == "http" and scope["path"] in (LIVE_PATH, READY_PATH)
+        return scope["type"] == "http" and (scope["path"] in _ALIVE or scope["path"] == READY_PATH)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if scope["path"] != LIVE_PATH:
+            if scope["path"] == READY_PATH:
                 self._doorway.check_address(scope)
             check_is_read(scope)
         except NoaError as error:
             await send_error(send, error)
             return
-        if scope["path"] == LIVE_PATH:
-            await send_plain(send, 200, _LIVE, b"text/plain")
-        else:
+        if scope["path"] == READY_PATH:
             await self._answer(scope, send)
+        else:
+            await send_plain(send, 200, *_ALIVE[scope["path"]])
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         reader = self._reader(scope)

@@ -20,6 +20,7 @@ _READ_HEADERS = frozenset(
         b"host",
         b"authorization",
         b"x-api-key",
+        b"anthropic-version",
         b"content-length",
         b"content-encoding",
         b"x-request-id",

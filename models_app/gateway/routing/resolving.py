@@ -123,7 +123,7 @@ def _refuse_killer(killers: Mapping[str, float] | None, inference: Inference, ke
 
 def _unknown(name: str) -> ModelNotFound:
     return ModelNotFound(
-        f"There is no route, model key or unambiguous model id '{name[:100]}' for this API key. GET /v1/models lists "
+        f"There is no route, model key or short name '{name[:100]}' for this API key. GET /v1/models lists "
         "the names that it can use.",
         param="model",
     )

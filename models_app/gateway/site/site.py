@@ -18,6 +18,7 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.domain.traffic.texts import CapturedText
 from models_app.gateway.calls.limiting import Limiter
 from models_app.gateway.edge.app import Gateway
+from models_app.gateway.edge.cors import Cors
 from models_app.gateway.edge.doorway import Doorway
 from models_app.gateway.edge.entrance import Entrance
 from models_app.gateway.edge.front import Front
@@ -132,6 +133,9 @@ class Site:
             limiter=_limiter(self.spending),
             bodies=self.bodies,
         )
+        self._gateway_app: ASGIApp = self.gateway
+        if settings.NOA_CORS_ORIGINS:
+            self._gateway_app = Cors(self.gateway, settings.NOA_CORS_ORIGINS)
         self.snapshots.listener = self.gateway.pending.wake
         self.metrics = MetricsPage(_closing(exposition.page), doorway)
         self.probes = Probes(
@@ -169,7 +173,7 @@ class Site:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http" and (scope["path"] == "/v1" or scope["path"].startswith("/v1/")):
-            await self.gateway(scope, receive, send)
+            await self._gateway_app(scope, receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
 

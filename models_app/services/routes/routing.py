@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import uuid
-from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -114,6 +113,10 @@ def _read_snapshot(number: int) -> Snapshot:
     targets = _targets(Instance.objects.all())
     back_at = _back_at()
     loadable = _loadable()
+    short_names: dict[str, str] = {}
+    rows = _models.rows()
+    for _, key, model_id, *_ in sorted(rows, key=lambda row: (row[4], row[0])):
+        short_names.setdefault(model_id, key)
     models = {
         key: ModelEntry(
             key=key,
@@ -126,9 +129,8 @@ def _read_snapshot(number: int) -> Snapshot:
             permission=EVERYTHING if pk in loadable else NOTHING,
             capabilities=_capabilities(capabilities),
         )
-        for pk, key, model_id, provider, created_at, capabilities in _models.rows()
+        for pk, key, model_id, provider, created_at, capabilities in rows
     }
-    ids = Counter(entry.model_id for entry in models.values())
     routes = _routes.rows()
     suspicions = suspects.suspicions()
     return Snapshot(
@@ -141,7 +143,7 @@ def _read_snapshot(number: int) -> Snapshot:
         trials=suspicions.trials,
         keys=_keys(),
         text_rules=_text_rules(),
-        unique_ids={entry.model_id: key for key, entry in models.items() if ids[entry.model_id] == 1},
+        short_names=short_names,
     )
 
 

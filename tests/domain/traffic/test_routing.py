@@ -27,7 +27,7 @@ SNAPSHOT = Snapshot(
     revision=1,
     routes={"current": "p:a", "empty": None, "p:b": "p:a", "gone": "p:gone"},
     models={key: entry(key) for key in ("p:a", "p:b", "q:b", "q:c")},
-    unique_ids={"a": "p:a", "c": "q:c"},
+    short_names={"a": "p:a", "c": "q:c"},
 )
 
 
@@ -64,7 +64,7 @@ def test_the_hash_is_the_sha256_of_the_whole_key() -> None:
 
 
 def test_a_name_without_a_model_is_no_resolution() -> None:
-    snapshot = Snapshot(revision=1, models={"p:a": entry("p:a")}, unique_ids={"b": "p:gone"})
+    snapshot = Snapshot(revision=1, models={"p:a": entry("p:a")}, short_names={"b": "p:gone"})
     assert snapshot.resolve("b") is None
     assert EMPTY_SNAPSHOT.resolve("current") is None
 

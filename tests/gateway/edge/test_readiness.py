@@ -71,6 +71,8 @@ def well() -> str:
 
 def test_the_process_lives_whatever_else_does() -> None:
     assert ask(probes(database=lambda: "away"), "/livez") == (200, b"ok\n")
+    # Clients that know llama-server ask this path.
+    assert ask(probes(database=lambda: "away"), "/health") == (200, b'{"status":"ok"}')
 
 
 def test_it_is_ready_when_everything_is() -> None:

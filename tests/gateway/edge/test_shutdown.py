@@ -60,7 +60,7 @@ def test_a_bug_in_the_gateway_is_answered_in_json(
     gateway: Served, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway.source.current = snapshot(upstream.path)
-    gateway.source.current.unique_ids["bug"] = []  # type: ignore[index]
+    gateway.source.current.short_names["bug"] = []  # type: ignore[index]
     answer = gateway.post({"model": "bug"}, x_request_id="bug")
     assert (answer.status, answer.code) == (500, "internal_error")
     assert b"Traceback" not in answer.body

@@ -12,7 +12,7 @@ from tests.gateway.wire import CHAT, EMBEDDER, Served, request
 
 
 @pytest.mark.parametrize("name", ["current", CHAT, "org/chat-7b.q4"])
-def test_it_answers_to_a_route_a_key_and_an_unambiguous_id(gateway: Served, name: str) -> None:
+def test_it_answers_to_a_route_a_key_and_a_short_name(gateway: Served, name: str) -> None:
     answer = gateway.post({"model": name})
     assert answer.status == 200
     assert answer.body == fake.whole_answer("/v1/chat/completions")

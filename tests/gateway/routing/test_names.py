@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from anthropic.types import ModelInfo as AnthropicModel
+from pydantic import TypeAdapter
 
 from tests.fakes.upstream import FakeUpstream
 from tests.gateway.wire import CHAT, COLD, EMBEDDER, Served, request, snapshot
@@ -29,6 +33,38 @@ def test_it_lists_routes_and_models_in_the_shape_of_openai(gateway: Served) -> N
     current = answer.json["data"][1]
     assert current["noa"] == {"kind": "route", "target": CHAT, "loaded": True}
     assert (current["object"], current["owned_by"]) == ("model", "noa")
+
+
+def test_it_lists_them_in_the_shape_of_anthropic_for_its_clients(gateway: Served) -> None:
+    plain = gateway.get("/v1/models").json["data"]
+    answer = gateway.ask(request(b"", "/v1/models", method="GET", anthropic_version="2023-06-01"), "GET")
+    listed = answer.json
+    assert [entry["id"] for entry in listed["data"]] == [entry["id"] for entry in plain]
+    assert (listed["has_more"], listed["first_id"], listed["last_id"]) == (False, plain[0]["id"], plain[-1]["id"])
+    page = TypeAdapter(AnthropicModel)
+    for entry in listed["data"]:
+        assert page.validate_python(entry).type == "model"
+        assert entry["display_name"] == entry["id"]
+    one = gateway.ask(request(b"", f"/v1/models/{CHAT}", method="GET", anthropic_version="2023-06-01"), "GET")
+    assert one.json in listed["data"]
+
+
+def test_the_short_names_that_work_are_listed(gateway: Served) -> None:
+    """A second provider with the same model takes the name of the first one from no client."""
+    found = gateway.source.current
+    twin = replace(found.models[CHAT], key="openai:org/chat-7b.q4", provider="openai")
+    shadowed = replace(found.models[EMBEDDER], key="openai:current", model_id="current")
+    models = {**found.models, twin.key: twin, shadowed.key: shadowed}
+    names = {**found.short_names, "current": shadowed.key}
+    gateway.source.current = replace(found, models=models, short_names=names)
+    listed = {entry["id"]: entry["noa"] for entry in gateway.get("/v1/models").json["data"]}
+    assert listed[CHAT]["short_name"] == "org/chat-7b.q4"
+    assert listed[twin.key]["short_name"] is None
+    # The route has this name.
+    assert listed[shadowed.key]["short_name"] is None
+    for entry in listed.values():
+        if entry["kind"] == "model" and entry["short_name"]:
+            assert gateway.post({"model": entry["short_name"]}).status in (200, 400, 503)
 
 
 def test_the_list_follows_the_snapshot(gateway: Served, upstream: FakeUpstream) -> None:

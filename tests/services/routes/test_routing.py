@@ -10,10 +10,11 @@ import pytest
 from django.utils import timezone
 
 from models_app.domain.errors import Conflict, NotFound
+from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.states import InstanceState
 from models_app.domain.traffic.routing import hash_api_key
 from models_app.gateway.site.snapshots import LiveSnapshots
-from models_app.models import ApiKey, Instance, ModelVersion, RegisteredModel, RouteChange, RoutingRevision
+from models_app.models import ApiKey, Instance, ModelVersion, Provider, RegisteredModel, RouteChange, RoutingRevision
 from models_app.services.api_keys import keys
 from models_app.services.catalog import lookup
 from models_app.services.routes import routing
@@ -41,6 +42,18 @@ def test_a_model_is_there_before_it_is_loaded() -> None:
     make_model("a")
     entry = routing.snapshot().models["llama.cpp:a"]
     assert entry.target is None
+
+
+def test_a_short_name_stays_with_the_model_that_was_registered_first() -> None:
+    first = make_model("twin")
+    assert routing.snapshot().short_names == {"twin": first.key}
+    other = Provider.objects.create(slug="aaa", kind=ProviderKind.OPENAI, base_url="https://example.org/v1")
+    second = RegisteredModel.objects.create(provider=other, model_id="twin", key="aaa:twin")
+    assert routing.snapshot().short_names == {"twin": first.key}
+    RegisteredModel.objects.filter(pk__in=(first.pk, second.pk)).update(created_at=timezone.now())
+    assert routing.snapshot().short_names == {"twin": first.key}
+    first.delete()
+    assert routing.snapshot().short_names == {"twin": second.key}
 
 
 def test_a_ready_instance_is_a_target() -> None:
