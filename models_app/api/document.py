@@ -15,7 +15,7 @@ from models_app.services.desired_state import saved_states
 
 EXAMPLES = Path(__file__).parent / "examples"
 _GATEWAY = Path(__file__).parent / "gateway.yaml"
-_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOutput"}}}
 
 
 def add_examples(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:

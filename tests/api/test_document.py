@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +41,25 @@ def _draft(node: Any) -> Any:
         return node
     plain = {name: _draft(value) for name, value in node.items() if name != "nullable"}
     return {"anyOf": [plain, {"type": "null"}]} if node.get("nullable") is True else plain
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _references(item)
+
+
+def test_every_reference_leads_to_a_schema() -> None:
+    """A validation that resolves no references does not find the others, and generators of clients stop at them."""
+    found = set(_references(DOCUMENT))
+    assert len(found) > 100
+    existing = {f"#/components/{kind}/{name}" for kind, items in DOCUMENT["components"].items() for name in items}
+    assert found <= existing
 
 
 @every_operation
