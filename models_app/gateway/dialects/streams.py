@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,8 +16,7 @@ from models_app.providers.wire import chat_answers, sse
 from models_app.providers.wire.translation import StreamTranslation
 
 # A longer SSE event is forwarded in parts.
-_MAX_HELD_EVENT = 1024 * 1024
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_MAX_HELD_EVENT = sse.MAX_EVENT_BYTES
 _FIELDS = frozenset({b"data", b"event", b"id", b"retry", b""})
 
 
@@ -31,28 +29,39 @@ class ErrorEvent(Exception):
 
 
 class EventFence:
-    """Lets only whole SSE events through, so that an error event can follow at any time."""
+    """Lets only whole SSE events through, so that an error event can follow at any time. Line ends are \\n."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_size")
 
     def __init__(self) -> None:
-        self._held = b""
+        # Pieces of an event that has not ended; each is searched once, however many there are.
+        self._held: list[bytes] = []
+        self._size = 0
 
     def feed(self, data: bytes) -> bytes:
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        if data.endswith((b"\n\n", b"\r\n\r\n")):
+        if not self._held and data.endswith(b"\n\n"):
             return data
-        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
-        # A miss is -1, which the addition makes 1 or 3.
-        if end <= 3:
-            end = len(data) if len(data) > _MAX_HELD_EVENT else 0
-        self._held = data[end:]
-        return data[:end]
+        before = self._held[-1][-1:] if self._held else b""
+        end = (before + data).rfind(b"\n\n")
+        if end < 0:
+            self._hold(data)
+            return self._flush() if self._size > _MAX_HELD_EVENT else b""
+        cut = end + 2 - len(before)
+        whole = self._flush() + data[:cut]
+        self._hold(data[cut:])
+        return whole
 
     def rest(self) -> bytes:
-        return self._held
+        return b"".join(self._held)
+
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._held.append(data)
+            self._size += len(data)
+
+    def _flush(self) -> bytes:
+        held, self._held, self._size = b"".join(self._held), [], 0
+        return held
 
 
 Watcher = Callable[[Mapping[str, Any]], None]
@@ -63,7 +72,7 @@ def _unwatched(value: Mapping[str, Any]) -> None:
 
 
 class EventPass:
-    """Base class that forwards a provider's events unchanged. Subclasses inspect each event's JSON.
+    """Base class that forwards a provider's events, with \\n as their line ends. Subclasses inspect each event's JSON.
 
     Raises Malformed for an invalid event, Broken when the stream ends before its last event, ErrorEvent.
     """
@@ -76,16 +85,17 @@ class EventPass:
         # The model has finished, and its last counts have arrived.
         self.is_counted = False
         self._watcher = watcher
+        self._line_ends = sse.LineEnds()
         self._fence = EventFence()
 
     def feed(self, data: bytes) -> bytes:
         if self.done:
             return b""
-        whole = self._fence.feed(data)
+        whole = self._fence.feed(self._line_ends.feed(data))
         return self._sift(whole) if whole else b""
 
     def end(self) -> bytes:
-        rest = self._fence.rest()
+        rest = self._fence.rest() + self._line_ends.end()
         last = b""
         if rest.strip() and not self.done:
             try:
@@ -101,25 +111,27 @@ class EventPass:
     def _sift(self, whole: bytes) -> bytes:
         kept: list[bytes] = []
         for event in _events(whole):
-            if self._keeps(event):
-                kept.append(event)
+            kept.append(self._kept(event))
             if self.done:
                 break
         return b"".join(kept)
 
-    def _keeps(self, event: bytes) -> bool:
+    def _kept(self, event: bytes) -> bytes:
+        """The event as it is sent to the client; empty for one that is hidden."""
         data = _data(event)
         if data is None:
-            return True
+            return event
+        if not data:
+            return b""
         if data == b"[DONE]":
             self.done = True
-            return True
+            return sse.DONE
         value = _object(data)
         error = value.get("error")
         if error:
             raise ErrorEvent(error if isinstance(error, dict) else {"message": str(error)})
         self._watcher(value)
-        return self._inspect(value)
+        return event if self._inspect(value) else b""
 
     def _inspect(self, value: Mapping[str, Any]) -> bool:
         """Records the usage and the state of the stream from one event; False hides it from the client."""
@@ -239,23 +251,29 @@ class Pipeline:
 def _events(whole: bytes) -> Iterator[bytes]:
     """Each event with the blank line that ends it."""
     start = 0
-    for match in _BLANK_LINE.finditer(whole):
-        yield whole[start : match.end()]
-        start = match.end()
+    while (end := whole.find(b"\n\n", start)) >= 0:
+        yield whole[start : end + 2]
+        start = end + 2
     if start < len(whole):
         yield whole[start:]
 
 
 def _data(event: bytes) -> bytes | None:
-    """The data of an event; None for one without data, such as a comment. Raises Malformed for an unknown field."""
+    """The data of an event; None for one without data, such as a comment.
+
+    Unknown fields are ignored, as the standard says. Raises Malformed if there are no others: it is a page, or a text.
+    """
     lines: list[bytes] = []
-    for line in event.splitlines():
+    is_event = not event.strip()
+    for line in event.split(b"\n"):
         name, _, value = line.partition(b":")
-        if name not in _FIELDS:
-            raise Malformed("it is not a stream of events")
+        # A comment has an empty name.
+        is_event = is_event or (bool(line) and name in _FIELDS)
         if name == b"data":
             lines.append(value.strip())
-    return b"\n".join(lines) if lines else None
+    if not is_event:
+        raise Malformed("it is not a stream of events")
+    return b"\n".join(lines).strip() if lines else None
 
 
 def _object(data: bytes) -> Mapping[str, Any]:

@@ -146,7 +146,7 @@ async def exchanged(inference: Inference, connection: Connection, exchange: Exch
 
 
 async def _exchange_events(inference: Inference, connection: Connection, stream: Pipeline) -> None:
-    if not connection.headers.get(b"content-type", b"").startswith(EVENT_STREAM):
+    if not connection.headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
         raise Malformed("it is not a stream of events")
     call, watch = inference.call, inference.watch
     if inference.endpoint.dialect is not None:

@@ -67,12 +67,12 @@ class ChunkReader(JsonEvents):
 
     def end(self) -> bytes:
         """Without `[DONE]`, which some servers do not send, the stream is complete when the model has finished."""
-        events = [data for _, data in self._reader.end() if data == _DONE or is_object(data)]
+        events = [data for _, data in self._reader.end() if data.strip() == _DONE or is_object(data)]
         rest = b"".join(self._translated(data) for data in events)
         return rest + self._finish_once()
 
     def _translated(self, data: bytes) -> bytes:
-        return self._finish_once() if data == _DONE else super()._translated(data)
+        return self._finish_once() if data.strip() == _DONE else super()._translated(data)
 
     def take(self, value: Mapping[str, Any]) -> bytes:
         return self._failed(value["error"]) if value.get("error") else self._chunk(value)

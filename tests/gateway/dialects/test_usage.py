@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models_app.domain.catalog.pricing import Usage
 from models_app.gateway.dialects import usage
@@ -81,14 +83,28 @@ def test_the_fence_lets_whole_events_through_at_every_split() -> None:
         assert first + fence.feed(answer[point:]) + fence.rest() == answer
 
 
-@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
-def test_the_fence_holds_back_only_the_event_that_is_not_whole(end: bytes) -> None:
+def test_the_fence_holds_back_only_the_event_that_is_not_whole() -> None:
     fence = EventFence()
-    assert fence.feed(b"data: 1" + end + b"data: 2") == b"data: 1" + end
-    assert fence.feed(end) == b"data: 2" + end
+    assert fence.feed(b"data: 1\n\ndata: 2") == b"data: 1\n\n"
+    assert fence.feed(b"\n") == b""
+    assert fence.feed(b"\ndata: 3\n\n") == b"data: 2\n\ndata: 3\n\n"
+    assert fence.rest() == b""
 
 
 def test_the_fence_does_not_hold_an_endless_event() -> None:
     fence = EventFence()
-    passed = sum(len(fence.feed(b"x" * 300_000)) for _ in range(10))
-    assert passed > 1_000_000
+    passed = sum(len(fence.feed(b"x" * 300_000)) for _ in range(60))
+    assert passed > 16_000_000
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=8))
+def test_the_fence_loses_nothing_and_lets_only_whole_events_through(data: bytes, cuts: list[int]) -> None:
+    data = data.replace(b"\x00", b"\n")
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    fence = EventFence()
+    found = b""
+    for start, end in zip(places, places[1:], strict=False):
+        found += fence.feed(data[start:end])
+        assert not found or found.endswith(b"\n\n")
+    assert found + fence.rest() == data
+    assert b"\n\n" not in fence.rest()

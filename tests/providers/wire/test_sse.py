@@ -15,7 +15,6 @@ FOUND = [
     ("one", b"1"),
     ("", b"two\nlines"),
     ("", b"tight"),
-    ("", b""),
     ("", b"\xc3\xa9"),
     ("", b"last"),
 ]
