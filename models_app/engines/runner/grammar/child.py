@@ -5,6 +5,7 @@ process. So this program reads the model's vocabulary once and forks a process f
 unix socket; each byte on it comes with a connected socket, which becomes the channel of a new process. The runner
 writes on a channel, numbers are little-endian:
 
+    I                         go on only while nothing else wants a processor; no answer
     G  u32 length, text       compile a grammar. Answers 1, or 0 if llama.cpp rejects it
     W                         walk: take random tokens to find states that are slow. Answers 1
     C  u32 count, u32 tokens  which is the first of these tokens that the grammar allows? Answers Y and its u32 index,
@@ -52,8 +53,12 @@ WALK_STEPS = 128
 WALK_CANDIDATES = 160
 # Bytes beyond those of the vocabulary.
 _MEMORY = 256 * 1024**2
-# Grammar work yields to the decode thread, also where it is slow on purpose.
-_NICE = 10
+# Grammar work yields to the decode thread, which decides about the pace of every stream.
+_NICE = 19
+# A process that has used more, in seconds of processor time and for each token, gets a processor only while nothing
+# else wants it: usual grammars stay below, and one that is slow on purpose delays no other stream.
+_CHEAP_SECONDS = 0.1
+_CHEAP_SHARE = 0.005
 # Chosen for each walk alike, so that a grammar has the same verdict each time.
 _SEED = 5
 
@@ -65,11 +70,20 @@ class _Clock:
 
     def __init__(self) -> None:
         self._began = time.process_time()
+        self._yields = False
         self.tokens = 0
+
+    def yield_to_all(self) -> None:
+        if not self._yields:
+            self._yields = True
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        left = START_SECONDS + SHARE_SECONDS * self.tokens - (time.process_time() - self._began)
+        used = time.process_time() - self._began
+        if used > _CHEAP_SECONDS + _CHEAP_SHARE * self.tokens:
+            self.yield_to_all()
+        left = START_SECONDS + SHARE_SECONDS * self.tokens - used
         # 0 would switch the timer off.
         signal.setitimer(signal.ITIMER_PROF, max(min(seconds, left), 0.001))
         try:
@@ -163,7 +177,14 @@ class _Process:
 
     def serve(self) -> None:
         self._channel.sendall(b"R")
-        answers = {b"G": self._compile, b"W": self._walk, b"C": self._first, b"M": self._mask, b"A": self._accept}
+        answers = {
+            b"I": self._clock.yield_to_all,
+            b"G": self._compile,
+            b"W": self._walk,
+            b"C": self._first,
+            b"M": self._mask,
+            b"A": self._accept,
+        }
         while kind := self._input.read(1):
             answers[kind]()
 

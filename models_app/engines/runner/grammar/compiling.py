@@ -57,8 +57,9 @@ class GrammarCheck:
     async def _verdict(self, text: bytes) -> str:
         with self._program.open() as channel:
             if await _answer(channel, _START_SECONDS) != b"R":
-                raise Unavailable("Grammars cannot be checked at the moment. Try again, or without a schema.")
-            await _send(channel, b"G" + struct.pack("<I", len(text)) + text)
+                raise _busy()
+            # The client of a new schema waits for its check; the streams of others do not.
+            await _send(channel, b"IG" + struct.pack("<I", len(text)) + text)
             if await _answer(channel, _ANSWER_SECONDS) != b"1":
                 return "invalid_schema"
             await _send(channel, b"W")
@@ -77,9 +78,17 @@ async def _send(channel: socket.socket, data: bytes) -> None:
 
 
 async def _answer(channel: socket.socket, seconds: float) -> bytes:
-    """One byte; nothing at the end of the process, or after `seconds`."""
+    """One byte; nothing at the end of the process. Raises Unavailable after `seconds`, which says nothing about it."""
     try:
         async with clocks.timeout(seconds):
             return await asyncio.get_running_loop().sock_recv(channel, 1)
-    except (TimeoutError, ConnectionError):
+    except ConnectionError:
         return b""
+    except TimeoutError:
+        raise _busy() from None
+
+
+def _busy() -> Unavailable:
+    return Unavailable(
+        "The schema cannot be checked at the moment: the machine is too busy. Try again.", code="grammar_check_busy"
+    )
