@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 RETRY_AFTER = "2"
 # Longer than any line that a gateway should buffer.
-HUGE_BYTES = 8 * 1024 * 1024
+# Longer than the longest event that is taken.
+HUGE_BYTES = 17 * 1024 * 1024
 HTML = "<!DOCTYPE html><html><head><title>Not here</title></head><body><h1>Not here</h1></body></html>"
 
 
