@@ -10,7 +10,7 @@ from typing import Any
 from tests.fakes.provider_faults import Refusal
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_CHAT = frozenset(
+CHAT_FIELDS = frozenset(
     {
         "model",
         "messages",
@@ -81,7 +81,7 @@ def _invalid(message: str, param: str | None = None, code: str | None = None) ->
 
 
 def check_chat(body: Mapping[str, Any]) -> Refusal | None:
-    return _check_names(body, _CHAT) or _check_options(body) or _check_messages(body)
+    return _check_names(body, CHAT_FIELDS) or _check_options(body) or _check_messages(body)
 
 
 def check_completion(body: Mapping[str, Any]) -> Refusal | None:

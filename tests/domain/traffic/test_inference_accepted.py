@@ -19,48 +19,20 @@ from models_app.domain.traffic.inference import (
 )
 from models_app.domain.traffic.sampling import SamplingFields
 from tests.domain.traffic.test_inference import TOOL, USER, chat, completion, embedding
+from tests.fakes.openai_checks import CHAT_FIELDS
 
 LONGEST = "x" * 16 * 1024 * 1024
-# What clients send besides `model` and `messages`.
-FIELDS = (
-    "audio",
+# What clients of OpenAI and of other servers send besides `model` and `messages`.
+FIELDS = (CHAT_FIELDS - {"model", "messages"}) | {
     "format",
-    "frequency_penalty",
     "guided_json",
     "ignore_eos",
     "json_schema",
-    "logit_bias",
-    "logprobs",
-    "max_completion_tokens",
-    "max_tokens",
-    "metadata",
     "min_p",
-    "modalities",
-    "n",
-    "parallel_tool_calls",
-    "prediction",
-    "presence_penalty",
-    "prompt_cache_key",
-    "reasoning_effort",
     "repeat_penalty",
-    "response_format",
-    "safety_identifier",
-    "seed",
-    "service_tier",
-    "stop",
-    "store",
-    "stream",
-    "stream_options",
     "structured_outputs",
-    "temperature",
-    "tool_choice",
-    "tools",
     "top_k",
-    "top_logprobs",
-    "top_p",
-    "user",
-    "verbosity",
-)
+}
 
 
 def test_it_fills_in_the_defaults() -> None:
