@@ -80,6 +80,7 @@ class Config(WellKnownVariables):
     profile_tolerance: float = Field(default=0.1, gt=0, le=1)
     on_demand: bool = True
     cold_wait: float = Field(default=120.0, ge=0)
+    stream_ping: float = Field(default=10.0, ge=0)
     queue_limit: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     # 0: 32 times the largest body.

@@ -202,6 +202,23 @@ async def _paced(exchange: Exchange) -> None:
     await exchange.send(b"0\r\n\r\n")
 
 
+async def _held(exchange: Exchange) -> None:
+    """The answer, once `FakeUpstream.go` is set."""
+    await asyncio.to_thread(exchange.fake.go.wait, DEADLINE)
+    await _answer(exchange)
+
+
+async def _held_briefly(exchange: Exchange) -> None:
+    """Long enough for a few pings."""
+    await asyncio.to_thread(exchange.fake.go.wait, 0.3)
+    await _answer(exchange)
+
+
+async def _held_refusal(exchange: Exchange) -> None:
+    await asyncio.to_thread(exchange.fake.go.wait, DEADLINE)
+    await _bad_request(exchange)
+
+
 async def _flood(exchange: Exchange) -> None:
     """Sends events as long as the peer reads, and counts the bytes in `FakeUpstream.flooded`."""
     await exchange.start_stream()
@@ -250,6 +267,9 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "flood": _flood,
     "half_head": _half_head,
     "hang": _hang,
+    "held": _held,
+    "held_briefly": _held_briefly,
+    "held_refusal": _held_refusal,
     "hang_after_done": _hang_after_done,
     "hang_in_body": _hang_in_body,
     "hang_in_stream": _hang_in_stream,

@@ -40,6 +40,7 @@ class Call:
         "finished",
         "headers",
         "is_events",
+        "is_held_open",
         "is_marked",
         "key",
         "meter",
@@ -48,6 +49,7 @@ class Call:
         "record",
         "started",
         "task",
+        "wrote",
     )
 
     def __init__(self, receive: Receive, send: Send, record: AccessRecord, task: asyncio.Task[object]) -> None:
@@ -59,6 +61,10 @@ class Call:
         self.finished = False
         # The client has its whole answer: it can disconnect before the transfer has ended.
         self.answered = False
+        # Pings have been sent, and nothing of an answer: any answer can follow, but its status is no longer seen.
+        self.is_held_open = False
+        # Something was sent since this was last set to False.
+        self.wrote = False
         # True while the body that is being sent is a stream of events, which can end with an error event.
         self.is_events = False
         self.body_read = False
@@ -84,14 +90,34 @@ class Call:
         self._send = send
 
     async def start(self, status: int, headers: list[Header]) -> None:
-        """Sends status and headers, and the headers that every answer of the gateway has."""
+        """Sends status and headers, and the headers that every answer of the gateway has.
+
+        After pings only a stream of events can begin, whose head is sent already.
+        """
+        if self.is_held_open:
+            self.record.status = status
+            self.is_held_open, self.started = False, True
+            return
         self._begin(status, headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
         if self.captured is not None:
             self.captured.take(data)
+        self.wrote = True
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def ping(self, event: bytes, headers: list[Header]) -> None:
+        """Sends an event without content, and before the answer its head, with `headers` and status 200."""
+        if not self.started and not self.is_held_open:
+            status = self.record.status
+            self._begin(200, headers)
+            # The answer has neither yet.
+            self.record.status, self.started = status, False
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            self.is_held_open = self.is_events = True
+        self.wrote = True
+        await self._send({"type": "http.response.body", "body": event, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
         if self.captured is not None:
@@ -100,7 +126,14 @@ class Call:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
-        """A whole answer. The connection is closed after it if the request's body was not read."""
+        """A whole answer. The connection is closed after it if the request's body was not read.
+
+        After pings it must be an error of OpenAI's dialect, which becomes an event.
+        """
+        if self.is_held_open:
+            self.record.status = status
+            await self.finish(b"data: " + body + b"\n\n")
+            return
         headers.append((b"content-length", b"%d" % len(body)))
         if not self.body_read:
             headers.append(CLOSE)
@@ -133,6 +166,10 @@ class Call:
         """Sends an error as a body, or as the last event of a stream; any other started answer stays unfinished."""
         record = self.record
         record.error_code = error.code
+        if self.is_held_open:
+            record.status = error.http_status
+            await self.finish(self.error_event(error, record.public_id))
+            return
         if not self.started:
             await self.answer(error.http_status, errors.headers(error), self.error_body(error, record.public_id))
             return

@@ -10,7 +10,7 @@ from models_app.gateway.http import errors
 from models_app.gateway.http.types import ErrorShape
 from models_app.providers.messages.translation import FromCount, FromMessages
 from models_app.providers.responses.translation import FromResponses
-from models_app.providers.wire import resolving
+from models_app.providers.wire import resolving, sse
 from models_app.providers.wire.translation import Translation
 
 # Translations between OpenAI's dialect and a provider's.
@@ -26,6 +26,7 @@ class Dialect:
     native       the kinds of providers with the same dialect, which receive it untranslated
     runner_path  of the operation at a runner
     is_count     it counts tokens, which only runners and `native` can do
+    ping         an event of its streams without content
     """
 
     translation: Translation
@@ -34,9 +35,10 @@ class Dialect:
     # These dialects have limits for the answer alone: one that is larger than the rest of the context ends there.
     runner_path: str = "/v1/chat/completions?clip=1"
     is_count: bool = False
+    ping: bytes = sse.PING
 
 
 _SPEAK_MESSAGES = frozenset(kind for kind, row in KINDS.items() if row.speaks == "messages")
-MESSAGES = Dialect(FromMessages(), errors.anthropic_body, _SPEAK_MESSAGES)
+MESSAGES = Dialect(FromMessages(), errors.anthropic_body, _SPEAK_MESSAGES, ping=sse.named({"type": "ping"}))
 COUNT_TOKENS = replace(MESSAGES, translation=FromCount(), runner_path="/v1/chat/tokens", is_count=True)
 RESPONSES = Dialect(FromResponses(), errors.body)

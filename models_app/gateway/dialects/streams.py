@@ -119,8 +119,7 @@ class EventPass:
     def _kept(self, event: bytes) -> bytes:
         """The event as it is sent to the client; empty for one that is hidden."""
         data = _data(event)
-        if data is None:
-            return event
+        # A comment, or an event that says nothing: a server's ping.
         if not data:
             return b""
         if data == b"[DONE]":
@@ -131,7 +130,7 @@ class EventPass:
         if error:
             raise ErrorEvent(error if isinstance(error, dict) else {"message": str(error)})
         self._watcher(value)
-        return event if self._inspect(value) else b""
+        return _without_comments(event) if self._inspect(value) else b""
 
     def _inspect(self, value: Mapping[str, Any]) -> bool:
         """Records the usage and the state of the stream from one event; False hides it from the client."""
@@ -177,13 +176,16 @@ class MessagesPass(EventPass):
     def __init__(self, watcher: Watcher = _unwatched) -> None:
         super().__init__(watcher)
         self._counts: dict[str, Any] = {}
-        self._is_finished = False
+        self._has_begun = self._is_finished = False
 
     def error(self, error: NoaError) -> bytes:
         return errors.anthropic_event(error, "")
 
     def _inspect(self, value: Mapping[str, Any]) -> bool:
         kind = value.get("type")
+        if kind == "ping":
+            return self._has_begun
+        self._has_begun = True
         message = value.get("message") if kind == "message_start" else value
         counts = message.get("usage") if isinstance(message, dict) else None
         if kind == "message_start":
@@ -274,6 +276,13 @@ def _data(event: bytes) -> bytes | None:
     if not is_event:
         raise Malformed("it is not a stream of events")
     return b"\n".join(lines).strip() if lines else None
+
+
+def _without_comments(event: bytes) -> bytes:
+    """Some clients cannot read a line that begins with a colon."""
+    if b"\n:" not in event and not event.startswith(b":"):
+        return event
+    return b"\n".join(line for line in event.split(b"\n") if not line.startswith(b":"))
 
 
 def _object(data: bytes) -> Mapping[str, Any]:

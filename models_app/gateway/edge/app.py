@@ -25,6 +25,7 @@ from models_app.domain.traffic.routing import KeyEntry, RemoteEndpoint, Resoluti
 from models_app.domain.traffic.texts import CapturedText
 from models_app.engines.trust import NodeTrust
 from models_app.gateway.calls.call import Call
+from models_app.gateway.calls.keep_alive import KeepAlive
 from models_app.gateway.calls.limiting import Limiter
 from models_app.gateway.dialects import dialects
 from models_app.gateway.forwarding.circuits import Circuits, Report
@@ -51,6 +52,7 @@ from models_app.gateway.routing.searching import SearchContext
 from models_app.gateway.upstream.dialing import Dialer
 from models_app.gateway.upstream.nodes import Nodes
 from models_app.gateway.upstream.upstream import Upstream
+from models_app.providers.wire import sse
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +281,7 @@ class Gateway:
             call.captured = self._texts.begin(self._snapshots.current, call.record, body)
         watch = self._watches.start(call.receive, call.task, call.record)
         try:
-            await self._relay.forward(Inference(call, endpoint, head, body, patience, watch))
+            await self._forward(Inference(call, endpoint, head, body, patience, watch))
         except asyncio.CancelledError:
             if watch.verdict is None:
                 raise
@@ -287,6 +289,18 @@ class Gateway:
             raise watch.verdict from None
         finally:
             self._watches.stop(watch)
+
+    async def _forward(self, inference: Inference) -> None:
+        call, dialect, body = inference.call, inference.endpoint.dialect, inference.body
+        if not body.stream or (dialect is not None and dialect.is_count):
+            await self._relay.forward(inference)
+            return
+        if dialect is not None:
+            stream = dialect.translation.stream(model=body.model)
+            call.error_event = lambda error, _: stream.error(error)
+        ping = dialect.ping if dialect is not None else sse.PING
+        with KeepAlive(call, inference.watch, ping, self._limits.ping_seconds) as inference.keep_alive:
+            await self._relay.forward(inference)
 
     def _begin(self, call: Call, body: ParsedBody, resolution: Resolution | None) -> None:
         """Marks the request, so that it has a row in the access log even if this process is killed.

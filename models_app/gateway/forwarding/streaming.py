@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 
 from models_app import clocks
 from models_app.gateway.calls.call import Call
+from models_app.gateway.calls.keep_alive import EVENT_STREAM, STREAM_HEADERS
 from models_app.gateway.calls.meter import Meter
 from models_app.gateway.dialects import usage
 from models_app.gateway.dialects.streams import ErrorEvent, EventFence, Pipeline, json_error
@@ -35,12 +36,6 @@ _MAX_PARSED_REST = 64 * 1024
 # Upstream headers that reach the client.
 _PASSED_HEADERS = (b"content-type", b"retry-after")
 
-EVENT_STREAM = b"text/event-stream"
-_STREAM_HEADERS: tuple[Header, ...] = (
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
-
 
 # Answers of runners in their own dialect: trusted, so forwarded without parsing
 
@@ -60,7 +55,7 @@ async def _pass_events(inference: Inference, connection: Connection) -> None:
     tail = usage.UsageTail()
     data = await connection.read()
     record.ttft_ms = (time.time() - record.started_at) * 1000
-    await call.start(connection.status, [*_passed(connection), *_STREAM_HEADERS])
+    await call.start(connection.status, [*_passed(connection), *STREAM_HEADERS])
     call.is_events = True
     try:
         while data:
@@ -95,6 +90,8 @@ def _without_counts(events: bytes) -> bytes:
 async def _pass_whole(inference: Inference, connection: Connection) -> None:
     call = inference.call
     body = connection.take() if connection.complete else await connection.read_whole(HOLD_BYTES)
+    if call.is_held_open and connection.status < 400:
+        raise Malformed("it is not a stream of events")
     if not connection.complete:
         await _pass_long(inference, connection, body)
         return
@@ -154,7 +151,11 @@ async def _exchange_events(inference: Inference, connection: Connection, stream:
     try:
         while not stream.done and (data := await connection.read()):
             watch.received = True
-            await _write_events(call, stream.feed(data), stream)
+            events = stream.feed(data)
+            if events:
+                await _write_events(call, events, stream)
+            elif inference.keep_alive is not None:
+                inference.keep_alive.relay()
         await _write_events(call, stream.end(), stream)
     except asyncio.CancelledError:
         await _count_rest(call.meter, connection, stream)
@@ -171,7 +172,7 @@ async def _write_events(call: Call, data: bytes, stream: Pipeline) -> None:
     if not call.started:
         record = call.record
         record.ttft_ms = (time.time() - record.started_at) * 1000
-        await call.start(200, [(b"content-type", EVENT_STREAM), *_STREAM_HEADERS])
+        await call.start(200, [(b"content-type", EVENT_STREAM), *STREAM_HEADERS])
         call.is_events = True
     await call.write(data)
     call.answered = stream.done

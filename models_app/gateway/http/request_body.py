@@ -48,6 +48,8 @@ class Limits:
     total_seconds: float = 1800.0
     # How long a request waits for a model that is not loaded, or whose runner is restarting; 0: it does not wait.
     wait_seconds: float = 0.0
+    # A stream to which nothing was sent for this long gets a ping; 0: none.
+    ping_seconds: float = 10.0
     # Concurrent requests of one model in this process, in its queue or in its runner.
     queue_limit: int = 512
 

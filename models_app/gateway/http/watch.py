@@ -38,6 +38,8 @@ class Watch:
     has_begun: bool = False
     # The provider's limits; None: those of the process.
     limits: Limits | None = None
+    # Called at each tick with the time, by `awake`; must return at once.
+    on_tick: Callable[[float], None] | None = None
     _listener: asyncio.Task[None] | None = None
 
     def __init__(self, receive: Receive, owner: asyncio.Task[object], record: AccessRecord) -> None:
@@ -122,6 +124,8 @@ class Watches:
             watch.received = False
             watch.has_begun = True
             watch.silent_since = now
+        if watch.on_tick is not None:
+            watch.on_tick(now)
         is_first = not watch.has_begun
         patience = limits.first_byte_seconds if is_first else limits.idle_seconds
         if now - watch.begun > limits.total_seconds:

@@ -12,6 +12,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.residency.suspects import Death
 from models_app.domain.traffic import digests
 from models_app.gateway.calls.call import Call
+from models_app.gateway.calls.keep_alive import KeepAlive
 from models_app.gateway.dialects.dialects import Dialect
 from models_app.gateway.http.request_body import ParsedBody
 from models_app.gateway.http.watch import Watch
@@ -41,6 +42,7 @@ class Endpoint:
 @dataclass(slots=True)
 class Inference:
     """patience  seconds that the request waits for a model that is not loaded
+    keep_alive  of a stream
     death     of the last runner that died with this request in it, until another has survived it
     """
 
@@ -51,6 +53,7 @@ class Inference:
     patience: float
     watch: Watch
     death: Death | None = None
+    keep_alive: KeepAlive | None = None
     known_digest: str = ""
 
     def digest(self) -> str:

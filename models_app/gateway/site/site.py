@@ -118,6 +118,7 @@ class Site:
             max_body_bytes=settings.NOA_MAX_BODY_BYTES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
             wait_seconds=settings.NOA_COLD_WAIT,
+            ping_seconds=settings.NOA_STREAM_PING,
             queue_limit=settings.NOA_QUEUE_LIMIT,
         )
         self.spending = Spending(lambda: self.snapshots.current, lambda: self.gateway.limiter)

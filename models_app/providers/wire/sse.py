@@ -13,6 +13,8 @@ Event = tuple[str, bytes]
 # The longest valid event is a whole answer in one piece; more without an end is a fault of the server.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 DONE = b"data: [DONE]\n\n"
+# A comment: a client of OpenAI's dialects gets it only while nothing else is sent, since some cannot read it.
+PING = b": ping\n\n"
 # The start of a runner's comment with the counts of a stream.
 COUNTS = b": noa "
 _BOM = b"\xef\xbb\xbf"

@@ -26,7 +26,7 @@ def chunk(content: str = "", finish: str | None = None, **more: object) -> bytes
 
 LAST = b"data: " + json.dumps({"choices": [], "usage": USAGE}).encode() + b"\n\n"
 DONE = b"data: [DONE]\n\n"
-WORDS = chunk('say "usage": {', usage=None) + b": a comment\n\n" + chunk("é…", "stop", usage=None)
+WORDS = chunk('say "usage": {', usage=None) + chunk("é…", "stop", usage=None)
 CHAT = WORDS + LAST + DONE
 HIDDEN = WORDS + DONE
 
@@ -86,6 +86,20 @@ def test_what_is_not_hidden_passes_byte_for_byte() -> None:
     assert passed(ChatPass(hide_usage=False), CHAT) == CHAT
     assert passed(ChatPass(hide_usage=True), CHAT) == HIDDEN
     assert passed(MessagesPass(), MESSAGES) == MESSAGES
+
+
+def test_comments_do_not_reach_the_client() -> None:
+    """Some clients cannot read them; what keeps a silent stream alive is sent by the gateway itself."""
+    noisy = CHAT.replace(b"data: ", b": inside\ndata: ").replace(b"\n\n", b"\n\n: between\n\n:\n\n")
+    assert passed(ChatPass(hide_usage=False), noisy) == CHAT
+    assert passed(MessagesPass(), MESSAGES.replace(b"\n\n", b"\n: inside\n\n: between\n\n")) == MESSAGES
+
+
+def test_a_ping_before_the_first_event_is_not_the_beginning_of_an_answer() -> None:
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
+    assert passed(MessagesPass(), ping * 2 + MESSAGES) == MESSAGES
+    after_start = MESSAGES.replace(b"event: content_block_start", ping + b"event: content_block_start")
+    assert passed(MessagesPass(), after_start) == after_start
 
 
 @pytest.mark.parametrize("garbage", [chunk("more"), b"<html>", b"data: {bad\n\n", DONE * 3, b"\x00" * 100])
