@@ -146,8 +146,7 @@ def timed_out(endpoint: RemoteEndpoint, seconds: float) -> Fault:
 
 def from_answer(status: int, headers: Mapping[bytes, bytes], body: bytes, endpoint: RemoteEndpoint) -> Fault:
     """An answer with an error status; `body` is in the provider's own dialect."""
-    refusal = refusals.read(body, headers.get(b"content-encoding", b"").decode("latin-1"))
-    return _of_refusal(status, refusal, endpoint, retry_after(headers))
+    return _of_refusal(status, refusals.read(body), endpoint, retry_after(headers))
 
 
 def _of_refusal(status: int, refusal: Refusal, endpoint: RemoteEndpoint, wait: float | None) -> Fault:

@@ -144,8 +144,8 @@ class Remote:
         )
         try:
             if connection.status < 300:
-                if connection.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-                    raise Malformed("it is compressed, against 'Accept-Encoding: identity'")
+                if connection.unreadable:
+                    raise Malformed(f"it is {_compressed(connection)}")
                 await connection.begun()
         except BaseException:
             connection.abort()
@@ -164,7 +164,7 @@ class Remote:
 
 
 def _lenient(connection: Connection) -> Connection:
-    connection.takes_unsized_errors = True
+    connection.is_lenient = True
     return connection
 
 
@@ -198,8 +198,14 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
     ).encode("ascii")
 
 
+def _compressed(connection: Connection) -> str:
+    return f"compressed with '{connection.unreadable}', against 'Accept-Encoding: identity'"
+
+
 async def _error_body(connection: Connection) -> bytes:
     """The body of an error, or as much of it as arrives soon: the status alone is enough. Longer ones are cut."""
+    if connection.unreadable:
+        return f"(Its reason cannot be read: it is {_compressed(connection)}.)".encode()
     parts: list[bytes] = []
     size = 0
     try:

@@ -18,7 +18,7 @@ from models_app.gateway.http.errors import JSON
 from models_app.gateway.http.types import Header
 from models_app.gateway.http.watch import Watch
 from models_app.gateway.routing.inference import Inference
-from models_app.gateway.upstream.connection import Connection, Malformed, UpstreamError
+from models_app.gateway.upstream.connection import Broken, Connection, Malformed, UpstreamError
 from models_app.providers.wire import sse
 
 # A whole answer is held back up to this size: until then a runner's death is a clean 502, not a cut body.
@@ -33,6 +33,8 @@ _SETTLE_SECONDS = 0.25
 LEAVE_SECONDS = 0.25
 # Of the events that arrive in that time, so many bytes are parsed; of a longer rest only the number counts.
 _MAX_PARSED_REST = 64 * 1024
+# White space behind the last brace of an answer.
+_MAX_SPACE = 64
 # Upstream headers that reach the client.
 _PASSED_HEADERS = (b"content-type", b"retry-after")
 
@@ -111,16 +113,20 @@ async def _pass_long(inference: Inference, connection: Connection, data: bytes) 
     if length := connection.headers.get(b"content-length"):
         headers.append((b"content-length", length))
     await call.start(connection.status, headers)
-    size = 0
+    size, end = 0, b""
     while data:
         watch.received = True
         size += len(data)
         if size > _MAX_LONG_BYTES:
             raise Malformed("it does not end")
+        end = data[-_MAX_SPACE:].rstrip() or end
         tail.feed(data)
         await call.write(data)
         data = await connection.read()
     call.meter.long(tail.counts(), size)
+    # The only sign that one without a length was cut.
+    if not end.endswith(b"}"):
+        raise Broken("cut")
     await call.finish()
 
 
@@ -208,8 +214,8 @@ async def _count_rest(meter: Meter, connection: Connection, stream: Pipeline) ->
 async def _exchange_whole(inference: Inference, connection: Connection, exchange: Exchange) -> None:
     call = inference.call
     limit = HOLD_BYTES if exchange.is_native else _MAX_TRANSLATED_BYTES
-    body = await _held(connection, inference.watch, limit)
-    if connection.complete:
+    body, is_whole = await _held(connection, inference.watch, limit)
+    if is_whole:
         answer, counts = exchange.whole(body)
         call.meter.whole(counts, body)
         await call.answer(200, [JSON], answer)
@@ -223,12 +229,12 @@ async def _exchange_whole(inference: Inference, connection: Connection, exchange
     await _pass_long(inference, connection, body)
 
 
-async def _held(connection: Connection, watch: Watch, limit: int) -> bytes:
-    """The body to its end, or its beginning when it is longer than `limit` bytes."""
+async def _held(connection: Connection, watch: Watch, limit: int) -> tuple[bytes, bool]:
+    """The body and True, or its beginning and False when it is longer than `limit` bytes."""
     parts: list[bytes] = []
     size = 0
     while size <= limit and (data := await connection.read()):
         watch.received = True
         parts.append(data)
         size += len(data)
-    return b"".join(parts)
+    return b"".join(parts), size <= limit

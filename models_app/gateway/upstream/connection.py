@@ -13,6 +13,7 @@ from typing import cast
 import httptools
 
 from models_app import clocks
+from models_app.gateway.upstream.decoding import Decoder, UndecodableBody, decoder_of
 
 _MAX_HEADERS = 100
 # Bytes that a peer can send without one byte of body: its headers, then chunk extensions and trailers.
@@ -53,8 +54,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, address: str, on_lost: Callable[[Connection], None]) -> None:
         self.address = address
         self.idle_since = 0.0
-        # Whether an error may end where the connection ends: it is passed on as far as it arrives.
-        self.takes_unsized_errors = False
+        # Of a provider: a body may be compressed, and may end where its connection ends. Its content shows a cut.
+        self.is_lenient = False
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._chunks: list[bytes] = []
@@ -71,6 +72,10 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.complete = False
+        # The `Content-Encoding` of a body that cannot be read.
+        self.unreadable = ""
+        self._decoder: Decoder | None = None
+        self._ends_with_connection = False
         self._chunks.clear()
         self._unread = 0
         self._overhead = 0
@@ -100,12 +105,33 @@ class Connection(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """The part of the body that has arrived, at least one byte; empty at its end."""
+        if self._decoder is not None:
+            return await self._read_decoded(self._decoder)
+        await self._arrived()
+        return self.take()
+
+    async def _arrived(self) -> None:
+        """Waits for a part of the body, or its end."""
         while not (self._chunks or self.complete):
             if self._error is not None:
                 raise self._error
             self._waiter = self._loop.create_future()
             await self._waiter
-        return self.take()
+
+    async def _read_decoded(self, decoder: Decoder) -> bytes:
+        try:
+            while not (data := decoder.take()):
+                await self._arrived()
+                if not self._chunks:
+                    if not decoder.is_whole:
+                        raise Broken("cut")
+                    return b""
+                decoder.feed(self.take())
+        except UndecodableBody as error:
+            raise Malformed(str(error)) from None
+        # A small piece can expand to many: other requests go on between them.
+        await asyncio.sleep(0)
+        return data
 
     async def begun(self) -> None:
         """Waits for the first byte of the body, or its end. Raises Broken or Malformed."""
@@ -143,7 +169,7 @@ class Connection(asyncio.Protocol):
         """
         self._keep_alive = False
         if self.complete or self._error is not None or self._transport.is_closing():
-            return self.take()
+            return self.take() if self._decoder is None else b""
         parts: list[bytes] = []
         size = 0
         try:
@@ -161,7 +187,10 @@ class Connection(asyncio.Protocol):
 
     def unread(self, data: bytes) -> None:
         """Puts data back to the front of the buffer."""
-        self._chunks.insert(0, data)
+        if self._decoder is not None:
+            self._decoder.unread(data)
+        else:
+            self._chunks.insert(0, data)
 
     def is_reusable(self) -> bool:
         return self.complete and self._keep_alive and not self._error and not self._transport.is_closing()
@@ -211,7 +240,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost(self)
         if self._busy and not self.complete and self._error is None:
-            self._error = Broken("cut") if self._received else ClosedEarly("closed")
+            if self._ends_with_connection and exc is None:
+                self.complete = True
+            else:
+                self._error = Broken("cut") if self._received else ClosedEarly("closed")
         self._wake()
 
     # Called by the parser
@@ -237,9 +269,13 @@ class Connection(asyncio.Protocol):
         if not 200 <= status < 600:
             raise Malformed(f"it answered with status {status}")
         has_end = status == 204 or self.headers.keys() & {b"content-length", b"transfer-encoding"}
-        if not has_end and not (self.takes_unsized_errors and status >= 400):
-            # Its end could not be distinguished from a cut.
-            raise Malformed("it gave its answer no length")
+        if not has_end:
+            # Its end cannot be distinguished from a cut, unless by its content.
+            if not self.is_lenient:
+                raise Malformed("it gave its answer no length")
+            self._ends_with_connection = True
+        if self.is_lenient and b"content-encoding" in self.headers:
+            self._decode()
         self.status = status
         self._has_head = True
         self._keep_alive = self._parser.should_keep_alive()
@@ -248,6 +284,15 @@ class Connection(asyncio.Protocol):
         self.complete = self._has_head
 
     # Internal
+
+    def _decode(self) -> None:
+        encoding = self.headers.pop(b"content-encoding").decode("latin-1")
+        try:
+            self._decoder = decoder_of(encoding)
+        except LookupError:
+            self.unreadable = encoding[:40]
+        if self._decoder is not None:
+            self.headers.pop(b"content-length", None)
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -7,7 +7,6 @@ credentials counted as refused.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _MAX_PARAM = 100
 # Of a message that is a list of objects, as FastAPI writes it.
 _MAX_DEPTH = 4
-# An error is a sentence or two; what a compressed one expands to is bounded by this.
+# An error is a sentence or two; of a longer one this much is read.
 MAX_BYTES = 64 * 1024
 
 # Codes and types that say that the credentials are refused, in lower case with underscores.
@@ -67,9 +66,8 @@ class Refusal:
     status: int | None = None
 
 
-def read(body: bytes, encoding: str = "") -> Refusal:
+def read(body: bytes) -> Refusal:
     """The error in a body of any usual shape: OpenAI's, Anthropic's, Google's, FastAPI's, plain text."""
-    body = _expanded(body, encoding.strip().lower())
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -147,14 +145,3 @@ def _param(value: object) -> str | None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[.-]", "_", name).lower()
-
-
-def _expanded(body: bytes, encoding: str) -> bytes:
-    """A compressed body, expanded up to a limit; unchanged if it cannot be."""
-    bits = {"gzip": 31, "x-gzip": 31, "deflate": 47}.get(encoding)
-    if bits is None:
-        return body
-    try:
-        return zlib.decompressobj(bits).decompress(body, MAX_BYTES)
-    except zlib.error:
-        return b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 from collections.abc import Callable
 
@@ -29,17 +28,15 @@ MALLORY, ALICE = "mallory", "alice"
 MANY = 3 * DEFAULT_POLICY.min_failures
 
 _ERROR = {"message": "No. 'invalid_api_key', Not authenticated", "type": "refused", "code": "refused", "param": "x"}
-BODIES: dict[str, tuple[bytes, bytes]] = {
-    "openai": (orjson.dumps({"error": _ERROR}), b""),
-    "anthropic": (orjson.dumps({"type": "error", "error": _ERROR}), b""),
-    "google": (orjson.dumps([{"error": {"code": 403, "message": "No.", "status": "PERMISSION_DENIED"}}]), b""),
-    "detail": (orjson.dumps({"detail": "No."}), b""),
-    "text": (b"No.", b""),
-    "html": (b"<html>Forbidden</html>", b""),
-    "empty": (b"", b""),
-    "gzip": (gzip.compress(orjson.dumps({"error": _ERROR})), b"gzip"),
-    "not gzip": (b"No.", b"gzip"),
-    "binary": (bytes(range(256)), b""),
+BODIES = {
+    "openai": orjson.dumps({"error": _ERROR}),
+    "anthropic": orjson.dumps({"type": "error", "error": _ERROR}),
+    "google": orjson.dumps([{"error": {"code": 403, "message": "No.", "status": "PERMISSION_DENIED"}}]),
+    "detail": orjson.dumps({"detail": "No."}),
+    "text": b"No.",
+    "html": b"<html>Forbidden</html>",
+    "empty": b"",
+    "binary": bytes(range(256)),
 }
 # Of these, one is enough, and meant for all: NOA's key is refused. The others are about the rate, or NOA's proxy.
 STATUSES = sorted(set(range(400, 600)) - {401})
@@ -85,8 +82,7 @@ def admit(circuit: Circuit, key: str, model: str, now: float) -> Attempt | None:
 
 
 def refusal(status: int, shape: str, retry_after: bytes = b"300") -> Fault:
-    body, encoding = BODIES[shape]
-    return faults.from_answer(status, {b"content-encoding": encoding, b"retry-after": retry_after}, body, ENDPOINT)
+    return faults.from_answer(status, {b"retry-after": retry_after}, BODIES[shape], ENDPOINT)
 
 
 def meet(circuit: Circuit, fault: Fault, *, key: str = MALLORY, model: str = "m", now: float = 0.0) -> None:

@@ -58,7 +58,7 @@ def served(shared: Served, upstream: FakeUpstream) -> Served:
     return as_new(shared)
 
 
-@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize("name", sorted(MALFORMED.keys() - {"no_length"}))
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_malformed_answer_is_not_passed_on(served: Served, upstream: FakeUpstream, name: str, stream: bool) -> None:
     upstream.raw = MALFORMED[name]
@@ -71,7 +71,7 @@ def test_a_malformed_answer_is_not_passed_on(served: Served, upstream: FakeUpstr
 
 
 WRONG = {
-    "compressed": whole(gzip.compress(ANSWER), b"Content-Encoding: gzip"),
+    "compressed twice": whole(gzip.compress(gzip.compress(ANSWER)), b"Content-Encoding: gzip, gzip"),
     "null": whole(b"null"),
     "list": whole(b"[]"),
     "number": whole(b"1"),
