@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import pytest
 
+from models_app.engines.runner.grammar.child import Enforcer
+from models_app.engines.runner.llama.vocabulary import Vocabulary
 from tests.engines.runner import program
 from tests.engines.runner.batching.rig import Rig, rig
 from tests.engines.runner.program import Program
-from tests.fakes.bigram import Vocabulary
+from tests.fakes import bigram
 from tests.fakes.gguf_files import write_random_gguf, write_tiny_gguf
 
 Accepts = Callable[[str, str], bool]
 Launch = Callable[..., Program]
+
+
+class Judge:
+    """Whether a grammar accepts exactly a text, according to llguidance, with the vocabulary of the tiny model."""
+
+    def __init__(self, path: str) -> None:
+        self.enforcer = Enforcer(path)
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.vocab_only = True
+        self.vocabulary = Vocabulary(llama_cpp.llama_model_load_from_file(path.encode(), parameters))
+
+    def accepts(self, grammar: str, text: str) -> bool:
+        matcher = self.enforcer.compile(grammar)
+        assert not matcher.is_error(), f"llguidance refuses the grammar: {matcher.get_error()}\n{grammar}"
+        tokens = [bigram.Vocabulary.first_byte + byte for byte in text.encode()]
+        return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
 
 
 @pytest.fixture(scope="session")
@@ -66,33 +84,10 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
 
 @pytest.fixture(scope="session")
-def accepts(tiny_model: Path) -> Iterator[Accepts]:
-    """Whether a grammar accepts exactly this text, according to llama.cpp."""
-    import llama_cpp
+def enforcing(tiny_model: Path) -> Judge:
+    return Judge(str(tiny_model))
 
-    parameters = llama_cpp.llama_model_default_params()
-    parameters.vocab_only = True
-    model = llama_cpp.llama_model_load_from_file(str(tiny_model).encode(), parameters)
-    vocabulary = llama_cpp.llama_model_get_vocab(model)
 
-    def allows(sampler: object, token: int) -> bool:
-        candidates = (llama_cpp.llama_token_data * 1)(llama_cpp.llama_token_data(token, 1.0, 0.0))
-        array = llama_cpp.llama_token_data_array(candidates, 1, -1, False)
-        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
-        return candidates[0].logit > -1e30
-
-    def judge(grammar: str, text: str) -> bool:
-        sampler = llama_cpp.llama_sampler_init_grammar(vocabulary, grammar.encode(), b"root")
-        assert sampler, f"llama.cpp refuses the grammar:\n{grammar}"
-        try:
-            for byte in text.encode():
-                token = Vocabulary.first_byte + byte
-                if not allows(sampler, token):
-                    return False
-                llama_cpp.llama_sampler_accept(sampler, token)
-            return allows(sampler, llama_cpp.llama_vocab_eos(vocabulary))
-        finally:
-            llama_cpp.llama_sampler_free(sampler)
-
-    yield judge
-    llama_cpp.llama_model_free(model)
+@pytest.fixture
+def accepts(enforcing: Judge) -> Accepts:
+    return enforcing.accepts

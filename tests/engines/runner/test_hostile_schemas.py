@@ -61,18 +61,10 @@ def test_a_hostile_schema_ends_alone(runner: Program, endpoint: str, place: str)
         assert runner.chat(max_tokens=2)[0] == 200, name
 
 
-def test_the_attack_on_patterns_is_refused_with_its_place(runner: Program) -> None:
-    schema = hostile.in_object({"type": "string", "pattern": "^((.{1,30}){1,30}){1,30}$"})
+def test_a_schema_that_takes_long_is_refused(runner: Program) -> None:
+    schema = hostile.in_object({"type": "integer", "minimum": -(10**12), "maximum": 10**15, "multipleOf": 12345677})
     described = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    status, answer = runner.chat(response_format=described, max_tokens=200, temperature=1.8)
-    assert (status, answer["error"]["code"]) == (400, "invalid_schema")
-    assert "#/properties/a/pattern" in answer["error"]["message"]
-    assert answer["error"]["param"] == "response_format.json_schema.schema"
-
-
-def test_a_pattern_that_only_its_work_shows_to_be_slow_is_refused(runner: Program) -> None:
-    schema = hostile.in_object({"type": "string", "pattern": "^((.{1,12}){1,12}){1,12}$"})
-    described = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    status, answer = runner.chat(response_format=described, max_tokens=200, temperature=1.8, seed=1)
+    status, answer = runner.chat(response_format=described, max_tokens=200)
     assert (status, answer["error"]["code"]) == (422, "schema_too_slow"), answer
+    assert answer["error"]["param"] == "response_format.json_schema.schema"
     assert runner.chat(max_tokens=2)[0] == 200

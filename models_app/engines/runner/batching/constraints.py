@@ -1,8 +1,8 @@
 """Decides the tokens of a generation with a grammar, in a process that may take its time.
 
 The decode thread asks and goes on: other sequences never wait for a grammar. Most choices satisfy it, so at first only
-the choice is checked, which is thousands of times faster than checking the whole vocabulary; then the next ones of the
-same draw; then every token.
+the choice is checked; when it is refused, one of the allowed tokens is drawn. By that each has the probability that it
+has among those allowed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from models_app.engines.runner.batching.sampling import Sampler
 from models_app.engines.runner.grammar import channels
 from models_app.engines.runner.grammar.channels import Channel, GrammarProgram
 
-# The second question. Enough for states with many allowed tokens; in the others llama.cpp is fast for all tokens.
-_SEVERAL = 64
 # The processes limit themselves to a second of processor time; this is for a machine that is much too busy.
 _ANSWER_SECONDS = 60.0
 
@@ -41,8 +39,7 @@ class Constraint:
         self._channel: Channel | None = None
         self._logits: Floats | None = None
         self._raw: Floats | None = None
-        self._candidates: list[int] = []
-        self._all = False
+        self._asked = 0
         self._asked_at = 0.0
 
     @property
@@ -60,47 +57,28 @@ class Constraint:
 
     def begin(self, logits: Floats, raw: Floats | None) -> None:
         """Begin to decide the next token by its row of logits. Raises EngineError for logits that are not numbers."""
-        token = self._sampler.choose(logits)
+        self._asked = self._sampler.choose(logits)
         self._logits, self._raw = logits.copy(), raw
         self._asked_at = awake()
-        self._ask([token])
+        assert self._channel is not None
+        self._channel.ask(self._asked)
 
     def poll(self) -> Decided | None:
         """The decision; None while there is none. Raises the NoaError with which the generation ends."""
         if awake() - self._asked_at > _ANSWER_SECONDS:
             raise channels.too_slow()
         assert self._channel is not None and self._logits is not None
-        if self._all:
-            mask = self._channel.mask()
-            return None if mask is None else self._choose_allowed(np.where(mask, self._logits, np.float32(-np.inf)))
-        found = self._channel.first()
-        if found is None:
+        answer = self._channel.answer()
+        if answer is None:
             return None
-        if found >= 0:
-            return self._decided(self._candidates[found])
-        self._widen()
-        return None
+        if answer.mask is None:
+            return self._decided(self._asked)
+        return self._choose_allowed(np.where(answer.mask, self._logits, np.float32(-np.inf)))
 
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
         self._logits = None
-
-    def _ask(self, tokens: list[int]) -> None:
-        assert self._channel is not None
-        self._candidates, self._all = tokens, False
-        self._channel.ask(tokens)
-
-    def _widen(self) -> None:
-        """None of the candidates is allowed: ask about more."""
-        assert self._channel is not None and self._logits is not None
-        self._logits[self._candidates] = -np.inf
-        several = self._sampler.pick_several(self._logits, _SEVERAL) if len(self._candidates) == 1 else []
-        if several:
-            self._ask(several)
-        else:
-            self._all = True
-            self._channel.ask_all()
 
     def _choose_allowed(self, allowed: Floats) -> Decided:
         assert self._channel is not None

@@ -17,7 +17,7 @@ class Sampling:
     """How tokens are chosen. Values are already validated.
 
     `temperature` 0 is greedy. `top_logprobs` None means no log-probabilities, 0 only the chosen token's.
-    `grammar` is GBNF that the grammar check has compiled. `stop` strings never appear in the text.
+    `grammar` is llguidance's Lark, which the grammar check has compiled. `stop` strings never appear in the text.
     """
 
     max_tokens: int

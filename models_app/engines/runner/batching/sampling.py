@@ -2,7 +2,7 @@
 
 llama.cpp's own samplers visit every token of the vocabulary one by one: with 128,000 of them that takes 1.6 ms a token,
 11 ms with `top_p` where the choice is wide, and all sequences wait for it. Here numpy does it in less than a
-millisecond. Grammars are llama.cpp's, in other processes: see `constraints`.
+millisecond. Grammars are llguidance's, in other processes: see `constraints`.
 """
 
 from __future__ import annotations
@@ -73,24 +73,6 @@ class Sampler:
         if self._cold:
             return int(logits.argmax())
         return draw(logits, self._sampling, self._random.random())
-
-    def pick_several(self, logits: Floats, count: int) -> list[int]:
-        """At most `count` different tokens, in the order in which `pick` would draw them one after the other without
-        replacement: the first one that a grammar allows has the probability that it has among those allowed."""
-        if self._cold:
-            keys, tokens = logits, None
-        else:
-            tokens = _eligible(logits, self._sampling)
-            values = logits if tokens is None else logits[tokens]
-            # Gumbel's trick: the order of these sums is such a draw.
-            noise = np.random.default_rng(self._random.getrandbits(64)).gumbel(size=values.size)
-            keys = values / np.float32(self._sampling.temperature) + noise.astype(np.float32)
-        count = min(count, keys.size)
-        best = np.argpartition(-keys, count - 1)[:count]
-        best = best[np.argsort(-keys[best], kind="stable")]
-        best = best[np.isfinite(keys[best])]
-        chosen: list[int] = (best if tokens is None else tokens[best]).tolist()
-        return chosen
 
 
 def draw(logits: Floats, sampling: Sampling, chance: float) -> int:

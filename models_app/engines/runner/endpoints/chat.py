@@ -12,9 +12,8 @@ from models_app.domain.traffic.inference import ChatRequest
 from models_app.engines.runner.endpoints import answers
 from models_app.engines.runner.endpoints.answers import Chunks
 from models_app.engines.runner.endpoints.choices import Choice, Run, Stream, choices_for
-from models_app.engines.runner.formats import tools
+from models_app.engines.runner.formats import constrained, tools
 from models_app.engines.runner.formats.rendering import Renderer
-from models_app.engines.runner.grammar.schema import Grammar
 from models_app.engines.runner.http import Request
 from models_app.engines.runner.state import State
 
@@ -55,7 +54,7 @@ async def _choices(state: State, chat: ChatRequest, *, clip: bool) -> list[Choic
         chat.sampling,
         prompt_tokens=len(prompt),
         param="messages",
-        grammar=await _grammar(state, chat, several=several),
+        grammar=await constrained.grammar_of(state.grammars, chat, several=several),
         more_stops=() if several or not calls else (tools.CLOSE,),
         clip=clip,
     )
@@ -93,27 +92,6 @@ def _messages(renderer: Renderer, messages: Sequence[Message]) -> Sequence[Messa
     if renderer.supports_developer:
         return messages
     return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
-
-
-async def _grammar(state: State, chat: ChatRequest, *, several: bool) -> str | None:
-    """The answer's constraint as a grammar that compiles; None for free text."""
-    output, choice = chat.response_format, chat.tool_choice
-    forced = choice.kind in ("required", "named")
-    if not forced and output.kind == "text":
-        return None
-    grammar = Grammar()
-    options = []
-    if choice.kind != "none":
-        callable_tools = [tool for tool in chat.tools if choice.name in (None, tool.name)]
-        options.append(tools.calls_rule(grammar, callable_tools, several=several))
-    if not forced and output.kind == "json_object":
-        options.append("object")
-    elif not forced:
-        param = "response_format.json_schema.schema"
-        options.append(grammar.add(output.schema, param=param, strict=output.strict))
-    text = grammar.text(" | ".join(options))
-    await state.grammars.require(text, param="tools" if forced else "response_format")
-    return text
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tool calls: the grammar that forces them and the reader that finds them in an answer.
+"""Tool calls: their tags, and the reader that finds them in an answer.
 
 The format is the one that most open models were trained on (Hermes, Qwen and others):
 
@@ -10,16 +10,10 @@ The format is the one that most open models were trained on (Hermes, Qwen and ot
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-
-from models_app.domain.traffic.conversation import Tool
-from models_app.domain.traffic.inference import check_schema_size
-from models_app.engines.runner.grammar.gbnf import literal
-from models_app.engines.runner.grammar.schema import Grammar
 
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
@@ -39,19 +33,6 @@ class ToolCall:
 
 
 Found = str | ToolCall
-
-
-def calls_rule(grammar: Grammar, tools: Sequence[Tool], *, several: bool) -> str:
-    """Add the rule of one call (or several) of these tools, with arguments that match their schemas."""
-    options = []
-    for tool in tools:
-        check_schema_size(tool.parameters, "tools")
-        arguments = grammar.add({"type": "object", **tool.parameters}, param="tools", strict=tool.strict)
-        name = literal(orjson.dumps(tool.name).decode())
-        options.append(f'"{{" space "\\"name\\":" space {name} "," space "\\"arguments\\":" space {arguments} "}}"')
-    call = grammar.rule(" | ".join(f"({option})" for option in options))
-    tagged = grammar.rule(f"{literal(OPEN)} space {call} space {literal(CLOSE)}")
-    return grammar.rule(f'{tagged} ("\\n" {tagged}){{0,7}}') if several else tagged
 
 
 class ToolCallReader:

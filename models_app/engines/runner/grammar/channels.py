@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from models_app.engines.runner.programs import Program
 _MODULE = "models_app.engines.runner.grammar.child"
 # The longest message: the bits of a vocabulary of a million tokens.
 _READ_BYTES = 128 * 1024
+# `R`, and the length of the reason for which a grammar cannot be used.
+_GREETING = 5
 # The program computes nothing with the model, so it needs no GPU.
 _WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "", "GGML_NO_BACKTRACE": "1"}
 
@@ -31,18 +33,15 @@ class SchemaTooSlow(InvalidRequest):
 
 def too_slow(param: str | None = None) -> SchemaTooSlow:
     return SchemaTooSlow(
-        "The schema takes too long to enforce: too many of its alternatives are open at once in some state of the "
-        "answer. Simplify it: no counted repetitions inside others, fewer alternatives that begin alike, lower counts.",
+        "The schema takes too much time or memory to enforce. Simplify it: no counted repetitions inside others, fewer "
+        "alternatives and optional properties, no large multipleOf in a wide range, lower counts.",
         param=param,
     )
 
 
-def unusable(param: str | None = None) -> InvalidRequest:
-    return InvalidRequest(
-        "The schema leads to a grammar that llama.cpp cannot use. Make it smaller or simpler.",
-        code="invalid_schema",
-        param=param,
-    )
+def unusable(reason: str, param: str | None = None) -> InvalidRequest:
+    """`reason` is a clause."""
+    return InvalidRequest(f"The schema cannot be enforced: {reason}.", code="invalid_schema", param=param)
 
 
 class GrammarProgram(Program):
@@ -50,6 +49,13 @@ class GrammarProgram(Program):
 
     def __init__(self, model_path: str, mode: Mode = Mode.AUTO) -> None:
         super().__init__((*programs.module(_MODULE), model_path, mode.value), _WITHOUT_GPU)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`mask`, shape (vocabulary,), are the tokens that are allowed instead; None where the one asked for was."""
+
+    mask: npt.NDArray[np.bool_] | None
 
 
 class Channel:
@@ -75,36 +81,27 @@ class Channel:
     def fileno(self) -> int:
         return -1 if self._socket is None else self._socket.fileno()
 
-    def ask(self, tokens: Sequence[int]) -> None:
-        """Ask for the first of `tokens` that the grammar allows; it is accepted then."""
-        self._send(b"C" + struct.pack(f"<{len(tokens) + 1}I", len(tokens), *tokens))
-
-    def ask_all(self) -> None:
-        self._send(b"M")
+    def ask(self, token: int) -> None:
+        """Ask whether the grammar allows `token`; it is accepted then."""
+        self._send(b"T" + struct.pack("<I", token))
 
     def accept(self, token: int) -> None:
         self._send(b"A" + struct.pack("<I", token))
 
-    def first(self) -> int | None:
-        """The answer to `ask`: an index, -1 if none is allowed; None while there is no answer."""
-        self._receive(1)
-        if self._received[:1] == b"N":
-            del self._received[:1]
-            return -1
-        if not self._receive(5):
+    def answer(self) -> Answer | None:
+        """The answer to `ask`; None while there is none. Raises the failure of the grammar."""
+        if not self._receive(1):
             return None
-        (index,) = struct.unpack_from("<I", self._received, 1)
-        del self._received[:5]
-        return int(index)
-
-    def mask(self) -> npt.NDArray[np.bool_] | None:
-        """The answer to `ask_all`, shape (vocabulary,); None while there is no answer."""
-        size = (self._size + 7) // 8
+        if self._received[:1] == b"Y":
+            del self._received[:1]
+            return Answer(None)
+        # llguidance counts in words of 32 bits.
+        size = 1 + (self._size + 31) // 32 * 4
         if not self._receive(size):
             return None
-        bits = np.frombuffer(bytes(self._received[:size]), np.uint8)
+        bits = np.frombuffer(bytes(self._received[1:size]), np.uint8)
         del self._received[:size]
-        return np.unpackbits(bits, count=self._size).astype(np.bool_)
+        return Answer(np.unpackbits(bits, count=self._size, bitorder="little").astype(np.bool_))
 
     def close(self) -> None:
         if self._socket is not None:
@@ -144,13 +141,16 @@ class Channel:
 
     def _skip_greeting(self) -> None:
         """Drop `R` and the verdict on the grammar, which was checked before in another process."""
-        if self._begun or len(self._received) < 2:
+        if self._begun or len(self._received) < _GREETING:
             return
-        if self._received[1:2] != b"1":
-            self.failure = unusable()
+        (size,) = struct.unpack_from("<I", self._received, 1)
+        if len(self._received) < _GREETING + size:
+            return
+        if size:
+            self.failure = unusable(self._received[_GREETING:].decode())
             raise self.failure
         self._begun = True
-        del self._received[:2]
+        del self._received[:_GREETING]
 
 
 def _gone() -> Unavailable:

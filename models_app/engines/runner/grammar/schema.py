@@ -1,332 +1,218 @@
-"""Translates JSON Schema to GBNF, llama.cpp's grammar language. Pure; no reference is ever fetched.
+"""Prepares JSON schemas for llguidance, which enforces them. Pure; no reference is ever fetched.
 
-Enforced: `type` (also a list), `properties`, `required`, `additionalProperties`, `items`, `prefixItems`, `minItems`,
-`maxItems`, `enum`, `const`, `anyOf`, `oneOf` (read as anyOf), `allOf` of objects, `$ref` within the schema (also
-recursive), `minLength`, `maxLength`, `pattern`, `format` (date, time, date-time, uuid). Objects have only the named
-properties, in that order, unless `additionalProperties` allows more: with an open object a small model can continue
-without end. Other keywords that restrict values are rejected with `strict` and ignored without.
+https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md lists the keywords that it enforces. With
+`strict` any other one that restricts values is refused; without, it is ignored.
+
+A schema is narrowed where that is certain to leave a part of its values: objects have only the named properties unless
+`additionalProperties` allows more, since a small model can continue an open object without end; integers are those that
+every reader of JSON holds exactly; `properties` alone means an object, and so on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
-from models_app.domain.errors import InvalidRequest
 from models_app.domain.json_body import shown
-from models_app.engines.runner.grammar import gbnf, pattern
-from models_app.engines.runner.grammar.bounds import Bounds
+from models_app.engines.runner.grammar import patterns
 
-# llama.cpp expands repetitions, and rejects more than 2,000.
-MAX_REPEAT = 1000
-# Rules of one grammar, and their characters. A schema of 64 KiB stays far below, unless it is built to expand.
-_MAX_RULES = 5000
-_MAX_TEXT = 512 * 1024
-# Parts that are translated, each as often as it is reached.
-_MAX_VISITS = 20_000
-# llama.cpp compares each token with every alternative that is open: with more, one token takes longer than a second.
-MAX_VALUES = 2000
-MAX_OPTIONS = 500
-MAX_OPTIONAL = 500
-_UNENFORCED = frozenset(
-    {
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "patternProperties",
-        "not",
-        "if",
-        "then",
-        "else",
-        "uniqueItems",
-        "contains",
-        "minContains",
-        "maxContains",
-        "minProperties",
-        "maxProperties",
-        "propertyNames",
-        "dependentRequired",
-        "dependentSchemas",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "$dynamicRef",
-        "$recursiveRef",
-    }
-)
+# Where JSON allows white space. Any amount would let some models write it without end.
+WHITE_SPACE = r" |\n[ \t]{0,20}"
+# Many models write "\\u00e9", as they have read it.
+_OPTIONS = {"whitespace_pattern": WHITE_SPACE, "json_allow_general_unicode_escapes": True}
+# The integers that a double holds exactly, RFC 8259 section 6.
+_EXACT = 2**53 - 1
+# The smallest step of a number with a range, and the smallest bound for which that is no restriction.
+_STEP = 1e-9
+_SMALL = 1e-6
 
-_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+_ONE = ("items", "additionalProperties", "unevaluatedItems", "unevaluatedProperties", "contains", "propertyNames")
+_SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_COMBINE = frozenset({"anyOf", "oneOf", "allOf", "$ref"})
+# What intersects with the schemas of a combination beside it: a narrowed one could leave no value then.
+_BESIDE = frozenset({"properties", "patternProperties", "additionalProperties", "required", "items", "prefixItems"}) | {
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minProperties")
+}
+_RANGE = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_IMPLIED = {
+    "object": ("properties", "required", "additionalProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems"),
+    "string": ("pattern", "minLength", "maxLength", "format"),
+}
+# Restrictions of single values. A schema that is still refused without them has no simple form.
+_DETAILS: tuple[str, ...] = ("pattern", "patternProperties", "format", "propertyNames", "multipleOf", *_RANGE)
+_DETAILS += ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 
 Schema = Mapping[str, Any]
 
 
-class Grammar:
-    """The rules of a grammar by name. `add` translates a schema and returns the name of its rule.
-
-    Raises InvalidRequest (`invalid_schema`), which names the keyword and its location.
-    """
-
-    def __init__(self) -> None:
-        self._param = ""
-        self._strict = False
-        self._rules: dict[str, str] = dict(gbnf.BASE)
-        self._references: dict[tuple[int, str], str] = {}
-        self._root: Schema = {}
-        self._length = self._visits = 0
-
-    def add(self, schema: Schema, *, param: str, strict: bool = False) -> str:
-        """The rule for JSON that conforms to `schema`, in which `$ref`s are resolved. Errors name `param`."""
-        self._root, self._param, self._strict = schema, param, strict
-        Bounds(lambda reference: self._resolve(reference, reference), self._error).check(schema)
-        try:
-            return self._visit(schema, "#")
-        except RecursionError:
-            raise self._error("#", "follows too many references") from None
-
-    def rule(self, body: str, name: str = "r") -> str:
-        """A new rule with this body; returns its name."""
-        self._length += len(body)
-        if len(self._rules) >= _MAX_RULES or self._length > _MAX_TEXT:
-            raise self._error("#", "is too large: it has more rules than an answer can need. Use fewer parts")
-        unique = f"{name}{len(self._rules)}"
-        self._rules[unique] = body
-        return unique
-
-    def text(self, root: str) -> str:
-        """The whole grammar with `root` as its start rule."""
-        lines = [f"root ::= {root}", *(f"{name} ::= {body}" for name, body in self._rules.items())]
-        return "\n".join(lines) + "\n"
-
-    def _error(self, at: str, problem: str) -> InvalidRequest:
-        return InvalidRequest(
-            f"The schema cannot be used: {shown(at)} {problem}.",
-            code="invalid_schema",
-            param=self._param,
-        )
-
-    def _visit(self, schema: Any, at: str) -> str:
-        self._visits += 1
-        if self._visits > _MAX_VISITS:
-            raise self._error(at, "is too large: its parts are repeated too often. Use fewer parts")
-        if schema is True or schema == {}:
-            return "value"
-        if not isinstance(schema, dict):
-            raise self._error(at, "must be an object")
-        if self._strict and (unknown := sorted(_UNENFORCED & schema.keys())):
-            raise self._error(at, f"uses '{unknown[0]}', which 'strict' cannot enforce here")
-        for keyword, build in self._by_keyword():
-            if keyword in schema:
-                return build(schema, at)
-        return self._typed(schema, at)
-
-    def _by_keyword(self) -> tuple[tuple[str, Callable[[Schema, str], str]], ...]:
-        """Keywords that determine a schema alone, in order of precedence."""
-        return (
-            ("$ref", self._reference),
-            ("const", lambda schema, at: self.rule(self._constant(schema["const"]))),
-            ("enum", self._enumeration),
-            ("anyOf", lambda schema, at: self._any(schema["anyOf"], f"{at}/anyOf")),
-            ("oneOf", lambda schema, at: self._any(schema["oneOf"], f"{at}/oneOf")),
-            ("allOf", self._all),
-        )
-
-    def _typed(self, schema: Schema, at: str) -> str:
-        kind = schema.get("type", _implied_type(schema))
-        if kind is None:
-            return "value"
-        if isinstance(kind, list):
-            return self._any([{**schema, "type": name} for name in kind], f"{at}/type")
-        if kind not in _TYPES:
-            raise self._error(f"{at}/type", "must be one of " + ", ".join(_TYPES))
-        if kind == "object":
-            return self._object(schema, at)
-        if kind == "array":
-            return self._array(schema, at)
-        return self._string(schema, at) if kind == "string" else str(kind)
-
-    def _reference(self, schema: Schema, at: str) -> str:
-        reference = schema["$ref"]
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise self._error(f"{at}/$ref", "must point into the schema itself ('#/...')")
-        key = (id(self._root), reference)
-        if key not in self._references:
-            target = self._resolve(reference, f"{at}/$ref")
-            # Named before its body is known, so that a schema can refer to itself.
-            name = self._references[key] = self.rule("", "ref")
-            self._rules[name] = self._visit(target, reference)
-            self._refuse_empty_loop(name, f"{at}/$ref")
-        return self._references[key]
-
-    def _refuse_empty_loop(self, start: str, at: str) -> None:
-        """Reject references that lead back to themselves without a value in between."""
-        seen, name = {start}, self._rules[start]
-        while name in self._rules:
-            if name in seen:
-                raise self._error(at, "refers to itself in a circle")
-            seen.add(name)
-            name = self._rules[name]
-
-    def _resolve(self, reference: str, at: str) -> Any:
-        target: Any = self._root
-        for step in filter(None, reference.removeprefix("#").split("/")):
-            step = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(target, dict) and step in target:
-                target = target[step]
-            elif isinstance(target, list) and step.isdigit() and int(step) < len(target):
-                target = target[int(step)]
-            else:
-                raise self._error(at, f"points to '{shown(reference)}', which does not exist")
-        return target
-
-    def _constant(self, value: Any) -> str:
-        return f"{gbnf.literal(orjson.dumps(value).decode())} space"
-
-    def _enumeration(self, schema: Schema, at: str) -> str:
-        values = schema["enum"]
-        if not isinstance(values, list) or not values:
-            raise self._error(f"{at}/enum", "must be a list that is not empty")
-        if len(values) > MAX_VALUES:
-            raise self._error(f"{at}/enum", f"has {len(values):,} values; at most {MAX_VALUES:,} can be enforced")
-        return self.rule(" | ".join(self._constant(value) for value in values))
-
-    def _any(self, options: Any, at: str) -> str:
-        if not isinstance(options, list) or not options:
-            raise self._error(at, "must be a list that is not empty")
-        if len(options) > MAX_OPTIONS:
-            raise self._error(at, f"has {len(options):,} options; at most {MAX_OPTIONS} can be enforced. Merge some")
-        names = (self._visit(option, f"{at}/{index}") for index, option in enumerate(options))
-        return self.rule(" | ".join(dict.fromkeys(names)))
-
-    def _all(self, schema: Schema, at: str) -> str:
-        parts = schema["allOf"]
-        if not isinstance(parts, list) or not parts:
-            raise self._error(f"{at}/allOf", "must be a list that is not empty")
-        rest = {key: value for key, value in schema.items() if key != "allOf"}
-        merged: dict[str, Any] = {}
-        for index, part in enumerate([*parts, rest]):
-            merged = self._merged(merged, part, f"{at}/allOf/{index}")
-        return self._visit(merged, at)
-
-    def _merged(self, merged: dict[str, Any], part: Any, at: str) -> dict[str, Any]:
-        hops = 0
-        while isinstance(part, dict) and "$ref" in part and hops < 32:
-            part, hops = self._resolve(str(part["$ref"]), at), hops + 1
-        if not isinstance(part, dict) or "$ref" in part:
-            raise self._error(at, "must be an object")
-        both = {**merged, **part}
-        for key in ("properties", "$defs"):
-            if isinstance(merged.get(key), dict) and isinstance(part.get(key), dict):
-                both[key] = {**merged[key], **part[key]}
-        if isinstance(merged.get("required"), list) and isinstance(part.get("required"), list):
-            both["required"] = [*merged["required"], *part["required"]]
-        return both
-
-    def _object(self, schema: Schema, at: str) -> str:
-        properties, required = schema.get("properties", {}), schema.get("required", [])
-        if not isinstance(properties, dict):
-            raise self._error(f"{at}/properties", "must be an object")
-        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-            raise self._error(f"{at}/required", "must be a list of names")
-        extra = schema.get("additionalProperties", not properties and not required)
-        missing: Schema = {name: {} for name in required if name not in properties}
-        if not properties and not missing and extra is True:
-            return "object"
-        pairs = {
-            name: self._pair(name, body, f"{at}/properties/{name}") for name, body in {**properties, **missing}.items()
-        }
-        named = frozenset(required)
-        needed = [name for name in pairs if name in named]
-        optional = [pairs[name] for name in pairs if name not in named]
-        if len(optional) > MAX_OPTIONAL:
-            raise self._error(
-                f"{at}/properties",
-                f"has {len(optional):,} optional names; at most {MAX_OPTIONAL} can be enforced. List the others in "
-                "'required'",
-            )
-        if extra not in (False, None):
-            optional.append(self._extra_pairs(extra, f"{at}/additionalProperties"))
-        members = self._members([pairs[name] for name in needed], optional)
-        return self.rule(f'"{{" space {members} "}}" space')
-
-    def _pair(self, name: str, schema: Any, at: str) -> str:
-        key = gbnf.literal(orjson.dumps(name).decode())
-        return self.rule(f'{key} space ":" space {self._visit(schema, at)}')
-
-    def _extra_pairs(self, schema: Any, at: str) -> str:
-        pair = self.rule(f'string ":" space {self._visit(schema, at)}')
-        return self.rule(f'{pair} ("," space {pair})*')
-
-    def _members(self, needed: Sequence[str], optional: Sequence[str]) -> str:
-        """The required pairs, then any of the optional ones, with commas only between present pairs."""
-        after, first = "", ""
-        for pair in reversed(optional):
-            # `first` begins a list with some pair of the rest, `after` continues one.
-            first = self.rule(f"{pair} {after} | {first}" if first else pair)
-            after = self.rule(f'("," space {pair})? {after}')
-        if not needed:
-            return f"{first}?" if first else ""
-        return f"{_joined(needed)} {after}"
-
-    def _array(self, schema: Schema, at: str) -> str:
-        low, high = self._bounds(schema, "minItems", "maxItems", at)
-        fixed = schema.get("prefixItems", [])
-        items = schema.get("items", not fixed)
-        if isinstance(items, list):
-            fixed, items = items, schema.get("additionalItems", False)
-        if not isinstance(fixed, list):
-            raise self._error(f"{at}/prefixItems", "must be a list")
-        if fixed:
-            names = [self._visit(item, f"{at}/prefixItems/{n}") for n, item in enumerate(fixed)]
-            return self.rule(f'"[" space {_joined(names)} "]" space')
-        if items is False:
-            return self.rule('"[" space "]" space')
-        item = self._visit(items, f"{at}/items")
-        return self.rule(f'"[" space {_repeated(item, low, high)} "]" space')
-
-    def _string(self, schema: Schema, at: str) -> str:
-        low, high = self._bounds(schema, "minLength", "maxLength", at)
-        if "pattern" in schema:
-            try:
-                content = pattern.to_gbnf(schema["pattern"])
-            except pattern.PatternError as error:
-                raise self._error(f"{at}/pattern", str(error)) from None
-            return self.rule(rf'"\"" {content} "\"" space')
-        if schema.get("format") in gbnf.FORMATS:
-            return self.rule(rf'"\"" {gbnf.FORMATS[schema["format"]]} "\"" space')
-        if low == 0 and high is None:
-            return "string"
-        count = f"{{{low},{'' if high is None else high}}}"
-        return self.rule(rf'"\"" character{count} "\"" space')
-
-    def _bounds(self, schema: Schema, low: str, high: str, at: str) -> tuple[int, int | None]:
-        least, most = schema.get(low, 0), schema.get(high)
-        for name, value in ((low, least), (high, most)):
-            if value is not None and (type(value) is not int or not 0 <= value <= MAX_REPEAT):
-                raise self._error(f"{at}/{name}", f"must be a whole number from 0 to {MAX_REPEAT}")
-        if most is not None and most < least:
-            raise self._error(f"{at}/{high}", f"is smaller than {low}")
-        return least, most
+def prepared(schema: Schema, *, strict: bool) -> dict[str, Any]:
+    """A copy for llguidance, narrowed. `strict` makes it refuse what it cannot enforce."""
+    copy: dict[str, Any] = orjson.loads(orjson.dumps(schema))
+    # It would look for the meta-schema of an unknown dialect.
+    copy.pop("$schema", None)
+    found = [place for _, place in _places(copy)]
+    for place in found:
+        _modernize(place)
+        _narrow_patterns(place)
+    # `oneOf` without `strict` is read as `anyOf`.
+    if not any(_combines(place) or (strict and "oneOf" in place) for place in found):
+        for place in found:
+            _narrow(place)
+    copy["x-guidance"] = {"lenient": not strict, **_OPTIONS}
+    return copy
 
 
-def _implied_type(schema: Schema) -> str | None:
-    keywords = {
-        "object": ("properties", "required", "additionalProperties"),
-        "array": ("items", "prefixItems", "minItems", "maxItems"),
-        "string": ("pattern", "minLength", "maxLength", "format"),
-    }
-    return next((kind for kind, names in keywords.items() if schema.keys() & set(names)), None)
+def coarse(schema: Schema) -> dict[str, Any]:
+    """`prepared` without restrictions of single values, for a schema that is refused with them."""
+    copy: dict[str, Any] = orjson.loads(orjson.dumps(schema))
+    for _, place in _places(copy):
+        for keyword in _DETAILS:
+            place.pop(keyword, None)
+    return prepared(copy, strict=False)
 
 
-def _joined(names: Iterable[str]) -> str:
-    return ' "," space '.join(names)
+def inexact(schema: Schema) -> str:
+    """Why `strict` cannot hold although llguidance takes the schema, as a clause; empty if it can."""
+    for at, place in _places(schema):
+        written = [place.get("pattern"), *(place.get("patternProperties") or ())]
+        if any(isinstance(pattern, str) and not patterns.is_exact(pattern) for pattern in written):
+            return f"{shown(at)} has a pattern with control characters or excluded categories"
+        # llguidance allows the same further name twice.
+        least, required = place.get("minProperties"), place.get("required")
+        if isinstance(least, int) and least > 1 + (len(required) if isinstance(required, list) else 0):
+            return f"{shown(at)}/minProperties counts more than one property that is not required"
+        # It keeps integers in 64 bits.
+        constants = [place.get("const"), *(listed if isinstance(listed := place.get("enum"), list) else ())]
+        if any(isinstance(value, float | int) and abs(value) >= 2**63 for value in constants):
+            return f"{shown(at)} has a number of more than 64 bits"
+        if any(isinstance(bound := place.get(keyword), float) and abs(bound) > _EXACT for keyword in _RANGE):
+            return f"{shown(at)} has a bound beyond the integers that are exact as decimal numbers"
+    return ""
 
 
-def _repeated(item: str, low: int, high: int | None) -> str:
-    """`low` to `high` items with commas between them."""
-    if high == 0:
-        return ""
-    more = f'("," space {item}){{{max(low - 1, 0)},{"" if high is None else high - 1}}}'
-    return f"{item} {more}" if low else f"({item} {more})?"
+def located(schema: Schema, problem: str) -> str:
+    """llguidance's reason, which has several lines for a pattern, as a clause that names the place in the schema."""
+    problem = problem.rpartition("failed to compile JSON schema: ")[2]
+    reason = problem.rpartition("error: ")[2].strip().partition("\n")[0].removesuffix(".")
+    at, keyword = next(((at, word) for at, inner in _places(schema) if (word := _subject(inner, problem))), ("#", ""))
+    if problem.startswith("Unimplemented"):
+        reason = f"'{keyword}' cannot be enforced"
+    place = f"{at}/{keyword}" if keyword else at
+    return f"{shown(place)}: {shown(reason) or 'llguidance refuses it'}"
+
+
+def _subject(schema: Schema, problem: str) -> str:
+    """The keyword that the problem is about; empty if it is not about this schema."""
+    if match := re.search(r'Unimplemented keys: \["([^"]+)"', problem):
+        return match[1] if match[1] in schema else ""
+    if match := re.match(r"(?:Unknown (format)|Invalid (type)): (.+)", problem):
+        keyword = match[1] or match[2]
+        return keyword if schema.get(keyword) == match[3] else ""
+    if "regex parse error" in problem:
+        pattern = schema.get("pattern")
+        return "pattern" if isinstance(pattern, str) and patterns.narrowed(pattern) in problem else ""
+    if problem.startswith("Pointer"):
+        reference = schema.get("$ref")
+        return "$ref" if isinstance(reference, str) and f"'{reference.lstrip('#')}'" in problem else ""
+    return "oneOf" if problem.startswith("oneOf") and "oneOf" in schema else ""
+
+
+def _places(schema: Schema) -> Iterator[tuple[str, Any]]:
+    """Every schema within `schema`, itself included, with its location. References are not followed."""
+    left: list[tuple[str, Any]] = [("#", schema)]
+    while left:
+        at, place = left.pop()
+        if not isinstance(place, Mapping):
+            continue
+        yield at, place
+        inner = [(keyword, place[keyword]) for keyword in _ONE if keyword in place]
+        for keyword in _SEVERAL:
+            if isinstance(listed := place.get(keyword), list):
+                inner += [(f"{keyword}/{number}", item) for number, item in enumerate(listed)]
+        for keyword in _NAMED:
+            if isinstance(named := place.get(keyword), Mapping):
+                inner += [(f"{keyword}/{name}", item) for name, item in named.items()]
+        left += [(f"{at}/{name}", item) for name, item in reversed(inner)]
+
+
+def _modernize(schema: dict[str, Any]) -> None:
+    """Replace what older drafts wrote otherwise."""
+    # Options of llguidance are the runner's, not the client's.
+    schema.pop("x-guidance", None)
+    for keyword, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(schema.get(keyword), bool) and schema.pop(keyword) and bound in schema:
+            schema[keyword] = schema.pop(bound)
+    if isinstance(schema.get("items"), list):
+        schema["prefixItems"] = schema.pop("items")
+        if "additionalItems" in schema:
+            schema["items"] = schema.pop("additionalItems")
+
+
+def _narrow_patterns(schema: dict[str, Any]) -> None:
+    if schema.get("format") in ("date", "date-time") and "pattern" not in schema:
+        schema["pattern"] = patterns.DATE
+    if isinstance(pattern := schema.get("pattern"), str):
+        schema["pattern"] = patterns.narrowed(pattern)
+    if isinstance(named := schema.get("patternProperties"), dict):
+        schema["patternProperties"] = {patterns.narrowed(pattern): inner for pattern, inner in named.items()}
+
+
+def _combines(schema: Schema) -> bool:
+    """Whether a combination here intersects schemas, so that none of them may be narrowed."""
+    combined = _COMBINE & schema.keys()
+    listed = schema.get("allOf")
+    return (
+        len(combined) > 1
+        or (isinstance(listed, list) and len(listed) > 1)
+        or bool(combined and _BESIDE & schema.keys())
+    )
+
+
+def _narrow(schema: dict[str, Any]) -> None:
+    if _COMBINE & schema.keys() or "enum" in schema or "const" in schema:
+        return
+    if "type" not in schema:
+        implied = (kind for kind, names in _IMPLIED.items() if schema.keys() & set(names))
+        if (kind := next(implied, None)) is not None:
+            schema["type"] = kind
+    if schema.get("type") == "integer":
+        _bound(schema)
+    elif schema.get("type") == "number":
+        _round(schema)
+    named = schema.get("properties")
+    if isinstance(named, dict) and named and _is_closable(schema, named):
+        schema["additionalProperties"] = False
+
+
+def _is_closable(schema: Schema, named: Schema) -> bool:
+    required = schema.get("required", [])
+    is_open = {"additionalProperties", "patternProperties", "minProperties", "unevaluatedProperties"} & schema.keys()
+    return not is_open and isinstance(required, list) and all(name in named for name in required)
+
+
+def _bound(schema: dict[str, Any]) -> None:
+    """Give a range of integers the ends that it lacks."""
+    if "multipleOf" in schema or any(not _is_exact(schema[keyword]) for keyword in _RANGE if keyword in schema):
+        return
+    if not {"minimum", "exclusiveMinimum"} & schema.keys():
+        schema["minimum"] = -_EXACT
+    if not {"maximum", "exclusiveMaximum"} & schema.keys():
+        schema["maximum"] = _EXACT
+
+
+def _round(schema: dict[str, Any]) -> None:
+    """Limit the decimals of a number with a range, for which llguidance allows any count: a reader that rounds could
+    find it at a bound that it may not reach."""
+    bounds = [schema[keyword] for keyword in _RANGE if keyword in schema]
+    plain = all(_is_exact(bound) and (bound == 0 or _SMALL <= abs(bound) <= 1 / _SMALL) for bound in bounds)
+    if bounds and plain and "multipleOf" not in schema:
+        schema["multipleOf"] = _STEP
+
+
+def _is_exact(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _EXACT

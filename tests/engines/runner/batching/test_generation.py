@@ -112,13 +112,13 @@ def test_it_generates_with_every_kind_of_sampling(story: Rig, sampling: dict[str
 
 
 def test_a_grammar_is_obeyed(story: Rig) -> None:
-    answer = story.complete("\n", grammar='root ::= "yes" | "no"', temperature=1.0, seed=1)
+    answer = story.complete("\n", grammar='start: "yes" | "no"', temperature=1.0, seed=1)
 
     assert answer in ("yes", "no")
 
 
 def test_a_grammar_that_has_ended_ends_the_answer_even_if_the_end_is_ignored(story: Rig) -> None:
-    work = story.start("\n", grammar='root ::= "yes"', ignore_eos=True)
+    work = story.start("\n", grammar='start: "yes"', ignore_eos=True)
 
     assert story.text(work) == "yes"
     assert story.finished(work).reason == "stop"

