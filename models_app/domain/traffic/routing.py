@@ -14,6 +14,7 @@ from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.demand import EVERYTHING, NOTHING, Permission
 from models_app.domain.residency.suspects import Trials
 from models_app.domain.traffic.limits import KeyLimits
+from models_app.domain.traffic.listed import NO_FACTS, Facts
 from models_app.domain.traffic.texts import TextRule
 
 CURRENT_ROUTE = "current"
@@ -55,6 +56,8 @@ class Target:
     price: Price | None = None
     address: str = ""
     copies: int = 1
+    # What one request can use; None is unknown.
+    context_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class ModelEntry:
 
     permission    the loads and evictions that requests for it can cause while it is not loaded
     capabilities  known ones, whether it is loaded or not
+    facts         what the list of models says of it beside
     """
 
     key: str
@@ -77,6 +81,7 @@ class ModelEntry:
     back_at: float | None = None
     permission: Permission = NOTHING
     capabilities: frozenset[str] = frozenset()
+    facts: Facts = NO_FACTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import orjson
 
 from models_app.domain.traffic.routing import EMPTY_SNAPSHOT, KeyEntry, ModelEntry, Snapshot
+from models_app.gateway.routing.model_entries import Entry, as_anthropic, model_entry, route_entry
 from models_app.gateway.routing.resolving import may_use
-
-Entry = Mapping[str, Any]
 
 
 class ModelList:
     """The list of routes and models in one dialect. `noa` adds the kind of each name, and whether it is loaded."""
 
-    def __init__(self, shape: Callable[[Entry], Entry], listed: Callable[[list[str], bytes], bytes]) -> None:
-        """`shape` makes an entry of OpenAI's one of the dialect; `listed` the list, from names and joined entries."""
+    def __init__(
+        self,
+        shape: Callable[[Entry, ModelEntry | None], Entry],
+        listed: Callable[[list[str], bytes], bytes],
+    ) -> None:
+        """`shape` makes an entry of OpenAI's, and the model that it leads to, one of the dialect; `listed` the list,
+        from names and joined entries.
+        """
         self._shape, self._listed = shape, listed
         self._snapshot = EMPTY_SNAPSHOT
         self._listing = b""
@@ -41,12 +44,15 @@ class ModelList:
     def _build(self, snapshot: Snapshot) -> None:
         if self._snapshot is snapshot and self._listing:
             return
-        values = [_route(name, snapshot) for name in sorted(snapshot.routes)]
-        values += [
-            _model(snapshot.models[key], snapshot) for key in sorted(snapshot.models) if key not in snapshot.routes
-        ]
-        self._entries = {value["id"]: orjson.dumps(self._shape(value)) for value in values}
-        self._listing = self._list(self._entries)
+        entries: dict[str, bytes] = {}
+        for name in sorted(snapshot.routes):
+            target = snapshot.models.get(snapshot.routes[name] or "")
+            entries[name] = orjson.dumps(self._shape(route_entry(name, snapshot), target))
+        for key in sorted(snapshot.models.keys() - snapshot.routes.keys()):
+            model = snapshot.models[key]
+            entries[key] = orjson.dumps(self._shape(model_entry(model, snapshot), model))
+        self._entries = entries
+        self._listing = self._list(entries)
         self._snapshot = snapshot
 
     def _list(self, names: Iterable[str]) -> bytes:
@@ -55,7 +61,7 @@ class ModelList:
 
 
 def openai_list() -> ModelList:
-    return ModelList(lambda entry: entry, lambda _, entries: b'{"object":"list","data":[' + entries + b"]}")
+    return ModelList(lambda entry, _: entry, lambda _, entries: b'{"object":"list","data":[' + entries + b"]}")
 
 
 def anthropic_list() -> ModelList:
@@ -65,50 +71,9 @@ def anthropic_list() -> ModelList:
         page = {"has_more": False, "first_id": names[0] if names else None, "last_id": names[-1] if names else None}
         return b'{"data":[' + entries + b"]," + orjson.dumps(page)[1:]
 
-    return ModelList(_as_anthropic, listed)
-
-
-def _as_anthropic(entry: Entry) -> Entry:
-    created = datetime.fromtimestamp(entry["created"], UTC).isoformat().replace("+00:00", "Z")
-    return {
-        "type": "model",
-        "id": entry["id"],
-        "display_name": entry["id"],
-        "created_at": created,
-        "lifecycle": "active",
-        "noa": entry["noa"],
-    }
+    return ModelList(as_anthropic, listed)
 
 
 def _may_see(snapshot: Snapshot, name: str, key: KeyEntry) -> bool:
     found = snapshot.resolve(name)
     return found is not None and may_use(key, found.route, found.model)
-
-
-def _route(name: str, snapshot: Snapshot) -> dict[str, Any]:
-    key = snapshot.routes[name]
-    model = snapshot.models.get(key) if key else None
-    return {
-        "id": name,
-        "object": "model",
-        "created": model.created if model else 0,
-        "owned_by": "noa",
-        "noa": {"kind": "route", "target": key, "loaded": bool(model and model.target)},
-    }
-
-
-def _model(model: ModelEntry, snapshot: Snapshot) -> dict[str, Any]:
-    is_named_so = model.model_id not in snapshot.routes and snapshot.short_names.get(model.model_id) == model.key
-    return {
-        "id": model.key,
-        "object": "model",
-        "created": model.created,
-        "owned_by": model.provider,
-        "noa": {
-            "kind": "model",
-            "model_id": model.model_id,
-            # The other name that a request can use; null if it leads to another model or to a route.
-            "short_name": model.model_id if is_named_so else None,
-            "loaded": model.target is not None,
-        },
-    }

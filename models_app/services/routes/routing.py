@@ -13,7 +13,6 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from models_app.domain.catalog.pricing import Price
 from models_app.domain.errors import Conflict, NoaError, NotFound
 from models_app.domain.events import EventName
 from models_app.domain.keys import checked_route_name
@@ -47,7 +46,7 @@ from models_app.services.coordination import signals
 from models_app.services.coordination.prepared import PreparedQuery
 from models_app.services.events import events
 from models_app.services.providers import providers
-from models_app.services.routes import suspects
+from models_app.services.routes import listed, suspects
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ def revision() -> int:
 # Every process builds a snapshot at every change. Columns, not objects: there can be 10,000 models.
 _models = PreparedQuery(
     lambda: RegisteredModel.objects.order_by("key").values_list(
-        "pk", "key", "model_id", "provider__slug", "created_at", "capability_index"
+        "pk", "key", "model_id", "provider__slug", "created_at", "capability_index", *listed.COLUMNS
     )
 )
 _routes = PreparedQuery(
@@ -128,8 +127,9 @@ def _read_snapshot(number: int) -> Snapshot:
             back_at=back_at.get(pk),
             permission=EVERYTHING if pk in loadable else NOTHING,
             capabilities=_capabilities(capabilities),
+            facts=listed.facts(*columns),
         )
-        for pk, key, model_id, provider, created_at, capabilities in rows
+        for pk, key, model_id, provider, created_at, capabilities, *columns in rows
     }
     routes = _routes.rows()
     suspicions = suspects.suspicions()
@@ -217,20 +217,10 @@ def _target(instance: Instance, endpoints: dict[int, RemoteEndpoint], addresses:
         remote=remote,
         version=instance.version.sha256[:12] if instance.version else "",
         node="" if remote else instance.node,
-        price=_price(model),
+        price=listed.price_of(model.key, model.price),
         address=addresses.get(instance.node, ""),
+        context_tokens=instance.context_tokens,
     )
-
-
-def _price(model: RegisteredModel) -> Price | None:
-    """The stored price; None, with a warning, if it is invalid: one wrong row must not stop all traffic."""
-    if not model.price:
-        return None
-    try:
-        return Price.from_dict(model.price)
-    except (KeyError, TypeError, ValueError, ArithmeticError):
-        logger.warning("The stored price of '%s' is invalid; its requests are unpriced.", model.key)
-        return None
 
 
 def _endpoints(used: Iterable[Provider]) -> dict[int, RemoteEndpoint]:

@@ -139,3 +139,34 @@ def test_a_refresh_is_newer_than_its_call(live: LiveSnapshots) -> None:
     RoutingRevision.objects.update_or_create(pk=1, defaults={"revision": 78})
     snapshot = asyncio.run(live.refresh("test"))
     assert "llama.cpp:a" in snapshot.models
+
+
+def test_the_snapshot_has_the_facts_of_the_list() -> None:
+    model = make_model("facts")
+    RegisteredModel.objects.filter(pk=model.pk).update(
+        name="Name",
+        description="d" * 2000,
+        context_window=32_768,
+        max_output_tokens=99,
+        price={"input": "0.5", "output": "1"},
+        deprecated=True,
+    )
+    facts = routing.snapshot().models[model.key].facts
+    assert (facts.name, len(facts.description), facts.max_output, facts.is_deprecated) == ("Name", 500, 99, True)
+    assert (facts.context, facts.trained_context, facts.is_local, facts.status) == (8192, 32_768, True, "unloaded")
+    assert facts.price is not None
+    RegisteredModel.objects.filter(pk=model.pk).update(load_options={"n_ctx": 512}, price={"input": "x"})
+    facts = routing.snapshot().models[model.key].facts
+    assert (facts.context, facts.price) == (512, None)
+    instance = make_ready(model)
+    Instance.objects.filter(pk=instance.pk).update(context_tokens=256)
+    found = routing.snapshot().models[model.key]
+    assert found.target is not None
+    assert (found.target.context_tokens, found.facts.status) == (256, "loaded")
+
+
+def test_a_remote_model_has_its_registered_context() -> None:
+    other = Provider.objects.create(slug="aaa", kind=ProviderKind.OPENAI, base_url="https://example.org/v1")
+    RegisteredModel.objects.create(provider=other, model_id="x", key="aaa:x", context_window=200_000)
+    facts = routing.snapshot().models["aaa:x"].facts
+    assert (facts.context, facts.is_local) == (200_000, False)
