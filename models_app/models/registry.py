@@ -35,6 +35,11 @@ class Provider(models.Model):
     breaker = models.CharField(max_length=16, default="closed", editable=False)
     breaker_reason = models.CharField(max_length=500, blank=True, editable=False)
     breaker_changed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What the last request, test or discovery met, a `Contact`, and until when the provider gets no requests.
+    contact = models.CharField(max_length=16, default="not_tried", db_default="not_tried", editable=False)
+    contact_at = models.DateTimeField(null=True, blank=True, editable=False)
+    contact_reason = models.CharField(max_length=500, blank=True, db_default="", editable=False)
+    paused_until = models.DateTimeField(null=True, blank=True, editable=False)
     discovered_at = models.DateTimeField(null=True, blank=True, editable=False)
     discovery_error = models.CharField(max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

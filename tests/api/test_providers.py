@@ -42,6 +42,7 @@ def test_a_provider_is_added_read_changed_and_removed(admin: Api) -> None:
         "allow_private_addresses": False,
         "timeouts": {"connect": None, "first_byte": None, "idle": None, "total": None},
         "origin": "api",
+        "state": {"name": "not_tried", "at": None, "reason": "", "until": None},
         "circuit": {"state": "closed", "reason": "", "changed_at": None},
         "discovered_at": None,
         "discovery_error": None,

@@ -1,4 +1,4 @@
-"""A provider that sends exactly the given bytes, and ends connections by a script: for what no HTTP library would send."""
+"""A provider that sends exactly the given bytes, and ends connections by a script, as no HTTP library would."""
 
 from __future__ import annotations
 

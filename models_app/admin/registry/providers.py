@@ -16,13 +16,23 @@ from unfold.enums import ActionVariant
 from models_app.admin.parts import actions, badges, units
 from models_app.admin.parts.base import ConsoleAdmin
 from models_app.admin.registry.provider_forms import NewProviderForm, ProviderDialog, ProviderForm
+from models_app.domain.residency.contact import Contact
 from models_app.models import Provider
 from models_app.services.api_keys import staff
 from models_app.services.lifecycle import commands
-from models_app.services.providers import providers
+from models_app.services.providers import contacts, providers
 from models_app.services.registry import provider_settings, provider_trial
 
-_CIRCUIT_TONES = {"closed": "good", "open": "bad", "half_open": "warn"}
+_STATES = {
+    "local": ("files of this machine", None),
+    "disabled": ("disabled", "warn"),
+    "paused": ("paused", "bad"),
+    Contact.NOT_TRIED: ("not tried", None),
+    Contact.ANSWERED: ("answered", "good"),
+    Contact.KEY_REFUSED: ("key refused", "bad"),
+    Contact.NOT_REACHABLE: ("not reachable", "bad"),
+    Contact.WRONG_ANSWER: ("wrong answer", "bad"),
+}
 _EDITABLE = (
     "name",
     "base_url",
@@ -182,19 +192,16 @@ class ProviderAdmin(ConsoleAdmin):
 
     @display(description="State")
     def state(self, provider: Provider) -> SafeString | str:
-        if not provider.enabled:
-            return badges.badge("disabled", "warn")
-        if not providers.is_remote(provider):
-            return units.NOTHING
-        words = {"closed": "answers", "open": "failing", "half_open": "being tried"}
-        return badges.badge(
-            words.get(provider.breaker, provider.breaker),
-            _CIRCUIT_TONES.get(provider.breaker, "warn"),
-        )
+        found = contacts.state_of(provider)
+        word, tone = _STATES[found.name]
+        badge = badges.badge(word, tone)
+        if found.until is not None:
+            return format_html("{} until {}", badge, badges.moment(found.until))
+        return badge if found.at is None else format_html("{} {}", badge, badges.ago(found.at))
 
     @display(description="Why")
     def reason(self, provider: Provider) -> str:
-        return provider.breaker_reason or units.NOTHING
+        return contacts.state_of(provider).reason or units.NOTHING
 
     @display(description="Key")
     def key(self, provider: Provider) -> str:

@@ -14,6 +14,7 @@ from models_app.domain.addresses import MAX_URL_LENGTH, URL_PATTERN
 from models_app.domain.catalog.providers import MAX_SECRET_LENGTH, TIMEOUT_LIMITS
 from models_app.domain.keys import SLUG_PATTERN
 from models_app.domain.provider_kinds import ProviderKind
+from models_app.domain.residency.contact import Contact
 
 _ORIGINS = ["api", "console", "environment", "built-in"]
 _CIRCUIT_STATES = ["closed", "open", "half_open"]
@@ -131,6 +132,15 @@ class CircuitOutput(serializers.Serializer[Any]):
     changed_at = serializers.DateTimeField(allow_null=True)
 
 
+class ProviderStateOutput(serializers.Serializer[Any]):
+    """What the last request, test or discovery met."""
+
+    name = serializers.ChoiceField(choices=["local", "disabled", "paused", *Contact])
+    at = serializers.DateTimeField(allow_null=True, help_text="The time of the last contact, to the minute.")
+    reason = serializers.CharField(allow_blank=True)
+    until = serializers.DateTimeField(allow_null=True, help_text="Until then, it gets no requests.")
+
+
 class ProviderOutput(serializers.Serializer[Any]):
     slug = serializers.CharField()
     kind = serializers.ChoiceField(choices=list(ProviderKind))
@@ -144,6 +154,7 @@ class ProviderOutput(serializers.Serializer[Any]):
     allow_private_addresses = serializers.BooleanField()
     timeouts = TimeoutsOutput()
     origin = serializers.ChoiceField(choices=_ORIGINS)
+    state = ProviderStateOutput()
     circuit = CircuitOutput()
     discovered_at = serializers.DateTimeField(allow_null=True)
     discovery_error = serializers.CharField(allow_null=True)

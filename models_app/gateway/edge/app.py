@@ -28,7 +28,7 @@ from models_app.gateway.calls.call import Call
 from models_app.gateway.calls.keep_alive import KeepAlive
 from models_app.gateway.calls.limiting import Limiter
 from models_app.gateway.dialects import dialects
-from models_app.gateway.forwarding.circuits import Circuits, Report
+from models_app.gateway.forwarding.circuits import Circuits, Contacts, Report, unreported_contact
 from models_app.gateway.forwarding.relay import Relay
 from models_app.gateway.forwarding.remote import Remote
 from models_app.gateway.forwarding.runners import ConcurrencyLimit, Runners
@@ -100,6 +100,7 @@ class Gateway:
         limits: Limits | None = None,
         *,
         report: Report = _unreported,
+        contacts: Contacts = unreported_contact,
         texts: Texts | None = None,
         dialer: Dialer | None = None,
         trust: NodeTrust | None = None,
@@ -107,8 +108,8 @@ class Gateway:
         limiter: Limiter | None = None,
         bodies: Bodies | None = None,
     ) -> None:
-        """`report` is called at every change of a provider's circuit; `dialer` connects to providers; `trust` holds the
-        credentials for nodes on other machines.
+        """`report` is called at every change of a provider's circuit, `contacts` after requests to it. `dialer`
+        connects to providers; `trust` holds the credentials for nodes on other machines.
 
         `limiter` applies the limits of API keys; without one they are counted in this process. `bodies` bounds the
         bodies of this process together.
@@ -123,7 +124,7 @@ class Gateway:
         self._hosts = Hosts(self._limits.allowed_hosts)
         self._bodies = bodies or Bodies(32 * self._limits.max_body_bytes)
         self._upstream = Upstream(self._limits)
-        self._circuits = Circuits(report)
+        self._circuits = Circuits(report, contacts)
         remote = Remote(self._upstream, self._limits, self._circuits, dialer or Dialer())
         loader = loader or NoModelLoader()
         self.pending = PendingRequests(loader, self._limits.queue_limit)

@@ -13,12 +13,19 @@ from typing import Generic, TypeVar
 
 from models_app.domain.errors import NoaError, RateLimited, Unavailable
 from models_app.domain.residency.breaker import Breaker, BreakerState, RetryBudget
+from models_app.domain.residency.contact import Contact
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.forwarding.faults import Fault, Verdict
 
 # Called with the provider's slug, the new state and the reason; must return at once.
 Report = Callable[[str, BreakerState, str], None]
 
+# Called with the provider's slug, what a request met, the reason, and for how many seconds it gets no requests; must
+# return at once.
+Contacts = Callable[[str, Contact, str, float], None]
+
+# Seconds between two reports of the same outcome: the time of the last contact is as old at most.
+_CONTACT_SECONDS = 60.0
 # A provider can demand hours, although an operator has raised the limit in the meantime.
 _MAX_COOL_SECONDS = 300.0
 # Bounds the memory of one provider's API keys and models in trouble; a forgotten one costs a few failed attempts.
@@ -87,12 +94,15 @@ class Attempt:
 class Circuit:
     """The state of one provider while its address and credentials stay the same. `now` is the event loop's time."""
 
-    def __init__(self, endpoint: RemoteEndpoint, report: Report) -> None:
+    def __init__(self, endpoint: RemoteEndpoint, report: Report, contacts: Contacts) -> None:
         self.identity = _identity(endpoint)
         # A server that refused OpenAI's `stream_options` gets requests without it from then on.
         self.takes_stream_options = True
         self._provider = endpoint.provider
         self._report = report
+        self._contacts = contacts
+        # The last contact that was reported, and when.
+        self._contact: tuple[Contact, float] | None = None
         self._breaker = Breaker()
         self._budget = RetryBudget()
         # By API key and model, once a request has failed.
@@ -139,15 +149,18 @@ class Circuit:
         """The provider answered, whatever its status."""
         self._breaker.succeeded(now)
         self._report_change()
+        self._met(Contact.ANSWERED, "", now)
 
     def failed(self, reason: str, now: float, *, source: Hashable = None) -> None:
         """There was no connection, or it ended without an answer; `source` is the API key that can be its cause."""
         self._breaker.failed(now, reason, source)
         self._report_trouble()
+        self._met(Contact.NOT_REACHABLE, reason, now)
 
     def rejected(self, reason: str, now: float) -> None:
         self._breaker.rejected(now, reason)
         self._report_trouble()
+        self._met(Contact.KEY_REFUSED, reason, now)
 
     def failed_for(self, key_id: str, model_id: str, reason: str, now: float, *, source: Hashable) -> None:
         """The provider failed at a request of this key for this model."""
@@ -166,6 +179,14 @@ class Circuit:
         if limited is not None and limited[0] != key_id and limited[1] > now:
             self._cooling.put((_ALL_KEYS, model_id), until)
 
+    def _met(self, contact: Contact, reason: str, now: float) -> None:
+        wait = self._breaker.wait(now)
+        last = self._contact
+        if not wait and last is not None and last[0] is contact and now - last[1] < _CONTACT_SECONDS:
+            return
+        self._contact = contact, now
+        self._contacts(self._provider, contact, reason, wait)
+
     def _report_trouble(self) -> None:
         # A closed circuit is reported only after an answer.
         if self._breaker.state is not BreakerState.CLOSED:
@@ -178,17 +199,21 @@ class Circuit:
             self._report(self._provider, state, self._breaker.reason)
 
 
+def unreported_contact(provider: str, contact: Contact, reason: str, wait: float) -> None:
+    """For circuits without reports of contacts."""
+
+
 class Circuits:
     """One circuit for each provider with requests. Changed credentials or a changed address start a new, closed one."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, report: Report, contacts: Contacts = unreported_contact) -> None:
+        self._report, self._contacts = report, contacts
         self._circuits: dict[str, Circuit] = {}
 
     def of(self, endpoint: RemoteEndpoint) -> Circuit:
         circuit = self._circuits.get(endpoint.provider)
         if circuit is None or circuit.identity != _identity(endpoint):
-            circuit = self._circuits[endpoint.provider] = Circuit(endpoint, self._report)
+            circuit = self._circuits[endpoint.provider] = Circuit(endpoint, self._report, self._contacts)
         return circuit
 
     def wait(self, endpoint: RemoteEndpoint, now: float) -> float:

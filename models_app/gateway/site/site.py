@@ -13,6 +13,7 @@ from django.db import connection
 from models_app.domain.errors import NoaError
 from models_app.domain.records.refusals import PERIOD_SECONDS
 from models_app.domain.residency.breaker import BreakerState
+from models_app.domain.residency.contact import Contact
 from models_app.domain.residency.readiness import PartReport
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.domain.traffic.texts import CapturedText
@@ -44,7 +45,7 @@ from models_app.services.coordination.notifications import follower
 from models_app.services.events.event_stream import hub
 from models_app.services.lifecycle import on_demand
 from models_app.services.nodes.observing import observer
-from models_app.services.providers import breakers
+from models_app.services.providers import breakers, contacts
 from models_app.services.reporting import exposition, readiness
 from models_app.threads import RepeatingThread
 
@@ -55,6 +56,14 @@ def store_circuit(provider: str, state: BreakerState, reason: str) -> None:
     """Stores a circuit's change of state; called by the thread of `Reports`."""
     try:
         breakers.report(slug=provider, state=state, reason=reason)
+    finally:
+        connection.close()
+
+
+def store_contact(provider: str, contact: Contact, reason: str, wait: float) -> None:
+    """Stores what a request met at a provider; called by the thread of `Reports`."""
+    try:
+        contacts.report(slug=provider, contact=contact, reason=reason, pause=wait)
     finally:
         connection.close()
 
@@ -109,7 +118,7 @@ class Site:
         )
         self.shipper = Shipper(lambda: self.recorder.origin())
         self.recorder = Recorder(self.shipper)
-        self.reports = Reports(store_circuit)
+        self.reports = Reports(store_circuit, store_contact)
         self.texts = Texts(store_texts)
         self._summaries = RepeatingThread(
             "refused-calls", _closing(audit.write_summaries), lambda: PERIOD_SECONDS, at_once=False
@@ -128,6 +137,7 @@ class Site:
             self.recorder,
             limits,
             report=self.reports.report,
+            contacts=self.reports.contact,
             texts=self.texts,
             trust=settings.NOA_NODE_TRUST,
             loader=self.loader,

@@ -20,7 +20,7 @@ from models_app.services.events import events
 from models_app.services.jobs import jobs, waiting
 from models_app.services.jobs.jobs import Run
 from models_app.services.nodes import placement
-from models_app.services.providers import providers
+from models_app.services.providers import contacts, providers
 from models_app.services.registry import local_discovery, remote_discovery
 
 # The time for another node to read its model files: computing the digest of a large one is slow.
@@ -118,6 +118,10 @@ def _keep(run: Run, provider: Provider, report: ProviderReport) -> None:
     fields = {"discovery_error": failed["message"][:_MAX_ERROR] if failed else ""}
     times = {} if failed else {"discovered_at": timezone.now()}
     Provider.objects.filter(pk=provider.pk).update(**fields, **times)
+    if providers.is_remote(provider):
+        contacts.report_outcome(
+            slug=provider.slug, code=failed["code"] if failed else None, reason=failed["message"] if failed else ""
+        )
     what = (
         f"The models of '{provider.slug}' could not be listed."
         if failed

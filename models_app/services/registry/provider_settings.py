@@ -17,7 +17,7 @@ from models_app.models import Provider
 from models_app.services.catalog import lookup
 from models_app.services.coordination import secrets
 from models_app.services.events import events
-from models_app.services.providers import providers
+from models_app.services.providers import contacts, providers
 from models_app.services.routes import routing
 
 # Far more than a team has; every discovery requests the list of each.
@@ -53,6 +53,7 @@ def represent(provider: Provider) -> dict[str, Any]:
         "allow_private_addresses": provider.allow_private_addresses,
         "timeouts": {name: provider.timeouts.get(name) for name in TIMEOUT_LIMITS},
         "origin": provider.origin if providers.is_remote(provider) else BUILT_IN,
+        "state": dataclasses.asdict(contacts.state_of(provider)),
         "circuit": {
             "state": provider.breaker,
             "reason": provider.breaker_reason,
@@ -149,6 +150,8 @@ def store(*, provider: Provider, settings: ProviderSettings, actor: str, cause: 
     new_secret = provider.secret != sealed
     if before == after and not new_secret and origin == provider.origin:
         return provider
+    if new_secret or any(before[name] != after[name] for name in ("base_url", "secret_env")):
+        contacts.forget(provider)
     provider.save()
     routing.bump()
     names = [name for name in after if after[name] != before[name]]

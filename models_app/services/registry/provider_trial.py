@@ -11,7 +11,7 @@ from models_app.models import Provider
 from models_app.providers import dialects
 from models_app.services.catalog import lookup
 from models_app.services.coordination import connections
-from models_app.services.providers import providers
+from models_app.services.providers import contacts, providers
 
 
 def try_out(*, slug: str) -> dict[str, Any]:
@@ -26,6 +26,8 @@ def try_out(*, slug: str) -> dict[str, Any]:
         answer |= _test(provider)
     except NoaError as error:
         answer |= {"ok": False, "code": error.code, "message": error.message}
+    if providers.is_remote(provider):
+        contacts.report_outcome(slug=slug, code=answer["code"], reason=answer["message"])
     return answer | {"seconds": round(perf_counter() - started, 3)}
 
 

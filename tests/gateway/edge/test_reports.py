@@ -54,7 +54,7 @@ def test_a_sink_that_fails_is_logged_and_asked_again(caplog: pytest.LogCaptureFi
         reports.report("a", CLOSED, "")
         reports.close()
     assert stored == [CLOSED]
-    assert "The circuit of 'a' is open" in caplog.text
+    assert "The provider 'a' is open" in caplog.text
 
 
 def test_nothing_is_started_for_a_gateway_without_providers() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models_app.domain.errors import NoaError
 from models_app.domain.provider_kinds import ProviderKind
 from models_app.domain.residency.breaker import DEFAULT_POLICY, BreakerState
+from models_app.domain.residency.contact import Contact
 from models_app.domain.traffic.routing import RemoteEndpoint
 from models_app.gateway.dialects.streams import ErrorEvent
 from models_app.gateway.forwarding import faults
@@ -189,3 +190,19 @@ def _end(attempt: Attempt, how: str, fault: Fault, later: Fault, now: float) -> 
         elif how == "stalled":
             attempt.broke("It took too long.", now)
     attempt.end()
+
+
+def test_contacts_are_reported_when_they_change_and_once_a_minute() -> None:
+    met: list[tuple[Contact, float]] = []
+    circuit = Circuits(Reports(), lambda _slug, contact, _reason, wait: met.append((contact, wait))).of(ENDPOINT)
+    unreachable = faults.from_connection(GONE[0](), ENDPOINT)
+    for now in (0.0, 1.0, 59.0, 61.0):
+        attempt = admit(circuit, MALLORY, "m", now)
+        assert attempt is not None
+        attempt.began(now)
+    meet(circuit, unreachable, now=62.0)
+    meet(circuit, unreachable, now=63.0)
+    assert met == [(Contact.ANSWERED, 0.0), (Contact.ANSWERED, 0.0), (Contact.NOT_REACHABLE, 0.0)]
+    meet(circuit, faults.from_answer(401, {}, BODIES["openai"], ENDPOINT), now=64.0)
+    assert met[-1][0] is Contact.KEY_REFUSED
+    assert met[-1][1] > 0, "it gets no requests for a while"
