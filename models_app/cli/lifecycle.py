@@ -140,7 +140,8 @@ def _loaded(result: dict[str, Any]) -> list[str]:
 
 
 def _unloaded(result: dict[str, Any]) -> list[str]:
-    return [f"{result['key']} is unloaded."]
+    consequence = result.get("consequence")
+    return [f"{result['key']} is unloaded.", *([consequence] if consequence else [])]
 
 
 def _switched(result: dict[str, Any]) -> list[str]:

@@ -145,7 +145,7 @@ class _Source:
 
     def take(self, count: int, what: str) -> bytes:
         if count > self.size - self.position:
-            _refuse(f"The file ends inside {what}: it is truncated or its header is damaged.")
+            _refuse(f"The file ends inside {what[0].lower()}{what[1:]}: it is truncated or its header is damaged.")
         if self.position + count > MAX_HEADER_BYTES:
             _refuse(f"The header is longer than {MAX_HEADER_BYTES >> 20} MiB.")
         data = self._file.read(count)

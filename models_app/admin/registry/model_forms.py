@@ -24,6 +24,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.states import InstanceState, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Instance, RegisteredModel, Route
+from models_app.services.lifecycle import consequences
 from models_app.services.profiling.profiling import ProfileSettings
 from models_app.services.reporting import statistics
 
@@ -98,7 +99,7 @@ class LoadDialog(ModelDialog):
 
 class UnloadDialog(ModelDialog):
     def facts(self) -> list[str]:
-        return [*self._in_flight(), *self._routes()]
+        return [*self._in_flight(), *consequences.of_unload(model=self.model).sentences]
 
     def _in_flight(self) -> list[str]:
         """Sentences about requests in flight, the time that they have, and the memory."""
@@ -114,15 +115,6 @@ class UnloadDialog(ModelDialog):
             if in_flight
             else "No request is in flight: it stops at once.",
             f"It frees {memory}.",
-        ]
-
-    def _routes(self) -> list[str]:
-        names = [route.name for route in self.model.routes.all()]
-        if not names:
-            return []
-        return [
-            f"It is the target of the route {', '.join(repr(name) for name in names)}: requests to it are "
-            "refused until it is switched to another model or this one is loaded again."
         ]
 
 

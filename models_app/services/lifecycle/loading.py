@@ -18,6 +18,7 @@ from models_app.domain.errors import (
     InsufficientMemory,
     Interrupted,
     LoadFailed,
+    ModelFileError,
     NoaError,
 )
 from models_app.domain.events import EventName
@@ -96,7 +97,7 @@ def bring_up(*, run: Run, key: str, options: LoadOptions, spared: frozenset[str]
     if instance is None:
         with run.step("check"):
             check_loadable(model=model, options=chosen)
-            version = None if remote else local_discovery.fresh_version(model=model)
+            version = None if remote else _checked_version(run, model)
             reserved = instances.reserve(
                 model=model,
                 version=version,
@@ -301,11 +302,21 @@ def _publish(
     return loaded
 
 
+def _checked_version(run: Run, model: RegisteredModel) -> ModelVersion:
+    """The version of the model's file. One that is gone, cut or damaged fails the load as one in a later step does."""
+    try:
+        return local_discovery.fresh_version(model=model)
+    except (ModelFileError, LoadFailed) as error:
+        with transaction.atomic():
+            if instances.fail_without_instance(model=model, stage="check", reason=error.message):
+                ledger.record(_failure(run, model, error, "check"))
+        raise
+
+
 def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaError) -> None:
     """Clean up a failed load: the process ends before its row shows it."""
     stage = str(error.details.get("stage", "check"))
     node.end_runner(instance_id=str(instance.pk), grace=0.0)
-    refused = isinstance(error, InsufficientMemory)
     with transaction.atomic():
         instances.move(
             instance=instance,
@@ -313,24 +324,28 @@ def _give_up(run: Run, model: RegisteredModel, instance: Instance, error: NoaErr
             failure_stage=stage,
             failure_reason=error.message,
         )
-        event = FactEvent(
-            EventName.LOAD_REFUSED if refused else EventName.MODEL_LOAD_FAILED,
-            f"{model.key} could not be loaded (stage '{stage}').",
-            cause=error.code,
-            before=ModelStatus.LOADING,
-            after=ModelStatus.FAILED,
-            data={"stage": stage, "code": error.code, "reason": error.message},
-        )
-        fact = LifecycleFact(
-            LedgerKind.REFUSAL if refused else LedgerKind.LOAD,
-            model.key,
-            LedgerOutcome.REFUSED if refused else LedgerOutcome.FAILED,
-            run.origin,
-            reason=error.message,
-            candidates=error.details.get("kept") or (),
-            event=event,
-        )
-        ledger.record(fact, instance=instance)
+        ledger.record(_failure(run, model, error, stage), instance=instance)
+
+
+def _failure(run: Run, model: RegisteredModel, error: NoaError, stage: str) -> LifecycleFact:
+    refused = isinstance(error, InsufficientMemory)
+    event = FactEvent(
+        EventName.LOAD_REFUSED if refused else EventName.MODEL_LOAD_FAILED,
+        f"{model.key} could not be loaded (stage '{stage}').",
+        cause=error.code,
+        before=ModelStatus.LOADING,
+        after=ModelStatus.FAILED,
+        data={"stage": stage, "code": error.code, "reason": error.message},
+    )
+    return LifecycleFact(
+        LedgerKind.REFUSAL if refused else LedgerKind.LOAD,
+        model.key,
+        LedgerOutcome.REFUSED if refused else LedgerOutcome.FAILED,
+        run.origin,
+        reason=error.message,
+        candidates=error.details.get("kept") or (),
+        event=event,
+    )
 
 
 def _withdraw(run: Run, instance: Instance) -> None:

@@ -26,7 +26,7 @@ from models_app.services.catalog import ledger, lookup
 from models_app.services.coordination import connections
 from models_app.services.jobs import jobs, waiting
 from models_app.services.jobs.jobs import Run
-from models_app.services.lifecycle import release
+from models_app.services.lifecycle import consequences, release
 from models_app.services.runners import instances, node
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ def unload(*, run: Run, key: str) -> None:
     for instance in copies:
         retire(run=run, instance=instance)
     run.result |= {"key": model.key}
+    if not instances.copies(model=model).exists():
+        run.result |= consequences.of_unload(model=model).as_dict()
 
 
 def _lower_desired(model: RegisteredModel, node_name: str) -> None:

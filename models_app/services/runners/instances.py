@@ -105,6 +105,17 @@ def move(*, instance: Instance, to: InstanceState, **fields: Any) -> bool:
     return True
 
 
+@transaction.atomic
+def fail_without_instance(*, model: RegisteredModel, stage: str, reason: str) -> bool:
+    """Mark a model whose load failed before it had an instance as failed; False if copies of it serve."""
+    events.take_lock()
+    if copies(model=model).exists():
+        return False
+    _update_status(model.pk, ModelStatus.FAILED, failure_stage=stage, failure_reason=reason)
+    routing.bump()
+    return True
+
+
 def _update_status(model_pk: int, status: ModelStatus, *, failure_stage: str = "", failure_reason: str = "") -> None:
     """Set a model's status to that of its best instance or, where none serves any more, of the one that changed."""
     serving_now = set(

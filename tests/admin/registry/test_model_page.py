@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from models_app.domain.catalog.capabilities import Capability, Verdict
 from models_app.domain.residency.ledger import LedgerCause, LedgerKind, LedgerOutcome, LifecycleFact, Origin
 from models_app.models import AuditEntry, Job, ProfileRun, RegisteredModel, Route, RouteChange
 from models_app.services.catalog import ledger
+from models_app.services.lifecycle import consequences
 from models_app.services.registry import capabilities
 from models_app.services.registry.capabilities import Finding
 from tests.admin.conftest import make_job
@@ -221,3 +223,11 @@ def test_figures_over_time_are_json(console: Client, furnished: RegisteredModel)
     assert len(points) == 61
     assert points[-1]["answered"] == 0
     assert console.get(reverse("console:series"), {"window": "2y"}).status_code == 400
+
+
+def test_an_unload_says_what_it_means_for_requests(console: Client, furnished: RegisteredModel) -> None:
+    address = reverse("admin:models_app_registeredmodel_unload_model", args=[furnished.pk])
+    Route.objects.create(name="bot", target=furnished)
+    told = consequences.of_unload(model=furnished).sentences
+    page = html.unescape(console.get(address).content.decode())
+    assert all(sentence in page for sentence in told)

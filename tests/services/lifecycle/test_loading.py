@@ -16,7 +16,7 @@ from django.db import connection
 from models_app.domain.catalog import memory
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.states import InstanceState, JobKind, JobState, ModelStatus
-from models_app.models import Event, Instance, Job, RegisteredModel
+from models_app.models import Event, Instance, Job, LedgerEntry, RegisteredModel
 from models_app.services.desired_state import state
 from models_app.services.jobs import jobs
 from models_app.services.lifecycle import loading, unloading
@@ -146,6 +146,12 @@ def test_it_unloads_a_model(two_models: Path, start_node: StartNode, do: Work) -
     assert not psutil.pid_exists(pid)
     assert (model().status, model().wanted) == (ModelStatus.AVAILABLE, False)
     assert events()[-1] == "model-unloaded"
+    assert job.result == {
+        "key": KEY,
+        "affects_routes": [],
+        "then": "loaded_again",
+        "consequence": "The next request for it loads it again, if the request's API key may load models.",
+    }
 
 
 def test_an_unload_cuts_what_outlives_the_drain(two_models: Path, start_node: StartNode, do: Work) -> None:
@@ -199,12 +205,42 @@ def test_a_node_that_comes_back_ends_what_was_left_and_loads_it_again(
     assert queued.subject == KEY
 
 
-def test_a_model_file_that_is_gone_is_said_by_name(two_models: Path, start_node: StartNode, do: Work) -> None:
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _other(path: Path) -> None:
+    path.write_bytes(b"no GGUF at all")
+
+
+@pytest.mark.parametrize("damage", [_gone, _cut, _other], ids=lambda damage: damage.__name__)
+def test_a_load_whose_file_is_damaged_fails_as_in_any_other_step(
+    two_models: Path, start_node: StartNode, do: Work, damage: Callable[[Path], None]
+) -> None:
     start_node()
-    (two_models / "a.gguf").unlink()
+    damage(two_models / "a.gguf")
     job = do(loading.load, key=KEY, options=LoadOptions())
     assert job.state == JobState.FAILED
-    assert "a.gguf" in job.error_message
+    found = model()
+    assert (found.status, found.failure_stage, found.failure_reason) == (ModelStatus.FAILED, "check", job.error_message)
+    assert events()[-1] == "model-load-failed"
+    entry = LedgerEntry.objects.latest("id")
+    assert (entry.kind, entry.outcome, entry.reason) == ("load", "failed", job.error_message)
+    assert not Instance.objects.exists()
+    if damage is _gone:
+        assert "a.gguf" in job.error_message
+
+
+def test_a_damaged_file_leaves_a_copy_that_serves_alone(two_models: Path, start_node: StartNode, do: Work) -> None:
+    start_node()
+    do(loading.load, key=KEY, options=LoadOptions())
+    _gone(two_models / "a.gguf")
+    do(loading.load, key=KEY, options=LoadOptions())
+    assert model().status == ModelStatus.LOADED
 
 
 def test_a_file_that_changed_becomes_a_new_version(two_models: Path, start_node: StartNode, do: Work) -> None:
