@@ -70,12 +70,15 @@ def switch(
     key: Key,
     route: Annotated[str, typer.Option(metavar="NAME", help="The route to move.")] = CURRENT_ROUTE,
     keep_previous: Annotated[bool, typer.Option("--keep-previous", help="Keep the previous model loaded.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if the model cannot answer what the route answered in the last day.")
+    ] = False,
     wait: Wait = True,
     timeout: Timeout = _TIMEOUT,
 ) -> None:
     """Move a route to another model without a failed request."""
     session = session_of(context)
-    body = {"key": session.key_of(key), "route": route, "keep_previous": keep_previous}
+    body = {"key": session.key_of(key), "route": route, "keep_previous": keep_previous, "force": force}
     job = session.run_job("/api/v1/models/switch", body, wait=wait, timeout=timeout)
     if job:
         _show_result(session.as_json, job)

@@ -34,4 +34,5 @@ def switch_model(job_id: str) -> None:
                 key=run.job.arguments["key"],
                 route_name=run.job.subject,
                 keep_previous=run.job.arguments["keep_previous"],
+                force=run.job.arguments.get("force", False),
             )

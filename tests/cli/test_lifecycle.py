@@ -46,7 +46,9 @@ def test_switch_names_its_route_and_what_happens_to_the_model_before(fake: FakeN
     result = {"route": "blue", "previous": "llama.cpp:old", "current": TIDE}
     fake.jobs = deque([job("switch", "succeeded", result=result)])
     assert noa("switch", TIDE, "--route", "blue", "--keep-previous").code == 0
-    assert fake.bodies("/api/v1/models/switch") == [{"key": TIDE, "route": "blue", "keep_previous": True}]
+    assert fake.bodies("/api/v1/models/switch") == [
+        {"key": TIDE, "route": "blue", "keep_previous": True, "force": False}
+    ]
 
 
 def test_a_job_that_fails_ends_with_its_own_sentence_and_1(fake: FakeNoa, noa: Noa) -> None:

@@ -64,6 +64,12 @@ class RouteSwitchDialog(RouteDialog):
     keep_previous = forms.BooleanField(
         label="Keep the previous model loaded", required=False, widget=UnfoldBooleanSwitchWidget()
     )
+    force = forms.BooleanField(
+        label="Even if it cannot answer what the route answers",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="Without it, a switch is refused to a model that cannot answer requests of the last day.",
+    )
 
 
 class JobDialog(BaseDialogForm):

@@ -94,6 +94,7 @@ class ModelDialogs:
                 key=form.model.key,
                 route=CURRENT_ROUTE,
                 keep_previous=form.cleaned_data["keep_previous"],
+                force=form.cleaned_data["force"],
                 actor=actions.actor(request),
             ),
             action="switch_model",

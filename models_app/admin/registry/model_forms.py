@@ -24,7 +24,7 @@ from models_app.domain.errors import InvalidRequest
 from models_app.domain.states import InstanceState, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Instance, RegisteredModel, Route
-from models_app.services.lifecycle import consequences
+from models_app.services.lifecycle import consequences, demands
 from models_app.services.profiling.profiling import ProfileSettings
 from models_app.services.reporting import statistics
 
@@ -125,6 +125,12 @@ class SwitchDialog(ModelDialog):
         widget=UnfoldBooleanSwitchWidget(),
         help_text="Needs memory for both; a rollback is then instant.",
     )
+    force = forms.BooleanField(
+        label="Even if it cannot answer what the route answers",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="Without it, a switch is refused to a model that cannot answer requests of the last day.",
+    )
 
     def facts(self) -> list[str]:
         route = Route.objects.select_related("target").filter(name=CURRENT_ROUTE).first()
@@ -133,6 +139,8 @@ class SwitchDialog(ModelDialog):
             f"'{CURRENT_ROUTE}' moves from {before} to {self.model.key} when this model has been loaded and has "
             "answered; no request fails. If it cannot be loaded, nothing changes."
         ]
+        if route is not None and (found := demands.unmet(model=self.model, route=route)):
+            facts.append(demands.sentence(model=self.model, route=route, found=found))
         if self.model.status == ModelStatus.LOADED:
             return [*facts, "It is loaded already: the switch takes a moment."]
         return facts + load_facts.of_switch(self.model)

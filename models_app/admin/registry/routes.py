@@ -79,6 +79,7 @@ class RouteAdmin(MachineWrittenAdmin):
                 key=form.cleaned_data["model"].key,
                 route=form.route.name,
                 keep_previous=form.cleaned_data["keep_previous"],
+                force=form.cleaned_data["force"],
                 actor=actions.actor(request),
             ),
             action="switch_model",
@@ -105,6 +106,7 @@ class RouteAdmin(MachineWrittenAdmin):
             lambda: commands.request_switch(
                 key=routes.previous_key(route=route),
                 route=route.name,
+                force=True,
                 actor=actions.actor(request),
             ),
             action="roll_back_route",

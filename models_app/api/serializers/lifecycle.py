@@ -118,3 +118,8 @@ class SwitchInput(ModelNameInput):
     keep_previous = serializers.BooleanField(
         required=False, default=False, help_text="Keep the previous target of the route loaded."
     )
+    force = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Also move the route to a model that cannot answer what the route answered in the last day.",
+    )

@@ -131,6 +131,6 @@ class RouteViewSet(ManagementViewSet):
             # The rollback unloads it.
             check_model(request, key=route.target.key)
         job, created = commands.request_switch(
-            key=key, route=name, actor=actor_of(request), may_evict=may_evict(request)
+            key=key, route=name, force=True, actor=actor_of(request), may_evict=may_evict(request)
         )
         return answers.answer_with_job(request, job, created=created)

@@ -13,7 +13,7 @@ from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.models import Job, RegisteredModel
 from models_app.services.catalog import lookup
 from models_app.services.jobs import jobs
-from models_app.services.lifecycle import estimating, loading, switching, unloading
+from models_app.services.lifecycle import demands, estimating, loading, switching, unloading
 from models_app.services.lifecycle.estimating import Estimate
 from models_app.services.nodes import placement
 from models_app.services.providers import providers
@@ -75,17 +75,26 @@ def _checked_node(model: RegisteredModel, options: LoadOptions, node: str) -> st
 
 
 def request_switch(
-    *, key: str, route: str = CURRENT_ROUTE, keep_previous: bool = False, actor: str, may_evict: bool = True
+    *,
+    key: str,
+    route: str = CURRENT_ROUTE,
+    keep_previous: bool = False,
+    force: bool = False,
+    actor: str,
+    may_evict: bool = True,
 ) -> tuple[Job, bool]:
-    """Request a switch. Raises InvalidRequest, NotFound, ModelNotFound, or Conflict if `key` is the target already."""
+    """Request a switch. Raises InvalidRequest, NotFound, ModelNotFound, or Conflict if `key` is the target already, or
+    without `force` if it cannot answer what the route was asked for."""
     model = lookup.get(key=key)
     found = routing.get(name=route)
     switching.check_possible(model=model, route=found)
+    if not force:
+        demands.check(model=model, route=found)
     loading.check_loadable(model=model, options=LoadOptions())
     return jobs.create(
         kind=JobKind.SWITCH,
         subject=found.name,
-        arguments={"key": model.key, "keep_previous": keep_previous},
+        arguments={"key": model.key, "keep_previous": keep_previous} | ({"force": True} if force else {}),
         actor=actor,
         may_evict=may_evict,
     )

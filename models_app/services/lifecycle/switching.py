@@ -33,7 +33,7 @@ from models_app.models import Instance, Job, RegisteredModel, Route
 from models_app.services.catalog import ledger, lookup
 from models_app.services.coordination import connections
 from models_app.services.jobs.jobs import Run
-from models_app.services.lifecycle import admission, loading, predictions, unloading
+from models_app.services.lifecycle import admission, demands, loading, predictions, unloading
 from models_app.services.lifecycle.loading import Loaded
 from models_app.services.providers import providers
 from models_app.services.routes import routing
@@ -50,15 +50,20 @@ class Mode(StrEnum):
     REPLACE = "replace"
 
 
-def switch(*, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False) -> None:
+def switch(
+    *, run: Run, key: str, route_name: str = CURRENT_ROUTE, keep_previous: bool = False, force: bool = False
+) -> None:
     """Load the new model, let it generate a token, move the route in one transaction, drain the old model.
 
     A failure or a cancel before the move leaves the route unchanged and the old model loaded. It stays loaded when
-    `keep_previous` is true or another route leads to it.
+    `keep_previous` is true or another route leads to it. `force` also moves a route to a model that cannot answer what
+    it was asked for.
     """
     model = lookup.get(key=key)
     route = routing.get(name=route_name)
     check_possible(model=model, route=route)
+    if not force:
+        demands.check(model=model, route=route)
     mode = choose_mode(model=model, route=route, keep_previous=keep_previous)
     run.result["mode"] = mode.value
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from uuid import uuid4
+
 import pytest
+from django.utils import timezone
 
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.errors import Conflict, InvalidRequest, ModelNotFound, NotFound
 from models_app.domain.states import InstanceState
-from models_app.models import Instance, Job, RegisteredModel, Route
+from models_app.models import AccessLog, Instance, Job, RegisteredModel, Route
 from models_app.services.catalog import lookup
 from models_app.services.lifecycle import commands
 
@@ -86,4 +90,61 @@ def test_a_switch_to_where_the_route_leads_makes_no_job_while_it_answers() -> No
         commands.request_switch(key=model.key, actor="test")
     assert caught.value.code == "already_current"
     model.instances.update(state=InstanceState.FAILED)
+    assert commands.request_switch(key=model.key, actor="test")[1]
+
+
+def asked(route: str, endpoint: str, *, ago: timedelta = timedelta(minutes=5), status: int = 200) -> None:
+    AccessLog.objects.create(
+        request_id=str(uuid4()),
+        started_at=timezone.now() - ago,
+        endpoint=endpoint,
+        route=route,
+        status=status,
+        duration_ms=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "capabilities", "refused"),
+    [
+        ("chat/completions", ["embeddings"], True),
+        ("messages", ["text_generation"], True),
+        ("responses", ["text_generation"], True),
+        ("completions", ["embeddings"], True),
+        ("embeddings", ["chat_completion"], True),
+        ("chat/completions", ["chat_completion"], False),
+        ("embeddings", ["embeddings"], False),
+        # Nothing is known about it.
+        ("chat/completions", [], False),
+        ("models", ["embeddings"], False),
+    ],
+)
+def test_a_switch_compares_what_the_route_answered_with_what_the_model_can(
+    endpoint: str, capabilities: list[str], refused: bool
+) -> None:
+    model = local_model()
+    model.capabilities = capabilities
+    model.save()
+    Route.objects.create(name="current")
+    asked("current", endpoint)
+    asked("current", endpoint)
+    if not refused:
+        assert commands.request_switch(key=model.key, actor="test")[1]
+        return
+    with pytest.raises(Conflict) as caught:
+        commands.request_switch(key=model.key, actor="test")
+    assert (caught.value.code, caught.value.param) == ("model_cannot_answer", "force")
+    assert "2 requests" in caught.value.message
+    job, created = commands.request_switch(key=model.key, force=True, actor="test")
+    assert created and job.arguments["force"]
+
+
+def test_old_requests_failed_ones_and_those_of_other_routes_do_not_count() -> None:
+    model = local_model()
+    model.capabilities = ["embeddings"]
+    model.save()
+    Route.objects.create(name="current")
+    asked("current", "chat/completions", ago=timedelta(days=2))
+    asked("current", "chat/completions", status=400)
+    asked("other", "chat/completions")
     assert commands.request_switch(key=model.key, actor="test")[1]
