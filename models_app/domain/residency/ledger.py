@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ class FactEvent:
 class LifecycleFact:
     """One load, unload, eviction, refusal, switch or recovery: a row of the ledger and, with `event`, an event.
 
-    reason      a sentence, or the part of one that follows "because"
+    reason      sentences, or a clause, the part of a sentence that follows "because"
     node        empty for that of the instance or, without one, of this process
     candidates  the models that were considered: [{"key", "verdict", "why", "bytes", "idle_seconds"}]
     """
@@ -126,20 +127,42 @@ _ENDED = {
     LedgerOutcome.REFUSED: "there was no memory for it",
 }
 
+_BETWEEN_SENTENCES = re.compile(r"(?<=\w\w[.!?])\s+(?=[A-Z'])|(?<=['\")][.!?])\s+(?=[A-Z'])")
+_SENTENCE_END = re.compile(r"[\s.,;:!?]+$")
+# Names that keep their capital.
+_NAMES = frozenset({"Anthropic", "Celery", "Google", "Linux", "Mistral", "Ollama", "Python", "Redis"})
+
 
 def sentence(fact: LifecycleFact) -> str:
     """One sentence for people, such as "llama.cpp:a was unloaded to make room for llama.cpp:b, …"."""
     kind, outcome = fact.kind, fact.outcome
-    done = outcome == LedgerOutcome.DONE
+    done, reason = outcome == LedgerOutcome.DONE, clause(fact.reason)
     parts = [f"{fact.model_key} {_DID[kind] if done else _tried(kind)}"]
-    if fact.reason and done:
-        parts.append(f" {fact.reason}" if kind == LedgerKind.EVICTION else f", {fact.reason}")
-    parts.append(_measured(fact))
+    if reason and done:
+        parts.append(f" {reason}" if kind == LedgerKind.EVICTION else f", {reason}")
+    # A second colon would end nothing.
+    parts.append(_measured(fact) if ":" not in (reason if done else "") else _measured(fact).replace(": it", "; it"))
     if why := _requested_by(fact.origin):
         parts.append(f", because {why}")
     if not done:
-        parts.append(f"; {_ENDED[outcome]}: {fact.reason}".rstrip(": "))
-    return "".join(parts).rstrip(".") + "."
+        parts.append(f"; {_ENDED[outcome]}" + (f": {reason}" if reason else ""))
+    return "".join(parts) + "."
+
+
+def clause(text: str) -> str:
+    """Sentences as one clause, without a capital at its beginning and a full stop at its end.
+
+    Lines after the first, such as those of a log, are left out.
+    """
+    line = text.strip().partition("\n")[0].strip()
+    sentences = [_SENTENCE_END.sub("", sentence).strip() for sentence in _BETWEEN_SENTENCES.split(line)]
+    return "; ".join(_uncapitalized(sentence) for sentence in sentences if sentence)
+
+
+def _uncapitalized(text: str) -> str:
+    word = re.match(r"[^\W\d_]+", text)
+    ordinary = word is not None and (word[0].istitle() or len(word[0]) == 1) and word[0] not in _NAMES
+    return text[0].lower() + text[1:] if ordinary else text
 
 
 def _tried(kind: LedgerKind) -> str:

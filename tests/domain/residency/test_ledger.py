@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from models_app.domain.residency.ledger import (
     LifecycleFact,
     Origin,
     cause_of,
+    clause,
     sentence,
 )
 
@@ -120,7 +123,7 @@ SENTENCES = [
     # Failures.
     (
         fact(LedgerKind.LOAD, OPERATOR, outcome=LedgerOutcome.FAILED, reason="The runner died."),
-        "m:a should have been loaded, because ann requested it; that failed: The runner died.",
+        "m:a should have been loaded, because ann requested it; that failed: the runner died.",
     ),
     (
         fact(LedgerKind.LOAD, outcome=LedgerOutcome.CANCELLED),
@@ -147,3 +150,47 @@ SENTENCES = [
 @pytest.mark.parametrize(("given", "expected"), SENTENCES, ids=[expected for _, expected in SENTENCES])
 def test_a_fact_is_one_sentence(given: LifecycleFact, expected: str) -> None:
     assert sentence(given) == expected
+
+
+REASONS = (
+    "",
+    "as it was idle",
+    "as it was idle.",
+    "Its runner was killed by SIGSEGV.",
+    "The file ends inside the field 'a.b'. Convert the model again.",
+    "NOA cannot reach it.",
+    "GGUF version 9 is not supported.",
+    "Anthropic answered 529.",
+    "Internal error. The server log has the details.",
+    "The runner died: exit code 3.",
+    "It was killed. Its last lines:\nError: no memory.\nTraceback.",
+    "'m:b' needs 1.5 GiB.",
+    "A copy of llama.cpp:x serves…",
+    "No answer within 2.0 s!",
+)
+ORIGINS = (POLICY, OPERATOR, REQUEST, Origin(LedgerCause.RECOVERY), Origin(LedgerCause.RESTORE))
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_fact_is_one_sentence_whatever_its_reason(reason: str) -> None:
+    for kind, outcome, origin, figures in itertools.product(LedgerKind, LedgerOutcome, ORIGINS, (TIMED, Figures())):
+        text = sentence(LifecycleFact(kind, "m:a", outcome, origin, reason=reason, figures=figures))
+        assert text.endswith(".") and not re.search(r"[.!?,;:]\s*\.$", text), text
+        assert not re.search(r"\w\w[.!?]\s", text), f"two sentences: {text}"
+        assert not re.search(r"([.,;:])\s*[.,;:]", text), f"double punctuation: {text}"
+        assert not re.search(r"[,;:] (The|Its|It|This|A|An|No|Internal|Convert)\b", text), f"a capital inside: {text}"
+        assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The file is cut. Put it there again.", "the file is cut; put it there again"),
+        ("NOA is full.", "NOA is full"),
+        ("Redis is away.", "Redis is away"),
+        ("llama.cpp cannot read v1.5.", "llama.cpp cannot read v1.5"),
+        ("A model, e.g. m:b, is larger.", "a model, e.g. m:b, is larger"),
+    ],
+)
+def test_sentences_become_a_clause(text: str, expected: str) -> None:
+    assert clause(text) == expected
