@@ -61,6 +61,8 @@ def profile(
     columns = ("AT ONCE", "OK", *(word for word, _ in _FIGURES), "OUT tok/s")
     output.show_table(columns, [_stage(stage) for stage in stages])
     output.message(f"Profile {result['profile']}. p50 and its 95 % interval.")
+    if bunched := sum(stage.get("bunched", 0) for stage in stages):
+        output.message(f"The tokens of {bunched} answers came together: they have no speed between tokens.")
     if result["comparison"]:
         output.message(f"Against the baseline: {_words(result['comparison']['verdict'])}.")
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.safestring import SafeString
 
 from models_app.admin.parts import badges, units
+from models_app.domain.measuring import figures
 from models_app.models import ProfileRun
 
 _VERDICTS = {
@@ -85,6 +86,7 @@ def _stage(stage: dict[str, Any]) -> dict[str, Any]:
     return {
         "concurrency": stage["concurrency"],
         "requests": f"{stage['succeeded']:,} of {stage['requests']:,} succeeded",
+        "remark": figures.remark(stage),
         "throughput": f"{units.rate(stage.get('output_throughput') or 0)} tokens/s in all",
         "figures": [
             (

@@ -126,6 +126,9 @@ class StageOutput(serializers.Serializer[Any]):
     )
     ttft_ms = FigureOutput(help_text="Time to the first token.")
     tpot_ms = FigureOutput(help_text="Time per output token after the first.")
+    bunched = serializers.IntegerField(
+        required=False, help_text="Answers whose tokens came together: they have no speed and nothing between tokens."
+    )
     itl_ms = FigureOutput(help_text="Between the pieces of an answer.")
     e2el_ms = FigureOutput(help_text="From the request to the end of its answer.")
     prompt_tokens_per_second = FigureOutput(help_text="Of one request: `pp` of llama-bench.")

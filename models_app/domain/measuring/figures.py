@@ -16,6 +16,10 @@ from typing import Any
 from models_app.domain.measuring import intervals
 from models_app.domain.measuring.intervals import Interval
 
+# Milliseconds. Tokens of one answer that come faster were not sent as they were made: some servers, and networks, send
+# them together. What is then between them is no speed.
+FASTEST_TPOT_MS = 0.05
+
 FRACTIONS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -42,7 +46,16 @@ class Sample:
 
     @property
     def tpot_ms(self) -> float | None:
-        """Time per output token after the first, at which the measurement starts."""
+        """Time per output token after the first, at which the measurement starts; None if they came together."""
+        return None if self.bunched else self._tpot()
+
+    @property
+    def bunched(self) -> bool:
+        """Whether the tokens after the first came together."""
+        found = self._tpot()
+        return found is not None and found < FASTEST_TPOT_MS
+
+    def _tpot(self) -> float | None:
         tokens = (self.completion_tokens or 0) - 1
         if not self.ok or self.ttft_ms is None or tokens < 1:
             return None
@@ -96,8 +109,18 @@ def of_stage(samples: Sequence[Sample], *, concurrency: int) -> dict[str, Any]:
         "request_throughput": _per_second(len(good), seconds),
         "output_throughput": _per_second(written, seconds),
         "total_token_throughput": _per_second(prompt + written, seconds),
-        "itl_ms": _of_groups([sample.gaps for sample in good]),
+        "bunched": sum(sample.bunched for sample in good),
+        "itl_ms": _of_groups([sample.gaps for sample in good if not sample.bunched]),
     } | {figure: summarise(values_of(good, figure)) for figure in FIGURES}
+
+
+def remark(stage: Mapping[str, Any]) -> str:
+    """A sentence about the figures that a stage lacks; empty if it lacks none."""
+    # Stages of older versions have no count.
+    count = stage.get("bunched", 0)
+    if not count:
+        return ""
+    return f"The tokens of {count} of {stage['succeeded']} answers came together: they have no speed between tokens."
 
 
 def success_rate(samples: Sequence[Sample]) -> float | None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from models_app.domain.measuring import figures
 from models_app.domain.measuring.figures import FRACTIONS
 from models_app.models import ProfileRun
 
@@ -130,7 +131,7 @@ def _stage(stage: Mapping[str, Any]) -> list[str]:
         f"{stage['succeeded']} of {stage['requests']} requests succeeded in {stage['seconds']} s: "
         f"{stage['request_throughput']} requests/s, {stage['output_throughput']} output tokens/s, "
         f"{stage['total_token_throughput']} tokens/s in all. "
-        f"Peak memory (RSS) {memory_text}; energy per output token {energy_text}.",
+        f"Peak memory (RSS) {memory_text}; energy per output token {energy_text}. {figures.remark(stage)}".rstrip(),
         "",
         *_table(("", "mean", *FRACTIONS), rows),
         "",

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from models_app.domain.measuring import histogram
+from models_app.domain.measuring.figures import FASTEST_TPOT_MS
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.windows import RollupStep
 from models_app.services.rollups import rollups
@@ -124,7 +125,8 @@ def _add_speed(sums: Sums, record: AccessRecord) -> None:
     histogram.add(sums.ttfts, record.ttft_ms)
     tokens = record.completion_tokens or 0
     milliseconds = record.duration_ms - record.ttft_ms
-    # The measurement begins after the first token.
-    if tokens > 1 and milliseconds > 0 and not (record.aborted or record.estimated):
+    # The measurement begins after the first token. Tokens that came together have no speed.
+    together = milliseconds < FASTEST_TPOT_MS * (tokens - 1)
+    if tokens > 1 and not (together or record.aborted or record.estimated):
         sums.timed_tokens += tokens - 1
         sums.generation_ms += milliseconds

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models_app.domain.measuring import figures, intervals
-from models_app.domain.measuring.figures import Sample
+from models_app.domain.measuring.figures import Sample, of_stage, remark
 
 
 def sample(number: int = 0, **fields: object) -> Sample:
@@ -87,6 +87,7 @@ def test_a_stage_has_every_figure() -> None:
         "request_throughput": 1.617,
         "output_throughput": 8.896,
         "total_token_throughput": 25.069,
+        "bunched": 0,
     }
     unknown = dict.fromkeys(("mean", "p50", "p95", "p99"), [None, None])
     assert points["itl_ms"] == {"n": 2, "mean": 3.5, "p50": 3.0, "p95": 4.0, "p99": 4.0, "ci": unknown}
@@ -120,3 +121,19 @@ def test_nothing_has_no_summary() -> None:
     found = figures.of_stage([], concurrency=1)
     assert found["success_rate"] is found["request_throughput"] is found["ttft_ms"]["p50"] is None
     assert found["itl_ms"]["ci"]["p50"] == [None, None]
+
+
+@pytest.mark.parametrize("e2el", [99.0, 100.0, 100.4])
+def test_tokens_that_came_together_have_no_speed(e2el: float) -> None:
+    bunched = sample(e2el_ms=e2el, gaps=[0.0] * 10)
+    assert bunched.bunched
+    assert (bunched.tpot_ms, bunched.generation_tokens_per_second) == (None, None)
+    stage = of_stage([bunched, sample(1)], concurrency=1)
+    assert (stage["bunched"], stage["itl_ms"]["n"], stage["itl_ms"]["mean"]) == (1, 10, 50.0)
+    assert stage["generation_tokens_per_second"]["n"] == 1
+    assert remark(stage) == "The tokens of 1 of 2 answers came together: they have no speed between tokens."
+    assert remark(of_stage([sample()], concurrency=1)) == remark({}) == ""
+
+
+def test_fast_tokens_that_came_one_by_one_have_a_speed() -> None:
+    assert sample(e2el_ms=100.6).generation_tokens_per_second == pytest.approx(16_667, rel=1e-3)

@@ -109,7 +109,10 @@ def test_it_adds_up_by_model_hour_and_key(model: RegisteredModel) -> None:
                 duration_ms=1100.0,
                 ttft_ms=100.0,
             ),
-            record("b", model_key=KEY, key_id="k1", prompt_tokens=1, duration_ms=50.0),
+            # Its tokens came together: they have no speed.
+            record(
+                "b", model_key=KEY, key_id="k1", prompt_tokens=1, completion_tokens=99, duration_ms=50.0, ttft_ms=49.9
+            ),
             record("c", model_key=KEY, key_id="k2", status=502, error_code="runner_died", duration_ms=5.0),
             record("d", model_key=KEY, key_id="k2", status=499, error_code="client_left", aborted=True),
             record("e", model_key=KEY, key_id="k2", started_at=1_700_000_000.5 + 3600),
@@ -118,10 +121,10 @@ def test_it_adds_up_by_model_hour_and_key(model: RegisteredModel) -> None:
     )
     first = Activity.objects.get(model_key=KEY, hour=HOUR, key_id="k1")
     assert (first.requests, first.errors, first.aborted, first.unpriced) == (2, 0, 0, 1)
-    assert (first.prompt_tokens, first.cached_tokens, first.completion_tokens) == (11, 2, 5)
+    assert (first.prompt_tokens, first.cached_tokens, first.completion_tokens) == (11, 2, 104)
     assert (first.cost_usd, first.duration_ms) == (Decimal("0.5"), 1150.0)
     assert (first.timed_tokens, first.generation_ms) == (4, 1000.0)
-    assert (sum(first.durations.values()), sum(first.ttfts.values())) == (2, 1)
+    assert (sum(first.durations.values()), sum(first.ttfts.values())) == (2, 2)
     second = Activity.objects.get(model_key=KEY, hour=HOUR, key_id="k2")
     assert (second.requests, second.errors, second.aborted, second.unpriced) == (2, 1, 1, 0)
     assert Activity.objects.get(model_key="").errors == 1

@@ -95,8 +95,7 @@ class Channel:
         if self._received[:1] == b"Y":
             del self._received[:1]
             return Answer(None)
-        # llguidance counts in words of 32 bits.
-        size = 1 + (self._size + 31) // 32 * 4
+        size = 1 + (self._size + 7) // 8
         if not self._receive(size):
             return None
         bits = np.frombuffer(bytes(self._received[1:size]), np.uint8)

@@ -110,6 +110,8 @@ class Enforcer:
             raise SystemExit(f"The vocabulary of {path} cannot be read.")
         vocabulary = Vocabulary(model)
         self.ends = vocabulary.ends
+        # llguidance's masks are longer: whole words, with a bit more than there are tokens.
+        self.mask_bytes = (vocabulary.size + 7) // 8
         self._tokenizer = LLTokenizer(TokenizerWrapper(_Tokens(vocabulary)), eos_token=sorted(self.ends))
         # Verbose errors contain the client's schema.
         self._limits = LLParserLimits(max_lexer_states=_LEXER_STATES, verbose_errors=False)
@@ -162,7 +164,7 @@ class _Process:
         with self._clock.limited(TOKEN_SECONDS):
             mask = self._matcher.compute_bitmask()
         self._end_with_an_error()
-        self._channel.sendall(b"N" + mask)
+        self._channel.sendall(b"N" + mask[: self._enforcer.mask_bytes])
 
     def _accept(self) -> None:
         token = self._number()

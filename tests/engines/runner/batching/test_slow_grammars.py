@@ -16,6 +16,7 @@ from models_app.engines.runner.batching.generation import Failed, Finished
 from models_app.engines.runner.grammar.channels import SchemaTooSlow
 from tests import waiting
 from tests.engines.runner.batching.rig import Rig, rig
+from tests.fakes.gguf_files import write_random_gguf
 
 pytestmark = pytest.mark.llama
 
@@ -120,3 +121,11 @@ def test_choices_keep_the_models_distribution_among_allowed_tokens(story: Rig) -
     sevens = sum(story.text(work) == "7" for work in works)
     # Five standard deviations around 225.
     assert 187 <= sevens <= 263
+
+
+@pytest.mark.parametrize("more", range(0, 33, 4))
+def test_a_grammar_is_kept_with_a_vocabulary_of_any_size(tmp_path: Path, more: int) -> None:
+    """The masks of a vocabulary are sent as bytes."""
+    model = write_random_gguf(tmp_path / "model.gguf", megabytes=1, unused_tokens=more)
+    with rig(model) as running:
+        assert running.complete("Hi", grammar=DIGITS, max_tokens=6, temperature=1.0, seed=1).isdigit()
