@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,11 @@ class Usage:
     cached: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
+
+    def updated(self, later: Usage) -> Usage:
+        """With the counts of a later report: each replaces the earlier one, unless it is unknown."""
+        known = {name: getattr(later, name) for name in later.__slots__}
+        return replace(self, **{name: n for name, n in known.items() if n is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ class ChatPass(EventPass):
                 isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
             )
         if isinstance(counts, dict):
-            self.usage = chat_answers.counted(counts)
+            self.usage = (self.usage or Usage()).updated(chat_answers.counted(counts))
             self.is_counted = self._is_finished and not choices
             if not choices:
                 return not self._hide_usage
@@ -191,7 +191,7 @@ class MessagesPass(EventPass):
         if kind == "message_start":
             counts = anthropic_answer.first_counts(counts)
         if isinstance(counts, dict):
-            self._counts.update({name: n for name, n in counts.items() if n is not None})
+            self._counts.update(anthropic_answer.known_counts(counts))
             self.usage = anthropic_answer.usage_of(self._counts)
         if kind == "message_delta":
             delta = value.get("delta")

@@ -104,6 +104,11 @@ def first_counts(counts: object) -> dict[str, Any]:
     return {name: n for name, n in counts.items() if name != "output_tokens"} if isinstance(counts, dict) else {}
 
 
+def known_counts(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an event that replace the counts of earlier ones: they are cumulative, and some make no sense."""
+    return {name: n for name, n in counts.items() if isinstance(n, dict) or _count(counts, name) is not None}
+
+
 def usage_object(usage: Usage) -> dict[str, Any] | None:
     """OpenAI's usage object; None when the counts are unknown."""
     if usage.prompt is None or usage.completion is None:

@@ -12,6 +12,7 @@ from models_app.providers.anthropic.answer import (
     chat_id,
     finish_reason,
     first_counts,
+    known_counts,
     thinking_block,
     tool_call,
     usage_object,
@@ -104,7 +105,7 @@ class AnthropicStream(JsonEvents):
     def _count(self, counts: object) -> None:
         if isinstance(counts, dict):
             # Counts are cumulative, and the last event repeats only some of them.
-            self._counts.update({name: n for name, n in counts.items() if n is not None})
+            self._counts.update(known_counts(counts))
             self.usage = usage_of(self._counts)
 
     def _begin(self, value: Value) -> bytes:

@@ -59,27 +59,43 @@ async def listing(
 
 
 def _entries(client: Client, page: Any) -> list[Any]:
-    # Together answers with the bare list.
-    entries = page.get("data") if isinstance(page, dict) else page
-    if not isinstance(entries, list):
+    # Together answers with the bare list, and Ollama and llama-server have one in `models`.
+    found = page
+    if isinstance(page, dict):
+        lists = [page[name] for name in ("data", "models") if name in page]
+        found = next((one for one in lists if isinstance(one, list)), lists[0] if lists else page)
+        # How a server written in Go says that it has none.
+        found = [] if found is None else found
+    if not isinstance(found, list):
         raise failures.malformed(client.endpoint, "it holds no list of models")
-    return entries
+    return found
 
 
 def _last_id(page: Any, entries: list[Any]) -> str | None:
     """The id after which the next page begins; None on the last page."""
     if not isinstance(page, dict) or page.get("has_more") is not True or not entries:
         return None
-    last = page.get("last_id") or (entries[-1].get("id") if isinstance(entries[-1], dict) else None)
-    return last if isinstance(last, str) else None
+    last = page.get("last_id") or _id_of(entries[-1])
+    return last if isinstance(last, str) and last else None
+
+
+def _id_of(entry: Any) -> str:
+    """The name of a model; '' if the entry has none. Ollama's own list names it `model`; some lists hold only names."""
+    if isinstance(entry, str):
+        return entry
+    for field in ("id", "model", "name") if isinstance(entry, dict) else ():
+        if isinstance(entry.get(field), str) and entry[field]:
+            return str(entry[field])
+    return ""
 
 
 def _add(entry: Any, found: Listing, read: Callable[[Mapping[str, Any]], Offer]) -> None:
-    name = entry.get("id") if isinstance(entry, dict) else None
-    if not isinstance(name, str) or not name:
-        found.refused.append({"model": repr(name)[:80], "reason": "The entry has no 'id'."})
-    elif entry.get("lifecycle") != "retired":  # Anthropic still lists it, but it cannot be used
-        found.offers.append(read(entry))
+    name = _id_of(entry)
+    fields = entry if isinstance(entry, dict) else {}
+    if not name:
+        found.refused.append({"model": repr(fields.get("id"))[:80], "reason": "The entry has no 'id'."})
+    elif fields.get("lifecycle") != "retired":  # Anthropic still lists it, but it cannot be used
+        found.offers.append(read({**fields, "id": name}))
 
 
 def offer(entry: Mapping[str, Any]) -> Offer:

@@ -65,7 +65,7 @@ def finished(
         "status": "incomplete" if reason else "completed",
         "incomplete_details": {"reason": reason} if reason else None,
         "output": output,
-        "usage": usage_object(usage) if usage else None,
+        "usage": usage_object(usage) if usage and usage != Usage() else None,
     }
 
 

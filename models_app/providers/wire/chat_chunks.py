@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models_app.domain.catalog.pricing import Usage
 from models_app.domain.errors import EngineError
 from models_app.providers.wire import chat_answers
 from models_app.providers.wire.json_events import JsonEvents, is_object
@@ -82,7 +83,8 @@ class ChunkReader(JsonEvents):
         if not self._has_begun:
             self._has_begun = True
             found = self.begin(chunk)
-        self.usage = chat_answers.usage_of(chunk) or self.usage
+        if (counts := chat_answers.usage_of(chunk)) is not None:
+            self.usage = (self.usage or Usage()).updated(counts)
         choice, delta = chat_answers.delta_of(chunk)
         if reasoning := chat_answers.reasoning_of(delta):
             found += self.reasoning(reasoning)

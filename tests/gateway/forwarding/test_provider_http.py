@@ -14,7 +14,7 @@ from models_app.domain.provider_kinds import ProviderKind
 from models_app.gateway.upstream import decoding
 from tests.gateway.forwarding.test_keep_alive import CHUNKS, DIALECTS, DONE, USAGE
 from tests.gateway.raw_provider import RawProvider, Step, Then, answer, head, stream
-from tests.gateway.remotes import CHAT, GPT, as_new, endpoint, entry, serve_remote
+from tests.gateway.remotes import CHAT, GPT, as_new, endpoint, entry, serve_remote, with_models
 from tests.gateway.wire import Answer, Served
 
 EVENTS = CHUNKS + USAGE + DONE
@@ -241,3 +241,18 @@ def test_interim_answers_are_skipped(served: Served, provider: RawProvider, inte
     provider.script = lambda number, on_connection: [first, first + body(streamed)]
     for _ in range(2):
         assert text_of(asked(served, streamed=streamed)[0]) == "Hello"
+
+
+ODD_IDS = ["org/model", "model:7b", "a model", "model[beta]", "x" * 180, "a?b#c%20d", "модель-7b"]
+
+
+@pytest.mark.parametrize("model_id", ODD_IDS)
+def test_the_provider_gets_its_own_id_back(served: Served, provider: RawProvider, model_id: str) -> None:
+    provider.script = lambda number, on_connection: [answer(WHOLE)]
+    before = served.source.current
+    other = endpoint(provider, ProviderKind.OPENAI, model_id, provider="other")  # type: ignore[arg-type]
+    served.source.current = with_models(before, entry("other:any", other))
+    reply = served.post({"model": "other:any", **CHAT})
+    served.source.current = before
+    assert reply.status == 200
+    assert json.loads(provider.bodies[0])["model"] == model_id

@@ -106,7 +106,7 @@ def test_a_free_model_costs_nothing_and_is_not_unknown(openai: FakeOpenAI) -> No
 
 
 def test_entries_without_a_name_are_refused_and_the_rest_is_kept(openai: FakeOpenAI) -> None:
-    openai.models = [{"object": "model"}, openai_server.model("m"), "text", {"id": 7}]  # type: ignore[list-item]
+    openai.models = [{"object": "model"}, openai_server.model("m"), 5, {"id": 7}]  # type: ignore[list-item]
     found = listed(endpoint(openai))
     assert [offer.remote_id for offer in found.offers] == ["m"]
     assert len(found.refused) == 3
