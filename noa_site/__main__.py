@@ -7,8 +7,11 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+from noa_site import streams
+
 
 def main() -> None:
+    streams.open_missing()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "noa_site.settings")
     execute_from_command_line(["noa-server", *sys.argv[1:]])
 

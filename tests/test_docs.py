@@ -17,7 +17,10 @@ from models_app.api import urls
 from models_app.cli import main
 from models_app.domain.catalog.options import LoadOptions
 from models_app.domain.events import EventName
+from models_app.domain.measuring import figures
 from models_app.domain.scopes import Scope
+from models_app.engines.runner.grammar import child
+from models_app.gateway.recording import recorder
 from noa_site.config import Config
 from tests import markdown
 from tests.markdown import ROOT, Page
@@ -227,3 +230,33 @@ def test_every_page_of_the_documentation_is_in_its_index() -> None:
 def test_every_page_of_the_documentation_begins_with_an_example() -> None:
     for path in (ROOT / "docs").glob("*.md"):
         assert re.match(r"# .+\n\n```sh\n", path.read_text()), path.name
+
+
+# Sections and bounds
+
+
+@every_page
+def test_no_two_sections_of_a_page_have_one_title(page: Page) -> None:
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.text, flags=re.DOTALL), re.MULTILINE)
+    if page.name != "CHANGELOG.md":
+        assert len(titles) == len(set(titles))
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("docs/access-log.md", f"up to {recorder.MAX_PENDING:,} wait"),
+        ("docs/profiling.md", f"faster than {figures.FASTEST_TPOT_MS:g} ms each"),
+        ("docs/engine.md", f"more than {child.START_SECONDS:.0f} seconds".replace("2 seconds", "two seconds")),
+        ("docs/engine.md", f"and {child.SHARE_SECONDS:g} s for each token in all"),
+    ],
+    ids=str,
+)
+def test_a_bound_that_a_page_states_is_the_codes(page: str, words: str) -> None:
+    assert words in " ".join(markdown.page(page).text.split())
+
+
+def test_the_backup_has_every_secret_of_the_data_folder() -> None:
+    text = markdown.page("docs/operations.md").text
+    for name in ("encryption_key", "secret_key", "spool/"):
+        assert f"`{name}`" in text
