@@ -78,7 +78,7 @@ def _called(body: Mapping[str, Any], last: Any) -> str | None:
 
 
 def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {tool["name"]: tool["input_schema"] for tool in body.get("tools") or ()}
+    return {tool["name"]: tool["input_schema"] for tool in body.get("tools") or () if "input_schema" in tool}
 
 
 def _text(content: Any) -> str:

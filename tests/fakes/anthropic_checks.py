@@ -10,6 +10,8 @@ from tests.fakes.anthropic_answers import SIGNATURE
 from tests.fakes.provider_faults import Refusal
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+# The types of tools that Anthropic defines.
+_SERVED = re.compile(r"(web_search|web_fetch|code_execution|bash|text_editor|memory|computer)_20[0-9]{6}")
 _KNOWN = frozenset(
     {
         "model",
@@ -83,6 +85,8 @@ def _numbers(body: Mapping[str, Any]) -> str | None:
 
 def _tools(body: Mapping[str, Any]) -> str | None:
     for index, tool in enumerate(body.get("tools") or ()):
+        if _SERVED.fullmatch(tool.get("type", "")):
+            continue
         if not _NAME.fullmatch(tool.get("name", "")):
             return f"tools.{index}.custom.name: String should match pattern"
         if tool.get("input_schema", {}).get("type") != "object":
@@ -146,8 +150,10 @@ def _messages(body: Mapping[str, Any]) -> str | None:
         return 'messages: first message must use the "user" role'
     for index, message in enumerate(messages):
         place, role = f"messages.{index}", message.get("role")
-        if role not in ("user", "assistant"):
-            return f"{place}.role: Input should be 'user' or 'assistant'"
+        if role not in ("user", "assistant", "system"):
+            return f"{place}.role: Input should be 'user', 'assistant' or 'system'"
+        if role == "system" and messages[index - 1].get("role") != "user":
+            return f"{place}: a system message must follow a user message"
         content = message.get("content")
         if isinstance(content, str):
             if not content and index < len(messages) - 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.journeys import matrix
 from tests.journeys.server import NoaServer
 
 
@@ -16,6 +17,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
     running = NoaServer(tmp_path_factory.mktemp("server") / "data").start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def matrix_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NoaServer]:
+    """Running, with a loaded model of every kind (see tests/journeys/matrix.py)."""
+    with matrix.running(tmp_path_factory.mktemp("matrix")) as server:
+        yield server
 
 
 @pytest.fixture
