@@ -12,6 +12,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import jsonschema
 import pytest
 
 from tests.journeys.matrix import CALLER, MODELS
@@ -75,4 +76,5 @@ def test_a_request_of_a_known_client_is_answered(name: str, kind: str, matrix_se
         answer = json.loads(text)
         assert not answer.get("error"), text
         if (shape := body.get("response_format")) and kind == "local":
-            json.loads(answer["choices"][0]["message"]["content"])
+            content = json.loads(answer["choices"][0]["message"]["content"])
+            jsonschema.validate(content, shape["json_schema"]["schema"])

@@ -22,6 +22,8 @@ from models_app.engines.spec import RunnerSpec
 
 # A shorter text is tokenized faster than a thread starts.
 _SHORT_TEXT = 8192
+# Longer texts are counted too, within a time that models with a long context need as well.
+_COUNTED = 32_768
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -49,27 +51,29 @@ class State:
     # Two, so that one very long text does not block the others.
     tokenizers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize"))
 
-    async def tokens(self, prompt: Prompt, *, param: str, add_special: bool = True) -> Sequence[int]:
+    async def tokens(self, prompt: Prompt, *, param: str, add_special: bool = True, fits: bool = True) -> Sequence[int]:
         """The tokens of a prompt. Raises InvalidRequest for ids that the vocabulary does not have and for an empty
-        prompt, ContextLengthExceeded for more tokens than the context."""
+        prompt, ContextLengthExceeded for more tokens than the context, or, with `fits` False, than `_COUNTED`."""
         if isinstance(prompt, str):
-            ids = await self._tokenize(prompt, param, add_special)
+            ids = await self._tokenize(prompt, param, add_special, 0 if fits else _COUNTED)
         else:
             ids = prompt
             self._check_ids(prompt, param)
         if not ids:
             raise InvalidRequest(f"'{param}' has no tokens for this model.", param=param)
-        if len(ids) > self.model.n_ctx:
+        if fits and len(ids) > self.model.n_ctx:
             raise _too_long(self.model.n_ctx, f"'{param}' has {len(ids)} tokens", param)
         return ids
 
-    async def _tokenize(self, text: str, param: str, add_special: bool) -> Sequence[int]:
+    async def _tokenize(self, text: str, param: str, add_special: bool, least: int) -> Sequence[int]:
         # Embedding input is data: control tokens written out in it are plain text.
         parse_special = param != "input"
 
         def work() -> Sequence[int]:
             try:
-                return self.model.tokenize(text, add_special=add_special, parse_special=parse_special)
+                return self.model.tokenize(
+                    text, add_special=add_special, parse_special=parse_special, least_limit=least
+                )
             except InvalidRequest as error:
                 error.param = param
                 raise

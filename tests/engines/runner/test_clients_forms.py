@@ -64,6 +64,16 @@ def test_the_tokens_of_a_chat_are_counted_as_its_request_is(runner: Program) -> 
     assert runner.post("/v1/chat/tokens", messages=[])[0] == 400
 
 
+def test_a_chat_that_does_not_fit_is_counted_and_one_without_measure_refused(runner: Program) -> None:
+    def count(words: int) -> tuple[int, dict[str, Any]]:
+        return runner.post("/v1/chat/tokens", messages=[{"role": "user", "content": "word " * words}])
+
+    (few, short), (many, long) = count(10), count(6_000)
+    assert (few, many) == (200, 200) and long["input_tokens"] > 300 * short["input_tokens"]
+    status, refused = count(60_000)
+    assert (status, refused["error"]["code"]) == (400, "context_length_exceeded")
+
+
 @pytest.mark.parametrize(("stop", "content"), [(["never", "small"], "Once there was a "), (["there", "was"], "Once ")])
 def test_the_stop_string_that_ended_an_answer_is_named(runner: Program, stop: list[str], content: str) -> None:
     fields = {"messages": HI, "temperature": 0, "stop": stop}

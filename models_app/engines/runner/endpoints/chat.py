@@ -41,8 +41,8 @@ async def complete(state: State, request: Request, data: Mapping[str, Any]) -> N
 
 
 async def count(state: State, request: Request, data: Mapping[str, Any]) -> None:
-    """Answer with the tokens of a chat's prompt. Raises as `complete`, and computes nothing."""
-    request.respond(200, {"input_tokens": len(await _prompt(state, inference.parse_chat(data)))})
+    """Answer with the tokens of a chat's prompt, also of one that does not fit. Raises as `complete`."""
+    request.respond(200, {"input_tokens": len(await _prompt(state, inference.parse_chat(data), fits=False))})
 
 
 async def _choices(state: State, chat: ChatRequest, *, clip: bool) -> list[Choice]:
@@ -61,7 +61,7 @@ async def _choices(state: State, chat: ChatRequest, *, clip: bool) -> list[Choic
     return choices_for(prompt, sampling, n=chat.n, tools=calls, forced=forced)
 
 
-async def _prompt(state: State, chat: ChatRequest) -> Sequence[int]:
+async def _prompt(state: State, chat: ChatRequest, *, fits: bool = True) -> Sequence[int]:
     renderer = _renderer(state)
     calls = chat.tool_choice.kind != "none"
     if calls and not renderer.supports_tools:
@@ -77,7 +77,7 @@ async def _prompt(state: State, chat: ChatRequest) -> Sequence[int]:
     )
     # Most templates write the beginning-of-text token themselves; it must not be doubled.
     add_special = not (state.model.bos and text.startswith(state.model.bos))
-    return await state.tokens(text, param="messages", add_special=add_special)
+    return await state.tokens(text, param="messages", add_special=add_special, fits=fits)
 
 
 def _renderer(state: State) -> Renderer:

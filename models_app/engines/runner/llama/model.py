@@ -143,9 +143,10 @@ class LoadedModel:
             "compute_bytes": int(sizes["compute"] * _MIB),
         }
 
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """See `Vocabulary.tokenize`; the limit is the context of this model."""
-        return self.vocabulary.tokenize(text, add_special=add_special, parse_special=parse_special, limit=self.n_ctx)
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool, least_limit: int = 0) -> list[int]:
+        """See `Vocabulary.tokenize`; the limit is the context of this model, or `least_limit` if that is larger."""
+        limit = max(self.n_ctx, least_limit)
+        return self.vocabulary.tokenize(text, add_special=add_special, parse_special=parse_special, limit=limit)
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return self.vocabulary.detokenize(tokens)
