@@ -25,6 +25,7 @@ from models_app.engines import descriptors
 from models_app.engines.accepting import AcceptedProtocol, Acceptor
 from models_app.engines.connections import Connections, TrustedProxies
 from models_app.gateway.http.batching import BatchingTransport
+from models_app.gateway.http.old_clients import unchunked
 from models_app.gateway.http.types import ANSWER_EXTENSION, CONNECTION_EXTENSION, Header
 
 # Queued requests of one connection. A client that pipelines more is not waiting for answers.
@@ -159,6 +160,8 @@ class FrontProtocol(HttpToolsProtocol, AcceptedProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = unchunked(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
