@@ -219,6 +219,11 @@ class Pipeline:
         return self.done or any(isinstance(stage, EventPass) and stage.is_counted for stage in self._stages)
 
     @property
+    def reads_chunks(self) -> bool:
+        """Whether the server's own dialect is OpenAI's."""
+        return isinstance(self._stages[0], ChatPass)
+
+    @property
     def usage(self) -> Usage | None:
         """The usage of the first stage that reports it: a later translation can lose counts."""
         return next((stage.usage for stage in self._stages if stage.usage is not None), None)

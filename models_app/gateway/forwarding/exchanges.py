@@ -23,7 +23,7 @@ from models_app.gateway.routing.inference import Endpoint
 from models_app.gateway.routing.resolving import ModelUnable
 from models_app.gateway.upstream.connection import Malformed
 from models_app.providers.anthropic import answer as anthropic_answer
-from models_app.providers.wire import chat_answers
+from models_app.providers.wire import chat_answers, sse
 from models_app.providers.wire.translation import StreamTranslation, Translation
 
 # They configure client libraries; to a server that is itself a gateway they could name another host or key.
@@ -97,7 +97,7 @@ def _native_messages(endpoint: Endpoint, value: Fields, remote: RemoteEndpoint, 
     return Exchange(
         path=endpoint.path,
         body=_written(value),
-        whole=lambda data: (data, _counts(_parsed(data), anthropic_answer.usage_of)),
+        whole=lambda data: (data, _counts(parsed(data), anthropic_answer.usage_of)),
         stream=Pipeline(MessagesPass(watcher)),
         is_native=True,
     )
@@ -149,7 +149,7 @@ def _exchange(
     """`back` are the translations of the answer, the server's own first; `chat` inspects OpenAI's chunks."""
 
     def whole(data: bytes) -> tuple[bytes, Usage]:
-        answer = _parsed(data)
+        answer = parsed(data)
         if not back:
             return data, _counts(answer, chat_answers.counted)
         try:
@@ -227,11 +227,12 @@ def _include_usage(value: Fields, *, continuous: bool = False) -> bool:
     return True
 
 
-def _parsed(data: bytes) -> Fields:
+def parsed(data: bytes) -> Fields:
     """The JSON object of a whole answer. Raises Malformed, or ErrorEvent when it is an error object."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
+        _refuse_events(data)
         raise Malformed("it is not valid JSON") from None
     if not isinstance(value, dict):
         raise Malformed("it is not a JSON object")
@@ -239,6 +240,20 @@ def _parsed(data: bytes) -> Fields:
     if error:
         raise ErrorEvent(error if isinstance(error, dict) else {"message": str(error)})
     return value
+
+
+def _refuse_events(data: bytes) -> None:
+    """Raises the error of a stream in place of a whole answer: that of its first event, or Malformed."""
+    try:
+        reader = sse.EventReader()
+        found = [orjson.loads(text) for _, text in (*reader.feed(data), *reader.end()) if text.strip() != b"[DONE]"]
+    except (orjson.JSONDecodeError, sse.EventTooLong):
+        return
+    for value in found[:1]:
+        if isinstance(value, dict) and value.get("error"):
+            error = value["error"]
+            raise ErrorEvent(error if isinstance(error, dict) else {"message": str(error)})
+        raise Malformed("it is a stream of events, and a whole answer was requested")
 
 
 def _counts(value: Mapping[str, Any], read: Counts) -> Usage:

@@ -13,13 +13,14 @@ from models_app.gateway.calls.keep_alive import EVENT_STREAM, STREAM_HEADERS
 from models_app.gateway.calls.meter import Meter
 from models_app.gateway.dialects import usage
 from models_app.gateway.dialects.streams import ErrorEvent, EventFence, Pipeline, json_error
+from models_app.gateway.forwarding import exchanges
 from models_app.gateway.forwarding.exchanges import Exchange
 from models_app.gateway.http.errors import JSON
 from models_app.gateway.http.types import Header
 from models_app.gateway.http.watch import Watch
 from models_app.gateway.routing.inference import Inference
 from models_app.gateway.upstream.connection import Broken, Connection, Malformed, UpstreamError
-from models_app.providers.wire import sse
+from models_app.providers.wire import sse, whole_answers
 
 # A whole answer is held back up to this size: until then a runner's death is a clean 502, not a cut body.
 HOLD_BYTES = 1024 * 1024
@@ -149,12 +150,13 @@ async def exchanged(inference: Inference, connection: Connection, exchange: Exch
 
 
 async def _exchange_events(inference: Inference, connection: Connection, stream: Pipeline) -> None:
-    if not connection.headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
-        raise Malformed("it is not a stream of events")
     call, watch = inference.call, inference.watch
     if inference.endpoint.dialect is not None:
         call.error_event = lambda error, _: stream.error(error)
     try:
+        if not connection.headers.get(b"content-type", b"").lower().startswith(EVENT_STREAM):
+            whole = await _instead_of_events(connection, watch, stream)
+            await _write_events(call, stream.feed(whole), stream)
         while not stream.done and (data := await connection.read()):
             watch.received = True
             events = stream.feed(data)
@@ -170,6 +172,26 @@ async def _exchange_events(inference: Inference, connection: Connection, stream:
         call.meter.state(stream.usage, is_finished=stream.is_whole)
     await call.finish()
     await _settle(connection)
+
+
+async def _instead_of_events(connection: Connection, watch: Watch, stream: Pipeline) -> bytes:
+    """A whole answer, as events; empty if the body consists of events, though its type is another.
+
+    Raises ErrorEvent if it is an error: some servers send one with status 200.
+    """
+    first = await connection.read()
+    connection.unread(first)
+    if not first.lstrip().startswith((b"{", b"<")):
+        if first:
+            return b""
+        raise Malformed("it is empty")
+    body, is_whole = await _held(connection, watch, _MAX_TRANSLATED_BYTES)
+    if not is_whole or not body.lstrip().startswith(b"{"):
+        raise Malformed("it is not a stream of events")
+    answer = exchanges.parsed(body)
+    if not stream.reads_chunks or not isinstance(answer.get("choices"), list):
+        raise Malformed("it is not a stream of events")
+    return whole_answers.as_stream(answer)
 
 
 async def _write_events(call: Call, data: bytes, stream: Pipeline) -> None:

@@ -17,7 +17,8 @@ import pytest
 from models_app.domain.errors import NoaError
 from models_app.gateway.dialects.streams import ChatPass, ErrorEvent, MessagesPass
 from models_app.gateway.upstream.connection import UpstreamError
-from tests.gateway.dialects.test_event_forms import CHAT, FORMS, MESSAGES
+from tests.gateway.dialects.test_event_forms import CHAT, FORMS
+from tests.gateway.dialects.test_streams import MESSAGES
 
 CASES = 2_500
 _WORDS = (

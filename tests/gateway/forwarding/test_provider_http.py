@@ -256,3 +256,55 @@ def test_the_provider_gets_its_own_id_back(served: Served, provider: RawProvider
     served.source.current = before
     assert reply.status == 200
     assert json.loads(provider.bodies[0])["model"] == model_id
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/event-stream; charset=utf-8"])
+def test_an_error_within_a_200_is_an_error_with_its_reason(
+    served: Served, provider: RawProvider, path: str, kind: str
+) -> None:
+    """Whole or as the first event, whichever was requested."""
+    event = b"data: " + CREDITS + b"\n\n"
+    for data in (CREDITS, event) if "stream" not in kind else (event,):
+        provider.script = lambda number, on_connection, data=data: [answer(data, kind=kind)]  # type: ignore[misc]
+        for streamed in (False, True):
+            reply, name = asked(served, path, streamed=streamed)
+            assert reply.status == 402, (data, streamed, reply)
+            assert "You are out of credits." in reply.json["error"]["message"]
+            assert served.record_of(name).status == 402
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+def test_a_whole_answer_in_place_of_a_stream_becomes_one(served: Served, provider: RawProvider, path: str) -> None:
+    provider.script = lambda number, on_connection: [answer(WHOLE)]
+    reply, name = asked(served, path, streamed=True)
+    assert reply.status == 200 and reply.headers["content-type"] == "text/event-stream"
+    assert b"Hello" in reply.body and DIALECTS[path][2] in reply.body
+    record = served.record_of(name)
+    assert (record.prompt_tokens, record.completion_tokens, record.estimated) == (4, 2, False)
+
+
+def test_its_calls_become_calls(served: Served, provider: RawProvider) -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": [CALL, {**CALL, "id": "call_2"}]}
+    data = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).encode()
+    provider.script = lambda number, on_connection: [answer(data)]
+    for path in ("/v1/messages", "/v1/responses"):
+        reply, _ = asked(served, path, streamed=True)
+        assert reply.status == 200
+        assert b"call_1" in reply.body and b"call_2" in reply.body and b'{\\"a\\": 1}' in reply.body
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/octet-stream"])
+def test_events_of_another_type_are_events(served: Served, provider: RawProvider, kind: str) -> None:
+    provider.script = lambda number, on_connection: [answer(EVENTS, kind=kind)]
+    assert text_of(asked(served, streamed=True)[0]) == "Hello"
+
+
+def test_a_stream_in_place_of_a_whole_answer_is_refused_with_the_reason(served: Served, provider: RawProvider) -> None:
+    provider.script = lambda number, on_connection: [stream(EVENTS)]
+    reply, _ = asked(served, streamed=False)
+    assert (reply.status, reply.code) == (502, "malformed_answer")
+    assert "it is a stream of events" in reply.json["error"]["message"]

@@ -56,7 +56,7 @@ FAULTS: dict[str, tuple[Told, Told]] = {
     "status_500": (Told(502, "provider_error"),) * 2,
     "status_503_retry_after": (OK._replace(calls=2),) * 2,
     "usage_in_chunk_with_choices": (OK, OK),
-    "wrong_content_type": (OK, MALFORMED),
+    "wrong_content_type": (OK, OK),
 }
 # The provider states that it did no work: nothing is charged.
 FREE = {"bad_key", "context_length_exceeded", "redirect", "status_500"}
