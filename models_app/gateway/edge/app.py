@@ -27,7 +27,7 @@ from models_app.engines.trust import NodeTrust
 from models_app.gateway.calls.call import Call
 from models_app.gateway.calls.keep_alive import KeepAlive
 from models_app.gateway.calls.limiting import Limiter
-from models_app.gateway.dialects import dialects
+from models_app.gateway.dialects import dialects, passing
 from models_app.gateway.forwarding.circuits import Circuits, Contacts, Report, unreported_contact
 from models_app.gateway.forwarding.relay import Relay
 from models_app.gateway.forwarding.remote import Remote
@@ -282,7 +282,8 @@ class Gateway:
             call.captured = self._texts.begin(self._snapshots.current, call.record, body)
         watch = self._watches.start(call.receive, call.task, call.record)
         try:
-            await self._forward(Inference(call, endpoint, head, body, patience, watch))
+            passed = passing.passed(endpoint.dialect, headers)
+            await self._forward(Inference(call, endpoint, head, body, patience, watch, passed))
         except asyncio.CancelledError:
             if watch.verdict is None:
                 raise

@@ -7,7 +7,7 @@ rebuilt from its parsed JSON, so that the server receives every field once, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -38,6 +38,7 @@ class Exchange:
     """`whole` and `stream` turn the server's answer into the client's; `is_native` when they change no byte.
 
     adds_stream_options  NOA requests usage in a field that not every server supports
+    headers              the client's own, in its dialect, for a server with the same dialect
     """
 
     path: str
@@ -46,6 +47,7 @@ class Exchange:
     stream: Pipeline
     is_native: bool
     adds_stream_options: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_runner(endpoint: Endpoint, body: ParsedBody, target: Target, watcher: Watcher) -> Exchange:

@@ -12,6 +12,7 @@ from models_app.domain.errors import NoaError, ProviderAuthFailed, ProviderError
 from models_app.domain.traffic.retries import Decision, Failure, Situation, decide
 from models_app.domain.traffic.routing import RemoteEndpoint, Target
 from models_app.gateway.calls.meter import Meter
+from models_app.gateway.dialects import passing
 from models_app.gateway.dialects.streams import ErrorEvent
 from models_app.gateway.forwarding import exchanges, faults, streaming
 from models_app.gateway.forwarding.circuits import Attempt, Circuit, Circuits
@@ -172,11 +173,14 @@ def _exchange(inference: Inference, remote: RemoteEndpoint, circuit: Circuit, *,
     """`reduced` leaves out `stream_options` for this request only."""
     options = circuit.takes_stream_options and not reduced
     watcher = inference.call.meter.watch
-    return exchanges.to_provider(inference.endpoint, inference.body, remote, watcher, stream_options=options)
+    exchange = exchanges.to_provider(inference.endpoint, inference.body, remote, watcher, stream_options=options)
+    if passing.takes(remote.kind, inference.endpoint.dialect):
+        exchange.headers = inference.passed
+    return exchange
 
 
 def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
-    """The whole head of a request: nothing in it comes from the client."""
+    """The whole head of a request: of the client's headers it has those of the allow-list only."""
     key = remote.api_key
     if not (key.isascii() and key.isprintable()):
         raise ProviderAuthFailed(
@@ -188,7 +192,7 @@ def _head(remote: RemoteEndpoint, origin: Origin, exchange: Exchange) -> bytes:
         (
             f"POST {origin.prefix}{exchange.path} HTTP/1.1",
             f"Host: {origin.authority}",
-            *(f"{name}: {value}" for name, value in credentials.headers(remote).items()),
+            *(f"{name}: {value}" for name, value in (credentials.headers(remote) | dict(exchange.headers)).items()),
             "Content-Type: application/json",
             "Accept: application/json, text/event-stream",
             "Accept-Encoding: identity",

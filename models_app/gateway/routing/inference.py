@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -42,6 +43,7 @@ class Endpoint:
 @dataclass(slots=True)
 class Inference:
     """patience  seconds that the request waits for a model that is not loaded
+    passed      the client's headers for a provider of its dialect
     keep_alive  of a stream
     death     of the last runner that died with this request in it, until another has survived it
     """
@@ -52,6 +54,7 @@ class Inference:
     body: ParsedBody
     patience: float
     watch: Watch
+    passed: Mapping[str, str] = field(default_factory=dict)
     death: Death | None = None
     keep_alive: KeepAlive | None = None
     known_digest: str = ""

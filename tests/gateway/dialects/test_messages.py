@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from models_app.domain.provider_kinds import ProviderKind
+from models_app.gateway.dialects.passing import BETAS as BETA_NAMES
+from tests import markdown
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.upstream import USAGE, FakeUpstream
@@ -86,6 +89,39 @@ def test_anthropic_is_asked_in_its_own_words(served: Served, anthropic: FakeAnth
     assert sent.body == {"model": CLAUDE.partition(":")[2], **MESSAGES, **extra}
     assert sent.headers["anthropic-version"] == "2023-06-01"
     assert "anthropic-beta" not in sent.headers
+
+
+BETAS = "claude-code-20250219,interleaved-thinking-2025-05-14"
+FROM_ANTHROPIC = {"anthropic_beta": f"{BETAS}, evil-1,files-api-2025-04-14", "anthropic_version": "2026-10-21"}
+FROM_OPENAI = {"openai_beta": "responses=experimental,evil=1"}
+CHAT_PATHS = ("/v1/chat/completions", "/v1/responses")
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}?beta=true", f"{PATH}/count_tokens"])
+def test_betas_of_anthropics_clients_reach_anthropic_only(
+    served: Served, anthropic: FakeAnthropic, openai: FakeOpenAI, path: str
+) -> None:
+    for model in (CLAUDE, GPT, LOCAL):
+        served.post({"model": model, **MESSAGES}, path, **FROM_ANTHROPIC, **FROM_OPENAI)
+    (sent,) = anthropic.requests
+    assert (sent.headers["anthropic-beta"], sent.headers["anthropic-version"]) == (BETAS, "2026-10-21")
+    for sent in (*anthropic.requests, *openai.requests):
+        assert "openai-beta" not in sent.headers
+    assert not any(name.startswith("anthropic-") for sent in openai.requests for name in sent.headers)
+
+
+@pytest.mark.parametrize("path", CHAT_PATHS)
+def test_betas_of_openais_clients_reach_openai_only(
+    served: Served, anthropic: FakeAnthropic, openai: FakeOpenAI, path: str
+) -> None:
+    content = {"messages": MESSAGES["messages"]} if "chat" in path else {"input": "Hello"}
+    for model in (CLAUDE, GPT):
+        assert served.post({"model": model, **content}, path, **FROM_ANTHROPIC, **FROM_OPENAI).status == 200
+    assert openai.requests[0].headers["openai-beta"] == "responses=experimental"
+    assert not any(name.startswith("anthropic-") for name in openai.requests[0].headers)
+    headers = anthropic.requests[0].headers
+    assert headers["anthropic-version"] == "2023-06-01"
+    assert not {"openai-beta", "anthropic-beta"} & headers.keys()
 
 
 def test_the_key_may_come_in_the_header_of_anthropics_clients(served: Served) -> None:
@@ -218,3 +254,9 @@ def _events(body: bytes) -> list[dict[str, Any]]:
 def _texts(events: list[dict[str, Any]]) -> list[str]:
     deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
     return [delta.get("text", "") for delta in deltas]
+
+
+def test_the_documentation_lists_the_betas() -> None:
+    table = markdown.rows(markdown.page("docs/clients.md").section("Headers"))
+    (betas,) = (row[1] for row in table if row[0] == "`anthropic-beta`")
+    assert re.findall(r"`([a-z0-9-]+)`", betas) == list(BETA_NAMES)
