@@ -62,6 +62,7 @@ class Config(WellKnownVariables):
     web_processes: int = Field(default=1, ge=1, le=64)
     trusted_proxies: Annotated[list[str] | None, NoDecode] = None
     cors_origins: Annotated[list[str] | None, NoDecode] = None
+    base_path: str | None = Field(default=None, pattern=r"^(/[A-Za-z0-9._~-]+)*/?$")
     node: Annotated[str, AfterValidator(node_config.named)] = "local"
     node_secret: SecretStr | None = Field(default=None, min_length=16)
     node_cert: Path | None = None

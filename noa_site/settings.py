@@ -159,6 +159,9 @@ NOA_READINESS_OPTIONS: dict[str, Any] = (
     postgres.readiness_options(DATABASES["default"]["OPTIONS"]) if CONFIG.database_url else {"timeout": 1.5}
 )
 
+NOA_BASE_PATH = (CONFIG.base_path or "").rstrip("/")
+# Of every link and redirect that Django makes, and of its static files.
+FORCE_SCRIPT_NAME = NOA_BASE_PATH or None
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 # Files are served from their packages: the first start needs no collectstatic.
@@ -201,6 +204,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Register, load, measure and hot-swap language models.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVERS": [{"url": NOA_BASE_PATH}] if NOA_BASE_PATH else [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

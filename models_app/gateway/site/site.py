@@ -18,6 +18,7 @@ from models_app.domain.residency.readiness import PartReport
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.domain.traffic.texts import CapturedText
 from models_app.gateway.calls.limiting import Limiter
+from models_app.gateway.edge import base_path
 from models_app.gateway.edge.app import Gateway
 from models_app.gateway.edge.cors import Cors
 from models_app.gateway.edge.doorway import Doorway
@@ -173,14 +174,15 @@ class Site:
 
     def _entrance(self, django: ASGIApp) -> Entrance:
         return Entrance(
-            django,
+            base_path.restored(django, settings.NOA_BASE_PATH),
             places=settings.NOA_DJANGO_PLACES,
-            log_in_path=str(settings.LOGIN_URL),
+            log_in_path=str(settings.LOGIN_URL).removeprefix(settings.NOA_BASE_PATH),
             session_cookie=settings.SESSION_COOKIE_NAME,
             keys=lambda: self.snapshots.current.keys,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = base_path.stripped(scope, settings.NOA_BASE_PATH)
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http" and (scope["path"] == "/v1" or scope["path"].startswith("/v1/")):

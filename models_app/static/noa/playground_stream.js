@@ -2,6 +2,9 @@
 
 // Requests one answer of the gateway and reports it as it is streamed.
 window.noaStream = (() => {
+    // The server can be below a path of another one, as its static files are.
+    const base = new URL(document.currentScript.src).pathname.split("/static/")[0];
+
     // The gateway's error bodies contain a message.
     const refusal = async (response) => {
         try {
@@ -33,7 +36,7 @@ window.noaStream = (() => {
     // Calls on.text(string), on.thought(string), on.usage({completion_tokens, …}). Returns null, or {status, message} of the
     // failure.
     async function ask({ key, body, requestId, signal, on }) {
-        const response = await fetch("/v1/chat/completions", {
+        const response = await fetch(`${base}/v1/chat/completions`, {
             method: "POST",
             signal,
             headers: {
