@@ -121,7 +121,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
     if _shows_pages(request):
         return defaults.page_not_found(request, exception)
-    return _plain(request, errors.NotFound(f"There is nothing at this address. {_hint(request.path)}"))
+    return _plain(request, errors.NotFound(f"There is nothing at this address. {_hint(request.path_info)}"))
 
 
 def _hint(path: str) -> str:

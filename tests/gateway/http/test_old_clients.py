@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.gateway.wire import Served, request
+from models_app.gateway.http.types import Receive, Scope, Send
+from tests.gateway.wire import Served, request, serve
 
 BODY = json.dumps({"model": "current", "messages": [{"role": "user", "content": "hi"}]}).encode()
 STREAM = json.dumps({"model": "current", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -61,3 +62,20 @@ def test_chunks_of_every_form_are_read(gateway: Served, form: str) -> None:
     with gateway.wire() as wire:
         for _ in range(2):
             assert wire.send(head + body).answer().status == 200
+
+
+async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+    """A stream of events without a length, as the API's are."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for number in range(3):
+        await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_other_streams_have_no_transfer_coding_either(method: str) -> None:
+    with serve("/nowhere.sock", app=endless) as served, served.wire() as wire:
+        answer = wire.send(request(b"", "/api/v1/events", method=method).replace(b"HTTP/1.1", b"HTTP/1.0", 1)).rest()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert body == (b"" if method == "HEAD" else b"data: 0\n\ndata: 1\n\ndata: 2\n\n")
