@@ -159,9 +159,8 @@ NOA_READINESS_OPTIONS: dict[str, Any] = (
     postgres.readiness_options(DATABASES["default"]["OPTIONS"]) if CONFIG.database_url else {"timeout": 1.5}
 )
 
-NOA_BASE_PATH = (CONFIG.base_path or "").rstrip("/")
 # Of every link and redirect that Django makes, and of its static files.
-FORCE_SCRIPT_NAME = NOA_BASE_PATH or None
+FORCE_SCRIPT_NAME = (CONFIG.base_path or "").rstrip("/") or None
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 # Files are served from their packages: the first start needs no collectstatic.
@@ -204,7 +203,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Register, load, measure and hot-swap language models.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVERS": [{"url": NOA_BASE_PATH}] if NOA_BASE_PATH else [],
+    "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -294,6 +293,7 @@ NOA_MODELS_DIR = CONFIG.models_dir or DATA_DIR / "models"
 NOA_MEMORY_BUDGET = None if CONFIG.memory_budget is None else int(CONFIG.memory_budget)
 NOA_TRUSTED_PROXIES = CONFIG.trusted_proxies or []
 NOA_CORS_ORIGINS = CONFIG.cors_origins or []
+NOA_BASE_PATH = FORCE_SCRIPT_NAME or ""
 
 # Names of the environment variables that exist; `doctor` reports others.
 NOA_VARIABLES = frozenset(
