@@ -145,6 +145,14 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
     return {**shape, "content": content, "stop_reason": draw(st.sampled_from(reasons)), "usage": usage}
 
 
+# The content of a block at its start.
+EMPTY: dict[str, dict[str, Any]] = {
+    "thinking": {"thinking": "", "signature": ""},
+    "text": {"text": ""},
+    "tool_use": {"input": {}},
+}
+
+
 @st.composite
 def message_streams(draw: st.DrawFn, message: dict[str, Any]) -> bytes:
     start = {**message, "content": [], "stop_reason": None}
@@ -156,11 +164,7 @@ def message_streams(draw: st.DrawFn, message: dict[str, Any]) -> bytes:
             "text": ("text", block.get("text")),
             "tool_use": ("partial_json", json.dumps(block.get("input"), ensure_ascii=False)),
         }[kind]
-        empty: dict[str, Any] = {
-            "thinking": {"thinking": "", "signature": ""},
-            "text": {"text": ""},
-            "tool_use": {"input": {}},
-        }[kind]
+        empty = EMPTY[kind]
         data += event({"type": "content_block_start", "index": index, "content_block": {**block, **empty}})
         delta = "input_json_delta" if kind == "tool_use" else f"{kind}_delta"
         parts = [{"type": delta, name: piece} for piece in draw(pieces(text))]
