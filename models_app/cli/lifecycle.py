@@ -139,7 +139,7 @@ def _show_result(as_json: bool, done: jobs.Job) -> None:
 def _loaded(result: dict[str, Any]) -> list[str]:
     memory = output.cell(output.size(result["memory_bytes"]))
     took = output.cell(output.seconds(result["load_seconds"]))
-    return [f"{result['key']} is loaded (load time {took}, memory {memory})."]
+    return [f"{result['key']} is loaded (load time {took}, memory {memory}).", *result.get("notes", ())]
 
 
 def _unloaded(result: dict[str, Any]) -> list[str]:

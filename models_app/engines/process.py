@@ -37,12 +37,13 @@ StageReport = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A runner's ready message. Memory figures are bytes."""
+    """A runner's ready message. Memory figures are bytes; `notes` are sentences about what the model cannot do."""
 
     pid: int
     n_ctx: int
     slots: int
     memory: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -150,7 +151,8 @@ class _Limit:
 def _ready(message: dict[str, Any]) -> Ready | None:
     if message["event"] != "ready":
         return None
-    return Ready(message["pid"], message["n_ctx"], message["slots"], message["memory"])
+    notes = tuple(message.get("notes", ()))
+    return Ready(message["pid"], message["n_ctx"], message["slots"], message["memory"], notes)
 
 
 def describe_exit(code: int | None) -> str:

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class ReadyPipe:
         if progress - self._progress >= _PROGRESS_STEP or progress >= 1.0 > self._progress:
             self.enter(self._stage, progress)
 
-    def ready(self, *, n_ctx: int, slots: int, memory: Mapping[str, int]) -> None:
+    def ready(self, *, n_ctx: int, slots: int, memory: Mapping[str, int], notes: Sequence[str] = ()) -> None:
         self._write(
             {
                 "event": "ready",
@@ -59,6 +59,7 @@ class ReadyPipe:
                 "n_ctx": n_ctx,
                 "slots": slots,
                 "memory": dict(memory),
+                "notes": list(notes),
             }
         )
         os.close(self._descriptor)

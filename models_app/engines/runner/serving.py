@@ -63,7 +63,8 @@ def _load(spec: RunnerSpec, pipe: ReadyPipe) -> tuple[LoadedModel, Renderer | No
     model = LoadedModel(spec, pipe.advance)
     if not model.chat_template:
         return model, None
-    return model, Renderer(model.chat_template, bos=model.bos, eos=model.eos, mode=spec.confine)
+    with_tools = model.metadata("tokenizer.chat_template.tool_use") or ""
+    return model, Renderer(model.chat_template, bos=model.bos, eos=model.eos, with_tools=with_tools, mode=spec.confine)
 
 
 async def _serve(
@@ -94,7 +95,8 @@ async def _serve(
         # Objects alive now stay alive: exclude them from later collections.
         gc.collect()
         gc.freeze()
-        pipe.ready(n_ctx=model.n_ctx, slots=spec.slots, memory=state.memory())
+        notes = renderer.manner.notes if renderer is not None else ()
+        pipe.ready(n_ctx=model.n_ctx, slots=spec.slots, memory=state.memory(), notes=notes)
         logger.info("ready: %s on %s", spec.model, spec.socket)
         await stop.wait()
         listening.close()

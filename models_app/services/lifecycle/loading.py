@@ -274,7 +274,7 @@ def _publish(
     seconds: float,
     candidates: Sequence[Mapping[str, Any]] = (),
 ) -> Instance:
-    memory = ready.memory if ready else {}
+    memory, notes = (ready.memory, list(ready.notes)) if ready else ({}, [])
     with transaction.atomic():
         moved = instances.move(
             instance=instance,
@@ -288,17 +288,19 @@ def _publish(
             raise Conflict(f"'{model.key}' was stopped while it was loaded.", code="load_cancelled")
         event = FactEvent(
             EventName.MODEL_LOADED,
-            f"{model.key} was loaded in {seconds:.1f} s.",
+            " ".join([f"{model.key} was loaded in {seconds:.1f} s.", *notes]),
             cause=run.cause,
             before=ModelStatus.LOADING,
             after=ModelStatus.LOADED,
-            data={"instance": str(instance.pk), "seconds": seconds, "memory": memory},
+            data={"instance": str(instance.pk), "seconds": seconds, "memory": memory, "notes": notes},
         )
         fact = LifecycleFact(
             LedgerKind.LOAD, model.key, LedgerOutcome.DONE, run.origin, candidates=candidates, event=event
         )
         loaded = Instance.objects.select_related("model", "version").get(pk=instance.pk)
         ledger.record(fact, instance=loaded)
+    if notes:
+        run.result["notes"] = notes
     return loaded
 
 

@@ -91,12 +91,12 @@ def test_a_model_without_a_template_completes_but_does_not_chat(tmp_path: Path, 
 
 def test_a_template_that_hangs_on_a_request_fails_only_that_request(tmp_path: Path, launch: Launch) -> None:
     trap = (
-        "{% if messages | length > 1 %}{% for a in range(90000) %}{% for b in range(90000) %}"
+        "{% if messages | length > 5 %}{% for a in range(90000) %}{% for b in range(90000) %}"
         "{% endfor %}{% endfor %}{% endif %}{{ messages[0].content }}"
     )
     runner = launch(write_tiny_gguf(tmp_path / "trap.gguf", chat_template=trap)).wait_ready()
-    message = {"role": "user", "content": "Hi"}
-    assert runner.refusal(CHAT, messages=[message] * 2) == ("template_error", "messages")
+    turns = [{"role": role, "content": "Hi"} for role in ("user", "assistant")]
+    assert runner.refusal(CHAT, messages=turns * 3) == ("template_error", "messages")
     assert runner.chat(max_tokens=1)[0] == 200
 
 

@@ -3,9 +3,9 @@
 Each of its processes has one template. The kernel ends a process that computes for too long, also inside a function
 written in C, and refuses memory beyond a limit; the runner sees the end of the channel. A message is a little-endian
 u32 length and a body. The runner's messages begin with two f64, the seconds of wall time and of processor time; the
-first goes on with `{"source": …, "bos": …, "eos": …, "nice": 0}`, the others with `{"messages": …, "tools": …,
-"options": …}`. Each answer is a byte, `T` or `E`, and a text: for the first message `1` if the template shows tools,
-else `0`, then the prompts; or the reason of an error.
+first goes on with `{"source": …, "with_tools": …, "bos": …, "eos": …, "nice": 0}`, the others with `{"messages": …,
+"tools": …, "options": …}`. Each answer is a byte, `T` or `E`, and a text: for the first message the template's manner
+as JSON, then the prompts; or the reason of an error.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,12 @@ def _serve(limit: int, mode: Mode, channel: socket.socket) -> None:
     fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
     with channel.makefile("rwb") as stream:
         wall, processor, first = _message(_read(stream))
-        os.nice(first["nice"])
+        os.nice(first.pop("nice"))
         templates: list[ChatTemplate] = []
 
         def compile_template() -> str:
-            templates.append(ChatTemplate(first["source"], bos=first["bos"], eos=first["eos"]))
-            return str(int(templates[0].check()))
+            templates.append(ChatTemplate(**first))
+            return json.dumps(asdict(templates[0].manner))
 
         _answer(channel, stream, compile_template, wall, processor)
         while body := _read(stream):

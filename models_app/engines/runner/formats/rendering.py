@@ -25,6 +25,7 @@ from models_app.domain.traffic.conversation import Message
 from models_app.engines.confinement.confining import Mode
 from models_app.engines.runner import programs
 from models_app.engines.runner.formats import render_child
+from models_app.engines.runner.formats.manners import Manner
 from models_app.engines.runner.programs import Program
 
 logger = logging.getLogger(__name__)
@@ -112,12 +113,21 @@ class _Process:
 
 
 class Renderer:
-    """One model's template. After `open`: `supports_tools` is detected by rendering it, `supports_developer` from its
-    text."""
+    """One model's template. After `open`: `manner` is detected by rendering it, `supports_developer` from its text."""
 
-    def __init__(self, source: str, *, bos: str, eos: str, mode: Mode = Mode.AUTO, longest: Limits = SLOW) -> None:
-        """`longest`: the limits of a compilation and of a rendering in the slow lane."""
-        self._first = {"source": source, "bos": bos, "eos": eos}
+    def __init__(
+        self,
+        source: str,
+        *,
+        bos: str,
+        eos: str,
+        with_tools: str = "",
+        mode: Mode = Mode.AUTO,
+        longest: Limits = SLOW,
+    ) -> None:
+        """`with_tools`: another template for conversations with tools. `longest`: the limits of a compilation and of a
+        rendering in the slow lane."""
+        self._first = {"source": source, "with_tools": with_tools, "bos": bos, "eos": eos}
         self._longest = longest
         self._program = Program((*programs.module(render_child.__name__), mode.value))
         self._fast = asyncio.Semaphore(_FAST_PROCESSES)
@@ -126,14 +136,18 @@ class Renderer:
         self._idle: list[_Process] = []
         self._idle_slow: list[_Process] = []
         self._too_slow: OrderedDict[bytes, None] = OrderedDict()
-        self.supports_tools = False
+        self.manner = Manner()
         self.supports_developer = "developer" in source
+
+    @property
+    def supports_tools(self) -> bool:
+        return self.manner.tools
 
     async def open(self) -> None:
         """Raises LoadFailed (stage `template`) when the text does not compile or cannot render the simplest
         conversation."""
         try:
-            process, self.supports_tools = await self._start(nice=0)
+            process, self.manner = await self._start(nice=0)
         except _Rejected as error:
             raise LoadFailed(f"The model's chat template cannot be used: {error}.", stage="template") from error
         except _Died as error:
@@ -151,8 +165,13 @@ class Renderer:
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt. Raises InvalidRequest (`template_error`) when the template rejects the conversation, fails or
-        takes too long, and Unavailable (`template_busy`) when too many slow ones wait."""
+        """The prompt, with every text of the conversation.
+
+        Raises InvalidRequest (`template_error`) when the template rejects the conversation, fails, takes too long or
+        leaves out what the user writes, and Unavailable (`template_busy`) when too many slow ones wait.
+        """
+        if "user" in self.manner.lost:
+            raise _refusal("it leaves out what the user writes. Load a model whose file has another chat template")
         body = json.dumps({"messages": list(messages), "tools": list(tools), "options": options or {}}).encode()
         try:
             return await self._render(body)
@@ -233,8 +252,8 @@ class Renderer:
                 else:
                     idle.append(process)
 
-    async def _start(self, *, nice: int) -> tuple[_Process, bool]:
-        """A new process, and whether the template shows tools. Raises _Rejected, _Died and Unavailable."""
+    async def _start(self, *, nice: int) -> tuple[_Process, Manner]:
+        """A new process, and the manner of the template. Raises _Rejected, _Died and Unavailable."""
         while True:
             try:
                 return await self._begin(nice)
@@ -242,17 +261,18 @@ class Renderer:
                 if not error.interrupted:
                     raise
 
-    async def _begin(self, nice: int) -> tuple[_Process, bool]:
+    async def _begin(self, nice: int) -> tuple[_Process, Manner]:
         channel = self._program.open()
         process = _Process(channel)
         try:
             first = json.dumps(self._first | {"nice": nice}).encode()
-            shows_tools = await process.ask(_limited(first, self._longest), self._longest)
+            manner = await process.ask(_limited(first, self._longest), self._longest)
         except BaseException:
             channel.close()
             raise
         process.used = False
-        return process, shows_tools == "1"
+        found = json.loads(manner)
+        return process, Manner(**found | {"lost": tuple(found["lost"])})
 
 
 def _refusal(why: str) -> InvalidRequest:

@@ -15,16 +15,7 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-_HELLO = [{"role": "user", "content": "Hello"}]
-_PROBE = "noa_probe"
-_PROBE_TOOL = {
-    "type": "function",
-    "function": {
-        "name": _PROBE,
-        "description": "Used once, to see whether the template shows tools.",
-        "parameters": {"type": "object", "properties": {}},
-    },
-}
+from models_app.engines.runner.formats import manners
 
 
 class TemplateError(Exception):
@@ -63,16 +54,19 @@ class _Generation(jinja2.ext.Extension):
 
 
 class ChatTemplate:
-    """Raises TemplateError when the text does not compile, and MemoryError."""
+    """`with_tools` is the template for conversations with tools, if the file has another one for them.
 
-    def __init__(self, source: str, *, bos: str, eos: str) -> None:
+    Raises TemplateError when a text does not compile, or cannot render the simplest conversation, and MemoryError.
+    """
+
+    def __init__(self, source: str, *, bos: str, eos: str, with_tools: str = "") -> None:
         self._fixed = {"bos_token": bos, "eos_token": eos}
+        self._template = _compiled(source)
+        self._with_tools = _compiled(with_tools) if with_tools else self._template
         try:
-            self._template = _environment().from_string(source)
-        except jinja2.TemplateSyntaxError as error:
-            raise TemplateError(f"it is broken in line {error.lineno}: {_why(error)}") from error
-        except _ERRORS as error:
-            raise TemplateError(f"it cannot be compiled: {_why(error)}") from error
+            self.manner = manners.learn(self._render, (TemplateError,))
+        except TemplateError as error:
+            raise TemplateError(f"it does not render: {error}") from error
 
     def render(
         self,
@@ -82,6 +76,14 @@ class ChatTemplate:
         options: Mapping[str, Any] | None = None,
     ) -> str:
         """The prompt. Raises TemplateError when the template rejects the conversation or fails, and MemoryError."""
+        return self._render(manners.adapted(messages, self.manner), tools, options)
+
+    def _render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any] | None = None,
+    ) -> str:
         context = {
             **(options or {}),
             **self._fixed,
@@ -91,20 +93,18 @@ class ChatTemplate:
             "add_generation_prompt": True,
         }
         try:
-            return self._template.render(context)
+            return (self._with_tools if tools else self._template).render(context)
         except _ERRORS as error:
             raise TemplateError(_why(error)) from error
 
-    def check(self) -> bool:
-        """Whether the template shows tools. Raises TemplateError when it cannot render the simplest conversation."""
-        try:
-            self.render(_HELLO)
-        except TemplateError as error:
-            raise TemplateError(f"it does not render: {error}") from error
-        try:
-            return _PROBE in self.render(_HELLO, tools=[_PROBE_TOOL])
-        except TemplateError:
-            return False
+
+def _compiled(source: str) -> jinja2.Template:
+    try:
+        return _environment().from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"it is broken in line {error.lineno}: {_why(error)}") from error
+    except _ERRORS as error:
+        raise TemplateError(f"it cannot be compiled: {_why(error)}") from error
 
 
 def _why(error: BaseException) -> str:

@@ -47,9 +47,9 @@ def test_options_reach_the_template_but_not_its_fixed_names() -> None:
 
 
 def test_it_finds_out_whether_the_template_shows_tools() -> None:
-    assert template(CHATML_WITH_TOOLS).check()
-    assert not template(PLAIN).check()
-    assert not template("{% if tools %}{{ raise_exception('no tools') }}{% endif %}x").check()
+    assert template(CHATML_WITH_TOOLS).manner.tools
+    assert not template(PLAIN).manner.tools
+    assert not template("{% if tools %}{{ raise_exception('no tools') }}{% endif %}x").manner.tools
 
 
 def test_the_refusal_of_a_template_is_its_reason() -> None:
@@ -93,4 +93,4 @@ def test_the_refusal_of_a_template_is_its_reason() -> None:
 )
 def test_a_template_that_cannot_work_is_refused(source: str, reason: str) -> None:
     with pytest.raises(TemplateError, match=reason):
-        template(source).check()
+        template(source)
