@@ -14,7 +14,7 @@ import orjson
 
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.json_body import Fields
-from models_app.domain.traffic.conversation import MAX_MESSAGES, checked_name
+from models_app.domain.traffic.conversation import MAX_MESSAGES, call_arguments, checked_name
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -210,6 +210,8 @@ def _call(fields: Fields) -> dict[str, Any]:
     name, call_id = checked_name(fields, "name"), fields.text("id", 256)
     if not call_id:
         raise fields.refusal("id", "the id of this call")
-    arguments = orjson.dumps(fields.object("input") or {}).decode()
-    function = {"name": name, "arguments": arguments}
+    given = fields.data.get("input")
+    # A client cannot repair the text of a malformed call that it replays.
+    value = call_arguments(Fields({"arguments": given})) if isinstance(given, str) else fields.object("input")
+    function = {"name": name, "arguments": orjson.dumps(value or {}).decode()}
     return {"id": call_id, "type": "function", "function": function}

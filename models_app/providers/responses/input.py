@@ -13,7 +13,7 @@ import orjson
 
 from models_app.domain.errors import InvalidRequest, UnsupportedParameter
 from models_app.domain.json_body import Fields
-from models_app.domain.traffic.conversation import MAX_MESSAGES, checked_name
+from models_app.domain.traffic.conversation import MAX_MESSAGES, call_arguments, checked_name
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -107,10 +107,10 @@ def _file(fields: Fields) -> Part:
 
 
 def _add_call(messages: list[Message], fields: Fields) -> None:
-    arguments = fields.text("arguments", _MAX_TEXT)
-    if arguments is None:
-        raise fields.refusal("arguments", "a string that holds JSON")
-    _append_call(messages, fields, checked_name(fields, "name"), arguments)
+    given = fields.data.get("arguments")
+    # Some clients replay them as an object, or as null.
+    arguments = fields.text("arguments", _MAX_TEXT) if isinstance(given, str) else _json(call_arguments(fields))
+    _append_call(messages, fields, checked_name(fields, "name"), arguments or "")
 
 
 def _add_custom_call(messages: list[Message], fields: Fields) -> None:

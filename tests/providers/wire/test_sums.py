@@ -1,10 +1,11 @@
-"""An answer that is translated whole equals the sum of its translated stream, in every dialect."""
+"""An answer translated whole equals the sum of its translated stream, and calls survive in every form."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,3 +218,25 @@ def test_messages_for_clients_of_chats(message: dict[str, Any], data: st.DataObj
         (n, f, json.loads(a)) for n, f, a in calls
     ]
     assert stream.usage == usage
+
+
+@pytest.mark.parametrize(
+    ("given_arguments", "expected"),
+    [({"x": 1}, {"x": 1}), (None, {}), ("{", {"arguments": "{"}), ("[1]", {"arguments": "[1]"}), ("", {})],
+)
+def test_replayed_arguments_of_any_form_reach_every_dialect(given_arguments: Any, expected: dict[str, Any]) -> None:
+    function = {"name": "f", "arguments": given_arguments}
+    chat = {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+    use = {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": given_arguments}]}
+    call = {"type": "function_call", "call_id": "c", **function}
+    output = {"type": "function_call_output", "call_id": "c", "output": "y"}
+    question = {"role": "user", "content": "x"}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "y"}]}
+    from_messages = FromMessages().request({"messages": [question, use, result], "max_tokens": 9}, model_id="m")
+    from_responses = FromResponses().request({"input": [question, call, output]}, model_id="m")
+    (sent,) = from_messages["messages"][1]["tool_calls"]
+    assert json.loads(sent["function"]["arguments"]) == expected
+    for turn in (chat, from_responses["messages"][1]):
+        body = {"messages": [question, turn, {"role": "tool", "tool_call_id": "c", "content": "y"}]}
+        (block,) = ToAnthropic().request(body, model_id="m")["messages"][1]["content"]
+        assert block["input"] == expected
