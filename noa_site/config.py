@@ -18,6 +18,8 @@ from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models_app.domain.errors import InvalidRequest
+from models_app.domain.records import otlp_receiver
+from models_app.domain.records.otlp_receiver import Receiver
 from models_app.domain.traffic import limits
 from models_app.engines.confinement.confining import Mode
 from models_app.engines.trust import NodeTrust
@@ -96,6 +98,15 @@ class Config(WellKnownVariables):
     history_days: int = Field(default=1095, ge=62, le=36_500)
     storage_warning: ByteSize = ByteSize(20 * 1024**3)
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$")
+    # They can hold credentials. That of traces goes before that of all signals, as in OpenTelemetry.
+    otlp_headers: SecretStr | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_HEADERS")
+    otlp_traces_headers: SecretStr | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+    otlp_compression: str | None = Field(
+        default=None, pattern="^(none|gzip)$", validation_alias="OTEL_EXPORTER_OTLP_COMPRESSION"
+    )
+    otlp_traces_compression: str | None = Field(
+        default=None, pattern="^(none|gzip)$", validation_alias="OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"
+    )
     text_redaction: str | None = Field(default=None, pattern=r"^\w+(\.\w+)+$")
     log_format: str = Field(default="text", pattern="^(text|json)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
@@ -185,6 +196,12 @@ class Config(WellKnownVariables):
                 raise ValueError(f"'{origin}' is no origin. Give a scheme and a host, like https://chat.example.org")
         return value
 
+    @field_validator("otlp_headers", "otlp_traces_headers")
+    @classmethod
+    def are_headers(cls, value: SecretStr | None) -> SecretStr | None:
+        otlp_receiver.parse_headers(value.get_secret_value() if value else "")
+        return value
+
     @field_validator("allowed_hosts", "encryption_keys", "trusted_proxies", "cors_origins", mode="before")
     @classmethod
     def split_hosts(cls, value: Any) -> Any:
@@ -195,6 +212,18 @@ class Config(WellKnownVariables):
     @classmethod
     def absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value
+
+    @property
+    def trace_receiver(self) -> Receiver | None:
+        if not self.otlp_endpoint:
+            return None
+        headers = self.otlp_headers if self.otlp_traces_headers is None else self.otlp_traces_headers
+        compression = self.otlp_traces_compression or self.otlp_compression
+        return Receiver(
+            self.otlp_endpoint,
+            otlp_receiver.parse_headers(headers.get_secret_value() if headers else ""),
+            compresses=compression == "gzip",
+        )
 
 
 def _trust(values: Mapping[str, Any]) -> NodeTrust:

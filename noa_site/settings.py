@@ -277,7 +277,14 @@ _OF_BROKER = {"broker_url", "redis_url"}
 _OF_NODE_TRUST = {"node_secret", "node_cert", "node_key", "node_ca"}
 _OF_PROVIDERS = {variable.lower() for row in KINDS.values() for variable in row.variables or ()}
 _OF_MODEL_ROOTS = {"demo_models"}
-_NOT_PASSED_ON = _OF_DJANGO | _OF_DATABASE | _OF_BROKER | _OF_NODE_TRUST | _OF_PROVIDERS | _OF_MODEL_ROOTS
+_OF_TRACES = {
+    "otlp_endpoint",
+    "otlp_headers",
+    "otlp_traces_headers",
+    "otlp_compression",
+    "otlp_traces_compression",
+}
+_NOT_PASSED_ON = _OF_DJANGO | _OF_DATABASE | _OF_BROKER | _OF_NODE_TRUST | _OF_PROVIDERS | _OF_MODEL_ROOTS | _OF_TRACES
 globals().update(
     {f"NOA_{name.upper()}": getattr(CONFIG, name) for name in type(CONFIG).model_fields.keys() - _NOT_PASSED_ON}
 )
@@ -302,6 +309,7 @@ NOA_VARIABLES = frozenset(
     | {"NOA_URL", "NOA_API_KEY", "NOA_CACHE_DIR", "NOA_TEST_DATABASE", "NOA_TEST_REDIS_URL"}
 )
 NOA_NODE_TRUST = CONFIG.node_trust
+NOA_TRACE_RECEIVER = CONFIG.trace_receiver
 NOA_WELL_KNOWN_PROVIDERS = provider_config.well_known_providers(CONFIG)
 NOA_DEMO_DIR = BASE_DIR / "models_app" / "demo"
 NOA_MODEL_ROOTS = [NOA_MODELS_DIR, *([NOA_DEMO_DIR] if CONFIG.demo_models else [])]

@@ -15,6 +15,7 @@ from tests.markdown import ROOT
 
 # Fields whose setting differs from the field's value: a derived default, or another type.
 CHANGED = {
+    "base_path",
     "node_address",
     "encryption_keys",
     "admin_password",
@@ -112,3 +113,34 @@ def test_data_goes_to_var_in_a_checkout_and_to_the_users_folder_otherwise(monkey
 def test_the_variable_goes_before_both_data_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOA_DATA_DIR", str(tmp_path))
     assert config.read().data_dir == tmp_path
+
+
+def test_the_receiver_of_traces_has_the_headers_of_opentelemetrys_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=1")
+    assert config.Config().trace_receiver is None
+    monkeypatch.setenv("NOA_OTLP_ENDPOINT", "https://cloud.example.org/api/public/otel")
+    found = config.Config().trace_receiver
+    assert found is not None
+    assert (found.url, found.headers, found.compresses) == (
+        "https://cloud.example.org/api/public/otel/v1/traces",
+        {"a": "1"},
+        False,
+    )
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "b=2")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    found = config.Config().trace_receiver
+    assert found is not None
+    assert (found.headers, found.compresses) == ({"b": "2"}, True)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none")
+    found = config.Config().trace_receiver
+    assert found is not None
+    assert not found.compresses
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_COMPRESSION"])
+def test_a_wrong_setting_of_traces_is_named_without_its_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "my secret")
+    with pytest.raises(SystemExit, match="settings are wrong") as caught:
+        config.read()
+    assert "OTLP" in str(caught.value)
+    assert "my secret" not in str(caught.value)

@@ -177,6 +177,9 @@ class AccessFilters(StrictFilterSet):
     error_code = _text("Ended with this error.")
     request_id = _text("NOA's, or the client's X-Request-ID.")
     stream = _flag("Streamed, or not.")
+    end_user = _text("Of the end user that the client named.")
+    session = _text("Of the session that the client named.")
+    trace = _text("Of the trace with this id.")
     since = _since("started_at")
     until = _until("started_at")
 

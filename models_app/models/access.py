@@ -73,6 +73,11 @@ class AccessLog(models.Model):
     client = models.CharField(max_length=64, blank=True)
     # The client's X-Request-ID; not necessarily unique.
     client_request_id = models.CharField(max_length=64, blank=True, db_index=True)
+    # What the client states: see `models_app.domain.records.caller`. Null, in rows of earlier versions, is ''.
+    end_user = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    session = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    tags = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    trace_id = models.CharField(max_length=32, null=True, blank=True)  # noqa: DJ001
     aborted = models.BooleanField(default=False)
     # Whether tokens and cost are estimates, since the server did not state its counts.
     estimated = models.BooleanField(default=False, db_default=False)

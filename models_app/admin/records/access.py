@@ -51,6 +51,8 @@ class AccessLogAdmin(KeysetAdmin):
                     ("request_id", "client_request_id"),
                     ("when", "endpoint"),
                     ("client", "key_name"),
+                    ("end_user", "session"),
+                    ("tags", "trace_id"),
                     ("streamed", "attempts"),
                 )
             },

@@ -54,6 +54,15 @@ class AccessRecord:
     attempts: int = 0
     client: str = ""
     client_request_id: str = ""  # the client's X-Request-ID; not necessarily unique
+    # What the client states of itself, each '' if it states nothing: see `caller`.
+    end_user: str = ""
+    session: str = ""
+    tags: str = ""  # joined by commas
+    # The trace that the request belongs to (W3C Trace Context): 32 and 16 hexadecimal digits.
+    trace_id: str = ""
+    parent_id: str = ""
+    trace_state: str = ""
+    is_sampled: bool = True
     # True when the client left, or the upstream broke, before the answer was whole.
     aborted: bool = False
     # True when a server did not state its counts: tokens and cost are then estimates, too high rather than too low.

@@ -2,7 +2,7 @@
 
 A request is one span; its children are the wait for the concurrency limit, the wait for a load, and the time with the
 model. All of it is computed from the finished record, so tracing adds no latency. Ids are derived from the request's
-id: a record that is sent twice is the same span.
+id: a record that is sent twice is the same span. A request that names its trace (`traceparent`) is part of it.
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ def _of_request(record: AccessRecord, operation: str) -> dict[str, Any]:
         "noa.aborted": record.aborted,
         "noa.cost_usd": record.cost_usd,
         "noa.estimated": record.estimated,
+        "user.id": record.end_user,
+        "session.id": record.session,
+        "noa.tags": record.tags,
         **_of_model(record),
     }
 
@@ -91,7 +94,7 @@ def _span(
 ) -> dict[str, Any]:
     root = _id(record.request_id, "", 8)
     span = {
-        "traceId": _id(record.request_id, "trace", 16),
+        "traceId": record.trace_id or _id(record.request_id, "trace", 16),
         "spanId": root if kind == _SERVER else _id(record.request_id, name, 8),
         "name": _text(name),
         "kind": kind,
@@ -100,7 +103,10 @@ def _span(
         "attributes": _attributes(facts),
         "status": {"code": _ERROR if record.status >= 500 and kind == _SERVER else _UNSET},
     }
-    return span if kind == _SERVER else span | {"parentSpanId": root}
+    if record.trace_state:
+        span["traceState"] = record.trace_state
+    parent = record.parent_id if kind == _SERVER else root
+    return span | {"parentSpanId": parent} if parent else span
 
 
 def _id(request_id: str, what: str, size: int) -> str:

@@ -151,6 +151,8 @@ class Standing:
     remaining_tokens: int | None = None
     reset_requests: float = 0.0
     reset_tokens: float = 0.0
+    # Of the month, in millionths of a US dollar; None where no budget is counted, or another store counts it.
+    spent_micro: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,8 @@ class Counters:
         if limits.tokens_per_minute is not None:
             standing.remaining_tokens = max(0, limits.tokens_per_minute - tokens)
             standing.reset_tokens = key.tokens.empty_in(now)
+        if limits.monthly_budget_usd is not None:
+            standing.spent_micro = key.month_micro
         return standing
 
     def settle(self, ticket: Ticket, tokens: int, micro_usd: int, now: float) -> None:

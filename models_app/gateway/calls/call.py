@@ -9,6 +9,7 @@ from models_app import clocks
 from models_app.domain.errors import NoaError
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.traffic.routing import KeyEntry
+from models_app.gateway.calls import answer_headers
 from models_app.gateway.calls.meter import Meter
 from models_app.gateway.calls.permits import Permit
 from models_app.gateway.http import errors
@@ -37,6 +38,7 @@ class Call:
         "captured",
         "error_body",
         "error_event",
+        "fallbacks",
         "finished",
         "headers",
         "is_events",
@@ -74,6 +76,8 @@ class Call:
         self.body: Body | None = None
         # The API key, once it is authenticated.
         self.key = NO_KEY
+        # Models that were tried after the route's target.
+        self.fallbacks = 0
         # Added to every answer to this request: the remaining limits of the key.
         self.headers: list[Header] = []
         # What the request uses; settled at its end, before the permit.
@@ -157,7 +161,9 @@ class Call:
         headers.append((b"x-request-id", record.public_id.encode("ascii")))
         headers.append((b"x-noa-attempts", b"%d" % record.attempts))
         if record.model_key:
-            headers.append((b"x-noa-model", record.model_key.encode("ascii", "replace")))
+            headers.append((b"x-noa-model", answer_headers.value(record.model_key)))
+        if record.endpoint:
+            headers += answer_headers.for_clients(record, fallbacks=self.fallbacks, cost=self.meter.cost)
         if self.headers:
             headers += self.headers
         self.started = True

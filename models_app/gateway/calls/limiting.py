@@ -213,8 +213,10 @@ def _refused(key_limits: KeyLimits, standing: Standing, now: float) -> NoaError:
 
 
 def _headers(key_limits: KeyLimits, standing: Standing) -> list[Header]:
-    """In the formats of OpenAI's and Anthropic's clients."""
+    """In the formats of OpenAI's, Anthropic's and LiteLLM's clients."""
     found: list[Header] = []
+    if standing.spent_micro is not None:
+        found.append((b"x-litellm-key-spend", b"%.6f" % (standing.spent_micro / limits.MICRO)))
     for what, most, left, reset in (
         (b"requests", key_limits.requests_per_minute, standing.remaining_requests, standing.reset_requests),
         (b"tokens", key_limits.tokens_per_minute, standing.remaining_tokens, standing.reset_tokens),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from math import ceil
 from typing import Any
 
@@ -138,6 +139,19 @@ class Meter:
         self.state(usage, is_finished=True)
         if not usage.completion and self.claim.answer != 0:
             self.produced.add_unread(size)
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars of a whole answer, before it is sent. None for a stream, and without a price."""
+        if not (self._is_open and self._is_finished) or self.claim.is_free or self._price is None:
+            return None
+        lost = [cost(price, usage) or Decimal() for usage, price in self._lost]
+        present = cost(self._price, self._spent()[0])
+        return None if present is None else sum(lost, present)
+
+    @property
+    def is_priced(self) -> bool:
+        return self._price is not None
 
     def settle(self, record: AccessRecord) -> None:
         """Writes tokens and cost. Nothing is written if no server has worked on the request."""

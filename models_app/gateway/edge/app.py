@@ -17,9 +17,9 @@ from models_app.domain import request_context
 from models_app.domain.catalog.capabilities import Capability
 from models_app.domain.catalog.pricing import Price, cost
 from models_app.domain.errors import ModelNotFound, NoaError, NotFound
+from models_app.domain.records import caller
 from models_app.domain.records.access import AccessRecord
 from models_app.domain.residency import demand
-from models_app.domain.residency.breaker import BreakerState
 from models_app.domain.scopes import Scope as KeyScope
 from models_app.domain.traffic.routing import KeyEntry, RemoteEndpoint, Resolution
 from models_app.domain.traffic.texts import CapturedText
@@ -28,7 +28,7 @@ from models_app.gateway.calls.call import Call
 from models_app.gateway.calls.keep_alive import KeepAlive
 from models_app.gateway.calls.limiting import Limiter
 from models_app.gateway.dialects import dialects, passing
-from models_app.gateway.forwarding.circuits import Circuits, Contacts, Report, unreported_contact
+from models_app.gateway.forwarding.circuits import Circuits, Contacts, Report, unreported, unreported_contact
 from models_app.gateway.forwarding.relay import Relay
 from models_app.gateway.forwarding.remote import Remote
 from models_app.gateway.forwarding.runners import ConcurrencyLimit, Runners
@@ -79,10 +79,6 @@ _LAST_ANSWERS_SECONDS = 2.0
 _FLUSH_SECONDS = 10.0
 
 
-def _unreported(provider: str, state: BreakerState, reason: str) -> None:
-    """For a gateway without reports."""
-
-
 def _unkept(texts: list[CapturedText]) -> None:
     """For a gateway that stores no texts."""
 
@@ -99,7 +95,7 @@ class Gateway:
         recorder: Recorder,
         limits: Limits | None = None,
         *,
-        report: Report = _unreported,
+        report: Report = unreported,
         contacts: Contacts = unreported_contact,
         texts: Texts | None = None,
         dialer: Dialer | None = None,
@@ -164,6 +160,7 @@ class Gateway:
         task = _this_task()
         call = Call(receive, send, record, task)
         method, path = scope["method"], scope["path"]
+        caller.note_headers(record, headers)
         found = self._endpoints.get(path) if method == "POST" else None
         if found is None:
             call.body_read = True
@@ -268,6 +265,7 @@ class Gateway:
         body = request_body.parse(raw, endpoint.name)
         call.record.stream = body.stream
         call.meter.claim = body.claim
+        caller.note_body(call.record, body.stated)
         patience = limits.wait_seconds
         if b"x-noa-wait" in headers or b"prefer" in headers:
             patience = demand.patience(headers, patience)

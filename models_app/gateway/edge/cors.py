@@ -9,7 +9,11 @@ from models_app.gateway.http.types import ANSWER_EXTENSION, ASGIApp, Header, Mes
 # A browser asks again after this time.
 _MAX_AGE_SECONDS = 600
 # The headers of answers that a page can read.
-_EXPOSED = b"x-request-id, x-noa-model, x-noa-attempts, retry-after"
+_EXPOSED = (
+    b"x-request-id, x-noa-model, x-noa-attempts, retry-after, x-litellm-call-id, x-litellm-model-id, "
+    b"x-litellm-model-group, x-litellm-response-cost, x-litellm-response-duration-ms, x-litellm-attempted-retries, "
+    b"x-litellm-attempted-fallbacks"
+)
 
 
 class Cors:

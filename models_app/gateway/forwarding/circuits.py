@@ -199,6 +199,10 @@ class Circuit:
             self._report(self._provider, state, self._breaker.reason)
 
 
+def unreported(provider: str, state: BreakerState, reason: str) -> None:
+    """For circuits without reports of their states."""
+
+
 def unreported_contact(provider: str, contact: Contact, reason: str, wait: float) -> None:
     """For circuits without reports of contacts."""
 

@@ -78,6 +78,7 @@ class Relay:
         for model in [snapshot.models[key] for key in fallbacks if key in snapshot.models]:
             try:
                 target = target_of(model, inference.endpoint, record)
+                inference.call.fallbacks += 1
                 await self._serve(inference, self._resolver.least_busy(target, snapshot, record))
             except ModelUnable:
                 continue

@@ -101,9 +101,12 @@ async def _pass_whole(inference: Inference, connection: Connection) -> None:
     if connection.status >= 400:
         call.record.error_code = str(json_error(body).get("code", ""))
         call.meter.free()
+    # The head states the cost. Where it has none, the counts are read after the client has its answer.
+    if call.meter.is_priced:
+        call.meter.whole(usage.counts_in(body), body)
     await call.answer(connection.status, _passed(connection), body)
-    # After the client has its answer.
-    call.meter.whole(usage.counts_in(body), body)
+    if not call.meter.is_priced:
+        call.meter.whole(usage.counts_in(body), body)
 
 
 async def _pass_long(inference: Inference, connection: Connection, data: bytes) -> None:

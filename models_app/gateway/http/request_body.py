@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import orjson
 
 from models_app.domain.errors import InvalidRequest, RequestTooLarge
+from models_app.domain.records import caller
+from models_app.domain.records.caller import NOTHING_STATED, Stated
 from models_app.domain.traffic.claims import Claim, claim_of
 from models_app.gateway.http.bodies import Body
 from models_app.gateway.http.types import Header, Receive
@@ -29,6 +31,7 @@ _READ_HEADERS = frozenset(
         b"x-noa-wait",
         b"prefer",
     }
+    | caller.HEADERS
 )
 _HOST = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9_])?)\.?(?::[0-9]{1,5})?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
@@ -102,6 +105,7 @@ class ParsedBody:
     stream: bool
     raw: bytes
     claim: Claim = Claim()
+    stated: Stated = NOTHING_STATED
 
 
 def pick(headers: Iterable[Header]) -> dict[bytes, bytes]:
@@ -187,7 +191,7 @@ def parse(raw: bytes, endpoint: str) -> ParsedBody:
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("'stream' must be true or false.", param="stream")
-    return ParsedBody(model, stream is True, raw, claim_of(endpoint, value, raw))
+    return ParsedBody(model, stream is True, raw, claim_of(endpoint, value, raw), caller.of_body(value))
 
 
 def loggable(name: str) -> str:

@@ -67,7 +67,7 @@ class Refusals:
         total = self._sums.get(key)
         if total is None:
             record.key_id, record.status, record.error_code = key
-            record.client_request_id = ""
+            record.client_request_id = record.end_user = record.session = record.tags = record.trace_id = ""
             self._sums[key] = record
         else:
             total.requests += 1

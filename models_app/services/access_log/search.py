@@ -25,6 +25,9 @@ class AccessFilter:
     error_code: str | None = None
     request_id: str | None = None
     stream: bool | None = None
+    end_user: str | None = None
+    session: str | None = None
+    trace: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -36,6 +39,9 @@ class AccessFilter:
             "status": self.status,
             "error_code": self.error_code,
             "stream": self.stream,
+            "end_user": self.end_user,
+            "session": self.session,
+            "trace_id": self.trace,
             "started_at__gte": self.since,
             "started_at__lt": self.until,
         }

@@ -20,8 +20,8 @@ class Shipper:
 
     def __init__(self, origin: Callable[[], Origin]) -> None:
         self._origin = origin
-        endpoint = settings.NOA_OTLP_ENDPOINT
-        self._tracer = Tracer(endpoint) if endpoint else None
+        receiver = settings.NOA_TRACE_RECEIVER
+        self._tracer = Tracer(receiver) if receiver else None
         self._dropped = 0
         self._unspooled = 0
 

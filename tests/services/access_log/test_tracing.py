@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from models_app.domain.records import otlp
+from models_app.domain.records import otlp, otlp_receiver
 from models_app.domain.records.access import AccessRecord
+from models_app.domain.records.otlp_receiver import Receiver
 from models_app.services.access_log.tracing import Tracer
 from tests.waiting import until
 
@@ -37,19 +41,34 @@ def record(**changes: Any) -> AccessRecord:
 
 
 class Collector:
-    """A receiver that keeps the bodies that it receives."""
+    """A receiver that keeps the bodies that it takes. It answers with `statuses` first, then with 200.
+
+    `headers` are those of its answers; `wanted` those that a request must have, which is otherwise refused with 401.
+    """
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
-        self.kinds: set[tuple[str, str | None]] = set()
+        self.kinds: set[tuple[str, str | None, str | None]] = set()
+        self.statuses: list[int] = []
+        self.headers: dict[str, str] = {}
+        self.wanted: dict[str, str] = {}
+        self.posts = 0
         collector = self
 
         class Answerer(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.kinds.add((self.path, self.headers["Content-Type"]))
-                collector.bodies.append(json.loads(body))
-                self.send_response(200)
+                collector.posts += 1
+                status = collector.statuses.pop(0) if collector.statuses else 200
+                if any(self.headers[name] != value for name, value in collector.wanted.items()):
+                    status = 401
+                if status == 200:
+                    encoding = self.headers["Content-Encoding"]
+                    collector.kinds.add((self.path, self.headers["Content-Type"], encoding))
+                    collector.bodies.append(json.loads(gzip.decompress(body) if encoding == "gzip" else body))
+                self.send_response(status)
+                for name, value in collector.headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
                 self.wfile.write(b"{}")
@@ -59,6 +78,10 @@ class Collector:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answerer)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+
+    def at(self, path: str = "", headers: str = "", *, compresses: bool = False) -> Receiver:
+        address = f"http://127.0.0.1:{self.server.server_port}{path}"
+        return Receiver(address, otlp_receiver.parse_headers(headers), compresses)
 
 
 @pytest.fixture
@@ -71,24 +94,96 @@ def collector() -> Iterator[Collector]:
     made.thread.join()
 
 
+def tracer(receiver: Receiver) -> Tracer:
+    return Tracer(receiver, first_pause=0.001)
+
+
 def test_a_batch_reaches_the_receiver(collector: Collector) -> None:
-    tracer = Tracer(f"http://127.0.0.1:{collector.server.server_port}/")
-    tracer.take([record(), record(status=502, error_code="runner_died")])
-    until(lambda: tracer.sent == 2, "the traces were sent")
-    tracer.close()
-    assert collector.kinds == {("/v1/traces", "application/json")}
+    sending = tracer(collector.at("/"))
+    sending.take([record(), record(status=502, error_code="runner_died")])
+    until(lambda: sending.sent == 2, "the traces were sent")
+    sending.close()
+    assert collector.kinds == {("/v1/traces", "application/json", None)}
     (resource,) = collector.bodies[0]["resourceSpans"]
     names = {one["key"] for one in resource["resource"]["attributes"]}
     assert {"service.name", "host.name"} <= names
     assert len(resource["scopeSpans"][0]["spans"]) == 8
 
 
+def test_a_hosted_receiver_gets_its_credentials_and_compressed_bodies(collector: Collector) -> None:
+    """Langfuse: OTLP below a path, with Basic authorization."""
+    credentials = base64.b64encode(b"pk-lf-1:sk-lf-2").decode()
+    collector.wanted = {"Authorization": f"Basic {credentials}", "x-langfuse-ingestion-version": "4"}
+    text = f"Authorization=Basic%20{quote(credentials)}, x-langfuse-ingestion-version=4"
+    sending = tracer(collector.at("/api/public/otel", text, compresses=True))
+    sending.take([record()])
+    until(lambda: sending.sent == 1, "the traces were sent")
+    sending.close()
+    assert collector.kinds == {("/api/public/otel/v1/traces", "application/json", "gzip")}
+    (resource,) = collector.bodies[0]["resourceSpans"]
+    attributes = facts(resource["scopeSpans"][0]["spans"][0])
+    assert attributes["gen_ai.provider.name"] == "openai"
+
+
+@pytest.mark.parametrize("status", sorted(otlp_receiver.RETRIED))
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "soon"}])
+def test_what_can_succeed_later_is_sent_again(collector: Collector, status: int, headers: dict[str, str]) -> None:
+    collector.statuses, collector.headers = [status, status], headers
+    sending = tracer(collector.at())
+    sending.take([record()])
+    until(lambda: sending.sent == 1, "the traces were sent")
+    sending.close()
+    assert (collector.posts, sending.dropped) == (3, 0)
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 413, 500, 501])
+def test_what_is_refused_is_dropped_at_once(collector: Collector, status: int) -> None:
+    collector.statuses, collector.headers = [status], {"Location": f"http://127.0.0.1:{collector.server.server_port}/x"}
+    sending = tracer(collector.at("", "Authorization=Basic%20c2VjcmV0"))
+    sending.take([record()])
+    until(lambda: sending.dropped == 1, "the traces were dropped")
+    sending.close()
+    assert collector.posts == 1
+
+
+def test_a_receiver_that_stays_overloaded_gets_a_few_attempts(collector: Collector) -> None:
+    collector.statuses = [503] * 50
+    sending = tracer(collector.at())
+    sending.take([record()])
+    until(lambda: sending.dropped == 1, "the traces were dropped")
+    sending.close()
+    assert collector.posts == otlp_receiver.MAX_ATTEMPTS
+
+
+def test_the_end_does_not_wait_for_a_pause(collector: Collector) -> None:
+    collector.statuses, collector.headers = [503] * 50, {"Retry-After": "3600"}
+    sending = tracer(collector.at())
+    sending.take([record()])
+    until(lambda: collector.posts == 1, "the first attempt was made")
+    sending.close()
+    assert (collector.posts, sending.dropped) == (2, 1)
+
+
 def test_a_receiver_that_is_away_costs_only_the_traces(caplog: pytest.LogCaptureFixture) -> None:
-    tracer = Tracer("http://127.0.0.1:9")
-    tracer.take([record()])
-    until(lambda: tracer.dropped == 1, "the trace was given up")
-    tracer.close()
+    sending = tracer(Receiver("http://127.0.0.1:9", {"Authorization": "Basic c2VjcmV0"}))
+    sending.take([record()])
+    until(lambda: sending.dropped == 1, "the trace was given up")
+    sending.close()
     assert "could not be sent" in caplog.text
+    assert "c2VjcmV0" not in caplog.text + repr(sending._receiver)
+
+
+def test_an_unsampled_trace_is_not_sent(collector: Collector) -> None:
+    sending = tracer(collector.at())
+    sending.take([record(is_sampled=False)])
+    sending.take([record(trace_id="4bf92f3577b34da6a3ce929d0e0e4736", parent_id="00f067aa0ba902b7", trace_state="a=1")])
+    until(lambda: sending.sent == 1, "the trace was sent")
+    sending.close()
+    spans = collector.bodies[0]["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert {span["traceId"] for span in spans} == {"4bf92f3577b34da6a3ce929d0e0e4736"}
+    assert {span["traceState"] for span in spans} == {"a=1"}
+    assert spans[0]["parentSpanId"] == "00f067aa0ba902b7"
+    assert {span["parentSpanId"] for span in spans[1:]} == {spans[0]["spanId"]}
 
 
 def facts(span: dict[str, Any]) -> dict[str, Any]:
