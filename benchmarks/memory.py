@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The accuracy of NOA's predictions of memory and load time, over generated model shapes.
 
-Each shape is loaded twice by the real runner, with a prompt that fills several batches: only then has llama.cpp touched
-all its allocations. The first prediction comes from the file's header, the second from the first measurement.
+Each shape is loaded twice by the real runner, and used: a prompt that fills several batches, an answer in every slot, a
+long embedding. Only then has llama.cpp touched all its allocations. The first prediction comes from the file's header,
+the second from the first measurement.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -126,7 +128,12 @@ def _load(metadata: GgufMetadata, path: Path, folder: Path) -> dict[str, Any]:
     try:
         ready = runner.wait_ready(timeout=WAIT, on_stage=lambda *_: None, stop=lambda: None)
         seconds = monotonic() - started
-        _fill(spec.socket, min(spec.n_ctx - 8, 3 * spec.n_batch))
+        longest = min(spec.n_ctx - 8, 3 * spec.n_batch)
+        _ask(spec.socket, "completions", prompt=[65] * longest, max_tokens=2)
+        with ThreadPoolExecutor(spec.slots) as pool:
+            for number in range(spec.slots):
+                pool.submit(_ask, spec.socket, "completions", prompt=[65, 66 + number], max_tokens=8, logprobs=5)
+        _ask(spec.socket, "embeddings", input=[65] * longest)
         peak = control.health(spec.socket)["memory"]["rss_bytes"]
     finally:
         runner.popen.kill()
@@ -137,12 +144,11 @@ def _load(metadata: GgufMetadata, path: Path, folder: Path) -> dict[str, Any]:
     return {"predicted": predicted, "memory": ready.memory, "peak": peak, "seconds": seconds}
 
 
-def _fill(path: str, tokens: int) -> None:
-    body = {"model": "m", "prompt": [65] * tokens, "max_tokens": 2}
+def _ask(path: str, operation: str, **body: Any) -> None:
     connection = http.client.HTTPConnection("runner", timeout=WAIT)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(path)
-    connection.request("POST", "/v1/completions", json.dumps(body))
+    connection.request("POST", f"/v1/{operation}", json.dumps({"model": "m", **body}))
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
     answer.read()

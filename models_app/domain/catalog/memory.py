@@ -1,16 +1,16 @@
 """Estimates the memory of a local model from its header. Sizes are bytes.
 
-The estimate is for a runner that has generated: the weights (mapped from the file and read entirely by the load), the
-KV cache, llama.cpp's compute buffers, and the program itself. The first embedding of a model that also generates adds
-up to 128 MiB; only a measurement shows whether there was one.
+The estimate is for a runner that has been used, for answers and for embeddings: the weights (mapped from the file and
+read entirely by the load), the KV cache, llama.cpp's compute and output buffers, and the program itself. Until its
+first embedding a model that also generates takes up to 128 MiB less.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Python, llama.cpp and its libraries: a runner without a model (measured: 49 to 57 MiB).
-RUNNER_BASE_BYTES = 54 * 1024 * 1024
+# Python, llama.cpp and its libraries: a runner without a model (measured: 52 to 60 MiB).
+RUNNER_BASE_BYTES = 57 * 1024 * 1024
 # Per token of the vocabulary, with its text and its table entries (measured over 32,000 to 120,000 tokens).
 _TOKEN_BYTES = 230
 _F16_BYTES = 2
@@ -90,6 +90,8 @@ def _compute(shape: ModelShape, context_tokens: int, batch_tokens: int, slots: i
     activations = max(_FEED_FORWARD_COPIES * feed_forward + _EMBEDDING_COPIES * width, _ATTENTION_COPIES * width)
     # The attention mask, in F16.
     mask = context_tokens * batch * _F16_BYTES
-    rows = slots if shape.causal else batch
-    logits = rows * shape.vocab_size * _F32_BYTES
-    return int(max(batch * activations * _F32_BYTES + mask, logits + batch * width * _F32_BYTES))
+    embedded = embedding_rows(batch_tokens=batch_tokens, vocab_size=shape.vocab_size, causal=shape.causal)
+    logits = max(slots, embedded) * shape.vocab_size * _F32_BYTES
+    # They are computed, and copied for the program. An encoder has none to copy.
+    copied = logits if shape.causal else 0
+    return int(max(batch * activations * _F32_BYTES + mask, logits + batch * width * _F32_BYTES) + copied)

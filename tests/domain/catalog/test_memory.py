@@ -32,8 +32,9 @@ def test_the_cache_grows_with_the_context() -> None:
 
 def test_the_total_has_every_part() -> None:
     need = estimate(SHAPE, context_tokens=100, batch_tokens=10)
-    # Three feed-forward widths and three and a half of the embedding for each token, and a mask in F16.
-    assert need.compute == 10 * (3 * 1000 + 224) * 4 + 100 * 10 * 2
+    # Three feed-forward widths and three and a half of the embedding for each token, a mask in F16, and the program's
+    # copy of the logits of each.
+    assert need.compute == 10 * (3 * 1000 + 224) * 4 + 100 * 10 * 2 + 10 * 512 * 4
     assert need.program == RUNNER_BASE_BYTES + 512 * 230
     assert need.total == need.weights + need.kv_cache + need.compute + need.program
 
@@ -49,7 +50,10 @@ def test_an_unknown_feed_forward_width_is_taken_as_usual() -> None:
 def test_the_logits_of_many_sequences_can_be_what_counts() -> None:
     wide = ModelShape(**{**vars_of(SHAPE), "vocab_size": 200_000})
     need = estimate(wide, context_tokens=64, batch_tokens=32, slots=16)
-    assert need.compute == 16 * 200_000 * 4 + 32 * 64 * 4
+    # Of every token that is embedded in one step, computed and copied.
+    assert need.compute == 2 * 32 * 200_000 * 4 + 32 * 64 * 4
+    many = estimate(wide, context_tokens=64, batch_tokens=32, slots=40)
+    assert many.compute == 2 * 40 * 200_000 * 4 + 80 * 64 * 4
 
 
 def test_a_step_has_room_for_a_token_of_every_slot_and_for_a_prompt() -> None:
@@ -59,18 +63,19 @@ def test_a_step_has_room_for_a_token_of_every_slot_and_for_a_prompt() -> None:
 
 def test_an_encoder_has_logits_for_every_token_of_a_step() -> None:
     wide = {**vars_of(SHAPE), "vocab_size": 200_000}
-    for slots, causal, rows in ((1, True, 1), (16, True, 16), (1, False, 32), (16, False, 32)):
+    for slots, causal, copies in ((1, True, 2), (16, True, 2), (1, False, 1), (16, False, 1)):
         shape = ModelShape(**{**wide, "causal": causal})
         need = estimate(shape, context_tokens=64, batch_tokens=32, slots=slots)
-        assert need.compute == max(rows * 200_000 * 4 + 32 * 64 * 4, 32 * (3 * 1000 + 224) * 4 + 64 * 32 * 2)
+        assert need.compute == copies * 32 * 200_000 * 4 + 32 * 64 * 4
     assert estimate(SHAPE, context_tokens=64, batch_tokens=1) == estimate(
         SHAPE, context_tokens=64, batch_tokens=1, slots=1
     )
 
 
 def test_the_attention_is_the_peak_where_the_feed_forward_part_is_narrow() -> None:
-    narrow = ModelShape(**{**vars_of(SHAPE), "feed_forward_length": 8})
-    assert estimate(narrow, context_tokens=100, batch_tokens=10).compute == 10 * 6 * 64 * 4 + 100 * 10 * 2
+    narrow = ModelShape(**{**vars_of(SHAPE), "feed_forward_length": 8, "vocab_size": 16})
+    need = estimate(narrow, context_tokens=100, batch_tokens=10)
+    assert need.compute == 10 * 6 * 64 * 4 + 100 * 10 * 2 + 10 * 16 * 4
 
 
 @pytest.mark.parametrize(
