@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models_app.domain.catalog.gguf import GgufMetadata, RawHeader, judge
+from models_app.domain.catalog.gguf import GgufMetadata, RawHeader, check_whole, judge
 from models_app.domain.errors import ModelFileError
 from models_app.engines.folder import SPLIT_NAME, FolderListing, find_files
 
@@ -43,11 +43,14 @@ def inspect(path: Path, *, roots: Sequence[Path], digest: bool = True) -> GgufMe
     scan = _scan(path, roots, digest=digest)
     metadata = judge(scan.header, size_bytes=scan.size_bytes, sha256=scan.sha256)
     parts = [_scan(part, roots, digest=False) for part in _other_parts(path, metadata.parts)]
-    return dataclasses.replace(
+    whole = dataclasses.replace(
         metadata,
         total_bytes=sum((part.size_bytes for part in parts), start=metadata.size_bytes),
         parameter_count=sum((part.header.parameter_count for part in parts), start=metadata.parameter_count),
     )
+    # The first of several parts can have none of the weights.
+    check_whole(whole)
+    return whole
 
 
 def check_place(path: Path, *, roots: Sequence[Path]) -> None:

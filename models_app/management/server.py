@@ -16,7 +16,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from models_app.domain.errors import Conflict
+from models_app.domain.catalog.capabilities import Capability
+from models_app.domain.errors import Conflict, InsufficientMemory
 from models_app.domain.states import ACTIVE_JOB_STATES, JobKind, JobState, ModelStatus
 from models_app.domain.traffic.routing import CURRENT_ROUTE
 from models_app.engines import descriptors
@@ -170,17 +171,26 @@ def discover_everywhere() -> None:
 
 
 def load_first_model() -> None:
-    """On the first start, switches `current` to the first model that loads."""
+    """On the first start, switches `current` to the first model that loads: of those that can chat, as long as there
+    are any, and then of the others. Those that do not fit are no attempts."""
     if routing.get().target is not None or RegisteredModel.objects.filter(wanted=True).exists():
         return
-    models = RegisteredModel.objects.filter(provider=lookup.local_provider()).order_by("key")
-    for model in models[:_FIRST_MODELS_TRIED]:
+    models = RegisteredModel.objects.filter(provider=lookup.local_provider(), gone_at=None).order_by("key")
+    failures = 0
+    for model in sorted(models, key=_usefulness):
         job, created = commands.request_switch(key=model.key, route=CURRENT_ROUTE, keep_previous=False, actor="serve")
         if created:
             queueing.enqueue(job)
         ended = waiting.wait(job_id=job.pk, seconds=settings.NOA_LOAD_TIMEOUT)
-        if ended.state == JobState.SUCCEEDED:
+        failures += ended.error_code != InsufficientMemory.default_code
+        if ended.state == JobState.SUCCEEDED or failures == _FIRST_MODELS_TRIED:
             return
+
+
+def _usefulness(model: RegisteredModel) -> int:
+    """0 for what the command that the start prints needs, then what generates, then the rest."""
+    order = (Capability.CHAT_COMPLETION, Capability.TEXT_GENERATION)
+    return next((number for number, needed in enumerate(order) if needed in model.capabilities), len(order))
 
 
 def wait_for_current() -> banner.State:

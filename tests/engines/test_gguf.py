@@ -179,3 +179,46 @@ def test_the_order_of_the_fields_does_not_matter(tmp_path: Path) -> None:
     file = File()
     file.fields = dict(reversed(file.fields.items()))
     assert _inspect(tmp_path / "m.gguf", file).context_length == 512
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("general.type", "adapter", "an adapter"),
+        ("general.type", "imatrix", "an importance matrix"),
+        ("general.type", "vocab", "a vocabulary"),
+        ("general.architecture", "controlvector", "a control vector"),
+        ("general.architecture", "flux", "generates images"),
+        ("general.architecture", "clip", "a projector"),
+        ("general.architecture", "mmproj", "a projector"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused_with_what_it_is(tmp_path: Path, key: str, value: str, words: str) -> None:
+    """Whatever its name is, and also with all that describes a model."""
+    with pytest.raises(ModelFileError, match=words):
+        _inspect(tmp_path / "looks-like-a-model.gguf", File().set(key, STRING, text(value)))
+
+
+def test_a_vocabulary_without_weights_is_refused(tmp_path: Path) -> None:
+    template = File(tensors=[]).set("tokenizer.chat_template", STRING, text("{{ messages }}"))
+    with pytest.raises(ModelFileError, match="without weights"):
+        _inspect(tmp_path / "vocabulary.gguf", template)
+
+
+def test_the_first_part_of_a_model_can_have_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "m-00002-of-00002.gguf").write_bytes(bytes(File(fields={})))
+    whole = _inspect(tmp_path / "m-00001-of-00002.gguf", File(tensors=[]).set("split.count", U32, u32(2)))
+    assert whole.parameter_count == 32
+
+
+def test_a_link_into_a_cache_of_blobs_is_read_with_its_parts(tmp_path: Path) -> None:
+    """As the cache of huggingface_hub has it: names in a snapshot lead to files that are named by their digests."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    contents = (File().set("split.count", U32, u32(2)), File(fields={}))
+    for number, file in enumerate(contents, 1):
+        (blobs / f"{number:064x}").write_bytes(bytes(file))
+        (snapshot / f"m-0000{number}-of-00002.gguf").symlink_to(f"../../blobs/{number:064x}")
+    found = gguf.inspect(snapshot / "m-00001-of-00002.gguf", roots=[tmp_path])
+    assert (found.parts, found.parameter_count) == (2, 64)

@@ -155,6 +155,52 @@ class RawHeader:
     byte_tokens: bool = False
 
 
+# Files that are no model of their own, by `general.type` or the architecture, and what they are.
+_PARTS_OF_MODELS = {
+    "adapter": "an adapter (LoRA), which changes another model",
+    "imatrix": "an importance matrix, with which models are quantized",
+    "controlvector": "a control vector, which steers another model",
+    "vocab": "a vocabulary without a model",
+}
+# Of image and video generators, which llama.cpp does not run.
+_DIFFUSERS = frozenset(
+    {
+        "aura",
+        "chroma",
+        "cosmos",
+        "flux",
+        "hidream",
+        "hyvid",
+        "ltxv",
+        "lumina2",
+        "pig",
+        "qwen_image",
+        "sd1",
+        "sd3",
+        "sdxl",
+        "wan",
+    }
+)
+
+
+def _check_kind(header: RawHeader, architecture: str) -> None:
+    """Raises ModelFileError for a file that is no language model, with what it is."""
+    kind = header.fields.get("general.type")
+    names = (kind if isinstance(kind, str) else "", architecture)
+    if what := next((_PARTS_OF_MODELS[name] for name in names if name in _PARTS_OF_MODELS), None):
+        raise ModelFileError(f"The file is {what}, not a model.")
+    if architecture in _DIFFUSERS:
+        raise ModelFileError(f"The file is a model that generates images or videos ({architecture}), not text.")
+
+
+def check_whole(metadata: GgufMetadata) -> None:
+    """Raises ModelFileError for a file that has no weights in all of its parts, or is the vision part of a model."""
+    if metadata.architecture in PROJECTORS:
+        raise ModelFileError("It is a projector (mmproj), the vision part of another model.")
+    if metadata.parameter_count == 0:
+        raise ModelFileError("The file is a vocabulary without weights, not a model.")
+
+
 def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
     """The metadata of a file with this header.
 
@@ -163,6 +209,7 @@ def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
     architecture = header.fields.get("general.architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
         raise ModelFileError("The header does not name the model's architecture (general.architecture).")
+    _check_kind(header, architecture)
     hyperparameters.check(header.fields, architecture, byte_tokens=header.byte_tokens)
     values = _Values(header.fields, architecture)
     projector = architecture in PROJECTORS
