@@ -86,7 +86,9 @@ def learn(render: Render, errors: tuple[type[BaseException], ...]) -> Manner:
     if shows(conversed(system, hello), _SYSTEM, _USER):
         later = shows(conversed(hello, reply, system, again), _USER, _SYSTEM, _AGAIN)
         at = "anywhere" if later else "first"
-    merges = not shows(conversed(hello, again), _USER, _AGAIN)
+    two = shows(conversed(hello, again), _USER, _AGAIN)
+    more = _turn("assistant", _AGAIN)
+    merges = not (two and shows(conversed(hello, reply, more, hello), _ASSISTANT, _AGAIN))
     # A refusal is no loss: it has a reason, which the client gets.
     lost = [] if shows(answered := conversed(hello, reply, again), _ASSISTANT) or answered is None else ["assistant"]
     tools = shows(rendered(_formed([hello], given), [_TOOL]), _TOOL_NAME, _USER)
@@ -125,7 +127,8 @@ def _placed(messages: Sequence[Message], at: str) -> list[Message]:
         if message["role"] == "system" and not (at == "first" and number == 0):
             held.append(message["content"])
         elif message["role"] == "user" and held:
-            found.append({**message, "content": "\n\n".join([*held, message["content"]])})
+            texts = [text for text in (*held, message["content"]) if text]
+            found.append({**message, "content": "\n\n".join(texts)})
             held = []
         else:
             if held and message["role"] == "assistant":
