@@ -36,6 +36,7 @@ ALLOWED = {
     "services/profiling/profiling.py:_warm_up": "checks for a cancellation after each batch, which releases it",
     "services/reporting/readiness.py:_reason": "has a connection of its own",
     "services/runners/health.py:_compute_token": "after the release for the health check of the same runner",
+    "services/access_log/tracing.py:_send": "on a thread of its own, which uses no database",
     "tasks/worker.py:start": "one thread, at the start of the process",
 }
 
