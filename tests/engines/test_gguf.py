@@ -199,6 +199,12 @@ def test_a_file_that_is_no_model_is_refused_with_what_it_is(tmp_path: Path, key:
         _inspect(tmp_path / "looks-like-a-model.gguf", File().set(key, STRING, text(value)))
 
 
+def test_an_importance_matrix_that_names_no_architecture_is_called_one(tmp_path: Path) -> None:
+    file = File().without("general.architecture").set("general.type", STRING, text("imatrix"))
+    with pytest.raises(ModelFileError, match="an importance matrix"):
+        _inspect(tmp_path / "imatrix.gguf", file)
+
+
 def test_a_vocabulary_without_weights_is_refused(tmp_path: Path) -> None:
     template = File(tensors=[]).set("tokenizer.chat_template", STRING, text("{{ messages }}"))
     with pytest.raises(ModelFileError, match="without weights"):

@@ -31,12 +31,12 @@ def answers(server: NoaServer) -> None:
 
 
 def test_without_a_home_and_a_locale_behind_proxies_in_a_long_folder(tmp_path: Path) -> None:
-    """A path that no unix socket could have, with spaces and umlauts; no standard input; umask 077."""
+    """A path that no unix socket could have, with spaces and umlauts; no standard input; umask 077; 64 files."""
     data = tmp_path / ("müß e" * 30) / "dätä"
     data.mkdir(parents=True)
     assert len(str(data)) > 160
     base = USUAL | PROXIES | {"LC_ALL": "C", "TZ": "Pacific/Chatham", "NOA_DATA_DIR": str(data)}
-    closed = ["bash", "-c", 'umask 077; exec "$@" <&-', "bash"]
+    closed = ["bash", "-c", 'umask 077; ulimit -n 64; exec "$@" <&-', "bash"]
     server = NoaServer(data, prefix=closed, base=base).start()
     try:
         answers(server)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,17 +108,18 @@ def test_strict_schemas_hold_with_its_vocabulary(file: Path) -> None:
     parameters = llama_cpp.llama_model_default_params()
     parameters.vocab_only = True
     vocabulary = Vocabulary(llama_cpp.llama_model_load_from_file(str(file).encode(), parameters))
-    kept = 0
+    found: Counter[str] = Counter()
     for seed in range(100):
         made = Maker(seed).schema()
         matcher = enforcer.compile(lark.value(schema.prepared(made, strict=True)))
         if schema.inexact(made) or matcher.is_error():
+            found["refused"] += 1
             continue
         written = Writer(enforcer, vocabulary, seed).write(matcher, longest=200)
-        if written is not None:
-            kept += 1
-            assert not list(judge(made).iter_errors(json.loads(written))), (made, written)
-    assert kept > 50
+        found["unfinished" if written is None else "kept"] += 1
+        assert written is None or not list(judge(made).iter_errors(json.loads(written))), (made, written)
+    # Refused: what random parts contradict. Unfinished: long texts of random tokens.
+    assert found["kept"] > 60 and found["refused"] < 15, found
 
 
 def test_its_memory_is_foreseen(runner: Program, file: Path) -> None:

@@ -183,11 +183,11 @@ _DIFFUSERS = frozenset(
 )
 
 
-def _check_kind(header: RawHeader, architecture: str) -> None:
-    """Raises ModelFileError for a file that is no language model, with what it is."""
-    kind = header.fields.get("general.type")
-    names = (kind if isinstance(kind, str) else "", architecture)
-    if what := next((_PARTS_OF_MODELS[name] for name in names if name in _PARTS_OF_MODELS), None):
+def _check_kind(header: RawHeader) -> None:
+    """Raises ModelFileError for a file that is no language model, with what it is. Some name no architecture."""
+    named = (header.fields.get("general.type"), header.fields.get("general.architecture"))
+    kind, architecture = (name if isinstance(name, str) else "" for name in named)
+    if what := _PARTS_OF_MODELS.get(kind) or _PARTS_OF_MODELS.get(architecture):
         raise ModelFileError(f"The file is {what}, not a model.")
     if architecture in _DIFFUSERS:
         raise ModelFileError(f"The file is a model that generates images or videos ({architecture}), not text.")
@@ -206,10 +206,10 @@ def judge(header: RawHeader, *, size_bytes: int, sha256: str) -> GgufMetadata:
 
     Raises ModelFileError for values that would crash or mislead llama.cpp.
     """
+    _check_kind(header)
     architecture = header.fields.get("general.architecture")
     if not isinstance(architecture, str) or not _ARCHITECTURE.fullmatch(architecture):
         raise ModelFileError("The header does not name the model's architecture (general.architecture).")
-    _check_kind(header, architecture)
     hyperparameters.check(header.fields, architecture, byte_tokens=header.byte_tokens)
     values = _Values(header.fields, architecture)
     projector = architecture in PROJECTORS
