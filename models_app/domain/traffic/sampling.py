@@ -33,6 +33,7 @@ class SamplingFields:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     ignore_eos: bool = False
+    cache_prompt: bool = True
 
 
 def parse_sampling(fields: Fields, *, top_logprobs: int | None) -> SamplingFields:
@@ -52,6 +53,7 @@ def parse_sampling(fields: Fields, *, top_logprobs: int | None) -> SamplingField
         stop=_stop(fields),
         top_logprobs=top_logprobs,
         ignore_eos=fields.boolean("ignore_eos"),
+        cache_prompt=fields.data.get("cache_prompt") is None or fields.boolean("cache_prompt"),
     )
 
 

@@ -140,4 +140,5 @@ class State:
             stop=(*fields.stop, *more_stops),
             top_logprobs=fields.top_logprobs,
             ignore_eos=fields.ignore_eos,
+            cache_prompt=fields.cache_prompt,
         )

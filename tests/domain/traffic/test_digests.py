@@ -27,6 +27,7 @@ SAMPLING: dict[str, st.SearchStrategy[Any]] = {
     "stop": st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=4),
     "n": st.integers(1, 8),
     "ignore_eos": st.booleans(),
+    "cache_prompt": st.booleans(),
     "logit_bias": st.dictionaries(st.integers(0, 50).map(str), st.sampled_from([-100, 0, 2.5]), max_size=3),
 }
 SCHEMAS = st.recursive(
@@ -63,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
     "repeat_penalty": 1,
     "n": 1,
     "ignore_eos": False,
+    "cache_prompt": True,
     "stop": None,
     "seed": None,
     "logit_bias": {},

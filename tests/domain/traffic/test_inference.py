@@ -95,6 +95,7 @@ GENERATING: list[Case] = [
     ("logit_bias value a word", {"logit_bias": {"5": "much"}}, "logit_bias.5"),
     ("logit_bias 100,000", {"logit_bias": {str(n): 1 for n in range(100_000)}}, "logit_bias"),
     ("ignore_eos a word", {"ignore_eos": "yes"}, "ignore_eos"),
+    ("cache_prompt a word", {"cache_prompt": "no"}, "cache_prompt"),
 ]
 
 CHAT: list[Case] = [

@@ -27,6 +27,7 @@ FIELDS = (CHAT_FIELDS - {"model", "messages"}) | {
     "format",
     "guided_json",
     "ignore_eos",
+    "cache_prompt",
     "json_schema",
     "min_p",
     "repeat_penalty",

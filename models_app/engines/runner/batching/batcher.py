@@ -197,7 +197,8 @@ class Batcher:
     def _admit(self) -> None:
         while self._queue:
             sequence = self._queue[0]
-            reusable = sequence.tokens if isinstance(sequence, GenerationSequence) else array("i")
+            reuses = isinstance(sequence, GenerationSequence) and sequence.work.sampling.cache_prompt
+            reusable = sequence.tokens if reuses else array("i")
             place = slots.choose(self._slots, reusable)
             if place is None or not self._has_room_for(sequence):
                 return

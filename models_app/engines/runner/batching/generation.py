@@ -18,6 +18,7 @@ class Sampling:
 
     `temperature` 0 is greedy. `top_logprobs` None means no log-probabilities, 0 only the chosen token's.
     `grammar` is llguidance's Lark, which the grammar check has compiled. `stop` strings never appear in the text.
+    Without `cache_prompt` the whole prompt is computed, whatever a slot has of it.
     """
 
     max_tokens: int
@@ -34,6 +35,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     ignore_eos: bool = False
+    cache_prompt: bool = True
 
 
 @dataclass(eq=False, slots=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +84,14 @@ def test_short_prompts_do_not_wait_for_a_long_one(heavy: Rig) -> None:
     heavy.finished(long)
 
     assert heavy.log.index(short) < heavy.log.index(long)
+
+
+def test_a_prompt_is_computed_whole_where_that_is_wanted(noise: Rig) -> None:
+    """The rest of a cached prompt is computed in other pieces, which can change the last bits of its numbers."""
+    wanted: dict[str, Any] = {"temperature": 1.0, "seed": 7, "max_tokens": 30}
+    first = noise.text(noise.start([5] * 40, cache_prompt=False, **wanted))
+    for _ in range(3):
+        again = noise.start([5] * 40, cache_prompt=False, **wanted)
+        assert noise.text(again) == first
+        assert noise.finished(again).cached_tokens == 0
+    assert noise.finished(noise.start([5] * 40, **wanted)).cached_tokens > 0
