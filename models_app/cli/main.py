@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import models_app
-from models_app.cli import chat, keys, lifecycle, models, output, profiles, residency, work
+from models_app.cli import chat, keys, lifecycle, models, output, profiles, providers, residency, work
 from models_app.cli.client import Client
 from models_app.cli.failures import Failure
 from models_app.cli.session import Session
@@ -111,6 +111,7 @@ for command in (
     residency.history,
     keys.keys,
     keys.limits,
+    providers.providers,
 ):
     app.command()(command)
 

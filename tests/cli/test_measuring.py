@@ -1,4 +1,4 @@
-"""noa profile, compare, keys and limits."""
+"""noa profile, compare, keys, limits and providers."""
 
 from __future__ import annotations
 
@@ -95,3 +95,22 @@ def test_keys_are_listed(fake: FakeNoa, noa: Noa) -> None:
     fake.answers["/api/v1/api-keys"] = (200, {"api_keys": [key], "next": None})
     assert noa("keys").out == "abc\tshop\tactive\tinfer\t-\t-\n"
     assert json.loads(noa("keys", "--json").out) == [key]
+
+
+def test_providers_are_listed_with_what_the_last_contact_met(fake: FakeNoa, noa: Noa) -> None:
+    def provider(slug: str, name: str, **state: Any) -> dict[str, Any]:
+        told = {"name": name, "at": None, "reason": "", "until": None} | state
+        return {"slug": slug, "kind": "openai", "base_url": "https://a.example/v1", "state": told}
+
+    found = [
+        provider("new", "not_tried"),
+        provider("bad", "key_refused", at="2026-12-01T09:00:00Z", reason="It refused the key."),
+        provider("down", "paused", at="2026-12-01T09:00:00Z", until="2026-12-01T09:01:00Z"),
+    ]
+    fake.answers["/api/v1/providers"] = (200, {"providers": found})
+    assert noa("providers").out.splitlines() == [
+        "new\topenai\thttps://a.example/v1\tnot tried\t-\t-",
+        "bad\topenai\thttps://a.example/v1\tkey refused\t2026-12-01T09:00:00Z\tIt refused the key.",
+        "down\topenai\thttps://a.example/v1\tpaused until 2026-12-01T09:01:00Z\t2026-12-01T09:00:00Z\t-",
+    ]
+    assert json.loads(noa("providers", "--json").out) == found

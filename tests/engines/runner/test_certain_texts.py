@@ -144,7 +144,8 @@ def test_embeddings_of_every_form_of_input(runner: Program) -> None:
     status, answer = runner.post(EMBEDDINGS, input=[999_999])
     assert (status, answer["error"]["code"]) == (400, "token_out_of_range")
     assert "0 to" in answer["error"]["message"]
-    for empty in ("", [], [""], [[]]):
+    empties: list[Any] = ["", [], [""], [[]]]
+    for empty in empties:
         status, answer = runner.post(EMBEDDINGS, input=empty)
         assert (status, answer["error"]["param"]) == (400, "input")
     status, answer = runner.post(EMBEDDINGS, input="word " * 5000)
