@@ -29,6 +29,7 @@ from models_app.services.events import events
 from models_app.services.jobs import jobs
 from models_app.services.jobs.jobs import Run
 from models_app.services.profiling import comparing, environment, probing, spending, subjects
+from models_app.services.rollups import performance
 
 # Short questions of different kinds, so that a profile without its own prompts is close to usual traffic.
 PROMPTS = (
@@ -250,6 +251,15 @@ def _complete(run: Run, row: ProfileRun, stages: Sequence[dict[str, Any]]) -> No
             data={"profile": str(row.pk), "summary": row.summary},
         )
         comparing.report_regression(run=row, actor=run.actor)
+        first = row.summary["stages"][0]
+        performance.fill(
+            model=row.model,
+            averages={
+                "average_latency_ms": first["e2el_ms"]["mean"],
+                "average_success_rate": first["success_rate"],
+                "average_tokens_per_second": first["generation_tokens_per_second"]["mean"],
+            },
+        )
     run.result |= {"summary": row.summary, "comparison": row.comparison}
 
 

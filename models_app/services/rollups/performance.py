@@ -36,6 +36,13 @@ def fold(cells: Mapping[Cell, rollups.Sums]) -> None:
         )
 
 
+def fill(*, model: RegisteredModel, averages: Mapping[str, float | None]) -> None:
+    """Set the averages, by column, that no request has set yet, such as to those of a profile."""
+    for name in _AVERAGES:
+        if (value := averages.get(name)) is not None:
+            RegisteredModel.objects.filter(pk=model.pk, **{f"{name}__isnull": True}).update(**{name: value})
+
+
 def _parameters(key: str, totals: Totals) -> list[Any]:
     every = performance.weight(totals.requests)
     timed = performance.weight(sum(totals.ttfts.values()))

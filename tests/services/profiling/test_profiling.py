@@ -53,6 +53,10 @@ def test_every_request_is_a_sample_and_the_summary_tells_of_all(do: Work, runner
         low, high = stage[figure]["ci"]["mean"]
         assert low <= stage[figure]["mean"] <= high
     assert (row.version, row.job_id) == (model.version, job.pk)
+    # No request has set the model's averages yet.
+    model.refresh_from_db()
+    assert (model.average_latency_ms, model.average_success_rate) == (stage["e2el_ms"]["mean"], 1.0)
+    assert model.average_tokens_per_second is None
     assert row.environment["context_tokens"] == 2048
     assert row.environment["engine"].startswith("llama-cpp-python ")
     assert result_of(job)["profile"] == str(row.pk)
@@ -191,3 +195,11 @@ def test_only_a_loaded_model_that_writes_can_be_profiled() -> None:
     model.save()
     with pytest.raises(InvalidRequest):
         profiling.request(key=KEY, wanted=ProfileSettings(), actor="test")
+
+
+def test_a_profile_leaves_the_averages_of_real_requests(do: Work, runner: FakeUpstream) -> None:
+    model = loaded_model(runner.path)
+    type(model).objects.update(average_latency_ms=1.5)
+    profile(do, requests=2, concurrency=[1], max_tokens=7)
+    model.refresh_from_db()
+    assert (model.average_latency_ms, model.average_success_rate) == (1.5, 1.0)
